@@ -1,0 +1,1 @@
+"""Cradle: the shared GPU service (embeddings, vision, processing, installations, images). It retains nothing."""

@@ -1,0 +1,54 @@
+"""Customer images: digests, sizes and places. Holds no content."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.contracts.model import Contract
+from shared.ids import CustomerId, Digest
+
+
+class ImageLayer(Contract):
+    """One layer of an image."""
+
+    kind: str
+    digest: Digest
+    size_bytes: int = Field(ge=0)
+
+
+class ImageBuilt(Contract):
+    """An assembled image: one tar that is an OCI layout and a docker archive."""
+
+    customer_id: CustomerId
+    tag: str
+    manifest_digest: Digest
+    image_id: Digest
+    archive_digest: Digest = Field(description="SHA-256 of the tar.")
+    size_bytes: int = Field(ge=0)
+    layers: list[ImageLayer]
+    dataset_digest: Digest
+    fingerprint: Digest
+    method: Literal["assembled", "engine"]
+    seconds: float = Field(ge=0)
+
+
+class ImageArchived(Contract):
+    """An image in the archive that refuses overwriting and deletion."""
+
+    customer_id: CustomerId
+    tag: str
+    archive_digest: Digest
+    location: str
+    already_there: bool
+
+
+class DeliveryPackage(Contract):
+    """The folder that is handed to the customer."""
+
+    customer_id: CustomerId
+    tag: str
+    location: str
+    files: int = Field(ge=0)
+    size_bytes: int = Field(ge=0)

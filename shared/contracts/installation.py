@@ -1,0 +1,77 @@
+"""Installation parameters: the golden source. Immutable versions; the fingerprint covers everything that decides a result."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from shared.contracts.model import Contract
+from shared.ids import CustomerId, Digest
+
+
+class ParameterChoice(Contract):
+    """What an operator may choose. Everything else follows from the models and extractors in use."""
+
+    embedding_model: str | None = Field(None, max_length=120, description="Default: the model that cradle serves.")
+    chunk_tokens: int = Field(220, ge=32, le=8192, description="Upper bound of a chunk in the model's own tokens.")
+    chunk_overlap: int = Field(24, ge=0, le=1024, description="Tokens repeated between neighbours in running text.")
+    ocr_provider: Literal["rapidocr", "openai"] | None = None
+    local_only: bool = Field(True, description="No remote provider ever sees this customer's content.")
+
+
+class EmbeddingParameters(Contract):
+    """The embedding model, exactly."""
+
+    model: str
+    revision: str
+    weights_digest: Digest
+    tokenizer_digest: Digest
+    dimension: int = Field(gt=0)
+    max_tokens: int = Field(gt=0)
+    pooling: Literal["mean", "cls"]
+    query_prefix: str
+    passage_prefix: str
+    normalize: bool
+    dtype: Literal["float32", "bfloat16", "float16"]
+    backend: str
+
+
+class ChunkingParameters(Contract):
+    """The chunker, exactly. Sizes are in the embedding model's tokens."""
+
+    chunker: str
+    version: str
+    max_tokens: int = Field(gt=0)
+    overlap_tokens: int = Field(ge=0)
+
+
+class OcrParameters(Contract):
+    """The OCR provider, exactly."""
+
+    provider: str
+    version: str
+    settings: dict[str, str | int | float | bool]
+
+
+class InstallationParameters(Contract):
+    """Everything that decides what a document becomes."""
+
+    embedding: EmbeddingParameters
+    chunking: ChunkingParameters
+    ocr: OcrParameters
+    extractors: dict[str, str] = Field(description="Extractor name → version.")
+    graph_rules: str
+    local_only: bool
+
+
+class InstallationVersion(Contract):
+    """One stored, immutable version of a customer's parameters."""
+
+    customer_id: CustomerId
+    version: int = Field(ge=1)
+    fingerprint: Digest
+    parameters: InstallationParameters
+    probes_digest: Digest = Field(description="Digest of the probe texts; their vectors are stored beside.")
+    created_at: datetime

@@ -1,0 +1,64 @@
+"""Jobs: ids, states, counts, durations. Holds no content."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from shared.contracts.model import Contract
+from shared.ids import CustomerId, Digest, JobId
+
+JobKind = Literal["onboarding", "update", "build", "verification"]
+JobState = Literal["queued", "running", "completed", "failed", "cancelled"]
+FINAL_STATES = frozenset({"completed", "failed", "cancelled"})
+
+
+class JobHandle(Contract):
+    """What a long-running tool returns at once."""
+
+    job_id: JobId
+    customer_id: CustomerId
+    kind: JobKind
+    state: JobState
+    next: str = Field(description="What to call next, in words.")
+
+
+class JobStep(Contract):
+    """One step of a job."""
+
+    name: str
+    state: Literal["pending", "running", "completed", "failed"]
+    seconds: float | None = Field(None, ge=0)
+
+
+class JobProgress(Contract):
+    """How far the running step is."""
+
+    done: int = Field(0, ge=0)
+    total: int | None = Field(None, ge=0)
+    note: str = Field("", max_length=200, description="Counts in words; never a file name.")
+
+
+class JobResult(Contract):
+    """What a finished job made: digests and numbers."""
+
+    numbers: dict[str, int | float] = Field(default_factory=dict)
+    digests: dict[str, Digest] = Field(default_factory=dict)
+    places: dict[str, str] = Field(default_factory=dict)
+
+
+class JobView(Contract):
+    """A job as `get_job` shows it."""
+
+    job_id: JobId
+    customer_id: CustomerId
+    kind: JobKind
+    state: JobState
+    steps: list[JobStep]
+    progress: JobProgress
+    result: JobResult | None = None
+    error: dict[str, str | bool | float] | None = None
+    created_at: datetime
+    updated_at: datetime

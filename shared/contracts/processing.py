@@ -1,0 +1,52 @@
+"""Processing: counts and digests about a customer's dataset. Holds no content: no file name, no text."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.contracts.model import Contract
+from shared.ids import Digest
+
+
+class Counts(Contract):
+    """What was read and what became of it. `documents` = `processed` + `failed`; every file found is one of them."""
+
+    documents: int = Field(0, ge=0)
+    processed: int = Field(0, ge=0)
+    failed: int = Field(0, ge=0)
+    unchanged: int = Field(0, ge=0, description="Of the processed: taken over from an earlier run.")
+    pages: int = Field(0, ge=0)
+    ocr_pages: int = Field(0, ge=0)
+    chunks: int = Field(0, ge=0)
+    tokens: int = Field(0, ge=0)
+    products: int = Field(0, ge=0)
+    features: int = Field(0, ge=0)
+    prices: int = Field(0, ge=0)
+    nodes: int = Field(0, ge=0)
+    edges: int = Field(0, ge=0)
+
+
+class ProcessingReport(Contract):
+    """The outcome of processing a customer's sources with one parameter version."""
+
+    parameter_version: int = Field(ge=1)
+    dataset_version: int = Field(ge=1)
+    dataset_digest: Digest
+    counts: Counts
+    failures_by_code: dict[str, int] = Field(default_factory=dict)
+    seconds_by_stage: dict[str, float] = Field(default_factory=dict)
+
+
+class VerificationCheck(Contract):
+    """One thing that was checked, and how it came out. `detail` holds counts and digests only."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+class VerificationReport(Contract):
+    """All checks of a dataset or an image."""
+
+    passed: bool
+    checks: list[VerificationCheck]

@@ -1,0 +1,48 @@
+"""Vision and OCR: what `ocr` takes and gives. Texts in here are customer content."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.contracts.model import Contract
+
+VisionTask = Literal["ocr", "description", "analysis"]
+MAX_IMAGE_BYTES = 20 * 2**20
+MAX_PIXELS = 40_000_000
+
+
+class VisionRequest(Contract):
+    """One image (PNG, JPEG, TIFF, WebP, BMP) or PDF, in base64. Holds customer content."""
+
+    image_base64: str = Field(min_length=4, max_length=MAX_IMAGE_BYTES * 4 // 3 + 4)
+    task: VisionTask = "ocr"
+    output: Literal["text", "words"] = "text"
+    provider: str | None = Field(None, max_length=40, description="Default: the operator's setting.")
+
+
+class Word(Contract):
+    """A line or word as read, with its box in pixels: left, top, right, bottom. Holds customer content."""
+
+    text: str
+    confidence: float = Field(ge=0, le=1)
+    box: tuple[float, float, float, float]
+
+
+class VisionPage(Contract):
+    """What was read on one page. Holds customer content."""
+
+    page: int = Field(ge=1)
+    text: str
+    words: list[Word] | None = None
+
+
+class VisionResult(Contract):
+    """Pages as read, by whom, and what it cost. Holds customer content."""
+
+    pages: list[VisionPage]
+    provider: str
+    provider_version: str
+    seconds: float = Field(ge=0)
+    cost_eur: float | None = Field(None, ge=0, description="None where the provider is local.")

