@@ -1,4 +1,4 @@
-"""Identifiers and digests: how they are made, and the patterns that every input of that kind must match (ASCII only)."""
+"""Identifiers and digests: how they are made, and the pattern that every input of that kind must match (ASCII)."""
 
 from __future__ import annotations
 

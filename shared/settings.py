@@ -1,4 +1,4 @@
-"""Settings of every server: environment (`P0711_…`), a `.env` file, or flags of the command line. Unknown keys are refused."""
+"""Settings of every server, from environment (`P0711_…`), `.env` or flags. Unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="forbid", frozen=True)
 
-    home: Path = Field(
-        Path("~/.0711"), description="Folder that owns keys, the embedded Postgres and the object store."
-    )
+    home: Path = Field(Path("~/.0711"), description="Folder of keys, the embedded Postgres and the object store.")
     host: str = Field("127.0.0.1", description="Address that the servers listen on.")
 
     orchestrator_port: int = Field(4080, ge=1, le=65535)

@@ -1,4 +1,4 @@
-"""Installation parameters: the golden source. Immutable versions; the fingerprint covers everything that decides a result."""
+"""Installation parameters, the golden source: immutable versions whose fingerprint covers all that decides a result."""
 
 from __future__ import annotations
 
