@@ -1,0 +1,1 @@
+"""The example customer, and scripts that show the platform to a newcomer."""
