@@ -125,7 +125,8 @@ def inquiry(attachment: bytes) -> bytes:
     mail["Message-ID"] = "<26-0815@beispielbau.example>"
     mail.set_content(
         "Guten Tag Frau Wiebusch,\n\nzum Auftrag 26-0815 über 36 Hallenleuchten HL-240-50 bestätigen wir den "
-        "Liefertermin 17. April 2026 frei Baustelle Halle 3 in Paderborn.\nBitte liefern Sie die Aufhängungen gleich mit.\n\n"
+        "Liefertermin 17. April 2026 frei Baustelle Halle 3 in Paderborn.\n"
+        "Bitte liefern Sie die Aufhängungen gleich mit.\n\n"
         "Mit freundlichen Grüßen\nJ. Tegtmeier\n"
     )
     mail.add_attachment(attachment, maintype="application", subtype="pdf", filename="Datenblatt_HL-240.pdf")

@@ -1,0 +1,1 @@
+"""Vision and OCR: one file per provider behind one interface; pages in, text out; nothing is kept."""
