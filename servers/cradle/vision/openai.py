@@ -48,9 +48,9 @@ class OpenAiVision:
                 store=False,
                 max_output_tokens=MAX_OUTPUT_TOKENS,
             )
-        except openai.OpenAIError as error:
+        except (openai.OpenAIError, ValueError) as error:  # ValueError: the answer's JSON was cut
             raise translate(error) from None
-        if answer.status != "completed":
+        if getattr(answer, "status", None) != "completed":
             raise Unavailable(
                 "The vision provider stopped before the page was read. Try again or use another provider."
             )

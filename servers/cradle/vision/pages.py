@@ -54,6 +54,8 @@ def _image_frames(data: bytes) -> Iterator[bytes]:
 
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise TooLarge(f"The image has over {MAX_PIXELS // 10**6} megapixels.", field="image_base64") from None
     except UnidentifiedImageError:
         raise InvalidInput(
             f"Not an image that can be read. Send {', '.join(FORMATS)} or PDF.", field="image_base64"

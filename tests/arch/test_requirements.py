@@ -1,0 +1,39 @@
+"""Requirements: what is claimed is tested, and tests name ids that exist."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tests.requirements import CLAIMED, REQUIREMENTS
+
+TESTS = Path(__file__).parents[1]
+
+
+def ids_in(tree: ast.AST) -> set[str]:
+    """The arguments of every `….requirement(…)` call."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "requirement":
+            found |= {str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)}
+    return found
+
+
+def ids_that_tests_name() -> set[str]:
+    return set().union(*(ids_in(ast.parse(path.read_text())) for path in TESTS.rglob("test_*.py")))
+
+
+def test_the_search_for_ids_finds_one() -> None:
+    assert ids_in(ast.parse('@pytest.mark.requirement("F-12", "F-13")\ndef test_x(): ...')) == {"F-12", "F-13"}
+
+
+def test_every_claimed_requirement_has_a_test() -> None:
+    assert not CLAIMED - ids_that_tests_name()
+
+
+def test_every_test_names_ids_that_exist() -> None:
+    assert not ids_that_tests_name() - REQUIREMENTS.keys()
+
+
+def test_every_claim_is_a_requirement() -> None:
+    assert not CLAIMED - REQUIREMENTS.keys()
