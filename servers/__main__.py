@@ -1,0 +1,96 @@
+"""`0711`: the command line. Each command is a few lines; what it does lives in the servers and in `servers.local`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shared.errors import PlatformError
+from shared.settings import PREFIX, ServerName, Settings, load
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+Home = Annotated[Path | None, typer.Option(help="Folder of keys, databases and objects. Default ~/.0711.")]
+Roots = Annotated[list[Path] | None, typer.Option(help="Folder from which customers' files may be read; repeatable.")]
+
+
+@app.command()
+def up(home: Home = None, source_root: Roots = None) -> None:
+    """Start every service on this machine; Ctrl-C stops them."""
+    from servers.local.up import up as run
+
+    asyncio.run(run(_settings(home=home, source_roots=source_root)))
+
+
+@app.command()
+def serve(
+    server: Annotated[ServerName, typer.Argument(help="Which server.")],
+    stdio: Annotated[bool, typer.Option(help="Speak MCP over standard input and output (orchestrator).")] = False,
+    home: Home = None,
+) -> None:
+    """Run one server."""
+    import importlib
+
+    settings = _settings(home=home)
+    module = importlib.import_module(f"servers.{server}.app")
+    if stdio and not hasattr(module, "run_stdio"):
+        raise typer.BadParameter(f"{server} has no --stdio; the orchestrator has.")
+    asyncio.run(module.run_stdio(settings) if stdio else module.main(settings))
+
+
+@app.command()
+def demo(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Your own files or folders instead of the example.")
+    ] = None,
+    company: Annotated[str | None, typer.Option(help="Name of the customer that the files belong to.")] = None,
+    ask: Annotated[list[str] | None, typer.Option(help="A question to ask the finished image; repeatable.")] = None,
+    home: Home = None,
+) -> None:
+    """Onboard the example customer into a verified image and ask it questions over MCP."""
+    from servers.local.demo import demo as run
+
+    settings = _settings(home=home or Path(".0711"))
+    asyncio.run(run(settings, paths or [], company, ask or []))
+
+
+@app.command()
+def connect(
+    write: Annotated[bool, typer.Option(help="Write .mcp.json here instead of printing it.")] = False,
+    home: Home = None,
+) -> None:
+    """Show how to connect Claude Code and other MCP clients."""
+    from servers.local.connect import connect as run
+
+    run(_settings(home=home), write)
+
+
+@app.command()
+def settings() -> None:
+    """List every setting with its default."""
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        typer.echo(f"{PREFIX}{name.upper():<22} {'-' if default is None else default!s:<16} {field.description or ''}")
+
+
+def _settings(**flags: Any) -> Settings:
+    return load(**flags)
+
+
+def main() -> None:
+    """Entry point: errors of the platform end as one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except PlatformError as error:
+        sys.stderr.write(f"0711: {error.message}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

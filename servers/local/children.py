@@ -1,0 +1,108 @@
+"""One server as a child process: started, watched, restarted when it dies, and stopped in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.errors import Unavailable
+
+STOP_AFTER_S = 25.0  # a server drains for up to 20 s
+RESTARTS = 5
+RESTART_WINDOW_S = 60.0
+
+
+class Child:
+    """`0711 serve NAME` in this process group. Its output goes to `log`; it dies with this process."""
+
+    def __init__(self, name: str, env: dict[str, str], log: Path, notify: Callable[[str], None]) -> None:
+        self.name = name
+        self._env, self._log, self._notify = env, log, notify
+        self._process: asyncio.subprocess.Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.failed = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Starts the process and its watcher."""
+        await self._spawn()
+        self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
+
+    async def stop(self) -> None:
+        """SIGTERM, then SIGKILL if it does not end in time."""
+        self._stopping = True
+        if self._process and self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(self._process.wait(), STOP_AFTER_S)
+            except TimeoutError:
+                self._process.kill()
+        if self._watcher:
+            await self._watcher
+
+    def last_words(self) -> str:
+        """The last line of the log, for an error message; servers log no content."""
+        lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
+        return lines[-1][:400] if lines else "nothing was logged"
+
+    async def _spawn(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "servers", "serve", self.name,
+                env=self._env, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent,
+            )  # fmt: skip
+
+    async def _watch(self) -> None:
+        starts = [time.monotonic()]
+        while self._process is not None:
+            code = await self._process.wait()
+            if self._stopping:
+                return
+            starts = [each for each in starts if time.monotonic() - each < RESTART_WINDOW_S]
+            if len(starts) >= RESTARTS or code == 2:  # 2: it cannot run as configured; trying again changes nothing
+                self._notify(f"{self.name} cannot run: {self.last_words()}")
+                self.failed.set()
+                return
+            self._notify(f"{self.name} ended (exit {code}); starting it again")
+            await asyncio.sleep(min(8.0, 0.25 * 2 ** len(starts)))
+            starts.append(time.monotonic())
+            await self._spawn()
+
+
+def _die_with_parent() -> None:
+    """Linux only: the kernel sends SIGTERM when the parent is gone. Elsewhere the child stays until it is stopped."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+        if os.getppid() == 1:
+            os._exit(0)
+
+
+async def healthy(url: str, child: Child, deadline_s: float) -> None:
+    """Returns once `GET url` answers 200.
+
+    Raises:
+        Unavailable: it did not within the deadline, or the server gave up; says why.
+    """
+    import httpx2
+
+    async with httpx2.AsyncClient(timeout=2.0, trust_env=False) as client:
+        end = time.monotonic() + deadline_s
+        while time.monotonic() < end and not child.failed.is_set():
+            try:
+                if (await client.get(url)).status_code == 200:
+                    return
+            except httpx2.HTTPError:
+                pass
+            await asyncio.sleep(0.05)
+    raise Unavailable(f"{child.name} did not become healthy: {child.last_words()}")

@@ -1,0 +1,47 @@
+"""`0711 connect`: the lines that connect MCP clients."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from shared.settings import Settings
+
+
+def stdio_command(settings: Settings) -> list[str]:
+    """The command that serves the orchestrator over stdio with the operator's local credential."""
+    return [
+        str(Path(sys.executable).with_name("0711")),
+        "serve",
+        "orchestrator",
+        "--stdio",
+        "--home",
+        str(settings.home),
+    ]
+
+
+def mcp_json(settings: Settings) -> dict[str, object]:
+    """What `.mcp.json` holds. No secret: over stdio the local credential is read from the home folder."""
+    command, *arguments = stdio_command(settings)
+    return {"mcpServers": {"0711": {"type": "stdio", "command": command, "args": arguments}}}
+
+
+def claude_code_line(settings: Settings) -> str:
+    """The line that adds the orchestrator to Claude Code."""
+    return "claude mcp add 0711 -- " + shlex.join(stdio_command(settings))
+
+
+def connect(settings: Settings, write: bool) -> None:
+    """Prints the configuration, or writes `.mcp.json` into the current folder; never over another server's entry."""
+    path = Path(".mcp.json")
+    wanted = mcp_json(settings)
+    if not write:
+        print(f"Claude Code:\n  {claude_code_line(settings)}\n\nAny client (.mcp.json):")  # noqa: T201
+        print(json.dumps(wanted, indent=2))  # noqa: T201
+        return
+    current = json.loads(path.read_text()) if path.exists() else {}
+    current.setdefault("mcpServers", {}).update(wanted["mcpServers"])
+    path.write_text(json.dumps(current, indent=2) + "\n")
+    print(f"Wrote {path}")  # noqa: T201

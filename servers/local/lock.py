@@ -1,0 +1,37 @@
+"""One platform per home folder: a lock that the system releases when its holder dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from shared.errors import Conflict
+
+
+class HomeLock:
+    """Holds `home/up.lock` while a platform runs. The file stays; only the lock on it counts, so it is never stale."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / "up.lock"
+        self._file: int | None = None
+
+    def __enter__(self) -> HomeLock:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._file, 20).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            raise Conflict(
+                f"A platform already runs in this home folder (process {holder}). Stop it, or choose another: --home."
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, str(os.getpid()).encode(), 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -1,0 +1,130 @@
+"""The whole platform on one machine: Postgres, databases, keys, and one process per server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from servers.local.children import Child, healthy
+from servers.local.lock import HomeLock
+from shared.settings import PREFIX, ServerName, Settings
+
+SERVERS: tuple[ServerName, ...] = ("marketplace", "cradle", "orchestrator")
+# database → packages whose migrations it holds
+MIGRATIONS = {
+    "platform": ("shared", "servers.orchestrator"),
+    "installation_configs": ("servers.cradle.installations",),
+    "user_registry": ("servers.marketplace",),
+}
+START_DEADLINE_S = 60.0
+
+Notify = Callable[[str], None]
+
+
+class Platform:
+    """A running platform. `children` are its servers by name."""
+
+    def __init__(self, settings: Settings, children: dict[str, Child]) -> None:
+        self.settings = settings
+        self.children = children
+
+    async def ended(self) -> str:
+        """Waits until a server gives up for good; returns its name."""
+        waits = {asyncio.create_task(child.failed.wait()): name for name, child in self.children.items()}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return waits[done.pop()]
+        finally:
+            for task in waits:
+                task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]:
+    """Starts everything in order, waits until it is healthy, and stops it in reverse order.
+
+    Raises:
+        Conflict: another platform runs in this home folder.
+        Unavailable: a part did not come up; the message says which and why.
+    """
+    with HomeLock(settings.home):
+        async with _postgres(settings, notify) as superuser_url:
+            await prepare(settings, superuser_url, notify)
+            children: dict[str, Child] = {}
+            try:
+                await _start(settings, children, notify)
+                yield Platform(settings, children)
+            finally:
+                await asyncio.gather(*(child.stop() for child in reversed(children.values())))
+
+
+@contextlib.asynccontextmanager
+async def _postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
+    if settings.postgres_url is not None:
+        yield settings.postgres_url.get_secret_value()
+        return
+    from shared.postgres.launcher import EmbeddedPostgres
+
+    server = EmbeddedPostgres(settings.home / "postgres", settings.postgres_port)
+    await asyncio.to_thread(server.start)
+    notify(f"postgres       127.0.0.1:{settings.postgres_port}")
+    try:
+        yield server.superuser_url
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+async def prepare(settings: Settings, superuser_url: str, notify: Notify) -> None:
+    """Databases, roles, migrations, keys and the first accounts. Does nothing where all of it stands."""
+    from shared.postgres.migrations import migrate
+    from shared.postgres.provision import provision
+
+    from servers.marketplace.bootstrap import bootstrap
+
+    urls = await provision(superuser_url, settings.home)
+    for database, packages in MIGRATIONS.items():
+        for package in packages:
+            await migrate(urls[database].owner, package)
+    notify("databases      ready")
+    await bootstrap(settings)
+
+
+async def _start(settings: Settings, children: dict[str, Child], notify: Notify) -> None:
+    logs = settings.home / "logs"
+    logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    env = environment(settings)
+    for name in SERVERS:
+        children[name] = Child(name, env, logs / f"{name}.log", notify)
+        await children[name].start()
+    for name in SERVERS:
+        await healthy(f"http://{settings.host}:{settings.port(name)}/health", children[name], START_DEADLINE_S)
+        notify(f"{name:<14} {settings.resource(name)}")
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """This process's environment with every setting that differs from its default, so that children read the same."""
+    env = {key: value for key, value in os.environ.items() if not key.upper().startswith(PREFIX)}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if value is not None:
+            env[PREFIX + name.upper()] = _text(value)
+    return env
+
+
+def _text(value: object) -> str:
+    import orjson
+    from pydantic import SecretStr
+
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, list):
+        return orjson.dumps([str(each) for each in value]).decode()
+    return str(value)
+
+
+def operator_file(home: Path) -> Path:
+    """The operator's local credential (0600)."""
+    return home / "keys" / "operator.json"

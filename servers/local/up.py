@@ -1,0 +1,40 @@
+"""`0711 up`: start everything, say how to connect, run until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+from servers.local.connect import claude_code_line
+from servers.local.platform import running
+from shared.errors import Unavailable
+from shared.settings import Settings
+
+
+async def up(settings: Settings) -> None:
+    """Runs until SIGINT or SIGTERM, or until a server gives up.
+
+    Raises:
+        Unavailable: a server gave up; the message names its log.
+    """
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    started = time.perf_counter()
+    async with running(settings, _say) as platform:
+        _say(f"ready in {time.perf_counter() - started:.1f} s. Connect Claude Code:\n  {claude_code_line(settings)}")
+        _say("Other clients: 0711 connect. Stop: Ctrl-C.")
+        ended, stopped = asyncio.create_task(platform.ended()), asyncio.create_task(stop.wait())
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if ended.done():
+            log = settings.home / "logs" / f"{ended.result()}.log"
+            raise Unavailable(f"{ended.result()} cannot run; everything was stopped. Its log: {log}")
+        ended.cancel()
+        _say("stopping …")
+    _say("stopped")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201  the command's own output
