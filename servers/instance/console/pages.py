@@ -1,0 +1,118 @@
+"""The console's pages. All of them read; none changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from servers.instance.console import session
+from servers.instance.console.texts import TEXTS, language
+from servers.instance.search import Library
+from shared.dataset.reader import Filters
+from shared.errors import NotFound, PlatformError
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+MAX_QUERY = 1000
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Console:
+    """Handlers for the web pages of one instance."""
+
+    def __init__(self, library: Callable[[], Library], access_key: str) -> None:
+        self._library = library
+        self._key = access_key
+
+    def routes(self) -> list[tuple[str, Handler, list[str]]]:
+        """Path, handler and methods of every page."""
+        return [
+            ("/", self._guarded(self._search), ["GET"]),
+            ("/documents", self._guarded(self._documents), ["GET"]),
+            ("/documents/{document_id}", self._guarded(self._document), ["GET"]),
+            ("/login", self._login, ["GET", "POST"]),
+            ("/logout", self._logout, ["POST"]),
+            ("/console.css", self._style, ["GET"]),
+        ]
+
+    def _guarded(self, page: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            if not session.valid(self._key, request.cookies.get(session.COOKIE)):
+                return RedirectResponse("/login", 303, HEADERS)
+            try:
+                return await page(request)
+            except PlatformError as error:
+                return _render(request, "error.html", error.status, message=error.message)
+
+        return handle
+
+    async def _search(self, request: Request) -> Response:
+        query = request.query_params.get("q", "").strip()[:MAX_QUERY]
+        answer = await self._library().search(query, 10, Filters(), detailed=True) if query else None
+        about = await self._library().describe()
+        return _render(request, "search.html", query=query, answer=answer, about=about)
+
+    async def _documents(self, request: Request) -> Response:
+        cursor = request.query_params.get("cursor")
+        listing = await self._library().documents(cursor[:200] if cursor else None, 50)
+        return _render(request, "documents.html", listing=listing)
+
+    async def _document(self, request: Request) -> Response:
+        start = request.query_params.get("start", "0")
+        if not (start.isascii() and start.isdigit() and len(start) < 9):
+            raise NotFound("There is no such page.")
+        found = await self._library().document(request.path_params["document_id"], int(start), 30)
+        return _render(request, "document.html", found=found)
+
+    async def _login(self, request: Request) -> Response:
+        if request.method == "GET":
+            return _render(request, "login.html", wrong=False)
+        form = await request.form(max_files=0, max_fields=4, max_part_size=4096)
+        if not session.same_key(self._key, str(form.get("key", ""))):
+            return _render(request, "login.html", 401, wrong=True)
+        answer = RedirectResponse("/", 303, HEADERS)
+        answer.set_cookie(
+            session.COOKIE, session.issue(self._key), max_age=session.LIFETIME_S, httponly=True, samesite="strict",
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
+        return answer
+
+    async def _logout(self, request: Request) -> Response:
+        answer = RedirectResponse("/login", 303, HEADERS)
+        answer.delete_cookie(session.COOKIE)
+        return answer
+
+    async def _style(self, request: Request) -> Response:
+        style = files("templates").joinpath("console/console.css").read_bytes()
+        return Response(style, media_type="text/css", headers={**HEADERS, "Cache-Control": "max-age=3600"})
+
+
+@cache
+def _templates() -> Any:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("templates", "console"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+
+
+def _render(request: Request, template: str, status: int = 200, **values: object) -> Response:
+    code = language(
+        request.query_params.get("lang") or request.cookies.get("lang"), request.headers.get("accept-language")
+    )
+    signed_in = template != "login.html"
+    page = _templates().get_template(template).render(t=TEXTS[code], lang=code, signed_in=signed_in, **values)
+    answer = HTMLResponse(page, status, HEADERS)
+    if request.query_params.get("lang") in TEXTS:
+        answer.set_cookie("lang", code, max_age=365 * 86400, samesite="strict")
+    return answer

@@ -1,0 +1,196 @@
+"""The instance's one service: the dataset and the query encoder, opened once, asked by tools and console alike."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.contracts.instance import (
+    Citation,
+    DatasetAnswer,
+    DatasetColumn,
+    DatasetTable,
+    Document,
+    DocumentAnswer,
+    DocumentList,
+    Hit,
+    InstanceConfig,
+    Passage,
+    SearchAnswer,
+    TableAnswer,
+)
+from shared.dataset.reader import DatasetReader, Filters
+from shared.dataset.rows import DocumentRow
+from shared.errors import PlatformError, Unavailable
+
+if TYPE_CHECKING:
+    from shared.encoder import Encoder
+
+CONCISE_CHARS = 700
+QUERY_TIMEOUT_S = 10.0
+
+
+class Library:
+    """One customer's dataset, ready to be asked."""
+
+    def __init__(self, config: InstanceConfig, reader: DatasetReader, encoder: Encoder) -> None:
+        self.config = config
+        self._reader = reader
+        self._encoder = encoder
+
+    async def search(self, query: str, limit: int, filters: Filters, detailed: bool) -> SearchAnswer:
+        """Hybrid search: meaning and words, exact article numbers first."""
+        vectors = await asyncio.to_thread(self._encoder.encode, [query], "query")
+        found = await self._reader.search(query, vectors[0], limit=limit, filters=filters, timeout=QUERY_TIMEOUT_S)
+        hits = [_hit(each, detailed) for each in found]
+        return SearchAnswer(hits=hits, note="" if hits else "Nothing found. Drop filters, or use other words.")
+
+    async def document(self, document_id: str, start: int, limit: int) -> DocumentAnswer:
+        """A document by id or path with `limit` passages from `start`."""
+        row = await self._reader.document(document_id)
+        passages = await self._reader.passages(document_id, start=start, limit=limit)
+        more = start + len(passages) < row.chunks
+        return DocumentAnswer(
+            document=_document(row),
+            passages=[
+                Passage(
+                    chunk_id=each.chunk_id,
+                    ordinal=each.ordinal,
+                    page=each.page or None,
+                    heading=each.heading_path or None,
+                    kind=each.kind,
+                    text=each.text,
+                )
+                for each in passages
+            ],
+            next_start=start + len(passages) if more and passages else None,
+        )
+
+    async def documents(self, cursor: str | None, limit: int) -> DocumentList:
+        """The ledger, page by page: every file that was found, read or not."""
+        page = await self._reader.documents(cursor, limit)
+        return DocumentList(documents=[_document(each) for each in page.documents], next_cursor=page.next_cursor)
+
+    async def sql(self, query: str, limit: int) -> TableAnswer:
+        """One SELECT over the dataset's tables."""
+        table = await self._reader.sql(query, limit=limit, timeout=QUERY_TIMEOUT_S)
+        return TableAnswer(
+            columns=list(table.columns), rows=[list(row) for row in table.rows], truncated=table.truncated
+        )
+
+    async def cypher(self, query: str, limit: int) -> TableAnswer:
+        """One reading Cypher statement over the graph."""
+        table = await self._reader.cypher(query, limit=limit, timeout=QUERY_TIMEOUT_S)
+        return TableAnswer(
+            columns=list(table.columns), rows=[list(row) for row in table.rows], truncated=table.truncated
+        )
+
+    async def describe(self) -> DatasetAnswer:
+        """Counts, tables with their columns, kinds of nodes and edges, reasons of failures."""
+        manifest = self._reader.manifest
+        about: Any = await self._reader.describe()
+        failures = await self.sql(
+            "SELECT failure_code, count(*) AS n FROM documents WHERE status = 'failed' "
+            "GROUP BY failure_code ORDER BY failure_code",
+            100,
+        )
+        nodes, edges, graph_ready = await self._graph_kinds()
+        return DatasetAnswer(
+            customer_id=self.config.customer_id,
+            company_name=self.config.company_name,
+            dataset_digest=manifest.dataset_digest,
+            fingerprint=manifest.fingerprint,
+            embedding_model=manifest.model.model,
+            counts=manifest.counts.model_dump(),
+            languages=manifest.languages,
+            tables=_tables(about),
+            node_kinds=nodes,
+            edge_kinds=edges,
+            failures={str(code): int(number or 0) for code, number in failures.rows},
+            graph_ready=graph_ready,
+        )
+
+    async def _graph_kinds(self) -> tuple[dict[str, int], dict[str, int], bool]:
+        try:
+            nodes = await self.cypher("MATCH (n:Node) RETURN n.kind AS kind, count(*) AS n ORDER BY kind", 100)
+            edges = await self.cypher("MATCH ()-[e:Edge]->() RETURN e.kind AS kind, count(*) AS n ORDER BY kind", 100)
+        except Unavailable:
+            return {}, {}, False
+        return (
+            {str(kind): int(number or 0) for kind, number in nodes.rows},
+            {str(kind): int(number or 0) for kind, number in edges.rows},
+            True,
+        )
+
+
+@asynccontextmanager
+async def library(dataset: Path, model: Path, config: InstanceConfig) -> AsyncIterator[Library]:
+    """Opens dataset and encoder; what it writes (the graph file) goes to an own temporary folder and away with it.
+
+    Raises:
+        PlatformError: the dataset is not the one that the configuration names, or cannot be opened.
+    """
+    from shared.encoder import Encoder
+
+    scratch = Path(tempfile.mkdtemp(prefix="instance-"))
+    try:
+        async with DatasetReader(dataset, scratch=scratch) as reader:
+            if reader.manifest.dataset_digest != config.dataset_digest:
+                raise PlatformError("The dataset in this image is not the one that its configuration names.")
+            encoder = await asyncio.to_thread(Encoder, model)
+            yield Library(config, reader, encoder)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+
+
+def _hit(found: Any, detailed: bool) -> Hit:
+    cut = not detailed and len(found.text) > CONCISE_CHARS
+    return Hit(
+        chunk_id=found.chunk_id,
+        text=found.text[:CONCISE_CHARS].rstrip() + " …" if cut else found.text,
+        cut=cut,
+        kind=found.kind,
+        language=found.language,
+        citation=Citation(
+            document_id=found.document_id,
+            title=found.title or found.path,
+            path=found.path,
+            page=found.page or None,
+            heading=found.heading_path or None,
+        ),
+        score=round(found.score, 6),
+        similarity=None if found.similarity is None else round(found.similarity, 4),
+        matched=list(found.matched),
+    )
+
+
+def _document(row: DocumentRow) -> Document:
+    return Document(
+        document_id=row.document_id,
+        title=row.title or row.path,
+        path=row.path,
+        media_type=row.media_type,
+        status=row.status,
+        failure=row.failure_reason or None,
+        language=row.language,
+        pages=row.pages,
+        chunks=row.chunks,
+        products=row.products,
+        size_bytes=row.size,
+    )
+
+
+def _tables(about: dict[str, Any]) -> list[DatasetTable]:
+    return [
+        DatasetTable(
+            name=name,
+            rows=int(table["rows"]),
+            columns=[DatasetColumn(name=column, type=str(kind)) for column, kind in dict(table["columns"]).items()],
+        )
+        for name, table in about["tables"].items()
+    ]

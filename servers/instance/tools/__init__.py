@@ -1,0 +1,1 @@
+"""The instance's MCP tools: small functions over the library."""
