@@ -120,8 +120,9 @@ async def _onboard(agent: Agent, order: Order, display: Display) -> JobView:
 async def _ask(settings: Settings, view: JobView, order: Order, display: Display) -> None:
     if not order.questions:
         return
-    from servers.cradle.images.verify import running_instance
     from shared.client import Upstream
+
+    from servers.cradle.images.verify import running_instance
 
     assert view.result is not None  # noqa: S101  a completed job has one
     image = Path(view.result.places["image"])

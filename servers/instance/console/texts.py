@@ -6,7 +6,8 @@ TEXTS: dict[str, dict[str, str]] = {
     "de": {
         "search": "Suchen", "documents": "Dokumente",
         "placeholder": "Frage, Stichwort oder Artikelnummer",
-        "login": "Anmelden", "logout": "Abmelden", "key": "Zugangsschlüssel", "wrong_key": "Dieser Schlüssel passt nicht.",
+        "login": "Anmelden", "logout": "Abmelden", "key": "Zugangsschlüssel",
+        "wrong_key": "Dieser Schlüssel passt nicht.",
         "key_hint": "Der Schlüssel steht im Protokoll des ersten Starts oder in INSTANCE_ACCESS_KEY.",
         "page": "Seite", "no_hits": "Nichts gefunden. Bitte andere Wörter versuchen.", "passages": "Textstellen",
         "products": "Artikel", "pages": "Seiten", "files": "Dateien", "failed": "nicht lesbar", "more": "Weiter",
