@@ -1,0 +1,1 @@
+"""What a customer's files become: sources → extraction → chunks → dataset, with a ledger of every file."""

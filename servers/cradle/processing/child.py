@@ -1,0 +1,88 @@
+"""The child process that reads files: `python -m servers.cradle.processing.child MEMORY_BYTES`.
+
+Requests come on standard input, frames leave on what was standard output. It may write no file, dump no core, and use so
+much memory and processor time; its parent kills it when it is late. It inherits no secret.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from typing import BinaryIO
+
+from servers.cradle.processing import wire
+from servers.cradle.processing.extract import Unreadable, identify, note, read
+from servers.cradle.processing.extraction import parts
+
+
+def main() -> None:
+    """Serves requests until the parent closes the pipe."""
+    _limit(int(sys.argv[1]))
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    # What libraries print must not mix with frames, nor reach a log: it may hold content.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    requests = sys.stdin.buffer
+    while (raw := requests.read(8)) and len(raw) == 8:
+        request = wire.load_request(requests.read(int.from_bytes(raw, "little")))
+        data = requests.read(request.size)
+        if len(data) < request.size:
+            return
+        _allow_cpu(request.cpu_s)
+        _answer(request, data, answers)
+        del data
+
+
+def _answer(request: wire.Request, data: bytes, out: BinaryIO) -> None:
+    kind = ""
+    try:
+        file, extractor = identify(data, request.name)
+        kind = file.media_type
+        code, reason = note(file)
+        _send(out, wire.IDENTIFIED, wire.dump_record(_identified(kind, extractor, code, reason)))
+        for part in parts(read(file, extractor)):
+            _send(out, wire.PART, wire.dump_part(part))
+    except Unreadable as error:
+        _fail(out, error.code, error.reason, kind)
+    except (MemoryError, RecursionError):
+        _fail(out, "memory_limit", "Reading the file needs more memory than one file is given. Split it.", kind)
+    except BrokenPipeError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a defect or a panic of a library ends this file, not the others
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        _fail(out, "reader_failed", f"The reader failed on this file ({type(error).__name__}).", kind)
+    else:
+        _send(out, wire.DONE, b"")
+
+
+def _identified(kind: str, extractor, code: str, reason: str) -> wire.Identified:
+    return wire.Identified(kind, extractor.name, extractor.version, code, reason)
+
+
+def _fail(out: BinaryIO, code: str, reason: str, kind: str) -> None:
+    _send(out, wire.ERROR, wire.dump_record(wire.Failure(code, reason, kind)))
+
+
+def _send(out: BinaryIO, kind: bytes, payload: bytes) -> None:
+    view = memoryview(wire.frame(kind, payload))
+    while view:
+        view = view[out.write(view) :]
+
+
+def _limit(memory: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def _allow_cpu(seconds: int) -> None:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + seconds + 1, hard))
+
+
+if __name__ == "__main__":
+    main()

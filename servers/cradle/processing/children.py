@@ -1,0 +1,171 @@
+"""A small pool of child processes that read files: limited, killed when late, replaced when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from servers.cradle.processing import wire
+from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extraction import Extraction
+from servers.cradle.processing.wire import Identified
+
+_MODULE = "servers.cradle.processing.child"
+_SLICE = 2**20
+_KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SYSTEMROOT")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one file may use. Time grows with the file: `seconds` and `seconds_per_mib` for each mebibyte.
+
+    `memory` bounds the address space of the child; `seconds` bounds processor time, and the wait for each part.
+    """
+
+    memory: int = 4 * 2**30
+    seconds: float = 120.0
+    seconds_per_mib: float = 2.0
+
+    def time(self, size: int) -> float:
+        return self.seconds + self.seconds_per_mib * size / 2**20
+
+
+class ExtractionPool:
+    """At most `size` children, started on first use.
+
+    async with ExtractionPool(2) as pool:
+        async with contextlib.aclosing(pool.read(data, name)) as reading:
+            identified = await anext(reading)
+            async for part in reading: ...
+    """
+
+    def __init__(self, size: int, limits: Limits | None = None) -> None:
+        self.size = size
+        self._limits = limits or Limits()
+        self._idle: asyncio.LifoQueue[_Child | None] = asyncio.LifoQueue()
+        for _ in range(size):
+            self._idle.put_nowait(None)
+        self._all: set[_Child] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.gather(*(child.kill() for child in tuple(self._all)))
+        self._all.clear()
+
+    async def read(self, data: bytes, name: str) -> AsyncGenerator[Identified | Extraction, None]:
+        """First what the file is, then its parts. Leaving early, or any failure, costs the child its life.
+
+        Raises:
+            Unreadable: the extractor's own reasons, `time_limit`, `memory_limit` or `reader_crashed`.
+        """
+        child = await self._idle.get()
+        finished = False
+        try:
+            if child is None or not child.alive:
+                self._all.discard(child) if child else None
+                child = None
+                child = await _Child.start(self._limits.memory)
+                self._all.add(child)
+            async for answer in self._answers(child, data, name):
+                if answer is None:
+                    finished = True
+                    return
+                if isinstance(answer, wire.Failure):
+                    finished = True
+                    raise Unreadable(answer.code, answer.reason)
+                yield answer
+        finally:
+            if child is not None and not finished:
+                self._all.discard(child)
+                await asyncio.shield(child.kill())
+                child = None
+            self._idle.put_nowait(child)
+
+    async def _answers(
+        self, child: _Child, data: bytes, name: str
+    ) -> AsyncGenerator[Identified | Extraction | wire.Failure | None, None]:
+        seconds = self._limits.time(len(data))
+        try:
+            await asyncio.wait_for(child.ask(data, name, int(seconds)), seconds)
+            while True:
+                yield await asyncio.wait_for(child.answer(), seconds)
+        except TimeoutError:
+            raise Unreadable("time_limit", f"Reading the file took longer than {seconds:.0f} s. Split it.") from None
+        except (asyncio.IncompleteReadError, BrokenPipeError, ConnectionError, ValueError):
+            raise await child.post_mortem() from None
+
+
+class _Child:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - both are pipes, below
+        self._process = process
+        self._in = process.stdin
+        self._out = process.stdout
+
+    @classmethod
+    async def start(cls, memory: int) -> _Child:
+        environment = {name: value for name in _KEPT_ENVIRONMENT if (value := os.environ.get(name))}
+        environment |= {"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-B",
+            "-m",
+            _MODULE,
+            str(memory),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=environment,
+        )
+        return cls(process)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def ask(self, data: bytes, name: str, cpu_s: int) -> None:
+        request = wire.dump_record(wire.Request(name, len(data), cpu_s))
+        self._in.write(len(request).to_bytes(8, "little") + request)
+        view = memoryview(data)
+        for start in range(0, len(data), _SLICE):
+            self._in.write(view[start : start + _SLICE])
+            await self._in.drain()
+        await self._in.drain()
+
+    async def answer(self) -> Identified | Extraction | wire.Failure | None:
+        kind, length = wire.header(await self._out.readexactly(wire.HEADER))
+        payload = await self._out.readexactly(length)
+        if kind == wire.DONE:
+            return None
+        if kind == wire.ERROR:
+            return wire.load_failure(payload)
+        return wire.load_identified(payload) if kind == wire.IDENTIFIED else wire.load_part(payload)
+
+    async def post_mortem(self) -> Unreadable:
+        """Kills what is left of the child, and says why it died."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), 1.0)
+        code = self._process.returncode
+        await self.kill()
+        if code == -signal.SIGXCPU:
+            return Unreadable("time_limit", "Reading the file took more processor time than one file is given.")
+        if code in (-signal.SIGKILL, -signal.SIGABRT):
+            return Unreadable("memory_limit", "Reading the file needs more memory than one file is given. Split it.")
+        return Unreadable("reader_crashed", "The file is damaged in a way that stops its reader. Save it anew.")
+
+    async def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._in.close()
+        await self._process.wait()

@@ -1,0 +1,94 @@
+"""Every extractor, and the dispatcher that finds the one for a file. Runs in a limited child process (`children`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from servers.cradle.processing.extract.bmecat import Bmecat
+from servers.cradle.processing.extract.delimited import Delimited
+from servers.cradle.processing.extract.detect import UNKNOWN, media_type, mismatch
+from servers.cradle.processing.extract.docx import Docx
+from servers.cradle.processing.extract.extractor import Extractor, File, Unreadable
+from servers.cradle.processing.extract.html import Html
+from servers.cradle.processing.extract.image import Image
+from servers.cradle.processing.extract.mail import Mail
+from servers.cradle.processing.extract.pdf import Pdf
+from servers.cradle.processing.extract.spreadsheet import Spreadsheet
+from servers.cradle.processing.extract.structured import Json, Xml
+from servers.cradle.processing.extract.text import Markdown, Text
+from servers.cradle.processing.extraction import Attachment, Block, Item, Product, Scan
+
+EXTRACTORS: tuple[Extractor, ...] = (
+    Bmecat(),
+    Delimited(),
+    Docx(),
+    Html(),
+    Image(),
+    Json(),
+    Mail(),
+    Markdown(),
+    Pdf(),
+    Spreadsheet(),
+    Text(),
+    Xml(),
+)
+MAX_DEPTH = 5
+_BY_TYPE = {kind: extractor for extractor in EXTRACTORS for kind in extractor.media_types}
+
+
+def versions() -> dict[str, str]:
+    """Extractor name → version: what the installation parameters record."""
+    return {extractor.name: extractor.version for extractor in EXTRACTORS}
+
+
+def find(kind: str) -> Extractor:
+    """The extractor of a media type.
+
+    Raises:
+        Unreadable: `unsupported_format`.
+    """
+    if (extractor := _BY_TYPE.get(kind)) is None:
+        what = "The content fits no known format" if kind == UNKNOWN else f"Files of the kind {kind} are not read yet"
+        raise Unreadable("unsupported_format", f"{what}. Send the document as PDF, DOCX, XLSX, CSV, HTML or text.")
+    return extractor
+
+
+def identify(data: bytes, name: str) -> tuple[File, Extractor]:
+    """What a file is and who reads it.
+
+    Raises:
+        Unreadable: empty, damaged, encrypted or unsupported.
+    """
+    kind = media_type(data, name)
+    return File(data, name, kind), find(kind)
+
+
+def read(file: File, extractor: Extractor) -> Iterator[Item]:
+    """The items of a file, those of files inside it in their place.
+
+    Raises:
+        Unreadable: at any point; what came before still holds.
+    """
+    return extractor.extract(file, _inner)
+
+
+def note(file: File) -> tuple[str, str]:
+    """A code and reason for what the customer should know of a file that was read all the same; else two ''."""
+    if mismatch(file.media_type, file.name):
+        return "extension_mismatch", f"The name's ending does not fit: the content is {file.media_type}; read as that."
+    return "", ""
+
+
+def _inner(data: bytes, name: str, depth: int) -> Iterator[Item]:
+    if depth > MAX_DEPTH:
+        raise Unreadable("too_deep", f"Files nest deeper than {MAX_DEPTH}; the innermost were not read.")
+    kind = media_type(data, name)
+    file = File(data, name, kind, depth)
+    extractor = find(kind)
+    yield Attachment(name, kind, len(data))
+    for item in extractor.extract(file, _inner):
+        if isinstance(item, Block | Scan | Product) and not item.source:
+            yield dataclasses.replace(item, source=name)
+        else:
+            yield item

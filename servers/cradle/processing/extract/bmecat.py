@@ -1,0 +1,115 @@
+"""BMEcat 1.2, 2005 and 2005+ontology, streamed: products leave memory as soon as they are read.
+
+Elements: BMEcat 1.2 names ARTICLE and …_AID, BMEcat 2005 PRODUCT and …_PID; both are read by one table of names. What a
+product says beyond the named fields is kept as `properties` (path, value), so that nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from servers.cradle.processing.extract.bmecat_product import all_text, product, text_of
+from servers.cradle.processing.extract.detect import BMECAT
+from servers.cradle.processing.extract.encoding import squeezed
+from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.xml import Element, drop, events, local
+from servers.cradle.processing.extraction import About, Block, Group, Item, Membership
+
+_TRANSACTIONS = {"T_NEW_CATALOG": "new", "T_UPDATE_PRODUCTS": "update", "T_UPDATE_PRICES": "prices"}
+_PRODUCTS = frozenset({"PRODUCT", "ARTICLE"})
+_GROUPS = frozenset({"CATALOG_STRUCTURE", "CLASSIFICATION_GROUP"})
+_MAPS = frozenset({"PRODUCT_TO_CATALOGGROUP_MAP", "ARTICLE_TO_CATALOGGROUP_MAP"})
+_CONTAINERS = frozenset(
+    {
+        "BMECAT",
+        *_TRANSACTIONS,
+        "CLASSIFICATION_SYSTEM",
+        "CLASSIFICATION_GROUPS",
+        "CATALOG_GROUP_SYSTEM",
+        "FEATURE_SYSTEM",
+        "FEATURE_GROUP",
+    }
+)
+
+
+class Bmecat:
+    name = "bmecat"
+    version = "1"
+    media_types = frozenset({BMECAT})
+
+    def extract(self, file: File, inner: Inner) -> Iterator[Item]:
+        """The catalogue's head, then groups, products and memberships in document order."""
+        del inner
+        yield from _Reader().items(file.data)
+
+
+class _Reader:
+    """Holds what products take from around them: the transaction, the supplier, the classification system."""
+
+    def __init__(self) -> None:
+        self._transaction = ""
+        self._system = ""
+        self._supplier = ("", "")
+
+    def items(self, data: bytes) -> Iterator[Item]:
+        whole: Element | None = None
+        for event, element in events(data):
+            name = local(element)
+            if event == "start":
+                self._transaction = _TRANSACTIONS.get(name, self._transaction)
+                if whole is None and name not in _CONTAINERS:
+                    whole = element
+            elif element is whole:
+                yield from self._read(name, element)
+                drop(element)
+                whole = None
+            elif whole is None and name in ("CLASSIFICATION_SYSTEM", "CATALOG_GROUP_SYSTEM"):
+                self._system = ""
+                drop(element)
+        if not self._transaction:
+            raise Unreadable("unsupported_transaction", "The catalogue holds none of BMEcat's three transactions.")
+
+    def _read(self, name: str, element: Element) -> Iterator[Item]:
+        if name in _PRODUCTS:
+            yield product(element, self._transaction, self._supplier)
+        elif name in _GROUPS:
+            yield _group(element, self._system)
+        elif name in _MAPS:
+            yield _membership(element)
+        elif name == "HEADER":
+            yield from self._header(element)
+        elif name in ("CLASSIFICATION_SYSTEM_NAME", "GROUP_SYSTEM_ID"):
+            self._system = squeezed(element.text or "")
+        elif lines := all_text(element):
+            yield Block("paragraph", "\n".join(lines))
+
+    def _header(self, header: Element) -> Iterator[Item]:
+        catalogue, supplier = _child(header, "CATALOG"), _child(header, "SUPPLIER")
+        title, language = "", ""
+        if catalogue is not None:
+            title, language = text_of(catalogue, "CATALOG_NAME"), text_of(catalogue, "LANGUAGE")
+        if supplier is not None:
+            self._supplier = (text_of(supplier, "SUPPLIER_ID"), text_of(supplier, "SUPPLIER_NAME"))
+        yield About(title=title, language=language)
+        if title:
+            yield Block("heading", title, level=1)
+        yield Block("paragraph", "\n".join(all_text(header)))
+
+
+def _child(element: Element, name: str) -> Element | None:
+    return next((child for child in element if local(child) == name), None)
+
+
+def _group(element: Element, system: str) -> Group:
+    parent = text_of(element, "PARENT_ID") or text_of(element, "CLASSIFICATION_GROUP_PARENT_ID")
+    return Group(
+        identifier=text_of(element, "GROUP_ID") or text_of(element, "CLASSIFICATION_GROUP_ID"),
+        name=text_of(element, "GROUP_NAME") or text_of(element, "CLASSIFICATION_GROUP_NAME"),
+        system=system,
+        parent="" if parent == "0" else parent,
+    )
+
+
+def _membership(element: Element) -> Membership:
+    number = text_of(element, "PROD_ID") or text_of(element, "ART_ID")
+    return Membership(number, text_of(element, "CATALOG_GROUP_ID"))

@@ -1,0 +1,308 @@
+"""One PRODUCT or ARTICLE element of a BMEcat catalogue as a `Product`. Nothing in the element is left out."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from servers.cradle.processing.extract.encoding import squeezed
+from servers.cradle.processing.extract.xml import Element, local
+from servers.cradle.processing.extraction import (
+    Classification,
+    Feature,
+    Localised,
+    Media,
+    Price,
+    Product,
+    Reference,
+)
+
+_GTIN_KINDS = frozenset({"gtin", "ean", "upc"})
+
+
+@dataclass(slots=True)
+class _Draft:
+    one: dict[str, str] = field(default_factory=dict)
+    names: list[Localised] = field(default_factory=list)
+    descriptions: list[Localised] = field(default_factory=list)
+    keywords: list[Localised] = field(default_factory=list)
+    classifications: list[Classification] = field(default_factory=list)
+    features: list[Feature] = field(default_factory=list)
+    prices: list[Price] = field(default_factory=list)
+    media: list[Media] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)
+    properties: list[tuple[str, str]] = field(default_factory=list)
+
+
+def product(element: Element, transaction: str, supplier: tuple[str, str]) -> Product:
+    """The product that a PRODUCT or ARTICLE element describes."""
+    draft = _Draft()
+    for child in element:
+        _SECTIONS.get(_neutral(child), _rest)(child, draft)
+    one = draft.one
+    number = one.pop("article_number", "") or one.get("gtin", "") or one.get("manufacturer_number", "")
+    return Product(
+        article_number=number,
+        names=tuple(draft.names),
+        descriptions=tuple(draft.descriptions),
+        keywords=tuple(draft.keywords),
+        transaction=transaction,
+        mode=element.get("mode") or "",
+        supplier_id=supplier[0],
+        supplier_name=supplier[1],
+        gtin=one.get("gtin", ""),
+        manufacturer=one.get("manufacturer", ""),
+        manufacturer_number=one.get("manufacturer_number", ""),
+        type_name=one.get("type_name", ""),
+        order_unit=one.get("order_unit", ""),
+        classifications=tuple(draft.classifications),
+        features=tuple(draft.features),
+        prices=tuple(draft.prices),
+        media=tuple(draft.media),
+        references=tuple(draft.references),
+        properties=tuple(draft.properties),
+    )
+
+
+def text_of(element: Element, name: str) -> str:
+    """The text of the first child of that name, '' where there is none."""
+    return next((_text(child) for child in element if local(child) == name), "")
+
+
+def all_text(element: Element) -> list[str]:
+    """Every text below the element as `path: text`, in document order."""
+    return [f"{path}: {text}" for path, text in _leaves(element, local(element))]
+
+
+def _neutral(element: Element) -> str:
+    """The name as BMEcat 2005 writes it, for an element of 1.2 as well."""
+    name = local(element)
+    if name.startswith("ARTICLE"):
+        name = "PRODUCT" + name[len("ARTICLE") :]
+    return name.removesuffix("_AID") + "_PID" if name.endswith("_AID") else name
+
+
+def _text(element: Element) -> str:
+    text = squeezed(element.text or "")
+    # Exporters escape twice: the text then reads `&plusmn;`.
+    return squeezed(html.unescape(text)) if "&" in text else text
+
+
+def _localised(element: Element) -> Localised:
+    return Localised(_text(element), element.get("lang") or "")
+
+
+def _leaves(element: Element, path: str) -> Iterator[tuple[str, str]]:
+    if (text := _text(element)) and isinstance(element.tag, str):
+        kind = element.get("type")
+        yield (f"{path}[{kind}]" if kind else path), text
+    for child in element:
+        yield from _leaves(child, f"{path}/{local(child)}")
+
+
+def _rest(element: Element, draft: _Draft) -> None:
+    draft.properties.extend(_leaves(element, local(element)))
+
+
+def _number(element: Element, draft: _Draft) -> None:
+    draft.one["article_number"] = _text(element)
+
+
+_DETAILS = {
+    "MANUFACTURER_PID": "manufacturer_number",
+    "MANUFACTURER_NAME": "manufacturer",
+    "MANUFACTURER_TYPE_DESCR": "type_name",
+}
+
+
+def _details(element: Element, draft: _Draft) -> None:
+    texts = {"DESCRIPTION_SHORT": draft.names, "DESCRIPTION_LONG": draft.descriptions, "KEYWORD": draft.keywords}
+    for child in element:
+        name = _neutral(child)
+        if not _text(child) and not len(child):
+            continue
+        if name in texts:
+            texts[name].append(_localised(child))
+        elif name in _DETAILS and _DETAILS[name] not in draft.one:
+            draft.one[_DETAILS[name]] = _text(child)
+        elif _is_gtin(name, child) and "gtin" not in draft.one:
+            draft.one["gtin"] = _text(child)
+        else:
+            _rest(child, draft)
+
+
+def _is_gtin(name: str, element: Element) -> bool:
+    return name == "EAN" or (name == "INTERNATIONAL_PID" and (element.get("type") or "gtin").lower() in _GTIN_KINDS)
+
+
+def _features(element: Element, draft: _Draft) -> None:
+    system = text_of(element, "REFERENCE_FEATURE_SYSTEM_NAME")
+    group = text_of(element, "REFERENCE_FEATURE_GROUP_ID") or text_of(element, "REFERENCE_FEATURE_GROUP_NAME")
+    if system or group:
+        draft.classifications.append(Classification(system, group))
+    _feature_list(element, system, group, draft)
+
+
+def _feature_list(element: Element, system: str, group: str, draft: _Draft) -> None:
+    for child in element:
+        name = local(child)
+        if name == "FEATURE":
+            draft.features.append(_feature(child, system, group))
+        elif name == "FEATURE_GROUP":
+            inner = text_of(child, "REFERENCE_FEATURE_GROUP_ID") or group
+            _feature_list(child, system, inner, draft)
+        elif name not in ("REFERENCE_FEATURE_SYSTEM_NAME", "REFERENCE_FEATURE_GROUP_ID"):
+            _rest(child, draft)
+
+
+def _feature(element: Element, system: str, group: str) -> Feature:
+    """A FEATURE with its template and variants. `FVALUE_DETAILS` names the value where only its id is given."""
+    names, values, details, value_ids, rest = [], [], [], [], []
+    one: dict[str, str] = {}
+    for node in _within(element):
+        name, text = local(node), _text(node)
+        if not text:
+            continue
+        if name in ("FNAME", "FT_NAME"):
+            names.append(_localised(node))
+        elif name in ("FVALUE", "VALUE_TEXT"):
+            values.append(_localised(node))
+        elif name == "FVALUE_DETAILS":
+            details.append(_localised(node))
+        elif name in ("VALUE_IDREF", "FVALUE_IDREF"):
+            value_ids.append(text)
+        elif name in _FEATURE_FIELDS and _FEATURE_FIELDS[name] not in one:
+            one[_FEATURE_FIELDS[name]] = text
+        else:
+            rest.append(f"{name}: {text}")
+    if values:
+        rest = [detail.text for detail in details] + rest
+    return Feature(
+        system=system,
+        group=group,
+        names=tuple(names),
+        values=tuple(values or details),
+        value_ids=tuple(value_ids),
+        description="; ".join(rest),
+        **one,
+    )
+
+
+_FEATURE_FIELDS = {
+    "FT_ID": "feature_id",
+    "FT_IDREF": "feature_id",
+    "FUNIT": "unit",
+    "FT_UNIT": "unit",
+    "FORDER": "order",
+    "FID": "identifier",
+    "FPARENT_ID": "parent",
+}
+
+
+def _within(element: Element) -> Iterator[Element]:
+    yield from (node for node in element.iter() if node is not element and isinstance(node.tag, str))
+
+
+def _order(element: Element, draft: _Draft) -> None:
+    for child in element:
+        if local(child) == "ORDER_UNIT":
+            draft.one["order_unit"] = _text(child)
+        else:
+            _rest(child, draft)
+    if quantity := text_of(element, "PRICE_QUANTITY"):
+        draft.one["price_quantity"] = quantity
+
+
+def _prices(element: Element, draft: _Draft) -> None:
+    start, end = "", ""
+    rest = []
+    for child in element:
+        if local(child) == "DATETIME":
+            moment = _moment(child)
+            kind = child.get("type") or ""
+            start = moment if kind == "valid_start_date" else start
+            end = moment if kind == "valid_end_date" else end
+        elif local(child) in ("VALID_START_DATE", "VALID_END_DATE"):
+            start = _text(child) if "START" in local(child) else start
+            end = _text(child) if "END" in local(child) else end
+        elif _neutral(child) == "PRODUCT_PRICE":
+            rest.append(child)
+        else:
+            _rest(child, draft)
+    for child in rest:
+        draft.prices.append(_price(child, start, end, draft))
+
+
+def _moment(element: Element) -> str:
+    date, time = text_of(element, "DATE"), text_of(element, "TIME")
+    return f"{date}T{time}{text_of(element, 'TIMEZONE')}" if time else date
+
+
+_PRICE_FIELDS = {
+    "PRICE_AMOUNT": "amount",
+    "PRICE_CURRENCY": "currency",
+    "LOWER_BOUND": "lower_bound",
+    "PRICE_FACTOR": "factor",
+    "TAX": "tax",
+}
+
+
+def _price(element: Element, start: str, end: str, draft: _Draft) -> Price:
+    one: dict[str, str] = {}
+    territories = []
+    for node in _within(element):
+        name, text = local(node), _text(node)
+        if not text:
+            continue
+        if name == "TERRITORY":
+            territories.append(text)
+        elif name in _PRICE_FIELDS and _PRICE_FIELDS[name] not in one:
+            one[_PRICE_FIELDS[name]] = text
+        else:
+            draft.properties.append((f"PRODUCT_PRICE/{name}", text))
+    return Price(
+        amount=one.pop("amount", None),
+        kind=element.get("price_type") or "",
+        quantity=draft.one.get("price_quantity", ""),
+        unit=draft.one.get("order_unit", ""),
+        valid_from=start,
+        valid_to=end,
+        territories=tuple(territories),
+        **one,
+    )
+
+
+def _media(element: Element, draft: _Draft) -> None:
+    for mime in element:
+        rest = [node for node in mime if local(node) not in ("MIME_TYPE", "MIME_SOURCE", "MIME_PURPOSE", "MIME_DESCR")]
+        draft.media.append(
+            Media(
+                source=text_of(mime, "MIME_SOURCE"),
+                media_type=text_of(mime, "MIME_TYPE"),
+                purpose=text_of(mime, "MIME_PURPOSE"),
+                description=text_of(mime, "MIME_DESCR"),
+            )
+        )
+        for node in rest:
+            _rest(node, draft)
+
+
+def _reference(element: Element, draft: _Draft) -> None:
+    number = text_of(element, "PROD_ID_TO") or text_of(element, "ART_ID_TO")
+    draft.references.append(Reference(element.get("type") or "", number))
+    for node in element:
+        if local(node) not in ("PROD_ID_TO", "ART_ID_TO"):
+            _rest(node, draft)
+
+
+_SECTIONS: dict[str, Callable[[Element, _Draft], None]] = {
+    "SUPPLIER_PID": _number,
+    "PRODUCT_DETAILS": _details,
+    "PRODUCT_FEATURES": _features,
+    "PRODUCT_ORDER_DETAILS": _order,
+    "PRODUCT_PRICE_DETAILS": _prices,
+    "PRODUCT_PRICE": lambda element, draft: draft.prices.append(_price(element, "", "", draft)),
+    "MIME_INFO": _media,
+    "PRODUCT_REFERENCE": _reference,
+}

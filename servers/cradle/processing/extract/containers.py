@@ -1,0 +1,61 @@
+"""Zip containers (DOCX, XLSX, ODS) opened within bounds that are checked before a byte is unpacked."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+from servers.cradle.processing.extract.extractor import Unreadable
+
+MAX_ENTRIES = 20_000
+MAX_UNPACKED = 2 * 2**30
+MAX_RATIO = 400
+RATIO_FROM = 64 * 2**20
+MAX_XML = 512 * 2**20
+
+
+def check_zip(data: bytes) -> zipfile.ZipFile:
+    """The archive, after its directory was checked: entries, declared sizes, ratio, overlaps.
+
+    Raises:
+        Unreadable: `damaged` or `zip_bomb`.
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError):
+        raise Unreadable("damaged", "The file is cut off or damaged. Send it again from its source.") from None
+    entries = archive.infolist()
+    if len(entries) > MAX_ENTRIES:
+        raise Unreadable("zip_bomb", f"The file holds {len(entries)} parts; {MAX_ENTRIES} is the limit.")
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > MAX_UNPACKED or (unpacked > RATIO_FROM and unpacked > MAX_RATIO * len(data)):
+        raise Unreadable("zip_bomb", "The file unpacks to far more than a document of its size; it was not opened.")
+    if sum(entry.compress_size for entry in entries) > len(data):
+        raise Unreadable("zip_bomb", "Parts of the file overlap; it was not opened.")
+    return archive
+
+
+def read_part(archive: zipfile.ZipFile, name: str, limit: int = MAX_XML) -> bytes | None:
+    """A part of the archive, None where there is none; never more than `limit` bytes.
+
+    Raises:
+        Unreadable: `damaged`, `encrypted`, or `zip_bomb` where the part is longer than declared or than the limit.
+    """
+    try:
+        entry = archive.getinfo(name)
+    except KeyError:
+        return None
+    if entry.flag_bits & 0x1:
+        raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
+    try:
+        with archive.open(entry) as file:
+            content = file.read(limit + 1)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError, RuntimeError):
+        raise Unreadable("damaged", "The file is cut off or damaged. Send it again from its source.") from None
+    except Exception as error:
+        if type(error).__module__ not in ("zlib", "lzma"):
+            raise
+        raise Unreadable("damaged", "The file is cut off or damaged. Send it again from its source.") from None
+    if len(content) > limit:
+        raise Unreadable("zip_bomb", f"A part of the file is longer than {limit >> 20} MiB; it was not read.")
+    return content

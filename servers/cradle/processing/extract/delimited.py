@@ -1,0 +1,67 @@
+"""CSV and TSV: encoding and dialect found in the content, all rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+
+from servers.cradle.processing.extract.encoding import decode
+from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.product_table import read_rows
+from servers.cradle.processing.extraction import Item
+
+_DELIMITERS = ";,\t|"
+MAX_CELL = 1_000_000
+
+
+class Delimited:
+    name = "csv"
+    version = "1"
+    media_types = frozenset({"text/csv"})
+
+    def extract(self, file: File, inner: Inner) -> Iterator[Item]:
+        """Tables and products; cells as written, white space around them removed."""
+        del inner
+        text = decode(file.data)
+        yield from read_rows(rows(text))
+
+
+def rows(text: str) -> Iterator[tuple[str, ...]]:
+    """The rows of delimited text.
+
+    Raises:
+        Unreadable: `too_large` for a cell beyond `MAX_CELL`, which is mostly a quote that is never closed.
+    """
+    mark, text = _declared(text)
+    csv.field_size_limit(MAX_CELL)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark or delimiter(text), skipinitialspace=True)
+    try:
+        for row in reader:
+            yield tuple(cell.strip() for cell in row)
+    except csv.Error:
+        raise Unreadable("too_large", "A cell of the table is never closed or longer than a million signs.") from None
+
+
+def delimiter(text: str) -> str:
+    """The sign that parts the columns: by it, most of the first lines have the same number of cells, over 1."""
+    sample = "\n".join(text[:65536].split("\n")[:100])
+    best, score = ",", 0.0
+    for sign in _DELIMITERS:
+        widths = Counter(len(row) for row in csv.reader(io.StringIO(sample, newline=""), delimiter=sign) if row)
+        if not widths:
+            continue
+        width, lines = max(widths.items(), key=lambda item: (item[1] * (item[0] > 1), item[0]))
+        found = lines / sum(widths.values()) * (2 if width > 2 else 1) if width > 1 else 0.0
+        if found > score:
+            best, score = sign, found
+    return best
+
+
+def _declared(text: str) -> tuple[str, str]:
+    """Excel's own first line `sep=;`, and the text after it."""
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep=") and len(first) == 5:
+        return first[4], rest
+    return "", text

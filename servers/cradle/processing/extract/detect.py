@@ -1,0 +1,177 @@
+"""What a file is: by its content first, by its extension where the content leaves it open."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import PurePosixPath
+
+from servers.cradle.processing.extract.containers import check_zip
+from servers.cradle.processing.extract.encoding import encoding_of
+from servers.cradle.processing.extract.extractor import Unreadable
+
+PDF = "application/pdf"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+XLS = "application/vnd.ms-excel"
+XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
+ODS = "application/vnd.oasis.opendocument.spreadsheet"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+BMECAT = "application/x-bmecat+xml"
+EML = "message/rfc822"
+UNKNOWN = "application/octet-stream"
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"BM", "image/bmp"),
+    (b"GIF8", "image/gif"),
+    (b"\x1f\x8b", "application/gzip"),
+    (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+    (b"Rar!\x1a\x07", "application/vnd.rar"),
+    (b"\x7fELF", "application/x-elf"),
+    (b"MZ", "application/vnd.microsoft.portable-executable"),
+    (b"{\\rtf", "application/rtf"),
+    (b"%!PS", "application/postscript"),
+)
+_EXTENSIONS = {
+    ".csv": "text/csv",
+    ".tsv": "text/csv",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".xhtml": "text/html",
+    ".json": "application/json",
+    ".jsonl": "application/json",
+    ".ndjson": "application/json",
+    ".eml": EML,
+    ".xml": "application/xml",
+}
+_EXPECTED = {
+    ".pdf": {PDF},
+    ".docx": {DOCX},
+    ".docm": {DOCX},
+    ".xlsx": {XLSX},
+    ".xlsm": {XLSX},
+    ".xls": {XLS},
+    ".ods": {ODS},
+    ".png": {"image/png"},
+    ".jpg": {"image/jpeg"},
+    ".jpeg": {"image/jpeg"},
+    ".tif": {"image/tiff"},
+    ".tiff": {"image/tiff"},
+    ".webp": {"image/webp"},
+    ".bmp": {"image/bmp"},
+    ".xml": {"application/xml", BMECAT, "text/html"},
+}
+_MAIL_HEADER = re.compile(
+    rb"^(from|to|cc|subject|date|received|return-path|mime-version|message-id|delivered-to|content-type|x-[a-z-]+):",
+    re.IGNORECASE,
+)
+_ROOT = re.compile(r"<(?![?!])(?:[\w.-]+:)?([\w.-]+)")
+
+
+def media_type(data: bytes, name: str) -> str:
+    """The media type of a file. `UNKNOWN` where nothing fits.
+
+    Raises:
+        Unreadable: empty, damaged, encrypted, or a container whose declared sizes are out of bounds.
+    """
+    if not data:
+        raise Unreadable("empty", "The file has no content (0 bytes). Send it again from its source.")
+    if b"%PDF-" in data[:1024]:
+        return PDF
+    if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return _zip(data)
+    if data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+        return _compound(data)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    for magic, kind in _MAGIC:
+        if data.startswith(magic) and not (len(magic) == 2 and _is_text(data)):
+            return kind
+    return _text(data, PurePosixPath(name).suffix.lower())
+
+
+def mismatch(kind: str, name: str) -> bool:
+    """Whether the extension promises another format than the content is."""
+    expected = _EXPECTED.get(PurePosixPath(name).suffix.lower())
+    return expected is not None and kind not in expected
+
+
+def _is_text(data: bytes) -> bool:
+    return encoding_of(data[:4096]) in ("utf-8", "cp1252")
+
+
+def _zip(data: bytes) -> str:
+    archive = check_zip(data)
+    names = set(archive.namelist())
+    if "EncryptedPackage" in names:
+        raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
+    if "word/document.xml" in names:
+        return DOCX
+    if "xl/workbook.bin" in names:
+        return XLSB
+    if any(name.startswith("xl/workbook") for name in names):
+        return XLSX
+    if "ppt/presentation.xml" in names:
+        return PPTX
+    if "mimetype" in names:
+        return _opendocument(archive)
+    return "application/zip"
+
+
+def _opendocument(archive: zipfile.ZipFile) -> str:
+    with archive.open("mimetype") as file:
+        kind = file.read(100).decode("ascii", "ignore").strip()
+    return kind if kind.startswith("application/") else "application/zip"
+
+
+def _compound(data: bytes) -> str:
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
+    if "__substg1.0_".encode("utf-16-le") in data:
+        return "application/vnd.ms-outlook"
+    if "Workbook".encode("utf-16-le") in data or "Book".encode("utf-16-le") in data:
+        return XLS
+    if "WordDocument".encode("utf-16-le") in data:
+        return "application/msword"
+    return "application/x-ole-storage"
+
+
+def _text(data: bytes, extension: str) -> str:
+    head = data[:65536]
+    encoding = encoding_of(head)
+    if encoding is None:
+        return UNKNOWN
+    text = head.decode(encoding, "replace").lstrip("\ufeff \t\r\n")
+    if text.startswith("<"):
+        return _markup(text, extension)
+    if extension == ".eml" or _mail_headers(head) >= 3:
+        return EML
+    if extension in (".json", ".jsonl", ".ndjson") or (extension == "" and text[:1] in ("{", "[")):
+        return "application/json"
+    kind = _EXTENSIONS.get(extension, "text/plain")
+    return "text/plain" if kind == "application/xml" else kind
+
+
+def _markup(text: str, extension: str) -> str:
+    lower = text[:2048].lower()
+    root = _ROOT.search(re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
+    name = root.group(1).lower() if root else ""
+    if name == "bmecat":
+        return BMECAT
+    if "<!doctype html" in lower or name == "html":
+        return "text/html"
+    if lower.startswith("<?xml") or extension == ".xml":
+        return "application/xml"
+    return _EXTENSIONS.get(extension, "text/html" if "</" in lower else "text/plain")
+
+
+def _mail_headers(head: bytes) -> int:
+    block = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
+    return sum(1 for line in io.BytesIO(block) if _MAIL_HEADER.match(line))

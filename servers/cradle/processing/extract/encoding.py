@@ -1,0 +1,81 @@
+"""Bytes to text, without guessing by chance: BOM, UTF-8, UTF-16 by its zero bytes, then Windows' code page."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """The text without control characters and lone surrogates, with line feeds alone as line ends."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _LONE_SURROGATE.sub("\ufffd", _UNWANTED.sub("", text))
+
+
+def squeezed(text: str) -> str:
+    """One line: every run of white space becomes one space."""
+    return " ".join(clean(text).split())
+
+
+def encoding_of(data: bytes) -> str | None:
+    """The encoding of text in `data`, or None where the bytes are not text. A cut multi-byte end is forgiven."""
+    for bom, name in _BOMS:
+        if data.startswith(bom):
+            return name
+    if wide := _utf16(data[:4096]):
+        return wide
+    if b"\x00" in data:
+        return None
+    try:
+        codecs.getincrementaldecoder("utf-8")("strict").decode(data)
+    except UnicodeDecodeError:
+        return "cp1252" if _mostly_printable(data[:65536]) else None
+    return "utf-8" if _mostly_printable(data[:65536]) else None
+
+
+def decode(data: bytes) -> str:
+    """The text of `data`, cleaned; bytes that no encoding explains become U+FFFD rather than an error."""
+    name = encoding_of(data) or "cp1252"
+    for bom, of in _BOMS:
+        if of == name and data.startswith(bom):
+            data = data[len(bom) :]
+            break
+    if name == "cp1252":
+        # The five bytes that cp1252 leaves undefined are read as Latin-1 does, so that no character is lost.
+        return clean("".join(_cp1252(data)))
+    return clean(data.decode(name, "replace"))
+
+
+def _cp1252(data: bytes) -> list[str]:
+    try:
+        return [data.decode("cp1252")]
+    except UnicodeDecodeError:
+        return [bytes((byte,)).decode("cp1252", "ignore") or chr(byte) for byte in data]
+
+
+def _utf16(head: bytes) -> str | None:
+    if len(head) < 4:
+        return None
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = len(head) // 2
+    if odd > half * 0.7 and even < half * 0.05:
+        return "utf-16-le"
+    if even > half * 0.7 and odd < half * 0.05:
+        return "utf-16-be"
+    return None
+
+
+def _mostly_printable(head: bytes) -> bool:
+    controls = sum(head.count(byte) for byte in range(32) if byte not in (9, 10, 12, 13, 27))
+    return controls * 50 <= len(head)

@@ -1,0 +1,101 @@
+"""Images: the header decides whether they are opened; each frame is a page for OCR."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+
+from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extraction import About, Item, Scan
+
+MAX_PIXELS = 40_000_000
+MAX_FRAMES = 500
+_FORMATS = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/tiff": "TIFF",
+    "image/webp": "WEBP",
+    "image/bmp": "BMP",
+}
+_DAMAGED = "The image is cut off or damaged. Send it again from its source."
+
+
+class Image:
+    name = "image"
+    version = "1"
+    media_types = frozenset(_FORMATS)
+
+    def extract(self, file: File, inner: Inner) -> Iterator[Item]:
+        """One scan a frame, as PNG.
+
+        Raises:
+            Unreadable: `image_too_large` and `too_many_pages` from the header alone, `damaged`.
+        """
+        del inner
+        import PIL.Image
+
+        # The bound is checked below, on every frame, and refuses; Pillow's own only warns.
+        PIL.Image.MAX_IMAGE_PIXELS = None
+        try:
+            image = PIL.Image.open(io.BytesIO(file.data), formats=[_FORMATS[file.media_type]])
+            frames = _frames(image)
+            yield About(pages=frames)
+            for index in range(frames):
+                image.seek(index)
+                check_size(*image.size)
+                yield Scan(_png(image, file), index + 1)
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, TypeError, MemoryError):
+            raise Unreadable("damaged", _DAMAGED) from None
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises `Unreadable` (`image_too_large`) over 40 megapixels."""
+    if width * height > MAX_PIXELS:
+        megapixels = width * height // 1_000_000
+        raise Unreadable(
+            "image_too_large", f"The image has {megapixels} megapixels; {MAX_PIXELS // 1_000_000} is the limit."
+        )
+
+
+def _frames(image) -> int:
+    check_size(*image.size)
+    count = 0
+    while True:
+        try:
+            image.seek(count)
+        except EOFError:
+            break
+        check_size(*image.size)
+        count += 1
+        if count > MAX_FRAMES:
+            raise Unreadable("too_many_pages", f"The image has more than {MAX_FRAMES} pages. Split it.")
+    image.seek(0)
+    return count
+
+
+def _png(image, file: File) -> bytes:
+    import PIL.ImageOps
+
+    image.load()
+    if file.media_type == "image/png" and image.mode in ("L", "RGB"):
+        return file.data
+    upright = PIL.ImageOps.exif_transpose(image) if file.media_type == "image/jpeg" else image
+    return to_png(upright)
+
+
+def to_png(image) -> bytes:
+    """The image as an 8-bit grey or colour PNG on white, in few bytes and little time."""
+    import PIL.Image
+
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        flat = PIL.Image.new("RGBA", image.size, "white")
+        flat.alpha_composite(image.convert("RGBA"))
+        image = flat.convert("RGB")
+    elif image.mode in ("1", "L", "I", "I;16", "F"):
+        image = image.convert("L")
+    else:
+        image = image.convert("RGB")
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=1)
+    return out.getvalue()

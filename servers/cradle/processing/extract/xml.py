@@ -1,0 +1,87 @@
+"""XML read without entities, external references or unbounded depth. The one place that configures the parser."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
+
+from servers.cradle.processing.extract.extractor import Unreadable
+
+Element = Any  # lxml ships no types
+_ENTITY = re.compile(rb"<!ENTITY|<\0!\0E\0N\0T\0I\0T\0Y|\0<\0!\0E\0N\0T\0I\0T\0Y")
+_DAMAGED = "The XML is cut off or not well-formed. Send it again from its source."
+_ENTITIES = "The XML declares entities, which are not expanded. Save it without a DOCTYPE and send it again."
+
+
+def refuse_entities(data: bytes) -> None:
+    """Raises `Unreadable` where the prologue declares entities: they are never expanded, so text would be missing."""
+    if _ENTITY.search(data[:65536]):
+        raise Unreadable("xml_entities", _ENTITIES)
+
+
+def parse(data: bytes) -> Element:
+    """The root of a document that fits in memory. Depth is bounded by libxml2 at 256.
+
+    Raises:
+        Unreadable: `damaged` or `xml_entities`.
+    """
+    refuse_entities(data)
+    parser = etree.XMLParser(
+        resolve_entities=False, load_dtd=False, no_network=True, huge_tree=len(data) > 10 * 2**20, remove_comments=True
+    )
+    try:
+        return etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError):
+        raise Unreadable("damaged", _DAMAGED) from None
+
+
+def events(data: bytes) -> Iterator[tuple[str, Element]]:
+    """`start` and `end` of each element while the document streams by; the caller clears what it has read.
+
+    Raises:
+        Unreadable: `damaged` or `xml_entities`, at the point where the document breaks.
+    """
+    refuse_entities(data)
+    stream = etree.iterparse(
+        io.BytesIO(data),
+        events=("start", "end"),
+        resolve_entities=False,
+        load_dtd=False,
+        no_network=True,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    first = True
+    try:
+        for event, element in stream:
+            if first:
+                first = False
+                _refuse_declared(element)
+            yield event, element
+    except etree.XMLSyntaxError:
+        raise Unreadable("damaged", _DAMAGED) from None
+
+
+def local(element: Element) -> str:
+    """The element's name without its namespace; '' for comments and entity references."""
+    tag = element.tag
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+
+
+def drop(element: Element) -> None:
+    """Frees an element that was read, and its elder siblings, so that memory stays flat."""
+    element.clear(keep_tail=False)
+    parent = element.getparent()
+    while parent is not None and (elder := element.getprevious()) is not None:
+        parent.remove(elder)
+
+
+def _refuse_declared(root: Element) -> None:
+    declared = root.getroottree().docinfo.internalDTD
+    if declared is not None and any(True for _ in declared.iterentities()):
+        raise Unreadable("xml_entities", _ENTITIES)

@@ -1,0 +1,297 @@
+"""What an extractor reads from one file: a stream of items in reading order, never the whole of a large file.
+
+Extractors yield items; `parts` groups them into `Extraction`s of a bounded size. The grouping depends on the items
+alone, so the same file gives the same parts on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+BlockKind = Literal["heading", "paragraph", "table", "list", "product"]
+Rows = tuple[tuple[str, ...], ...]
+
+PART_ITEMS = 512
+PART_CHARS = 1_000_000
+PART_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of the document as a whole; later ones complete earlier ones. `pages` is 0 where there are none."""
+
+    title: str = ""
+    language: str = ""
+    pages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece of running text. `rows` holds a table's cells, its first `header_rows` rows being the header.
+
+    `level` is a heading's depth (1 is the outermost). `page` is 1-based, 0 where the format has no pages; a
+    spreadsheet's sheets count as pages. `source` names the attachment that holds the block, '' for the file itself.
+    """
+
+    kind: BlockKind
+    text: str
+    level: int = 0
+    page: int = 0
+    rows: Rows = ()
+    header_rows: int = 0
+    source: str = ""
+    ocr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A page that has no text of its own: a PNG for OCR, standing where its text will stand."""
+
+    png: bytes
+    page: int
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Localised:
+    """A text and its language as the catalogue names it (`deu`), '' where it names none."""
+
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature of a product in a classification system (ETIM, ECLASS or the supplier's own).
+
+    `identifier` and `parent` are the catalogue's own numbers by which features nest (FID, FPARENT_ID).
+    """
+
+    system: str = ""
+    group: str = ""
+    feature_id: str = ""
+    names: tuple[Localised, ...] = ()
+    values: tuple[Localised, ...] = ()
+    value_ids: tuple[str, ...] = ()
+    unit: str = ""
+    order: str = ""
+    identifier: str = ""
+    parent: str = ""
+    description: str = ""
+
+    @property
+    def name(self) -> str:
+        """The first name, else the feature's id."""
+        return self.names[0].text if self.names else self.feature_id
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One price. `amount` is as written, with a decimal point; None where the catalogue states none."""
+
+    amount: str | None
+    currency: str = ""
+    kind: str = ""
+    lower_bound: str = ""
+    quantity: str = ""
+    unit: str = ""
+    factor: str = ""
+    tax: str = ""
+    valid_from: str = ""
+    valid_to: str = ""
+    territories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A reference to a picture or document; the file itself is not opened."""
+
+    source: str
+    media_type: str = ""
+    purpose: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A product's relation to another one, by article number (`accessories`, `similar`, …)."""
+
+    kind: str
+    article_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A product's place in a classification system."""
+
+    system: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product or article. What a catalogue says beyond the named fields stands in `properties` (path, value)."""
+
+    article_number: str
+    names: tuple[Localised, ...] = ()
+    descriptions: tuple[Localised, ...] = ()
+    keywords: tuple[Localised, ...] = ()
+    transaction: str = "new"
+    mode: str = ""
+    supplier_id: str = ""
+    supplier_name: str = ""
+    gtin: str = ""
+    manufacturer: str = ""
+    manufacturer_number: str = ""
+    type_name: str = ""
+    order_unit: str = ""
+    classifications: tuple[Classification, ...] = ()
+    features: tuple[Feature, ...] = ()
+    prices: tuple[Price, ...] = ()
+    media: tuple[Media, ...] = ()
+    references: tuple[Reference, ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
+    page: int = 0
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """The first name, else the article number."""
+        return self.names[0].text if self.names else self.article_number
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of a catalogue's structure or of a classification system."""
+
+    identifier: str
+    name: str
+    system: str = ""
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """That an article belongs to a group of the catalogue's structure."""
+
+    article_number: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file found inside another one, and what became of it: `code` is '' where it was read."""
+
+    name: str
+    media_type: str
+    size: int
+    code: str = ""
+    reason: str = ""
+
+
+Item = About | Block | Scan | Product | Group | Membership | Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """A file's content, or one part of it: the parts of a file, in order, are its whole content.
+
+    `flow` holds blocks, scans and products in reading order; the other fields hold what has no place in running text.
+    """
+
+    title: str = ""
+    language: str = ""
+    pages: int = 0
+    flow: tuple[Block | Scan | Product, ...] = ()
+    groups: tuple[Group, ...] = ()
+    memberships: tuple[Membership, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return tuple(item for item in self.flow if isinstance(item, Block))
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        return tuple(item for item in self.flow if isinstance(item, Product))
+
+    @property
+    def scans(self) -> tuple[Scan, ...]:
+        return tuple(item for item in self.flow if isinstance(item, Scan))
+
+
+@dataclass(slots=True)
+class _Draft:
+    about: About = field(default_factory=About)
+    flow: list[Block | Scan | Product] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    memberships: list[Membership] = field(default_factory=list)
+    attachments: list[Attachment] = field(default_factory=list)
+    items: int = 0
+    chars: int = 0
+    size: int = 0
+
+    def add(self, item: Item) -> None:
+        self.items += 1
+        match item:
+            case About():
+                self.about = _completed(self.about, item)
+            case Group():
+                self.groups.append(item)
+            case Membership():
+                self.memberships.append(item)
+            case Attachment():
+                self.attachments.append(item)
+            case _:
+                self.flow.append(item)
+                self.chars += len(item.text) if isinstance(item, Block) else 0
+                self.size += len(item.png) if isinstance(item, Scan) else 0
+                self.items += len(item.features) // 4 if isinstance(item, Product) else 0
+
+    @property
+    def full(self) -> bool:
+        return self.items >= PART_ITEMS or self.chars >= PART_CHARS or self.size >= PART_BYTES
+
+    def finish(self) -> Extraction:
+        return Extraction(
+            title=self.about.title,
+            language=self.about.language,
+            pages=self.about.pages,
+            flow=tuple(self.flow),
+            groups=tuple(self.groups),
+            memberships=tuple(self.memberships),
+            attachments=tuple(self.attachments),
+        )
+
+
+def parts(items: Iterable[Item]) -> Iterator[Extraction]:
+    """The items grouped into parts of a bounded size; at least one part, even of nothing."""
+    draft, given = _Draft(), False
+    for item in items:
+        draft.add(item)
+        if draft.full:
+            yield draft.finish()
+            draft, given = _Draft(about=draft.about), True
+    if draft.items or not given:
+        yield draft.finish()
+
+
+def joined(extractions: Iterable[Extraction]) -> Extraction:
+    """All parts of a file as one extraction; for files that are known to be small."""
+    whole = _Draft()
+    for part in extractions:
+        whole.add(About(part.title, part.language, part.pages))
+        for item in (*part.flow, *part.groups, *part.memberships, *part.attachments):
+            whole.add(item)
+    return whole.finish()
+
+
+def _completed(known: About, more: About) -> About:
+    return replace(
+        known,
+        title=known.title or more.title,
+        language=known.language or more.language,
+        pages=max(known.pages, more.pages),
+    )
