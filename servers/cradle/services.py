@@ -1,0 +1,40 @@
+"""What cradle's tools and routes call: the services of every room, opened once per process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from servers.cradle.embedding.service import EmbeddingService
+from servers.cradle.installations.service import InstallationService
+from servers.cradle.vision.service import VisionService
+from shared.postgres.database import Database
+from shared.postgres.provision import database_urls
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """Cradle's services."""
+
+    settings: Settings
+    embedding: EmbeddingService
+    vision: VisionService
+    installations: InstallationService
+    database: Database
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Services]:
+    """Opens every service; models load in the background and on first use."""
+    database = Database(database_urls(settings, "installation_configs").app)
+    embedding, vision = EmbeddingService(settings), VisionService(settings)
+    await database.open()
+    await embedding.start()
+    try:
+        yield Services(settings, embedding, vision, InstallationService(database), database)
+    finally:
+        await embedding.close()
+        await vision.close()
+        await database.close()

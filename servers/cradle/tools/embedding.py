@@ -1,0 +1,51 @@
+"""`embed`: vectors for texts, one explicit result (never thousands of content blocks)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from mcp.types import CallToolResult, TextContent
+from pydantic import Field
+
+from servers.cradle.services import Services
+from shared.auth import principal
+from shared.contracts.embedding import MAX_TEXTS, EmbeddingRequest, EmbeddingResult, Encoding, InputType, Text
+
+
+def register(server: Any, services: Callable[[], Services]) -> None:
+    """Offers `embed` on the server."""
+
+    async def embed(
+        texts: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)],
+        input_type: Annotated[InputType, Field(description="'query' for questions, 'passage' for documents.")] = "passage",
+        normalize: bool = True,
+        truncate: Annotated[bool, Field(description="Cut texts over the model's limit instead of refusing them.")] = False,
+        encoding: Encoding = "base64",
+        priority: Literal["interactive", "bulk"] = "interactive",
+    ) -> Annotated[CallToolResult, EmbeddingResult]:
+        """Turn texts into vectors with the model that cradle serves. Nothing of them is kept.
+
+        Use it for single queries and for batches. `data` is base64 of little-endian float32, row after row.
+        """
+        request = EmbeddingRequest(
+            texts=texts, input_type=input_type, normalize=normalize, truncate=truncate, encoding=encoding
+        )
+        caller = principal()
+        held = services()
+        result = await held.embedding.embed(
+            request, caller.customer or caller.subject, held.settings.call_deadline_s, priority
+        )
+        return embedding_answer(result)
+
+    server.tool(embed, scope="embed", title="Embed texts", read_only=True, idempotent=True, open_world=False)
+
+
+def embedding_answer(result: EmbeddingResult) -> CallToolResult:
+    """The vectors in structured content, and a text of one short line for the model."""
+    line = f"{result.count} vectors of {result.dimension} float32 by {result.model}; {result.tokens} tokens."
+    if result.truncated:
+        line += f" {len(result.truncated)} texts were cut."
+    return CallToolResult(
+        content=[TextContent(type="text", text=line)], structured_content=result.model_dump(mode="json")
+    )

@@ -1,0 +1,117 @@
+"""A whole platform as its users see it: `0711 up` in a process of its own, and the operator's MCP client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from examples.corpus import write
+from examples.corpus.catalogue import COMPANY
+from servers.local.agent import Agent
+from servers.local.platform import environment
+from shared.contracts.job import FINAL_STATES, JobHandle, JobView
+from shared.settings import Settings, load
+
+PORTS = ("orchestrator", "marketplace", "cradle", "embedding", "vision", "postgres")
+READY_S, JOB_S = 90, 240
+
+
+def free_ports() -> dict[str, int]:
+    """A free port for each service, all different."""
+    probes = [socket.socket() for _ in PORTS]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = {f"{name}_port": probe.getsockname()[1] for name, probe in zip(PORTS, probes, strict=True)}
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@dataclass
+class Running:
+    """A platform that runs, and an agent that is connected to it."""
+
+    settings: Settings
+    agent: Agent
+    process: asyncio.subprocess.Process
+
+    async def follow(self, job_id: str) -> JobView:
+        """The job once it has ended."""
+        async with asyncio.timeout(JOB_S):
+            while True:
+                view = await self.agent.orchestrator("get_job", {"job_id": job_id}, JobView)
+                if view.state in FINAL_STATES:
+                    return view
+                await asyncio.sleep(0.2)  # the interval of a poll, not a wait for a condition
+
+    async def onboard(self, company: str, folder: Path) -> JobView:
+        """Onboards a folder; the finished job."""
+        arguments = {"company_name": company, "contact_email": "it@example.com", "data_sources": [folder.as_uri()]}
+        handle = await self.agent.orchestrator("initialize_customer", arguments, JobHandle)
+        return await self.follow(handle.job_id)
+
+
+@asynccontextmanager
+async def platform_in(home: Path, root: Path) -> AsyncIterator[Running]:
+    """`0711 up` with free ports and a home of its own, until the block ends."""
+    settings = load(home=home, source_roots=[root], **free_ports())
+    log = home.parent / f"{home.name}.up.log"
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "servers", "up", env=environment(settings), stdout=out, stderr=out
+        )
+    try:
+        async with asyncio.timeout(READY_S):
+            while "ready in" not in log.read_text():
+                assert process.returncode is None, log.read_text()
+                await asyncio.sleep(0.1)
+        async with Agent(settings) as agent:
+            yield Running(settings, agent, process)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(process.wait(), 60)
+    assert process.returncode == 0, log.read_text()
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example customer's files."""
+    folder = tmp_path_factory.mktemp("corpus")
+    write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+async def platform(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> AsyncIterator[Running]:
+    """One platform for all end-to-end tests."""
+    async with platform_in(tmp_path_factory.mktemp("platform") / "home", corpus.parent) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def onboarded(platform: Running, corpus: Path) -> JobView:
+    """The example customer's finished onboarding."""
+    view = await platform.onboard(COMPANY, corpus)
+    assert view.state == "completed", view.error
+    return view
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_proxy() -> Iterator[None]:
+    before = os.environ.get("NO_PROXY")
+    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+    yield
+    if before is None:
+        del os.environ["NO_PROXY"]
+    else:
+        os.environ["NO_PROXY"] = before
