@@ -1,0 +1,171 @@
+"""dbos, as used here: one durable workflow that walks the steps of a job. The only module that imports dbos.
+
+The engine keeps, per job, which steps are done; its tables hold job ids and empty answers. It runs workflows on its own
+event loop in its own thread, while the pools and clients of this process belong to the main loop: every step hops there.
+After a crash the same executor id takes its own unfinished workflows up again, and only the step in flight runs again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from servers.orchestrator.workflows.runner import Outcome, Runner
+from shared.errors import Internal, Unavailable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+NAME = "0711-orchestrator"
+QUEUE = "jobs"
+SCHEMA = "dbos"
+VERSION = "1"  # fixed: a job that an older release started is taken up by a newer one; steps are idempotent
+EXECUTOR = "orchestrator"
+JOBS_AT_ONCE = 4
+POLL_S = 0.5
+RAISED = "raised"
+
+
+class Engine:
+    """Starts and stops dbos and hands it jobs.
+
+    Args:
+        url: `DatabaseUrls.dbos` of the database `platform`.
+    """
+
+    def __init__(self, url: str, runner: Runner) -> None:
+        self._url = url
+        self._runner = runner
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._workflow: Any = None
+
+    async def start(self) -> None:
+        """Import and start the engine; unfinished jobs go on at once. Takes a second or two, off the event loop.
+
+        Raises:
+            Unavailable: its database does not answer.
+        """
+        self._loop = asyncio.get_running_loop()
+        try:
+            await asyncio.to_thread(self._launch)
+        except Exception as error:  # noqa: BLE001  the engine's errors repeat addresses; none of them goes further
+            log.warning("the workflow engine did not start: %s", type(error).__name__)
+            await asyncio.to_thread(_destroy)
+            raise Unavailable("The workflow engine did not start. It is tried again.") from None
+
+    async def close(self) -> None:
+        """Stop the engine. Running steps are interrupted; they run again at the next start."""
+        if self._workflow is not None:
+            await asyncio.to_thread(_destroy)
+            self._workflow = None
+
+    async def enqueue(self, job_id: str, customer_id: str) -> None:
+        """Hand over a job. The same job again changes nothing."""
+        await asyncio.to_thread(self._enqueue, job_id, customer_id)
+
+    def _launch(self) -> None:
+        from dbos import DBOS
+
+        _quiet()
+        DBOS(
+            config={
+                "name": NAME,
+                "system_database_url": self._url.replace("postgresql://", "postgresql+psycopg://", 1),
+                "dbos_system_schema": SCHEMA,
+                "application_version": VERSION,
+                "executor_id": EXECUTOR,
+                "enable_otlp": False,
+                "log_level": "WARNING",
+                "use_listen_notify": False,
+                "serializer": _json_serializer(),
+                "sys_db_pool_size": 4,
+                "max_executor_threads": 8,
+                "db_engine_kwargs": {"hide_parameters": True},
+            }
+        )
+
+        async def job(job_id: str, customer_id: str) -> str:
+            return await self._walk(job_id, customer_id)
+
+        self._workflow = DBOS.workflow(name="job", max_recovery_attempts=None)(job)
+        DBOS.launch()
+        DBOS.register_queue(
+            QUEUE, worker_concurrency=JOBS_AT_ONCE, polling_interval_sec=POLL_S, on_conflict="always_update"
+        )
+
+    def _enqueue(self, job_id: str, customer_id: str) -> None:
+        from dbos import DBOS, SetWorkflowID
+
+        with SetWorkflowID(job_id):
+            DBOS.enqueue_workflow(QUEUE, self._workflow, job_id, customer_id)
+
+    async def _walk(self, job_id: str, customer_id: str) -> str:
+        """The workflow. Deterministic: what it does next depends on recorded answers alone."""
+        from dbos import DBOS
+
+        async def plan() -> list[str]:
+            return await self._hop(self._runner.plan(job_id, customer_id))
+
+        error = None
+        for position, name in enumerate(await DBOS.run_step_async({"name": "plan"}, plan)):
+
+            async def step(position: int = position) -> Outcome:
+                return await self._hop(self._runner.step(job_id, customer_id, position))
+
+            outcome = await DBOS.run_step_async({"name": name}, step)
+            if outcome.get("ended"):
+                return "ended"
+            error = outcome.get("error")
+            if error is not None:
+                break
+
+        async def finish() -> Outcome:
+            return await self._hop(self._runner.finish(job_id, customer_id, error))
+
+        await DBOS.run_step_async({"name": "finish"}, finish)
+        return "failed" if error else "completed"
+
+    async def _hop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await something on the main loop. A cancellation on either side ends it on the other."""
+        if self._loop is None or self._loop.is_closed():
+            work.close()
+            raise asyncio.CancelledError
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+
+def _destroy() -> None:
+    from dbos import DBOS
+
+    DBOS.destroy(destroy_registry=True)
+
+
+def _quiet() -> None:
+    """Let the engine's log records go to this process's own handlers, without its console output."""
+    logger = logging.getLogger("dbos")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    logger.setLevel(logging.WARNING)
+
+
+def _json_serializer() -> Any:
+    """JSON for the engine's tables: no pickles, which would run code on reading, and no text of any exception."""
+    import orjson
+    from dbos import Serializer
+
+    class JsonSerializer(Serializer):
+        def serialize(self, data: Any) -> str:
+            if isinstance(data, BaseException):
+                data = {RAISED: type(data).__name__}
+            return orjson.dumps(data).decode()
+
+        def deserialize(self, serialized_data: str) -> Any:
+            data = orjson.loads(serialized_data)
+            return Internal() if isinstance(data, dict) and RAISED in data else data
+
+        def name(self) -> str:
+            return "0711_json"
+
+    return JsonSerializer()

@@ -1,0 +1,150 @@
+"""Runs one step of a job: marks it, does it, tries again while a part of the platform is away, keeps what it made.
+
+What is handed back is plain JSON without exceptions, so that nothing but digests, counts and safe sentences can reach the
+tables of the workflow engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from servers.orchestrator.store import Customer, Job, JobStore
+from servers.orchestrator.upstreams import Upstreams
+from servers.orchestrator.workflows.backoff import Backoff
+from servers.orchestrator.workflows.plan import STEPS, merged
+from servers.orchestrator.workflows.progress import ProgressWriter
+from servers.orchestrator.workflows.steps import STEP, Work
+from shared.contracts.job import JobResult
+from shared.errors import Internal, NotFound, PlatformError, Unavailable
+
+log = logging.getLogger(__name__)
+
+Outcome = dict[str, Any]
+ENDED: Outcome = {"ended": True}
+
+
+class Runner:
+    """Runs steps, and stops the running step of a job that is cancelled.
+
+    Args:
+        deadline_s: longest time one call of a step may take.
+        pause: how to wait; takes seconds.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        upstreams: Upstreams,
+        deadline_s: float,
+        backoff: Backoff | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._upstreams = upstreams
+        self._deadline_s = deadline_s
+        self._backoff = backoff or Backoff()
+        self._pause = pause
+        self._running: dict[str, asyncio.Task[Outcome]] = {}
+        self._stopped: set[str] = set()
+
+    @property
+    def running(self) -> list[str]:
+        """Ids of the jobs that have a step running in this process."""
+        return list(self._running)
+
+    def stop(self, job_id: str) -> None:
+        """Stop the running step of a job, and with it the call behind it. Does nothing where none runs."""
+        task = self._running.get(job_id)
+        if task is not None and job_id not in self._stopped:
+            self._stopped.add(job_id)
+            task.cancel()
+
+    async def plan(self, job_id: str, customer_id: str) -> list[str]:
+        """The names of the job's steps."""
+        job = await self._persist(lambda: self._store.job(job_id, customer_id))
+        return [step.name for step in job.steps] if job and not job.ended else []
+
+    async def step(self, job_id: str, customer_id: str, position: int) -> Outcome:
+        """Run a step to its end.
+
+        Returns:
+            `{}` where it is done, `{"ended": True}` where the job was cancelled, `{"error": …}` where it failed for good.
+        """
+        task = asyncio.ensure_future(self._attempts(job_id, customer_id, position))
+        self._running[job_id] = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if job_id in self._stopped and task.cancelled():
+                return ENDED
+            task.cancel()
+            raise
+        finally:
+            self._running.pop(job_id, None)
+            self._stopped.discard(job_id)
+
+    async def finish(self, job_id: str, customer_id: str, error: dict[str, Any] | None) -> Outcome:
+        """Note the job's end; waits for the database as long as it takes."""
+        job = await self._persist(lambda: self._store.job(job_id, customer_id))
+        if job is not None and error is None:
+            await self._persist(lambda: self._store.complete(job))
+        elif job is not None and error is not None:
+            await self._persist(lambda: self._store.fail(job, error))
+        return {}
+
+    async def _attempts(self, job_id: str, customer_id: str, position: int) -> Outcome:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._once(job_id, customer_id, position, attempt)
+            except PlatformError as error:
+                seconds = self._backoff.pause(attempt, error)
+                log.warning("step failed", extra={"job": job_id, "step": position, "attempt": attempt, "code": error.code})
+                if seconds is None:
+                    return {"error": error.as_dict()}
+            except Exception as error:  # noqa: BLE001  a defect ends this job and must not reach the engine's tables
+                log.error("step failed with %s", type(error).__name__, extra={"job": job_id, "step": position})
+                return {"error": Internal().as_dict()}
+            await self._pause(seconds)
+
+    async def _once(self, job_id: str, customer_id: str, position: int, attempt: int) -> Outcome:
+        job, customer = await self._store.job(job_id, customer_id), await self._store.customer(customer_id)
+        if job is None or customer is None:
+            raise NotFound("This job is not known any more.")
+        if job.steps[position].state == "completed":
+            return {}
+        if not await self._store.begin_step(job, position):
+            return ENDED
+        started = time.monotonic()
+        async with ProgressWriter(self._store, job, attempt) as progress:
+            added = await self._do(job, customer, position, progress)
+        seconds = time.monotonic() - started
+        kept = await self._store.end_step(job, position, seconds, merged(job.result, added))
+        return {} if kept else ENDED
+
+    async def _do(self, job: Job, customer: Customer, position: int, progress: ProgressWriter) -> JobResult:
+        work = Work(job, customer, job.result, self._upstreams, progress.note, self._deadline_s)
+        return await STEP[job.steps[position].name](work)
+
+    async def _persist(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """The answer of the database, however long it is away."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await call()
+            except PlatformError as error:
+                if not error.retryable:
+                    raise
+                seconds = self._backoff.pause(1, Unavailable("")) or 1.0
+                await self._pause(min(seconds * attempt, 5.0))
+
+
+def known_steps() -> set[str]:
+    """Every step that some kind of job has."""
+    return {name for names in STEPS.values() for name in names}

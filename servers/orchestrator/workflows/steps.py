@@ -1,0 +1,175 @@
+"""What each step of a job does: one or two calls of cradle or the marketplace, each idempotent by digest.
+
+A step takes what the job made so far and gives what it adds. Every call may be repeated after a crash: the same
+parameters give the same version, the same dataset the same tag, the same image the same archive entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from servers.orchestrator.store import Customer, Job
+from servers.orchestrator.upstreams import Answer, CleanedUp, OnProgress, Upstreams
+from servers.orchestrator.workflows.plan import dataset_digest, image_tag, parameter_version
+from shared.contracts.catalogue import CustomerRegistered, InstanceRegistered, ServerInstalled
+from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt
+from shared.contracts.installation import InstallationVersion, ParameterChoice
+from shared.contracts.job import JobResult
+from shared.contracts.processing import ProcessingReport, VerificationReport
+from shared.errors import Conflict
+
+INSTANCE_TOOLS = ("describe_dataset", "get_document", "list_documents", "query_graph", "query_table", "search")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a step works with. `deadline_s` bounds each of its calls."""
+
+    job: Job
+    customer: Customer
+    so_far: JobResult
+    upstreams: Upstreams
+    on_progress: OnProgress
+    deadline_s: float
+
+    async def cradle(self, tool: str, result: type[Answer], **arguments: object) -> Answer:
+        """One call of cradle on behalf of the job's customer."""
+        return await self.upstreams.cradle.call(
+            tool, arguments, result,
+            customer=self.customer.customer_id, on_progress=self.on_progress, deadline_s=self.deadline_s,
+        )  # fmt: skip
+
+    async def marketplace(self, tool: str, result: type[Answer], customer: str | None, **arguments: object) -> Answer:
+        """One call of the marketplace."""
+        return await self.upstreams.marketplace.call(
+            tool, arguments, result, customer=customer, deadline_s=min(self.deadline_s, 60.0)
+        )
+
+
+Step = Callable[[Work], Awaitable[JobResult]]
+
+
+async def register(work: Work) -> JobResult:
+    """The marketplace knows the customer."""
+    await work.marketplace(
+        "register_customer", CustomerRegistered, None,
+        customer_id=work.customer.customer_id,
+        company_name=work.customer.company_name,
+        contact_email=work.customer.contact_email,
+    )  # fmt: skip
+    return JobResult()
+
+
+async def fix_parameters(work: Work) -> JobResult:
+    """The installation parameters are stored as an immutable version."""
+    choice = ParameterChoice.model_validate(work.job.choice)
+    stored = await work.cradle("save_installation_params", InstallationVersion, choice=choice.model_dump(mode="json"))
+    return _of_parameters(stored)
+
+
+async def check_parameters(work: Work) -> JobResult:
+    """The version that the customer's dataset was made with (for an update: the newest) is read back."""
+    wanted = work.so_far.numbers.get("parameter_version")
+    arguments = {} if wanted is None else {"version": int(wanted)}
+    return _of_parameters(await work.cradle("get_installation_params", InstallationVersion, **arguments))
+
+
+async def process(work: Work) -> JobResult:
+    """The customer's files become the dataset, with exactly the stored parameters."""
+    report = await work.cradle(
+        "process_documents", ProcessingReport, parameter_version=parameter_version(work.so_far)
+    )  # fmt: skip
+    numbers: dict[str, int | float] = {"dataset_version": report.dataset_version, **report.counts.model_dump()}
+    numbers |= {f"failed_{code}": count for code, count in sorted(report.failures_by_code.items())}
+    numbers |= {f"seconds_{stage}": round(seconds, 3) for stage, seconds in report.seconds_by_stage.items()}
+    return JobResult(numbers=numbers, digests={"dataset": report.dataset_digest})
+
+
+async def verify(work: Work) -> JobResult:
+    """The dataset holds what its sources hold, counted."""
+    report = await work.cradle(
+        "verify_dataset", VerificationReport, parameter_version=parameter_version(work.so_far)
+    )  # fmt: skip
+    return JobResult(numbers={"dataset_checks": _passed(report, "The dataset")})
+
+
+async def build(work: Work) -> JobResult:
+    """The customer's image."""
+    built = await work.cradle(
+        "build_image", ImageBuilt,
+        tag=image_tag(work.so_far),
+        parameter_version=parameter_version(work.so_far),
+        dataset_digest=dataset_digest(work.so_far),
+    )  # fmt: skip
+    digests = {"image": built.manifest_digest, "image_id": built.image_id, "archive": built.archive_digest}
+    return JobResult(numbers={"image_bytes": built.size_bytes}, digests=digests)
+
+
+async def archive(work: Work) -> JobResult:
+    """The image lies in the archive that refuses overwriting."""
+    kept = await work.cradle("archive_image", ImageArchived, tag=image_tag(work.so_far))
+    return JobResult(digests={"archive": kept.archive_digest}, places={"image": kept.location})
+
+
+async def package(work: Work) -> JobResult:
+    """The folder for the customer."""
+    delivery = await work.cradle("package_delivery", DeliveryPackage, tag=image_tag(work.so_far))
+    numbers: dict[str, int | float] = {"delivery_files": delivery.files, "delivery_bytes": delivery.size_bytes}
+    return JobResult(numbers=numbers, places={"delivery": delivery.location})
+
+
+async def verify_image(work: Work) -> JobResult:
+    """The image starts and answers."""
+    report = await work.cradle("verify_image", VerificationReport, tag=image_tag(work.so_far))
+    return JobResult(numbers={"image_checks": _passed(report, "The image")})
+
+
+async def register_instance(work: Work) -> JobResult:
+    """The catalogue knows the instance, and the servers that the customer asked for are installed for it."""
+    customer_id = work.customer.customer_id
+    await work.marketplace(
+        "register_instance", InstanceRegistered, customer_id,
+        customer_id=customer_id,
+        name=f"{customer_id}-instance",
+        url=None,
+        image_digest=work.so_far.digests["image"],
+        tools=list(INSTANCE_TOOLS),
+    )  # fmt: skip
+    for server_name in work.customer.mcps:
+        await work.marketplace("install_mcp", ServerInstalled, customer_id, server_name=server_name)
+    return JobResult(numbers={"mcps": len(work.customer.mcps)} if work.customer.mcps else {})
+
+
+async def clean_up(work: Work) -> JobResult:
+    """Nothing of the customer is left in scratch folders."""
+    await work.cradle("clean_up", CleanedUp)
+    return JobResult()
+
+
+STEP: dict[str, Step] = {
+    "register": register,
+    "fix parameters": fix_parameters,
+    "check parameters": check_parameters,
+    "process": process,
+    "verify": verify,
+    "build": build,
+    "archive": archive,
+    "package": package,
+    "verify image": verify_image,
+    "register instance": register_instance,
+    "clean up": clean_up,
+}
+
+
+def _of_parameters(stored: InstallationVersion) -> JobResult:
+    return JobResult(numbers={"parameter_version": stored.version}, digests={"fingerprint": stored.fingerprint})
+
+
+def _passed(report: VerificationReport, what: str) -> int:
+    """How many checks passed, where all did."""
+    failed = [check for check in report.checks if not check.passed]
+    if failed or not report.passed:
+        first = f"{failed[0].name}: {failed[0].detail}" if failed else "no check is named"
+        raise Conflict(f"{what} did not pass its verification ({first}). Nothing was delivered.")
+    return len(report.checks)
