@@ -1,0 +1,34 @@
+"""Who is calling: verifying tokens and asking, inside a call, on whose behalf it runs.
+
+principal     Principal, and the current call's one
+keys          where public keys come from: an address, a file or a document
+verifier      ES256 JWTs for exactly one server
+access_key    a fixed key, for an instance that runs without the platform
+"""
+
+from shared.auth.access_key import AccessKeyVerifier
+from shared.auth.keys import GivenKeys, KeySource, RemoteKeys
+from shared.auth.principal import (
+    ROLES,
+    Principal,
+    acting_as,
+    principal,
+    require,
+    require_customer,
+)
+from shared.auth.verifier import TokenVerifier, Verifier
+
+__all__ = [
+    "ROLES",
+    "AccessKeyVerifier",
+    "GivenKeys",
+    "KeySource",
+    "Principal",
+    "RemoteKeys",
+    "TokenVerifier",
+    "Verifier",
+    "acting_as",
+    "principal",
+    "require",
+    "require_customer",
+]

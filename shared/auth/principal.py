@@ -1,0 +1,84 @@
+"""The caller of the current call. Comes from the token alone; no argument of a tool or route can change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from shared.errors import Forbidden, PlatformError, Unauthenticated
+
+ROLES = frozenset({"platform_admin", "partner_admin", "customer_admin", "customer_user", "service"})
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """What a verified token says.
+
+    Args:
+        subject: a user's or a service's id.
+        scopes: what it may do here.
+        customer: the customer that it acts for; None: for none.
+        client_id: the key, service or login that asked for the token.
+        expires_at: seconds since the epoch.
+    """
+
+    subject: str
+    role: str
+    scopes: frozenset[str]
+    customer: str | None
+    client_id: str
+    expires_at: float
+
+
+_current: ContextVar[Principal | PlatformError | None] = ContextVar("principal", default=None)
+
+
+@contextmanager
+def acting_as(caller: Principal | PlatformError | None) -> Iterator[None]:
+    """Everything inside runs for `caller`. An error instead is raised to the first that asks who is calling."""
+    token = _current.set(caller)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def principal() -> Principal:
+    """The current call's caller.
+
+    Raises:
+        Unauthenticated: there is none.
+        PlatformError: the caller's identity could not be had; the error says why.
+    """
+    caller = _current.get()
+    if isinstance(caller, PlatformError):
+        raise caller
+    if caller is None:
+        raise Unauthenticated("This call has no caller: send a token.")
+    return caller
+
+
+def require(scope: str) -> Principal:
+    """The caller, if it has `scope`.
+
+    Raises:
+        Forbidden: it has not.
+    """
+    caller = principal()
+    if scope not in caller.scopes:
+        raise Forbidden(f"This needs the scope {scope}: ask for a token that has it.", field="scope")
+    return caller
+
+
+def require_customer() -> str:
+    """The id of the customer that the caller acts for.
+
+    Raises:
+        Forbidden: the token names no customer.
+    """
+    customer = principal().customer
+    if customer is None:
+        raise Forbidden("This needs a token for one customer: ask for a token with `customer`.", field="customer")
+    return customer

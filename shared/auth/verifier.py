@@ -1,0 +1,145 @@
+"""Tokens: ES256 JWTs, each for exactly one server, for an hour at most. Whatever is wrong, the answer is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections import OrderedDict
+from typing import Any, NoReturn, Protocol
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+from shared.auth.keys import KeySource, RemoteKeys
+from shared.auth.principal import ROLES, Principal
+from shared.errors import Unauthenticated
+from shared.ids import CUSTOMER_PATTERN
+from shared.settings import ServerName, Settings
+
+ALGORITHM = "ES256"
+LONGEST_LIFETIME_S = 3600
+LEEWAY_S = 5
+"""Clocks of two machines may differ by this much."""
+LONGEST_TOKEN = 8192
+CACHED_TOKENS = 10_000
+REQUIRED = ["exp", "iat", "iss", "aud", "sub", "jti"]
+
+_KID = re.compile(r"^[A-Za-z0-9_.-]{1,128}$")
+_SCOPE = re.compile(r"^[a-z0-9_:.*-]{1,100}$")
+_NAME = re.compile(r"^[\x21-\x7e]{1,200}$")
+_CUSTOMER = re.compile(CUSTOMER_PATTERN)
+
+
+class Verifier(Protocol):
+    """Turns what a caller presents into a principal."""
+
+    async def verify(self, token: str) -> Principal:
+        """The caller.
+
+        Raises:
+            Unauthenticated: it is not valid here, for whatever reason.
+        """
+        ...
+
+
+class TokenVerifier:
+    """Verifies tokens for one audience.
+
+    Args:
+        audience: the address of this server's MCP endpoint; a token names it and nothing else.
+        issuer: the marketplace's address.
+        keys: where its public keys come from.
+    """
+
+    def __init__(self, audience: str, issuer: str, keys: KeySource) -> None:
+        self._audience = audience
+        self._issuer = issuer
+        self._keys = keys
+        self._known: OrderedDict[bytes, tuple[Principal, str, EllipticCurvePublicKey]] = OrderedDict()
+
+    @classmethod
+    def of(cls, settings: Settings, server: ServerName, keys: KeySource | None = None) -> TokenVerifier:
+        """The verifier of a platform's server; keys come from the marketplace unless given."""
+        issuer = settings.url("marketplace")
+        return cls(settings.resource(server), issuer, keys or RemoteKeys(issuer + "/.well-known/jwks.json"))
+
+    async def verify(self, token: str) -> Principal:
+        """The caller that the token names. A token that was verified is remembered while its key is current.
+
+        Raises:
+            Unauthenticated: the token is not valid here, for whatever reason.
+            Unavailable: there are no keys to verify it with.
+        """
+        if not token.isascii() or len(token) > LONGEST_TOKEN:
+            _refuse()
+        digest = hashlib.sha256(token.encode()).digest()
+        known = self._known.get(digest)
+        if known is not None:
+            caller, kid, key = known
+            if caller.expires_at > time.time() and await self._keys.key(kid) is key:
+                return caller
+            self._known.pop(digest, None)
+        kid = _kid_of(token)
+        key = await self._keys.key(kid)
+        if key is None:
+            _refuse()
+        caller = self._decode(token, key)
+        self._remember(digest, (caller, kid, key))
+        return caller
+
+    def _decode(self, token: str, key: EllipticCurvePublicKey) -> Principal:
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=LEEWAY_S,
+                options={"require": REQUIRED, "strict_aud": True},
+            )
+        except (jwt.PyJWTError, ValueError, TypeError):
+            _refuse()
+        return _principal(claims)
+
+    def _remember(self, digest: bytes, entry: tuple[Principal, str, EllipticCurvePublicKey]) -> None:
+        self._known[digest] = entry
+        if len(self._known) > CACHED_TOKENS:
+            self._known.popitem(last=False)
+
+
+def _kid_of(token: str) -> str:
+    """The key id in the header. Headers that bring or name a key themselves (jku, x5u, jwk) are never looked at."""
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        _refuse()
+    kid = header.get("kid")
+    if header.get("alg") != ALGORITHM or "crit" in header or not isinstance(kid, str) or not _KID.match(kid):
+        _refuse()
+    return kid
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    issued, expires = claims["iat"], claims["exp"]
+    if not _is_number(issued) or not _is_number(expires) or not 0 < expires - issued <= LONGEST_LIFETIME_S:
+        _refuse()
+    scope, customer = claims.get("scope", ""), claims.get("customer")
+    scopes = frozenset(scope.split()) if isinstance(scope, str) else _refuse()
+    if customer is not None and not (isinstance(customer, str) and len(customer) <= 40 and _CUSTOMER.match(customer)):
+        _refuse()
+    names = [claims["sub"], claims["jti"], claims.get("client_id", claims["sub"])]
+    if not all(isinstance(name, str) and _NAME.match(name) for name in names):
+        _refuse()
+    if claims.get("role") not in ROLES or not all(_SCOPE.match(each) for each in scopes):
+        _refuse()
+    return Principal(claims["sub"], claims["role"], scopes, customer, names[2], float(expires))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _refuse() -> NoReturn:
+    raise Unauthenticated("The token is not valid here: ask the marketplace for a new one.") from None

@@ -1,0 +1,20 @@
+"""Everything between a socket and a tool: the only room that speaks the protocol and HTTP.
+
+server     Server: what a server offers (tools, resources, routes) and its ASGI application
+tools      one call of a tool: caller, arguments, deadline, answer
+progress   `report` inside a tool
+failures   errors → MCP results and HTTP answers, without leak
+values     what may not be in a value: NaN, infinity, NUL, lone surrogates
+guard      every HTTP request: host, origin, token (denied unless listed as public)
+endpoint   `/mcp`: scopes before the work, cancellation in both eras
+rest       routes beside MCP
+stdio      MCP over standard input and output, both eras
+process    ports, signals, draining
+"""
+
+from shared.serving.process import run_loop, serve
+from shared.serving.progress import report
+from shared.serving.rest import json_response, read_body, read_json, read_model
+from shared.serving.server import Server
+
+__all__ = ["Server", "json_response", "read_body", "read_json", "read_model", "report", "run_loop", "serve"]

@@ -1,0 +1,106 @@
+"""Errors on their way out: the only place where a `PlatformError` becomes a protocol."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from mcp.server.mcpserver.exceptions import ResourceError, ToolError, UnexpectedToolError
+from mcp.shared.exceptions import MCPError
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from shared.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Internal,
+    InvalidInput,
+    NotFound,
+    PlatformError,
+    Unavailable,
+)
+from shared.telemetry import Fields, event
+
+META = "0711/error"
+SHOWN_PROBLEMS = 5
+# Their messages repeat the input.
+ECHOING = {"union_tag_invalid": "is not one of the allowed kinds", "extra_forbidden": "is not known here: leave it out"}
+
+
+def platform_error(error: BaseException, **where: Any) -> PlatformError:
+    """The error that a caller may see for whatever was raised. What was not raised on purpose is logged, not shown."""
+    cause = error.__cause__ if isinstance(error, ToolError | ResourceError) and error.__cause__ else error
+    if isinstance(cause, PlatformError):
+        return cause
+    if isinstance(cause, TimeoutError):
+        return DeadlineExceeded("The call did not finish in time: try again, with less at once.")
+    if isinstance(error, ToolError) and not isinstance(error, UnexpectedToolError):
+        return Conflict(str(cause))  # raised on purpose by the SDK, such as a declined question
+    event("unexpected_error", level=logging.ERROR, error=cause, **_fields(where))
+    return Internal()
+
+
+def _fields(where: dict[str, Any]) -> Fields:
+    return where  # pyright: ignore[reportReturnType]  # the log drops what is not on its list
+
+
+def invalid_arguments(error: ValidationError, known: Iterable[str]) -> InvalidInput:
+    """What is wrong with arguments, field by field. Values and names that came from outside are left out.
+
+    Args:
+        known: the names in the schema; any other name in a path is the caller's and is shown as `*`.
+    """
+    names = frozenset(known)
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = [f"`{_path(each['loc'], names)}` {_problem(each['type'], each['msg'])}" for each in details]
+    more = f" (and {len(problems) - SHOWN_PROBLEMS} more)" if len(problems) > SHOWN_PROBLEMS else ""
+    return InvalidInput(
+        f"Argument {'; '.join(problems[:SHOWN_PROBLEMS])}{more}.", field=_path(details[0]["loc"], names) or None
+    )
+
+
+def _path(place: tuple[int | str, ...], known: frozenset[str]) -> str:
+    return ".".join(str(part) if isinstance(part, int) or part in known else "*" for part in place)
+
+
+def _problem(kind: str, message: str) -> str:
+    if kind in ECHOING:
+        return ECHOING[kind]
+    for start, end in (("Input should ", "should "), ("Value error, ", ": "), ("Field required", "is required")):
+        if message.startswith(start):
+            return end + message.removeprefix(start)
+    return message[:1].lower() + message[1:]
+
+
+def sentence(error: PlatformError) -> str:
+    """The text for a model: the message, and when to try again."""
+    if error.retry_after is None:
+        return error.message
+    return f"{error.message} Retry after {math.ceil(error.retry_after)} s."
+
+
+def tool_result(error: PlatformError) -> CallToolResult:
+    """The error as a result that a model can read and mend."""
+    return CallToolResult(
+        content=[TextContent(type="text", text=sentence(error))], is_error=True, _meta={META: error.as_dict()}
+    )
+
+
+def protocol_error(error: PlatformError) -> MCPError:
+    """The error as JSON-RPC has it, for what is not a tool."""
+    code = INVALID_PARAMS if isinstance(error, InvalidInput | NotFound) else INTERNAL_ERROR
+    return MCPError(code=code, message=sentence(error), data={META: error.as_dict()})
+
+
+def http_response(error: PlatformError, headers: dict[str, str] | None = None) -> Response:
+    """The error as an HTTP answer: status, `Retry-After`, and `error.as_dict()` in JSON."""
+    headers = dict(headers or {})
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+    elif isinstance(error, Unavailable):
+        headers["retry-after"] = "5"
+    return Response(orjson.dumps(error.as_dict()), error.status, headers, media_type="application/json")

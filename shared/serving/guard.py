@@ -1,0 +1,124 @@
+"""Every HTTP request passes here first: host, origin, token. What is not listed as public needs a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.auth import Principal, Verifier, acting_as
+from shared.errors import Forbidden, InvalidInput, PlatformError, Unauthenticated
+from shared.serving.failures import http_response
+from shared.serving.rest import too_large
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+CALLER = "0711.caller"
+LIMIT = "0711.limit"
+
+
+@dataclass
+class Access:
+    """Who may do what on a server.
+
+    Args:
+        hosts: names that the Host header may have; `*`: any. Loopback names always may.
+        metadata_url: where the OAuth metadata of this server is (RFC 9728).
+        limit: largest body in bytes.
+        public: paths that need no token.
+        own: paths whose application checks its callers itself.
+    """
+
+    verifier: Verifier
+    hosts: frozenset[str]
+    metadata_url: str
+    limit: int
+    public: set[str] = field(default_factory=set)
+    own: list[Callable[[str], bool]] = field(default_factory=list)
+    scopes: set[str] = field(default_factory=set)
+
+    def needs_token(self, path: str) -> bool:
+        """Whether a path needs a token."""
+        return path not in self.public and not any(serves(path) for serves in self.own)
+
+    def challenge(self, error: PlatformError, scopes: Iterable[str] = ()) -> dict[str, str]:
+        """The `WWW-Authenticate` header of a refusal (RFC 6750, RFC 9728)."""
+        kind = "invalid_token" if isinstance(error, Unauthenticated) else "insufficient_scope"
+        wanted = " ".join(sorted(scopes) or sorted(self.scopes))
+        parts = [
+            f'error="{kind}"',
+            *([f'scope="{wanted}"'] if wanted else []),
+            f'resource_metadata="{self.metadata_url}"',
+        ]
+        return {"www-authenticate": "Bearer " + ", ".join(parts)}
+
+
+class Guard:
+    """An ASGI application around another."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = Headers(scope=scope)
+        try:
+            caller = await self._admit(scope, headers)
+        except PlatformError as error:
+            challenge = self._access.challenge(error) if isinstance(error, Unauthenticated) else None
+            await http_response(error, challenge)(scope, receive, send)
+            return
+        scope = {**scope, CALLER: caller, LIMIT: self._access.limit}
+        with acting_as(caller):
+            await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, headers: Headers) -> Principal | None:
+        if scope["path"] != "/health":  # probes come by address
+            check_host(headers, self._access.hosts)
+        caller = await self._caller(headers) if self._access.needs_token(scope["path"]) else None
+        told = headers.get("content-length", "0")
+        if not told.isdecimal():
+            raise InvalidInput("The header Content-Length is not a number.")
+        if int(told) > self._access.limit:
+            raise too_large(self._access.limit)
+        return caller
+
+    async def _caller(self, headers: Headers) -> Principal:
+        given = headers.getlist("authorization")
+        kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        if kind.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("A token is needed: send it as `Authorization: Bearer …`.")
+        return await self._access.verifier.verify(token.strip())
+
+
+def check_host(headers: Headers, allowed: frozenset[str]) -> None:
+    """Refuses names that are not this server's, and pages of other origins (DNS rebinding).
+
+    Raises:
+        Misdirected: the Host header is not one of `allowed`.
+        Forbidden: the request comes from a page of another origin.
+    """
+    hosts = headers.getlist("host")
+    name = urlsplit("//" + hosts[0]).hostname if len(hosts) == 1 and hosts[0].isascii() else None
+    if "*" not in allowed and (name is None or name not in LOOPBACK | allowed):
+        raise Misdirected("This server has another name: use its public address.", field="host")
+    origin = headers.get("origin")
+    if origin is None:
+        return
+    place = urlsplit(origin)
+    if place.netloc != hosts[0] and (place.hostname not in allowed or "*" in allowed):
+        raise Forbidden("Pages of another origin may not call this server.", field="origin")
+
+
+class Misdirected(Forbidden):
+    """The request was meant for another host (RFC 9110, 421)."""
+
+    status = 421

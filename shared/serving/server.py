@@ -1,0 +1,337 @@
+"""`Server`: what one server offers, and the ASGI application that offers it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.extension import Extension
+from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import ToolAnnotations
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.auth import Principal, TokenVerifier, Verifier, acting_as
+from shared.errors import InvalidInput, NotFound, PlatformError
+from shared.serving.calls import Calls
+from shared.serving.endpoint import Endpoint
+from shared.serving.failures import http_response
+from shared.serving.guard import CALLER, Access, Guard
+from shared.serving.metrics import metrics
+from shared.serving.resources import guarded
+from shared.serving.rest import Handler, json_response, route
+from shared.serving.tools import ToolServer
+from shared.settings import ServerName, Settings
+
+logging.getLogger("mcp").setLevel(logging.ERROR)  # below, the SDK writes what tools were given
+
+Health = Callable[[], Awaitable[dict[str, Any]]]
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+METADATA_PATH = "/.well-known/oauth-protected-resource"
+
+
+class Server:
+    """One server: its tools, resources and routes. Declare everything, then `asgi()` or `run_stdio()`.
+
+    Args:
+        name: which of the platform's servers; decides the audience of tokens.
+        lifespan: opened once around everything that the process serves; what it yields is `server.services`.
+        health: what `GET /health` answers; `status` other than `healthy`, `ok` or `ready` gives 503. No token needed.
+        verifier: default: tokens of the marketplace for this server.
+        mcp: False for a port that has routes only.
+        resource_url: address of the MCP endpoint; default: the setting's.
+        hosts: further names that the server may be called by; `*`: any.
+        max_body_bytes: largest request; default: the setting's.
+        extensions: of the SDK, such as tasks.
+    """
+
+    def __init__(
+        self,
+        name: ServerName,
+        settings: Settings,
+        *,
+        title: str = "",
+        version: str = "0.1.0",
+        instructions: str | None = None,
+        lifespan: Lifespan | None = None,
+        health: Health | None = None,
+        verifier: Verifier | None = None,
+        mcp: bool = True,
+        resource_url: str | None = None,
+        hosts: Iterable[str] = (),
+        max_body_bytes: int | None = None,
+        extensions: Sequence[Extension] = (),
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.services: Any = None
+        self.verifier = verifier or TokenVerifier.of(settings, name)
+        self.resource_url = resource_url or settings.resource(name)
+        self._has_mcp = mcp
+        self._lifespan = lifespan
+        self._calls = Calls()
+        self._stdio_caller: Callable[[], Awaitable[Principal]] | None = None
+        self._routes: list[Route] = []
+        self._mounts: list[tuple[Callable[[str], bool], ASGIApp]] = []
+        self._access = Access(
+            self.verifier,
+            _names(settings, self.resource_url, hosts),
+            _metadata_url(self.resource_url),
+            max_body_bytes or settings.max_body_bytes,
+        )
+        if not logging.root.handlers:  # else the SDK installs one that shows messages
+            logging.root.addHandler(logging.NullHandler())
+        self.mcp = ToolServer(
+            name,
+            title=title or name,
+            version=version,
+            instructions=instructions,
+            extensions=list(extensions),
+            middleware=[self._identify],
+        )
+        self.mcp.calls = self._calls
+        self.route("/health", _health(health), ["GET"], public=True)
+        self.route("/metrics", metrics, ["GET"], public=True)
+
+    def tool(
+        self,
+        fn: Callable[..., Any],
+        *,
+        scope: str,
+        title: str,
+        name: str | None = None,
+        read_only: bool = False,
+        destructive: bool = False,
+        idempotent: bool = False,
+        open_world: bool = False,
+        deadline_s: float | None = None,
+        meta: dict[str, Any] | None = None,
+    ) -> None:
+        """Offer an async function as a tool. Its docstring says when to use it; it returns a contract model, or an
+        `Annotated[CallToolResult, Model]` that it builds itself.
+
+        Args:
+            scope: what a token needs for it.
+            deadline_s: longest time of one call; default `settings.call_deadline_s`.
+
+        Raises:
+            TypeError: something of that is missing.
+        """
+        annotations = ToolAnnotations(
+            title=title,
+            read_only_hint=read_only,
+            destructive_hint=destructive,
+            idempotent_hint=idempotent,
+            open_world_hint=open_world,
+        )
+        self.mcp.declare(
+            fn,
+            scope=scope,
+            title=title,
+            name=name or getattr(fn, "__name__", ""),
+            annotations=annotations,
+            deadline_s=deadline_s or self.settings.call_deadline_s,
+            meta=meta,
+        )
+        self._access.scopes.add(scope)
+
+    def resource(
+        self,
+        uri: str,
+        fn: Callable[..., Any],
+        *,
+        scope: str,
+        title: str,
+        name: str | None = None,
+        description: str | None = None,
+        mime_type: str = "application/json",
+    ) -> None:
+        """Offer a resource or, with `{names}` in the address, a template. `fn` returns text, bytes or a model."""
+        register = self.mcp.resource(
+            uri,
+            name=name or getattr(fn, "__name__", uri),
+            title=title,
+            description=description or (fn.__doc__ or "").strip(),
+            mime_type=mime_type,
+        )
+        register(guarded(fn, scope, self.settings.call_deadline_s))
+        self._access.scopes.add(scope)
+
+    def route(
+        self,
+        path: str,
+        handler: Handler,
+        methods: Sequence[str] = ("GET",),
+        *,
+        public: bool = False,
+        scope: str | None = None,
+    ) -> None:
+        """Offer a route. It needs a token unless `public`, and `scope` in the token where one is named."""
+        if public:
+            self._access.public.add(path)
+        if scope is not None:
+            self._access.scopes.add(scope)
+        self._routes = [
+            each for each in self._routes if each.path != path or not set(methods) & (each.methods or set())
+        ]
+        self._routes.append(route(path, handler, list(methods), scope))
+
+    def mount(self, serves: Callable[[str], bool], app: ASGIApp) -> None:
+        """Hand the paths that `serves` accepts to an application that checks its callers itself."""
+        self._access.own.append(serves)
+        self._mounts.append((serves, app))
+
+    def asgi(self) -> Application:
+        """The application; call it once."""
+        routes = list(self._routes)
+        manager = None
+        if self._has_mcp:
+            self.mcp.streamable_http_app(
+                stateless_http=True,
+                max_request_body_size=self._access.limit,
+                transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # the guard's work
+            )
+            manager = self.mcp.session_manager
+            endpoint = Endpoint(manager.asgi_app, self.mcp.specs, self._access, self._calls)
+            routes.append(Route("/mcp", endpoint, methods=["GET", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"]))
+        for path in (METADATA_PATH, METADATA_PATH + "/mcp"):
+            self._access.public.add(path)
+            routes.append(route(path, self._metadata, ["GET"], None))
+
+        @asynccontextmanager
+        async def lifespan() -> AsyncIterator[None]:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._opened())
+                if manager is not None:
+                    await stack.enter_async_context(manager.run())
+                yield
+
+        return Application(routes, self._mounts, self._access, lifespan)
+
+    async def run_stdio(self, caller: Principal | str | Callable[[], Awaitable[Principal]]) -> None:
+        """Serve standard input and output until input ends.
+
+        Args:
+            caller: who every call is made by: a principal, a token, or a function that is asked at each call.
+        """
+        from shared.serving.stdio import run_stdio
+
+        self._stdio_caller = self._caller_of(caller)
+        async with self._opened():
+            await run_stdio(self.mcp)
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[None]:
+        if self._lifespan is None:
+            yield
+            return
+        async with self._lifespan() as services:
+            self.services = services
+            yield
+
+    def _caller_of(
+        self, caller: Principal | str | Callable[[], Awaitable[Principal]]
+    ) -> Callable[[], Awaitable[Principal]]:
+        if callable(caller):
+            return caller
+
+        async def given() -> Principal:
+            return await self.verifier.verify(caller) if isinstance(caller, str) else caller
+
+        return given
+
+    async def _identify(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Whatever the SDK handles runs for the caller of its request."""
+        with acting_as(await self._caller(ctx)):
+            return await call_next(ctx)
+
+    async def _caller(self, ctx: ServerRequestContext[Any, Any]) -> Principal | PlatformError | None:
+        if isinstance(ctx.request, Request):
+            return ctx.request.scope.get(CALLER)
+        if self._stdio_caller is None or ctx.method in _NAMELESS or ctx.method.startswith("notifications/"):
+            return None
+        try:
+            return await self._stdio_caller()
+        except PlatformError as error:
+            return error
+
+    async def _metadata(self, request: Request) -> Response:
+        return json_response(
+            {
+                "resource": self.resource_url,
+                "authorization_servers": [self.settings.url("marketplace")],
+                "scopes_supported": sorted(self._access.scopes),
+                "bearer_methods_supported": ["header"],
+            },
+            headers={"cache-control": "public, max-age=300"},
+        )
+
+
+_NAMELESS = frozenset(
+    {"initialize", "ping", "server/discover", "tools/list", "resources/list", "resources/templates/list"}
+)
+HEALTHY = frozenset({"healthy", "ok", "ready"})
+
+
+class Application:
+    """The ASGI application of a server. `lifespan` opens what it needs; whoever runs it enters that once."""
+
+    def __init__(
+        self,
+        routes: list[Route],
+        mounts: list[tuple[Callable[[str], bool], ASGIApp]],
+        access: Access,
+        lifespan: Callable[[], AbstractAsyncContextManager[None]],
+    ) -> None:
+        self.lifespan = lifespan
+        self._mounts = mounts
+        self._starlette = Starlette(
+            routes=routes, lifespan=lambda _: lifespan(), exception_handlers={HTTPException: _no_such_route}
+        )
+        self._starlette.router.redirect_slashes = False
+        self._guard = Guard(self._dispatch, access)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._guard(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._starlette
+        if scope["type"] == "http":
+            app = next((app for serves, app in self._mounts if serves(scope["path"])), app)
+        await app(scope, receive, send)
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    if status == 404:
+        return http_response(NotFound("There is nothing at this address."))
+    refused = InvalidInput("This address does not take this method.")
+    response = http_response(refused, dict(getattr(error, "headers", None) or {}))
+    response.status_code = status
+    return response
+
+
+def _health(health: Health | None) -> Handler:
+    async def answer(request: Request) -> Response:
+        body = await health() if health is not None else {"status": "healthy"}
+        return json_response(body, 200 if body.get("status") in HEALTHY else 503)
+
+    return answer
+
+
+def _names(settings: Settings, resource_url: str, hosts: Iterable[str]) -> frozenset[str]:
+    named = {settings.host, urlsplit(resource_url).hostname or "", *hosts}
+    return frozenset(named - {"", "0.0.0.0", "::"})  # noqa: S104  # compared, not bound
+
+
+def _metadata_url(resource_url: str) -> str:
+    place = urlsplit(resource_url)
+    return f"{place.scheme}://{place.netloc}{METADATA_PATH}{place.path.rstrip('/')}"

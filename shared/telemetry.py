@@ -1,0 +1,156 @@
+"""Logs and metrics without content.
+
+Logs are JSON lines on standard error. A line of ours holds the event's name and the fields of `FIELDS`; arguments of
+`%s` are never filled in. A line of a library holds only who wrote it, how serious it is and which exception it was
+about: libraries repeat what they were given. An exception is its type and where it passed, not its message or locals.
+
+Metrics are served at `GET /metrics` (see `shared.serving`). Their labels are names of servers, tools and error codes.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from types import TracebackType
+from typing import Any, TypedDict, Unpack
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+
+OURS = ("servers", "shared", "platform-0711")
+FRAMES = 25
+
+
+class Fields(TypedDict, total=False):
+    """What a log line may hold beside its event: ids, names of ours, numbers. No text that came from outside."""
+
+    server: str
+    tool: str
+    route: str
+    method: str
+    code: str
+    status: int | str
+    seconds: float
+    job_id: str
+    step: str
+    attempt: int
+    customer_id: str
+    request_id: str
+    subject: str
+    client_id: str
+    count: int
+    total: int
+    bytes: int
+    port: int
+    signal: str
+    model: str
+    backend: str
+    provider: str
+    version: str
+    digest: str
+    retry_after: float
+    queue: int
+    batch: int
+
+
+FIELDS = frozenset(Fields.__annotations__)
+
+CALLS = Counter("calls", "Calls of tools by their outcome.", ["server", "tool", "code"])
+CALL_SECONDS = Histogram(
+    "call_seconds",
+    "Seconds that a call of a tool took.",
+    ["server", "tool"],
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+
+_events = logging.getLogger("platform-0711")
+
+
+def event(
+    name: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: Unpack[Fields]
+) -> None:
+    """Log an event. `name` is a constant of the code; `error` is logged as its type and frames."""
+    _events.log(level, name, exc_info=error, extra={"fields": fields})
+
+
+def count_call(server: str, tool: str, code: str, seconds: float) -> None:
+    """Count a call of a tool; `code` is `ok` or an error's code."""
+    CALLS.labels(server, tool, code).inc()
+    CALL_SECONDS.labels(server, tool).observe(seconds)
+
+
+def exposition() -> tuple[bytes, str]:
+    """All metrics of this process in Prometheus' text form, and its media type."""
+    return generate_latest(), CONTENT_TYPE_LATEST
+
+
+def frames(error: BaseException) -> list[str]:
+    """Where an exception passed, the innermost last: `module:function:line`. No source, no locals."""
+    found = [
+        f"{frame.f_globals.get('__name__', '?')}:{frame.f_code.co_name}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    return found[-FRAMES:]
+
+
+class LineFormatter(logging.Formatter):
+    """One JSON object a line, without content."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__()
+        self._server = server
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "server": self._server,
+        }
+        if _is_ours(record.name):
+            line["event"] = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+            given = {**vars(record), **vars(record).get("fields", {})}
+            line.update({name: value for name, value in given.items() if name in FIELDS})
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = _describe(record.exc_info[1])
+        return orjson.dumps(line, default=lambda value: type(value).__name__).decode()
+
+
+def configure(server: str, level: str = "INFO") -> None:
+    """Make this process log that way: replaces all handlers and the hooks for uncaught exceptions."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter(server))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    for name in OURS:
+        logging.getLogger(name).setLevel(level)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and not _is_ours(name):
+            logger.handlers.clear()
+            logger.propagate = True
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _is_ours(name: str) -> bool:
+    return name.split(".", 1)[0] in OURS
+
+
+def _describe(error: BaseException, depth: int = 0) -> dict[str, Any]:
+    told: dict[str, Any] = {"type": type(error).__qualname__, "frames": frames(error)}
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else [error.__cause__ or error.__context__]
+    causes = [_describe(each, depth + 1) for each in inner if each is not None and depth < 4]
+    if causes:
+        told["causes"] = causes[:5]
+    return told
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
+        return
+    event("uncaught_exception", level=logging.CRITICAL, error=error.with_traceback(trace), code=kind.__name__)

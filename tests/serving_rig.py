@@ -1,0 +1,235 @@
+"""A small server on the real parts: keys, tokens, tools, loopback sockets. Tests of `shared` speak to it as clients do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+from mcp_types import CallToolResult, TextContent
+from pydantic import Field
+from starlette.requests import Request
+
+from shared.auth import GivenKeys, Principal, TokenVerifier, principal
+from shared.contracts.model import Contract
+from shared.errors import NotFound, Overloaded
+from shared.serving import Server, read_json, report, serve
+from shared.settings import Settings
+
+MODERN, LEGACY = "2026-07-28", "2025-11-25"
+
+
+class Answer(Contract):
+    """What the rig's tools answer."""
+
+    text: str
+    number: int = 0
+
+
+class Vector(Contract):
+    """Numbers."""
+
+    values: list[float]
+
+
+class Issuer:
+    """A key pair and the tokens that it signs."""
+
+    def __init__(self, kid: str = "one") -> None:
+        self.kid = kid
+        self.private = ec.generate_private_key(ec.SECP256R1())
+
+    @property
+    def jwk(self) -> dict[str, Any]:
+        public = ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        return {**public, "kid": self.kid, "use": "sig", "alg": "ES256"}
+
+    @property
+    def jwks(self) -> dict[str, Any]:
+        return {"keys": [self.jwk]}
+
+    def claims(self, settings: Settings, **changes: Any) -> dict[str, Any]:
+        now = int(time.time())
+        claims = {
+            "iss": settings.url("marketplace"),
+            "aud": settings.resource("cradle"),
+            "sub": "user-1",
+            "iat": now,
+            "exp": now + 300,
+            "jti": "tok_1",
+            "scope": "read write",
+            "role": "service",
+            "customer": "acme",
+            "client_id": "key-1",
+        }
+        claims.update(changes)
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def sign(self, claims: dict[str, Any], **header: Any) -> str:
+        return jwt.encode(claims, self.private, algorithm="ES256", headers={"kid": self.kid, **header})
+
+    def token(self, settings: Settings, **changes: Any) -> str:
+        return self.sign(self.claims(settings, **changes))
+
+
+class Events:
+    """What happened inside the rig's tools."""
+
+    def __init__(self) -> None:
+        self.started, self.cancelled, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+
+def build(settings: Settings, issuer: Issuer, events: Events | None = None, **options: Any) -> Server:
+    """The rig's server."""
+    happened = events or Events()
+    options.setdefault("verifier", TokenVerifier.of(settings, "cradle", GivenKeys(issuer.jwks)))
+    server = Server("cradle", settings, title="Rig", instructions="For tests.", **options)
+
+    async def echo(
+        text: Annotated[str, Field(max_length=100)], number: Annotated[int, Field(ge=0, le=9)] = 0
+    ) -> Answer:
+        """Say it back. Use it to see that a call arrives."""
+        return Answer(text=text, number=number)
+
+    async def whoami() -> Answer:
+        """Say who calls. Use it to see the identity."""
+        caller = principal()
+        return Answer(text=f"{caller.subject} {caller.customer} {caller.role}")
+
+    async def count_up(steps: int) -> Answer:
+        """Report progress. Use it to see notifications."""
+        for step in range(1, steps + 1):
+            await report(step, steps, f"step {step}")
+        return Answer(text="done", number=steps)
+
+    async def wait() -> Answer:
+        """Wait until told. Use it to see cancellation."""
+        happened.started.set()
+        try:
+            await happened.go_on.wait()
+        except asyncio.CancelledError:
+            happened.cancelled.set()
+            raise
+        return Answer(text="went on")
+
+    async def fail(kind: str) -> Answer:
+        """Fail in some way. Use it to see errors."""
+        if kind == "overloaded":
+            raise Overloaded("All places are taken.", retry_after=2.5)
+        if kind == "not_found":
+            raise NotFound("There is no such thing.")
+        raise RuntimeError(f"secret-canary {kind}")
+
+    async def vector(bad: bool = False) -> Annotated[CallToolResult, Vector]:
+        """Give numbers. Use it to see explicit results."""
+        values = [1.0, float("nan") if bad else 2.0]
+        return CallToolResult(
+            content=[TextContent(type="text", text="2 numbers")], structured_content={"values": values}
+        )
+
+    async def change() -> Answer:
+        """Change something. Use it to see a missing scope."""
+        return Answer(text="changed")
+
+    for fn in (echo, whoami, count_up, wait, fail, vector):
+        server.tool(fn, scope="read", title=fn.__name__.title(), read_only=True, deadline_s=None)
+    server.tool(change, scope="admin", title="Change", destructive=True)
+
+    async def short() -> Answer:
+        """Wait for longer than allowed. Use it to see a deadline."""
+        return await wait()
+
+    server.tool(short, scope="read", title="Short", deadline_s=0.05)
+
+    async def note(key: str) -> Answer:
+        """A note."""
+        if key == "none":
+            raise NotFound("There is no such note.")
+        return Answer(text=key)
+
+    server.resource("rig://notes/{key}", note, scope="read", title="Note")
+
+    async def repeat(request: Request) -> Any:
+        return {"got": await read_json(request, 1000), "caller": principal().subject}
+
+    async def broken(request: Request) -> Any:
+        raise RuntimeError("secret-canary")
+
+    server.route("/repeat", repeat, ["POST"], scope="read")
+    server.route("/broken", broken, ["GET"])
+    return server
+
+
+@asynccontextmanager
+async def running(server: Server, settings: Settings) -> AsyncIterator[str]:
+    """The server on a free loopback port; its base address."""
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(
+        serve([(server.asgi(), 0)], settings, "rig", on_ready=ready.set_result, stop=stop, signals=False, drain_s=2)
+    )
+    try:
+        done, _ = await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        if task in done:
+            await task
+        yield f"http://127.0.0.1:{ready.result()[0]}"
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 20)
+
+
+def envelope(method: str, params: dict[str, Any], request_id: int | str = 1) -> dict[str, Any]:
+    """A request of 2026-07-28."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientInfo": {"name": "rig", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+        **params.get("_meta", {}),
+    }
+    return {"jsonrpc": "2.0", "id": request_id, "method": method, "params": {**params, "_meta": meta}}
+
+
+def headers_for(token: str | None, method: str | None = None, name: str | None = None) -> dict[str, str]:
+    """Headers of a 2026-07-28 request; without a method, of a 2025-11-25 one."""
+    headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    if method is None:
+        return headers | {"mcp-protocol-version": LEGACY}
+    headers |= {"mcp-protocol-version": MODERN, "mcp-method": method}
+    return headers | ({"mcp-name": name} if name else {})
+
+
+async def modern(
+    client: httpx2.AsyncClient, base: str, token: str | None, tool: str, arguments: dict[str, Any] | None = None
+) -> httpx2.Response:
+    """`tools/call` as a 2026-07-28 client sends it."""
+    body = envelope("tools/call", {"name": tool, "arguments": arguments or {}})
+    return await client.post(base + "/mcp", json=body, headers=headers_for(token, "tools/call", tool))
+
+
+async def legacy(
+    client: httpx2.AsyncClient, base: str, token: str | None, tool: str, arguments: dict[str, Any] | None = None
+) -> httpx2.Response:
+    """`tools/call` as a 2025-11-25 client sends it."""
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments or {}}}
+    return await client.post(base + "/mcp", json=body, headers=headers_for(token))
+
+
+def stdio_main() -> None:
+    """The rig over standard input and output, as a process of its own."""
+    settings = Settings(home=Path(os.environ["RIG_HOME"]))
+    caller = Principal("user-1", "service", frozenset({"read"}), "acme", "key-1", time.time() + 600)
+    asyncio.run(build(settings, Issuer()).run_stdio(caller))
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["stdio"]:
+    stdio_main()
