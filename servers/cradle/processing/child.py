@@ -1,7 +1,7 @@
 """The child process that reads files: `python -m servers.cradle.processing.child MEMORY_BYTES`.
 
-Requests come on standard input, frames leave on what was standard output. It may write no file, dump no core, and use so
-much memory and processor time; its parent kills it when it is late. It inherits no secret.
+Requests come on standard input, frames leave on what was standard output. It may write no file, dump no core, and use
+so much memory and processor time; its parent kills it when it is late. It inherits no secret.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _answer(request: wire.Request, data: bytes, out: BinaryIO) -> None:
         _fail(out, "memory_limit", "Reading the file needs more memory than one file is given. Split it.", kind)
     except BrokenPipeError:
         raise
-    except BaseException as error:  # noqa: BLE001 - a defect or a panic of a library ends this file, not the others
+    except BaseException as error:  # a defect or a panic of a library ends this file, not the others
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         _fail(out, "reader_failed", f"The reader failed on this file ({type(error).__name__}).", kind)

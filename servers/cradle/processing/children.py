@@ -73,7 +73,7 @@ class ExtractionPool:
         finished = False
         try:
             if child is None or not child.alive:
-                self._all.discard(child) if child else None
+                self._all = {each for each in self._all if each.alive}
                 child = None
                 child = await _Child.start(self._limits.memory)
                 self._all.add(child)

@@ -1,6 +1,7 @@
 """The frames between the platform and a child process that reads a file.
 
-A child that a hostile file took over must not gain the parent: parts are unpickled with the classes of `extraction` alone.
+A child that a hostile file took over must not gain the parent: parts are unpickled with the classes of `extraction`
+alone.
 """
 
 from __future__ import annotations

@@ -1,0 +1,366 @@
+"""Passages from blocks: along the structure, sized in the embedding model's own tokens. Pure and deterministic.
+
+A document's text is its blocks' and products' texts in order, joined by an empty line; a passage's `start` and `end`
+are offsets in it. Every character of it lies inside at least one passage. A passage begins with the headings above; a
+part of a table repeats the table's header, a part of a product its name, a part of a long paragraph the end of the part
+before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from servers.cradle.processing.extraction import Block, Extraction, Product
+from servers.cradle.processing.language import guess
+from servers.cradle.processing.product_text import product_lines
+
+VERSION = "1"
+NAME = "structure"
+JOINT = "\n\n"
+PATH_JOINT = " › "
+CHARS_PER_TOKEN = 16
+
+ChunkKind = Literal["text", "table", "list", "product", "ocr"]
+_SENTENCE_END = re.compile(r"(?<=[.!?:;…])[\"'»“)\]]?\s+(?=\S)|\n+")
+
+
+class Tokenizer(Protocol):
+    """The embedding model's tokenizer."""
+
+    def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
+        """(id, start, end) of each token, offsets in characters."""
+        ...
+
+    def count(self, text: str) -> int:
+        """How many tokens the model sees for this text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSizes:
+    """Bounds in tokens: of a passage, and of what neighbours in running text repeat."""
+
+    max_tokens: int
+    overlap_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage. `product` is the place of its product among the document's products, None where it is of none."""
+
+    ordinal: int
+    text: str
+    tokens: int
+    page: int
+    heading_path: str
+    kind: ChunkKind
+    language: str
+    start: int
+    end: int
+    product: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class _Open:
+    """Neighbouring blocks that may still share a passage. `content` is False while it holds headings only."""
+
+    pieces: list[_Piece] = field(default_factory=list)
+    above: tuple[str, ...] = ()
+    page: int = 0
+    kinds: set[ChunkKind] = field(default_factory=set)
+    content: bool = False
+
+
+def chunk(extraction: Extraction, tokenizer: Tokenizer, sizes: ChunkSizes) -> list[Chunk]:
+    """All passages of a document that is one extraction."""
+    return list(Chunker(tokenizer, sizes).add(extraction))
+
+
+class Chunker:
+    """Makes passages of one document, part by part. Holds headings, ordinals and offsets between parts, no text."""
+
+    def __init__(self, tokenizer: Tokenizer, sizes: ChunkSizes) -> None:
+        self._fit = _Fit(tokenizer, sizes)
+        self._ordinal = 0
+        self._position = 0
+        self._products = 0
+        self._headings: list[tuple[int, str]] = []
+        self._open = _Open()
+
+    def add(self, part: Extraction) -> Iterator[Chunk]:
+        """The passages of the document's next part; none is held back for the part after it."""
+        for item in part.flow:
+            if isinstance(item, Product):
+                yield from self._product(item)
+            elif isinstance(item, Block) and item.text:
+                yield from self._block(item)
+        yield from self._close()
+
+    @property
+    def _path(self) -> tuple[str, ...]:
+        return tuple(text for _, text in self._headings)
+
+    def _place(self, text: str) -> int:
+        start = self._position
+        self._position += len(text) + len(JOINT)
+        return start
+
+    def _block(self, block: Block) -> Iterator[Chunk]:
+        start = self._place(block.text)
+        piece = _Piece(block.text, start, start + len(block.text))
+        if block.kind == "heading":
+            yield from self._heading(block, piece)
+        elif block.kind == "table":
+            lines = _lines(block.text, start)
+            yield from self._rows(lines, min(block.header_rows, len(lines)), "table", block.page)
+        else:
+            kind: ChunkKind = "ocr" if block.ocr else "list" if block.kind == "list" else "text"
+            yield from self._running(piece, kind, block.page)
+
+    def _heading(self, block: Block, piece: _Piece) -> Iterator[Chunk]:
+        if self._open.content:
+            yield from self._close()
+        self._headings = [(level, text) for level, text in self._headings if level < block.level]
+        if not self._open.pieces:
+            self._open = _Open(above=self._path, page=block.page)
+        self._headings.append((block.level, " ".join(block.text.split())))
+        if not self._fit.fits(self._open.above, [*self._texts(), piece.text]):
+            yield from self._close()
+            yield from self._long(piece, "text", block.page, self._path[:-1])
+            self._open = _Open()
+        else:
+            self._open.pieces.append(piece)
+            self._open.kinds.add("text")
+
+    def _running(self, piece: _Piece, kind: ChunkKind, page: int) -> Iterator[Chunk]:
+        ours = self._open
+        other_page = ours.content and ours.page != page
+        if ours.pieces and (other_page or not self._fit.fits(ours.above, [*self._texts(), piece.text])):
+            if ours.content or self._fit.fits(self._path, [piece.text]):
+                yield from self._close()
+            else:
+                # A heading stays with the beginning of the long paragraph below it.
+                yield from self._long(piece, kind, page, ours.above, self._taken())
+                return
+        if not self._open.pieces:
+            self._open = _Open(above=self._path)
+        if not self._fit.fits(self._open.above, [*self._texts(), piece.text]):
+            yield from self._long(piece, kind, page, self._path)
+            return
+        ours = self._open
+        ours.page = ours.page if ours.content else page
+        ours.pieces.append(piece)
+        ours.kinds = {*ours.kinds, kind} if ours.content else {kind}
+        ours.content = True
+
+    def _taken(self) -> list[_Piece]:
+        pieces, self._open = self._open.pieces, _Open()
+        return pieces
+
+    def _texts(self) -> list[str]:
+        return [piece.text for piece in self._open.pieces]
+
+    def _close(self) -> Iterator[Chunk]:
+        ours, self._open = self._open, _Open()
+        if ours.pieces:
+            kind = next(iter(ours.kinds)) if len(ours.kinds) == 1 else "text"
+            text = JOINT.join(piece.text for piece in ours.pieces)
+            yield self._made(ours.above, text, ours.pieces[0].start, ours.pieces[-1].end, kind, ours.page)
+
+    def _long(
+        self, piece: _Piece, kind: ChunkKind, page: int, above: tuple[str, ...], lead: Iterable[_Piece] = ()
+    ) -> Iterator[Chunk]:
+        """A text over the bound, in parts; `lead` are headings that open the first one."""
+        lead = list(lead)
+        opening = "".join(each.text + JOINT for each in lead)
+        if lead and not self._fit.has_room(above, opening):
+            text = JOINT.join(each.text for each in lead)
+            yield self._made(above, text, lead[0].start, lead[-1].end, "text", page)
+            lead, opening = [], ""
+        for index, (start, end) in enumerate(self._fit.split(piece.text, above, opening)):
+            first = lead[0].start if lead and index == 0 else piece.start + start
+            text = (opening if index == 0 else "") + piece.text[start:end]
+            context = above if index == 0 else self._path
+            yield self._made(context, text, first, piece.start + end, kind, page)
+
+    def _rows(
+        self, lines: list[_Piece], header_rows: int, kind: ChunkKind, page: int, product: int | None = None
+    ) -> Iterator[Chunk]:
+        """Lines that stay whole, in as many passages as they need, the header again at the top of each."""
+        if self._open.content:
+            yield from self._close()
+        above = self._path
+        header = "".join(line.text + "\n" for line in lines[:header_rows])
+        if not self._fit.has_room(above, header):
+            header_rows, header = 0, ""
+        start = lines[0].start
+        if self._open.pieces:
+            start = self._open.pieces[0].start
+            if not self._fit.holds(above, self._texts()):
+                yield from self._close()
+                start = lines[0].start
+            self._open = _Open()
+        held: list[_Piece] = []
+        for line in lines[header_rows:]:
+            if held and not self._fit.fits(above, [header + "\n".join(each.text for each in (*held, line))]):
+                yield self._lined(above, header, held, start, kind, page, product)
+                held, start = [], line.start
+            if self._fit.fits(above, [header + line.text]):
+                held.append(line)
+                continue
+            for offset, end in self._fit.split(line.text, above, header):
+                text = header + line.text[offset:end]
+                begin = start if offset == 0 else line.start + offset
+                yield self._made(above, text, begin, line.start + end, kind, page, product)
+            start = line.end
+        if held or header_rows == len(lines):
+            yield self._lined(above, header, held, start, kind, page, product, lines[header_rows - 1].end)
+
+    def _lined(
+        self,
+        above: tuple[str, ...],
+        header: str,
+        held: list[_Piece],
+        start: int,
+        kind: ChunkKind,
+        page: int,
+        product: int | None,
+        end: int = 0,
+    ) -> Chunk:
+        text = header + "\n".join(each.text for each in held)
+        return self._made(above, text.rstrip("\n"), start, held[-1].end if held else end, kind, page, product)
+
+    def _product(self, product: Product) -> Iterator[Chunk]:
+        lines = product_lines(product)
+        start = self._place("\n".join(lines))
+        yield from self._rows(_lines("\n".join(lines), start), 1, "product", product.page, self._products)
+        self._products += 1
+
+    def _made(
+        self,
+        above: tuple[str, ...],
+        text: str,
+        start: int,
+        end: int,
+        kind: ChunkKind,
+        page: int,
+        product: int | None = None,
+    ) -> Chunk:
+        whole = self._fit.context(above) + text
+        made = Chunk(
+            ordinal=self._ordinal,
+            text=whole,
+            tokens=self._fit.tokenizer.count(whole),
+            page=page,
+            heading_path=PATH_JOINT.join(self._path),
+            kind=kind,
+            language=guess(whole),
+            start=start,
+            end=end,
+            product=product,
+        )
+        self._ordinal += 1
+        return made
+
+
+class _Fit:
+    """What fits in a passage, with the headings above it as its first line."""
+
+    def __init__(self, tokenizer: Tokenizer, sizes: ChunkSizes) -> None:
+        self.tokenizer = tokenizer
+        self._sizes = sizes
+        self._contexts: dict[tuple[str, ...], str] = {}
+
+    def context(self, above: tuple[str, ...]) -> str:
+        """The line of headings; the outer ones fall away where it would take over a quarter of the passage."""
+        if above not in self._contexts:
+            if len(self._contexts) > 1000:
+                self._contexts.clear()
+            kept = above
+            while kept and self.tokenizer.count(PATH_JOINT.join(kept)) > self._sizes.max_tokens // 4:
+                kept = kept[1:]
+            self._contexts[above] = PATH_JOINT.join(kept) + "\n" if kept else ""
+        return self._contexts[above]
+
+    def holds(self, above: tuple[str, ...], headings: list[str]) -> bool:
+        """Whether the line of headings says all of these headings in full."""
+        said = self.context(above)
+        return all(" ".join(heading.split()) in said for heading in headings)
+
+    def fits(self, above: tuple[str, ...], texts: list[str]) -> bool:
+        return self._within(self.context(above) + JOINT.join(texts), self._sizes.max_tokens)
+
+    def has_room(self, above: tuple[str, ...], opening: str) -> bool:
+        """Whether the opening leaves half of the passage for what follows."""
+        return self._within(self.context(above) + opening, self._sizes.max_tokens // 2)
+
+    def split(self, text: str, above: tuple[str, ...], opening: str) -> Iterator[tuple[int, int]]:
+        """Ranges of a text over the bound, at sentence ends where there are any; each fits with `opening`."""
+        tokens = self.tokenizer.encode_with_offsets(text)
+        starts = sorted(start for _, start, end in tokens if end > start)
+        ends = sorted({match.end() for match in _SENTENCE_END.finditer(text)} | {len(text)})
+        start = 0
+        while start < len(text):
+            end = self._reach(text, start, starts, ends, self.context(above) + opening)
+            yield start, end
+            if end >= len(text):
+                return
+            start = max(self._back(text, end, starts, ends), start + 1)
+
+    def _within(self, text: str, tokens: int) -> bool:
+        return len(text) <= tokens * CHARS_PER_TOKEN and self.tokenizer.count(text) <= tokens
+
+    def _reach(self, text: str, start: int, starts: list[int], ends: list[int], opening: str) -> int:
+        """The furthest end for a range from `start`: a sentence's, else a word's, else a character's."""
+        from bisect import bisect_left, bisect_right
+
+        budget = self._sizes.max_tokens
+        used = self.tokenizer.count(opening) if opening else 0
+        last = bisect_left(starts, start) + max(budget - used, 1)
+        limit = starts[last] if last < len(starts) else len(text)
+        limit = min(max(limit, start + 1), start + max(budget * CHARS_PER_TOKEN - len(opening), 1))
+        while True:
+            sentence = bisect_right(ends, limit) - 1
+            if sentence >= 0 and ends[sentence] > start + (limit - start) // 3:
+                end = ends[sentence]
+            elif limit < len(text) and (space := text.rfind(" ", start + (limit - start) // 3, limit)) > start:
+                end = space + 1
+            else:
+                end = limit
+            if end - start <= 1 or self._within(opening + text[start:end], budget):
+                return end
+            over = self.tokenizer.count(opening + text[start:end]) - budget
+            limit = max(start + 1, end - max(1, over, (end - start) // 16))
+
+    def _back(self, text: str, end: int, starts: list[int], ends: list[int]) -> int:
+        """Where the next range begins: as far before `end` as the overlap allows, at a sentence or at least a word."""
+        from bisect import bisect_left
+
+        overlap = self._sizes.overlap_tokens
+        if overlap <= 0:
+            return end
+        first = max(bisect_left(starts, end) - overlap, 0)
+        earliest = starts[first] if first < len(starts) else end
+        sentence = ends[bisect_left(ends, earliest)] if earliest < end else end
+        if earliest <= sentence < end:
+            return sentence
+        space = text.find(" ", earliest, end)
+        return space + 1 if space >= 0 else end
+
+
+def _lines(text: str, start: int) -> list[_Piece]:
+    pieces, position = [], start
+    for line in text.split("\n"):
+        pieces.append(_Piece(line, position, position + len(line)))
+        position += len(line) + 1
+    return pieces

@@ -1,0 +1,144 @@
+"""A product in words: what its passages say. The first line names it and is repeated in each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from servers.cradle.processing.extraction import Feature, Localised, Price, Product
+from servers.cradle.processing.language import guess
+
+MAX_NESTING = 8
+_GERMAN = {
+    "article": "Artikelnummer",
+    "gtin": "GTIN",
+    "manufacturer": "Hersteller",
+    "manufacturer_number": "Herstellernummer",
+    "type": "Typ",
+    "supplier": "Lieferant",
+    "unit": "Bestelleinheit",
+    "class": "Klassifikation",
+    "keywords": "Stichworte",
+    "price": "Preis",
+    "from": "ab",
+    "per": "je",
+    "factor": "Faktor",
+    "tax": "Steuer",
+    "valid": "gültig",
+    "no_amount": "ohne Betrag",
+    "media": "Medien",
+}
+_ENGLISH = {
+    "article": "Article number",
+    "gtin": "GTIN",
+    "manufacturer": "Manufacturer",
+    "manufacturer_number": "Manufacturer number",
+    "type": "Type",
+    "supplier": "Supplier",
+    "unit": "Order unit",
+    "class": "Classification",
+    "keywords": "Keywords",
+    "price": "Price",
+    "from": "from",
+    "per": "per",
+    "factor": "factor",
+    "tax": "tax",
+    "valid": "valid",
+    "no_amount": "no amount",
+    "media": "Media",
+}
+
+
+def product_lines(product: Product) -> list[str]:
+    """The product's lines: its name first, then everything that is known of it, one fact a line."""
+    words = _ENGLISH if language_of(product) == "en" else _GERMAN
+    lines = [_title(product, words), *_facts(product, words)]
+    lines += [text.text for text in product.descriptions]
+    if product.keywords:
+        lines.append(f"{words['keywords']}: " + ", ".join(dict.fromkeys(word.text for word in product.keywords)))
+    lines += list(_features(product.features))
+    lines += [_price(price, words) for price in product.prices]
+    lines += [f"{reference.kind}: {reference.article_number}" for reference in product.references]
+    lines += [f"{words['media']}: {_media}" for _media in _media_lines(product)]
+    lines += [f"{name}: {value}" for name, value in product.properties]
+    return [line for line in (" ".join(line.split()) for line in lines) if line]
+
+
+def language_of(product: Product) -> str:
+    """`de` or `en`, as the catalogue says of the first name, else by its words."""
+    declared = product.names[0].language.lower()[:2] if product.names else ""
+    if declared in ("de", "en"):
+        return declared
+    return guess(" ".join(text.text for text in (*product.names, *product.descriptions)), "de")
+
+
+def _title(product: Product, words: dict[str, str]) -> str:
+    names = " / ".join(dict.fromkeys(name.text for name in product.names))
+    number = f"{words['article']} {product.article_number}"
+    return f"{names} ({number})" if names else number
+
+
+def _facts(product: Product, words: dict[str, str]) -> Iterator[str]:
+    supplier = " ".join(filter(None, (product.supplier_name, product.supplier_id)))
+    pairs = (
+        ("gtin", product.gtin),
+        ("manufacturer", product.manufacturer),
+        ("manufacturer_number", product.manufacturer_number),
+        ("type", product.type_name),
+        ("supplier", supplier),
+        ("unit", product.order_unit),
+    )
+    yield from (f"{words[name]}: {value}" for name, value in pairs if value)
+    for place in product.classifications:
+        yield f"{words['class']}: {place.system} {place.group}"
+
+
+def _features(features: tuple[Feature, ...]) -> Iterator[str]:
+    """`parents › name: values unit`. A feature that only groups others stands in their paths."""
+    by_id = {feature.identifier: feature for feature in features if feature.identifier}
+    parents = {feature.parent for feature in features if feature.parent}
+    for feature in features:
+        value = _value(feature)
+        groups_only = feature.identifier in parents and value in ("", feature.name)
+        if not groups_only:
+            path = " › ".join([*_above(feature, by_id), " / ".join(_texts(feature.names)) or feature.feature_id])
+            yield f"{path}: {value}" if value else path
+
+
+def _above(feature: Feature, by_id: dict[str, Feature]) -> list[str]:
+    names: list[str] = []
+    parent = by_id.get(feature.parent)
+    while parent is not None and len(names) < MAX_NESTING:
+        names.insert(0, parent.name)
+        parent = by_id.get(parent.parent)
+    return names
+
+
+def _value(feature: Feature) -> str:
+    values = _texts(feature.values) or list(feature.value_ids)
+    text = " / ".join(values) + (f" {feature.unit}" if feature.unit and values else "")
+    return f"{text} ({feature.description})" if feature.description else text
+
+
+def _texts(texts: tuple[Localised, ...]) -> list[str]:
+    return list(dict.fromkeys(text.text for text in texts))
+
+
+def _price(price: Price, words: dict[str, str]) -> str:
+    pieces = [f"{words['price']} ({price.kind}):" if price.kind else f"{words['price']}:"]
+    pieces.append(f"{price.amount} {price.currency}".strip() if price.amount is not None else words["no_amount"])
+    if price.quantity or price.unit:
+        pieces.append(f"{words['per']} {price.quantity} {price.unit}")
+    if price.lower_bound:
+        pieces.append(f"{words['from']} {price.lower_bound}")
+    if price.factor and price.factor != "1":
+        pieces.append(f"{words['factor']} {price.factor}")
+    if price.tax:
+        pieces.append(f"{words['tax']} {price.tax}")
+    if price.valid_from or price.valid_to:
+        pieces.append(f"{words['valid']} {price.valid_from[:10]}–{price.valid_to[:10]}")
+    return " ".join([*pieces, *price.territories])
+
+
+def _media_lines(product: Product) -> Iterator[str]:
+    for media in product.media:
+        yield " ".join(filter(None, (media.purpose, media.description, media.source)))
