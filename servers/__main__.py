@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,16 +31,25 @@ def up(home: Home = None, source_root: Roots = None) -> None:
 def serve(
     server: Annotated[ServerName, typer.Argument(help="Which server.")],
     stdio: Annotated[bool, typer.Option(help="Speak MCP over standard input and output (orchestrator).")] = False,
+    files: Annotated[Path, typer.Option(help="The instance's folder: data/, model/, instance.json.")] = Path(),
     home: Home = None,
 ) -> None:
     """Run one server."""
     import importlib
 
+    from shared.serving import run_loop
+
     settings = _settings(home=home)
     module = importlib.import_module(f"servers.{server}.app")
     if stdio and not hasattr(module, "run_stdio"):
         raise typer.BadParameter(f"{server} has no --stdio; the orchestrator has.")
-    asyncio.run(module.run_stdio(settings) if stdio else module.main(settings))
+    if stdio:
+        run_loop(module.run_stdio(settings))
+    elif server == "instance":
+        place = module.Place(files / "data", files / "model", files / "instance.json")
+        run_loop(module.main(settings, place, os.environ.get("INSTANCE_ACCESS_KEY")))
+    else:
+        run_loop(module.main(settings))
 
 
 @app.command()

@@ -1,0 +1,33 @@
+"""`python -m servers.instance`: what the image runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from servers.instance.app import Place, main
+from shared.errors import PlatformError
+from shared.serving import run_loop
+from shared.settings import load
+
+
+def run() -> None:
+    """Reads arguments and environment and serves; an error ends as one sentence and exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m servers.instance", description=__doc__)
+    parser.add_argument("--dataset", type=Path, default=Path("/data"))
+    parser.add_argument("--model", type=Path, default=Path("/model"))
+    parser.add_argument("--config", type=Path, default=Path("/app/instance.json"))
+    given = parser.parse_args()
+    env = os.environ.get
+    try:
+        settings = load(host=env("INSTANCE_HOST", "0.0.0.0"), instance_port=int(env("INSTANCE_PORT", "9312")))  # noqa: S104
+        run_loop(main(settings, Place(given.dataset, given.model, given.config), env("INSTANCE_ACCESS_KEY")))
+    except PlatformError as error:
+        sys.stderr.write(f"instance: {error.message}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()
