@@ -1,4 +1,4 @@
-"""A small server on the real parts: keys, tokens, tools, loopback sockets. Tests of `shared` speak to it as clients do."""
+"""A small server on the real parts: keys, tokens, tools, loopback sockets. Tests of `shared` speak to it over HTTP."""
 
 from __future__ import annotations
 

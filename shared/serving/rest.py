@@ -14,7 +14,8 @@ from starlette.routing import Route
 from shared.auth import require
 from shared.errors import InvalidInput, PlatformError, TooLarge
 from shared.serving.failures import http_response, invalid_arguments, platform_error
-from shared.serving.values import check_value, property_names
+from shared.serving.schemas import property_names
+from shared.values import check_value
 
 Handler = Callable[[Request], Awaitable[Any]]
 Model = TypeVar("Model", bound=BaseModel)

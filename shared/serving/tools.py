@@ -22,8 +22,9 @@ from shared.serving.calls import Calls, Key, call_key
 from shared.serving.failures import invalid_arguments, platform_error, tool_result
 from shared.serving.listing import Pages
 from shared.serving.progress import calling
-from shared.serving.values import check_value, problem_of, property_names
+from shared.serving.schemas import property_names
 from shared.telemetry import count_call, event
+from shared.values import check_value, problem_of
 
 
 @dataclass(frozen=True)

@@ -67,15 +67,3 @@ def _problem_of_text(text: str) -> str | None:
 
 def _first(problems: Iterable[str | None]) -> str | None:
     return next((problem for problem in problems if problem is not None), None)
-
-
-def property_names(schema: Any) -> set[str]:
-    """Every property name in a JSON schema, in definitions too."""
-    found: set[str] = set()
-    if isinstance(schema, dict):
-        properties = schema.get("properties")
-        found |= set(properties) if isinstance(properties, dict) else set()
-        found |= set().union(*(property_names(each) for each in schema.values()))
-    elif isinstance(schema, list):
-        found |= set().union(*(property_names(each) for each in schema))
-    return found

@@ -1,0 +1,11 @@
+"""Calling other servers of the platform.
+
+upstream      Upstream: one MCP server, called from any number of tasks
+tokens        TokenSource: this process's credential against tokens, one per server and customer
+exchange      one JSON-RPC request over HTTP, its progress and its answer
+"""
+
+from shared.client.tokens import StaticKey, Tokens, TokenSource
+from shared.client.upstream import OnProgress, Upstream
+
+__all__ = ["OnProgress", "StaticKey", "TokenSource", "Tokens", "Upstream"]
