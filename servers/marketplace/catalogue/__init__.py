@@ -1,0 +1,1 @@
+"""The catalogue of MCP servers and what each customer has installed."""

@@ -1,0 +1,160 @@
+"""The catalogue: what a caller sees, registers and installs. Every answer is decided by `policy.decide`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import replace
+
+from servers.marketplace import policy
+from servers.marketplace.catalogue.address import check_address
+from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry, View
+from servers.marketplace.users.accounts import unknown_customer
+from servers.marketplace.users.store import UserStore
+from shared.contracts.catalogue import SERVER_NAME_PATTERN, CatalogueTool
+from shared.errors import Conflict, Forbidden, InvalidInput, NotFound
+
+MAX_TOOLS = 500
+SERVER_NAME = re.compile(SERVER_NAME_PATTERN)
+
+
+class Catalogue:
+    """Entries and installs."""
+
+    def __init__(self, store: CatalogueStore, users: UserStore) -> None:
+        self._store = store
+        self._users = users
+
+    async def page(
+        self, caller: policy.Caller, query: str, cursor: str | None, limit: int, *, installed_only: bool = False
+    ) -> tuple[list[Entry], str | None]:
+        """Entries that the caller sees, in the order of their names, and the cursor of the next page."""
+        entries = await self._store.page(
+            view_of(caller),
+            query=query.strip(),
+            after=_read_cursor(cursor),
+            limit=limit + 1,
+            installed_only=installed_only,
+            any_approval=caller.role == "platform_admin",
+        )
+        visible = [entry for entry in entries if policy.decide(caller, "entry.see", resource_of(entry)).allowed]
+        more = len(entries) > limit
+        return visible[:limit], _write_cursor(entries[limit - 1].server_name) if more else None
+
+    async def find(self, caller: policy.Caller, action: policy.Action, server_name: str) -> Entry:
+        """The entry of a name, if the caller may do this with it.
+
+        Raises:
+            NotFound: it is unknown, or nothing that this caller may know of.
+            Forbidden: the caller sees it but lacks the scope or the role.
+        """
+        known = SERVER_NAME.match(server_name) is not None
+        entry = await self._store.by_name(view_of(caller), server_name) if known else None
+        decision = policy.decide(caller, action, resource_of(entry) if entry else policy.Resource())
+        if not decision.allowed and decision.visible:
+            raise Forbidden(decision.reason)
+        if entry is None or not decision.allowed:
+            raise unknown_server()
+        return entry
+
+    async def install(self, caller: policy.Caller, customer: str, server_name: str) -> tuple[Entry, bool]:
+        """Install an entry for a customer; True where it was not installed before."""
+        entry = await self.find(caller, "entry.install", server_name)
+        return entry, await self._store.install(customer, entry.server_name, caller.subject)
+
+    async def uninstall(self, caller: policy.Caller, customer: str, server_name: str) -> bool:
+        """Take an entry away from a customer; True where it was installed."""
+        entry = await self.find(caller, "entry.install", server_name)
+        return await self._store.uninstall(customer, entry.server_name)
+
+    async def register_instance(
+        self,
+        caller: policy.Caller,
+        customer_id: str,
+        name: str,
+        url: str | None,
+        image_digest: str,
+        tools: list[CatalogueTool],
+    ) -> tuple[Entry, bool]:
+        """Put a customer's instance into the catalogue and install it for this customer.
+
+        The same call again changes nothing; another address, image or tool list replaces what is stored.
+        Returns the entry and whether exactly this was there already.
+        """
+        await self._may_register(caller, customer_id)
+        _check_tools(tools)
+        entry = _instance_entry(customer_id, name, check_address(url) if url else None, image_digest, tools)
+        before = await self._store.by_name(View(customer_id), entry.server_name)
+        if url and (holder := await self._store.by_url(EVERYTHING, url)) and holder.server_name != entry.server_name:
+            raise Conflict("Another server is registered at this address: give each its own.", field="url")
+        same = before is not None and replace(before, installed=False) == entry
+        if not same and not await self._store.put(entry, caller.subject):
+            raise Conflict("This name belongs to another server of the catalogue: choose another.", field="name")
+        installed_now = await self._store.install(customer_id, entry.server_name, caller.subject)
+        return entry, same and not installed_now
+
+    async def _may_register(self, caller: policy.Caller, customer_id: str) -> None:
+        customer = await self._users.customer(customer_id)
+        partner = customer.partner if customer else None
+        decision = policy.decide(caller, "instance.register", policy.Resource(customer_id, partner))
+        if not decision.visible or (decision.allowed and customer is None):
+            raise unknown_customer()
+        if not decision.allowed:
+            raise Forbidden(decision.reason)
+
+
+def resource_of(entry: Entry) -> policy.Resource:
+    """An entry as the policy sees it. An entry that row-level security let through is the caller's or everyone's."""
+    return policy.Resource(entry.customer, approved=entry.approval == "approved", installed=entry.installed)
+
+
+def unknown_server() -> NotFound:
+    """The one answer for a server that does not exist, is hidden, or is not installed."""
+    return NotFound("This server is not known or not installed: see list_marketplace_mcps.", field="server_name")
+
+
+def view_of(caller: policy.Caller) -> View:
+    """What a caller's queries see: its customer's rows, or all rows for those who act for every customer."""
+    for_all = caller.role == "service" and caller.subject in policy.SERVICES_FOR_CUSTOMERS
+    everything = caller.customer is None and (for_all or caller.role == "platform_admin")
+    return View(caller.customer, everything)
+
+
+def _instance_entry(
+    customer_id: str, name: str, url: str | None, image_digest: str, tools: list[CatalogueTool]
+) -> Entry:
+    return Entry(
+        server_name=f"io.0711.{customer_id}/{name}",
+        title=f"{customer_id}: {name}",
+        description="Searches this customer's documents, tables and graph and answers with citations.",
+        version=image_digest.removeprefix("sha256:")[:16],
+        kind="instance",
+        customer=customer_id,
+        url=url,
+        approval="approved",
+        tools=tuple(sorted(tools, key=lambda tool: tool.name)),
+    )
+
+
+def _check_tools(tools: list[CatalogueTool]) -> None:
+    if len(tools) > MAX_TOOLS:
+        raise InvalidInput(f"A server has at most {MAX_TOOLS} tools.", field="tools")
+    if len({tool.name for tool in tools}) != len(tools):
+        raise InvalidInput("Two tools have the same name: every tool has its own.", field="tools")
+
+
+def _write_cursor(name: str) -> str:
+    return base64.urlsafe_b64encode(name.encode()).rstrip(b"=").decode()
+
+
+def _read_cursor(cursor: str | None) -> str:
+    if not cursor:
+        return ""
+    try:
+        name = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        name = ""
+    if not SERVER_NAME.match(name):
+        raise InvalidInput("This cursor is not one of ours: leave it out to start at the first page.", field="cursor")
+    return name

@@ -1,0 +1,136 @@
+"""The catalogue's rows: entries and what each customer has installed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from servers.marketplace.users.store import changed_rows
+from shared.contracts.catalogue import Approval, CatalogueTool, EntryKind
+from shared.postgres.database import Database, load_queries
+
+queries: Any = load_queries("servers.marketplace", "catalogue.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A catalogue entry as stored. `url` is the server's MCP endpoint and the audience of its tokens."""
+
+    server_name: str
+    title: str
+    description: str
+    version: str
+    kind: EntryKind
+    customer: str | None
+    url: str | None
+    approval: Approval
+    tools: tuple[CatalogueTool, ...]
+    installed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Whose eyes a query has: what everyone sees, and what this customer sees, or all there is."""
+
+    customer: str | None = None
+    everything: bool = False
+
+
+EVERYTHING = View(everything=True)
+
+
+class CatalogueStore:
+    """Reads and writes the catalogue."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def by_name(self, view: View, server_name: str) -> Entry | None:
+        """The entry of a name, where the view holds it."""
+        async with self._seen_by(view) as connection:
+            row = await queries.entry_by_name(connection, customer=view.customer, server_name=server_name)
+        return _entry(row) if row else None
+
+    async def by_url(self, view: View, url: str) -> Entry | None:
+        """The entry whose endpoint has this address, where the view holds it."""
+        async with self._seen_by(view) as connection:
+            row = await queries.entry_by_url(connection, customer=view.customer, url=url)
+        return _entry(row) if row else None
+
+    async def page(
+        self, view: View, *, query: str, after: str, limit: int, installed_only: bool, any_approval: bool
+    ) -> list[Entry]:
+        """Up to `limit` entries in the order of their names, after the name `after`."""
+        async with self._seen_by(view) as connection:
+            rows = queries.list_entries(
+                connection,
+                customer=view.customer,
+                query=query.lower(),
+                after=after,
+                limit=limit,
+                installed_only=installed_only,
+                any_approval=any_approval,
+            )
+            return [_entry(row) async for row in rows]
+
+    async def put(self, entry: Entry, registered_by: str) -> bool:
+        """Store an entry or replace its description, version, address and tools; the approval of a known one stays.
+
+        Returns False where the name belongs to an entry of another kind or customer; nothing is changed then.
+        """
+        async with self._seen_by(View(entry.customer, everything=entry.customer is None)) as connection:
+            name = await queries.put_entry(
+                connection,
+                server_name=entry.server_name,
+                title=entry.title,
+                description=entry.description,
+                version=entry.version,
+                kind=entry.kind,
+                customer_id=entry.customer,
+                url=entry.url,
+                approval=entry.approval,
+                tools=orjson.dumps([tool.model_dump() for tool in entry.tools]).decode(),
+                registered_by=registered_by,
+            )
+        return name is not None
+
+    async def install(self, customer: str, server_name: str, installed_by: str) -> bool:
+        """Install an entry for a customer. False where it was installed."""
+        async with self._database.session(customer) as connection:
+            status = await queries.add_install(
+                connection, customer_id=customer, server_name=server_name, installed_by=installed_by
+            )
+        return changed_rows(status) == 1
+
+    async def uninstall(self, customer: str, server_name: str) -> bool:
+        """Take an entry away from a customer. False where it was not installed."""
+        async with self._database.session(customer) as connection:
+            status = await queries.remove_install(connection, customer_id=customer, server_name=server_name)
+        return changed_rows(status) == 1
+
+    @asynccontextmanager
+    async def _seen_by(self, view: View) -> AsyncIterator[Any]:
+        async with self._database.session(view.customer) as connection:
+            if view.everything:
+                await queries.enter_platform(connection)
+            yield connection
+
+
+def _entry(row: Any) -> Entry:
+    tools = tuple(CatalogueTool(**tool) for tool in orjson.loads(row["tools"]))
+    return Entry(
+        row["server_name"],
+        row["title"],
+        row["description"],
+        row["version"],
+        row["kind"],
+        row["customer_id"],
+        row["url"],
+        row["approval"],
+        tools,
+        row["installed"],
+    )

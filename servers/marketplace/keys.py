@@ -1,0 +1,144 @@
+"""The keys that sign tokens: a folder of ES256 private keys (0600). The newest signs, all of them verify.
+
+Replicas share the folder; a rotation is a new file, seen by each at its next use. A key stays until the last token that
+it signed has expired and every verifier's cache has gone over it; then its file may be removed.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from shared.errors import Unavailable
+from shared.ids import canonical_json
+
+ALGORITHM = "ES256"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One key pair; `kid` is the RFC 7638 thumbprint of the public half."""
+
+    kid: str
+    private: ec.EllipticCurvePrivateKey
+
+    @property
+    def jwk(self) -> dict[str, str]:
+        """The public half as a JSON Web Key."""
+        return {**_public_members(self.private), "kid": self.kid, "use": "sig", "alg": ALGORITHM}
+
+
+class KeyRing:
+    """The keys in one folder. A folder without a key gets one; processes that start together agree on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._keys: list[SigningKey] = []
+        self._seen = -1
+        if not self._reload():
+            self._create_first()
+
+    @property
+    def signing(self) -> SigningKey:
+        """The newest key."""
+        self._reload()
+        return self._keys[-1]
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """All public keys, as served at `/.well-known/jwks.json`."""
+        self._reload()
+        return {"keys": [key.jwk for key in self._keys]}
+
+    def rotate(self) -> SigningKey:
+        """Add a key that signs from now on; the older ones go on verifying."""
+        self._write_new()
+        return self.signing
+
+    def retire(self, kid: str) -> None:
+        """Remove a key: its tokens are refused as soon as the verifiers' caches have gone over it.
+
+        Raises:
+            Unavailable: it is the only key.
+        """
+        for path in self._files():
+            if path.stem.split("-", 1)[1] == kid:
+                if len(self._files()) == 1:
+                    raise Unavailable("The last signing key cannot be removed: rotate first.")
+                path.unlink()
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("*.pem"))
+
+    def _reload(self) -> bool:
+        try:
+            changed = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+        if changed != self._seen:
+            keys = [_read(path) for path in self._files()]
+            if not keys:
+                return False
+            self._keys, self._seen = keys, changed
+        return True
+
+    def _create_first(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._files():
+                self._write_new()
+        finally:
+            os.close(lock)
+        self._reload()
+
+    def _write_new(self) -> None:
+        private = ec.generate_private_key(ec.SECP256R1())
+        pem = private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        path = self._folder / f"{time.time_ns():020d}-{_thumbprint(private)}.pem"
+        write_secret(path, pem)
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all; replaces an older one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(handle, data)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    draft.replace(path)
+
+
+def _read(path: Path) -> SigningKey:
+    private = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise Unavailable("A signing key is not an ES256 key: remove it from the folder of keys and start again.")
+    return SigningKey(_thumbprint(private), private)
+
+
+def _thumbprint(private: ec.EllipticCurvePrivateKey) -> str:
+    return _base64url(hashlib.sha256(canonical_json(_public_members(private))).digest())
+
+
+def _public_members(private: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    numbers = private.public_key().public_numbers()
+    x, y = (_base64url(value.to_bytes(32, "big")) for value in (numbers.x, numbers.y))
+    return {"crv": "P-256", "kty": "EC", "x": x, "y": y}
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,209 @@
+"""Who may do what: one table of scopes and one pure function that every list, call and token is decided by.
+
+Roles: `platform_admin` runs the platform, `partner_admin` brings customers and acts only for those, `customer_admin`
+and `customer_user` belong to one customer, `service` is another server of the platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Role = Literal["platform_admin", "partner_admin", "customer_admin", "customer_user", "service"]
+UserRole = Literal["platform_admin", "partner_admin", "customer_admin", "customer_user"]
+Action = Literal[
+    "customer.register", "instance.register", "entry.see", "entry.install", "entry.call", "user.create", "user.disable"
+]  # fmt: skip
+
+CUSTOMER_ROLES = frozenset({"customer_admin", "customer_user"})
+
+CRADLE = frozenset({
+    "embed", "ocr", "process", "installations:read", "installations:write", "images:read", "images:write", "status",
+})  # fmt: skip
+ORCHESTRATOR = CRADLE | {"customers:read", "customers:write", "jobs:read", "jobs:write"}
+MARKETPLACE = frozenset({
+    "catalogue:read", "catalogue:install", "registry:write", "users:write", "gateway:call",
+})  # fmt: skip
+INSTANCE = frozenset({"dataset:read"})
+ALL = ORCHESTRATOR | MARKETPLACE | INSTANCE
+
+SCOPES_OF_SERVER: dict[str, frozenset[str]] = {
+    "orchestrator": ORCHESTRATOR,
+    "cradle": CRADLE,
+    "marketplace": MARKETPLACE,
+    "instance": INSTANCE,
+}
+
+SCOPES_OF_ROLE: dict[str, frozenset[str]] = {
+    "platform_admin": ALL,
+    "partner_admin": ALL,
+    "customer_admin": frozenset({
+        "catalogue:read", "catalogue:install", "users:write", "gateway:call", "dataset:read", "embed", "ocr",
+        "customers:read", "jobs:read", "installations:read",
+    }),
+    "customer_user": frozenset({"catalogue:read", "gateway:call", "dataset:read", "embed", "ocr"}),
+}  # fmt: skip
+
+SCOPES_OF_SERVICE: dict[str, frozenset[str]] = {
+    "orchestrator": CRADLE | {"catalogue:read", "catalogue:install", "registry:write", "gateway:call", "dataset:read"},
+    "cradle": frozenset({"catalogue:read", "status"}),
+}
+
+SERVICES_FOR_CUSTOMERS = frozenset({"orchestrator"})
+"""Services that may act for a customer that they name."""
+
+SCOPE_OF_ACTION: dict[Action, str] = {
+    "customer.register": "registry:write",
+    "instance.register": "registry:write",
+    "entry.see": "catalogue:read",
+    "entry.install": "catalogue:install",
+    "entry.call": "gateway:call",
+    "user.create": "users:write",
+    "user.disable": "users:write",
+}
+
+ROLES_GIVEN_BY: dict[str, frozenset[str]] = {
+    "platform_admin": frozenset({"platform_admin", "partner_admin", "customer_admin", "customer_user"}),
+    "partner_admin": CUSTOMER_ROLES,
+    "customer_admin": CUSTOMER_ROLES,
+}
+
+
+class Caller(Protocol):
+    """What a decision needs to know of a caller; `shared.auth.Principal` is one."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def scopes(self) -> frozenset[str]: ...
+    @property
+    def customer(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What an action is about.
+
+    Args:
+        customer: the customer that owns it; None where it is the platform's.
+        partner: the partner's user id that brought this customer.
+        role: the role of the user that is created or disabled.
+        approved: a catalogue entry's state.
+        installed: the entry is installed for the caller's customer.
+    """
+
+    customer: str | None = None
+    partner: str | None = None
+    role: str | None = None
+    approved: bool = True
+    installed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer and the reason in words. `visible` is False where the caller must not learn that the thing exists."""
+
+    allowed: bool
+    reason: str
+    visible: bool = True
+    scope: str | None = None
+
+
+def scopes_of(role: str, service: str | None = None) -> frozenset[str]:
+    """The most that a role (or, for `service`, this service identity) can hold."""
+    if role == "service":
+        return SCOPES_OF_SERVICE.get(service or "", frozenset())
+    return SCOPES_OF_ROLE.get(role, frozenset())
+
+
+def granted(role: str, service: str | None, server: str, asked: Iterable[str] | None) -> frozenset[str]:
+    """The scopes of a token: what was asked for (None: all), of what the role holds, of what the server knows.
+
+    `server` is a key of SCOPES_OF_SERVER; any other server knows the scopes of an instance.
+    """
+    most = scopes_of(role, service) & SCOPES_OF_SERVER.get(server, INSTANCE)
+    return most if asked is None else most & frozenset(asked)
+
+
+def may_act_for(role: str, subject: str, own: str | None, customer: str, partner: str | None) -> bool:
+    """Whether an identity may hold a token that names this customer.
+
+    Args:
+        own: the customer that the identity belongs to.
+        partner: the partner that brought the named customer.
+    """
+    if own is not None:
+        return own == customer
+    if role == "service":
+        return subject in SERVICES_FOR_CUSTOMERS
+    if role == "partner_admin":
+        return partner == subject
+    return role == "platform_admin"
+
+
+def decide(caller: Caller, action: Action, resource: Resource) -> Decision:
+    """Whether the caller may do this. The same function decides lists and calls, so that they cannot differ."""
+    scope = SCOPE_OF_ACTION[action]
+    if scope not in caller.scopes:
+        return Decision(False, f"This needs the scope {scope}.", scope=scope)
+    if not _reaches(caller, resource):
+        return Decision(False, "It belongs to another customer.", visible=False)
+    return _RULES[action](caller, resource)
+
+
+def _reaches(caller: Caller, resource: Resource) -> bool:
+    if resource.customer is None:
+        return True
+    return may_act_for(caller.role, caller.subject, caller.customer, resource.customer, resource.partner)
+
+
+def _register_customer(caller: Caller, resource: Resource) -> Decision:
+    return Decision(True, "The caller registers customers.")
+
+
+def _register_instance(caller: Caller, resource: Resource) -> Decision:
+    if caller.role in CUSTOMER_ROLES:
+        return Decision(False, "Instances are registered by services and administrators.")
+    return Decision(True, "The caller registers instances.")
+
+
+def _see_entry(caller: Caller, resource: Resource) -> Decision:
+    if not resource.approved and caller.role != "platform_admin":
+        return Decision(False, "The entry is not approved.", visible=False)
+    return Decision(True, "The entry is visible.")
+
+
+def _install_entry(caller: Caller, resource: Resource) -> Decision:
+    if not resource.approved:
+        return Decision(False, "The entry is not approved.", visible=caller.role == "platform_admin")
+    return Decision(True, "The entry may be installed.")
+
+
+def _call_entry(caller: Caller, resource: Resource) -> Decision:
+    if not resource.approved:
+        return Decision(False, "The entry is not approved.", visible=False)
+    if resource.installed or (caller.customer is None and caller.role in {"platform_admin", "service"}):
+        return Decision(True, "The entry is installed.")
+    return Decision(False, "The entry is not installed.", visible=False)
+
+
+def _change_user(caller: Caller, resource: Resource) -> Decision:
+    if resource.role not in ROLES_GIVEN_BY.get(caller.role, frozenset()):
+        return Decision(False, "The caller's role does not manage users of this role.")
+    if (resource.role in CUSTOMER_ROLES) != (resource.customer is not None):
+        return Decision(False, "A customer's role needs a customer, a platform's role has none.")
+    return Decision(True, "The caller manages this user.")
+
+
+_RULES = {
+    "customer.register": _register_customer,
+    "instance.register": _register_instance,
+    "entry.see": _see_entry,
+    "entry.install": _install_entry,
+    "entry.call": _call_entry,
+    "user.create": _change_user,
+    "user.disable": _change_user,
+}

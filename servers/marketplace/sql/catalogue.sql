@@ -1,0 +1,50 @@
+-- name: enter_platform$
+SELECT set_config('app.platform', 'on', true);
+
+-- name: entry_by_name^
+SELECT e.server_name, e.title, e.description, e.version, e.kind, e.customer_id, e.url, e.approval, e.tools,
+       EXISTS (SELECT FROM installs i WHERE i.server_name = e.server_name AND i.customer_id = :customer) AS installed
+FROM catalogue_entries e
+WHERE e.server_name = :server_name;
+
+-- name: entry_by_url^
+SELECT e.server_name, e.title, e.description, e.version, e.kind, e.customer_id, e.url, e.approval, e.tools,
+       EXISTS (SELECT FROM installs i WHERE i.server_name = e.server_name AND i.customer_id = :customer) AS installed
+FROM catalogue_entries e
+WHERE e.url = :url
+ORDER BY e.server_name
+LIMIT 1;
+
+-- name: list_entries
+SELECT e.server_name, e.title, e.description, e.version, e.kind, e.customer_id, e.url, e.approval, e.tools,
+       i.server_name IS NOT NULL AS installed
+FROM catalogue_entries e
+LEFT JOIN installs i ON i.server_name = e.server_name AND i.customer_id = :customer
+WHERE e.server_name > :after
+  AND (NOT :installed_only OR i.server_name IS NOT NULL)
+  AND (:any_approval OR e.approval = 'approved')
+  AND (:query = ''
+       OR strpos(lower(e.server_name || ' ' || e.title || ' ' || e.description), :query) > 0
+       OR EXISTS (SELECT FROM jsonb_array_elements(e.tools) t WHERE strpos(lower(t ->> 'name'), :query) > 0))
+ORDER BY e.server_name
+LIMIT :limit;
+
+-- name: put_entry$
+INSERT INTO catalogue_entries
+    (server_name, title, description, version, kind, customer_id, url, approval, tools, registered_by)
+VALUES (:server_name, :title, :description, :version, :kind, :customer_id, :url, :approval, :tools::jsonb, :registered_by)
+ON CONFLICT (server_name) DO UPDATE
+SET title = excluded.title, description = excluded.description, version = excluded.version,
+    url = excluded.url, tools = excluded.tools, registered_by = excluded.registered_by, updated_at = now()
+WHERE catalogue_entries.customer_id IS NOT DISTINCT FROM excluded.customer_id
+  AND catalogue_entries.kind = excluded.kind
+RETURNING server_name;
+
+-- name: add_install!
+INSERT INTO installs (customer_id, server_name, installed_by)
+VALUES (:customer_id, :server_name, :installed_by)
+ON CONFLICT (customer_id, server_name) DO NOTHING;
+
+-- name: remove_install!
+DELETE FROM installs
+WHERE customer_id = :customer_id AND server_name = :server_name;

@@ -1,0 +1,193 @@
+"""Accounts: who someone is, proven by a password, a key or a service's secret; and how accounts begin and end."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from servers.marketplace import policy
+from servers.marketplace.users.secrets import Passwords, new_secret, same_secret, secret_digest
+from servers.marketplace.users.store import Customer, User, UserStore
+from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
+from shared.ids import CUSTOMER_PATTERN, new_handle
+
+FAILURES_BEFORE_LOCK = 5
+LOCK_S = 300
+EMAIL = re.compile(r"^[!-?A-~]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+CLIENT_ID = re.compile(r"^[a-z0-9_-]{1,64}$")
+REFUSED = "The name or the secret is wrong."
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Someone who has proven who they are. `customer` is the one that a customer's role belongs to."""
+
+    subject: str
+    role: str
+    customer: str | None
+    client_id: str
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """All that the role holds."""
+        return policy.scopes_of(self.role, self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user with the secrets that are shown once and never again."""
+
+    user: User
+    password: str
+    client_id: str
+    client_secret: str
+
+
+class Accounts:
+    """The registry of users, keys, services and customers."""
+
+    def __init__(self, store: UserStore, passwords: Passwords) -> None:
+        self.store = store
+        self._passwords = passwords
+
+    async def by_password(self, email: str, password: str) -> Identity:
+        """The user of an e-mail address and password.
+
+        Raises:
+            Unauthenticated: anything does not fit; the answer and its time do not say what.
+        """
+        email = email.strip().lower()
+        login = await self.store.login(email) if EMAIL.match(email) else None
+        right = await self._passwords.matches(login.password_hash if login else None, password)
+        if login is None or login.locked or not login.user.active or not right:
+            # The same statement for an unknown user, where it changes no row: the time says nothing either.
+            counted = login.user.user_id if login and not login.locked else "usr_"
+            await self.store.record_failure(counted, FAILURES_BEFORE_LOCK, LOCK_S)
+            raise Unauthenticated(REFUSED)
+        await self.store.record_success(login.user.user_id)
+        return _identity(login.user, login.user.user_id)
+
+    async def by_secret(self, client_id: str, secret: str) -> Identity:
+        """The service, or the user of an API key, that a client id and secret name.
+
+        Raises:
+            Unauthenticated: anything does not fit.
+        """
+        if not CLIENT_ID.match(client_id):
+            raise Unauthenticated(REFUSED)
+        if client_id.startswith("key_"):
+            stored, user = await self.store.key(client_id)
+            if same_secret(stored, secret) and user is not None and user.active:
+                return _identity(user, client_id)
+        elif same_secret(await self.store.service(client_id), secret):
+            return Identity(client_id, "service", None, client_id)
+        raise Unauthenticated(REFUSED)
+
+    async def active(self, subject: str) -> bool:
+        """Whether a user or service may still act."""
+        if subject.startswith("usr_"):
+            user = await self.store.user(subject)
+            return user is not None and user.active
+        return await self.store.service(subject) is not None
+
+    async def customer_for(self, identity: Identity, named: str | None) -> str | None:
+        """The customer of an identity's token: its own, or the one that it names and may act for.
+
+        Raises:
+            NotFound: the customer is unknown, or not this identity's.
+        """
+        if named is None:
+            return identity.customer
+        customer = await self.store.customer(named) if re.match(CUSTOMER_PATTERN, named) else None
+        partner = customer.partner if customer else None
+        allowed = policy.may_act_for(identity.role, identity.subject, identity.customer, named, partner)
+        if customer is None or not allowed:
+            raise unknown_customer()
+        return named
+
+    async def register_customer(self, customer: Customer) -> bool:
+        """Register a customer. Returns False where the same one is registered already.
+
+        Raises:
+            Conflict: the id belongs to a customer with another name or address.
+        """
+        _check_email(customer.contact_email, "contact_email")
+        if await self.store.add_customer(customer):
+            return True
+        known = await self.store.customer(customer.customer_id)
+        if known is None or not _same_customer(known, customer):
+            raise Conflict(
+                "This customer id is registered with another company name or contact address: choose another id.",
+                field="customer_id",
+            )
+        return False
+
+    async def create_user(self, caller: policy.Caller, email: str, role: str, customer_id: str | None) -> NewUser:
+        """Create a user with a password and an API key, both random.
+
+        Raises:
+            Forbidden: the caller does not manage users of this role.
+            NotFound: the customer is unknown, or not the caller's.
+            Conflict: the e-mail address is taken.
+        """
+        email = _check_email(email, "email")
+        await self._decide(caller, "user.create", role, customer_id)
+        user = User(new_handle("usr"), email, role, customer_id, active=True)
+        password = new_secret()
+        try:
+            await self.store.add_user(user, await self._passwords.hash(password))
+        except Conflict:
+            raise Conflict("A user with this e-mail address exists already.", field="email") from None
+        return NewUser(user, password, *await self.new_key(user))
+
+    async def new_key(self, user: User) -> tuple[str, str]:
+        """A new API key of a user: client id and secret."""
+        key_id, secret = new_handle("key"), new_secret()
+        await self.store.put_key(key_id, user, secret_digest(secret))
+        return key_id, secret
+
+    async def disable_user(self, caller: policy.Caller, user_id: str) -> User:
+        """End a user's access.
+
+        Raises:
+            NotFound: the user is unknown, or not the caller's to manage.
+        """
+        user = await self.store.user(user_id)
+        if user is None:
+            raise NotFound("This user is not known.", field="user_id")
+        try:
+            await self._decide(caller, "user.disable", user.role, user.customer)
+        except (Forbidden, NotFound):
+            raise NotFound("This user is not known.", field="user_id") from None
+        await self.store.disable(user)
+        return user
+
+    async def _decide(self, caller: policy.Caller, action: policy.Action, role: str, customer_id: str | None) -> None:
+        customer = await self.store.customer(customer_id) if customer_id is not None else None
+        partner = customer.partner if customer else None
+        decision = policy.decide(caller, action, policy.Resource(customer_id, partner, role))
+        if not decision.visible or (decision.allowed and customer_id is not None and customer is None):
+            raise unknown_customer()
+        if not decision.allowed:
+            raise Forbidden(decision.reason)
+
+
+def unknown_customer() -> NotFound:
+    """The one answer for a customer that does not exist and for one that is not the caller's."""
+    return NotFound("This customer is not known.", field="customer_id")
+
+
+def _same_customer(known: Customer, asked: Customer) -> bool:
+    same = (known.company_name, known.contact_email) == (asked.company_name, asked.contact_email)
+    return same and asked.partner in {None, known.partner}
+
+
+def _check_email(email: str, field: str) -> str:
+    email = email.strip().lower()
+    if len(email) > 254 or not EMAIL.match(email):
+        raise InvalidInput("An e-mail address looks like name@example.com.", field=field)
+    return email
+
+
+def _identity(user: User, client_id: str) -> Identity:
+    return Identity(user.user_id, user.role, user.customer, client_id)

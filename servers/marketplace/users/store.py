@@ -1,0 +1,168 @@
+"""The registry's rows: users, keys, services and customers, each read in the narrowest session that can see it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from shared.postgres.database import Database, load_queries
+
+queries: Any = load_queries("servers.marketplace", "users.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as stored, without secrets."""
+
+    user_id: str
+    email: str
+    role: str
+    customer: str | None
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What checking a password needs."""
+
+    user: User
+    password_hash: str
+    locked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer as registered. `partner` is the user id of the partner that brought it."""
+
+    customer_id: str
+    company_name: str
+    contact_email: str
+    partner: str | None
+
+
+class UserStore:
+    """Reads and writes the registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def login(self, email: str) -> Login | None:
+        """The user that an e-mail address names."""
+        async with self._as_login(email) as connection:
+            row = await queries.user_by_email(connection, email=email)
+        return Login(_user(row), row["password_hash"], row["locked"]) if row else None
+
+    async def user(self, user_id: str) -> User | None:
+        """The user of an id."""
+        async with self._as_login(user_id) as connection:
+            row = await queries.user_by_id(connection, user_id=user_id)
+        return _user(row) if row else None
+
+    async def record_failure(self, user_id: str, limit: int, lock_s: int) -> None:
+        """Count a wrong password; at `limit` in a row the login is locked for `lock_s` seconds."""
+        async with self._as_login(user_id) as connection:
+            await queries.record_failure(connection, user_id=user_id, limit=limit, lock_s=lock_s)
+
+    async def record_success(self, user_id: str) -> None:
+        """Forget the wrong passwords."""
+        async with self._as_login(user_id) as connection:
+            await queries.record_success(connection, user_id=user_id)
+
+    async def key(self, key_id: str) -> tuple[bytes | None, User | None]:
+        """The digest of a key that is not revoked, and its user."""
+        async with self._as_login(key_id) as connection:
+            row = await queries.key_by_id(connection, key_id=key_id)
+            if row is None or row["revoked_at"] is not None:
+                return None, None
+            await queries.enter_login(connection, identity=row["user_id"])
+            user = await queries.user_by_id(connection, user_id=row["user_id"])
+        return row["secret_sha256"], _user(user) if user else None
+
+    async def service(self, client_id: str) -> bytes | None:
+        """The digest of a service's secret, where it is not disabled."""
+        async with self._database.session() as connection:
+            row = await queries.service_by_id(connection, client_id=client_id)
+        return row["secret_sha256"] if row and row["disabled_at"] is None else None
+
+    async def put_service(self, client_id: str, secret_sha256: bytes) -> None:
+        """Store a service's secret; replaces an older one."""
+        async with self._database.session() as connection:
+            await queries.put_service(connection, client_id=client_id, secret_sha256=secret_sha256)
+
+    async def put_key(self, key_id: str, user: User, secret_sha256: bytes) -> None:
+        """Store a user's key."""
+        async with self._of(user.customer) as connection:
+            await queries.put_key(
+                connection, key_id=key_id, user_id=user.user_id, customer_id=user.customer, secret_sha256=secret_sha256
+            )
+
+    async def add_user(self, user: User, password_hash: str) -> None:
+        """Store a new user.
+
+        Raises:
+            Conflict: the e-mail address is taken.
+        """
+        async with self._of(user.customer) as connection:
+            await queries.add_user(
+                connection,
+                user_id=user.user_id,
+                email=user.email,
+                password_hash=password_hash,
+                role=user.role,
+                customer_id=user.customer,
+            )
+
+    async def set_password(self, user: User, password_hash: str) -> None:
+        """Replace a user's password and unlock the login."""
+        async with self._as_login(user.user_id) as connection:
+            await queries.set_password(connection, user_id=user.user_id, password_hash=password_hash)
+
+    async def disable(self, user: User) -> None:
+        """End a user's access: no login and no key works from now on."""
+        async with self._of(user.customer) as connection:
+            await queries.disable_user(connection, user_id=user.user_id)
+            await queries.revoke_keys_of_user(connection, user_id=user.user_id)
+
+    async def customer(self, customer_id: str) -> Customer | None:
+        """A registered customer."""
+        async with self._database.session(customer_id) as connection:
+            row = await queries.customer_by_id(connection, customer_id=customer_id)
+        if row is None:
+            return None
+        return Customer(row["customer_id"], row["company_name"], row["contact_email"], row["partner_id"])
+
+    async def add_customer(self, customer: Customer) -> bool:
+        """Store a customer. False where the id was there already; nothing is changed then."""
+        async with self._database.session(customer.customer_id) as connection:
+            status = await queries.add_customer(
+                connection,
+                customer_id=customer.customer_id,
+                company_name=customer.company_name,
+                contact_email=customer.contact_email,
+                partner_id=customer.partner,
+            )
+        return changed_rows(status) == 1
+
+    @asynccontextmanager
+    async def _as_login(self, identity: str) -> AsyncIterator[Any]:
+        async with self._database.session() as connection:
+            await queries.enter_login(connection, identity=identity)
+            yield connection
+
+    @asynccontextmanager
+    async def _of(self, customer: str | None) -> AsyncIterator[Any]:
+        async with self._database.session(customer) as connection:
+            if customer is None:
+                await queries.enter_platform(connection)
+            yield connection
+
+
+def changed_rows(status: object) -> int:
+    """The number at the end of a command's status, such as `INSERT 0 1`."""
+    return int(str(status).rsplit(" ", 1)[-1])
+
+
+def _user(row: Any) -> User:
+    return User(row["user_id"], row["email"], row["role"], row["customer_id"], row["disabled_at"] is None)
