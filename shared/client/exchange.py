@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from shared.client.stream import read_events, read_whole
 from shared.errors import (
     Conflict,
     Internal,
@@ -26,12 +27,11 @@ from shared.errors import (
 )
 
 if TYPE_CHECKING:
-    import httpx2
+    import aiohttp
 
 OnProgress = Callable[[float, float | None, str], Awaitable[None] | None]
 
 PROTOCOL = "2026-07-28"
-LARGEST_ANSWER = 256 * 2**20
 META = "0711/error"
 INVALID_PARAMS, METHOD_NOT_FOUND = -32602, -32601
 
@@ -60,43 +60,28 @@ def request_headers(method: str, name: str | None, token: str) -> dict[str, str]
     return headers if name is None else {**headers, "mcp-name": name}
 
 
-async def read_answer(response: httpx2.Response, on_progress: OnProgress | None) -> dict[str, Any]:
+async def read_answer(response: aiohttp.ClientResponse, on_progress: OnProgress | None) -> dict[str, Any]:
     """The result.
 
     Raises:
         PlatformError: the error that the server answered with, as the same class.
     """
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
+    if response.content_type == "text/event-stream":
         return await _read_stream(response, on_progress)
-    body = await _read_whole(response)
     try:
-        message = orjson.loads(body)
+        message = orjson.loads(await read_whole(response))
     except ValueError:
-        raise _by_status(response.status_code) from None
+        raise _by_status(response.status) from None
     if not isinstance(message, dict):
-        raise _by_status(response.status_code)
-    if "jsonrpc" not in message and response.status_code >= 400:
-        raise from_dict(message) if "code" in message else _by_status(response.status_code)
+        raise _by_status(response.status)
+    if "jsonrpc" not in message and response.status >= 400:
+        raise from_dict(message) if "code" in message else _by_status(response.status)
     return result_of(message)
 
 
-async def _read_whole(response: httpx2.Response) -> bytes:
-    body = bytearray()
-    async for part in response.aiter_bytes():
-        body += part
-        if len(body) > LARGEST_ANSWER:
-            raise TooLarge("The server's answer is too large: ask for less at once.")
-    return bytes(body)
-
-
-async def _read_stream(response: httpx2.Response, on_progress: OnProgress | None) -> dict[str, Any]:
-    from httpx2 import EventSource
-
-    async for sent in EventSource(response, max_event_size=LARGEST_ANSWER):
-        if not sent.data:
-            continue
-        message = orjson.loads(sent.data)
+async def _read_stream(response: aiohttp.ClientResponse, on_progress: OnProgress | None) -> dict[str, Any]:
+    async for data in read_events(response):
+        message = orjson.loads(data)
         if "result" in message or "error" in message:
             return result_of(message)
         if message.get("method") == "notifications/progress" and on_progress is not None:

@@ -113,15 +113,18 @@ class TokenSource:
         return token
 
     async def _post(self, form: dict[str, str]) -> dict[str, Any]:
-        import httpx2
+        import aiohttp
 
         try:
-            async with asyncio.timeout(FETCH_DEADLINE_S), open_client(self._url) as client:
-                response = await client.post(self._url, data=form)
-                body = orjson.loads(response.content)
-        except (httpx2.HTTPError, OSError, TimeoutError, ValueError):
+            async with (
+                asyncio.timeout(FETCH_DEADLINE_S),
+                open_client() as client,
+                client.post(self._url, data=form, allow_redirects=False) as response,
+            ):
+                body = orjson.loads(await response.read())
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             raise unavailable("marketplace") from None
-        if response.status_code == 200 and isinstance(body, dict):
+        if response.status == 200 and isinstance(body, dict):
             return body
         raise _refused(body)
 

@@ -17,7 +17,7 @@ from shared.telemetry import event
 from shared.values import check_value
 
 if TYPE_CHECKING:
-    import httpx2
+    import aiohttp
 
 Answer = TypeVar("Answer", bound=BaseModel)
 DEADLINE_S = 60.0
@@ -41,7 +41,7 @@ class Upstream:
         self._url = url
         self._tokens: Tokens = tokens if tokens is not None else StaticKey(key or "")
         self._name = name or f"server at {urlsplit(url).netloc}"
-        self._client: httpx2.AsyncClient | None = None
+        self._client: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,7 +55,7 @@ class Upstream:
         """Close all connections."""
         client, self._client = self._client, None
         if client is not None:
-            await client.aclose()
+            await client.close()
 
     @overload
     async def call(
@@ -177,14 +177,14 @@ class Upstream:
             raise Unavailable(f"The {self._name} refuses this process's tokens: restart `0711 up`.") from None
 
     async def _exchange(self, headers: dict[str, str], body: bytes, on_progress: OnProgress | None) -> dict[str, Any]:
-        import httpx2
+        import aiohttp
 
         if self._client is None:
-            self._client = open_client(self._url)
+            self._client = open_client()
         try:
-            async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
+            async with self._client.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
                 return await read_answer(response, on_progress)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise unavailable(self._name) from None
-        except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError):
+        except (aiohttp.ClientError, OSError, ValueError):
             raise Unavailable(f"The {self._name} broke off: try again.", retry_after=2) from None

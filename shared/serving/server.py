@@ -191,7 +191,7 @@ class Server:
 
     def asgi(self) -> Application:
         """The application; call it once."""
-        routes = list(self._routes)
+        routes, mounts = list(self._routes), list(self._mounts)
         manager = None
         if self._has_mcp:
             self.mcp.streamable_http_app(
@@ -201,7 +201,7 @@ class Server:
             )
             manager = self.mcp.session_manager
             endpoint = Endpoint(manager.asgi_app, self.mcp.specs, self._access, self._calls)
-            routes.append(Route("/mcp", endpoint, methods=["GET", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"]))
+            mounts.insert(0, ("/mcp".__eq__, endpoint))
         for path in (METADATA_PATH, METADATA_PATH + "/mcp"):
             self._access.public.add(path)
             routes.append(route(path, self._metadata, ["GET"], None))
@@ -214,7 +214,7 @@ class Server:
                     await stack.enter_async_context(manager.run())
                 yield
 
-        return Application(routes, self._mounts, self._access, lifespan)
+        return Application(routes, mounts, self._access, lifespan)
 
     async def run_stdio(self, caller: Principal | str | Callable[[], Awaitable[Principal]]) -> None:
         """Serve standard input and output until input ends.

@@ -1,0 +1,48 @@
+"""Reading an answer's body: whole, or as server-sent events; never more than a bound."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from shared.errors import TooLarge
+
+if TYPE_CHECKING:
+    import aiohttp
+
+LARGEST_ANSWER = 256 * 2**20
+
+
+async def read_whole(response: aiohttp.ClientResponse) -> bytes:
+    """The body.
+
+    Raises:
+        TooLarge: it is over `LARGEST_ANSWER`.
+    """
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        _check(len(body))
+    return bytes(body)
+
+
+async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The data of each event (WHATWG HTML, 9.2): its `data` lines, joined by line feeds. Comments are passed over."""
+    rest, data = b"", []
+    size = 0
+    async for part in response.content.iter_any():
+        *lines, rest = (rest + part).split(b"\n")
+        size += len(part)
+        _check(size)
+        for raw in lines:
+            line = raw.removesuffix(b"\r")
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+            elif not line and data:
+                yield b"\n".join(data)
+                data, size = [], len(rest)
+
+
+def _check(size: int) -> None:
+    if size > LARGEST_ANSWER:
+        raise TooLarge("The server's answer is too large: ask for less at once.")
