@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from shared.contracts.job import FINAL_STATES, JobKind, JobProgress, JobResult, JobState, JobStep, JobView
-from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
 
 queries: Any = load_queries("servers.orchestrator", "jobs.sql")
@@ -89,11 +88,22 @@ class Job:
         )
 
 
+class Sessions(Protocol):
+    """What is used of `shared.postgres.database.Database`."""
+
+    def session(self, customer: str | None = None) -> AbstractAsyncContextManager[Any]: ...
+    async def healthy(self) -> bool: ...
+
+
 class JobStore:
     """Reads and writes customers and jobs."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Sessions) -> None:
         self._database = database
+
+    async def healthy(self) -> bool:
+        """Whether the database answers now."""
+        return await self._database.healthy()
 
     @asynccontextmanager
     async def session(self, customer: str | None) -> AsyncIterator[Session]:

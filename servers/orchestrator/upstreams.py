@@ -1,40 +1,38 @@
-"""The two servers that the orchestrator calls, and each call as a typed function: one MCP request, one answer."""
+"""The two servers that the orchestrator calls, one MCP request for one answer, and answers that only it reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
 
 from pydantic import ConfigDict
 
+from servers.orchestrator.credentials import FileTokens
+from shared.client import Upstream
 from shared.contracts.model import Contract
 from shared.ids import Digest
-
-Answer = TypeVar("Answer", bound=Contract)
-OnProgress = Callable[[float, float | None, str | None], None]
-
-
-class Caller(Protocol):
-    """What is used of `shared.client.Upstream`."""
-
-    async def call(
-        self,
-        tool: str,
-        arguments: dict[str, Any],
-        result: type[Answer],
-        customer: str | None = None,
-        on_progress: Any = None,
-        deadline_s: float | None = None,
-    ) -> Answer: ...
+from shared.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """Cradle and the marketplace as MCP servers. Both are closed by whoever opened them."""
+    """Cradle and the marketplace as MCP servers."""
 
-    cradle: Caller
-    marketplace: Caller
+    cradle: Upstream
+    marketplace: Upstream
+
+    @classmethod
+    def of(cls, settings: Settings) -> Upstreams:
+        """The platform's own ones, called with this service's credential. Connects to nothing yet."""
+        tokens = FileTokens(settings, "orchestrator")
+        return cls(
+            cradle=Upstream(settings.resource("cradle"), tokens, name="cradle"),
+            marketplace=Upstream(settings.resource("marketplace"), tokens, name="marketplace"),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.cradle.aclose()
+        await self.marketplace.aclose()
 
 
 class SourcesPrepared(Contract):

@@ -1,7 +1,7 @@
 """dbos, as used here: one durable workflow that walks the steps of a job. The only module that imports dbos.
 
 The engine keeps, per job, which steps are done; its tables hold job ids and empty answers. It runs workflows on its own
-event loop in its own thread, while the pools and clients of this process belong to the main loop: every step hops there.
+event loop in its own thread; the pools and clients of this process belong to the main loop, so every step hops there.
 After a crash the same executor id takes its own unfinished workflows up again, and only the step in flight runs again.
 """
 
@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 
 from servers.orchestrator.workflows.runner import Outcome, Runner
 from shared.errors import Internal, Unavailable
-
-log = logging.getLogger(__name__)
+from shared.telemetry import event
 
 T = TypeVar("T")
 
@@ -52,7 +51,7 @@ class Engine:
         try:
             await asyncio.to_thread(self._launch)
         except Exception as error:  # noqa: BLE001  the engine's errors repeat addresses; none of them goes further
-            log.warning("the workflow engine did not start: %s", type(error).__name__)
+            event("engine_not_started", level=logging.WARNING, error=error)
             await asyncio.to_thread(_destroy)
             raise Unavailable("The workflow engine did not start. It is tried again.") from None
 

@@ -23,7 +23,7 @@ class ProgressWriter:
     def __init__(self, store: JobStore, job: Job, attempt: int) -> None:
         self._store = store
         self._job = job
-        self._latest = JobProgress(note=f"attempt {attempt}") if attempt > 1 else None
+        self._latest = JobProgress(done=0, total=None, note=f"attempt {attempt}") if attempt > 1 else None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -41,7 +41,7 @@ class ProgressWriter:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def note(self, done: float, total: float | None = None, note: str | None = None) -> None:
+    def note(self, done: float, total: float | None, note: str) -> None:
         """Take one progress notification; never waits."""
         self._latest = JobProgress(
             done=max(0, int(done)), total=None if total is None else max(0, int(total)), note=safe_note(note)
@@ -58,6 +58,6 @@ class ProgressWriter:
             await asyncio.sleep(INTERVAL_S)
 
 
-def safe_note(note: str | None) -> str:
+def safe_note(note: str) -> str:
     """The note where it is made of plain words and counts; empty where it could hold a name."""
-    return note if note and COUNTS_ONLY.match(note) and not SUFFIX.search(note) else ""
+    return note if COUNTS_ONLY.match(note) and not SUFFIX.search(note) else ""

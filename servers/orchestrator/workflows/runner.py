@@ -1,7 +1,7 @@
 """Runs one step of a job: marks it, does it, tries again while a part of the platform is away, keeps what it made.
 
-What is handed back is plain JSON without exceptions, so that nothing but digests, counts and safe sentences can reach the
-tables of the workflow engine.
+What is handed back is plain JSON without exceptions, so that nothing but safe sentences can reach the tables of the
+workflow engine.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from servers.orchestrator.workflows.progress import ProgressWriter
 from servers.orchestrator.workflows.steps import STEP, Work
 from shared.contracts.job import JobResult
 from shared.errors import Internal, NotFound, PlatformError, Unavailable
-
-log = logging.getLogger(__name__)
+from shared.telemetry import event
 
 Outcome = dict[str, Any]
 ENDED: Outcome = {"ended": True}
@@ -72,7 +71,7 @@ class Runner:
         """Run a step to its end.
 
         Returns:
-            `{}` where it is done, `{"ended": True}` where the job was cancelled, `{"error": …}` where it failed for good.
+            `{}`: done. `{"ended": True}`: the job was cancelled. `{"error": …}`: it failed for good.
         """
         task = asyncio.ensure_future(self._attempts(job_id, customer_id, position))
         self._running[job_id] = task
@@ -104,11 +103,18 @@ class Runner:
                 return await self._once(job_id, customer_id, position, attempt)
             except PlatformError as error:
                 seconds = self._backoff.pause(attempt, error)
-                log.warning("step failed", extra={"job": job_id, "step": position, "attempt": attempt, "code": error.code})
+                event(
+                    "step_failed",
+                    level=logging.WARNING,
+                    job_id=job_id,
+                    step=str(position),
+                    attempt=attempt,
+                    code=error.code,
+                )
                 if seconds is None:
                     return {"error": error.as_dict()}
             except Exception as error:  # noqa: BLE001  a defect ends this job and must not reach the engine's tables
-                log.error("step failed with %s", type(error).__name__, extra={"job": job_id, "step": position})
+                event("step_defect", level=logging.ERROR, error=error, job_id=job_id, step=str(position))
                 return {"error": Internal().as_dict()}
             await self._pause(seconds)
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from servers.orchestrator.store import Customer, Job
-from servers.orchestrator.upstreams import Answer, CleanedUp, OnProgress, Upstreams
+from servers.orchestrator.upstreams import CleanedUp, Upstreams
 from servers.orchestrator.workflows.plan import dataset_digest, image_tag, parameter_version
+from shared.client import OnProgress
 from shared.contracts.catalogue import CustomerRegistered, InstanceRegistered, ServerInstalled
 from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.job import JobResult
+from shared.contracts.model import Contract
 from shared.contracts.processing import ProcessingReport, VerificationReport
 from shared.errors import Conflict
+
+Answer = TypeVar("Answer", bound=Contract)
 
 INSTANCE_TOOLS = ("describe_dataset", "get_document", "list_documents", "query_graph", "query_table", "search")
 

@@ -14,8 +14,7 @@ from servers.orchestrator.store import JobStore
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
 from shared.errors import PlatformError
-
-log = logging.getLogger(__name__)
+from shared.telemetry import event
 
 LOOK_EVERY_S = 1.0
 RETRY_S = 2.0
@@ -59,10 +58,10 @@ class Worker:
                 self.ready = True
             except PlatformError as error:
                 self.ready = False
-                log.warning("jobs are not handed out", extra={"code": error.code})
+                event("jobs_not_handed_out", level=logging.WARNING, code=error.code)
             except Exception as error:  # noqa: BLE001  the loop outlives any failure of the engine's database
                 self.ready = False
-                log.error("handing out jobs failed with %s", type(error).__name__)
+                event("jobs_not_handed_out", level=logging.ERROR, error=error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), LOOK_EVERY_S)
             self._look.clear()

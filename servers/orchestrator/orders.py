@@ -1,0 +1,233 @@
+"""Starting and stopping jobs, each at most once however often it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from servers.orchestrator.access import may_reach, partner_of
+from servers.orchestrator.locks import Locks
+from servers.orchestrator.store import Customer, Job, JobStore, NewJob, Session
+from servers.orchestrator.upstreams import SourcesPrepared, Upstreams
+from servers.orchestrator.workflows.plan import STEPS, carried_over
+from shared.auth import principal
+from shared.contracts.catalogue import CustomerRegistered
+from shared.contracts.installation import ParameterChoice
+from shared.contracts.job import JobKind, JobResult
+from shared.errors import Conflict, InvalidInput
+from shared.ids import canonical_digest, customer_id, new_handle
+
+EMAIL = re.compile(r"^[!-?A-~]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+PREPARE_DEADLINE_S = 30.0
+LOOK_EVERY_S = 0.4
+DEFAULTS = ParameterChoice.model_validate({})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `initialize_customer` was asked. `data_sources` says where content lies; only its digest is kept."""
+
+    company_name: str
+    contact_email: str
+    data_sources: list[str]
+    deployment_target: str = "package"
+    mcps: list[str] = field(default_factory=list)
+    choice: ParameterChoice = DEFAULTS
+
+    @property
+    def digest(self) -> str:
+        """The digest over all of it."""
+        return canonical_digest(
+            {
+                "kind": "onboarding",
+                "company_name": self.company_name,
+                "contact_email": self.contact_email,
+                "data_sources": self.data_sources,
+                "deployment_target": self.deployment_target,
+                "mcps": sorted(self.mcps),
+                "choice": self.choice.model_dump(mode="json"),
+            }
+        )
+
+
+class Orders:
+    """Takes orders for jobs.
+
+    Args:
+        wake: tells this process's worker, where it has one, that a job was queued or cancelled.
+    """
+
+    def __init__(self, store: JobStore, upstreams: Upstreams, wake: Callable[[], None] = lambda: None) -> None:
+        self._store = store
+        self._upstreams = upstreams
+        self._wake = wake
+        self._locks = Locks()
+
+    async def onboard(self, request: Request, key: str | None = None) -> Job:
+        """Start a customer's onboarding, or give the job that the same request has started.
+
+        Cradle checks and keeps the sources before anything is stored here, so a refused source leaves no customer.
+
+        Raises:
+            InvalidInput: a value does not fit; cradle's word on a source passes through.
+            Conflict: the customer exists with another request, or the key was used for another one.
+        """
+        request = _checked(request)
+        named = customer_id(request.company_name)
+        digest = request.digest
+        async with self._locks.of(named):
+            if key is not None and (known := await self._by_key(key, digest)) is not None:
+                return known
+            async with self._store.session(named) as session:
+                await session.lock(named)
+                if (job := await self._onboarding_of(session, named, digest)) is not None:
+                    return job
+                job = await self._queue_onboarding(session, named, request, key)
+        self._wake()
+        return job
+
+    async def start(
+        self, customer: Customer, kind: JobKind, key: str | None = None, data_sources: list[str] | None = None
+    ) -> Job:
+        """Start an update, a build or a verification, or give the open job that the same request has started.
+
+        Raises:
+            Conflict: another job of the customer is open, it has no dataset yet, or the key was used otherwise.
+        """
+        named = customer.customer_id
+        digest = canonical_digest({"kind": kind, "customer_id": named, "data_sources": data_sources})
+        async with self._locks.of(named):
+            if key is not None and (known := await self._by_key(key, digest)) is not None:
+                return known
+            async with self._store.session(named) as session:
+                await session.lock(named)
+                open_job = await session.open_job(named)
+                if open_job is not None and open_job.request_digest == digest:
+                    return open_job
+                if open_job is not None:
+                    raise _busy(open_job)
+                before = await session.last_with(named, "dataset")
+                start_from = carried_over(before.result if before is not None else JobResult())
+                if data_sources is not None:
+                    await session.put_sources(named, await self._prepare(named, data_sources))
+                job = await session.add_job(self._new(named, kind, digest, key, start_from))
+        self._wake()
+        return job
+
+    async def cancel(self, job: Job) -> Job:
+        """Cancel a job and stop the call that it waits for. A job that has ended stays as it is."""
+        await self._store.cancel(job)
+        self._wake()
+        return await self._store.job(job.job_id, job.customer_id) or job
+
+    async def _by_key(self, key: str, digest: str) -> Job | None:
+        async with self._store.session(None) as session:
+            job = await session.job_by_key(principal().subject, key)
+        if job is not None and job.request_digest != digest:
+            raise Conflict(
+                "This idempotency key was used for another request: use a new key, or send the same request again.",
+                field="idempotency_key",
+            )
+        return job
+
+    async def _onboarding_of(self, session: Session, named: str, digest: str) -> Job | None:
+        """The job that this very request has started and that is open or went well."""
+        existing = await session.customer(named)
+        if existing is None:
+            return None
+        if not may_reach(principal(), existing):
+            raise Conflict("A customer of this name exists already: choose another name.", field="company_name")
+        job = await session.last_job(named, "onboarding")
+        if existing.request_digest == digest and job is not None and job.state not in {"failed", "cancelled"}:
+            return job
+        if existing.state == "active":
+            raise Conflict(
+                f"The customer {named} exists already: use process_new_documents for further files, "
+                "save_installation_params for other parameters, or another company name.",
+                field="company_name",
+            )
+        if (open_job := await session.open_job(named)) is not None:
+            raise _busy(open_job)
+        return None
+
+    async def _queue_onboarding(self, session: Session, named: str, request: Request, key: str | None) -> Job:
+        await self._upstreams.marketplace.call(
+            "register_customer",
+            {"customer_id": named, "company_name": request.company_name, "contact_email": request.contact_email},
+            CustomerRegistered,
+            deadline_s=PREPARE_DEADLINE_S,
+        )
+        customer = Customer(
+            customer_id=named,
+            company_name=request.company_name,
+            contact_email=request.contact_email,
+            deployment_target=request.deployment_target,
+            mcps=tuple(sorted(request.mcps)),
+            partner=partner_of(principal()),
+            request_digest=request.digest,
+            sources_digest=await self._prepare(named, request.data_sources),
+        )
+        if not await session.put_customer(customer):
+            raise Conflict(f"The customer {named} exists already: use process_new_documents for further files.")
+        job = self._new(named, "onboarding", request.digest, key, JobResult(), request.choice)
+        return await session.add_job(job)
+
+    async def _prepare(self, named: str, data_sources: list[str]) -> str:
+        prepared = await self._upstreams.cradle.call(
+            "prepare_customer", {"data_sources": data_sources}, SourcesPrepared,
+            customer=named, deadline_s=PREPARE_DEADLINE_S,
+        )  # fmt: skip
+        return prepared.sources_digest
+
+    def _new(
+        self, named: str, kind: JobKind, digest: str, key: str | None, start_from: JobResult,
+        choice: ParameterChoice | None = None,
+    ) -> NewJob:  # fmt: skip
+        return NewJob(
+            job_id=new_handle("job"),
+            customer_id=named,
+            kind=kind,
+            steps=STEPS[kind],
+            request_digest=digest,
+            created_by=principal().subject,
+            choice=choice.model_dump(mode="json") if choice else {},
+            result=start_from,
+            key=key,
+        )
+
+
+async def ended(store: JobStore, job: Job, deadline_s: float, seen: Callable[[Job], Awaitable[None]]) -> Job:
+    """Wait until a job ends, `deadline_s` seconds at most; `seen` gets each state of it."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + deadline_s
+    while not job.ended and loop.time() < end:
+        await asyncio.sleep(min(LOOK_EVERY_S, max(0.0, end - loop.time())))
+        job = await store.job(job.job_id, job.customer_id) or job
+        await seen(job)
+    return job
+
+
+def _checked(request: Request) -> Request:
+    name, email = " ".join(request.company_name.split()), request.contact_email.strip().lower()
+    if not name:
+        raise InvalidInput("The company name is empty: give the company's name.", field="company_name")
+    if len(customer_id(name)) < 2:
+        raise InvalidInput(
+            "The company name has no two Latin letters to make a customer id from: write it in Latin letters.",
+            field="company_name",
+        )
+    if len(email) > 254 or not EMAIL.match(email):
+        raise InvalidInput(
+            "The contact address is not an e-mail address such as name@example.com.", field="contact_email"
+        )
+    if not request.data_sources or not all(source.strip() for source in request.data_sources):
+        raise InvalidInput("No data source is named: name at least one folder or file.", field="data_sources")
+    return Request(name, email, request.data_sources, request.deployment_target, request.mcps, request.choice)
+
+
+def _busy(job: Job) -> Conflict:
+    return Conflict(
+        f"The job {job.job_id} of this customer has not ended: wait for it with get_job, or cancel it with cancel_job."
+    )

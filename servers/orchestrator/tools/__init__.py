@@ -1,0 +1,1 @@
+"""The orchestrator's MCP tools: parse, one call of a service, shape the answer."""

@@ -1,0 +1,113 @@
+"""Following and cancelling jobs, and starting those of a customer that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from servers.orchestrator.access import known_customer, known_job
+from servers.orchestrator.orders import ended
+from servers.orchestrator.services import Services
+from servers.orchestrator.store import Job
+from servers.orchestrator.tools.arguments import (
+    CustomerArgument,
+    Detail,
+    JobArgument,
+    KeyArgument,
+    SourcesArgument,
+    handle,
+)
+from shared.contracts.job import JobHandle, JobView
+from shared.errors import InvalidInput
+from shared.serving import report
+
+LONGEST_WAIT_S = 50
+
+
+def register(server: Any, services: Callable[[], Services]) -> None:
+    """Offers the tools on the server."""
+
+    async def get_job(
+        job_id: JobArgument,
+        detail: Detail = "concise",
+        wait_s: Annotated[
+            int, Field(ge=0, le=LONGEST_WAIT_S, description="Wait up to this many seconds for the job to end.")
+        ] = 0,
+    ) -> JobView:
+        """Show how far a job is and, at its end, what it made or why it failed.
+
+        Use it after any tool that returned a job_id. With wait_s it waits and reports progress meanwhile.
+        """
+        store = services().store
+        job = await known_job(store, job_id)
+        if wait_s:
+            job = await ended(store, job, wait_s, _report)
+        return job_view(job, detail)
+
+    async def cancel_job(job_id: JobArgument) -> JobView:
+        """Cancel a job and stop the work behind it. A job that has ended stays as it is.
+
+        Use it for a job that was started by mistake or hangs. What its finished steps made is kept.
+        """
+        held = services()
+        return job_view(await held.orders.cancel(await known_job(held.store, job_id)), "concise")
+
+    async def process_new_documents(
+        customer_id: CustomerArgument,
+        data_sources: Annotated[
+            SourcesArgument | None,
+            Field(description="The customer's new list of sources; leave out to read the known ones again."),
+        ] = None,
+        idempotency_key: KeyArgument = None,
+    ) -> JobHandle:
+        """Bring a customer's dataset and image up to date with its files. Returns a job at once.
+
+        Use it when files were added, changed or removed. It uses exactly the stored installation parameters and refuses
+        if what would be computed now differs from them.
+        """
+        if data_sources is not None and not [source for source in data_sources if source.strip()]:
+            raise InvalidInput(
+                "No data source is named: name at least one, or leave data_sources out.", field="data_sources"
+            )
+        return await _start(services(), customer_id, "update", idempotency_key, data_sources)
+
+    async def build_image(customer_id: CustomerArgument, idempotency_key: KeyArgument = None) -> JobHandle:
+        """Build, archive and package the image of a customer's present dataset once more. Returns a job at once.
+
+        Use it after a change of the platform; new files need process_new_documents. Equal datasets give equal images.
+        """
+        return await _start(services(), customer_id, "build", idempotency_key)
+
+    async def verify_customer(customer_id: CustomerArgument, idempotency_key: KeyArgument = None) -> JobHandle:
+        """Check a customer's dataset against its sources and start its image to ask it. Returns a job at once.
+
+        Use it before a hand-over or when in doubt. The job fails with the first check that does not hold.
+        """
+        return await _start(services(), customer_id, "verification", idempotency_key)
+
+    server.tool(get_job, scope="jobs:read", title="Show a job", read_only=True, idempotent=True)
+    server.tool(cancel_job, scope="jobs:write", title="Cancel a job", destructive=True, idempotent=True)
+    server.tool(process_new_documents, scope="customers:write", title="Process new documents", idempotent=True)
+    server.tool(build_image, scope="images:write", title="Build a customer's image", idempotent=True)
+    server.tool(verify_customer, scope="images:read", title="Verify a customer", idempotent=True)
+
+
+def job_view(job: Job, detail: str) -> JobView:
+    """A job as callers see it; concise: what it made is shown once it has ended."""
+    view = job.view()
+    return view if detail == "detailed" or job.ended else view.model_copy(update={"result": None})
+
+
+async def _start(
+    held: Services, customer_id: str, kind: Any, key: str | None, data_sources: list[str] | None = None
+) -> JobHandle:
+    customer = await known_customer(held.store, customer_id)
+    return handle(await held.orders.start(customer, kind, key, data_sources))
+
+
+async def _report(job: Job) -> None:
+    done = sum(step.state == "completed" for step in job.steps)
+    running = next((step.name for step in job.steps if step.state == "running"), job.state)
+    await report(done, len(job.steps), running)

@@ -1,0 +1,88 @@
+"""`embed` and `ocr`: one request to cradle each. Content passes through memory and is kept nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from mcp.types import CallToolResult, TextContent
+from pydantic import Field
+
+from servers.orchestrator.access import known_customer
+from servers.orchestrator.services import Services
+from servers.orchestrator.tools.arguments import CustomerArgument
+from shared.auth import principal
+from shared.contracts.embedding import MAX_TEXTS, EmbeddingRequest, EmbeddingResult, Encoding, InputType, Text
+from shared.contracts.vision import MAX_IMAGE_BYTES, VisionResult, VisionTask
+
+OnBehalf = Annotated[
+    CustomerArgument | None, Field(description="The customer that it is for; leave out for your own or for none.")
+]
+Base64 = Annotated[
+    str, Field(min_length=4, max_length=MAX_IMAGE_BYTES * 4 // 3 + 4, description="PNG, JPEG, TIFF, WebP, BMP or PDF.")
+]
+
+
+def register(server: Any, services: Callable[[], Services]) -> None:
+    """Offers the tools on the server."""
+
+    async def embed(
+        texts: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)],
+        input_type: Annotated[
+            InputType, Field(description="'query' for questions, 'passage' for documents.")
+        ] = "passage",
+        normalize: bool = True,
+        truncate: Annotated[
+            bool, Field(description="Cut texts over the model's limit instead of refusing them.")
+        ] = False,
+        encoding: Annotated[Encoding, Field(description="'base64': float32, row after row.")] = "base64",
+        customer_id: OnBehalf = None,
+    ) -> Annotated[CallToolResult, EmbeddingResult]:
+        """Turn texts into vectors with the platform's model. Nothing of them is kept.
+
+        Use it for single questions or small batches; whole collections are embedded by process_new_documents.
+        """
+        held = services()
+        request = EmbeddingRequest(
+            texts=texts, input_type=input_type, normalize=normalize, truncate=truncate, encoding=encoding
+        )
+        result = await held.upstreams.cradle.call(
+            "embed", request.model_dump(mode="json"), EmbeddingResult,
+            customer=await _on_behalf(held, customer_id), deadline_s=held.settings.call_deadline_s,
+        )  # fmt: skip
+        line = f"{result.count} vectors of {result.dimension} float32 by {result.model}; {result.tokens} tokens."
+        cut = f" {len(result.truncated)} texts were cut." if result.truncated else ""
+        return CallToolResult(
+            content=[TextContent(type="text", text=line + cut)],
+            structured_content=result.model_dump(mode="json", exclude_none=True),
+        )
+
+    async def ocr(
+        image_base64: Base64,
+        task: VisionTask = "ocr",
+        output: Annotated[Literal["text", "words"], Field(description="'words' adds lines with boxes.")] = "text",
+        provider: Annotated[str | None, Field(max_length=40, description="Default: the operator's setting.")] = None,
+        customer_id: OnBehalf = None,
+    ) -> VisionResult:
+        """Read what stands on an image or in a scanned PDF. Nothing of it is kept.
+
+        Use it for single pages; whole collections are read by process_new_documents.
+        """
+        held = services()
+        arguments: dict[str, Any] = {"image_base64": image_base64, "task": task, "output": output}
+        if provider is not None:
+            arguments["provider"] = provider
+        return await held.upstreams.cradle.call(
+            "ocr", arguments, VisionResult,
+            customer=await _on_behalf(held, customer_id), deadline_s=held.settings.call_deadline_s,
+        )  # fmt: skip
+
+    server.tool(embed, scope="embed", title="Embed texts", read_only=True, idempotent=True, open_world=False)
+    server.tool(ocr, scope="ocr", title="Read an image", read_only=True, idempotent=True, open_world=True)
+
+
+async def _on_behalf(held: Services, customer_id: str | None) -> str | None:
+    """The customer that a call is for: the one named, or else the one of the caller's token."""
+    if customer_id is not None:
+        return (await known_customer(held.store, customer_id)).customer_id
+    return principal().customer

@@ -1,0 +1,61 @@
+"""Installation parameters: the orchestrator passes them on; cradle fixes and keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from servers.orchestrator.access import known_customer
+from servers.orchestrator.services import Services
+from servers.orchestrator.tools.arguments import CustomerArgument
+from shared.contracts.installation import InstallationVersion, ParameterChoice
+
+
+def register(server: Any, services: Callable[[], Services]) -> None:
+    """Offers the tools on the server."""
+
+    async def save_installation_params(customer_id: CustomerArgument, choice: ParameterChoice) -> InstallationVersion:
+        """Fix a customer's installation parameters as a new, immutable version. The same choice gives the same version.
+
+        Use it to prepare a change of model, chunk size or OCR. A dataset keeps the version that it was made with.
+        """
+        held = services()
+        customer = await known_customer(held.store, customer_id)
+        return await held.upstreams.cradle.call(
+            "save_installation_params", {"choice": choice.model_dump(mode="json")}, InstallationVersion,
+            customer=customer.customer_id, deadline_s=held.settings.call_deadline_s,
+        )  # fmt: skip
+
+    async def get_installation_params(
+        customer_id: CustomerArgument,
+        version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="Leave out for the newest.")] = None,
+    ) -> InstallationVersion:
+        """Read a version of a customer's installation parameters: the model, chunker, OCR and extractors, exactly.
+
+        Use it to see what decides the customer's results, or to compare two versions.
+        """
+        return await stored_parameters(services(), customer_id, version)
+
+    server.tool(
+        save_installation_params, scope="installations:write", title="Save installation parameters", idempotent=True
+    )
+    server.tool(
+        get_installation_params,
+        scope="installations:read", title="Read installation parameters", read_only=True, idempotent=True,
+    )  # fmt: skip
+
+
+async def stored_parameters(held: Services, customer_id: str, version: int | None) -> InstallationVersion:
+    """A version of a customer's parameters; the newest where none is named.
+
+    Raises:
+        NotFound: the customer or the version is not known.
+    """
+    customer = await known_customer(held.store, customer_id)
+    arguments: dict[str, Any] = {} if version is None else {"version": version}
+    return await held.upstreams.cradle.call(
+        "get_installation_params", arguments, InstallationVersion,
+        customer=customer.customer_id, deadline_s=held.settings.call_deadline_s,
+    )  # fmt: skip
