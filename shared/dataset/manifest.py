@@ -8,6 +8,8 @@ from pydantic import Field
 
 from shared.contracts.model import Contract
 from shared.contracts.processing import Counts
+from shared.dataset.places import Place
+from shared.errors import Conflict
 from shared.ids import Digest
 
 FORMAT: Literal[1] = 1
@@ -36,10 +38,10 @@ class Pins(Contract):
 class Manifest(Contract):
     """What is visible of a dataset. A dataset without this file is not there.
 
-    `dataset_digest` is taken over the logical content, not over files: the rows of every table in the order of their keys,
-    each as canonical JSON, and the fingerprint of the parameters. Vectors are left out: text and fingerprint decide them up
-    to the last bits of floating point, which differ between devices, and two machines must agree on the digest.
-    `dataset_version` counts commits and is None in a frozen copy, which depends on content alone.
+    `dataset_digest` is taken over the logical content, not over files: the rows of every table in the order of their
+    keys, each as canonical JSON, and the fingerprint of the parameters. Vectors are left out: text and fingerprint
+    decide them up to the last bits of floating point, which differ between devices, and two machines must agree on the
+    digest. `dataset_version` counts commits and is None in a frozen copy, which depends on content alone.
     """
 
     format: Literal[1] = FORMAT
@@ -53,3 +55,20 @@ class Manifest(Contract):
     languages: dict[str, int] = Field(default_factory=dict, description="Language → passages.")
     vector_index: bool = False
     pins: Pins
+
+
+def visible(place: Place) -> Manifest | None:
+    """The manifest at a dataset's root, None where there is none; blocking.
+
+    Raises:
+        Conflict: it is of a format that this release does not read.
+    """
+    raw = place.read(MANIFEST)
+    if raw is None:
+        return None
+    try:
+        return Manifest.model_validate_json(raw)
+    except ValueError:
+        raise Conflict(
+            "This dataset was written by another release of the platform. Process the documents again."
+        ) from None

@@ -26,8 +26,8 @@ AMOUNT_DIGITS, AMOUNT_SCALE = 24, 6
 class DocumentRow:
     """One file of the sources and what became of it. `failure_code` and `failure_reason` are '' where it was read.
 
-    `path` is relative to its source and unique. `sha256` is the file's digest (`sha256:…`). `pages` is 0 where the format
-    has none; `ocr_pages` of them were read by OCR.
+    `path` is relative to its source and unique. `sha256` is the file's digest (`sha256:…`). `pages` is 0 where the
+    format has none; `ocr_pages` of them were read by OCR.
     """
 
     document_id: str
@@ -125,7 +125,7 @@ class FeatureRow:
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
-    """One price of a product. `amount` is exact (None where the catalogue names none), `lower_bound` the least quantity.
+    """One price of a product. `amount` is exact (None where the catalogue names none), `lower_bound` a least quantity.
 
     Dates are ISO 8601 as text, '' where unbounded.
     """
@@ -160,7 +160,7 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class RelationRow:
-    """An article's relation: kind `member` to a group's code, any other kind (`accessories`, …) to an article number."""
+    """An article's relation: kind `member` to a group's code, any other (`accessories`, …) to an article number."""
 
     document_id: str
     article_number: str
@@ -185,26 +185,34 @@ class MediaRow:
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """A node of the graph. Kinds: document, product, manufacturer, group, class. Made by `graph`, never by a caller."""
+    """A node of the graph. Kinds: document, product, manufacturer, group, class. Made by `graph`, never by a caller.
+
+    `number` is a product's article number, a group's or class's code, '' for the others.
+    """
 
     id: str
     kind: str
     name: str
-    document_id: str
+    number: str = ""
+    document_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeRow:
-    """A directed edge of the graph, kind in upper case (`DESCRIBES`, `MADE_BY`, `IN_GROUP`, …)."""
+    """A directed edge of the graph: CONTAINS, MENTIONS, MADE_BY, IN_GROUP, IN_CLASS, SUBGROUP_OF, REFERS_TO.
+
+    `label` is what a REFERS_TO says (`accessories`, `similar`, …).
+    """
 
     source: str
     target: str
     kind: str
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentParts:
-    """Rows that belong to documents: whole documents, or parts of a large one. `vectors` is float32 [len(chunks), dim]."""
+    """Rows of documents: whole ones, or parts of a large one. `vectors` is float32 [len(chunks), dimension]."""
 
     chunks: Sequence[ChunkRow] = ()
     vectors: np.ndarray | None = None

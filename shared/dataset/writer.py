@@ -1,23 +1,37 @@
 """Writing a customer's dataset: documents supersede documents, `commit` makes a version visible.
 
-async with DatasetWriter(root, dimension=384) as writer:
-    ledger = await writer.documents()
-    await writer.replace_documents(bundles)
-    manifest = await writer.commit(parameter_version=1, fingerprint=…, model=…)
+    async with DatasetWriter(root, dimension=384) as writer:
+        ledger = await writer.documents()
+        await writer.replace_documents(bundles)
+        manifest = await writer.commit(parameter_version=1, fingerprint=…, model=…)
+
+The ledger's row of a document is written after all its other rows and deleted before them. Rows without a ledger row do
+not count: what a killed process leaves half-made is invisible, and the next `discard` or `commit` takes it away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
-from shared.dataset.manifest import DatasetModel, Manifest
+from shared.dataset.commit import commit
+from shared.dataset.lock import WriterLock
+from shared.dataset.manifest import DatasetModel, Manifest, visible
+from shared.dataset.places import Place
 from shared.dataset.rows import DocumentBundle, DocumentParts, DocumentRow
+from shared.dataset.schemas import CHILDREN, from_arrow, to_arrow
+from shared.dataset.tables import Tables
+from shared.errors import Conflict, InvalidInput, StorageFull
+
+_Answer = TypeVar("_Answer")
+_ID_LENGTH = len("doc_") + 32
 
 
 class DatasetWriter:
-    """The one writer of a dataset.
+    """The one writer of a dataset. Its methods wait for one another; each runs in the writer's own thread.
 
     Args:
         root: the dataset's folder or URI.
@@ -31,41 +45,153 @@ class DatasetWriter:
     def __init__(self, root: str, dimension: int, storage_options: Mapping[str, str] | None = None) -> None:
         self.root = root
         self.dimension = dimension
+        self._place = Place(root, dict(storage_options or {}))
+        self._tables = Tables(self._place)
+        self._lock = WriterLock(self._place.folder) if self._place.folder else None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dataset-writer")
+        self._present: dict[str, set[str]] = {}
 
-    async def __aenter__(self) -> Self: ...
+    async def __aenter__(self) -> Self:
+        try:
+            await self._run(self._open)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        await asyncio.to_thread(self._thread.shutdown)
+        if self._lock:
+            self._lock.release()
 
     async def documents(self) -> dict[str, DocumentRow]:
         """The ledger: path → row, of everything recorded so far, committed or not."""
-        ...
+        rows = await self._run(lambda: from_arrow("documents", self._tables.read("documents")))
+        return {row.path: row for row in rows}
 
     async def replace_documents(self, bundles: Sequence[DocumentBundle]) -> None:
         """Write whole documents in place of what was known of them. The same as `discard`, `append`, `record`."""
-        ...
+        await self._run(self._replace, list(bundles))
 
     async def discard(self, document_ids: Iterable[str]) -> None:
         """Forget all rows of documents; the first step of writing a large document anew."""
-        ...
+        await self._run(self._discard, set(document_ids))
 
     async def append(self, parts: DocumentParts) -> None:
-        """Add rows of documents that are not recorded yet; parts of a large document one after the other."""
-        ...
+        """Add rows of documents that are not recorded yet; parts of a large document one after the other.
+
+        Raises:
+            InvalidInput: a vector or a number is not finite, vectors and passages do not fit, or an id is malformed.
+        """
+        await self._run(self._append, parts)
 
     async def record(self, documents: Sequence[DocumentRow]) -> None:
         """Enter documents in the ledger, after all their parts: only then do their rows count."""
-        ...
+        await self._run(self._record, list(documents))
 
     async def remove_documents(self, document_ids: Iterable[str]) -> None:
         """Take documents out of the dataset (their files are gone)."""
-        ...
+        await self.discard(document_ids)
 
     async def manifest(self) -> Manifest | None:
         """The visible version, None where there is none yet."""
-        ...
+        return await self._run(lambda: visible(self._place))
 
     async def commit(self, *, parameter_version: int, fingerprint: str, model: DatasetModel) -> Manifest:
         """Make everything recorded visible as the next version. Content equal to the visible one changes nothing."""
-        ...
+        return await self._run(lambda: commit(self._place, self._tables, parameter_version, fingerprint, model))
+
+    async def _run(self, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        except OSError as error:
+            if "No space left" in str(error) or "os error 28" in str(error):
+                raise StorageFull(
+                    "The customer's bucket has no room left. Free some and start the job again."
+                ) from None
+            raise
+
+    def _open(self) -> None:
+        if self._lock:
+            self._lock.acquire()
+        known = visible(self._place)
+        if known and known.model.dimension != self.dimension:
+            raise Conflict(
+                f"This dataset holds vectors of length {known.model.dimension}, not {self.dimension}: "
+                "a new embedding model needs a new installation."
+            )
+        self._tables.create()
+        self._present = {name: self._tables.document_ids(name) for name in self._tables.names()}
+
+    def _replace(self, bundles: list[DocumentBundle]) -> None:
+        arrows = [_arrows(bundle.parts, self.dimension) for bundle in bundles]
+        _check_ids(bundle.document.document_id for bundle in bundles)
+        ledger = to_arrow("documents", [bundle.document for bundle in bundles])
+        self._discard({bundle.document.document_id for bundle in bundles})
+        self._add(arrows)
+        self._add([{"documents": ledger}])
+
+    def _discard(self, document_ids: set[str]) -> None:
+        for name in ("documents", *CHILDREN):
+            if stale := document_ids & self._present[name]:
+                self._tables.delete(name, stale)
+                self._present[name] -= stale
+
+    def _append(self, parts: DocumentParts) -> None:
+        self._add([_arrows(parts, self.dimension)])
+
+    def _record(self, documents: list[DocumentRow]) -> None:
+        _check_ids(row.document_id for row in documents)
+        known = {row.document_id for row in documents} & self._present["documents"]
+        ledger = to_arrow("documents", documents)
+        if known:
+            self._tables.delete("documents", known)
+        self._add([{"documents": ledger}])
+
+    def _add(self, arrows: Sequence[Mapping[str, Any]]) -> None:
+        import pyarrow as pa
+
+        for name in ("documents", *CHILDREN):
+            if found := [tables[name] for tables in arrows if name in tables]:
+                joined = pa.concat_tables(found)
+                self._present[name].update(joined.column("document_id").unique().to_pylist())
+                self._tables.append(name, joined)
+
+
+def _arrows(parts: DocumentParts, dimension: int) -> dict[str, Any]:
+    found = {name: getattr(parts, name) for name in CHILDREN if name != "vectors"}
+    for rows in found.values():
+        _check_ids(row.document_id for row in rows)
+    tables = {name: to_arrow(name, rows) for name, rows in found.items() if rows}
+    if parts.chunks:
+        tables["vectors"] = _vectors(parts, dimension)
+    return tables
+
+
+def _vectors(parts: DocumentParts, dimension: int) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    from shared.dataset.schemas import schema
+
+    vectors = (
+        np.ascontiguousarray(parts.vectors, dtype="<f4") if parts.vectors is not None else np.empty((0, dimension))
+    )
+    if vectors.shape != (len(parts.chunks), dimension):
+        raise InvalidInput(f"{len(parts.chunks)} passages need as many vectors of length {dimension}.", field="vectors")
+    if not np.isfinite(vectors).all():
+        raise InvalidInput("A vector holds NaN or infinity; nothing of its documents was written.", field="vectors")
+    columns = {
+        "document_id": [row.document_id for row in parts.chunks],
+        "ordinal": [row.ordinal for row in parts.chunks],
+        "vector": [row.tobytes() for row in vectors],
+    }
+    return pa.table(columns, schema=schema("vectors"))
+
+
+def _check_ids(document_ids: Iterable[str]) -> None:
+    for each in document_ids:
+        if len(each) != _ID_LENGTH or not each.startswith("doc_") or set(each[4:]) - set("0123456789abcdef"):
+            raise InvalidInput("A document's id is not one that rows.document_id makes.", field="document_id")

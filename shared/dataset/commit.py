@@ -1,0 +1,96 @@
+"""Making a version of the dataset visible: repair, digest, vectors and full text, graph, and the manifest last."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Any
+
+from shared.contracts.processing import Counts
+from shared.dataset import graph, lance
+from shared.dataset.manifest import MANIFEST, DatasetModel, Manifest, Pins, visible
+from shared.dataset.places import Place
+from shared.dataset.schemas import CHILDREN, ROWS, canonical_lines
+from shared.dataset.tables import Tables
+from shared.ids import canonical_digest, digest_of_lines
+
+VECTORS, GRAPH = "vectors", "graph"
+
+
+def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: str, model: DatasetModel) -> Manifest:
+    """The next version, or the visible one where it holds the same already; blocking."""
+    repair(tables)
+    digests = {name: digest_of_lines(_lines(tables, name)) for name in ROWS}
+    identity = canonical_digest({"tables": digests, "fingerprint": fingerprint})
+    before = visible(place)
+    if before and before.dataset_digest == identity and before.parameter_version == parameter_version:
+        return before
+    version = (before.dataset_version or 0) + 1 if before else 1
+    label = f"{version:06d}"
+    pins = Pins(tables=tables.versions(), vectors=f"chunks_{label}", graph=f"{GRAPH}/{label}")
+    _clear(place, before)
+    lance.build(place.at(VECTORS), place.options, pins.vectors, tables, model.dimension)
+    nodes, edges = graph.derive(tables)
+    place.write(f"{pins.graph}/nodes.parquet", graph.parquet(nodes))
+    place.write(f"{pins.graph}/edges.parquet", graph.parquet(edges))
+    manifest = Manifest(
+        dataset_version=version,
+        dataset_digest=identity,
+        table_digests=digests,
+        parameter_version=parameter_version,
+        fingerprint=fingerprint,
+        model=model,
+        counts=_counts(tables, nodes.num_rows, edges.num_rows),
+        languages=_languages(tables),
+        pins=pins,
+    )
+    place.write(MANIFEST, manifest.model_dump_json(indent=2).encode())
+    return manifest
+
+
+def repair(tables: Tables) -> None:
+    """Delete rows whose document is not in the ledger: what a killed process left, or never recorded."""
+    recorded = tables.document_ids("documents")
+    for name in CHILDREN:
+        if orphans := tables.document_ids(name) - recorded:
+            tables.delete(name, orphans)
+    tables.compact()
+
+
+def _lines(tables: Tables, name: str) -> Any:
+    return itertools.chain.from_iterable(canonical_lines(piece) for piece in tables.in_order(name))
+
+
+def _clear(place: Place, current: Manifest | None) -> None:
+    """Remove what no visible version names: older versions and what an interrupted commit left."""
+    kept = {f"{current.pins.vectors}.lance", current.pins.graph} if current else set()
+    for name in place.children(VECTORS):
+        if name not in kept:
+            place.remove(f"{VECTORS}/{name}")
+    for name in place.children(GRAPH):
+        if f"{GRAPH}/{name}" not in kept:
+            place.remove(f"{GRAPH}/{name}")
+
+
+def _counts(tables: Tables, nodes: int, edges: int) -> Counts:
+    ledger = tables.read("documents", ["status", "pages", "ocr_pages", "tokens"]).to_pydict()
+    statuses = Counter(ledger["status"])
+    return Counts(
+        documents=statuses.total(),
+        processed=statuses["processed"],
+        failed=statuses["failed"],
+        pages=sum(ledger["pages"]),
+        ocr_pages=sum(ledger["ocr_pages"]),
+        tokens=sum(ledger["tokens"]),
+        chunks=tables.count("chunks"),
+        products=tables.count("products"),
+        features=tables.count("features"),
+        prices=tables.count("prices"),
+        nodes=nodes,
+        edges=edges,
+    )
+
+
+def _languages(tables: Tables) -> dict[str, int]:
+    found = Counter(tables.read("chunks", ["language"]).column(0).to_pylist())
+    return {language: number for language, number in sorted(found.items()) if language}
