@@ -1,0 +1,82 @@
+"""Linux binaries: what they need to load, and what they carry that a running process never reads.
+
+Field positions follow the ELF-64 specification (little endian), https://refspecs.linuxfoundation.org/elf/gabi4+/.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from shared.errors import Unavailable
+
+_HEADER = 64
+_PROGRAM_HEADER = 56
+_FOUND = re.compile(r"(?:=>\s+|^\s+)(/\S+) \(0x", re.MULTILINE)
+
+
+def is_elf(path: Path) -> bool:
+    """Whether the file is an ELF-64 binary in little endian."""
+    with path.open("rb") as file:
+        return file.read(6) == b"\x7fELF\x02\x01"
+
+
+def loaded_size(path: Path) -> int:
+    """Bytes of the file, from its start, that loading it uses.
+
+    Symbol tables for linkers and debuggers, and the section table, lie behind the last segment. Cutting them off
+    changes nothing at run time: the loader reads program headers only. Returns the whole size where that does not hold.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(_HEADER)
+        if len(header) < _HEADER or header[:6] != b"\x7fELF\x02\x01":
+            return size
+        (offset,) = struct.unpack_from("<Q", header, 32)
+        entry, count = struct.unpack_from("<HH", header, 54)
+        if entry != _PROGRAM_HEADER or not count:
+            return size
+        file.seek(offset)
+        table = file.read(entry * count)
+    if len(table) < entry * count:
+        return size
+    end = max(offset + entry * count, _HEADER)
+    for index in range(count):
+        start, _virtual, _physical, length = struct.unpack_from("<QQQQ", table, index * entry + 8)
+        end = max(end, start + length)
+    return min(end, size)
+
+
+def slim(path: Path) -> bytes:
+    """The binary's bytes up to `loaded_size`, with the section table's fields cleared to match."""
+    keep = loaded_size(path)
+    with path.open("rb") as file:
+        data = bytearray(file.read(keep))
+    struct.pack_into("<Q", data, 40, 0)  # e_shoff
+    struct.pack_into("<HHH", data, 58, 0, 0, 0)  # e_shentsize, e_shnum, e_shstrndx
+    return bytes(data)
+
+
+def needed(paths: Iterable[Path]) -> set[Path]:
+    """The shared libraries that the loader of this machine finds for the binaries.
+
+    Raises:
+        Unavailable: there is no `ldd`, or it does not answer.
+    """
+    ldd = shutil.which("ldd")
+    if ldd is None:
+        raise Unavailable("No `ldd` on this machine. Set P0711_BASE_IMAGE to a root file system tar with Python 3.11.")
+    found: set[Path] = set()
+    waiting = sorted(paths)
+    for start in range(0, len(waiting), 100):
+        batch = [str(path) for path in waiting[start : start + 100]]
+        try:
+            answer = subprocess.run([ldd, *batch], capture_output=True, text=True, timeout=120, check=False)
+        except subprocess.TimeoutExpired:
+            raise Unavailable("`ldd` did not answer within two minutes. Try again.") from None
+        found |= {Path(each) for each in _FOUND.findall(answer.stdout)}
+    return found

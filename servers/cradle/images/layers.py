@@ -1,0 +1,232 @@
+"""Layers: sorted tars with fixed times and owners, compressed and hashed in one pass. Same files, same bytes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from servers.cradle.images.elf import is_elf, slim
+from servers.cradle.images.spec import SOURCE_EPOCH
+from shared.contracts.image import ImageLayer
+from shared.errors import InvalidInput, StorageFull
+
+MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a layer: a file (path or bytes), a link, or a directory (neither)."""
+
+    name: str
+    source: Path | bytes | None = None
+    mode: int = 0o644
+    link: str | None = None
+    slim: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer on disk.
+
+    `digest` and `size` are of the compressed blob, `diff_id` and `content_size` of the tar in it.
+    """
+
+    kind: str
+    digest: str
+    diff_id: str
+    size: int
+    content_size: int
+    path: Path = field(compare=False)
+
+    def contract(self) -> ImageLayer:
+        """What the outside learns of it."""
+        return ImageLayer(kind=self.kind, digest=self.digest, size_bytes=self.size)
+
+
+class Hashing:
+    """A writer that passes on what it gets and keeps its SHA-256 and length."""
+
+    def __init__(self, target: BinaryIO | Gzip) -> None:
+        self._target = target
+        self._state = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self._state.update(data)
+        self.size += len(data)
+        self._target.write(data)
+        return len(data)
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + self._state.hexdigest()
+
+
+class Gzip:
+    """A gzip stream with a fixed header: the same bytes for the same content on every machine with the same isal."""
+
+    def __init__(self, target: Hashing, level: int) -> None:
+        from isal import isal_zlib
+
+        self._target = target
+        self._compressor = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
+        self._crc = 0
+        self._size = 0
+        target.write(_GZIP_HEADER)
+
+    def write(self, data: bytes) -> int:
+        self._crc = zlib.crc32(data, self._crc)
+        self._size += len(data)
+        self._target.write(self._compressor.compress(data))
+        return len(data)
+
+    def close(self) -> None:
+        self._target.write(self._compressor.flush())
+        self._target.write(self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"))
+
+
+def write_layer(kind: str, entries: Iterable[Entry], folder: Path, *, level: int = 1) -> Layer:
+    """Write a layer's blob into `folder`, named by its digest's hex digits.
+
+    Args:
+        kind: base, runtime, model, vectors, tables, graph or config.
+        level: isal's level, 0 (fast) to 3 (small).
+
+    Raises:
+        InvalidInput: a name leaves the image, or comes twice.
+        StorageFull: no room; what was written is removed.
+    """
+    partial = folder / f".partial-{kind}-{os.getpid()}-{os.urandom(4).hex()}"
+    with room_or_clean(partial):
+        with partial.open("xb", buffering=_BLOCK) as raw:
+            compressed = Hashing(raw)
+            gzip = Gzip(compressed, level)
+            content = Hashing(gzip)
+            with tarfile.open(fileobj=content, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar:  # pyright: ignore[reportCallIssue, reportArgumentType]
+                for entry in ordered(entries):
+                    _add(tar, entry)
+            gzip.close()
+        blob = folder / compressed.digest.removeprefix("sha256:")
+        partial.replace(blob)
+    return Layer(kind, compressed.digest, content.digest, compressed.size, content.size, blob)
+
+
+def import_tar(kind: str, source: Path, folder: Path, *, level: int = 1) -> Layer:
+    """A root file system tar as a layer, byte for byte.
+
+    Raises:
+        InvalidInput: there is no such file, or it is not a plain tar.
+        StorageFull: no room; what was written is removed.
+    """
+    if not source.is_file() or not tarfile.is_tarfile(source):
+        raise InvalidInput("The base image is not a readable tar. Check P0711_BASE_IMAGE.", field="base_image")
+    partial = folder / f".partial-{kind}-{os.getpid()}-{os.urandom(4).hex()}"
+    with room_or_clean(partial):
+        with partial.open("xb", buffering=_BLOCK) as raw, tarfile_bytes(source) as tar:
+            compressed = Hashing(raw)
+            gzip = Gzip(compressed, level)
+            content = Hashing(gzip)
+            while block := tar.read(_BLOCK):
+                content.write(block)
+            gzip.close()
+        blob = folder / compressed.digest.removeprefix("sha256:")
+        partial.replace(blob)
+    return Layer(kind, compressed.digest, content.digest, compressed.size, content.size, blob)
+
+
+def tarfile_bytes(source: Path) -> BinaryIO:
+    """The tar's uncompressed bytes, whether or not it is gzipped."""
+    with source.open("rb") as file:
+        zipped = file.read(2) == _GZIP_HEADER[:2]
+    if zipped:
+        from isal import igzip
+
+        return igzip.open(source, "rb")  # pyright: ignore[reportReturnType]
+    return source.open("rb")
+
+
+@contextmanager
+def room_or_clean(*partial: Path) -> Iterator[None]:
+    """Remove partial files on any failure, and say plainly when the reason is a full disk."""
+    try:
+        yield
+    except BaseException as error:
+        for path in partial:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("The disk is full. Free some space and call again; nothing was left behind.") from None
+        raise
+
+
+def ordered(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries sorted by name, with a directory for every parent that is not among them.
+
+    Raises:
+        InvalidInput: a name is not relative, has `..`, NUL or a line break in it, or comes twice.
+    """
+    named: dict[str, Entry] = {}
+    for entry in entries:
+        name = checked_name(entry.name)
+        if name in named:
+            raise InvalidInput("Two files of an image have the same name.")
+        named[name] = entry
+    for name in list(named):
+        parts = name.split("/")[:-1]
+        for depth in range(len(parts)):
+            parent = "/".join(parts[: depth + 1])
+            directory = named.setdefault(parent, Entry(parent, mode=0o755))
+            if directory.source is not None or directory.link is not None:
+                raise InvalidInput("A file of an image has the name of a folder.")
+    return [named[name] for name in sorted(named, key=lambda name: name.split("/"))]
+
+
+def checked_name(name: str) -> str:
+    """The name, if it is relative, normal and on one line."""
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or any(ord(char) < 32 or char == "\x7f" for char in name):
+        raise InvalidInput("The name of a file is not allowed in an image.")
+    return name
+
+
+def _add(tar: tarfile.TarFile, entry: Entry) -> None:
+    info = tarfile.TarInfo(entry.name)
+    info.mtime = SOURCE_EPOCH
+    info.mode = entry.mode
+    if entry.link is not None:
+        info.type, info.linkname, info.mode = tarfile.SYMTYPE, entry.link, 0o777
+        tar.addfile(info)
+    elif entry.source is None:
+        info.type = tarfile.DIRTYPE
+        tar.addfile(info)
+    elif isinstance(entry.source, bytes):
+        info.size = len(entry.source)
+        tar.addfile(info, io.BytesIO(entry.source))
+    elif entry.slim and is_elf(entry.source):
+        data = slim(entry.source)
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+    else:
+        _add_file(tar, info, entry.source)
+
+
+def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidInput("An image holds plain files only.")
+        info.size = status.st_size
+        tar.addfile(info, file)

@@ -1,0 +1,119 @@
+"""What an image is to be. Pure: every value is checked by type here, so that no template or command can be bent by one.
+
+Templates and commands only ever see an `ImageSpec`. Its strings are single-line printable ASCII without quotes, back
+slashes, `$`, back ticks, braces or `<>`, and do not start with `-`: nothing in them means anything to Docker, YAML,
+Jinja2 or a shell. Jinja2's own escaping would not do: a newline alone adds an instruction to a Dockerfile.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from shared.contracts.model import Contract
+from shared.ids import CustomerId, Digest
+
+SOURCE_EPOCH = 1_767_225_600  # 2026-01-01T00:00:00Z: the one time that files and configurations in an image carry
+INSTANCE_PORT = 9312
+USER = 65532  # the id that distroless images use for "nonroot"
+SITE = "/opt/0711/site"
+APP = "/opt/0711/app"
+PYTHON = "/usr/local/bin/python3"
+LIBRARIES = ("/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu")
+SCRATCH = "/tmp"  # noqa: S108 - a path inside the image: the one place that an instance writes to
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def _full_match(value: str) -> str:
+    if value.endswith("\n"):  # `$` in a pattern lets one trailing newline through in some engines
+        raise ValueError("must be one line")
+    return value
+
+
+Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"), AfterValidator(_full_match)]
+PlainText = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_/(@][A-Za-z0-9_/.,:;@+=%()& -]{0,255}$"), AfterValidator(_full_match)
+]
+LabelKey = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=120), AfterValidator(_full_match)
+]
+Argument = Annotated[
+    str, StringConstraints(pattern=r"^(--[a-z][a-z-]{0,40}|-m|[A-Za-z0-9_/][A-Za-z0-9_/.:=-]{0,200})$")
+]
+
+
+class ImageSpec(Contract):
+    """Everything about an image but the files in it."""
+
+    customer_id: CustomerId
+    tag: Tag
+    fingerprint: Digest = Field(description="Fingerprint of the installation parameters.")
+    dataset_digest: Digest
+    parameter_version: int = Field(1, ge=1)
+    dataset_version: int = Field(1, ge=1)
+    architecture: Annotated[str, StringConstraints(pattern=r"^(amd64|arm64)$")] = "amd64"
+    port: int = Field(INSTANCE_PORT, ge=1024, le=65535)
+    entrypoint: tuple[Argument, ...] = Field(
+        (PYTHON, "-m", "servers.instance", "--dataset", "/data", "--model", "/model", "--config", "/app/instance.json"),
+        min_length=1,
+        max_length=32,
+    )
+    labels: dict[LabelKey, PlainText] = Field(default_factory=dict, max_length=40)
+
+    @property
+    def repository(self) -> str:
+        """The image's name without its tag."""
+        return f"0711/{self.customer_id}"
+
+    @property
+    def reference(self) -> str:
+        """The image's name with its tag: `0711/acme:1.0`."""
+        return f"{self.repository}:{self.tag}"
+
+    @property
+    def all_labels(self) -> dict[str, str]:
+        """The image's labels: the standard ones, ours, and the given ones (which cannot replace the others)."""
+        own = {
+            "org.opencontainers.image.title": f"{self.customer_id} knowledge instance",
+            "org.opencontainers.image.description": "MCP server and console over one customer's documents",
+            "org.opencontainers.image.vendor": "0711",
+            "org.opencontainers.image.licenses": "Apache-2.0",
+            "org.opencontainers.image.version": self.tag,
+            "org.opencontainers.image.revision": self.dataset_digest,
+            "org.opencontainers.image.created": created(),
+            "com.0711.customer": self.customer_id,
+            "com.0711.dataset.digest": self.dataset_digest,
+            "com.0711.dataset.version": str(self.dataset_version),
+            "com.0711.parameters.fingerprint": self.fingerprint,
+            "com.0711.parameters.version": str(self.parameter_version),
+        }
+        return {**self.labels, **own}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the process in the image."""
+        return {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LD_LIBRARY_PATH": ":".join(LIBRARIES),
+            "PYTHONPATH": f"{APP}:{SITE}",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "SSL_CERT_FILE": CERTIFICATES,
+            "LANG": "C.UTF-8",
+            "HOME": SCRATCH,
+            "TMPDIR": SCRATCH,
+            "INSTANCE_HOST": "0.0.0.0",  # noqa: S104 - a container's own network; the engine decides who reaches it
+            "INSTANCE_PORT": str(self.port),
+        }
+
+    @property
+    def health_command(self) -> tuple[str, ...]:
+        """The command with which an engine asks whether the instance is healthy; no shell in it."""
+        code = f"import urllib.request as u;u.urlopen('http://127.0.0.1:{self.port}/health',timeout=4).read()"
+        return (PYTHON, "-S", "-c", code)
+
+
+def created() -> str:
+    """`SOURCE_EPOCH` as an image's configuration writes it."""
+    return "2026-01-01T00:00:00Z"
