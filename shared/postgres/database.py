@@ -1,0 +1,105 @@
+"""A pool of connections to one database, and transactions on it for one customer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+
+from shared.errors import DeadlineExceeded, Unavailable
+from shared.postgres.failures import translated
+
+CUSTOMER_SETTING = "app.customer"
+SET_CUSTOMER = f"SELECT set_config('{CUSTOMER_SETTING}', $1, true)"  # as SET LOCAL: ends with the transaction
+CONNECT_TIMEOUT_S = 5.0
+ACQUIRE_TIMEOUT_S = 10.0
+COMMAND_TIMEOUT_S = 15.0
+
+
+class Database:
+    """One database, used with the application's role.
+
+    Connections are made on first use, at most `size`, and dropped when the server closes them: after a restart of the
+    server the next call connects anew.
+
+    Args:
+        url: `DatabaseUrls.app` of the database.
+        size: most connections at a time.
+        command_timeout_s: longest time one statement may take.
+    """
+
+    def __init__(self, url: str, *, size: int = 8, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        self._url = url
+        self._size = size
+        self._command_timeout_s = command_timeout_s
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        """Prepares the pool. Connects to nothing yet, so it succeeds while the server is down."""
+        if self._pool is None:
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=0,
+                max_size=self._size,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=self._command_timeout_s,
+                max_inactive_connection_lifetime=60.0,
+                server_settings={"application_name": "0711"},
+            )
+
+    async def close(self) -> None:
+        """Waits for running transactions, at most a few seconds, and closes every connection."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            await asyncio.wait_for(pool.close(), ACQUIRE_TIMEOUT_S)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def session(self, customer: str | None = None) -> AsyncIterator[asyncpg.Connection]:
+        """One transaction; it is committed at the end of the block, or rolled back where the block raises.
+
+        Row-level security shows the rows of `customer`, and none where it is not given. The policies must read the
+        setting as `nullif(current_setting('app.customer', true), '')`: after a transaction it is empty, not absent.
+
+        Raises:
+            Conflict, InvalidInput, Forbidden: the database refuses a row.
+            Unavailable, Overloaded, DeadlineExceeded, StorageFull: the same call may succeed later.
+        """
+        if self._pool is None:
+            raise Unavailable("The database is not open yet. Try again in a moment.", retry_after=1.0)
+        try:
+            connection = await self._acquire(self._pool)
+            try:
+                async with connection.transaction():
+                    if customer is not None:
+                        await connection.execute(SET_CUSTOMER, customer)
+                    yield connection  # pyright: ignore[reportReturnType]
+            finally:
+                await self._release(self._pool, connection)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise translated(error) from None
+
+    async def healthy(self) -> bool:
+        """True when the database answers now."""
+        try:
+            async with self.session() as connection:
+                return await connection.fetchval("SELECT 1") == 1
+        except (Unavailable, DeadlineExceeded):
+            return False
+
+    async def _acquire(self, pool: asyncpg.Pool) -> Any:
+        try:
+            return await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        except TimeoutError:
+            raise Unavailable("Every connection to the database is busy. Try again.", retry_after=1.0) from None
+
+    async def _release(self, pool: asyncpg.Pool, connection: Any) -> None:
+        """Gives the connection back; one that is broken is dropped, which is no failure of the caller's work."""
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await pool.release(connection, timeout=CONNECT_TIMEOUT_S)

@@ -1,0 +1,137 @@
+"""Databases and roles, on the embedded server or any other.
+
+Each database has an owner role that migrates, and an application role that owns nothing, is no superuser and does not
+bypass row-level security. `platform` also has a role that owns the schema `dbos`. Doing it again changes nothing but
+the passwords' salts. Passwords travel as SCRAM verifiers, so that no server's log can hold one.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import secrets
+from pathlib import Path
+
+import asyncpg
+
+from shared.errors import PlatformError
+from shared.postgres import urls as stored
+from shared.postgres.failures import translated
+from shared.postgres.urls import DatabaseUrls, database_urls, password_of, with_role
+
+__all__ = ["DATABASES", "DatabaseUrls", "create_database", "database_urls", "provision"]
+
+DATABASES = ("platform", "installation_configs", "user_registry")
+LOCK = 711_000_001
+CONNECT_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 60.0
+SCRAM_ROUNDS = 4096
+
+
+async def provision(superuser_url: str, home: Path) -> dict[str, DatabaseUrls]:
+    """Makes what is missing of the three databases and their roles, and writes `home/databases.json`.
+
+    Returns:
+        The addresses by database.
+
+    Raises:
+        Unavailable: the server does not answer or refuses the credential.
+    """
+    known = stored.read(home)
+    async with _connected(superuser_url) as admin:
+        await admin.execute("SELECT pg_advisory_lock($1)", LOCK)
+        urls = {name: await _database(admin, superuser_url, name, known.get(name)) for name in DATABASES}
+    stored.write(home, urls)
+    return urls
+
+
+async def create_database(
+    superuser_url: str, name: str, urls: DatabaseUrls, template: str = "template0"
+) -> DatabaseUrls:
+    """A further database with the roles of `urls`, copied from a template database nobody is connected to."""
+    async with _connected(superuser_url) as admin:
+        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER "{_role(urls.owner)}"')
+    made = DatabaseUrls(*(_moved(superuser_url, name, url) for url in (urls.app, urls.owner)))
+    if template == "template0":
+        await _grant(superuser_url, name, _role(urls.owner), _role(urls.app))
+    return made
+
+
+async def _database(
+    admin: asyncpg.Connection, superuser_url: str, name: str, known: DatabaseUrls | None
+) -> DatabaseUrls:
+    owner = await _make_role(admin, superuser_url, name, f"{name}_owner", known and known.owner)
+    app = await _make_role(admin, superuser_url, name, f"{name}_app", known and known.app)
+    dbos = None
+    if name == "platform":
+        dbos = await _make_role(admin, superuser_url, name, f"{name}_dbos", known and known.dbos)
+    if not await admin.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE template0 OWNER "{name}_owner"')
+    await _grant(superuser_url, name, f"{name}_owner", f"{name}_app", f"{name}_dbos" if dbos else None)
+    return DatabaseUrls(app, owner, dbos)
+
+
+async def _make_role(admin: asyncpg.Connection, superuser_url: str, database: str, role: str, known: str | None) -> str:
+    password = (known and password_of(known)) or secrets.token_urlsafe(24)
+    limits = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+    if not await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
+        await admin.execute(f'CREATE ROLE "{role}"')
+    await admin.execute(f"ALTER ROLE \"{role}\" {limits} PASSWORD '{_verifier(password)}'")
+    return with_role(superuser_url, database, role, password)
+
+
+async def _grant(superuser_url: str, database: str, owner: str, app: str, dbos: str | None = None) -> None:
+    """Nobody but the three roles may connect; the application uses the tables that the owner makes."""
+    statements = [
+        f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC',
+        f'GRANT CONNECT ON DATABASE "{database}" TO "{app}"',
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        f'GRANT ALL ON SCHEMA public TO "{owner}"',
+        f'GRANT USAGE ON SCHEMA public TO "{app}"',
+        f'ALTER DEFAULT PRIVILEGES FOR ROLE "{owner}" IN SCHEMA public '
+        f'GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{app}"',
+        f'ALTER DEFAULT PRIVILEGES FOR ROLE "{owner}" IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO "{app}"',
+    ]
+    if dbos is not None:
+        statements += [
+            f'GRANT CONNECT ON DATABASE "{database}" TO "{dbos}"',
+            f'CREATE SCHEMA IF NOT EXISTS dbos AUTHORIZATION "{dbos}"',
+        ]
+    async with _connected(_moved(superuser_url, database, superuser_url)) as admin:
+        for statement in statements:
+            await admin.execute(statement)
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str):
+    try:
+        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S)
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=CONNECT_TIMEOUT_S)
+    except PlatformError:
+        raise
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise translated(error) from None
+
+
+def _role(url: str) -> str:
+    return url.partition("://")[2].partition(":")[0]
+
+
+def _moved(superuser_url: str, database: str, url: str) -> str:
+    return with_role(superuser_url, database, _role(url), password_of(url) or "")
+
+
+def _verifier(password: str) -> str:
+    """A SCRAM-SHA-256 verifier (RFC 5802, RFC 7677) in Postgres' form."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ROUNDS)
+    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    parts = (base64.b64encode(each).decode() for each in (salt, stored_key, server_key))
+    encoded_salt, encoded_stored, encoded_server = parts
+    return f"SCRAM-SHA-256${SCRAM_ROUNDS}:{encoded_salt}${encoded_stored}:{encoded_server}"

@@ -1,0 +1,81 @@
+"""The addresses of the platform's databases, kept in `home/databases.json` (0600)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import orjson
+
+from shared.errors import Unavailable
+from shared.settings import Settings
+
+FILE = "databases.json"
+
+
+@dataclass(frozen=True)
+class DatabaseUrls:
+    """One database's addresses, one for each role.
+
+    Attributes:
+        app: the application's role: reads and writes rows under row-level security, owns nothing.
+        owner: the role that migrates and owns every table. Not for serving.
+        dbos: the role that owns the schema `dbos` (durable workflows); only in `platform`.
+    """
+
+    app: str
+    owner: str
+    dbos: str | None = None
+
+
+def database_urls(settings: Settings, name: str) -> DatabaseUrls:
+    """The addresses of `platform`, `installation_configs` or `user_registry`.
+
+    Raises:
+        Unavailable: the databases have not been set up.
+    """
+    stored = read(settings.home)
+    if name not in stored:
+        raise Unavailable("The databases are not set up. Run `0711 up` once.")
+    return stored[name]
+
+
+def read(home: Path) -> dict[str, DatabaseUrls]:
+    """What `databases.json` holds; nothing where there is no file."""
+    try:
+        stored = orjson.loads((home / FILE).read_bytes())
+        return {name: DatabaseUrls(**urls) for name, urls in stored.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError):
+        raise Unavailable(f"{home / FILE} cannot be read. Remove it and run `0711 up` to write it anew.") from None
+
+
+def write(home: Path, urls: dict[str, DatabaseUrls]) -> None:
+    """Replaces `databases.json` as a whole, readable by its owner alone."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = home / f".{FILE}.{secrets.token_hex(4)}"
+    body = orjson.dumps({name: asdict(each) for name, each in urls.items()}, option=orjson.OPT_INDENT_2)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(body)
+    fresh.replace(home / FILE)
+
+
+def with_role(url: str, database: str, role: str, password: str) -> str:
+    """The same server's URL for another database and role; options such as `sslmode` stay."""
+    parts = urlsplit(url)
+    address = parts.netloc.rpartition("@")[2]
+    return urlunsplit(
+        ("postgresql", f"{quote(role)}:{quote(password, safe='')}@{address}", f"/{database}", parts.query, "")
+    )
+
+
+def password_of(url: str) -> str | None:
+    """The password in a URL."""
+    from urllib.parse import unquote
+
+    found = urlsplit(url).password
+    return unquote(found) if found is not None else None

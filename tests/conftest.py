@@ -1,0 +1,97 @@
+"""Fixtures that several rooms use: a real Postgres of this test run, and databases cloned from migrated templates."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from shared.postgres.database import Database
+from shared.postgres.launcher import EmbeddedPostgres
+from shared.postgres.migrations import migrate
+from shared.postgres.provision import create_database, provision
+from shared.postgres.urls import DatabaseUrls
+
+# package → the database that holds its tables, as in `servers.local.platform`
+HOME_OF = {"servers.marketplace": "user_registry", "servers.cradle.installations": "installation_configs"}
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """The run's server: the launcher, and the addresses of its three (empty) databases."""
+
+    server: EmbeddedPostgres
+    home: Path
+    urls: dict[str, DatabaseUrls]
+
+    @property
+    def superuser_url(self) -> str:
+        return self.server.superuser_url
+
+
+@dataclass(frozen=True)
+class TestDatabase:
+    """A test's own database: opened with the application's role, and its addresses."""
+
+    __test__ = False
+
+    db: Database
+    urls: DatabaseUrls
+
+
+Databases = Callable[..., Awaitable[TestDatabase]]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One embedded server for the run; it forgets everything at the end, so it need not wait for the disk."""
+    with tempfile.TemporaryDirectory(prefix="0711-tests-") as folder:
+        home = Path(folder)
+        server = EmbeddedPostgres(home / "postgres", 0, {"fsync": "off", "synchronous_commit": "off"})
+        server.start()
+        try:
+            yield PostgresServer(server, home, asyncio.run(provision(server.superuser_url, home)))
+        finally:
+            server.remove()
+
+
+@pytest.fixture(scope="session")
+def _templates() -> dict[tuple[str, ...], str]:
+    return {}
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+async def database(postgres_server: PostgresServer, _templates: dict[tuple[str, ...], str]) -> AsyncIterator[Databases]:
+    """`await database("servers.marketplace")` → a fresh, migrated `TestDatabase` whose `.db` is open.
+
+    Cloned from a template in tens of milliseconds; several packages may share one database.
+    """
+    opened: list[Database] = []
+
+    async def make(*packages: str) -> TestDatabase:
+        roles = postgres_server.urls[HOME_OF.get(packages[0], "platform")]
+        if packages not in _templates:
+            name = f"template_{next(_numbers)}"
+            template = await create_database(postgres_server.superuser_url, name, roles)
+            for package in packages:
+                await migrate(template.owner, package)
+            _templates[packages] = name
+        urls = await create_database(
+            postgres_server.superuser_url, f"test_{next(_numbers)}", roles, template=_templates[packages]
+        )
+        db = Database(urls.app)
+        await db.open()
+        opened.append(db)
+        return TestDatabase(db, urls)
+
+    yield make
+    for db in opened:
+        await db.close()
