@@ -18,7 +18,7 @@ from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
 from servers.orchestrator.workflows.worker import Worker
-from shared.auth import Principal
+from shared.auth import Principal, Verifier
 from shared.postgres.urls import database_urls
 from shared.serving import Server, serve
 from shared.settings import Settings
@@ -35,11 +35,12 @@ The 0711 platform turns a company's documents into a customer image: one contain
 """
 
 
-def build(settings: Settings, *, works: bool = True) -> Server:
+def build(settings: Settings, *, works: bool = True, verifier: Verifier | None = None) -> Server:
     """The server with everything that it offers.
 
     Args:
         works: carry out jobs in this process; without, it only takes orders.
+        verifier: default: tokens of the marketplace.
     """
 
     def services() -> Services:
@@ -55,6 +56,7 @@ def build(settings: Settings, *, works: bool = True) -> Server:
         instructions=INSTRUCTIONS,
         lifespan=lambda: opened(settings, works=works),
         health=health,
+        verifier=verifier,
         extensions=[Tasks(services)],
     )
     for offers in (customers, jobs, models, parameters, status, resources):

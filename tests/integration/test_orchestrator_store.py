@@ -1,0 +1,158 @@
+"""Rows of customers and jobs on a real Postgres: states that cannot go back, and walls between customers."""
+
+from __future__ import annotations
+
+import pytest
+
+from servers.orchestrator.store import Customer, Job, JobStore, NewJob
+from servers.orchestrator.workflows.plan import STEPS
+from shared.contracts.job import JobProgress, JobResult
+from shared.errors import Conflict
+from shared.ids import new_handle
+
+DIGEST = "sha256:" + "0" * 64
+ROOM = "servers.orchestrator"
+
+
+def customer(customer_id: str, **changes: str) -> Customer:
+    given = {"company_name": "Muster GmbH", "contact_email": "info@example.com", "deployment_target": "package"}
+    return Customer(customer_id, **{**given, **changes}, mcps=(), partner=None, request_digest=DIGEST, sources_digest=DIGEST)
+
+
+def new_job(customer_id: str, kind: str = "onboarding", key: str | None = None) -> NewJob:
+    return NewJob(new_handle("job"), customer_id, kind, STEPS[kind], DIGEST, "usr_a", key=key)  # type: ignore[arg-type]
+
+
+async def store_of(database, *customers: str) -> JobStore:
+    store = JobStore((await database(ROOM)).db)
+    for each in customers:
+        async with store.session(each) as session:
+            await session.put_customer(customer(each))
+    return store
+
+
+async def add(store: JobStore, job: NewJob) -> Job:
+    async with store.session(job.customer_id) as session:
+        return await session.add_job(job)
+
+
+async def test_a_new_job_is_queued_with_its_steps_pending(database) -> None:
+    store = await store_of(database, "acme")
+    job = await add(store, new_job("acme"))
+    assert job.state == "queued"
+    assert [step.name for step in job.steps] == list(STEPS["onboarding"])
+    assert job.view().result is None
+
+
+async def test_a_customer_has_one_open_job_at_a_time(database) -> None:
+    store = await store_of(database, "acme")
+    first = await add(store, new_job("acme"))
+    with pytest.raises(Conflict):
+        await add(store, new_job("acme", "build"))
+    await store.cancel(first)
+    assert (await add(store, new_job("acme", "build"))).state == "queued"
+
+
+async def test_steps_run_and_end_and_the_job_is_completed(database) -> None:
+    store = await store_of(database, "acme")
+    job = await add(store, new_job("acme", "verification"))
+    for position in range(len(job.steps)):
+        assert await store.begin_step(job, position)
+        await store.report(job, JobProgress(done=3, total=9, note="3 of 9"))
+        running = await store.job(job.job_id, "acme")
+        assert running is not None
+        assert running.steps[position].state == "running"
+        assert running.progress.done == 3
+        assert await store.end_step(job, position, 1.25, JobResult(numbers={"checks": position}))
+    assert await store.complete(job)
+    done = await store.job(job.job_id, "acme")
+    assert done is not None
+    assert done.state == "completed"
+    assert [step.state for step in done.steps] == ["completed"] * len(done.steps)
+    assert done.steps[0].seconds == 1.25
+    assert done.result.numbers == {"checks": 2}
+
+
+async def test_a_cancelled_job_takes_no_further_step_and_stays_cancelled(database) -> None:
+    store = await store_of(database, "acme")
+    job = await add(store, new_job("acme"))
+    await store.begin_step(job, 0)
+    assert await store.cancel(job)
+    assert not await store.end_step(job, 0, 1.0, JobResult())
+    assert not await store.begin_step(job, 1)
+    assert not await store.complete(job)
+    assert not await store.fail(job, {"code": "internal"})
+    kept = await store.job(job.job_id, "acme")
+    assert kept is not None
+    assert kept.state == "cancelled"
+    assert {step.state for step in kept.steps} == {"pending"}
+
+
+async def test_a_failed_job_names_its_error_and_its_step(database) -> None:
+    store = await store_of(database, "acme")
+    job = await add(store, new_job("acme"))
+    await store.begin_step(job, 2)
+    await store.fail(job, {"code": "unavailable", "message": "Away.", "retryable": True})
+    failed = await store.job(job.job_id, "acme")
+    assert failed is not None
+    assert failed.steps[2].state == "failed"
+    assert failed.view().error == {"code": "unavailable", "message": "Away.", "retryable": True}
+
+
+async def test_a_customer_is_active_once_its_onboarding_is_completed_and_then_kept(database) -> None:
+    store = await store_of(database, "acme")
+    await store.complete(await add(store, new_job("acme")))
+    kept = await store.customer("acme")
+    assert kept is not None
+    assert kept.state == "active"
+    async with store.session("acme") as session:
+        assert not await session.put_customer(customer("acme", company_name="Other"))
+
+
+async def test_a_queued_job_is_found_until_it_is_handed_out(database) -> None:
+    store = await store_of(database, "acme", "other")
+    first, second = await add(store, new_job("acme")), await add(store, new_job("other"))
+    assert await store.to_hand_out(10) == [(first.job_id, "acme"), (second.job_id, "other")]
+    await store.handed_out(first.job_id, "acme")
+    assert await store.to_hand_out(10) == [(second.job_id, "other")]
+
+
+@pytest.mark.requirement("T-01", "T-03")
+async def test_a_session_of_one_customer_sees_nothing_of_another(database) -> None:
+    store = await store_of(database, "acme", "other")
+    job = await add(store, new_job("acme"))
+    assert await store.job(job.job_id, "other") is None
+    async with store.session("other") as session:
+        assert await session.customer("acme") is None
+        assert await session.jobs("acme", 10) == []
+        assert await session.customers("", None, 10) == [await session.customer("other")]
+
+
+@pytest.mark.requirement("T-03")
+async def test_a_session_without_a_customer_sees_and_writes_no_row(database) -> None:
+    made = await database(ROOM)
+    store = JobStore(made.db)
+    async with store.session("acme") as session:
+        await session.put_customer(customer("acme"))
+    async with made.db.session() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM customers") == 0
+        assert await connection.execute("UPDATE customers SET state = 'active'") == "UPDATE 0"
+
+
+@pytest.mark.requirement("T-02")
+async def test_every_table_forces_row_level_security_with_both_checks(database) -> None:
+    made = await database(ROOM)
+    async with made.db.session() as connection:
+        rows = await connection.fetch(
+            "SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, p.polqual, p.polwithcheck,"
+            "       pg_get_userbyid(c.relowner) = current_user AS own"
+            " FROM pg_class c LEFT JOIN pg_policy p ON p.polrelid = c.oid"
+            " WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
+        )
+    assert {row["relname"] for row in rows} == {"customers", "jobs"}
+    for row in rows:
+        assert row["relrowsecurity"]
+        assert row["relforcerowsecurity"]
+        assert row["polqual"]
+        assert row["polwithcheck"]
+        assert not row["own"]

@@ -1,0 +1,109 @@
+"""The pure parts of the orchestrator: plans, tags, pauses, notes, and who may reach whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from servers.orchestrator.access import may_name, may_reach
+from servers.orchestrator.store import Customer
+from servers.orchestrator.workflows.backoff import Backoff
+from servers.orchestrator.workflows.plan import STEPS, carried_over, image_tag, merged
+from servers.orchestrator.workflows.progress import safe_note
+from servers.orchestrator.workflows.steps import STEP
+from shared.auth import Principal
+from shared.contracts.job import JobResult
+from shared.errors import Conflict, DeadlineExceeded, InvalidInput, Overloaded, StorageFull, Unavailable
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+def made(**numbers: int) -> JobResult:
+    return JobResult(numbers=dict(numbers), digests={"dataset": DIGEST, "fingerprint": DIGEST, "image": DIGEST})
+
+
+def caller(role: str, customer: str | None = None, subject: str = "usr_a") -> Principal:
+    return Principal(subject, role, frozenset(), customer, "client", 0.0)
+
+
+def customer(customer_id: str, partner: str | None = None) -> Customer:
+    return Customer(customer_id, "Muster GmbH", "a@example.com", "package", (), partner, DIGEST, DIGEST)
+
+
+def test_every_step_of_every_kind_of_job_is_implemented() -> None:
+    assert {name for names in STEPS.values() for name in names} == set(STEP)
+
+
+def test_every_job_cleans_up_last() -> None:
+    assert all(names[-1] == "clean up" for names in STEPS.values())
+
+
+def test_the_same_parameters_and_dataset_give_the_same_tag() -> None:
+    assert image_tag(made(parameter_version=2, chunks=5)) == image_tag(made(parameter_version=2)) == "p2-" + "ab" * 8
+
+
+def test_a_tag_needs_a_dataset() -> None:
+    with pytest.raises(Conflict, match="onboard it"):
+        image_tag(JobResult(numbers={"parameter_version": 1}))
+
+
+def test_what_a_job_made_grows_step_by_step() -> None:
+    both = merged(made(parameter_version=1, chunks=3), JobResult(numbers={"chunks": 4}, places={"image": "x"}))
+    assert both.numbers == {"parameter_version": 1, "chunks": 4}
+    assert both.places == {"image": "x"}
+
+
+def test_a_further_job_starts_from_the_parameters_and_dataset_alone() -> None:
+    start = carried_over(made(parameter_version=3, chunks=9))
+    assert start.numbers == {"parameter_version": 3}
+    assert set(start.digests) == {"dataset", "fingerprint"}
+
+
+def test_pauses_double_up_to_a_bound_and_end() -> None:
+    backoff = Backoff(attempts=5, first_s=1, most_s=3)
+    error = Unavailable("away")
+    assert [backoff.pause(attempt, error) for attempt in range(1, 6)] == [1, 2, 3, 3, None]
+
+
+def test_a_server_that_says_when_to_come_back_is_heard() -> None:
+    assert Backoff(first_s=1, most_s=30).pause(1, Overloaded("busy", retry_after=7)) == 7
+
+
+@pytest.mark.parametrize("error", [InvalidInput("x"), Conflict("x"), StorageFull("x")])
+def test_what_will_not_go_away_is_not_tried_again(error: InvalidInput | Conflict | StorageFull) -> None:
+    assert Backoff().pause(1, error) is None
+
+
+def test_a_call_that_took_its_whole_deadline_is_tried_once_more() -> None:
+    assert Backoff().pause(1, DeadlineExceeded("late")) is not None
+    assert Backoff().pause(2, DeadlineExceeded("late")) is None
+
+
+@pytest.mark.parametrize("note", ["12 of 40 documents", "OCR: 3/9 pages", ""])
+def test_notes_of_counts_are_shown(note: str) -> None:
+    assert safe_note(note) == note
+
+
+@pytest.mark.parametrize("note", ["reading Preisliste.xlsx", "größe", "a\nb", "x" * 201])
+def test_a_note_that_could_hold_a_name_is_left_out(note: str) -> None:
+    assert safe_note(note) == ""
+
+
+@pytest.mark.requirement("T-01")
+def test_a_customers_roles_name_only_their_own_customer() -> None:
+    for role in ("customer_admin", "customer_user"):
+        assert may_name(caller(role, "acme"), "acme")
+        assert not may_name(caller(role, "acme"), "other")
+        assert not may_name(caller(role, None), "acme")
+
+
+@pytest.mark.requirement("T-01")
+def test_a_partner_reaches_the_customers_that_it_brought() -> None:
+    assert may_reach(caller("partner_admin"), customer("acme", partner="usr_a"))
+    assert not may_reach(caller("partner_admin"), customer("acme", partner="usr_b"))
+    assert not may_reach(caller("partner_admin"), customer("acme"))
+
+
+def test_an_administrator_reaches_every_customer_but_one_token_for_a_customer_only_that() -> None:
+    assert may_reach(caller("platform_admin"), customer("acme"))
+    assert not may_reach(caller("platform_admin", "other"), customer("acme"))
+    assert not may_reach(caller("service"), customer("acme"))
