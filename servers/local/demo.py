@@ -120,7 +120,7 @@ async def _onboard(agent: Agent, order: Order, display: Display) -> JobView:
 async def _ask(settings: Settings, view: JobView, order: Order, display: Display) -> None:
     if not order.questions:
         return
-    from shared.client import Upstream
+    from shared.client import StaticKey, Upstream
 
     from servers.cradle.images.verify import running_instance
 
@@ -129,7 +129,7 @@ async def _ask(settings: Settings, view: JobView, order: Order, display: Display
     scratch = settings.home / "objects" / f"customer-{view.customer_id}" / "scratch"
     async with running_instance(image, scratch, docker_host=settings.docker_host) as instance:
         display.heading(f"Asking the image ({instance.how})")
-        async with Upstream(instance.url, key=instance.access_key) as upstream:
+        async with Upstream(instance.url, StaticKey(instance.access_key)) as upstream:
             for text, expected in order.questions:
                 answer = await upstream.call("search", {"query": text, "limit": 5}, SearchAnswer)
                 display.answer(text, answer, expected)
