@@ -1,0 +1,88 @@
+"""What processing adds to the installation parameters, and the check that it is still the same."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from servers.cradle.processing import chunking
+from servers.cradle.processing.extract import versions
+from shared.contracts.installation import (
+    ChunkingParameters,
+    EmbeddingParameters,
+    InstallationParameters,
+    OcrParameters,
+    ParameterChoice,
+)
+from shared.dataset.graph import RULES as GRAPH_RULES
+from shared.errors import InvalidInput, ParameterDrift
+
+
+class Embedding(Protocol):
+    async def identity(self) -> EmbeddingParameters: ...
+
+
+class Vision(Protocol):
+    def parameters(self, provider: str | None) -> OcrParameters: ...
+
+
+LOCAL_PROVIDERS = frozenset({"rapidocr", "tesseract", "florence"})
+
+
+async def current_parameters(choice: ParameterChoice, embedding: Embedding, vision: Vision) -> InstallationParameters:
+    """The parameters that an installation made now would have.
+
+    Raises:
+        InvalidInput: a choice does not fit: another model than the one served, passages longer than the model reads, an
+            overlap of half a passage or more, a remote provider for a customer marked local only.
+    """
+    identity = await embedding.identity()
+    if choice.embedding_model not in (None, identity.model):
+        raise InvalidInput(
+            f"This cradle serves {identity.model}. Leave embedding_model out, or start one with the other model.",
+            field="embedding_model",
+        )
+    if choice.chunk_tokens > identity.max_tokens:
+        raise InvalidInput(
+            f"The model reads {identity.max_tokens} tokens. Choose chunk_tokens up to that.", field="chunk_tokens"
+        )
+    if choice.chunk_overlap * 2 > choice.chunk_tokens:
+        raise InvalidInput("chunk_overlap is over half of chunk_tokens. Choose less.", field="chunk_overlap")
+    ocr = vision.parameters(choice.ocr_provider)
+    if choice.local_only and ocr.provider not in LOCAL_PROVIDERS:
+        raise InvalidInput("The customer is marked local only. Choose a local ocr_provider.", field="ocr_provider")
+    return InstallationParameters(
+        embedding=identity,
+        chunking=ChunkingParameters(
+            chunker=chunking.NAME,
+            version=chunking.VERSION,
+            max_tokens=choice.chunk_tokens,
+            overlap_tokens=choice.chunk_overlap,
+        ),
+        ocr=ocr,
+        extractors=versions(),
+        graph_rules=GRAPH_RULES,
+        local_only=choice.local_only,
+    )
+
+
+def require_same_processing(parameters: InstallationParameters) -> None:
+    """Raises `ParameterDrift` naming the first thing about reading and cutting that is not what it was."""
+    current = {f"extractors.{name}": version for name, version in versions().items()}
+    current |= {
+        "chunking.chunker": chunking.NAME,
+        "chunking.version": chunking.VERSION,
+        "graph_rules": GRAPH_RULES,
+    }
+    stored = {f"extractors.{name}": version for name, version in parameters.extractors.items()}
+    stored |= {
+        "chunking.chunker": parameters.chunking.chunker,
+        "chunking.version": parameters.chunking.version,
+        "graph_rules": parameters.graph_rules,
+    }
+    for field in sorted(current.keys() | stored.keys()):
+        if current.get(field) != stored.get(field):
+            raise ParameterDrift(
+                f"{field} is {current.get(field)} here but {stored.get(field)} in the installation. "
+                "Save new parameters and process all files with them.",
+                field=field,
+            )

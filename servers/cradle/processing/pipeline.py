@@ -1,0 +1,242 @@
+"""Processing: a customer's files into the customer's dataset, in the order of their paths, each effect once.
+
+Documents are read and embedded several at a time, and written in order. What is recorded in the ledger is there for
+good: a process killed anywhere starts again, finds it, and does only the rest; a document half written is written anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from servers.cradle.processing.children import ExtractionPool, Limits
+from servers.cradle.processing.parameters import require_same_processing
+from servers.cradle.processing.sources import SourceFile
+from servers.cradle.processing.stages import Embedder, Ocr, Outcome, Stages
+from shared.contracts.installation import InstallationVersion
+from shared.contracts.processing import Counts, ProcessingReport
+from shared.dataset.manifest import DatasetModel, Manifest
+from shared.dataset.rows import DocumentBundle, DocumentParts, DocumentRow, document_id
+from shared.dataset.writer import DatasetWriter
+
+AHEAD = 24
+PARTS_AHEAD = 2
+BATCH_DOCUMENTS = 256
+BATCH_CHUNKS = 4096
+BATCH_SECONDS = 20.0
+
+Progress = Callable[[int, int, str], Awaitable[None]]
+
+
+class DatasetPlace(Protocol):
+    """Where the customer's dataset is."""
+
+    def path(self, *parts: str) -> str: ...
+
+    @property
+    def storage_options(self) -> dict[str, str]: ...
+
+
+async def process(
+    store: DatasetPlace,
+    files: list[SourceFile],
+    version: InstallationVersion,
+    embedder: Embedder,
+    ocr: Ocr,
+    progress: Progress,
+    *,
+    workers: int | None = None,
+    limits: Limits | None = None,
+) -> ProcessingReport:
+    """Make the dataset hold exactly what these files give with these parameters.
+
+    Args:
+        files: every file of every source (`sources.find_files`).
+        progress: called with documents done, documents found, and counts in words.
+        workers: child processes that read files; default one for each processor, at most eight.
+
+    Raises:
+        ParameterDrift: this cradle reads or cuts otherwise than the installation did; names what.
+        Conflict: another process writes the customer's dataset.
+    """
+    require_same_processing(version.parameters)
+    embedding = version.parameters.embedding
+    async with (
+        DatasetWriter(store.path("dataset"), embedding.dimension, store.storage_options) as writer,
+        ExtractionPool(workers or min(os.cpu_count() or 1, 8), limits) as pool,
+    ):
+        known = await writer.documents()
+        stages = Stages(version, pool, embedder, ocr, known)
+        run = _Run(writer, stages, known, len(files), progress)
+        await run.documents(files)
+        await run.remove_gone(files)
+        manifest = await run.commit(version)
+        return _report(version, manifest, run, stages)
+
+
+@dataclass(slots=True)
+class _Run:
+    """The writing end: takes outcomes in order, batches small documents, streams large ones."""
+
+    writer: DatasetWriter
+    stages: Stages
+    known: dict[str, DocumentRow]
+    total: int
+    progress: Progress
+    pending: list[DocumentBundle] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+    flushed: float = field(default_factory=time.monotonic)
+
+    async def documents(self, files: list[SourceFile]) -> None:
+        """All documents, in order; a few are always on their way."""
+        running: deque[_Running] = deque()
+        try:
+            for file in files:
+                running.append(_Running(document_id(file.path), self.stages.run(file)))
+                if len(running) >= AHEAD:
+                    await self._document(running[0])
+                    running.popleft()
+            while running:
+                await self._document(running[0])
+                running.popleft()
+        finally:
+            for document in running:
+                await document.close()
+        await self._flush()
+
+    async def remove_gone(self, files: list[SourceFile]) -> None:
+        """Takes documents out whose files the sources hold no longer."""
+        found = {file.path for file in files}
+        gone = sorted(row.document_id for path, row in self.known.items() if path not in found)
+        self.counts["removed"] = len(gone)
+        if gone:
+            await self.writer.remove_documents(gone)
+
+    async def commit(self, version: InstallationVersion) -> Manifest:
+        embedding = version.parameters.embedding
+        model = DatasetModel(
+            model=embedding.model,
+            revision=embedding.revision,
+            dimension=embedding.dimension,
+            query_prefix=embedding.query_prefix,
+            passage_prefix=embedding.passage_prefix,
+            normalize=embedding.normalize,
+        )
+        with self.stages.clock.stage("commit"):
+            return await self.writer.commit(
+                parameter_version=version.version, fingerprint=version.fingerprint, model=model
+            )
+
+    async def _document(self, document: _Running) -> None:
+        held: list[DocumentParts] = []
+        streamed = False
+        async for outcome in document:
+            if isinstance(outcome, DocumentParts):
+                held.append(outcome)
+                if streamed or len(held) > 1:
+                    await self._stream(document.document_id, held, first=not streamed)
+                    streamed = True
+            elif isinstance(outcome, DocumentRow):
+                await self._finish(outcome, held, streamed)
+            else:
+                self._count(outcome.row, unchanged=True)
+        await self.progress(self.counts["documents"], self.total, self._note())
+
+    async def _stream(self, key: str, held: list[DocumentParts], *, first: bool) -> None:
+        """A document of several parts goes into the dataset as it comes; it counts once its row is recorded."""
+        if first:
+            await self._flush()
+            await self.writer.discard([key])
+        with self.stages.clock.stage("write"):
+            for part in held:
+                await self.writer.append(part)
+        held.clear()
+
+    async def _finish(self, row: DocumentRow, held: list[DocumentParts], streamed: bool) -> None:
+        self._count(row)
+        if streamed:
+            with self.stages.clock.stage("write"):
+                if row.status == "failed":
+                    await self.writer.replace_documents([DocumentBundle(row)])
+                else:
+                    await self.writer.record([row])
+            return
+        parts = held[0] if held and row.status == "processed" else DocumentParts()
+        self.pending.append(DocumentBundle(row, parts))
+        chunks = sum(len(bundle.parts.chunks) for bundle in self.pending)
+        late = time.monotonic() - self.flushed > BATCH_SECONDS
+        if len(self.pending) >= BATCH_DOCUMENTS or chunks >= BATCH_CHUNKS or late:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        if self.pending:
+            with self.stages.clock.stage("write"):
+                await self.writer.replace_documents(self.pending)
+            self.pending = []
+        self.flushed = time.monotonic()
+
+    def _count(self, row: DocumentRow, *, unchanged: bool = False) -> None:
+        self.counts["documents"] += 1
+        self.counts["pages"] += row.pages
+        self.counts["chunks"] += row.chunks
+        if row.status == "failed":
+            self.failures[row.failure_code] += 1
+        elif unchanged:
+            self.counts["unchanged"] += 1
+
+    def _note(self) -> str:
+        rate = self.counts["documents"] / max(time.monotonic() - self.started, 0.001)
+        return (
+            f"{self.counts['documents']} of {self.total} documents, {self.counts['pages']} pages, "
+            f"{self.counts['chunks']} passages, {self.failures.total()} not read, {rate:.1f} documents/s"
+        )
+
+
+class _Running:
+    """A document on its way, with a bounded queue of what it has given so far."""
+
+    def __init__(self, document_id: str, outcomes: AsyncGenerator[Outcome, None]) -> None:
+        self.document_id = document_id
+        self._queue: asyncio.Queue[Outcome | BaseException | None] = asyncio.Queue(PARTS_AHEAD)
+        self._task = asyncio.create_task(self._drive(outcomes))
+
+    async def _drive(self, outcomes: AsyncGenerator[Outcome, None]) -> None:
+        try:
+            async with contextlib.aclosing(outcomes):
+                async for outcome in outcomes:
+                    await self._queue.put(outcome)
+        except Exception as error:  # noqa: BLE001 - raised again where the document is taken up
+            await self._queue.put(error)
+        else:
+            await self._queue.put(None)
+
+    async def __aiter__(self) -> AsyncGenerator[Outcome, None]:
+        while (outcome := await self._queue.get()) is not None:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            yield outcome
+
+    async def close(self) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+
+def _report(version: InstallationVersion, manifest: Manifest, run: _Run, stages: Stages) -> ProcessingReport:
+    counts = Counts(**{**manifest.counts.model_dump(), "unchanged": run.counts["unchanged"]})
+    return ProcessingReport(
+        parameter_version=version.version,
+        dataset_version=manifest.dataset_version or 1,
+        dataset_digest=manifest.dataset_digest,
+        counts=counts,
+        failures_by_code=dict(sorted(run.failures.items())),
+        seconds_by_stage={name: round(seconds, 3) for name, seconds in sorted(stages.clock.seconds.items())},
+    )

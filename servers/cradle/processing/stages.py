@@ -1,0 +1,214 @@
+"""One document through the stages: read → extract → OCR → chunk → embed, each with its own bound for all documents."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from servers.cradle.processing.admission import Admission, Ticket
+from servers.cradle.processing.children import ExtractionPool
+from servers.cradle.processing.chunking import Chunk, Chunker, ChunkSizes, Tokenizer
+from servers.cradle.processing.extract.encoding import clean
+from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.text import paragraphs
+from servers.cradle.processing.extraction import Block, Extraction, Product, Scan
+from servers.cradle.processing.language import guess
+from servers.cradle.processing.ledger import Entry, unchanged
+from servers.cradle.processing.records import Records
+from servers.cradle.processing.sources import SourceFile
+from servers.cradle.processing.wire import Identified
+from shared.contracts.installation import InstallationVersion
+from shared.dataset.rows import DocumentParts, DocumentRow
+from shared.errors import PlatformError
+from shared.ids import digest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+EMBED_BATCH = 256
+BYTES_AT_ONCE = 2**30
+ATTEMPTS = 4
+Ocr = Callable[[bytes], Awaitable[str]]
+
+
+class Embedder(Protocol):
+    """The embedding service, as far as processing calls it."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    async def embed_vectors(
+        self, texts: Sequence[str], input_type: Literal["passage"], tenant: str, priority: Literal["bulk"]
+    ) -> np.ndarray: ...
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds spent in each stage, added over documents that run at the same time."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def stage(self, name: str):
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The file is as the ledger knows it."""
+
+    row: DocumentRow
+
+
+Outcome = DocumentParts | DocumentRow | Unchanged
+"""What a document gives, in order: its parts, then its row; or the row alone; or that nothing changed."""
+
+
+class Stages:
+    """Everything that documents share while they are processed."""
+
+    def __init__(
+        self,
+        version: InstallationVersion,
+        pool: ExtractionPool,
+        embedder: Embedder,
+        ocr: Ocr,
+        known: dict[str, DocumentRow],
+    ) -> None:
+        self._version = version
+        self._pool = pool
+        self._embedder = embedder
+        self._ocr = ocr
+        self._known = known
+        chunking = version.parameters.chunking
+        self._sizes = ChunkSizes(chunking.max_tokens, chunking.overlap_tokens)
+        self._admission = Admission(pool.size, BYTES_AT_ONCE)
+        self._ocr_permits = asyncio.Semaphore(2)
+        self.clock = Clock()
+
+    async def run(self, file: SourceFile) -> AsyncGenerator[Outcome, None]:
+        """The document's outcome. A file that cannot be read gives its row; other errors are the caller's."""
+        entry = Entry(file, self._version.version)
+        ticket = await self._admission.enter(file.size)
+        try:
+            if file.problem is not None:
+                raise file.problem
+            with self.clock.stage("read"):
+                data = await file.read()
+                entry.size, entry.sha256 = len(data), await asyncio.to_thread(digest, data)
+            row = self._known.get(file.path)
+            if row is not None and unchanged(row, entry.sha256, entry.parameter_version):
+                yield Unchanged(row)
+                return
+            extractions = self._extractions(entry, data, ticket)
+            del data
+            async with contextlib.aclosing(extractions):
+                async for part in self._parts(entry, extractions):
+                    yield part
+            yield entry.processed()
+        except Unreadable as why:
+            yield entry.failed(why)
+        finally:
+            ticket.give_back()
+
+    async def _extractions(self, entry: Entry, data: bytes, ticket: Ticket) -> AsyncGenerator[Extraction, None]:
+        """The file's parts. Looks one ahead, so that the last is worked on when its reader is free for another file."""
+        held: Extraction | None = None
+        async with contextlib.aclosing(self._pool.read(data, entry.file.path)) as reading:
+            del data
+            while True:
+                with self.clock.stage("extract"):
+                    answer = await anext(reading, None)
+                if answer is None:
+                    break
+                if isinstance(answer, Identified):
+                    entry.identified = answer
+                    continue
+                if held is not None:
+                    yield held
+                held = answer
+        ticket.give_back()
+        if held is not None:
+            yield held
+
+    async def _parts(
+        self, entry: Entry, extractions: AsyncGenerator[Extraction, None]
+    ) -> AsyncGenerator[DocumentParts, None]:
+        chunker = Chunker(self._embedder.tokenizer, self._sizes)
+        records = Records(entry.document_id, entry.parameter_version)
+        async for extraction in extractions:
+            part = await self._with_text(entry, extraction)
+            with self.clock.stage("chunk"):
+                chunks = await asyncio.to_thread(lambda part=part: list(chunker.add(part)))
+            vectors = await self._embed([chunk.text for chunk in chunks])
+            _note(entry, part, chunks)
+            yield await asyncio.to_thread(records.of, part, chunks, vectors)
+
+    async def _with_text(self, entry: Entry, part: Extraction) -> Extraction:
+        """The part with every scan replaced by what OCR reads on it."""
+        if not part.scans:
+            return part
+        texts = await asyncio.gather(*(self._read_scan(scan) for scan in part.scans))
+        read = iter(texts)
+        flow: list[Block | Scan | Product] = []
+        for item in part.flow:
+            if not isinstance(item, Scan):
+                flow.append(item)
+                continue
+            entry.ocr_pages += 1
+            blocks = paragraphs(clean(next(read)), item.page, item.source)
+            flow += [replace(block, ocr=True) for block in blocks]
+        return replace(part, flow=tuple(flow))
+
+    async def _read_scan(self, scan: Scan) -> str:
+        async with self._ocr_permits:
+            with self.clock.stage("ocr"):
+                return await self._attempt(scan)
+
+    async def _attempt(self, scan: Scan) -> str:
+        """The text of a scan; what may pass is tried again, what does not fails the document and not the job."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._ocr(scan.png)
+            except PlatformError as error:
+                if not error.retryable or attempt == ATTEMPTS:
+                    reason = f"Page {scan.page} could not be read by OCR ({error.code}). Run the job again."
+                    raise Unreadable("ocr_failed", reason) from None
+                await asyncio.sleep(error.retry_after or 0.5 * attempt)
+        raise AssertionError
+
+    async def _embed(self, texts: list[str]) -> np.ndarray | None:
+        if not texts:
+            return None
+        import numpy as np
+
+        with self.clock.stage("embed"):
+            batches = [texts[at : at + EMBED_BATCH] for at in range(0, len(texts), EMBED_BATCH)]
+            tenant = self._version.customer_id
+            vectors = [await self._embedder.embed_vectors(batch, "passage", tenant, "bulk") for batch in batches]
+        return np.concatenate(vectors) if len(vectors) > 1 else vectors[0]
+
+
+def _note(entry: Entry, part: Extraction, chunks: list[Chunk]) -> None:
+    entry.title = entry.title or part.title[:1000] or _first_heading(part)
+    declared = part.language[:2].lower()
+    if not entry.language:
+        text = " ".join(chunk.text for chunk in chunks[:20])
+        entry.language = guess(text, {"ge": "de"}.get(declared, declared))
+    entry.pages = max(entry.pages, part.pages)
+    entry.chunks += len(chunks)
+    entry.tokens += sum(chunk.tokens for chunk in chunks)
+    entry.products += len(part.products)
+    entry.attachments += part.attachments
+
+
+def _first_heading(part: Extraction) -> str:
+    return next((block.text[:1000] for block in part.blocks if block.kind == "heading"), "")
