@@ -42,6 +42,7 @@ class KeyRing:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._keys: list[SigningKey] = []
+        self._document: dict[str, list[dict[str, str]]] = {"keys": []}
         self._seen = -1
         if not self._reload():
             self._create_first()
@@ -55,7 +56,7 @@ class KeyRing:
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """All public keys, as served at `/.well-known/jwks.json`."""
         self._reload()
-        return {"keys": [key.jwk for key in self._keys]}
+        return self._document
 
     def rotate(self) -> SigningKey:
         """Add a key that signs from now on; the older ones go on verifying."""
@@ -87,6 +88,7 @@ class KeyRing:
             if not keys:
                 return False
             self._keys, self._seen = keys, changed
+            self._document = {"keys": [key.jwk for key in keys]}
         return True
 
     def _create_first(self) -> None:

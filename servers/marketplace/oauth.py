@@ -7,21 +7,35 @@ import binascii
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote_plus
 
-import orjson
+from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from servers.marketplace import policy
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.grants import Grants
-from shared.errors import Forbidden, InvalidInput, NotFound, PlatformError, TooLarge, Unauthenticated
+from shared.contracts.model import Contract
+from shared.errors import Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
+from shared.ids import CustomerId
+from shared.serving import json_response, read_body, read_model
 from shared.settings import Settings
 
 MAX_BODY = 16 * 1024
 NO_STORE = {"Cache-Control": "no-store"}
-JWKS_CACHE = {"Cache-Control": "public, max-age=60"}
+CACHED = {"Cache-Control": "public, max-age=60"}
+META = "0711/error"
+
+
+class Login(Contract):
+    """The body of `POST /v1/login`. `scope` holds scopes with blanks between them; empty: all that the role has."""
+
+    email: str = Field(min_length=3, max_length=254)
+    password: str = Field(min_length=1, max_length=1024)
+    resource: str | None = Field(None, max_length=500)
+    scope: str = Field("", max_length=2000)
+    customer: CustomerId | None = None
 
 
 class OAuthRoutes:
@@ -34,34 +48,29 @@ class OAuthRoutes:
         self._accounts = accounts
         self._grants = grants
 
-    async def token(self, request: Request) -> JSONResponse:
+    async def token(self, request: Request) -> Response:
         """Client credentials (RFC 6749, 4.4) of a service or a user's API key, for one resource (RFC 8707)."""
         try:
-            return JSONResponse(await self._client_credentials(request), headers=NO_STORE)
+            return json_response(await self._client_credentials(request), headers=NO_STORE)
         except PlatformError as error:
             return _oauth_error(error)
 
-    async def login(self, request: Request) -> JSONResponse:
+    async def login(self, request: Request) -> Response:
         """A user's e-mail address and password against a token; the resource defaults to the marketplace."""
-        try:
-            body = _json_object(await read_body(request))
-            email, password = _text(body, "email"), _text(body, "password")
-            resource = _text(body, "resource", self._settings.resource("marketplace"))
-            scopes = _scopes(_text(body, "scope", ""))
-            identity = await self._accounts.by_password(email, password)
-            grant = await self._grants.grant(identity, resource, scopes, _text(body, "customer", "") or None)
-            return JSONResponse(self._mint.token(grant).as_dict(), headers=NO_STORE)
-        except PlatformError as error:
-            return rest_error(error)
+        asked = await read_model(request, Login, MAX_BODY)
+        identity = await self._accounts.by_password(asked.email, asked.password)
+        resource = asked.resource or self._settings.resource("marketplace")
+        grant = await self._grants.grant(identity, resource, _scopes(asked.scope), asked.customer)
+        return json_response(self._mint.token(grant).as_dict(), headers=NO_STORE)
 
-    async def jwks(self, request: Request) -> JSONResponse:
+    async def jwks(self, request: Request) -> Response:
         """The public keys."""
-        return JSONResponse(self._keys.jwks(), headers=JWKS_CACHE)
+        return json_response(self._keys.jwks(), headers=CACHED)
 
-    async def metadata(self, request: Request) -> JSONResponse:
+    async def metadata(self, request: Request) -> Response:
         """RFC 8414 metadata."""
         base = self._settings.url("marketplace")
-        return JSONResponse({
+        return json_response({
             "issuer": base,
             "token_endpoint": base + "/oauth/token",
             "jwks_uri": base + "/.well-known/jwks.json",
@@ -69,10 +78,10 @@ class OAuthRoutes:
             "response_types_supported": [],
             "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
             "scopes_supported": sorted(policy.ALL),
-        }, headers=JWKS_CACHE)  # fmt: skip
+        }, headers=CACHED)  # fmt: skip
 
     async def _client_credentials(self, request: Request) -> dict[str, str | int]:
-        form = _form(await read_body(request))
+        form = _form(await read_body(request, MAX_BODY))
         client_id, secret = _client(request, form)
         if form.get("grant_type") != "client_credentials":
             raise InvalidInput("The grant type is client_credentials.", field="grant_type")
@@ -85,29 +94,7 @@ class OAuthRoutes:
         return self._mint.token(grant).as_dict()
 
 
-async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
-    """A request's body.
-
-    Raises:
-        TooLarge: it is longer than `limit` bytes; no more than that is read.
-    """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"The body is over {limit} bytes.")
-    return bytes(body)
-
-
-def rest_error(error: PlatformError) -> JSONResponse:
-    """An error as REST answers give it."""
-    headers = dict(NO_STORE)
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    return JSONResponse({"error": error.as_dict()}, error.status, headers=headers)
-
-
-def _oauth_error(error: PlatformError) -> JSONResponse:
+def _oauth_error(error: PlatformError) -> Response:
     """An error in the form of RFC 6749, section 5.2; `message` and `code` tell the platform's own clients the rest."""
     status, code = error.status, "invalid_request"
     headers = dict(NO_STORE)
@@ -122,11 +109,9 @@ def _oauth_error(error: PlatformError) -> JSONResponse:
     elif status >= 500 or status == 429:
         code = "temporarily_unavailable"
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
-    return JSONResponse({"error": code, "error_description": error.message, **_details(error)}, status, headers=headers)
-
-
-def _details(error: PlatformError) -> dict[str, object]:
-    return {"0711/error": error.as_dict()}
+    return json_response(
+        {"error": code, "error_description": error.message, META: error.as_dict()}, status, headers=headers
+    )
 
 
 def _client(request: Request, form: Mapping[str, str]) -> tuple[str, str]:
@@ -149,23 +134,6 @@ def _form(body: bytes) -> dict[str, str]:
     if len(form) != len(pairs):
         raise InvalidInput("A parameter is given twice.")
     return form
-
-
-def _json_object(body: bytes) -> dict[str, object]:
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict):
-        raise InvalidInput("The body is a JSON object.")
-    return value
-
-
-def _text(body: Mapping[str, object], name: str, default: str | None = None) -> str:
-    value = body.get(name, default)
-    if not isinstance(value, str):
-        raise InvalidInput(f"`{name}` is a string.", field=name)
-    return value
 
 
 def _scopes(text: str) -> frozenset[str] | None:

@@ -79,16 +79,19 @@ class Catalogue:
     ) -> tuple[Entry, bool]:
         """Put a customer's instance into the catalogue and install it for this customer.
 
-        The same call again changes nothing; another address, image or tool list replaces what is stored.
+        The same call again changes nothing; another address, image or tool list replaces what is stored. Without an
+        address the one that is known stays.
         Returns the entry and whether exactly this was there already.
         """
         await self._may_register(caller, customer_id)
         _check_tools(tools)
         entry = _instance_entry(customer_id, name, check_address(url) if url else None, image_digest, tools)
         before = await self._store.by_name(View(customer_id), entry.server_name)
+        if before is not None and url is None:
+            entry = replace(entry, url=before.url)
         if url and (holder := await self._store.by_url(EVERYTHING, url)) and holder.server_name != entry.server_name:
             raise Conflict("Another server is registered at this address: give each its own.", field="url")
-        same = before is not None and replace(before, installed=False) == entry
+        same = before is not None and replace(before, installed=False, approval=entry.approval) == entry
         if not same and not await self._store.put(entry, caller.subject):
             raise Conflict("This name belongs to another server of the catalogue: choose another.", field="name")
         installed_now = await self._store.install(customer_id, entry.server_name, caller.subject)

@@ -11,7 +11,8 @@ import orjson
 
 from servers.marketplace.users.store import changed_rows
 from shared.contracts.catalogue import Approval, CatalogueTool, EntryKind
-from shared.postgres.database import Database, load_queries
+from shared.postgres.database import Database
+from shared.postgres.queries import load_queries
 
 queries: Any = load_queries("servers.marketplace", "catalogue.sql")
 

@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.auth import Principal, TokenVerifier
 from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
 
@@ -19,6 +18,7 @@ from servers.marketplace.gateway.message import Message, error_body, error_event
 from servers.marketplace.gateway.outgoing import open_client
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.sessions import SessionSeal
+from shared.auth import Principal, Verifier
 from shared.errors import (
     DeadlineExceeded,
     Forbidden,
@@ -28,7 +28,9 @@ from shared.errors import (
     Unauthenticated,
     Unavailable,
 )
+from shared.serving.failures import platform_error
 from shared.settings import Settings
+from shared.telemetry import count_call
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -60,7 +62,7 @@ class Exchange:
 class Gateway:
     """An ASGI application for the paths that `serves` accepts. `open` and `close` belong to the process's lifespan."""
 
-    def __init__(self, settings: Settings, verifier: TokenVerifier, routes: Routes, seal: SessionSeal) -> None:
+    def __init__(self, settings: Settings, verifier: Verifier, routes: Routes, seal: SessionSeal) -> None:
         self._settings = settings
         self._verifier = verifier
         self._routes = routes
@@ -84,7 +86,7 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
-        message = Message()
+        started, code, message = time.perf_counter(), "ok", Message()
         try:
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
             if scope["method"] not in METHODS:
@@ -93,10 +95,12 @@ class Gateway:
             body = await self._body(scope["method"], headers, receive)
             message = read_message(body) if scope["method"] == "POST" else message
             exchange = await self._exchange(scope, caller, headers, body, message)
+            code = await self._while_wanted(exchange, receive, send)
         except PlatformError as error:
+            code = error.code
             await self._refuse(error, message, send)
-        else:
-            await self._while_wanted(exchange, receive, send)
+        finally:
+            count_call("marketplace", "gateway", code, time.perf_counter() - started)
 
     async def _authenticate(self, headers: list[tuple[str, str]]) -> Principal:
         given = [value for name, value in headers if name == "authorization"]
@@ -114,16 +118,19 @@ class Gateway:
         if not told.isdecimal() or int(told) > limit:
             raise TooLarge(f"The body is over {limit} bytes.")
         body = bytearray()
-        async with asyncio.timeout(self._settings.call_deadline_s):
-            while True:
-                event = await receive()
-                if event["type"] == "http.disconnect":
-                    raise InvalidInput("The body is incomplete.")
-                body += event.get("body", b"")
-                if len(body) > limit:
-                    raise TooLarge(f"The body is over {limit} bytes.")
-                if not event.get("more_body", False):
-                    return bytes(body)
+        try:
+            async with asyncio.timeout(self._settings.call_deadline_s):
+                while True:
+                    event = await receive()
+                    if event["type"] == "http.disconnect":
+                        raise InvalidInput("The body is incomplete.")
+                    body += event.get("body", b"")
+                    if len(body) > limit:
+                        raise TooLarge(f"The body is over {limit} bytes.")
+                    if not event.get("more_body", False):
+                        return bytes(body)
+        except TimeoutError:
+            raise DeadlineExceeded("The body did not arrive in time.") from None
 
     async def _exchange(
         self, scope: Scope, caller: Principal, headers: list[tuple[str, str]], body: bytes, message: Message
@@ -146,7 +153,7 @@ class Gateway:
         up.append(("accept-encoding", "identity"))
         return up
 
-    async def _while_wanted(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    async def _while_wanted(self, exchange: Exchange, receive: Receive, send: Send) -> str:
         """Relay until the answer ends or the caller is gone; then the upstream's connection is closed too."""
         work = asyncio.create_task(self._relay(exchange, send))
         gone = asyncio.create_task(_disconnected(receive))
@@ -155,18 +162,21 @@ class Gateway:
         finally:
             work.cancel()
             gone.cancel()
-            outcomes = await asyncio.gather(work, gone, return_exceptions=True)
-        if isinstance(outcomes[0], Exception):
-            raise outcomes[0]
+            await asyncio.gather(work, gone, return_exceptions=True)
+        return "cancelled" if work.cancelled() else work.result()
 
-    async def _relay(self, exchange: Exchange, send: Send) -> None:
+    async def _relay(self, exchange: Exchange, send: Send) -> str:
+        """The outcome's code; an error has been answered then."""
         try:
             await self._forward(exchange, send)
-        except PlatformError as error:
+        except Exception as cause:  # noqa: BLE001  # translated and logged; the caller gets one clear error
+            error = platform_error(cause, route="gateway")
             if exchange.started:
                 await send(_part(error_event(error, exchange.message.request_id)))
             else:
                 await self._refuse(error, exchange.message, send)
+            return error.code
+        return "ok"
 
     async def _forward(self, exchange: Exchange, send: Send) -> None:
         from aiohttp import ClientError

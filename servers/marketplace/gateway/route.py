@@ -1,11 +1,9 @@
-"""Where a call goes: the entry that the caller may call, and the token that the upstream gets instead of the caller's."""
+"""Where a call goes: the entry that the caller may call, and what the upstream's token says instead of the caller's."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-
-from shared.auth import Principal
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.catalogue import Catalogue
@@ -13,6 +11,7 @@ from servers.marketplace.catalogue.own import own_server
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.tokens import Grant, Mint
 from servers.marketplace.users.accounts import Accounts
+from shared.auth import Principal
 from shared.errors import Forbidden, InvalidInput, Unauthenticated, Unavailable
 from shared.settings import Settings
 

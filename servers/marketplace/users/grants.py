@@ -41,10 +41,6 @@ class Grants:
         if server is None:
             entry = await self._entry(identity, resource, customer)
             customer = customer or entry.customer
-        elif identity.role == "partner_admin" and server != "marketplace" and customer is None:
-            raise InvalidInput(
-                "A partner's token for this server names one of the partner's customers.", field="customer"
-            )
         given = policy.granted(identity.role, identity.subject, server or "instance", scopes)
         if not given:
             raise Forbidden("None of these scopes is allowed there for this role.", field="scope")

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from shared.postgres.database import Database, load_queries
+from shared.postgres.database import Database
+from shared.postgres.queries import load_queries
 
 queries: Any = load_queries("servers.marketplace", "users.sql")
 

@@ -1,0 +1,83 @@
+"""What the marketplace's process holds while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from servers.marketplace.catalogue.catalogue import Catalogue
+from servers.marketplace.catalogue.store import CatalogueStore
+from servers.marketplace.gateway.relay import Gateway
+from servers.marketplace.gateway.route import Routes
+from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.keys import KeyRing
+from servers.marketplace.oauth import OAuthRoutes
+from servers.marketplace.tokens import Mint
+from servers.marketplace.users.accounts import Accounts
+from servers.marketplace.users.grants import Grants
+from servers.marketplace.users.secrets import Passwords
+from servers.marketplace.users.store import UserStore
+from shared.auth import Verifier
+from shared.postgres.database import Database
+from shared.postgres.urls import DatabaseUrls
+from shared.settings import Settings
+
+HEALTH_DEADLINE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that tools, routes and the gateway use."""
+
+    settings: Settings
+    database: Database
+    keys: KeyRing
+    accounts: Accounts
+    catalogue: Catalogue
+    oauth: OAuthRoutes
+    gateway: Gateway
+
+    async def health(self) -> dict[str, object]:
+        """What `GET /health` answers."""
+        try:
+            async with asyncio.timeout(HEALTH_DEADLINE_S):
+                reachable = await self.database.healthy()
+        except TimeoutError:
+            reachable = False
+        return {
+            "status": "healthy" if reachable else "unavailable",
+            "service": "mcp-central-api",
+            "dependencies": {
+                "user_registry": "healthy" if reachable else "unavailable",
+                "signing_keys": "healthy" if self.keys.jwks()["keys"] else "unavailable",
+            },
+        }
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """The signing keys of this home folder."""
+    return KeyRing(settings.home / "keys" / "signing")
+
+
+@asynccontextmanager
+async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> AsyncIterator[Services]:
+    """The services. The database need not answer yet."""
+    database, passwords = Database(urls.app), Passwords()
+    keys = key_ring(settings)
+    mint = Mint(keys, settings.url("marketplace"))
+    users, entries = UserStore(database), CatalogueStore(database)
+    accounts, catalogue = Accounts(users, passwords), Catalogue(entries, users)
+    routes = Routes(settings, catalogue, accounts, mint)
+    seal = SessionSeal.of_file(settings.home / "keys" / "gateway.key")
+    gateway = Gateway(settings, verifier, routes, seal)
+    oauth = OAuthRoutes(settings, keys, mint, accounts, Grants(settings, accounts, entries))
+    await database.open()
+    await gateway.open()
+    try:
+        yield Services(settings, database, keys, accounts, catalogue, oauth, gateway)
+    finally:
+        await gateway.close()
+        await database.close()
+        passwords.close()

@@ -1,0 +1,33 @@
+"""How stored things look in answers."""
+
+from __future__ import annotations
+
+from servers.marketplace.catalogue.store import Entry
+from servers.marketplace.gateway.relay import PREFIX, SUFFIX
+from shared.contracts.catalogue import CatalogueEntry
+from shared.settings import Settings
+
+
+def endpoint(settings: Settings, entry: Entry) -> str:
+    """Where a caller reaches an entry: through the gateway, or the marketplace itself at its own address."""
+    own = settings.resource("marketplace")
+    if entry.url == own:
+        return own
+    return settings.url("marketplace") + PREFIX + entry.server_name + SUFFIX
+
+
+def entry_view(settings: Settings, entry: Entry) -> CatalogueEntry:
+    """An entry as a caller sees it."""
+    return CatalogueEntry(
+        server_name=entry.server_name,
+        title=entry.title,
+        description=entry.description,
+        version=entry.version,
+        kind=entry.kind,
+        customer_id=entry.customer,
+        approval=entry.approval,
+        tools=list(entry.tools),
+        endpoint=endpoint(settings, entry),
+        reachable=entry.url is not None,
+        installed=entry.installed,
+    )
