@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import orjson
-import uvicorn
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.errors import Conflict, Unavailable
-from shared.settings import PREFIX, Settings
+from shared.errors import Unavailable
+from shared.settings import Settings
 from shared.telemetry import configure, event
 
 DRAIN_S = 20.0
-CLOSE_S = 2
-BACKLOG = 512
 
 
 async def serve(
@@ -48,21 +43,31 @@ async def serve(
         Conflict: a port is in use; the message names it and the setting to change.
         PlatformError: what an application's lifespan raised.
     """
+    from shared.serving.ports import Ports  # uvicorn takes its time, and stdio needs none
+
     configure(name, settings.log_level)
-    sockets = _bind(settings, [port for _, port in apps])
+    ports = Ports(settings, [port for _, port in apps])
     draining, hurry = stop or asyncio.Event(), asyncio.Event()
     gate = Gate(draining)
+
+    async def until_drained() -> None:
+        event("serving", count=len(ports.numbers), port=ports.numbers[0])
+        if on_ready is not None:
+            on_ready(ports.numbers)
+        await draining.wait()
+        event("draining")
+        await _first(gate.empty, hurry, deadline_s=drain_s)
+
     try:
         async with contextlib.AsyncExitStack() as stack:
             for app in {id(app): app for app, _ in apps}.values():
                 await stack.enter_async_context(_lifespan(app))
             if signals:
                 stack.enter_context(_signals(draining, hurry))
-            servers = [_Server(_config(gate.around(app))) for app, _ in apps]
-            await _run(servers, sockets, gate, hurry, drain_s, on_ready)
+            await ports.serve([gate.around(app) for app, _ in apps], until_drained)
     finally:
-        for each in sockets:
-            each.close()
+        ports.close()
+    event("stopped")
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -119,53 +124,6 @@ def _draining(scope: Scope) -> Response:
     )
 
 
-class _Server(uvicorn.Server):
-    """One port. Signals are the process's business, not a port's."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        lifespan="off",
-        access_log=False,  # addresses may hold content
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=CLOSE_S,
-        h11_max_incomplete_event_size=64 * 1024,
-        ws="none",
-    )
-
-
-async def _run(
-    servers: list[_Server],
-    sockets: list[socket.socket],
-    gate: Gate,
-    hurry: asyncio.Event,
-    drain_s: float,
-    on_ready: Callable[[list[int]], None] | None,
-) -> None:
-    async with asyncio.TaskGroup() as group:
-        for server, bound in zip(servers, sockets, strict=True):
-            group.create_task(server.serve(sockets=[bound]))
-        ports = [int(bound.getsockname()[1]) for bound in sockets]
-        while not all(server.started for server in servers):  # noqa: ASYNC110  # uvicorn offers a flag, not an event
-            await asyncio.sleep(0.005)
-        event("serving", count=len(ports), port=ports[0])
-        if on_ready is not None:
-            on_ready(ports)
-        await gate.draining.wait()
-        event("draining")
-        await _first(gate.empty, hurry, deadline_s=drain_s)
-        for server in servers:
-            server.should_exit = True
-    event("stopped")
-
-
 async def _first(*events: asyncio.Event, deadline_s: float) -> None:
     waits = [asyncio.create_task(each.wait()) for each in events]
     try:
@@ -199,42 +157,3 @@ async def _lifespan(app: ASGIApp) -> AsyncIterator[None]:
         return
     async with opened():
         yield
-
-
-def _bind(settings: Settings, ports: list[int]) -> list[socket.socket]:
-    bound: list[socket.socket] = []
-    for port in ports:
-        try:
-            bound.append(_listen(settings.host, port))
-        except OSError as error:
-            for each in bound:
-                each.close()
-            raise _not_bound(error, settings, port) from None
-    return bound
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle on
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(BACKLOG)
-        found.setblocking(False)
-    except OSError:
-        found.close()
-        raise
-    return found
-
-
-def _not_bound(error: OSError, settings: Settings, port: int) -> Exception:
-    setting = PREFIX + next((name for name in _port_settings() if getattr(settings, name) == port), "…_port").upper()
-    if error.errno == errno.EADDRINUSE:
-        return Conflict(f"Port {port} is in use: stop what listens there, or set {setting} to another.")
-    if error.errno == errno.EACCES:
-        return Conflict(f"Port {port} needs rights that this process lacks: set {setting} to one over 1023.")
-    return Conflict(f"The address {settings.host} is not one of this machine: set {PREFIX}HOST to another.")
-
-
-def _port_settings() -> list[str]:
-    return [name for name in Settings.model_fields if name.endswith("_port")]

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any
 from urllib.parse import urlsplit
 
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension
 from mcp.server.transport_security import TransportSecuritySettings
@@ -35,6 +36,11 @@ logging.getLogger("mcp").setLevel(logging.ERROR)  # below, the SDK writes what t
 
 Health = Callable[[], Awaitable[dict[str, Any]]]
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+SAME_FOR_ALL: dict[CacheableMethod, CacheHint] = {
+    "tools/list": CacheHint(ttl_ms=60_000, scope="public"),
+    "resources/templates/list": CacheHint(ttl_ms=60_000, scope="public"),
+}
+"""Lists that do not depend on the caller; clients may keep them for a minute."""
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 
 
@@ -96,6 +102,7 @@ class Server:
             instructions=instructions,
             extensions=list(extensions),
             middleware=[self._identify],
+            cache_hints=SAME_FOR_ALL,
         )
         self.mcp.calls = self._calls
         self.route("/health", _health(health), ["GET"], public=True)
