@@ -1,7 +1,7 @@
 """One version of a Lance table as files that depend on its content alone.
 
-A Lance table names its data and index files by random uuids, and its manifest holds these names, the time of writing and
-the last transaction. Here files are named by their place, times are zero, the transaction is left out (it serves
+A Lance table names its data and index files by random uuids, and its manifest holds these names, the time of writing
+and the last transaction. Here files are named by their place, times are zero, the transaction is left out (it serves
 writers that compete), and maps of metadata are put in order. Formats: lance 13 `table.proto`, `file2.proto`; a manifest
 file is sections of (u32 length, message), then u64 position of the manifest, u16 major, u16 minor, `LANC`; a data file
 ends in u64 ×3 offsets, u32 number of global buffers, u32 number of columns, u16, u16, `LANC`.

@@ -1,4 +1,4 @@
-"""The graph of a dataset: derived from its tables by fixed rules, kept as two Parquet files, opened as a ladybug database.
+"""The graph of a dataset: derived from its tables by fixed rules, kept as two Parquet files, opened with ladybug.
 
 The Parquet files are the truth; the database file is a product of them, because its format changes between releases.
 """

@@ -1,4 +1,4 @@
-"""Where a dataset lies: a folder, or a prefix of an object store. Small whole files only; tables bring their own I/O."""
+"""Where a dataset lies: a folder, or a prefix of an object store. Small whole files only: tables bring their own."""
 
 from __future__ import annotations
 

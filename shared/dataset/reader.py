@@ -7,18 +7,31 @@ async with DatasetReader(root, scratch=folder) as reader:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from shared.dataset.manifest import Manifest
+from shared.dataset import graph, lance, search
+from shared.dataset.commit import VECTORS
+from shared.dataset.manifest import Manifest, visible
+from shared.dataset.places import Place
+from shared.dataset.queries import QueryWorkers
 from shared.dataset.rows import DocumentRow
+from shared.dataset.schemas import ROWS, from_arrow, in_order
+from shared.dataset.statements import CYPHER, SQL, reading
+from shared.dataset.tables import Tables
+from shared.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable
 
 if TYPE_CHECKING:
     import numpy as np
 
+MAX_QUERY = 4_000
+MAX_LIMIT = 1_000
+SAMPLES = 2
+SAMPLE_CHARS = 80
 Value = str | int | float | bool | None
 
 
@@ -37,7 +50,8 @@ class Filters:
 class Hit:
     """A passage that answers, with what a citation needs. `score` orders hits of one search and means nothing else.
 
-    `similarity` is the cosine to the query, None where no query vector was given or the passage was found by words only.
+    `similarity` is the cosine to the query, None where the passage was not found by its vector. `matched` says by what
+    it was found: meaning, text (stemmed words), words (parts of compounds), codes (article numbers and the like).
     """
 
     chunk_id: str
@@ -78,7 +92,7 @@ class DocumentPage:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A query's answer: JSON-safe values. `truncated`: there were more rows than `limit` or more text than the bound."""
+    """A query's answer: JSON-safe values. `truncated`: there was more than `limit` rows or 200,000 characters."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
@@ -90,7 +104,8 @@ class DatasetReader:
 
     Args:
         root: the folder (or URI) that holds `manifest.json`.
-        scratch: an own, writable folder for the graph file that is built on entering; without it `cypher` is unavailable.
+        scratch: an own, writable folder for the graph file that is built on entering; without it `cypher` is
+            unavailable.
         storage_options: credentials where `root` is a URI.
 
     Raises on entering:
@@ -104,12 +119,39 @@ class DatasetReader:
     ) -> None:
         self.root = str(root)
         self.scratch = scratch
+        self._place = Place(self.root, dict(storage_options or {}))
+        self._sql: QueryWorkers | None = None
+        self._cypher: QueryWorkers | None = None
+        self._about: dict[str, object] | None = None
+        self._passages: Any = None
 
-    async def __aenter__(self) -> Self: ...
+    async def __aenter__(self) -> Self:
+        manifest = await asyncio.to_thread(visible, self._place)
+        if manifest is None:
+            raise NotFound("There is no dataset here yet. Process the customer's documents first.")
+        self.manifest = manifest
+        self._tables = Tables(self._place, manifest.pins.tables)
+        self._ledger = await asyncio.to_thread(lambda: in_order("documents", self._tables.read("documents")))
+        self._sql = QueryWorkers(self._sql_config())
+        if manifest.counts.chunks:
+            database = await lance.module().connect_async(
+                self._place.at(VECTORS), storage_options=dict(self._place.options) or None
+            )
+            self._passages = await database.open_table(manifest.pins.vectors)
+        if self.scratch:
+            target = self.scratch / "graph.lbug"
+            await asyncio.to_thread(self._build_graph, self.scratch, target)
+            self._cypher = QueryWorkers({"engine": "cypher", "database": str(target)})
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        for workers in (self._sql, self._cypher):
+            if workers:
+                await workers.close()
+        if self._passages is not None:
+            self._passages.close()
 
     async def search(
         self,
@@ -124,39 +166,160 @@ class DatasetReader:
 
         Raises:
             InvalidInput: the vector has another length or is not finite, or the text is too long.
+            DeadlineExceeded: it took longer than `timeout` seconds.
         """
-        ...
+        text = _writable(query_text, "query_text")
+        vector = None if query_vector is None else self._checked(query_vector)
+        where = self._where(filters or Filters())
+        if self._passages is None:
+            return []
+        try:
+            async with asyncio.timeout(timeout):
+                found = await search.hybrid(self._passages, text, vector, _limited(limit), where)
+        except TimeoutError:
+            raise DeadlineExceeded(f"The search was stopped after {timeout:g} seconds.") from None
+        return [_hit(each) for each in found]
 
     async def document(self, document: str) -> DocumentRow:
         """A document by id or path. Raises NotFound."""
-        ...
+        import pyarrow.dataset as ds
+
+        key = _writable(document, "document")
+        for column in ("document_id", "path"):
+            rows = self._ledger.filter(ds.field(column) == key)
+            if rows.num_rows:
+                return from_arrow("documents", rows)[0]
+        raise NotFound("There is no such document. list_documents or a search hit names the ones there are.")
 
     async def passages(self, document: str, *, start: int = 0, limit: int = 50) -> list[Passage]:
         """A document's passages from the `start`-th on, in reading order. Raises NotFound."""
-        ...
+        row = await self.document(document)
+        chunks = await asyncio.to_thread(self._tables.read, "chunks", document_id=row.document_id)
+        chosen = in_order("chunks", chunks).slice(max(0, start), _limited(limit))
+        names = list(Passage.__slots__)
+        return [Passage(**values) for values in chosen.select(names).to_pylist()]
 
     async def documents(self, cursor: str | None = None, limit: int = 50) -> DocumentPage:
         """The ledger, page by page."""
-        ...
+        import pyarrow.dataset as ds
+
+        rows = self._ledger
+        if cursor:
+            rows = rows.filter(ds.field("document_id") > _writable(cursor, "cursor"))
+        page = from_arrow("documents", rows.slice(0, _limited(limit)))
+        more = rows.num_rows > len(page)
+        return DocumentPage(tuple(page), page[-1].document_id if more and page else None)
 
     async def sql(self, query: str, *, limit: int = 200, timeout: float = 10.0) -> Table:  # noqa: ASYNC109
-        """The answer of one SELECT over the tables documents, chunks, products, features, prices, groups, relations, media.
+        """The answer of one SELECT over documents, chunks, products, features, prices, groups, relations and media.
 
         Raises:
             InvalidInput: it is not one SELECT over these tables, or the engine refuses it; the message says why.
             DeadlineExceeded: it was stopped at `timeout` seconds.
         """
-        ...
+        return await _ask(self._sql, reading(_writable(query, "query"), SQL), limit, timeout)
 
     async def cypher(self, query: str, *, limit: int = 200, timeout: float = 10.0) -> Table:  # noqa: ASYNC109
-        """The answer of one reading Cypher statement over (:Node {id, kind, name, document_id})-[:Edge {kind}]->(:Node).
+        """The answer of one reading Cypher statement.
+
+        The graph is (:Node {id, kind, name, number, document_id})-[:Edge {kind, label}]->(:Node).
 
         Raises:
             InvalidInput, DeadlineExceeded: as `sql`.
             Unavailable: the reader was opened without a scratch folder.
         """
-        ...
+        return await _ask(self._cypher, reading(_writable(query, "query"), CYPHER), limit, timeout)
 
     async def describe(self) -> dict[str, object]:
-        """What the dataset holds: counts, languages, tables with their columns and samples, kinds of nodes and edges."""
-        ...
+        """What the dataset holds: counts, languages, and the tables with their columns and a sample of each.
+
+        `tables` is name → {`rows`, `columns`: name → type, `sample`: rows with their texts cut}.
+        """
+        if self._about is None:
+            tables = await asyncio.to_thread(lambda: {name: self._describe(name) for name in ROWS})
+            counts, languages = self.manifest.counts.model_dump(), dict(self.manifest.languages)
+            self._about = {"counts": counts, "languages": languages, "tables": tables}
+        return self._about
+
+    def _describe(self, name: str) -> dict[str, object]:
+        table = self._tables.open(name).to_pyarrow_dataset()
+        sample = [
+            {key: value[:SAMPLE_CHARS] if isinstance(value, str) else value for key, value in row.items()}
+            for row in table.head(SAMPLES).to_pylist()
+        ]
+        columns = {field.name: str(field.type) for field in table.schema}
+        return {"rows": table.count_rows(), "columns": columns, "sample": sample}
+
+    def _sql_config(self) -> dict[str, Any]:
+        tables = {
+            name: {"address": self._place.at(f"tables/{name}"), "version": version}
+            for name, version in self.manifest.pins.tables.items()
+            if name in ROWS
+        }
+        return {"engine": "sql", "tables": tables, "options": dict(self._place.options)}
+
+    def _build_graph(self, scratch: Path, target: Path) -> None:
+        files = []
+        for kind in ("nodes", "edges"):
+            name = f"{self.manifest.pins.graph}/{kind}.parquet"
+            path = self._place.folder / name if self._place.folder else scratch / f"{kind}.parquet"
+            if not self._place.folder:
+                path.write_bytes(self._place.read(name) or b"")
+            files.append(path.resolve())
+        target.unlink(missing_ok=True)
+        graph.build_graph(files[0], files[1], target)
+
+    def _checked(self, vector: np.ndarray | Sequence[float]) -> np.ndarray:
+        import numpy as np
+
+        checked = np.asarray(vector, dtype=np.float32).reshape(-1)
+        if checked.size != self.manifest.model.dimension or not np.isfinite(checked).all():
+            raise InvalidInput(
+                f"A query vector has {self.manifest.model.dimension} finite numbers.", field="query_vector"
+            )
+        return checked
+
+    def _where(self, filters: Filters) -> str | None:
+        terms = [
+            f"{column} = '{_writable(value, column).replace(chr(39), chr(39) * 2)}'"
+            for column, value in (
+                ("language", filters.language),
+                ("kind", filters.kind),
+                ("product_id", filters.product_id),
+            )
+            if value is not None
+        ]
+        if filters.page is not None:
+            terms.append(f"page = {int(filters.page)}")
+        if filters.document is not None:
+            document = _writable(filters.document, "document").replace("'", "''")
+            terms.append(f"(document_id = '{document}' OR path = '{document}')")
+        return " AND ".join(terms) or None
+
+
+async def _ask(workers: QueryWorkers | None, query: str, limit: int, deadline: float) -> Table:
+    if workers is None:
+        raise Unavailable("The graph is not open here: the reader was given no folder of its own to build it in.")
+    answer = await workers.ask(query, _limited(limit), deadline)
+    return Table(tuple(answer["columns"]), tuple(tuple(row) for row in answer["rows"]), answer["truncated"])
+
+
+def _hit(found: search.Found) -> Hit:
+    values = {name: found.row[name] for name in search.COLUMNS}
+    return Hit(**values, score=found.score, similarity=found.similarity, matched=tuple(found.matched))
+
+
+def _limited(limit: int) -> int:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidInput(f"limit is between 1 and {MAX_LIMIT}.", field="limit")
+    return limit
+
+
+def _writable(text: str, field: str) -> str:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{field} holds a lone surrogate, which is no character.", field=field) from None
+    if size > 4 * MAX_QUERY * 2:
+        raise InvalidInput(f"{field} is too long.", field=field)
+    return text

@@ -27,7 +27,7 @@ def long_words(text: str) -> str:
 
 
 def codes(text: str) -> str:
-    """What looks like an article number, GTIN or type: letters and digits without separators, `5SY4 116-7` joined too."""
+    """What looks like an article number, GTIN or type, without separators; `5SY4 116-7` also joined."""
     tokens = [_SEPARATORS.sub("", token) for token in _CODE.findall(folded(text))]
     pairs = [left + right for left, right in pairwise(tokens) if _numbered(left) and _numbered(right)]
     return " ".join(

@@ -1,0 +1,120 @@
+"""Asking `query_worker` processes: each statement has a deadline at which its process is killed and replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+import sys
+from typing import Any
+
+import orjson
+
+from shared.errors import DeadlineExceeded, InvalidInput, Unavailable
+
+WORKERS = 2
+START_S = 30.0
+MAX_CHARS = 200_000
+MAX_FRAME = 16 * 2**20
+
+
+class QueryWorkers:
+    """Up to two processes with the same configuration, started when first needed. One owner closes it."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._idle: list[asyncio.subprocess.Process] = []
+        self._busy: set[asyncio.subprocess.Process] = set()
+        self._free = asyncio.Semaphore(WORKERS)
+
+    async def ask(self, query: str, limit: int, deadline: float) -> dict[str, Any]:
+        """The worker's answer, at most `deadline` seconds after the call.
+
+        Raises:
+            DeadlineExceeded: it took longer; its process was killed.
+            InvalidInput: the engine refused the statement, or it needed more memory than one statement may have.
+        """
+        try:
+            async with asyncio.timeout(deadline), self._free:
+                return await self._ask(query, limit)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"The query was stopped after {deadline:g} seconds. Narrow it, or aggregate less."
+            ) from None
+
+    async def close(self) -> None:
+        """Ends all processes."""
+        for process in (*self._idle, *self._busy):
+            await _end(process)
+        self._idle.clear()
+
+    async def _ask(self, query: str, limit: int) -> dict[str, Any]:
+        process = self._idle.pop() if self._idle else await self._start()
+        self._busy.add(process)
+        kept = False
+        try:
+            _send(process, {"query": query, "limit": limit, "chars": MAX_CHARS})
+            answer = await _receive(process)
+            kept = True
+        except (EOFError, ConnectionError):
+            raise InvalidInput(
+                "The query needs more memory than one query may have. Narrow it.", field="query"
+            ) from None
+        finally:
+            self._busy.discard(process)
+            if kept:
+                self._idle.append(process)
+            else:
+                await _end(process)
+        if "error" in answer:
+            raise InvalidInput(f"The query cannot be answered: {answer['error']}", field="query")
+        return answer
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "PYTHONPATH": os.pathsep.join(entry or str(os.getcwd()) for entry in sys.path),  # noqa: PTH109
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "shared.dataset.query_worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=environment,
+            limit=MAX_FRAME,
+        )
+        self._busy.add(process)
+        try:
+            async with asyncio.timeout(START_S):
+                _send(process, self._config)
+                await _receive(process)
+        except (EOFError, ConnectionError, TimeoutError):
+            await _end(process)
+            raise Unavailable("The query process of this dataset did not start. Look at the server's memory.") from None
+        except BaseException:
+            await _end(process)
+            raise
+        finally:
+            self._busy.discard(process)
+        return process
+
+
+def _send(process: asyncio.subprocess.Process, message: dict[str, Any]) -> None:
+    data = orjson.dumps(message)
+    assert process.stdin is not None  # noqa: S101 - a pipe, as asked for
+    process.stdin.write(struct.pack(">I", len(data)) + data)
+
+
+async def _receive(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    assert process.stdout is not None  # noqa: S101
+    (size,) = struct.unpack(">I", await process.stdout.readexactly(4))
+    return orjson.loads(await process.stdout.readexactly(size))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()

@@ -1,0 +1,186 @@
+"""The child process in which a customer's SQL or Cypher runs: it can write no file and is killed at the deadline.
+
+    python -m shared.dataset.query_worker
+
+It talks in frames (u32 length, JSON) over stdin and stdout. The first frame configures it (`engine`, and where the
+data is), each further one is `{"query", "limit", "chars"}` and is answered by `{"columns", "rows", "truncated"}` or `{"error"}`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import re
+import resource
+import signal
+import struct
+import sys
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+MEMORY = 2 * 2**30
+MAX_ERROR = 300
+_PR_SET_PDEATHSIG = 1
+_LENGTH = struct.Struct(">I")
+
+
+def main() -> None:
+    """Serves until stdin ends."""
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    config = _read(source)
+    if config is None:
+        return
+    engine = (_Sql if config["engine"] == "sql" else _Cypher)(config)
+    _confine(MEMORY + engine.reserved)
+    _write(target, {"ready": True})
+    while (request := _read(source)) is not None:
+        _write(target, _answer(engine, request))
+
+
+def _confine(memory: int) -> None:
+    """No file may grow by a byte from here on, no core is left, memory is bounded, and the parent's end is ours."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _answer(engine: _Sql | _Cypher, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        columns, rows = engine.run(request["query"])
+        return _bounded(columns, rows, request["limit"], request["chars"])
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever an engine raises is the statement's fault
+        return {"error": _sentence(error)}
+
+
+class _Sql:
+    """DataFusion over the Delta tables."""
+
+    reserved = 0
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        from deltalake import DeltaTable, QueryBuilder
+
+        options = config["options"] or None
+        self._builder = QueryBuilder({"datafusion.execution.target_partitions": "2"})
+        for name, table in config["tables"].items():
+            opened = DeltaTable(table["address"], version=table["version"], storage_options=options)
+            self._builder.register(name, opened)
+
+    def run(self, query: str) -> tuple[list[str], Iterator[list[Any]]]:
+        import pyarrow as pa
+
+        self._plan(query)
+        reader = pa.RecordBatchReader.from_stream(self._builder.execute(query))
+        return reader.schema.names, (list(row) for batch in reader for row in _rows(batch))
+
+    def _plan(self, query: str) -> None:
+        """Refuses what plans as anything else than a query, before it runs."""
+        import pyarrow as pa
+
+        plan = pa.RecordBatchReader.from_stream(self._builder.execute(f"EXPLAIN {query}")).read_all().to_pylist()
+        logical = next(str(row["plan"]) for row in plan if str(row["plan_type"]).startswith("logical"))
+        if re.match(r"\s*(Dml|Ddl|CopyTo|Create|Drop|Statement|Prepare|Execute|Set)", logical):
+            raise ValueError("only queries are possible here")
+
+
+class _Cypher:
+    """Ladybug over the graph, opened read-only."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        import ladybug
+
+        # Ladybug reserves this much address space, which the limit on memory counts.
+        self.reserved = 2 ** max(30, (4 * Path(config["database"]).stat().st_size).bit_length())
+        database = ladybug.Database(
+            config["database"],
+            read_only=True,
+            buffer_pool_size=256 * 2**20,
+            max_num_threads=2,
+            max_db_size=self.reserved,
+        )
+        self._connection = ladybug.Connection(database)
+
+    def run(self, query: str) -> tuple[list[str], Iterator[list[Any]]]:
+        result = self._connection.execute(query)
+        if isinstance(result, list):
+            raise ValueError("one statement at a time")
+        return result.get_column_names(), self._rows(result)
+
+    @staticmethod
+    def _rows(result: Any) -> Iterator[list[Any]]:
+        while result.has_next():
+            yield result.get_next()
+
+
+def _rows(batch: Any) -> Iterable[tuple[Any, ...]]:
+    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _bounded(columns: list[str], rows: Iterator[list[Any]], limit: int, chars: int) -> dict[str, Any]:
+    taken: list[list[Any]] = []
+    for row in rows:
+        plain = [_plain(value) for value in row]
+        chars -= sum(len(value) if isinstance(value, str) else 8 for value in plain)
+        if len(taken) >= limit or chars < 0:
+            return {"columns": columns, "rows": taken, "truncated": True}
+        taken.append(plain)
+    return {"columns": columns, "rows": taken, "truncated": False}
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    """A value as JSON knows it. Exact decimals stay exact; what has no number in JSON (NaN, 2^63) is text."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int() if abs(value) < 2**53:
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case int() | float():
+            return str(value)
+        case Decimal():
+            number = float(value)
+            return number if Decimal(repr(number)) == value else format(value.normalize(), "f")
+        case _:
+            return _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _sentence(error: Exception) -> str:
+    first = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+    return first[:MAX_ERROR]
+
+
+def _read(source: BinaryIO) -> dict[str, Any] | None:
+    head = source.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    return orjson.loads(source.read(_LENGTH.unpack(head)[0]))
+
+
+def _write(target: BinaryIO, message: dict[str, Any]) -> None:
+    data = orjson.dumps(message)
+    target.write(_LENGTH.pack(len(data)) + data)
+    target.flush()
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # engines' own threads have nothing left to do
