@@ -153,9 +153,16 @@ class Orders:
         return None
 
     async def _queue_onboarding(self, session: Session, named: str, request: Request, key: str | None) -> Job:
+        existing = await session.customer(named)
+        partner = existing.partner if existing is not None else partner_of(principal())
         await self._upstreams.marketplace.call(
             "register_customer",
-            {"customer_id": named, "company_name": request.company_name, "contact_email": request.contact_email},
+            {
+                "customer_id": named,
+                "company_name": request.company_name,
+                "contact_email": request.contact_email,
+                "partner": partner,
+            },
             CustomerRegistered,
             deadline_s=PREPARE_DEADLINE_S,
         )
@@ -165,7 +172,7 @@ class Orders:
             contact_email=request.contact_email,
             deployment_target=request.deployment_target,
             mcps=tuple(sorted(request.mcps)),
-            partner=partner_of(principal()),
+            partner=partner,
             request_digest=request.digest,
             sources_digest=await self._prepare(named, request.data_sources),
         )

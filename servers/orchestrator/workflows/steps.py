@@ -62,6 +62,7 @@ async def register(work: Work) -> JobResult:
         customer_id=work.customer.customer_id,
         company_name=work.customer.company_name,
         contact_email=work.customer.contact_email,
+        partner=work.customer.partner,
     )  # fmt: skip
     return JobResult()
 
@@ -136,7 +137,7 @@ async def register_instance(work: Work) -> JobResult:
     await work.marketplace(
         "register_instance", InstanceRegistered, customer_id,
         customer_id=customer_id,
-        name=f"{customer_id}-instance",
+        name="instance",
         url=None,
         image_digest=work.so_far.digests["image"],
         tools=list(INSTANCE_TOOLS),

@@ -1,0 +1,145 @@
+"""Ordering jobs: bad input, the same order again, and many at once. Cradle is away, so nothing reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from servers.orchestrator.orders import Orders, Request
+from servers.orchestrator.store import JobStore
+from servers.orchestrator.upstreams import Upstreams
+from shared.auth import acting_as
+from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
+from tests.orchestrator_rig import ADMIN, put_customer, put_job, put_onboarded, settings_in
+
+REQUEST = Request("Muster GmbH", "info@example.com", ["file:///data/muster"])
+
+
+@pytest.fixture
+async def orders(database, tmp_path: Path):
+    store = JobStore((await database("servers.orchestrator")).db)
+    upstreams = Upstreams.of(settings_in(tmp_path))
+    with acting_as(ADMIN):
+        yield Orders(store, upstreams)
+    await upstreams.close()
+
+
+def store_of(orders: Orders) -> JobStore:
+    return orders._store
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"company_name": "   "}, "company_name"),
+        ({"company_name": "株式会社"}, "company_name"),
+        ({"company_name": "4711 €"}, "company_name"),
+        ({"contact_email": "not an address"}, "contact_email"),
+        ({"contact_email": "a@b@c.de"}, "contact_email"),
+        ({"data_sources": []}, "data_sources"),
+        ({"data_sources": ["  "]}, "data_sources"),
+    ],
+)
+async def test_malformed_input_is_one_sentence_and_leaves_no_customer(orders: Orders, change, field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await orders.onboard(replace(REQUEST, **change))
+    assert refused.value.field == field
+    assert refused.value.message.count(".") <= 2
+    async with store_of(orders).session(None) as session:
+        assert await session.customers("", None, 10) == []
+
+
+async def test_a_platform_that_is_away_leaves_no_customer_behind(orders: Orders) -> None:
+    with pytest.raises(Unavailable, match="0711 up"):
+        await orders.onboard(REQUEST)
+    assert await store_of(orders).customer("muster") is None
+
+
+async def test_the_same_request_again_gives_the_same_job(orders: Orders) -> None:
+    store = store_of(orders)
+    await put_customer(store, "muster", request_digest=REQUEST.digest)
+    job = await put_job(store, "muster", request_digest=REQUEST.digest)
+    assert (await orders.onboard(REQUEST)).job_id == job.job_id
+    assert (await orders.onboard(replace(REQUEST, company_name=" Muster  GmbH "))).job_id == job.job_id
+    await store.complete(job)
+    assert (await orders.onboard(REQUEST)).job_id == job.job_id
+
+
+async def test_another_request_for_a_customer_that_exists_says_what_to_use(orders: Orders) -> None:
+    await put_onboarded(store_of(orders), "muster", request_digest=REQUEST.digest)
+    with pytest.raises(Conflict, match="process_new_documents"):
+        await orders.onboard(replace(REQUEST, data_sources=["file:///data/other"]))
+
+
+async def test_another_request_while_the_first_runs_names_its_job(orders: Orders) -> None:
+    store = store_of(orders)
+    await put_customer(store, "muster")
+    job = await put_job(store, "muster")
+    with pytest.raises(Conflict, match=job.job_id):
+        await orders.onboard(REQUEST)
+
+
+async def test_a_failed_onboarding_may_be_ordered_again(orders: Orders) -> None:
+    store = store_of(orders)
+    await put_customer(store, "muster", request_digest=REQUEST.digest)
+    job = await put_job(store, "muster", request_digest=REQUEST.digest)
+    await store.fail(job, {"code": "unavailable", "message": "Away.", "retryable": True})
+    with pytest.raises(Unavailable):  # it goes on to the marketplace, which is away here
+        await orders.onboard(REQUEST)
+
+
+@pytest.mark.requirement("F-10")
+async def test_fifty_identical_orders_at_once_are_one_job(orders: Orders) -> None:
+    customer = await put_onboarded(store_of(orders), "muster")
+    jobs = await asyncio.gather(*(orders.start(customer, "build") for _ in range(50)))
+    assert len({job.job_id for job in jobs}) == 1
+    async with store_of(orders).session("muster") as session:
+        assert len(await session.jobs("muster", 100)) == 2
+
+
+@pytest.mark.requirement("F-10")
+async def test_fifty_orders_with_one_key_from_many_processes_are_one_job(orders: Orders, database) -> None:
+    store = store_of(orders)
+    customer = await put_onboarded(store, "muster")
+    others = [Orders(store, orders._upstreams) for _ in range(50)]  # each with its own locks, as in its own process
+    answers = await asyncio.gather(*(each.start(customer, "build", key="k1") for each in others), return_exceptions=True)
+    jobs = {answer.job_id for answer in answers if not isinstance(answer, BaseException)}
+    assert len(jobs) == 1
+    assert all(not isinstance(each, BaseException) or isinstance(each, PlatformError) for each in answers)
+
+
+@pytest.mark.requirement("F-10")
+async def test_a_key_gives_its_job_again_and_refuses_another_request(orders: Orders) -> None:
+    store = store_of(orders)
+    customer = await put_onboarded(store, "muster")
+    job = await orders.start(customer, "verification", key="k1")
+    await store.complete(job)
+    assert (await orders.start(customer, "verification", key="k1")).job_id == job.job_id
+    with pytest.raises(Conflict, match="idempotency key"):
+        await orders.start(customer, "build", key="k1")
+    assert (await orders.start(customer, "verification")).job_id != job.job_id
+
+
+async def test_a_second_job_of_a_customer_waits_for_the_first(orders: Orders) -> None:
+    customer = await put_onboarded(store_of(orders), "muster")
+    job = await orders.start(customer, "build")
+    with pytest.raises(Conflict, match=job.job_id):
+        await orders.start(customer, "verification")
+    await orders.cancel(job)
+    assert (await orders.start(customer, "verification")).state == "queued"
+
+
+async def test_a_build_needs_a_dataset(orders: Orders) -> None:
+    customer = await put_customer(store_of(orders), "muster")
+    with pytest.raises(Conflict, match="onboard it"):
+        await orders.start(customer, "build")
+
+
+async def test_cancelling_twice_is_cancelling_once(orders: Orders) -> None:
+    customer = await put_onboarded(store_of(orders), "muster")
+    job = await orders.cancel(await orders.start(customer, "build"))
+    assert job.state == "cancelled"
+    assert (await orders.cancel(job)).updated_at == job.updated_at

@@ -1,0 +1,259 @@
+"""The orchestrator over HTTP beside the real marketplace: what it lists, who sees what, tasks, resources, health."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from servers.orchestrator.app import build
+from shared.postgres.migrations import migrate
+from tests.orchestrator_rig import DIGEST, TASKS, Rig, put_job, put_onboarded, running_rig, settings_in
+
+EXTENSIONS = {"extensions": {TASKS: {}}}
+NO_JOB = "job_" + "a" * 26
+
+
+@pytest.fixture(scope="module")
+async def rig(postgres_server, tmp_path_factory) -> AsyncIterator[Rig]:
+    urls = postgres_server.urls
+    await migrate(urls["platform"].owner, "servers.orchestrator")
+    await migrate(urls["user_registry"].owner, "servers.marketplace")
+    async with running_rig(settings_in(tmp_path_factory.mktemp("home")), urls) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def users(rig: Rig) -> dict[str, str]:
+    """Tokens: a partner with its customer `teilwerk`, and an administrator of the customer `ownwerk`."""
+    marketplace = rig.services.upstreams.marketplace
+    for customer_id in ("ownwerk", "teilwerk", "fremdwerk"):
+        registered = {"customer_id": customer_id, "company_name": customer_id, "contact_email": "a@example.com"}
+        await marketplace.call("register_customer", registered)
+    return {"customer_admin": await _user(rig, "customer_admin", "ownwerk"), "partner": await _user(rig, "partner_admin")}
+
+
+async def _user(rig: Rig, role: str, customer_id: str | None = None) -> str:
+    """A token of a new user that the real marketplace made."""
+    from servers.orchestrator.credentials import FileTokens
+    from shared.client import Upstream
+
+    operator = Upstream(rig.settings.resource("marketplace"), FileTokens(rig.settings, "operator"))
+    arguments: dict[str, Any] = {"email": f"{role}@example.com", "role": role}
+    arguments |= {"customer_id": customer_id} if customer_id else {}
+    made = await operator.call("create_user", arguments)
+    await operator.aclose()
+    return await rig.tokens(client_id=made["client_id"], client_secret=made["client_secret"])
+
+
+@pytest.mark.requirement("M-03")
+async def test_every_tool_is_titled_described_annotated_and_typed_and_the_list_is_stable(rig: Rig) -> None:
+    first = (await rig.request("tools/list", {}, None))["result"]["tools"]
+    again = (await rig.request("tools/list", {}, None))["result"]["tools"]
+    assert first == again
+    assert {tool["name"] for tool in first} == {
+        "initialize_customer", "process_new_documents", "get_job", "cancel_job", "list_customers", "get_customer", "embed",
+        "ocr", "save_installation_params", "get_installation_params", "build_image", "verify_customer", "platform_status",
+    }  # fmt: skip
+    for tool in first:
+        assert tool["title"]
+        assert "Use it" in tool["description"]
+        assert tool["annotations"]["title"] == tool["title"]
+        assert tool["inputSchema"]["type"] == "object"
+        assert tool["outputSchema"]["type"] == "object"
+        for argument in tool["inputSchema"].get("properties", {}).values():
+            assert "default" in argument or "type" in argument or "$ref" in argument or "anyOf" in argument
+
+
+@pytest.mark.requirement("M-04")
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"contact_email": "nobody"}, "contact_email"),
+        ({"company_name": ""}, "company_name"),
+        ({"company_name": "!!!"}, "company_name"),
+        ({"deployment_target": "moon"}, "deployment_target"),
+        ({"data_sources": []}, "data_sources"),
+        ({"mcps": ["not a name"]}, "mcps.0"),
+        ({"installation_params": {"chunk_tokens": 1}}, "installation_params.chunk_tokens"),
+        ({"idempotency_key": "\u200b"}, "idempotency_key"),
+    ],
+)
+async def test_bad_input_comes_back_as_one_sentence_that_names_the_argument(rig: Rig, arguments, field: str) -> None:
+    good = {"company_name": "Neu GmbH", "contact_email": "a@example.com", "data_sources": ["file:///data"]}
+    result = (await rig.call("initialize_customer", {**good, **arguments}))["result"]
+    assert result["isError"]
+    assert result["_meta"]["0711/error"]["code"] == "invalid_input"
+    assert result["_meta"]["0711/error"]["field"] == field
+    assert await rig.store.customer("neu") is None
+
+
+async def test_a_customer_whose_sources_cannot_be_checked_is_not_there_afterwards(rig: Rig) -> None:
+    good = {"company_name": "Spät GmbH", "contact_email": "a@example.com", "data_sources": ["file:///data"]}
+    result = (await rig.call("initialize_customer", good))["result"]
+    assert result["_meta"]["0711/error"]["code"] == "unavailable"
+    assert "0711 up" in result["content"][0]["text"]
+    assert await rig.store.customer("spaet") is None
+
+
+async def test_a_job_is_shown_with_what_it_made_and_concisely_while_it_runs(rig: Rig) -> None:
+    await put_onboarded(rig.store, "zeigwerk")
+    view = (await rig.call("get_customer", {"customer_id": "zeigwerk"}))["result"]["structuredContent"]
+    assert view["delivered"]["digests"]["image"] == DIGEST
+    job = (await rig.call("get_job", {"job_id": view["jobs"][0]["job_id"]}))["result"]["structuredContent"]
+    assert job["state"] == "completed"
+    assert job["result"]["numbers"]["documents"] == 3
+    running = (await rig.call("build_image", {"customer_id": "zeigwerk"}))["result"]["structuredContent"]
+    arguments = {"job_id": running["job_id"]}
+    assert "result" not in (await rig.call("get_job", arguments))["result"]["structuredContent"] or not (
+        await rig.call("get_job", arguments)
+    )["result"]["structuredContent"]["result"]
+    detailed = (await rig.call("get_job", {**arguments, "detail": "detailed"}))["result"]["structuredContent"]
+    assert detailed["result"]["numbers"] == {"parameter_version": 1}
+
+
+async def test_customers_are_listed_page_by_page(rig: Rig) -> None:
+    for number in range(5):
+        await put_onboarded(rig.store, f"seite-{number}")
+    seen: list[str] = []
+    cursor = None
+    while True:
+        arguments = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = (await rig.call("list_customers", arguments))["result"]["structuredContent"]
+        seen += [line["customer_id"] for line in page["customers"]]
+        assert len(page["customers"]) <= 2
+        cursor = page.get("next_cursor")
+        if cursor is None:
+            break
+    assert seen == sorted(seen)
+    assert {f"seite-{number}" for number in range(5)} <= set(seen)
+
+
+@pytest.mark.requirement("T-01")
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("get_customer", {"customer_id": "{customer}"}),
+        ("get_job", {"job_id": "{job}"}),
+        ("get_installation_params", {"customer_id": "{customer}"}),
+        ("embed", {"texts": ["x"], "customer_id": "{customer}"}),
+        ("ocr", {"image_base64": "AAAA", "customer_id": "{customer}"}),
+    ],
+)
+async def test_another_customers_id_answers_like_an_unknown_one(rig: Rig, users, tool: str, arguments) -> None:
+    if await rig.store.customer("fremdwerk") is None:
+        await put_onboarded(rig.store, "fremdwerk")
+    async with rig.store.session("fremdwerk") as session:
+        job = (await session.jobs("fremdwerk", 1))[0]
+
+    def filled(customer: str, job_id: str) -> dict[str, Any]:
+        return {
+            name: value.format(customer=customer, job=job_id) if isinstance(value, str) else value
+            for name, value in arguments.items()
+        }
+
+    for token in users.values():
+        if tool == "get_installation_params" and token == users["customer_admin"]:
+            continue
+        foreign = await rig.call(tool, filled("fremdwerk", job.job_id), token)
+        unknown = await rig.call(tool, filled("nirgendwo", NO_JOB), token)
+        assert foreign == unknown
+        assert foreign["result"]["_meta"]["0711/error"]["code"] == "not_found"
+
+
+@pytest.mark.requirement("T-01")
+async def test_a_customers_administrator_lists_only_its_own_customer(rig: Rig, users) -> None:
+    await put_onboarded(rig.store, "ownwerk")
+    page = (await rig.call("list_customers", {}, users["customer_admin"]))["result"]["structuredContent"]
+    assert [line["customer_id"] for line in page["customers"]] == ["ownwerk"]
+
+
+@pytest.mark.requirement("A-05")
+async def test_a_customers_administrator_may_not_onboard_or_cancel(rig: Rig, users) -> None:
+    for tool in ("initialize_customer", "cancel_job", "build_image"):
+        answer = await rig.call(tool, {}, users["customer_admin"])
+        assert answer["code"] == "forbidden"
+
+
+async def test_a_long_tool_is_a_task_for_a_client_that_declares_the_extension(rig: Rig) -> None:
+    await put_onboarded(rig.store, "taskwerk")
+    made = (await rig.call("verify_customer", {"customer_id": "taskwerk"}, **EXTENSIONS))["result"]
+    assert made["resultType"] == "task"
+    assert made["status"] == "working"
+    task_id = made["taskId"]
+    job = await rig.store.job(task_id, None)
+    assert job is not None
+    working = (await rig.request("tasks/get", {"taskId": task_id}, task_id, **EXTENSIONS))["result"]
+    assert working["status"] == "working"
+    await rig.store.complete(job)
+    done = (await rig.request("tasks/get", {"taskId": task_id}, task_id, **EXTENSIONS))["result"]
+    assert done["status"] == "completed"
+    assert done["result"]["structuredContent"]["job_id"] == task_id
+
+
+async def test_a_client_without_the_extension_gets_the_handle(rig: Rig) -> None:
+    await put_onboarded(rig.store, "handlewerk")
+    made = (await rig.call("verify_customer", {"customer_id": "handlewerk"}))["result"]
+    assert made["structuredContent"]["state"] == "queued"
+    assert "get_job" in made["structuredContent"]["next"]
+    job_id = made["structuredContent"]["job_id"]
+    assert "error" in await rig.request("tasks/get", {"taskId": job_id}, job_id)
+
+
+async def test_a_task_can_be_cancelled_and_a_failed_one_tells_why(rig: Rig) -> None:
+    await put_onboarded(rig.store, "abbruchwerk")
+    made = (await rig.call("build_image", {"customer_id": "abbruchwerk"}, **EXTENSIONS))["result"]
+    await rig.request("tasks/cancel", {"taskId": made["taskId"]}, made["taskId"], **EXTENSIONS)
+    told = (await rig.request("tasks/get", {"taskId": made["taskId"]}, made["taskId"], **EXTENSIONS))["result"]
+    assert told["status"] == "cancelled"
+    job = await put_job(rig.store, "abbruchwerk", "update")
+    await rig.store.fail(job, {"code": "storage_full", "message": "The disk is full.", "retryable": True})
+    failed = (await rig.request("tasks/get", {"taskId": job.job_id}, job.job_id, **EXTENSIONS))["result"]
+    assert failed["status"] == "failed"
+    assert failed["error"]["message"] == "The disk is full."
+
+
+@pytest.mark.requirement("T-01")
+async def test_another_customers_task_is_an_unknown_task(rig: Rig, users) -> None:
+    await put_onboarded(rig.store, "fremdtask")
+    job = await put_job(rig.store, "fremdtask", "update")
+    token = users["customer_admin"]
+    foreign = await rig.request("tasks/get", {"taskId": job.job_id}, job.job_id, token, **EXTENSIONS)
+    unknown = await rig.request("tasks/get", {"taskId": NO_JOB}, NO_JOB, token, **EXTENSIONS)
+    assert foreign["error"] == unknown["error"]
+
+
+async def test_customers_and_jobs_are_resources(rig: Rig) -> None:
+    await put_onboarded(rig.store, "lesewerk")
+    uri = "customer://lesewerk"
+    read = (await rig.request("resources/read", {"uri": uri}, uri))["result"]["contents"][0]
+    assert read["mimeType"] == "application/json"
+    assert '"customer_id":"lesewerk"' in read["text"]
+    missing = f"job://{NO_JOB}"
+    assert "not known" in (await rig.request("resources/read", {"uri": missing}, missing))["error"]["message"]
+
+
+async def test_health_and_status_tell_every_part(rig: Rig) -> None:
+    health = await rig.client.get(rig.settings.url("orchestrator") + "/health")
+    assert health.status_code == 200
+    assert health.json()["dependencies"] == {
+        "postgres": "healthy", "marketplace": "healthy", "cradle": "does not answer",
+    }  # fmt: skip
+    status = (await rig.call("platform_status"))["result"]["structuredContent"]
+    assert not status["healthy"]
+    assert [part["name"] for part in status["parts"] if not part["healthy"]] == ["cradle"]
+
+
+async def test_waiting_for_a_job_returns_when_it_ends(rig: Rig) -> None:
+    await put_onboarded(rig.store, "wartewerk")
+    job = await put_job(rig.store, "wartewerk", "update")
+    await rig.store.complete(job)
+    view = (await rig.call("get_job", {"job_id": job.job_id, "wait_s": 50}))["result"]["structuredContent"]
+    assert view["state"] == "completed"
+
+
+def test_the_server_says_how_to_use_it(tmp_path) -> None:
+    text = build(settings_in(tmp_path), works=False).mcp.instructions
+    assert text is not None
+    assert "initialize_customer" in text

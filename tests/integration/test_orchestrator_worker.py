@@ -1,0 +1,165 @@
+"""The worker on the real workflow engine and a real Postgres. Cradle and the marketplace are away in here, so a job's first
+step is one that is tried again, given up, interrupted or cancelled; whole jobs run in the end-to-end tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from servers.orchestrator.store import Job, JobStore
+from servers.orchestrator.upstreams import Upstreams
+from servers.orchestrator.workflows.backoff import Backoff
+from servers.orchestrator.workflows.engine import Engine
+from servers.orchestrator.workflows.runner import Runner
+from servers.orchestrator.workflows.worker import Worker
+from shared.postgres.urls import password_of, with_role
+from tests.orchestrator_rig import put_customer, put_job, settings_in
+
+DEADLINE_S = 60
+Pause = Callable[[float], Awaitable[None]]
+
+
+async def at_once(seconds: float) -> None:
+    """Do not wait between attempts."""
+
+
+@dataclass
+class Site:
+    """A database with the engine's schema, and what runs on it."""
+
+    store: JobStore
+    dbos_url: str
+    upstreams: Upstreams
+
+    @asynccontextmanager
+    async def working(self, attempts: int = 3, pause: Pause = at_once) -> AsyncIterator[tuple[Worker, Runner]]:
+        """A worker until the block ends."""
+        runner = Runner(self.store, self.upstreams, 60, Backoff(attempts=attempts), pause)
+        worker = Worker(self.store, runner, Engine(self.dbos_url, runner))
+        worker.start()
+        try:
+            yield worker, runner
+        finally:
+            await worker.close()
+
+    async def until(self, job: Job, condition: Callable[[Job], bool]) -> Job:
+        """The job once a condition holds."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                found = await self.store.job(job.job_id, job.customer_id)
+                assert found is not None
+                if condition(found):
+                    return found
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def site(database, postgres_server, tmp_path: Path) -> AsyncIterator[Site]:
+    made = await database("servers.orchestrator")
+    name = made.urls.app.rpartition("/")[2]
+    password = password_of(postgres_server.urls["platform"].dbos)
+    admin = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + name)
+    await admin.execute(f'GRANT CONNECT ON DATABASE "{name}" TO platform_dbos')
+    await admin.execute("CREATE SCHEMA dbos AUTHORIZATION platform_dbos")
+    await admin.close()
+    store, upstreams = JobStore(made.db), Upstreams.of(settings_in(tmp_path))
+    await put_customer(store, "muster")
+    yield Site(store, with_role(made.urls.app, name, "platform_dbos", password or ""), upstreams)
+    await upstreams.close()
+
+
+async def test_a_part_that_stays_away_fails_the_job_with_a_retryable_error(site: Site) -> None:
+    pauses: list[float] = []
+
+    async def count(seconds: float) -> None:
+        pauses.append(seconds)
+
+    job = await put_job(site.store, "muster")
+    async with site.working(attempts=4, pause=count):
+        failed = await site.until(job, lambda each: each.ended)
+    assert failed.state == "failed"
+    assert failed.error is not None
+    assert failed.error["code"] == "unavailable"
+    assert failed.error["retryable"] is True
+    assert failed.steps[0].state == "failed"
+    assert len(pauses) == 3
+
+
+async def test_a_job_that_another_process_queued_is_found(site: Site) -> None:
+    async with site.working() as (worker, _):
+        async with asyncio.timeout(DEADLINE_S):
+            while not worker.ready:
+                await asyncio.sleep(0.05)
+        job = await put_job(site.store, "muster")  # nobody wakes the worker
+        assert (await site.until(job, lambda each: each.ended)).state == "failed"
+
+
+async def test_a_step_that_was_interrupted_runs_again_after_a_restart(site: Site) -> None:
+    never = asyncio.Event()
+
+    async def forever(seconds: float) -> None:
+        await never.wait()
+
+    job = await put_job(site.store, "muster")
+    async with site.working(pause=forever):
+        await site.until(job, lambda each: each.steps[0].state == "running")
+    kept = await site.until(job, lambda each: True)
+    assert kept.state == "running"
+    async with site.working(attempts=1):
+        assert (await site.until(job, lambda each: each.ended)).state == "failed"
+
+
+@pytest.mark.requirement("M-05")
+async def test_cancelling_stops_the_running_step(site: Site) -> None:
+    stopped = asyncio.Event()
+
+    async def watched(seconds: float) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
+
+    job = await put_job(site.store, "muster")
+    async with site.working(pause=watched) as (worker, runner):
+        running = await site.until(job, lambda each: each.steps[0].state == "running")
+        await site.store.cancel(running)
+        worker.wake()
+        async with asyncio.timeout(DEADLINE_S):
+            await stopped.wait()
+            while runner.running:
+                await asyncio.sleep(0.05)
+        assert (await site.until(job, lambda each: True)).state == "cancelled"
+
+
+async def test_a_job_that_was_cancelled_before_it_ran_does_nothing(site: Site) -> None:
+    job = await put_job(site.store, "muster")
+    await site.store.cancel(job)
+    other = await put_job(site.store, "muster", "update")
+    async with site.working():
+        await site.until(other, lambda each: each.ended)
+    assert {step.state for step in (await site.until(job, lambda each: True)).steps} == {"pending"}
+
+
+@pytest.mark.requirement("Z-03")
+async def test_the_engines_tables_hold_ids_and_safe_sentences_only(site: Site) -> None:
+    job = await put_job(site.store, "muster")
+    async with site.working():
+        await site.until(job, lambda each: each.ended)
+    connection = await asyncpg.connect(site.dbos_url)
+    try:
+        inputs = await connection.fetch("SELECT * FROM dbos.workflow_status")
+        outputs = await connection.fetch("SELECT function_name, output, error FROM dbos.operation_outputs")
+    finally:
+        await connection.close()
+    assert [row["workflow_uuid"] for row in inputs] == [job.job_id]
+    assert "Muster" not in str(inputs)
+    assert "info@example.com" not in str(inputs)
+    assert {row["function_name"] for row in outputs} <= {"plan", "finish", *(step.name for step in job.steps)}
+    assert all(row["error"] is None for row in outputs)
