@@ -1,0 +1,371 @@
+"""Object storage: one bucket for each customer, in a folder or on an S3-compatible server. The same calls serve both.
+
+Data goes through obstore. What obstore does not do (making and removing buckets, versions) goes through the minio
+client, in threads. A write is whole or absent: a folder gets it by rename, S3 by the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from shared.errors import (
+    Conflict,
+    Internal,
+    InvalidInput,
+    NotFound,
+    PlatformError,
+    StorageFull,
+    Unavailable,
+)
+from shared.ids import CUSTOMER_PATTERN
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from minio import Minio
+    from obstore.store import ObjectStore
+
+MAX_KEY_BYTES = 900
+MAX_PART_BYTES = 200  # file systems allow 255, a write in progress adds a suffix
+REQUEST_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 5
+RETRIES = 3
+RETRY_AFTER_S = 2.0
+
+_STAGED = re.compile(r"#\d+$")  # obstore's name of a write in progress
+_FULL = (
+    *(f"(os error {number})" for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+    "XMinioStorageFull",
+    "QuotaExceeded",
+    "InsufficientStorage",
+)
+_REFUSED = "The object store refuses the platform's credential. Check P0711_S3_ACCESS_KEY and its rights."
+# names of errors of obstore, minio and urllib3 → what they mean
+_MEANINGS: tuple[tuple[frozenset[str], type[PlatformError], str], ...] = (
+    (frozenset({"NotFoundError", "FileNotFoundError"}), NotFound, "There is no such object."),
+    (frozenset({"AlreadyExistsError", "PreconditionError"}), Conflict, "An object of this key exists already."),
+    (frozenset({"PermissionDeniedError", "UnauthenticatedError", "AccessDenied"}), Unavailable, _REFUSED),
+    (
+        frozenset({"InvalidPathError", "ValueError", "NotSupportedError"}),
+        InvalidInput,
+        "The object store does not take this key.",
+    ),
+    (
+        frozenset({"GenericError", "JoinError", "MaxRetryError", "HTTPError", "S3Error", "ServerError"}),
+        Unavailable,
+        "The object store does not answer as it should. Try again.",
+    ),
+)
+
+
+def bucket_name(customer_id: str) -> str:
+    """The bucket of a customer.
+
+    Raises:
+        InvalidInput: not a customer id.
+    """
+    if not re.fullmatch(CUSTOMER_PATTERN, customer_id) or not 2 <= len(customer_id) <= 40:
+        raise InvalidInput("A customer id has lower-case letters, digits and single dashes.", field="customer_id")
+    return f"customer-{customer_id}"
+
+
+def checked_key(key: str) -> str:
+    """The key itself, when it is a plain relative path that means the same in a folder and on S3.
+
+    Raises:
+        InvalidInput: absolute, empty or too long, or with `..`, an empty part, a backslash or a control character.
+    """
+    parts = key.split("/")
+    try:
+        sizes = [len(part.encode()) for part in parts]
+    except UnicodeEncodeError:
+        raise InvalidInput("An object's key must be valid Unicode.", field="key") from None
+    if sum(sizes) + len(parts) - 1 > MAX_KEY_BYTES or max(sizes) > MAX_PART_BYTES:
+        raise InvalidInput(
+            f"An object's key has at most {MAX_KEY_BYTES} bytes, each part {MAX_PART_BYTES}.", field="key"
+        )
+    plain = all(part not in ("", ".", "..") and not _STAGED.search(part) for part in parts)
+    if not plain or any(letter == "\\" or ord(letter) < 32 or ord(letter) == 127 for letter in key):
+        raise InvalidInput(
+            "An object's key is a relative path without `..`, empty parts, backslashes or control characters.",
+            field="key",
+        )
+    return key
+
+
+class CustomerStore:
+    """One customer's bucket. Use `CustomerStore.open`.
+
+    Attributes:
+        bucket: its name.
+        storage_options: what LanceDB, Delta Lake and obstore need to open a `path()`; empty for a folder.
+    """
+
+    def __init__(
+        self, bucket: str, store: ObjectStore, folder: Path | None, storage_options: dict[str, str], settings: Settings
+    ) -> None:
+        self.bucket = bucket
+        self.storage_options = storage_options
+        self._store = store
+        self._folder = folder
+        self._settings = settings
+
+    @classmethod
+    async def open(cls, settings: Settings, customer_id: str, create: bool = False) -> CustomerStore:
+        """The bucket of a customer.
+
+        Raises:
+            NotFound: there is none, and `create` is false.
+            Unavailable: the object store does not answer.
+        """
+        bucket = bucket_name(customer_id)
+        if settings.s3_endpoint is None:
+            folder = settings.home / "objects" / bucket
+            await asyncio.to_thread(_require_folder, folder, create)
+            return cls(bucket, _folder_store(folder), folder, {}, settings)
+        await asyncio.to_thread(_require_bucket, settings, bucket, create)
+        return cls(bucket, _s3_store(settings, bucket), None, s3_options(settings), settings)
+
+    def path(self, *parts: str) -> str:
+        """The address of something in the bucket: a folder's path, or `s3://bucket/…`."""
+        local = self.local(*parts)
+        if local is not None:
+            return str(local)
+        return "/".join((f"s3://{self.bucket}", *((checked_key("/".join(parts)),) if parts else ())))
+
+    def local(self, *parts: str) -> Path | None:
+        """The path of something in the bucket; None on S3.
+
+        Raises:
+            InvalidInput: it would lie outside of the bucket, by its name or through a link.
+        """
+        if self._folder is None:
+            return None
+        if not parts:
+            return self._folder
+        path = self._folder / checked_key("/".join(parts))
+        if not path.resolve().is_relative_to(self._folder.resolve()):
+            raise InvalidInput("This key leads out of the customer's bucket through a link.", field="key")
+        return path
+
+    async def put(self, key: str, data: bytes | Path, *, create_only: bool = False) -> None:
+        """Writes an object as a whole, from bytes or from a file.
+
+        Raises:
+            Conflict: `create_only`, and the key exists.
+            StorageFull: no room; nothing of the object is there.
+        """
+        self._check(key)
+        import obstore
+
+        with _translated():
+            await obstore.put_async(self._store, key, data, mode="create" if create_only else "overwrite")
+
+    async def get(self, key: str) -> bytes:
+        """An object's bytes.
+
+        Raises:
+            NotFound: no such key.
+        """
+        self._check(key)
+        import obstore
+
+        with _translated():
+            return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
+
+    async def exists(self, key: str) -> bool:
+        """True when there is an object of this key."""
+        self._check(key)
+        import obstore
+
+        try:
+            with _translated():
+                await obstore.head_async(self._store, key)
+        except NotFound:
+            return False
+        return True
+
+    async def list(self, prefix: str = "") -> list[tuple[str, int]]:
+        """(key, size in bytes) of every object below a folder-like prefix such as `images/v1`, sorted by key."""
+        plain = prefix.rstrip("/")
+        if plain:
+            self._check(plain)
+        import obstore
+
+        found: list[tuple[str, int]] = []
+        with _translated():
+            async for page in obstore.list(self._store, f"{plain}/" if plain else None):
+                found += [(entry["path"], entry["size"]) for entry in page]
+        return sorted(found)
+
+    async def delete(self, key: str) -> None:
+        """Deletes an object; that there is none is fine."""
+        self._check(key)
+        import obstore
+
+        with contextlib.suppress(NotFound), _translated():
+            await obstore.delete_async(self._store, key)
+
+    async def delete_all(self, prefix: str) -> int:
+        """Deletes everything below a prefix such as `scratch`, empty folders too.
+
+        Returns:
+            How many objects there were.
+        """
+        found = await self.list(prefix)
+        local = self.local(*prefix.strip("/").split("/"))
+        if local is not None:
+            await asyncio.to_thread(shutil.rmtree, local, True)
+        else:
+            for key, _ in found:
+                await self.delete(key)
+        return len(found)
+
+    async def remove(self) -> None:
+        """Deletes the bucket with everything in it, all versions and delete markers included."""
+        if self._folder is not None:
+            await asyncio.to_thread(shutil.rmtree, self._folder, True)
+        else:
+            await asyncio.to_thread(_remove_bucket, self._settings, self.bucket)
+
+    def _check(self, key: str) -> None:
+        checked_key(key)
+        self.local(*key.split("/"))
+
+
+def s3_options(settings: Settings) -> dict[str, str]:
+    """Options under the names that LanceDB, Delta Lake and obstore share. Path-style addresses; create-only by ETag."""
+    options = {
+        "aws_endpoint": settings.s3_endpoint or "",
+        "aws_region": settings.s3_region,
+        "aws_allow_http": str((settings.s3_endpoint or "").startswith("http://")).lower(),
+        "aws_virtual_hosted_style_request": "false",
+        "aws_conditional_put": "etag",
+    }
+    if settings.s3_access_key is not None and settings.s3_secret_key is not None:
+        options["aws_access_key_id"] = settings.s3_access_key.get_secret_value()
+        options["aws_secret_access_key"] = settings.s3_secret_key.get_secret_value()
+    return options
+
+
+def _folder_store(folder: Path) -> ObjectStore:
+    from obstore.store import LocalStore
+
+    return LocalStore(folder)
+
+
+def _s3_store(settings: Settings, bucket: str) -> ObjectStore:
+    from datetime import timedelta
+
+    from obstore.store import S3Store
+
+    config: Any = s3_options(settings)
+    return S3Store(
+        bucket,
+        config=config,
+        client_options={
+            "allow_http": config["aws_allow_http"] == "true",
+            "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+            "timeout": timedelta(seconds=REQUEST_TIMEOUT_S),
+        },
+        retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=REQUEST_TIMEOUT_S)},
+    )
+
+
+def _require_folder(folder: Path, create: bool) -> None:
+    if folder.is_dir():
+        return
+    if not create:
+        raise NotFound("This customer has no bucket. Onboard the customer first.", field="customer_id")
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _of_os(error) from None
+
+
+def _require_bucket(settings: Settings, bucket: str, create: bool) -> None:
+    with _translated():
+        client = _client(settings)
+        if client.bucket_exists(bucket):
+            return
+        if not create:
+            raise NotFound("This customer has no bucket. Onboard the customer first.", field="customer_id")
+        _make_bucket(client, bucket, settings.s3_region)
+
+
+def _make_bucket(client: Minio, bucket: str, region: str) -> None:
+    from minio.error import S3Error
+
+    try:
+        client.make_bucket(bucket, location=region)
+    except S3Error as error:
+        if error.code != "BucketAlreadyOwnedByYou":  # made by another process just now
+            raise
+
+
+def _remove_bucket(settings: Settings, bucket: str) -> None:
+    from minio.deleteobjects import DeleteObject
+
+    with _translated():
+        client = _client(settings)
+        if not client.bucket_exists(bucket):
+            return
+        entries = client.list_objects(bucket, recursive=True, include_version=True)
+        doomed = (DeleteObject(entry.object_name or "", entry.version_id) for entry in entries)
+        if any(True for _ in client.remove_objects(bucket, doomed)):
+            raise Conflict("The object store keeps some objects of this bucket, by retention or a lock.")
+        client.remove_bucket(bucket)
+
+
+def _client(settings: Settings) -> Minio:
+    import urllib3
+    from minio import Minio
+
+    parts = urlsplit(settings.s3_endpoint or "")
+    key, secret = settings.s3_access_key, settings.s3_secret_key
+    return Minio(
+        parts.netloc,
+        access_key=key.get_secret_value() if key else None,
+        secret_key=secret.get_secret_value() if secret else None,
+        secure=parts.scheme == "https",
+        region=settings.s3_region,
+        http_client=urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=REQUEST_TIMEOUT_S),
+            retries=urllib3.Retry(total=RETRIES, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Errors of the stores as the platform's; no message names a key."""
+    try:
+        yield
+    except PlatformError:
+        raise
+    except Exception as error:  # noqa: BLE001  the clients raise classes of three libraries
+        raise _meaning(error) from None
+
+
+def _meaning(error: Exception) -> PlatformError:
+    if any(sign in str(error) for sign in _FULL):
+        return StorageFull("The object store has no room. Free some space and try again.")
+    names = {type(error).__name__, str(getattr(error, "code", ""))}
+    for known, kind, sentence in _MEANINGS:
+        if names & known:
+            return kind(sentence, retry_after=RETRY_AFTER_S if kind.retryable else None)
+    return _of_os(error) if isinstance(error, OSError) else Internal()
+
+
+def _of_os(error: OSError) -> PlatformError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageFull("The object store has no room. Free some space and try again.")
+    return Unavailable("The object store's folder cannot be used. Check who owns it and its rights.")
