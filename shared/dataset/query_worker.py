@@ -2,8 +2,9 @@
 
     python -m shared.dataset.query_worker
 
-It talks in frames (u32 length, JSON) over stdin and stdout. The first frame configures it (`engine`, and where the
-data is), each further one is `{"query", "limit", "chars"}` and is answered by `{"columns", "rows", "truncated"}` or `{"error"}`.
+It talks in frames (u32 length, JSON) over stdin and stdout. The first frame configures it (`engine`, and where the data
+is) and is answered when it is open; each further one is `{"query", "limit", "chars"}` and is answered by
+`{"columns", "rows", "truncated"}` or `{"error"}`.
 """
 
 from __future__ import annotations

@@ -24,85 +24,27 @@ class Language:
     quoted: re.Pattern[str]
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 SQL = Language(
     "SELECT",
-    frozenset({"select", "with"}),
-    frozenset(
-        {
-            "insert",
-            "update",
-            "delete",
-            "merge",
-            "create",
-            "drop",
-            "alter",
-            "copy",
-            "set",
-            "reset",
-            "load",
-            "install",
-            "attach",
-            "detach",
-            "export",
-            "import",
-            "prepare",
-            "execute",
-            "deallocate",
-            "truncate",
-            "into",
-            "call",
-            "pragma",
-            "vacuum",
-            "external",
-            "grant",
-            "revoke",
-            "begin",
-            "commit",
-            "rollback",
-            "explain",
-            "describe",
-            "show",
-            "use",
-            "analyze",
-        }
+    _words("select with"),
+    _words(
+        "insert update delete merge create drop alter copy set reset load install attach detach export import "
+        "prepare execute deallocate truncate into call pragma vacuum external grant revoke begin commit "
+        "rollback explain describe show use analyze"
     ),
     re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL),
 )
 CYPHER = Language(
     "MATCH … RETURN",
-    frozenset({"match", "optional", "with", "unwind", "return"}),
-    frozenset(
-        {
-            "create",
-            "merge",
-            "set",
-            "delete",
-            "detach",
-            "remove",
-            "drop",
-            "alter",
-            "copy",
-            "load",
-            "attach",
-            "install",
-            "uninstall",
-            "export",
-            "import",
-            "call",
-            "use",
-            "comment",
-            "begin",
-            "commit",
-            "rollback",
-            "checkpoint",
-            "force",
-            "extension",
-            "macro",
-            "update",
-            "insert",
-            "explain",
-            "profile",
-        }
+    _words("match optional with unwind return"),
+    _words(
+        "create merge set delete detach remove drop alter copy load attach install uninstall export import "
+        "call use comment begin commit rollback checkpoint force extension macro update insert explain "
+        "profile"
     ),
     re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|//[^\n]*|/\*.*?\*/", re.DOTALL),
 )
@@ -121,7 +63,7 @@ def reading(statement: str, language: Language) -> str:
     bare = language.quoted.sub(lambda found: " " if found[0][:2] in {"--", "//", "/*"} else " '' ", plain)
     if ";" in bare:
         raise InvalidInput("Send one statement at a time, without a semicolon inside.", field="query")
-    if "\0" in bare or "$" in bare or "/*" in bare or bare.count("'") % 2:
+    if "\0" in bare or "$" in bare or "/*" in bare or "*/" in bare or bare.count("'") % 2:
         raise InvalidInput(
             "The statement holds an open quote or comment, `$` or NUL. Write values as literals.", field="query"
         )

@@ -1,0 +1,217 @@
+"""Writing a dataset: documents supersede documents, versions appear at once, and a killed writer leaves no trace."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataset_corpus import DIMENSION, commit, document, unreadable, written
+from shared.dataset.manifest import visible
+from shared.dataset.places import Place
+from shared.dataset.reader import DatasetReader
+from shared.dataset.rows import DocumentParts
+from shared.dataset.writer import DatasetWriter
+from shared.errors import Conflict, InvalidInput, NotFound
+
+VICTIM = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from dataset_corpus import commit, document, DIMENSION
+from shared.dataset import graph, lance
+from shared.dataset.places import Place
+from shared.dataset.tables import Tables
+from shared.dataset.writer import DatasetWriter
+
+def die_at(owner, name, call):
+    plain, seen = getattr(owner, name), 0
+    def mortal(*arguments, **named):
+        nonlocal seen
+        seen += 1
+        if seen == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return plain(*arguments, **named)
+    setattr(owner, name, mortal)
+
+async def main(root, owner, name, call):
+    async with DatasetWriter(root, DIMENSION) as writer:
+        die_at({"Tables": Tables, "lance": lance, "graph": graph, "Place": Place}[owner], name, int(call))
+        await writer.replace_documents([document(1, "Neuer Text."), document(9)])
+        await commit(writer)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.requirement("G-01", "F-13")
+async def test_what_was_written_is_what_is_read_and_failures_are_rows_too(tmp_path: Path) -> None:
+    manifest = await written(tmp_path, [*(document(n) for n in range(6)), unreadable(1)])
+    assert (manifest.counts.documents, manifest.counts.processed, manifest.counts.failed) == (7, 6, 1)
+    assert (manifest.counts.chunks, manifest.counts.products, manifest.counts.features) == (12, 6, 6)
+    async with DatasetReader(tmp_path) as reader:
+        expected = document(3)
+        assert await reader.document(expected.document.path) == expected.document
+        passages = await reader.passages(expected.document.document_id)
+        assert [each.text for each in passages] == [chunk.text for chunk in expected.parts.chunks]
+        failed = await reader.document("scans/kaputt-1.pdf")
+        assert (failed.status, failed.failure_code) == ("failed", "damaged")
+        first = await reader.documents(limit=4)
+        rest = await reader.documents(first.next_cursor, limit=4)
+        assert len({row.path for row in (*first.documents, *rest.documents)}) == 7
+        assert rest.next_cursor is None
+
+
+async def test_a_new_version_of_a_document_supersedes_all_rows_of_the_old_one(tmp_path: Path) -> None:
+    await written(tmp_path, [document(n) for n in range(3)])
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        await writer.replace_documents([document(1, "Jetzt mit Federkraftanschluss.")])
+        assert len(await writer.documents()) == 3
+        manifest = await commit(writer)
+    assert (manifest.dataset_version, manifest.counts.chunks, manifest.counts.products) == (2, 6, 3)
+    async with DatasetReader(tmp_path) as reader:
+        texts = [each.text for each in await reader.passages(document(1).document.document_id)]
+        assert texts[0] == "Jetzt mit Federkraftanschluss."
+        assert (await reader.search("Federkraftanschluss"))[0].path == document(1).document.path
+
+
+async def test_a_removed_document_is_gone_from_every_table(tmp_path: Path) -> None:
+    await written(tmp_path, [document(n) for n in range(3)])
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        await writer.remove_documents([document(1).document.document_id])
+        manifest = await commit(writer)
+    assert manifest.dataset_digest == (await written(tmp_path / "fresh", [document(0), document(2)])).dataset_digest
+    async with DatasetReader(tmp_path) as reader:
+        for name in ("documents", "chunks", "products", "features", "prices", "groups", "relations"):
+            query = f"SELECT count(*) AS n FROM {name} WHERE document_id = '{document(1).document.document_id}'"  # noqa: S608
+            assert (await reader.sql(query)).rows == ((0,),)
+
+
+async def test_a_large_document_comes_in_parts_and_counts_once_it_is_recorded(tmp_path: Path) -> None:
+    whole = document(5)
+    assert whole.parts.vectors is not None
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        await writer.discard([whole.document.document_id])
+        for part in (0, 1):
+            vectors = whole.parts.vectors[part : part + 1]
+            await writer.append(DocumentParts(chunks=[whole.parts.chunks[part]], vectors=vectors))
+        without_chunks = dataclasses.replace(whole.parts, chunks=(), vectors=None)
+        await writer.append(without_chunks)
+        assert await writer.documents() == {}
+        await writer.record([whole.document])
+        manifest = await commit(writer)
+    assert manifest.dataset_digest == (await written(tmp_path / "whole", [whole])).dataset_digest
+
+
+async def test_equal_content_makes_no_new_version(tmp_path: Path) -> None:
+    before = await written(tmp_path, [document(n) for n in range(3)])
+    again = await written(tmp_path, [document(n) for n in range(3)], seed=4)
+    assert again == before
+
+
+async def test_nothing_is_visible_before_the_first_commit(tmp_path: Path) -> None:
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        await writer.replace_documents([document(1)])
+        with pytest.raises(NotFound):
+            await DatasetReader(tmp_path).__aenter__()
+
+
+async def test_an_empty_dataset_can_be_committed_and_asked(tmp_path: Path) -> None:
+    await written(tmp_path / "data", [unreadable(1)])
+    (tmp_path / "scratch").mkdir()
+    async with DatasetReader(tmp_path / "data", scratch=tmp_path / "scratch") as reader:
+        assert await reader.search("Klemme") == []
+        assert (await reader.sql("SELECT count(*) AS n FROM chunks")).rows == ((0,),)
+        assert (await reader.cypher("MATCH (n:Node) RETURN n.kind")).rows == (("document",),)
+
+
+@pytest.mark.requirement("I-03")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+async def test_a_vector_that_is_not_finite_is_refused_and_nothing_of_its_batch_is_written(
+    tmp_path: Path, value: float
+) -> None:
+    bad = document(1)
+    assert bad.parts.vectors is not None
+    bad.parts.vectors[1, 3] = value
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        with pytest.raises(InvalidInput, match="NaN or infinity"):
+            await writer.replace_documents([document(0), bad])
+        assert await writer.documents() == {}
+
+
+@pytest.mark.requirement("I-03", "I-04")
+async def test_numbers_and_texts_that_no_table_can_hold_are_refused_by_column(tmp_path: Path) -> None:
+    plain = document(1)
+    number = dataclasses.replace(plain.parts.features[0], number=float("nan"))
+    text = dataclasses.replace(plain.parts.products[0], name="\ud800")
+    size = dataclasses.replace(plain.parts.chunks[0], start=2**63)
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        for parts, column in (
+            (DocumentParts(features=[number]), "number"),
+            (DocumentParts(products=[text]), "name"),
+            (DocumentParts(chunks=[size], vectors=np.ones((1, DIMENSION), np.float32)), "start"),
+        ):
+            with pytest.raises(InvalidInput) as refused:
+                await writer.append(parts)
+            assert refused.value.field == column
+
+
+async def test_a_second_writer_is_refused_until_the_first_ends(tmp_path: Path) -> None:
+    async with DatasetWriter(str(tmp_path), DIMENSION):
+        with pytest.raises(Conflict, match="Another process is writing"):
+            await DatasetWriter(str(tmp_path), DIMENSION).__aenter__()
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        assert await writer.documents() == {}
+
+
+@pytest.mark.requirement("F-01")
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        ("Tables", "delete", 1),
+        ("Tables", "delete", 3),
+        ("Tables", "append", 2),
+        ("Tables", "append", 8),
+        ("lance", "build", 1),
+        ("graph", "derive", 1),
+        ("Place", "write", 2),
+        ("Place", "write", 3),
+    ],
+)
+async def test_a_writer_killed_anywhere_leaves_the_old_version_and_the_next_run_makes_the_new_one(
+    tmp_path: Path, owner: str, name: str, call: int
+) -> None:
+    root = tmp_path / "dataset"
+    before = await written(root, [document(n) for n in range(3)])
+    victim = subprocess.run(
+        [sys.executable, "-c", VICTIM, str(root), owner, name, str(call)],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        timeout=120,
+        check=False,
+    )
+    assert victim.returncode == -signal.SIGKILL
+    assert visible(Place(str(root))) == before
+    async with DatasetReader(root) as reader:
+        assert [each.text for each in await reader.passages(document(1).document.path)][0].startswith("Die Klemme")
+        assert (await reader.search(document(2).parts.products[0].gtin))[0].path == document(2).document.path
+        assert (await reader.sql("SELECT count(*) AS n FROM products")).rows == ((3,),)
+    wanted = [document(0), document(1, "Neuer Text."), document(2), document(9)]
+    async with DatasetWriter(str(root), DIMENSION) as writer:
+        ledger = await writer.documents()
+        missing = [each for each in wanted if ledger.get(each.document.path) != each.document]
+        await writer.replace_documents(missing)
+        after = await commit(writer)
+    assert after.dataset_digest == (await written(tmp_path / "clean", wanted)).dataset_digest
+    assert after.counts.chunks == 8
+
+
+async def test_what_was_never_recorded_does_not_count(tmp_path: Path) -> None:
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        await writer.replace_documents([document(1)])
+        await writer.append(document(2).parts)
+        manifest = await commit(writer)
+    assert manifest.counts.chunks == 2
