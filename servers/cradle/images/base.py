@@ -16,7 +16,6 @@ from pathlib import Path
 
 from servers.cradle.images.elf import is_elf, needed
 from servers.cradle.images.layers import Entry
-from servers.cradle.images.pycs import with_byte_code
 from servers.cradle.images.spec import CERTIFICATES, USER
 from shared.errors import Unavailable
 
@@ -44,8 +43,8 @@ def architecture() -> str:
     return machine
 
 
-def base_entries() -> list[Entry]:
-    """Everything of the running Python that an image needs, except installed packages.
+def base_files() -> list[Entry]:
+    """Everything of the running Python that an image needs, except installed packages and byte code.
 
     Raises:
         Unavailable: the machine cannot give a base; says what to do.
@@ -53,7 +52,7 @@ def base_entries() -> list[Entry]:
     architecture()
     python = list(_interpreter()) + list(_standard_library())
     binaries = [entry.source for entry in python if isinstance(entry.source, Path) and is_elf(entry.source)]
-    found = {entry.name: entry for entry in with_byte_code(python)}
+    found = {entry.name: entry for entry in python}
     for entry in [*shared_libraries(binaries), *_name_service(), *_system_files()]:
         found.setdefault(entry.name, entry)
     return list(found.values())

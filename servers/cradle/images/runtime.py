@@ -1,7 +1,7 @@
 """The packages that an instance needs, taken from the running environment, without what it never loads.
 
-The list is walked from `ROOTS` through each package's requirements, so that it cannot fall behind. torch, the extractors
-and everything that only the platform uses stay out.
+The list is walked from `ROOTS` through each package's requirements, so that it cannot fall behind. torch, the
+extractors and everything that only the platform uses stay out.
 """
 
 from __future__ import annotations
@@ -103,14 +103,17 @@ def package_files() -> list[Entry]:
     return list(found.values())
 
 
-def runtime_entries() -> list[Entry]:
-    """The runtime layer: packages, their byte code, and the system's libraries that they load."""
-    files = package_files()
+def complete(files: list[Entry], provided: set[str]) -> list[Entry]:
+    """The runtime layer: the packages' files, their byte code, and the system's libraries that they load.
+
+    Args:
+        provided: names of files that the base has: a library among them is not brought along.
+    """
     binaries = [
         entry.source for entry in files if isinstance(entry.source, Path) and entry.slim and is_elf(entry.source)
     ]
-    bundled = {Path(entry.name).name for entry in files}
-    libraries = [each for each in shared_libraries(binaries) if Path(each.name).name not in bundled]
+    there = provided | {Path(entry.name).name for entry in files}
+    libraries = [each for each in shared_libraries(binaries) if Path(each.name).name not in there]
     return with_byte_code(files) + libraries
 
 
@@ -121,8 +124,8 @@ def _own_root() -> Path:
     return Path(shared.__file__).resolve().parents[1]
 
 
-def app_entries() -> list[Entry]:
-    """The app layer: the platform's own code that runs in an instance."""
+def app_files() -> list[Entry]:
+    """The app layer without byte code: the platform's own code that runs in an instance."""
     root = _own_root()
     found = []
     for start in _OWN:
@@ -131,4 +134,4 @@ def app_entries() -> list[Entry]:
             name = path.relative_to(root).as_posix()
             if path.is_file() and not _OWN_SKIPPED.search(name):
                 found.append(Entry(f"{APP.lstrip('/')}/{name}", path))
-    return with_byte_code(found)
+    return found

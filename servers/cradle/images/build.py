@@ -1,0 +1,234 @@
+"""Build an image: its layers by kind, then one tar, visible under its tag only when it is whole.
+
+In the customer's bucket: `images/<tag>/image.tar` and `images/<tag>/image.json`. While it is built, everything of the
+customer lies in a hidden folder beside it, never in a temp folder of the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from servers.cradle.images.assemble import Assembled, assemble
+from servers.cradle.images.layers import Entry, Layer, room_or_clean, write_layer
+from servers.cradle.images.prepared import prepared_layers
+from servers.cradle.images.spec import ImageSpec
+from shared.contracts.image import ImageBuilt
+from shared.contracts.model import Contract
+from shared.errors import InvalidInput, NotFound
+from shared.ids import Digest, canonical_digest, digest
+
+Progress = Callable[[float, float, str], None]
+"""Called from a worker thread with what is done, what there is in all, and a note without content."""
+
+IMAGE, RECORD = "image.tar", "image.json"
+_CONTENT_KINDS = ("vectors", "tables", "graph")
+_STEPS = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What an image is made of, besides the platform's own layers.
+
+    Args:
+        model: folder of the exported encoder.
+        dataset: names relative to the dataset's root, with contents: what `shared.dataset.freeze` gives.
+        config: the instance's configuration as JSON; becomes `/app/instance.json`.
+    """
+
+    model: Path
+    dataset: Iterable[tuple[str, Path | bytes]]
+    config: bytes
+
+
+class _Stored(Contract):
+    inputs: Digest
+    built: ImageBuilt
+
+
+async def build_image(
+    spec: ImageSpec,
+    sources: Sources,
+    *,
+    bucket: Path,
+    cache: Path,
+    base_image: Path | None = None,
+    docker_host: str | None = None,
+    method: str = "assembled",
+    progress: Progress | None = None,
+) -> ImageBuilt:
+    """Build the image and put it at `bucket/images/<tag>/`. The same inputs give the same digests.
+
+    An image that was built of the same inputs before is returned as it is; one of other inputs under the same tag is
+    replaced (what was delivered is in the archive, which refuses that).
+
+    Args:
+        bucket: the customer's folder.
+        cache: folder of layers without customer content, shared by all customers.
+        base_image: a root file system tar to build on instead of the running Python.
+        docker_host: container engine for `method="engine"`.
+        method: `assembled` needs nothing; `engine` lets the container engine build the same layers.
+
+    Raises:
+        InvalidInput: a file's name does not belong into an image.
+        NotFound: the model's folder is missing.
+        Unavailable: this machine cannot give a base, or no engine answers; says what to do.
+        StorageFull: no room; nothing is left behind.
+    """
+    return await asyncio.to_thread(
+        _build, spec, sources, bucket, cache, base_image, docker_host, method, progress or _silent
+    )
+
+
+def _silent(_done: float, _total: float, _note: str) -> None:
+    """No one listens."""
+
+
+def _build(
+    spec: ImageSpec,
+    sources: Sources,
+    bucket: Path,
+    cache: Path,
+    base_image: Path | None,
+    docker_host: str | None,
+    method: str,
+    progress: Progress,
+) -> ImageBuilt:
+    started = time.monotonic()
+    if method not in ("assembled", "engine"):
+        raise InvalidInput("An image is built by `assembled` or by `engine`.", field="method")
+    model = model_entries(sources.model)
+    progress(0, _STEPS, "platform layers")
+    layers = prepared_layers(cache, base_image, lambda note: progress(0, _STEPS, note))
+    inputs = _inputs_digest(spec, sources.config, model, layers, method)
+    images = bucket / "images"
+    final = images / spec.tag
+    if (stored := _stored(final)) is not None and stored.inputs == inputs:
+        progress(_STEPS, _STEPS, "already built")
+        return stored.built
+    images.mkdir(parents=True, exist_ok=True)
+    work = images / f".building-{spec.tag}-{os.getpid()}-{os.urandom(4).hex()}"
+    work.mkdir(mode=0o700)
+    try:
+        with room_or_clean():
+            layers += _content_layers(model, sources, work, progress)
+            progress(4, _STEPS, "writing the image")
+            written = _write(spec, layers, work / IMAGE, docker_host, method)
+            built = _contract(spec, layers, written, method, time.monotonic() - started)
+            (work / RECORD).write_bytes(_Stored(inputs=inputs, built=built).model_dump_json(indent=2).encode())
+            for layer in layers:
+                if layer.path.parent == work:
+                    layer.path.unlink()
+            _publish(work, final)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    progress(_STEPS, _STEPS, "built")
+    return built
+
+
+def built_image(bucket: Path, tag: str) -> tuple[ImageBuilt, Path]:
+    """What was built under a tag, and the path of its tar; blocking.
+
+    Raises:
+        NotFound: nothing was, or not to its end.
+    """
+    folder = bucket / "images" / tag
+    stored = _stored(folder)
+    if stored is None:
+        raise NotFound("There is no image with this tag. Build it first.", field="tag")
+    return stored.built, folder / IMAGE
+
+
+def model_entries(folder: Path) -> list[Entry]:
+    """The encoder's files, under `/model`.
+
+    Raises:
+        NotFound: the folder is missing or empty.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if not files:
+        raise NotFound("The exported embedding model is missing. Start cradle's embedding service and call again.")
+    return [Entry(f"model/{path.relative_to(folder).as_posix()}", path.resolve()) for path in files]
+
+
+def _content_layers(model: list[Entry], sources: Sources, work: Path, progress: Progress) -> list[Layer]:
+    progress(1, _STEPS, "model layer")
+    layers = [write_layer("model", model, work)]
+    groups: dict[str, list[Entry]] = {kind: [] for kind in _CONTENT_KINDS}
+    config = [Entry("app/instance.json", sources.config)]
+    progress(2, _STEPS, "freezing the dataset")
+    for name, content in sources.dataset:
+        groups.get(name.split("/", 1)[0], config).append(Entry(f"data/{name}", content))
+    progress(3, _STEPS, "dataset layers")
+    layers += [write_layer(kind, groups[kind], work) for kind in _CONTENT_KINDS if groups[kind]]
+    return [*layers, write_layer("config", config, work)]
+
+
+def _write(spec: ImageSpec, layers: list[Layer], target: Path, docker_host: str | None, method: str) -> Assembled:
+    if method == "assembled":
+        return assemble(spec, layers, target)
+    from servers.cradle.images.engine import Engine
+
+    with Engine.connect(docker_host) as engine:
+        return engine.build(spec, layers, target)
+
+
+def _contract(spec: ImageSpec, layers: list[Layer], written: Assembled, method: str, seconds: float) -> ImageBuilt:
+    return ImageBuilt(
+        customer_id=spec.customer_id,
+        tag=spec.tag,
+        manifest_digest=written.manifest_digest,
+        image_id=written.image_id,
+        archive_digest=written.archive_digest,
+        size_bytes=written.size,
+        layers=[layer.contract() for layer in layers],
+        dataset_digest=spec.dataset_digest,
+        fingerprint=spec.fingerprint,
+        method="engine" if method == "engine" else "assembled",
+        seconds=round(seconds, 3),
+    )
+
+
+def _inputs_digest(spec: ImageSpec, config: bytes, model: list[Entry], layers: list[Layer], method: str) -> str:
+    files = {entry.name: digest(entry.source.read_bytes()) for entry in model if isinstance(entry.source, Path)}
+    return canonical_digest(
+        {
+            "spec": spec.model_dump(mode="json"),
+            "config": digest(config),
+            "model": files,
+            "layers": [layer.digest for layer in layers],
+            "method": method,
+        }
+    )
+
+
+def _stored(folder: Path) -> _Stored | None:
+    try:
+        stored = _Stored.model_validate_json((folder / RECORD).read_bytes())
+        whole = (folder / IMAGE).stat().st_size == stored.built.size_bytes
+    except (OSError, ValidationError):
+        return None
+    return stored if whole else None
+
+
+def _publish(work: Path, final: Path) -> None:
+    """Give a whole image its name. One that had it before is set aside first and removed after."""
+    if final.exists():
+        aside = final.with_name(f".replaced-{final.name}-{os.urandom(4).hex()}")
+        final.rename(aside)
+        work.rename(final)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        work.rename(final)
+    descriptor = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

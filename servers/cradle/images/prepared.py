@@ -1,0 +1,120 @@
+"""Layers without customer content (base, runtime, app), kept between builds in HOME/cache/layers.
+
+A layer is found by a key over what it is made of: names, sizes and times of the files. The key is local; the digest of
+what it leads to depends on content alone, so that losing the cache costs time and changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tarfile
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from servers.cradle.images import base, pycs, runtime
+from servers.cradle.images.layers import Entry, Layer, import_tar, room_or_clean, tarfile_bytes, write_layer
+from shared.contracts.model import Contract
+from shared.ids import Digest
+
+_RULES = 1  # raise when the code below would make other layers of the same files
+_LEVEL = 3  # smaller: these are written once and shipped often
+
+
+class _Record(Contract):
+    kind: str
+    digest: Digest
+    diff_id: Digest
+    size: int
+    content_size: int
+
+
+def prepared_layers(cache: Path, base_image: Path | None, report: Callable[[str], None]) -> list[Layer]:
+    """The layers base, runtime and app, from the cache or made now; blocking.
+
+    Raises:
+        Unavailable: this machine cannot give a base or lacks a package; says what to do.
+        StorageFull: no room for the cache.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    if base_image is not None:
+        base_key = _key("base", [Entry("base", base_image)])
+        libraries = lambda: _libraries_of(base_image)  # noqa: E731
+        make_base = lambda: import_tar("base", base_image, cache, level=_LEVEL)  # noqa: E731
+    else:
+        files = base.base_files()
+        base_key = _key("base", files)
+        libraries = lambda: {Path(entry.name).name for entry in files}  # noqa: E731
+        make_base = lambda: write_layer("base", pycs.with_byte_code(files), cache, level=_LEVEL)  # noqa: E731
+    packages = runtime.package_files()
+    runtime_key = _key("runtime", packages, base_key)
+    app = runtime.app_files()
+    return [
+        _kept(cache, base_key, "base", make_base, report),
+        _kept(cache, runtime_key, "runtime", lambda: _runtime(cache, packages, libraries()), report),
+        _kept(cache, _key("app", app), "app", lambda: write_layer("app", pycs.with_byte_code(app), cache), report),
+    ]
+
+
+def _runtime(cache: Path, packages: list[Entry], provided: set[str]) -> Layer:
+    return write_layer("runtime", runtime.complete(packages, provided), cache, level=_LEVEL)
+
+
+def _kept(cache: Path, key: str, kind: str, make: Callable[[], Layer], report: Callable[[str], None]) -> Layer:
+    record = cache / f"{kind}-{key}.json"
+    layer = _read(record)
+    if layer is None:
+        report(f"making the {kind} layer")
+        layer = make()
+        fields = _Record(**{name: getattr(layer, name) for name in _Record.model_fields})
+        partial = record.with_name(f".{record.name}-{os.getpid()}")
+        with room_or_clean(partial):
+            partial.write_text(fields.model_dump_json())
+            partial.replace(record)
+        _forget_others(cache, kind, record)
+    return layer
+
+
+def _read(record: Path) -> Layer | None:
+    try:
+        fields = _Record.model_validate_json(record.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    blob = record.parent / fields.digest.removeprefix("sha256:")
+    if not blob.is_file() or blob.stat().st_size != fields.size:
+        return None
+    return Layer(fields.kind, fields.digest, fields.diff_id, fields.size, fields.content_size, blob)
+
+
+def _forget_others(cache: Path, kind: str, keep: Path) -> None:
+    """Keep the two newest layers of a kind: an upgrade does not fill the disk."""
+    records = sorted(cache.glob(f"{kind}-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    kept = {layer.path for record in (keep, *records[:2]) if (layer := _read(record))}
+    for record in records[2:]:
+        layer = _read(record)
+        record.unlink(missing_ok=True)
+        if layer is not None and layer.path not in kept:
+            layer.path.unlink(missing_ok=True)
+
+
+def _libraries_of(base_image: Path) -> set[str]:
+    with tarfile_bytes(base_image) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
+        return {Path(member.name).name for member in tar}
+
+
+def _key(kind: str, entries: Iterable[Entry], *more: str) -> str:
+    state = hashlib.sha256()
+    parts = [kind, str(_RULES), sys.version, metadata.version("isal"), *more]
+    for entry in sorted(entries, key=lambda each: each.name):
+        if isinstance(entry.source, Path):
+            status = entry.source.stat()
+            parts.append(f"{entry.name} {entry.mode:o} {status.st_size} {status.st_mtime_ns}")
+        else:
+            parts.append(f"{entry.name} {entry.mode:o} {entry.link} {entry.source!r}")
+    for part in parts:
+        state.update(part.encode() + b"\0")
+    return state.hexdigest()[:32]

@@ -1,0 +1,214 @@
+"""Read an image's tar back: check every digest, and unpack it where no engine is at hand."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from servers.cradle.images.layers import checked_name, room_or_clean
+from shared.errors import Conflict, InvalidInput, NotFound
+
+_BLOCK = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+_MANIFEST_LIMIT = 4 * 2**20
+_DATASET_MANIFEST = "data/manifest.json"
+
+
+@dataclass(slots=True)
+class Contents:
+    """What an image says about itself, and what of it was checked.
+
+    `config` is the image's configuration; `blobs` counts layers whose digests were found right; `dataset_manifest` is
+    the manifest of the dataset inside, as bytes, where there is one.
+    """
+
+    config: dict[str, Any]
+    image_id: str
+    blobs: int = 0
+    files: int = 0
+    dataset_manifest: bytes | None = None
+    layer_names: list[str] = field(default_factory=list)
+
+
+def read_image(image: Path, target: Path | None = None) -> Contents:
+    """Check the digests of an image's configuration and layers, and unpack them into `target`; blocking.
+
+    Reads what `assemble` writes and what `docker save` writes.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: it is not an image, or it holds names that leave it.
+        Conflict: a layer or the configuration is not what the image's manifest says.
+        StorageFull: no room to unpack; what was unpacked is removed.
+    """
+    if not image.is_file():
+        raise NotFound("There is no image file. Build the image first.", field="tag")
+    try:
+        with _cleaned(target), tarfile.open(image, "r:") as tar:
+            return _read(tar, target)
+    except (tarfile.TarError, KeyError, ValueError, EOFError):
+        raise InvalidInput("The file is not an image, or it is damaged. Build it again.") from None
+
+
+@contextmanager
+def _cleaned(target: Path | None) -> Iterator[None]:
+    with room_or_clean():
+        try:
+            yield
+        except BaseException:
+            if target is not None:
+                shutil.rmtree(target, ignore_errors=True)
+            raise
+
+
+def _read(tar: tarfile.TarFile, target: Path | None) -> Contents:
+    docker = orjson.loads(_small(tar, "manifest.json"))[0]
+    raw = _small(tar, docker["Config"])
+    image_id = "sha256:" + hashlib.sha256(raw).hexdigest()
+    if Path(docker["Config"]).name.removesuffix(".json") != image_id.removeprefix("sha256:"):
+        raise Conflict("The image's configuration was altered. Build it again.")
+    contents = Contents(orjson.loads(raw), image_id, layer_names=list(docker["Layers"]))
+    if "index.json" in tar.getnames():
+        _check_manifest(tar, contents)
+    diff_ids = contents.config["rootfs"]["diff_ids"]
+    if len(diff_ids) != len(contents.layer_names):
+        raise Conflict("The image has layers that its configuration does not name. Build it again.")
+    for name, diff_id in zip(contents.layer_names, diff_ids, strict=True):
+        _read_layer(tar, name, diff_id, contents, target)
+        contents.blobs += 1
+    return contents
+
+
+def _check_manifest(tar: tarfile.TarFile, contents: Contents) -> None:
+    descriptor = orjson.loads(_small(tar, "index.json"))["manifests"][0]["digest"]
+    raw = _small(tar, _place(descriptor))
+    manifest = orjson.loads(raw)
+    layers = [_place(layer["digest"]) for layer in manifest["layers"]]
+    right = "sha256:" + hashlib.sha256(raw).hexdigest() == descriptor
+    if not right or manifest["config"]["digest"] != contents.image_id or layers != contents.layer_names:
+        raise Conflict("The image's manifest was altered. Build it again.")
+
+
+def _place(digest: str) -> str:
+    return "blobs/sha256/" + digest.removeprefix("sha256:")
+
+
+def _small(tar: tarfile.TarFile, name: str) -> bytes:
+    member = tar.getmember(name)
+    file = tar.extractfile(member)
+    if file is None or member.size > _MANIFEST_LIMIT:
+        raise InvalidInput("The file is not an image, or it is damaged. Build it again.")
+    return file.read()
+
+
+class _Hashed(io.RawIOBase):
+    """A readable stream that hashes what is read."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self._state = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.read(len(buffer))
+        self._state.update(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def finish(self) -> str:
+        """Read to the end; the digest of everything."""
+        while block := self._source.read(_BLOCK):
+            self._state.update(block)
+        return self._state.hexdigest()
+
+
+def _read_layer(tar: tarfile.TarFile, name: str, diff_id: str, contents: Contents, target: Path | None) -> None:
+    from isal import igzip
+
+    blob = tar.extractfile(name)
+    if blob is None:
+        raise InvalidInput("The file is not an image, or it is damaged. Build it again.")
+    zipped = blob.read(2) == _GZIP_MAGIC
+    blob.seek(0)
+    compressed = _Hashed(blob)
+    raw: IO[bytes] = io.BufferedReader(compressed, _BLOCK)
+    content = _Hashed(igzip.IGzipFile(fileobj=raw, mode="rb") if zipped else raw)  # pyright: ignore[reportArgumentType]
+    try:
+        with tarfile.open(fileobj=io.BufferedReader(content, _BLOCK), mode="r|", bufsize=_BLOCK) as layer:
+            for member in layer:
+                _take(layer, member, contents, target)
+        right = "sha256:" + content.finish() == diff_id
+    except (OSError, EOFError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        right = False
+    if zipped and right:
+        right = compressed.finish() == Path(name).name
+    if not right:
+        raise Conflict("A layer of the image was altered or damaged. Build it again.")
+
+
+def _take(layer: tarfile.TarFile, member: tarfile.TarInfo, contents: Contents, target: Path | None) -> None:
+    name = checked_name(member.name.removeprefix("./").rstrip("/"))
+    contents.files += member.isreg()
+    if name == _DATASET_MANIFEST and member.isreg():
+        file = layer.extractfile(member)
+        contents.dataset_manifest = file.read() if file is not None else None
+        if target is not None:
+            _write(target / name, contents.dataset_manifest or b"", member.mode)
+        return
+    if target is None:
+        return
+    path = target / name
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(member.mode & 0o1777)
+    elif member.issym():
+        _link(target, path, member.linkname)
+    elif member.isreg():
+        file = layer.extractfile(member)
+        assert file is not None  # noqa: S101 - a regular member has content
+        _replace(path)
+        with path.open("xb") as out:
+            shutil.copyfileobj(file, out, _BLOCK)
+        path.chmod(member.mode & 0o755)
+    else:
+        raise InvalidInput("The image holds a kind of file that is not unpacked here.")
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    _replace(path)
+    path.write_bytes(data)
+    path.chmod(mode & 0o755)
+
+
+def _link(target: Path, path: Path, destination: str) -> None:
+    inside = os.path.normpath(path.parent / destination)
+    if destination.startswith("/") or not Path(inside).is_relative_to(target):
+        raise InvalidInput("The image holds a link that leaves it.")
+    _replace(path)
+    path.symlink_to(destination)
+
+
+def _replace(path: Path) -> None:
+    """Upper layers replace what lower ones wrote; never through a link."""
+    for parent in path.parents:
+        if parent.is_symlink():
+            raise InvalidInput("The image holds a file behind a link.")
+        if parent.exists():
+            break
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or path.exists():
+        path.unlink()
