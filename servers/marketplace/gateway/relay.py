@@ -273,5 +273,5 @@ def _part(body: bytes, *, more: bool = False) -> Event:
 
 def _whole_events(data: bytes) -> tuple[bytes, bytes]:
     """What of a stream ends with an empty line, and the rest."""
-    end = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in (b"\n\n", b"\r\n\r\n", b"\r\r"))
+    end = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in (b"\n\n", b"\r\n\r\n"))
     return data[:end], data[end:]

@@ -1,13 +1,13 @@
--- name: enter_platform$
+-- name: enter_platform()$
 SELECT set_config('app.platform', 'on', true);
 
--- name: entry_by_name^
+-- name: entry_by_name(customer, server_name)^
 SELECT e.server_name, e.title, e.description, e.version, e.kind, e.customer_id, e.url, e.approval, e.tools,
        EXISTS (SELECT FROM installs i WHERE i.server_name = e.server_name AND i.customer_id = :customer) AS installed
 FROM catalogue_entries e
 WHERE e.server_name = :server_name;
 
--- name: entry_by_url^
+-- name: entry_by_url(customer, url)^
 SELECT e.server_name, e.title, e.description, e.version, e.kind, e.customer_id, e.url, e.approval, e.tools,
        EXISTS (SELECT FROM installs i WHERE i.server_name = e.server_name AND i.customer_id = :customer) AS installed
 FROM catalogue_entries e
@@ -15,7 +15,7 @@ WHERE e.url = :url
 ORDER BY e.server_name
 LIMIT 1;
 
--- name: list_entries
+-- name: list_entries(customer, after, installed_only, any_approval, query, limit)
 SELECT e.server_name, e.title, e.description, e.version, e.kind, e.customer_id, e.url, e.approval, e.tools,
        i.server_name IS NOT NULL AS installed
 FROM catalogue_entries e
@@ -29,7 +29,7 @@ WHERE e.server_name > :after
 ORDER BY e.server_name
 LIMIT :limit;
 
--- name: put_entry$
+-- name: put_entry(server_name, title, description, version, kind, customer_id, url, approval, tools, registered_by)$
 INSERT INTO catalogue_entries
     (server_name, title, description, version, kind, customer_id, url, approval, tools, registered_by)
 VALUES (:server_name, :title, :description, :version, :kind, :customer_id, :url, :approval, :tools::jsonb, :registered_by)
@@ -40,11 +40,11 @@ WHERE catalogue_entries.customer_id IS NOT DISTINCT FROM excluded.customer_id
   AND catalogue_entries.kind = excluded.kind
 RETURNING server_name;
 
--- name: add_install!
+-- name: add_install(customer_id, server_name, installed_by)!
 INSERT INTO installs (customer_id, server_name, installed_by)
 VALUES (:customer_id, :server_name, :installed_by)
 ON CONFLICT (customer_id, server_name) DO NOTHING;
 
--- name: remove_install!
+-- name: remove_install(customer_id, server_name)!
 DELETE FROM installs
 WHERE customer_id = :customer_id AND server_name = :server_name;

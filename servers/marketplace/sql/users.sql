@@ -1,76 +1,76 @@
--- name: enter_platform$
+-- name: enter_platform()$
 SELECT set_config('app.platform', 'on', true);
 
--- name: enter_login$
+-- name: enter_login(identity)$
 SELECT set_config('app.login', :identity, true);
 
--- name: user_by_email^
+-- name: user_by_email(email)^
 SELECT user_id, email, password_hash, role, customer_id, disabled_at,
        locked_until IS NOT NULL AND locked_until > now() AS locked
 FROM users
 WHERE email = :email;
 
--- name: user_by_id^
+-- name: user_by_id(user_id)^
 SELECT user_id, email, role, customer_id, disabled_at
 FROM users
 WHERE user_id = :user_id;
 
--- name: record_failure!
+-- name: record_failure(limit, lock_s, user_id)!
 UPDATE users
 SET failed_logins = failed_logins + 1,
     locked_until = CASE WHEN failed_logins + 1 >= :limit THEN now() + make_interval(secs => :lock_s) ELSE locked_until END
 WHERE user_id = :user_id;
 
--- name: record_success!
+-- name: record_success(user_id)!
 UPDATE users
 SET failed_logins = 0, locked_until = NULL
 WHERE user_id = :user_id AND (failed_logins > 0 OR locked_until IS NOT NULL);
 
--- name: add_user!
+-- name: add_user(user_id, email, password_hash, role, customer_id)!
 INSERT INTO users (user_id, email, password_hash, role, customer_id)
 VALUES (:user_id, :email, :password_hash, :role, :customer_id);
 
--- name: set_password!
+-- name: set_password(password_hash, user_id)!
 UPDATE users
 SET password_hash = :password_hash, failed_logins = 0, locked_until = NULL
 WHERE user_id = :user_id;
 
--- name: disable_user!
+-- name: disable_user(user_id)!
 UPDATE users
 SET disabled_at = coalesce(disabled_at, now())
 WHERE user_id = :user_id;
 
--- name: revoke_keys_of_user!
+-- name: revoke_keys_of_user(user_id)!
 UPDATE api_keys
 SET revoked_at = coalesce(revoked_at, now())
 WHERE user_id = :user_id;
 
--- name: key_by_id^
+-- name: key_by_id(key_id)^
 SELECT key_id, user_id, secret_sha256, revoked_at
 FROM api_keys
 WHERE key_id = :key_id;
 
--- name: put_key!
+-- name: put_key(key_id, user_id, customer_id, secret_sha256)!
 INSERT INTO api_keys (key_id, user_id, customer_id, secret_sha256)
 VALUES (:key_id, :user_id, :customer_id, :secret_sha256)
 ON CONFLICT (key_id) DO UPDATE SET secret_sha256 = excluded.secret_sha256;
 
--- name: service_by_id^
+-- name: service_by_id(client_id)^
 SELECT client_id, secret_sha256, disabled_at
 FROM services
 WHERE client_id = :client_id;
 
--- name: put_service!
+-- name: put_service(client_id, secret_sha256)!
 INSERT INTO services (client_id, secret_sha256)
 VALUES (:client_id, :secret_sha256)
 ON CONFLICT (client_id) DO UPDATE SET secret_sha256 = excluded.secret_sha256;
 
--- name: customer_by_id^
+-- name: customer_by_id(customer_id)^
 SELECT customer_id, company_name, contact_email, partner_id
 FROM customers
 WHERE customer_id = :customer_id;
 
--- name: add_customer!
+-- name: add_customer(customer_id, company_name, contact_email, partner_id)!
 INSERT INTO customers (customer_id, company_name, contact_email, partner_id)
 VALUES (:customer_id, :company_name, :contact_email, :partner_id)
 ON CONFLICT (customer_id) DO NOTHING;

@@ -1,0 +1,246 @@
+"""A running marketplace on a real Postgres, with the operator, two customers, and upstream servers to call through to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from servers.marketplace.app import build
+from servers.marketplace.bootstrap import bootstrap
+from servers.marketplace.tools.accounts import UserCreated
+from shared.auth import RemoteKeys, TokenVerifier, principal
+from shared.client import Upstream
+from shared.contracts.catalogue import CustomerRegistered, InstanceRegistered
+from shared.contracts.model import Contract
+from shared.ids import digest
+from shared.postgres.urls import DatabaseUrls
+from shared.serving import Server, report, serve
+from shared.settings import Settings
+
+DIGEST = digest(b"image")
+CUSTOMERS = {"acme": "Acme GmbH", "bolt": "Bolt AG"}
+
+
+class Said(Contract):
+    """What the upstream's tools answer."""
+
+    text: str
+
+
+@dataclass
+class Seen:
+    """What an upstream saw and went through."""
+
+    tokens: list[str] = field(default_factory=list)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
+class Credential:
+    """A client id and its secret."""
+
+    client_id: str
+    client_secret: str
+
+
+class Market:
+    """A running marketplace, and what an outsider does with it."""
+
+    def __init__(self, settings: Settings, urls: DatabaseUrls, http: httpx2.AsyncClient, stack: AsyncExitStack) -> None:
+        self.settings = settings
+        self.urls = urls
+        self.http = http
+        self.base = settings.url("marketplace")
+        self.resource = settings.resource("marketplace")
+        self._stack = stack
+
+    def credential(self, name: str) -> Credential:
+        """A credential file of the home folder."""
+        kept = orjson.loads((self.settings.home / "keys" / f"{name}.json").read_bytes())
+        return Credential(kept["client_id"], kept["client_secret"])
+
+    async def ask_token(self, credential: Credential, **form: str) -> httpx2.Response:
+        """`POST /oauth/token`."""
+        body = {
+            "grant_type": "client_credentials",
+            "client_id": credential.client_id,
+            "client_secret": credential.client_secret,
+            "resource": self.resource,
+        } | form
+        return await self.http.post(self.base + "/oauth/token", data=body)
+
+    async def token(self, credential: Credential, **form: str) -> str:
+        """A token that is certainly given."""
+        response = await self.ask_token(credential, **form)
+        assert response.status_code == 200, response.text
+        return response.json()["access_token"]
+
+    async def call(self, token: str, tool: str, result: Any = None, **arguments: Any) -> Any:
+        """A tool of the marketplace."""
+        async with Upstream(self.resource, key=token) as upstream:
+            return await upstream.call(tool, arguments, result)
+
+    async def call_through(self, token: str, server_name: str, tool: str, on_progress: Any = None, **args: Any) -> Any:
+        """A tool of an installed server, through the gateway."""
+        async with Upstream(f"{self.base}/servers/{server_name}/mcp", key=token) as upstream:
+            return await upstream.call(tool, args, Said, on_progress=on_progress)
+
+    async def service(self) -> str:
+        """A token of the orchestrator for the marketplace."""
+        return await self.token(self.credential("orchestrator"))
+
+    async def operator(self) -> str:
+        """A token of the operator for the marketplace."""
+        return await self.token(self.credential("operator"))
+
+    async def add_customers(self) -> None:
+        """Register the two customers."""
+        token = await self.service()
+        for customer_id, name in CUSTOMERS.items():
+            await self.call(
+                token, "register_customer", CustomerRegistered,
+                customer_id=customer_id, company_name=name, contact_email=f"it@{customer_id}.example",
+            )  # fmt: skip
+
+    async def add_user(self, role: str, customer_id: str | None, email: str) -> UserCreated:
+        """A user, made by the operator."""
+        return await self.call(
+            await self.operator(), "create_user", UserCreated, email=email, role=role, customer_id=customer_id
+        )
+
+    async def user_token(self, customer_id: str, role: str = "customer_admin", **form: str) -> str:
+        """A token of a new user of a customer."""
+        made = await self.add_user(role, customer_id, f"u{time.monotonic_ns()}@{customer_id}.example")
+        return await self.token(Credential(made.client_id, made.client_secret), **form)
+
+    async def add_instance(self, customer_id: str, url: str | None) -> str:
+        """Register an instance of a customer; its server name."""
+        made = await self.call(
+            await self.service(), "register_instance", InstanceRegistered,
+            customer_id=customer_id, name="instance", url=url, image_digest=DIGEST, tools=["say", "count"],
+        )  # fmt: skip
+        return made.server_name
+
+    async def add_upstream(self) -> tuple[str, Seen]:
+        """A real MCP server that accepts the marketplace's tokens; its endpoint and what it sees."""
+        port, seen = free_port(), Seen()
+        url = f"http://127.0.0.1:{port}/mcp"
+        app = _seeing(upstream(self.settings, url, seen).asgi(), seen)
+        await self._stack.enter_async_context(listening(app, port, self.settings))
+        return url, seen
+
+    async def add_app(self, app: ASGIApp) -> str:
+        """Any application as an upstream; its endpoint."""
+        port = free_port()
+        await self._stack.enter_async_context(listening(app, port, self.settings))
+        return f"http://127.0.0.1:{port}/mcp"
+
+
+@asynccontextmanager
+async def running_market(home: Path, urls: DatabaseUrls, **changes: Any) -> AsyncIterator[Market]:
+    """A marketplace after its first start."""
+    settings = Settings(home=home, marketplace_port=free_port(), **changes)
+    await bootstrap(settings, urls)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(listening(build(settings, urls).asgi(), settings.marketplace_port, settings))
+        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=20, verify=False))  # noqa: S501
+        yield Market(settings, urls, http, stack)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def listening(app: ASGIApp, port: int, settings: Settings) -> AsyncIterator[None]:
+    """The application on a port of this loop."""
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(
+        serve([(app, port)], settings, "rig", on_ready=ready.set_result, stop=stop, signals=False, drain_s=0.2)
+    )
+    try:
+        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        if task.done():
+            await task
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 20)
+
+
+def upstream(settings: Settings, url: str, seen: Seen) -> Server:
+    """A small instance: tokens for its address only, checked with the marketplace's public keys."""
+    keys = RemoteKeys(settings.url("marketplace") + "/.well-known/jwks.json")
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+        await keys.aclose()
+
+    verifier = TokenVerifier(url, settings.url("marketplace"), keys)
+    server = Server("instance", settings, resource_url=url, verifier=verifier, lifespan=lifespan)
+
+    async def say() -> Said:
+        """Say who calls. Use it to see what the upstream is told."""
+        caller = principal()
+        return Said(text=f"{caller.subject} {caller.role} {caller.customer} {' '.join(sorted(caller.scopes))}")
+
+    async def count(steps: int) -> Said:
+        """Report progress. Use it to see that it passes."""
+        for step in range(1, steps + 1):
+            await report(step, steps, f"step {step}")
+        return Said(text=str(steps))
+
+    async def wait() -> Said:
+        """Wait for ever. Use it to see cancellation."""
+        seen.started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.cancelled.set()
+            raise
+        return Said(text="")
+
+    for fn in (say, count, wait):
+        server.tool(fn, scope="dataset:read", title=fn.__name__.title(), read_only=True)
+    return server
+
+
+def answering(status: int, headers: dict[str, str], body: Callable[[], AsyncIterator[bytes]]) -> ASGIApp:
+    """An upstream that answers everything like this."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        async for part in body():
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return app
+
+
+def _seeing(app: Any, seen: Seen) -> ASGIApp:
+    class Seeing:
+        lifespan = app.lifespan
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            seen.tokens += [
+                value.decode() for name, value in scope.get("headers", []) if name == b"authorization"
+            ]
+            await app(scope, receive, send)
+
+    return Seeing()

@@ -1,0 +1,120 @@
+"""Signing keys, sealed sessions and addresses."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import jwt
+import pytest
+
+from servers.marketplace.catalogue.address import check_address, ip_allowed
+from servers.marketplace.gateway.message import read_message
+from servers.marketplace.gateway.relay import Gateway, _whole_events
+from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.keys import KeyRing
+from servers.marketplace.tokens import LIFETIME_S, Grant, Mint
+from shared.auth import GivenKeys, TokenVerifier
+from shared.errors import InvalidInput, NotFound, Unauthenticated, Unavailable
+
+GRANT = Grant("usr_a", "customer_user", "https://x.example/mcp", frozenset({"b", "a"}), "acme", "key_a")
+
+
+def test_a_folder_gets_one_key_that_stays_and_that_only_its_owner_reads(tmp_path: Path) -> None:
+    first = KeyRing(tmp_path / "keys")
+    second = KeyRing(tmp_path / "keys")
+    assert first.signing.kid == second.signing.kid
+    (file,) = (tmp_path / "keys").glob("*.pem")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "d" not in first.jwks()["keys"][0]
+
+
+@pytest.mark.requirement("A-03")
+async def test_after_a_rotation_the_new_key_signs_and_the_old_one_verifies_until_it_is_retired(tmp_path: Path) -> None:
+    ring, replica = KeyRing(tmp_path), KeyRing(tmp_path)
+    verifier = TokenVerifier(GRANT.audience, "https://m.example", GivenKeys(replica.jwks))
+    mint = Mint(ring, "https://m.example")
+    old_key, old = ring.signing.kid, mint.token(GRANT).access_token
+    ring.rotate()
+    new = mint.token(GRANT).access_token
+    assert replica.signing.kid == ring.signing.kid != old_key
+    assert (await verifier.verify(old)).subject == (await verifier.verify(new)).subject == "usr_a"
+    ring.retire(old_key)
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(old)
+    assert (await verifier.verify(new)).customer == "acme"
+    with pytest.raises(Unavailable):
+        ring.retire(ring.signing.kid)
+
+
+def test_a_token_names_one_server_and_lives_at_most_fifteen_minutes(tmp_path: Path) -> None:
+    token = Mint(KeyRing(tmp_path), "https://m.example").token(GRANT, 10 * LIFETIME_S)
+    claims = jwt.decode(token.access_token, options={"verify_signature": False})
+    assert claims["aud"] == GRANT.audience
+    assert claims["exp"] - claims["iat"] == LIFETIME_S == token.expires_in
+    assert (claims["scope"], claims["client_id"], claims["customer"]) == ("a b", "key_a", "acme")
+
+
+def test_an_upstream_token_is_signed_once_for_a_grant_and_anew_for_another(tmp_path: Path) -> None:
+    mint = Mint(KeyRing(tmp_path), "https://m.example")
+    other = Grant("usr_a", "customer_user", GRANT.audience, GRANT.scopes, "bolt", "key_a")
+    assert mint.upstream(GRANT) == mint.upstream(GRANT) != mint.upstream(other)
+
+
+def test_a_sealed_session_opens_for_its_caller_only(tmp_path: Path) -> None:
+    seal, replica = SessionSeal.of_file(tmp_path / "key"), SessionSeal.of_file(tmp_path / "key")
+    sealed = seal.seal("abc", "usr_a", "acme", "io.0711/x")
+    assert replica.open(sealed, "usr_a", "acme", "io.0711/x") == "abc"
+    for owner in (("usr_b", "acme", "io.0711/x"), ("usr_a", "bolt", "io.0711/x"), ("usr_a", "acme", "io.0711/y")):
+        with pytest.raises(NotFound):
+            seal.open(sealed, *owner)
+    for forged in ("", "abc", sealed[:-4] + "AAA=", "é"):
+        with pytest.raises(NotFound):
+            seal.open(forged, "usr_a", "acme", "io.0711/x")
+
+
+@pytest.mark.requirement("I-12")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest", "http://[::ffff:169.254.169.254]/", "http://[fe80::1]/mcp", "http://0.0.0.0/mcp",
+        "http://[fd00:ec2::254]/", "http://100.100.100.200/", "http://2852039166/", "http://0xa9fea9fe/",
+        "http://169.254.43518/", "http://224.0.0.1/", "ftp://x.example/", "file:///etc/passwd", "http://u:p@x.example/mcp",
+        "http://x.example/mcp#a", "http://x.example/mcp?a=b", "http://x.example:0/", "http://x.example:99999/", "http:///mcp",
+        "http://x.example/\nmcp", "http://x.exämple/mcp", "//x.example/mcp", "", "http://[::1", "http://a b.example/",
+    ],
+)  # fmt: skip
+def test_an_address_that_leads_to_a_forbidden_host_or_is_no_plain_one_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput):
+        check_address(url)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9312/mcp", "https://mcp.example.com/mcp", "http://[::1]:1/mcp"])
+def test_an_address_that_an_instance_has_is_taken(url: str) -> None:
+    assert check_address(url) == url
+
+
+def test_resolved_addresses_are_checked_too() -> None:
+    assert ip_allowed("10.0.0.1")
+    assert not ip_allowed("169.254.169.254")
+    assert not ip_allowed("fe80::1%eth0")
+
+
+def test_only_paths_of_a_server_are_the_gateways() -> None:
+    assert Gateway.serves("/servers/io.0711/cradle/mcp")
+    assert not Gateway.serves("/servers/mcp")
+    assert not Gateway.serves("/servers//mcp"[:-4])
+    assert not Gateway.serves("/mcp")
+
+
+def test_a_body_that_is_no_single_message_is_refused() -> None:
+    for body in (b"", b"[]", b"[{}]", b"{}", b'{"jsonrpc":"1.0"}', b"\xff", b"NaN"):
+        with pytest.raises(InvalidInput):
+            read_message(body)
+    assert read_message(b'{"jsonrpc":"2.0","id":true,"method":3}').request_id is None
+
+
+def test_only_whole_events_are_passed_on() -> None:
+    assert _whole_events(b"data: a\n\ndata: b") == (b"data: a\n\n", b"data: b")
+    assert _whole_events(b"data: a\r\n\r\n: c\n\nx") == (b"data: a\r\n\r\n: c\n\n", b"x")
+    assert _whole_events(b"data: a") == (b"", b"data: a")

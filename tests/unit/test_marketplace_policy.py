@@ -1,0 +1,106 @@
+"""The policy: who may do what, without any server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from servers.marketplace import policy
+from servers.marketplace.policy import Resource, decide, granted
+
+
+@dataclass(frozen=True)
+class Someone:
+    role: str
+    customer: str | None = None
+    subject: str = "usr_someone"
+    scopes: frozenset[str] = policy.ALL
+
+
+OPERATOR = Someone("platform_admin")
+ORCHESTRATOR = Someone("service", subject="orchestrator")
+CRADLE = Someone("service", subject="cradle")
+PARTNER = Someone("partner_admin", subject="usr_partner")
+ADMIN = Someone("customer_admin", "acme")
+USER = Someone("customer_user", "acme")
+
+
+def test_every_role_holds_only_scopes_that_some_server_knows() -> None:
+    known = frozenset().union(*policy.SCOPES_OF_SERVER.values())
+    for scopes in (*policy.SCOPES_OF_ROLE.values(), *policy.SCOPES_OF_SERVICE.values()):
+        assert scopes <= known
+
+
+def test_a_token_holds_what_was_asked_for_and_the_role_has_and_the_server_knows() -> None:
+    assert granted("customer_user", None, "marketplace", None) == {"catalogue:read", "gateway:call"}
+    assert granted("customer_user", None, "marketplace", ["gateway:call", "registry:write"]) == {"gateway:call"}
+    assert granted("customer_user", None, "cradle", ["process"]) == frozenset()
+    assert granted("service", "orchestrator", "cradle", None) == policy.CRADLE
+    assert granted("service", "unknown", "cradle", None) == frozenset()
+    assert granted("no_such_role", None, "marketplace", None) == frozenset()
+
+
+@pytest.mark.parametrize("action", policy.SCOPE_OF_ACTION)
+def test_every_action_needs_its_scope(action: policy.Action) -> None:
+    decision = decide(Someone("platform_admin", scopes=frozenset()), action, Resource())
+    assert (decision.allowed, decision.scope) == (False, policy.SCOPE_OF_ACTION[action])
+
+
+@pytest.mark.requirement("T-01")
+@pytest.mark.parametrize("action", policy.SCOPE_OF_ACTION)
+@pytest.mark.parametrize("caller", [ADMIN, USER, PARTNER, CRADLE, Someone("platform_admin", "acme")])
+def test_what_belongs_to_another_customer_is_neither_allowed_nor_visible(
+    action: policy.Action, caller: Someone
+) -> None:
+    decision = decide(caller, action, Resource("bolt", "usr_other", role="customer_user", installed=True))
+    assert (decision.allowed, decision.visible) == (False, False)
+
+
+def test_those_who_act_for_every_customer_reach_each() -> None:
+    for caller in (OPERATOR, ORCHESTRATOR):
+        assert decide(caller, "instance.register", Resource("bolt")).allowed
+        assert decide(caller, "entry.call", Resource("bolt")).allowed
+    assert decide(PARTNER, "instance.register", Resource("bolt", "usr_partner")).allowed
+
+
+def test_an_entry_is_called_where_it_is_installed() -> None:
+    assert decide(USER, "entry.call", Resource(installed=True)).allowed
+    assert not decide(USER, "entry.call", Resource()).visible
+    assert not decide(USER, "entry.call", Resource(installed=True, approved=False)).allowed
+
+
+def test_an_entry_that_is_not_approved_is_hidden_from_all_but_the_operator() -> None:
+    pending = Resource(approved=False)
+    assert decide(OPERATOR, "entry.see", pending).allowed
+    assert not decide(ADMIN, "entry.see", pending).visible
+    assert not decide(OPERATOR, "entry.install", pending).allowed
+
+
+@pytest.mark.parametrize(
+    ("caller", "role", "customer", "allowed"),
+    [
+        (OPERATOR, "platform_admin", None, True),
+        (OPERATOR, "customer_user", "acme", True),
+        (OPERATOR, "customer_user", None, False),
+        (OPERATOR, "platform_admin", "acme", False),
+        (OPERATOR, "service", None, False),
+        (PARTNER, "platform_admin", None, False),
+        (ADMIN, "customer_admin", "acme", True),
+        (ADMIN, "partner_admin", None, False),
+        (ADMIN, "platform_admin", None, False),
+        (USER, "customer_user", "acme", False),
+        (ORCHESTRATOR, "platform_admin", None, False),
+    ],
+)
+def test_nobody_makes_users_above_their_own_reach(
+    caller: Someone, role: str, customer: str | None, allowed: bool
+) -> None:
+    assert decide(caller, "user.create", Resource(customer, role=role)).allowed is allowed
+
+
+@pytest.mark.parametrize("caller", [ADMIN, USER])
+def test_customers_register_neither_customers_nor_instances_with_the_scopes_of_their_role(caller: Someone) -> None:
+    held = Someone(caller.role, caller.customer, scopes=policy.scopes_of(caller.role))
+    assert not decide(held, "customer.register", Resource("acme")).allowed
+    assert not decide(held, "instance.register", Resource("acme")).allowed
