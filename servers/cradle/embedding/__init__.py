@@ -1,0 +1,11 @@
+"""Embeddings: one model for every customer, fair between them. Keeps no text and no vector.
+
+service       EmbeddingService: what others call
+models        which model, its files, digests and prefixes; network off
+export        the model as a folder that runs without torch (a child process)
+tokenizer     texts → model input, on a few threads
+admission     how much may wait, and how long until there is room
+scheduler     which texts go into the next batch; pure
+engine        batches → backend → callers; a poison text fails alone
+backends/     openvino, sentence_transformers
+"""

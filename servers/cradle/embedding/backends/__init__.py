@@ -1,0 +1,1 @@
+"""What computes vectors. A backend is the only place that knows its library."""

@@ -1,0 +1,240 @@
+"""The embedding service: what cradle's tools, routes and processing call."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from servers.cradle.embedding import metrics
+from servers.cradle.embedding.admission import Admission
+from servers.cradle.embedding.engine import Engine, too_late
+from servers.cradle.embedding.loader import STAGES, Loaded, Loader
+from servers.cradle.embedding.scheduler import Priority
+from shared.contracts.embedding import EmbeddingRequest, EmbeddingResult, InputType
+from shared.contracts.installation import EmbeddingParameters
+from shared.encoder import Tokenizer
+from shared.errors import DeadlineExceeded, Internal, Overloaded, PlatformError, Unavailable
+from shared.settings import Settings
+from shared.telemetry import event
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shared.encoder import Vectors
+
+Status = Literal["loading", "ready", "failed", "stopped"]
+WINDOW = 256
+"""Texts of one `embed_vectors` that are in the queue at once."""
+RETRY_LOAD_S = 10.0
+
+
+class EmbeddingService:
+    """One model for every customer. Loads in the background; the first calls wait for it within their deadlines."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._admission = Admission()
+        self._loader = Loader(settings)
+        self._loaded: Loaded | None = None
+        self._failure: PlatformError | None = None
+        self._failed_at = 0.0
+        self._changed = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begins to load the model and returns at once."""
+        self._failure = None
+        self._changed.clear()
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def close(self) -> None:
+        """Stops; what still waits gets `Unavailable`."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+
+    @property
+    def status(self) -> Status:
+        """`loading` until the model is in memory, and again while a broken one is replaced."""
+        if self._loaded is not None:
+            return "ready"
+        if self._failure is not None:
+            return "failed"
+        return "loading" if self._keeper is not None else "stopped"
+
+    def health(self) -> dict[str, object]:
+        """What `GET /health` answers: the state, the model, and what waits."""
+        told: dict[str, object] = {"status": self.status, "service": "embeddings"}
+        if self._loaded is not None:
+            card = self._loaded.model.card
+            return told | {
+                "status": "healthy",
+                "model": card.model,
+                "revision": card.revision,
+                "dimension": card.dimension,
+                "backend": self._loaded.backend,
+                "batched_equals_alone": self._loaded.batched_equals_alone,
+                "waiting_tokens": self._admission.waiting,
+                "tokens_per_second": round(self._admission.rate),
+            }
+        if self._failure is not None:
+            return told | {"reason": self._failure.message}
+        return told | {"stage": self._loader.stage, "stages": list(STAGES)}
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, for cutting text into passages; there once `identity` has answered.
+
+        Raises:
+            Unavailable: the model is still loading.
+        """
+        if self._loaded is None:
+            raise self._failure or Unavailable("The embedding model is loading. Try again shortly.", retry_after=5)
+        return self._loaded.tokenizer
+
+    async def identity(self, deadline_s: float | None = None) -> EmbeddingParameters:
+        """The model, exactly: what an installation fixes. Waits until it is loaded."""
+        loaded = await self._ready(time.monotonic() + (deadline_s or self._settings.call_deadline_s))
+        return loaded.parameters()
+
+    async def exported_model(self, deadline_s: float | None = None) -> Path:
+        """The folder that `shared.encoder.Encoder` opens: the same graph and tokenizer, to bake into an image.
+
+        Raises:
+            Unavailable: the model is served by sentence-transformers and has no such folder.
+        """
+        loaded = await self._ready(time.monotonic() + (deadline_s or self._settings.call_deadline_s))
+        if loaded.folder is None:
+            raise Unavailable(f"The model {loaded.model.card.model} cannot run without torch: choose another one.")
+        return loaded.folder
+
+    async def embed(
+        self,
+        request: EmbeddingRequest,
+        tenant: str,
+        deadline_s: float | None = None,
+        priority: Priority = "interactive",
+    ) -> EmbeddingResult:
+        """The vectors of a request, in its order.
+
+        Raises:
+            InvalidInput: a text is longer than the model reads and may not be cut, or cannot be embedded; names it.
+            Overloaded: too much waits; says when to come again.
+            DeadlineExceeded: not done within `deadline_s`.
+            Unavailable: the model cannot be loaded.
+        """
+        started = time.monotonic()
+        deadline = started + (deadline_s or self._settings.call_deadline_s)
+        try:
+            loaded = await self._ready(deadline)
+            inputs = await loaded.tokenizers.inputs(request.texts, request.input_type, request.truncate)
+            vectors = await loaded.engine.compute(inputs.ids, tenant, priority, deadline, request.normalize)
+        except PlatformError as error:
+            metrics.REFUSED.labels(error.code).inc()
+            raise
+        metrics.LATENCY.labels(priority).observe(time.monotonic() - started)
+        card = loaded.model.card
+        as_text = request.encoding == "base64"
+        return EmbeddingResult(
+            model=card.model,
+            revision=card.revision,
+            dimension=card.dimension,
+            count=len(vectors),
+            encoding=request.encoding,
+            data=base64.b64encode(vectors.astype("<f4").tobytes()).decode() if as_text else None,
+            vectors=None if as_text else vectors.tolist(),
+            tokens=inputs.tokens,
+            truncated=inputs.cut,
+        )
+
+    async def embed_vectors(
+        self,
+        texts: Sequence[str] | Sequence[Sequence[int]],
+        input_type: InputType,
+        tenant: str,
+        priority: Priority = "bulk",
+        *,
+        deadline_s: float | None = None,
+        truncate: bool = False,
+    ) -> Vectors:
+        """Vectors for a caller in this process: float32 [n, dimension], at length 1 where the model normalises.
+
+        Waits for room in the queue instead of being refused.
+
+        Args:
+            texts: any number; or each as its own tokens, from `tokenizer.encode_batch`.
+            deadline_s: default: that of a job's step.
+        """
+        import numpy as np
+
+        deadline = time.monotonic() + (deadline_s or self._settings.job_step_deadline_s)
+        loaded = await self._ready(deadline)
+        parts: list[Vectors] = [np.empty((0, loaded.model.card.dimension), np.float32)]
+        for at in range(0, len(texts), WINDOW):
+            inputs = await loaded.tokenizers.inputs(texts[at : at + WINDOW], input_type, truncate)
+            parts.append(await self._patiently(loaded, inputs.ids, tenant, priority, deadline))
+        return np.concatenate(parts)
+
+    async def _patiently(
+        self, loaded: Loaded, ids: list[list[int]], tenant: str, priority: Priority, deadline: float
+    ) -> Vectors:
+        while True:
+            try:
+                return await loaded.engine.compute(ids, tenant, priority, deadline, loaded.model.card.normalize)
+            except Overloaded as full:
+                wait = full.retry_after or 0.1
+                if time.monotonic() + wait >= deadline:
+                    raise too_late() from None
+                await asyncio.sleep(wait)
+
+    async def _ready(self, deadline: float) -> Loaded:
+        if self._failure is not None and time.monotonic() - self._failed_at >= RETRY_LOAD_S:
+            await self.start()
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                while self._loaded is None:
+                    if self._failure is not None:
+                        raise self._failure
+                    if self._keeper is None:
+                        raise Unavailable("The embedding service is stopped.")
+                    await self._changed.wait()
+        except TimeoutError:
+            raise DeadlineExceeded("The embedding model is still loading. Try again shortly.") from None
+        return self._loaded
+
+    async def _keep(self) -> None:
+        """Loads the model; loads it again when its backend breaks."""
+        while True:
+            engine = await self._load()
+            if engine is None:
+                return
+            try:
+                await engine.broken.wait()
+            finally:
+                self._let_go()
+                await engine.close()
+
+    async def _load(self) -> Engine | None:
+        try:
+            self._loaded = await self._loader.load(self._admission)
+        except PlatformError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001  # whatever a library raises while loading: the callers must be told
+            event("embedding_load_failed", error=error)
+            self._fail(Internal("The embedding model could not be loaded. Cradle's log has the details."))
+        metrics.LOADS.labels("ready" if self._loaded else "failed").inc()
+        self._changed.set()
+        return self._loaded.engine if self._loaded else None
+
+    def _let_go(self) -> None:
+        if self._loaded is not None:
+            self._loaded.tokenizers.close()
+        self._loaded = None
+        self._changed.clear()
+
+    def _fail(self, error: PlatformError) -> None:
+        self._failure, self._failed_at = error, time.monotonic()

@@ -1,0 +1,79 @@
+"""Texts → model input, on a few threads of its own: long texts must not hold up the event loop or the device."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from shared.contracts.embedding import InputType
+from shared.encoder import Tokenizer, over_limit
+from shared.errors import InvalidInput
+
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the model reads for each text, and the positions of those that were cut."""
+
+    ids: list[list[int]]
+    cut: list[int]
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(len, self.ids))
+
+
+class TokenizerPool:
+    """Runs a model's tokenizer beside the event loop.
+
+    Args:
+        limit: tokens that the model reads.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, limit: int) -> None:
+        self._tokenizer = tokenizer
+        self._limit = limit
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="tokenizer")
+
+    async def inputs(self, texts: Sequence[str] | Sequence[Sequence[int]], kind: InputType, truncate: bool) -> Inputs:
+        """The input for texts, or for texts that are given as their own tokens.
+
+        Raises:
+            InvalidInput: a text cannot be encoded, or is longer than the model reads and may not be cut.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._inputs, texts, kind, truncate)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _inputs(self, texts: Sequence[str] | Sequence[Sequence[int]], kind: InputType, truncate: bool) -> Inputs:
+        ids = self._encoded(texts, kind)
+        cut = [at for at, each in enumerate(ids) if len(each) > self._limit]
+        if cut and not truncate:
+            raise over_limit(cut[0], self._limit)
+        for at in cut:
+            ids[at] = self._tokenizer.cut(ids[at])
+        return Inputs(ids, cut)
+
+    def _encoded(self, texts: Sequence[str] | Sequence[Sequence[int]], kind: InputType) -> list[list[int]]:
+        strings = [text for text in texts if isinstance(text, str)]
+        if not strings:
+            return [self._tokenizer.wrapped([int(token) for token in ids], kind) for ids in texts]
+        for at, text in enumerate(strings):
+            if not _is_unicode(text):
+                raise InvalidInput(
+                    f"Text {at} holds half of a character (a lone surrogate). Remove it.", field=f"texts.{at}"
+                )
+        return self._tokenizer.inputs(strings, kind)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,248 @@
+"""Turning text into vectors on a CPU without torch: an exported folder, OpenVINO and the model's own tokenizer.
+
+The folder holds `encoder.json` (the card), `tokenizer.json`, `model.xml` and `model.bin`. Cradle writes it once per
+model, serves from it, and bakes it into the customer's image: queries meet vectors of the very same graph.
+
+Texts are batched only with others of exactly the same number of tokens. There is no padding and no mask, every row
+takes the path that it would take alone, and a vector does not depend on its batch-mates, bit for bit. `same_alone` measures that on the machine at hand.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from shared.contracts.embedding import InputType
+from shared.contracts.model import Contract
+from shared.errors import InvalidInput, Unavailable
+from shared.ids import Digest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ids = NDArray[np.int64]
+    Vectors = NDArray[np.float32]
+
+FORMAT: Literal[1] = 1
+CARD, TOKENIZER, GRAPH = "encoder.json", "tokenizer.json", "model.xml"
+BATCH_TOKENS = 2048
+"""Largest number of tokens computed at once; one text may be longer."""
+
+
+class ModelCard(Contract):
+    """`encoder.json`: what the folder computes, exactly."""
+
+    format: Literal[1] = FORMAT
+    model: str
+    revision: str
+    dimension: int = Field(gt=0)
+    max_tokens: int = Field(gt=0, description="Special tokens and prefix included.")
+    pooling: Literal["mean", "cls"]
+    normalize: bool
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    weights_digest: Digest
+    tokenizer_digest: Digest
+
+    def prefix(self, input_type: InputType) -> str:
+        """What the model wants before a text of this kind."""
+        return self.query_prefix if input_type == "query" else self.passage_prefix
+
+
+class Tokenizer:
+    """A model's own tokenizer.
+
+    Args:
+        file: `tokenizer.json`; its padding and truncation are ignored.
+        card: the limit and the prefixes.
+    """
+
+    def __init__(self, file: Path, card: ModelCard) -> None:
+        from tokenizers import Tokenizer as Fast
+
+        self._fast: Any = Fast.from_file(str(file))
+        self._fast.no_padding()
+        self._fast.no_truncation()
+        self._card = card
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text's own tokens: without special tokens, without prefix."""
+        return [each.ids for each in self._fast.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
+        """(id, start, end) of each of the text's own tokens; offsets in characters, end excluded."""
+        found = self._fast.encode(text, add_special_tokens=False)
+        return [(token, start, end) for token, (start, end) in zip(found.ids, found.offsets, strict=True)]
+
+    def count(self, text: str) -> int:
+        """How many tokens the model reads for this text as a passage: prefix and special tokens included."""
+        return len(self._fast.encode(self._card.passage_prefix + text).ids)
+
+    def inputs(self, texts: Sequence[str], input_type: InputType) -> list[list[int]]:
+        """The ids that the model reads for each text: prefix and special tokens included, of any length."""
+        prefix = self._card.prefix(input_type)
+        return [each.ids for each in self._fast.encode_batch_fast([prefix + text for text in texts])]
+
+    def wrapped(self, ids: Sequence[int], input_type: InputType) -> list[int]:
+        """The ids that the model reads for a text that is given as its own tokens."""
+        opening, closing = self._special
+        return [*opening, *self._prefixes[input_type], *ids, *closing]
+
+    def cut(self, ids: list[int]) -> list[int]:
+        """The model's input cut to its limit; the closing special tokens stay."""
+        closing = self._special[1]
+        return ids[: self._card.max_tokens - len(closing)] + closing
+
+    @cached_property
+    def _special(self) -> tuple[list[int], list[int]]:
+        found = self._fast.encode("a")
+        own = [at for at, special in enumerate(found.special_tokens_mask) if not special]
+        return found.ids[: own[0]], found.ids[own[-1] + 1 :]
+
+    @cached_property
+    def _prefixes(self) -> dict[InputType, list[int]]:
+        query, passage = self.encode_batch([self._card.query_prefix, self._card.passage_prefix])
+        return {"query": query, "passage": passage}
+
+
+class Graph:
+    """The compiled model: ids in, vectors out. Safe to call from several threads; calls take turns.
+
+    Args:
+        folder: holds `model.xml` and `model.bin`.
+        threads: of one call; 0: the machine's. Vectors do not depend on it.
+    """
+
+    def __init__(self, folder: Path, threads: int = 0) -> None:
+        openvino = import_openvino()
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",  # bf16 where the CPU has it would make vectors depend on the machine
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+        }
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+        self._request = openvino.Core().compile_model(str(folder / GRAPH), "CPU", options).create_infer_request()
+        self._turn = threading.Lock()
+
+    def run(self, ids: Ids) -> tuple[Vectors, Vectors]:
+        """Pooled vectors, and the same at length 1.
+
+        Args:
+            ids: [n, tokens], what the model reads for n texts of equal length.
+
+        Returns:
+            Two arrays [n, dimension].
+        """
+        with self._turn:
+            self._request.infer({"input_ids": ids})
+            pooled, unit = (self._request.get_output_tensor(at).data for at in (0, 1))
+            return pooled.copy(), unit.copy()
+
+    def batched_equals_alone(self) -> bool:
+        """Whether rows of a batch are the very bits that each gives alone, on this machine."""
+        return same_alone(self.run)
+
+
+class Encoder:
+    """Texts to vectors from an exported folder. Offline; opens no socket, writes no file.
+
+    Args:
+        folder: written by `servers.cradle.embedding.export`.
+        threads: of one call; 0: the machine's.
+
+    Raises:
+        Unavailable: the folder is not an exported model.
+    """
+
+    def __init__(self, folder: Path | str, threads: int = 0) -> None:
+        folder = Path(folder)
+        self.card = read_card(folder)
+        self.dimension = self.card.dimension
+        self.tokenizer = Tokenizer(folder / TOKENIZER, self.card)
+        self._graph = Graph(folder, threads)
+
+    def encode(self, texts: Sequence[str], input_type: InputType = "passage", *, truncate: bool = True) -> Vectors:
+        """One vector a text, in order: float32 [n, dimension], at length 1 where the model normalises.
+
+        Raises:
+            InvalidInput: `truncate` is False and a text is longer than the model reads; `encode_reported` tells which.
+        """
+        vectors, cut = self.encode_reported(texts, input_type)
+        if cut and not truncate:
+            raise over_limit(cut[0], self.card.max_tokens)
+        return vectors
+
+    def encode_reported(self, texts: Sequence[str], input_type: InputType = "passage") -> tuple[Vectors, list[int]]:
+        """The vectors, and the positions of the texts that were cut to the model's limit."""
+        import numpy as np
+
+        inputs = self.tokenizer.inputs(texts, input_type)
+        cut = [at for at, ids in enumerate(inputs) if len(ids) > self.card.max_tokens]
+        for at in cut:
+            inputs[at] = self.tokenizer.cut(inputs[at])
+        vectors = np.empty((len(inputs), self.dimension), np.float32)
+        for rows in equal_length_batches([len(ids) for ids in inputs]):
+            pooled, unit = self._graph.run(np.array([inputs[at] for at in rows], np.int64))
+            vectors[rows] = unit if self.card.normalize else pooled
+        return vectors, cut
+
+
+def equal_length_batches(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """Positions of texts of the same length, up to `budget` tokens together and at least one, the longest first."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for at, length in enumerate(lengths):
+        places[length].append(at)
+    for length in sorted(places, reverse=True):
+        rows = max(1, budget // max(length, 1))
+        for start in range(0, len(places[length]), rows):
+            yield places[length][start : start + rows]
+
+
+def same_alone(run: Callable[[Ids], tuple[Vectors, Vectors]]) -> bool:
+    """Whether `run` gives each row of a batch the very bits that it gives the row alone; measured on a few shapes."""
+    import numpy as np
+
+    draw = np.random.default_rng(711)
+    for rows, tokens in ((9, 5), (4, 33), (3, 70)):
+        ids = draw.integers(4, 1000, (rows, tokens), dtype=np.int64)
+        alone = np.concatenate([run(row[None])[0] for row in ids])
+        if run(ids)[0].tobytes() != alone.tobytes():
+            return False
+    return True
+
+
+def over_limit(position: int, limit: int) -> InvalidInput:
+    """The error of a text that is longer than the model reads."""
+    return InvalidInput(
+        f"Text {position} is longer than the {limit} tokens that the model reads. Shorten it or pass truncate=true.",
+        field=f"texts.{position}",
+    )
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of an exported folder.
+
+    Raises:
+        Unavailable: there is none, or it is of another format.
+    """
+    try:
+        return ModelCard.model_validate_json((folder / CARD).read_bytes())
+    except (OSError, ValidationError):
+        raise Unavailable("The folder of the query model is missing or of another version: export it again.") from None
+
+
+def import_openvino() -> Any:
+    """OpenVINO, silenced: its package reports each import to a statistics server, and this platform reports nothing."""
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]  # None: "not installed"
+    import openvino
+
+    return openvino
