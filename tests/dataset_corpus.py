@@ -46,7 +46,7 @@ def article(number: int) -> str:
 
 
 def document(number: int, text: str = "Die Klemme sitzt im Schaltschrank.") -> DocumentBundle:
-    """Data sheet `number`: two passages, one product with a feature, a price, a group and a relation to its neighbour."""
+    """Data sheet `number`: two passages, one product with a feature, a price, groups and a relation."""
     path = f"datenblaetter/blatt-{number:03d}.pdf"
     doc, name = document_id(path), f"Reihenklemme {number}"
     product = product_id(doc, article(number))
@@ -87,7 +87,11 @@ def document(number: int, text: str = "Die Klemme sitzt im Schaltschrank.") -> D
             )
         ],
         [FeatureRow(doc, product, 0, "Nennstrom", 1, value="16", number=16.0, unit="A", feature_id="EF000227")],
-        [PriceRow(doc, product, 0, "net_list", 1, amount=exact_amount(f"{number}.10"), currency="EUR", lower_bound=1.0)],
+        [
+            PriceRow(
+                doc, product, 0, "net_list", 1, amount=exact_amount(f"{number}.10"), currency="EUR", lower_bound=1.0
+            )
+        ],
         [GroupRow(doc, "own", "G1", "Klemmen", 1), GroupRow(doc, "own", "G2", "Reihenklemmen", 1, parent="G1")],
         [
             RelationRow(doc, article(number), "member", "G2", 1),

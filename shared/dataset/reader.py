@@ -272,7 +272,8 @@ class DatasetReader:
     def _checked(self, vector: np.ndarray | Sequence[float]) -> np.ndarray:
         import numpy as np
 
-        checked = np.asarray(vector, dtype=np.float32).reshape(-1)
+        with np.errstate(over="ignore"):
+            checked = np.asarray(vector, dtype=np.float32).reshape(-1)
         if checked.size != self.manifest.model.dimension or not np.isfinite(checked).all():
             raise InvalidInput(
                 f"A query vector has {self.manifest.model.dimension} finite numbers.", field="query_vector"

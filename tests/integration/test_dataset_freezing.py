@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import subprocess
@@ -9,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from dataset_corpus import DIMENSION, commit, document, frozen, unpack, unreadable, vector_of, written
+
 from shared.dataset.freeze import frozen_files
 from shared.dataset.reader import DatasetReader
 from shared.dataset.writer import DatasetWriter
@@ -118,7 +119,8 @@ async def test_the_frozen_copy_is_read_where_nothing_can_be_written(tmp_path: Pa
     for path in (*copy.rglob("*"), copy):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = files_of(copy)
-    asked = subprocess.run(
+    asked = await asyncio.to_thread(
+        subprocess.run,
         [sys.executable, "-c", ASK, str(copy), str(tmp_path / "scratch")],
         env={"PYTHONPATH": ":".join(sys.path)},
         preexec_fn=_without_override if os.geteuid() == 0 else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import signal
 import subprocess
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from dataset_corpus import DIMENSION, commit, document, unreadable, written
+
 from shared.dataset.manifest import visible
 from shared.dataset.places import Place
 from shared.dataset.reader import DatasetReader
@@ -187,7 +188,8 @@ async def test_a_writer_killed_anywhere_leaves_the_old_version_and_the_next_run_
 ) -> None:
     root = tmp_path / "dataset"
     before = await written(root, [document(n) for n in range(3)])
-    victim = subprocess.run(
+    victim = await asyncio.to_thread(
+        subprocess.run,
         [sys.executable, "-c", VICTIM, str(root), owner, name, str(call)],
         env={"PYTHONPATH": ":".join(sys.path)},
         timeout=120,
@@ -196,7 +198,7 @@ async def test_a_writer_killed_anywhere_leaves_the_old_version_and_the_next_run_
     assert victim.returncode == -signal.SIGKILL
     assert visible(Place(str(root))) == before
     async with DatasetReader(root) as reader:
-        assert [each.text for each in await reader.passages(document(1).document.path)][0].startswith("Die Klemme")
+        assert (await reader.passages(document(1).document.path))[0].text.startswith("Die Klemme")
         assert (await reader.search(document(2).parts.products[0].gtin))[0].path == document(2).document.path
         assert (await reader.sql("SELECT count(*) AS n FROM products")).rows == ((3,),)
     wanted = [document(0), document(1, "Neuer Text."), document(2), document(9)]

@@ -1,0 +1,282 @@
+"""Asking a dataset: planted answers are found in German, and SQL and Cypher read only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dataset_corpus import DIMENSION, PLANTED, article, document, frozen, unpack, vector_of, written
+
+from shared.dataset.reader import DatasetReader, Filters
+from shared.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable
+
+WRITING_SQL = [
+    "DROP TABLE products",
+    "DELETE FROM products",
+    "UPDATE products SET name = 'x'",
+    "INSERT INTO products SELECT * FROM products",
+    "WITH a AS (SELECT * FROM products) INSERT INTO products SELECT * FROM a",
+    "CREATE TABLE stolen AS SELECT * FROM products",
+    "CREATE EXTERNAL TABLE stolen STORED AS CSV LOCATION '/etc/passwd'",
+    "COPY products TO '{out}'",
+    "COPY (SELECT * FROM products) TO '{out}' STORED AS PARQUET",
+    "SELECT * INTO stolen FROM products",
+    "SELECT 1; DROP TABLE products",
+    "SELECT 1;COPY products TO '{out}'",
+    "SELECT ';' ; DELETE FROM products",
+    "SELECT 1 /* ; */ ; /* */ DELETE FROM products",
+    "SELECT 1 -- \n; DELETE FROM products",
+    "EXPLAIN ANALYZE COPY products TO '{out}'",
+    "/* SELECT */ DROP TABLE products",
+    "(((SELECT 1))); DROP TABLE products",
+    "SELECT '' /* /* */ ; DROP TABLE products -- */",
+    "SELECT $$a$$; DROP TABLE products",
+    "SET datafusion.catalog.location = '/etc'",
+    "SELECT * FROM '/etc/passwd'",
+    "SELECT * FROM read_csv('/etc/passwd')",
+    'SELECT * FROM "file:///etc/passwd"',
+    "PREPARE p AS SELECT 1",
+    "TRUNCATE products",
+    "",
+    ";",
+    "--",
+    "SELECT 'open",
+]
+WRITING_CYPHER = [
+    "CREATE (n:Node {id: 'x'})",
+    "MATCH (n:Node) DELETE n",
+    "MATCH (n:Node) DETACH DELETE n",
+    "MATCH (n:Node) SET n.name = 'x' RETURN n",
+    "MERGE (n:Node {id: 'x'}) RETURN n",
+    "MATCH (n:Node) WITH n MERGE (m:Node {id: 'y'}) RETURN m",
+    "DROP TABLE Node",
+    "COPY Node FROM '/etc/passwd'",
+    "COPY (MATCH (n:Node) RETURN n.id) TO '{out}'",
+    "LOAD FROM '/etc/passwd' (file_format='csv') RETURN *",
+    "MATCH (n:Node) LOAD FROM '/etc/passwd' RETURN *",
+    "ATTACH '/etc/passwd' AS a (dbtype sqlite)",
+    "INSTALL httpfs",
+    "EXPORT DATABASE '{out}'",
+    "IMPORT DATABASE '/tmp'",
+    "CALL show_tables() RETURN *",
+    "RETURN 1; CREATE (n:Node {id: 'x'})",
+    "MATCH (n:Node) RETURN n.id; MATCH (m:Node) DELETE m",
+    "RETURN ';' ; CREATE (n:Node {id: 'x'})",
+    "RETURN 1 // \n; CREATE (n:Node {id: 'x'})",
+    "RETURN '\\'' ; MATCH (n:Node) DELETE n //'",
+    "BEGIN TRANSACTION",
+    "CHECKPOINT",
+    "",
+]
+
+
+def bytes_below(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reading")
+    corpus = [document(0, PLANTED), *(document(n) for n in range(1, 30))]
+    asyncio.run(written(folder / "original", corpus, batch=30))
+    return unpack(frozen(folder / "original"), folder / "copy")
+
+
+@pytest.fixture
+async def reader(copy: Path, tmp_path: Path) -> AsyncIterator[DatasetReader]:
+    async with DatasetReader(copy, scratch=tmp_path) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Leitungsschutzschalter",
+        "leitungsschutzschalters",
+        "Schutzschalter",
+        "Gehäuse",
+        "GEHÄUSE",
+        "Gehause",
+        "Gehaeuse",
+        "Kunststoffgehäuse",
+        "schlagfestes Polyamid",
+    ],
+)
+async def test_a_planted_sentence_is_found_by_german_words_however_they_are_written(
+    reader: DatasetReader, query: str
+) -> None:
+    best = (await reader.search(query, limit=3))[0]
+    assert (best.text, best.page, best.heading_path, best.title) == (PLANTED, 1, "Technische Daten", "Datenblatt 0")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [article(17), "5SY4 017-7", "5sy4017-7", "5SY40177", "4012345000017", f"Wie viel Nennstrom hat {article(17)}?"],
+)
+async def test_an_article_number_or_gtin_comes_first_against_a_vector_that_says_otherwise(
+    reader: DatasetReader, query: str
+) -> None:
+    best = (await reader.search(query, vector_of(PLANTED), limit=5))[0]
+    assert best.path == document(17).document.path
+    assert "codes" in best.matched
+
+
+async def test_a_passage_is_found_by_its_vector_where_no_word_matches(reader: DatasetReader) -> None:
+    best = (await reader.search("miniature circuit breaker", vector_of(PLANTED), limit=3))[0]
+    assert best.text == PLANTED
+    assert best.similarity == pytest.approx(1.0, abs=1e-5)
+    assert best.matched == ("meaning",)
+
+
+async def test_filters_restrict_and_are_never_taken_as_a_condition_of_their_own(reader: DatasetReader) -> None:
+    vector = vector_of(PLANTED)
+    english = await reader.search("Artikelnummer", vector, limit=20, filters=Filters(language="en", kind="product"))
+    assert english
+    assert {(hit.language, hit.kind) for hit in english} == {("en", "product")}
+    one = await reader.search("Artikelnummer", vector, filters=Filters(document=document(4).document.path, page=2))
+    assert [(hit.path, hit.page) for hit in one] == [(document(4).document.path, 2)]
+    for hostile in ("' OR '1'='1", "de' --", "\\' OR true", 'x" OR "1"="1'):
+        assert await reader.search("Artikelnummer", vector, filters=Filters(language=hostile)) == []
+        assert await reader.search("Artikelnummer", vector, filters=Filters(document=hostile)) == []
+
+
+@pytest.mark.requirement("I-03", "I-04")
+async def test_vectors_and_texts_that_cannot_be_searched_are_refused(reader: DatasetReader) -> None:
+    for vector in (np.full(DIMENSION, np.nan), np.full(DIMENSION, np.inf), np.ones(DIMENSION + 1), [1e300] * DIMENSION):
+        with pytest.raises(InvalidInput):
+            await reader.search("Klemme", vector)
+    with pytest.raises(InvalidInput):
+        await reader.search("\ud800")
+    for odd in ("", "\0", "\u202e" * 50, "a\u0301" * 1000, "'; DROP TABLE", '"', "*", "(", "a:b AND OR NOT"):
+        assert isinstance(await reader.search(odd, vector_of("x"), limit=2), list)
+
+
+async def test_amounts_are_exact_numbers_and_odd_values_are_text(reader: DatasetReader) -> None:
+    table = await reader.sql(
+        "SELECT sum(amount) AS total, cast('NaN' AS double) AS nan, 9223372036854775807 AS big, NULL AS none, "
+        "[1, 2] AS list FROM prices"
+    )
+    assert table.columns == ("total", "nan", "big", "none", "list")
+    assert table.rows == ((438.0, "nan", "9223372036854775807", None, "[1,2]"),)
+
+
+async def test_answers_are_cut_at_the_limit_and_say_so(reader: DatasetReader) -> None:
+    assert len((cut := await reader.sql("SELECT * FROM chunks ORDER BY chunk_id", limit=7)).rows) == 7
+    assert cut.truncated
+    assert (await reader.sql("SELECT repeat(text, 2000) AS t FROM chunks", limit=500)).truncated
+    assert not (await reader.sql("SELECT * FROM products", limit=30)).truncated
+    assert (await reader.cypher("MATCH (n:Node) RETURN n.id", limit=3)).truncated
+
+
+@pytest.mark.requirement("M-05")
+async def test_a_statement_that_runs_too_long_is_stopped_and_the_next_one_answers(reader: DatasetReader) -> None:
+    endless = "SELECT count(*) FROM chunks a, chunks b, chunks c, chunks d, chunks e WHERE a.text || b.text <> c.text"
+    with pytest.raises(DeadlineExceeded):
+        await reader.sql(endless, timeout=1)
+    assert (await reader.sql("SELECT count(*) AS n FROM chunks")).rows == ((60,),)
+    paths = "MATCH (a:Node)-[:Edge*1..12]-(b:Node)-[:Edge*1..12]-(c:Node) RETURN count(*)"
+    with pytest.raises(DeadlineExceeded):
+        await reader.cypher(paths, timeout=1)
+    assert (await reader.cypher("MATCH (n:Node {kind: 'product'}) RETURN count(n) AS n")).rows == ((30,),)
+
+
+@pytest.mark.requirement("M-05")
+async def test_a_caller_that_gives_up_ends_its_query(reader: DatasetReader) -> None:
+    endless = "SELECT count(*) FROM chunks a, chunks b, chunks c, chunks d, chunks e WHERE a.text || b.text <> c.text"
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.sql(endless, timeout=60), 0.8)
+    assert (await reader.sql("SELECT count(*) AS n FROM chunks", timeout=20)).rows == ((60,),)
+
+
+@pytest.mark.requirement("I-11")
+@pytest.mark.parametrize("statement", WRITING_SQL)
+async def test_no_sql_statement_writes_or_opens_a_file(
+    reader: DatasetReader, copy: Path, tmp_path: Path, statement: str
+) -> None:
+    before, out = bytes_below(copy), tmp_path / "stolen"
+    with pytest.raises(InvalidInput):
+        await reader.sql(statement.replace("{out}", str(out)))
+    assert not out.exists()
+    assert bytes_below(copy) == before
+
+
+@pytest.mark.requirement("I-11")
+@pytest.mark.parametrize("statement", WRITING_CYPHER)
+async def test_no_cypher_statement_writes_or_opens_a_file(
+    reader: DatasetReader, copy: Path, tmp_path: Path, statement: str
+) -> None:
+    before, out = (await reader.cypher("MATCH (n:Node) RETURN count(n) AS n")).rows, tmp_path / "stolen"
+    with pytest.raises(InvalidInput):
+        await reader.cypher(statement.replace("{out}", str(out)))
+    assert not out.exists()
+    assert (await reader.cypher("MATCH (n:Node) RETURN count(n) AS n")).rows == before
+
+
+@pytest.mark.requirement("I-11")
+async def test_behind_the_guard_the_process_itself_can_write_nothing(
+    reader: DatasetReader, copy: Path, tmp_path: Path
+) -> None:
+    """The guard is passed by on purpose: what it might overlook is stopped by the engine or the process."""
+    before, out = bytes_below(copy), tmp_path / "stolen.csv"
+    assert reader._sql is not None
+    assert reader._cypher is not None
+    for statement in (
+        f"COPY products TO '{out}'",
+        "INSERT INTO products SELECT * FROM products",
+        "DROP TABLE products",
+    ):
+        with pytest.raises(InvalidInput):
+            await reader._sql.ask(statement, 10, 20)
+    for statement in ("CREATE (n:Node {id: 'x'})", "MATCH (n:Node) DETACH DELETE n", "DROP TABLE Edge"):
+        with pytest.raises(InvalidInput):
+            await reader._cypher.ask(statement, 10, 20)
+    assert not out.exists() or out.stat().st_size == 0
+    assert bytes_below(copy) == before
+    assert (await reader.sql("SELECT count(*) AS n FROM products")).rows == ((30,),)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT name FROM products WHERE name LIKE '%; DROP TABLE%'",
+        'select "transaction" from products limit 1;',
+        "WITH p AS (SELECT product_id FROM products) SELECT count(*) FROM p",
+        "SELECT p.name, f.value FROM products p JOIN features f USING (product_id) WHERE f.number > 10 -- in ampere",
+        "SELECT 'it''s; set' AS \"update\"",
+        "(SELECT 1 AS n) UNION ALL (SELECT 2)",
+    ],
+)
+async def test_honest_queries_are_not_refused(reader: DatasetReader, query: str) -> None:
+    assert (await reader.sql(query)).columns
+
+
+async def test_the_graph_knows_makers_groups_classes_and_relations(reader: DatasetReader) -> None:
+    accessories = await reader.cypher(
+        "MATCH (a:Node {number: '5SY4003-7'})-[e:Edge {kind: 'REFERS_TO'}]->(b:Node) RETURN e.label, b.number"
+    )
+    assert accessories.rows == (("accessories", article(4)),)
+    kinds = await reader.cypher("MATCH (n:Node) RETURN n.kind AS kind, count(*) AS n ORDER BY kind")
+    assert kinds.rows == (("class", 1), ("document", 30), ("group", 60), ("manufacturer", 1), ("product", 30))
+    up = await reader.cypher("MATCH (:Node {number: '5SY4003-7'})-[:Edge*1..2]->(g:Node {number: 'G1'}) RETURN g.name")
+    assert up.rows == (("Klemmen",),)
+
+
+async def test_unknown_documents_and_a_missing_graph_are_named_as_such(reader: DatasetReader, copy: Path) -> None:
+    with pytest.raises(NotFound):
+        await reader.passages("doc_" + "0" * 32)
+    async with DatasetReader(copy) as without_scratch:
+        with pytest.raises(Unavailable):
+            await without_scratch.cypher("MATCH (n:Node) RETURN n.id")
+
+
+async def test_the_description_names_tables_columns_and_samples(reader: DatasetReader) -> None:
+    about = await reader.describe()
+    tables = about["tables"]
+    assert isinstance(tables, dict)
+    assert tables["prices"]["rows"] == 30
+    assert tables["prices"]["columns"]["amount"] == "decimal128(24, 6)"
+    assert len(tables["chunks"]["sample"]) == 2
