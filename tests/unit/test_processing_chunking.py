@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +32,7 @@ BLOCK = st.one_of(
     st.builds(lambda text, page: Block("paragraph", text, page=page), TEXT, st.integers(0, 2)),
     st.builds(lambda text: Block("list", text), TEXT),
     st.builds(
-        lambda rows, header: table_block(rows, header),
+        table_block,
         st.lists(
             st.lists(st.sampled_from(["", "a", "bb cc", "7,5", "Langer Wert " * 9]), min_size=3, max_size=3), min_size=1
         ),
@@ -139,7 +140,7 @@ def test_neighbours_in_a_long_paragraph_overlap_at_sentences() -> None:
     sentences = [f"Satz Nummer {i} sagt etwas." for i in range(40)]
     chunks = chunk(Extraction(flow=(Block("paragraph", " ".join(sentences)),)), TOKENS, ChunkSizes(64, 16))
     assert len(chunks) > 4
-    for before, after in zip(chunks, chunks[1:], strict=False):
+    for before, after in pairwise(chunks):
         assert before.start < after.start <= before.end
         assert after.text.startswith("Satz Nummer")
 

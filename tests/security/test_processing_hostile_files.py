@@ -1,0 +1,215 @@
+"""Hostile and broken files: each one a reason that people understand, within bounds, and the reader serves on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import signal
+import struct
+import tracemalloc
+import zipfile
+import zlib
+from collections.abc import AsyncIterator
+from email.message import EmailMessage
+
+import pytest
+
+from servers.cradle.processing import wire
+from servers.cradle.processing.children import ExtractionPool, Limits
+from servers.cradle.processing.extract import identify, read
+from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extraction import Extraction
+
+CONTENT_TYPES = '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
+
+
+def zipped(parts: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", CONTENT_TYPES)
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+_DATA = struct.pack(">I", 8) + b"IDAT" + b"\x00" * 12
+
+
+def png_header(width: int, height: int) -> bytes:
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body)) + _DATA
+
+
+def pdf(**options: object) -> bytes:
+    from fpdf import FPDF
+
+    document = FPDF()
+    document.add_page()
+    document.set_font("Helvetica", size=12)
+    document.cell(text="Guter Inhalt")
+    if options.get("locked"):
+        document.set_encryption(owner_password="o" * 8, user_password="u" * 8)
+    return bytes(document.output())
+
+
+def nested_mail(levels: int) -> bytes:
+    message = EmailMessage()
+    message["Subject"], message["From"], message["To"] = "innen", "a@x.example", "b@x.example"
+    message.set_content("ganz innen")
+    for _ in range(levels):
+        outer = EmailMessage()
+        outer["Subject"], outer["From"], outer["To"] = "außen", "a@x.example", "b@x.example"
+        outer.set_content("Hülle")
+        outer.add_attachment(message)
+        message = outer
+    return message.as_bytes()
+
+
+BOMB = zipped({"word/document.xml": b"0" * (300 * 2**20)})
+LAUGHS = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY l "ha"><!ENTITY m "&l;&l;&l;&l;">]><a>&m;</a>'
+OUTSIDE = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>'
+LOCKED = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 512 + "EncryptedPackage".encode("utf-16-le")
+BROKEN: dict[str, tuple[bytes, str, str]] = {
+    "zero bytes": (b"", "a.pdf", "empty"),
+    "a cut PDF": (b"%PDF-1.7\n1 0 obj", "a.pdf", "damaged"),
+    "an encrypted PDF": (pdf(locked=True), "a.pdf", "encrypted"),
+    "a cut DOCX": (zipped({"word/document.xml": b"<a/>"})[:-40], "a.docx", "damaged"),
+    "a DOCX without text": (zipped({"word/document.xml": b"<w:document"}), "a.docx", "damaged"),
+    "an encrypted DOCX": (LOCKED, "a.docx", "encrypted"),
+    "a broken XLSX": (zipped({"xl/workbook.xml": b"<workbook"}), "a.xlsx", "damaged"),
+    "a zip bomb": (BOMB, "a.docx", "zip_bomb"),
+    "billion laughs": (LAUGHS, "a.xml", "xml_entities"),
+    "billion laughs in UTF-16": (LAUGHS.decode().encode("utf-16"), "a.xml", "xml_entities"),
+    "an external entity": (OUTSIDE, "a.xml", "xml_entities"),
+    "laughs in a BMEcat": (LAUGHS.replace(b"<a>", b"<BMECAT>").replace(b"</a>", b"</BMECAT>"), "a.xml", "xml_entities"),
+    "laughs in a DOCX": (zipped({"word/document.xml": LAUGHS}), "a.docx", "xml_entities"),
+    "deep XML": (b"<?xml version='1.0'?>" + b"<a>" * 100_000 + b"</a>" * 100_000, "a.xml", "damaged"),
+    "a cut BMEcat": (b"<?xml version='1.0'?><BMECAT><T_NEW_CATALOG><PRODUCT>", "a.xml", "damaged"),
+    "a huge image": (png_header(20_000, 10_000), "a.png", "image_too_large"),
+    "a cut image": (png_header(200, 100), "a.png", "damaged"),
+    "deep JSON": (b"[" * 100_000 + b"]" * 100_000, "a.json", "damaged"),
+    "a program": (b"\x7fELF" + b"\x00" * 100, "a.pdf", "unsupported_format"),
+    "an unknown format": (bytes(range(256)) * 10, "a.dwg", "unsupported_format"),
+    "a GIF": (b"GIF89a" + b"\x00" * 50, "a.gif", "unsupported_format"),
+}  # fmt: skip
+
+
+def read_all(data: bytes, name: str) -> int:
+    return sum(1 for _ in read(*identify(data, name)))
+
+
+@pytest.mark.requirement("F-13", "I-05", "I-06", "I-08")
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_or_hostile_file_is_refused_with_a_reason_for_people(case: str) -> None:
+    data, name, code = BROKEN[case]
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreadable) as refused:
+            read_all(data, name)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.code == code
+    assert len(refused.value.reason.split()) >= 4
+    assert refused.value.reason.endswith(".")
+    assert peak < 100 * 2**20
+
+
+def test_an_attached_bomb_does_not_take_the_mail_with_it() -> None:
+    from servers.cradle.processing.extraction import joined, parts
+
+    message = EmailMessage()
+    message["Subject"], message["From"], message["To"] = "Post", "a@x.example", "b@x.example"
+    message.set_content("Guter Text")
+    message.add_attachment(BOMB, maintype="application", subtype="zip", filename="a.docx")
+    found = joined(parts(read(*identify(message.as_bytes(), "a.eml"))))
+    assert "Guter Text" in [block.text for block in found.blocks]
+    assert [each.code for each in found.attachments] == ["zip_bomb"]
+
+
+def test_mails_nest_only_so_deep() -> None:
+    from servers.cradle.processing.extraction import joined, parts
+
+    found = joined(parts(read(*identify(nested_mail(12), "a.eml"))))
+    assert "too_deep" in [each.code for each in found.attachments]
+    assert [block.text for block in found.blocks].count("Hülle") == 6
+
+
+def test_deep_html_is_read_or_refused_but_never_crashes() -> None:
+    page = b"<html><body>" + b"<div>" * 50_000 + b"unten" + b"</div>" * 50_000
+    with contextlib.suppress(Unreadable):
+        read_all(page, "a.html")
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ExtractionPool]:
+    async with ExtractionPool(1, Limits(memory=2**30, seconds=30)) as pool:
+        yield pool
+
+
+async def answer(pool: ExtractionPool, data: bytes, name: str) -> list[str]:
+    async with contextlib.aclosing(pool.read(data, name)) as reading:
+        await anext(reading)
+        return [block.text async for part in reading if isinstance(part, Extraction) for block in part.blocks]
+
+
+@pytest.mark.requirement("F-13", "I-07")
+async def test_a_child_that_is_killed_is_replaced_and_the_next_file_is_read(pool: ExtractionPool) -> None:
+    assert await answer(pool, pdf(), "a.pdf") == ["Guter Inhalt"]
+    (child,) = pool._all
+    rows = b"a;b\n" * 400_000
+    async with contextlib.aclosing(pool.read(rows, "a.csv")) as reading:
+        await anext(reading)
+        os.kill(child._process.pid, signal.SIGKILL)
+        with pytest.raises(Unreadable) as refused:
+            async for _ in reading:
+                pass
+    assert refused.value.code == "memory_limit"
+    assert await answer(pool, pdf(), "a.pdf") == ["Guter Inhalt"]
+
+
+@pytest.mark.requirement("I-05", "I-07")
+async def test_a_file_over_its_memory_or_time_ends_alone() -> None:
+    async with ExtractionPool(1, Limits(memory=300 * 2**20, seconds=30)) as pool:
+        with pytest.raises(Unreadable) as refused:
+            await answer(pool, b"Wort " * (20 * 2**20), "a.txt")
+        assert refused.value.code == "memory_limit"
+        assert await answer(pool, b"Danach.", "a.txt") == ["Danach."]
+    slow = b"a;b;c\n" * 3_000_000
+    async with ExtractionPool(1, Limits(seconds=1, seconds_per_mib=0)) as pool:
+        with pytest.raises(Unreadable) as refused:
+            await answer(pool, slow, "a.csv")
+        assert refused.value.code == "time_limit"
+        assert await answer(pool, b"Danach.", "a.txt") == ["Danach."]
+
+
+async def test_a_reader_that_leaves_early_costs_its_child_and_not_the_pool(pool: ExtractionPool) -> None:
+    async with contextlib.aclosing(pool.read(b"a;b\n" * 400_000, "a.csv")) as reading:
+        await anext(reading)
+    assert await answer(pool, b"Danach.", "a.txt") == ["Danach."]
+
+
+async def test_a_child_inherits_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P0711_OPENAI_API_KEY", "geheim")
+    async with ExtractionPool(1) as pool:
+        await answer(pool, b"Text.", "a.txt")
+        (child,) = pool._all
+        with open(f"/proc/{child._process.pid}/environ", "rb") as file:  # noqa: ASYNC230, PTH123 - a line of /proc
+            assert b"geheim" not in file.read()
+
+
+@pytest.mark.requirement("I-07")
+def test_a_part_from_a_child_cannot_name_code_to_run() -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (os.system, ("true",))
+
+    with pytest.raises(ValueError, match="not a part"):
+        wire.load_part(pickle.dumps(Evil()))
+    with pytest.raises(ValueError, match="not a part"):
+        wire.load_part(pickle.dumps("text"))
+    with pytest.raises(ValueError, match="not a frame"):
+        wire.header(b"P" + (2**40).to_bytes(8, "little"))
+    assert wire.load_part(wire.dump_part(Extraction(title="a"))) == Extraction(title="a")

@@ -1,0 +1,135 @@
+"""The queue of the embedding service: fairness, priorities, deadlines, admission. Pure; time is an argument."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from servers.cradle.embedding.admission import Admission
+from servers.cradle.embedding.scheduler import BULK_EVERY_S, Item, Priority, Scheduler
+from shared.encoder import equal_length_batches
+from shared.errors import Overloaded
+
+FAR = 1e9
+
+
+def item(length: int, tenant: str = "a", priority: Priority = "bulk", deadline: float = FAR) -> Item:
+    return Item([1] * length, tenant, priority, deadline)
+
+
+def filled(*items: Item, budget: int = 512) -> Scheduler:
+    scheduler = Scheduler(budget=budget)
+    for each in items:
+        scheduler.add(each, 0.0)
+    return scheduler
+
+
+def drained(scheduler: Scheduler, now: float = 0.1) -> list[list[Item]]:
+    batches = []
+    while (batch := scheduler.next_batch(now)).items:
+        batches.append(batch.items)
+    return batches
+
+
+def test_every_text_is_computed_once_in_batches_of_equal_length_within_the_budget() -> None:
+    items = [item(1 + at % 13, tenant=f"t{at % 5}") for at in range(500)]
+    batches = drained(filled(*items, budget=64))
+    assert sorted(map(id, (each for batch in batches for each in batch))) == sorted(map(id, items))
+    for batch in batches:
+        assert len({each.tokens for each in batch}) == 1
+        assert sum(each.tokens for each in batch) <= 64
+
+
+def test_a_text_over_the_budget_is_computed_alone() -> None:
+    assert [len(batch) for batch in drained(filled(item(900), item(900)))] == [1, 1]
+
+
+def test_texts_of_one_tenant_and_length_keep_their_order() -> None:
+    items = [item(10) for _ in range(20)]
+    assert [each for batch in drained(filled(*items, budget=30)) for each in batch] == items
+
+
+@pytest.mark.requirement("L-02")
+def test_tokens_are_shared_equally_between_a_flooding_tenant_and_a_modest_one() -> None:
+    flood = [item(97, "flood") for _ in range(400)]
+    modest = [item(31, "modest") for _ in range(200)]
+    scheduler = filled(*flood, *modest)
+    served: Counter[str] = Counter()
+    while served["modest"] < 200 * 31:
+        for each in scheduler.next_batch(0.1).items:
+            served[each.tenant] += each.tokens
+    assert served["flood"] == pytest.approx(served["modest"], rel=0.2)
+
+
+@pytest.mark.requirement("L-02")
+def test_fifty_equal_tenants_have_a_jain_index_over_nine_tenths_at_any_time() -> None:
+    items = [item(8 + (at * 37) % 240, f"t{at % 50}") for at in range(5000)]
+    scheduler = filled(*items)
+    served: Counter[str] = Counter()
+    for _ in range(400):
+        for each in scheduler.next_batch(0.1).items:
+            served[each.tenant] += each.tokens
+    shares = [served[f"t{at}"] for at in range(50)]
+    assert sum(shares) ** 2 / (50 * sum(share**2 for share in shares)) >= 0.9
+
+
+def test_interactive_goes_before_bulk_of_the_same_tenant_and_of_others() -> None:
+    question = item(20, "b", "interactive")
+    scheduler = filled(*(item(100) for _ in range(50)), question)
+    assert scheduler.next_batch(0.1).items == [question]
+
+
+def test_bulk_gets_a_batch_at_times_under_an_endless_stream_of_questions() -> None:
+    scheduler = filled(item(50, "a", "bulk"))
+    served = []
+    for tick in range(10):
+        now = tick * BULK_EVERY_S / 4
+        scheduler.add(item(20, "b", "interactive"), now)
+        served += [each.priority for each in scheduler.next_batch(now).items]
+    assert served.index("bulk") == 4
+
+
+@pytest.mark.requirement("L-03")
+def test_an_expired_text_is_reported_and_never_computed() -> None:
+    late, good = item(10, deadline=1.0), item(10, deadline=9.0)
+    scheduler = filled(late, good)
+    batch = scheduler.next_batch(2.0)
+    assert (batch.items, batch.expired) == ([good], [late])
+    assert scheduler.next_batch(2.0).items == []
+
+
+def test_an_expired_text_behind_one_of_its_length_is_found_while_the_batch_is_filled() -> None:
+    good, late = item(10, "a", deadline=9.0), item(10, "b", deadline=1.0)
+    batch = filled(good, late).next_batch(2.0)
+    assert (batch.items, batch.expired) == ([good], [late])
+
+
+@pytest.mark.requirement("F-08")
+def test_a_dropped_text_is_never_computed_and_lets_go_of_what_it_held() -> None:
+    gone, good = item(10), item(10)
+    scheduler = filled(gone, good)
+    scheduler.drop(gone)
+    assert scheduler.next_batch(0.1).items == [good]
+    assert (list(gone.ids), gone.owner) == ([], None)
+
+
+def test_a_full_queue_refuses_with_the_time_until_there_is_room() -> None:
+    admission = Admission(limit=1000)
+    admission.admit(900)
+    admission.rate = 500.0
+    with pytest.raises(Overloaded) as refused:
+        admission.admit(350)
+    assert refused.value.retry_after == 0.5
+    admission.leave(300)
+    admission.admit(350)
+
+
+def test_a_call_over_the_limit_is_let_in_when_nothing_waits() -> None:
+    Admission(limit=10).admit(5000)
+
+
+def test_batches_of_equal_length_cover_every_position_once() -> None:
+    lengths = [3, 9, 3, 3, 9, 40, 3]
+    batches = list(equal_length_batches(lengths, budget=9))
+    assert batches == [[5], [1], [4], [0, 2, 3], [6]]

@@ -1,0 +1,195 @@
+"""BMEcat in its versions and transactions: own samples, and where they are, real catalogues counted another way."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from servers.cradle.processing.extract import identify, read
+from servers.cradle.processing.extract.xml import drop, events
+from servers.cradle.processing.extraction import Classification, Extraction, Localised, joined, parts
+from servers.cradle.processing.product_text import product_lines
+from servers.cradle.processing.records import Records
+from shared.dataset.rows import document_id
+
+REAL = Path(os.environ.get("BMECAT_SAMPLES", Path(__file__).parents[2].parent / "shared/data/bmecat"))
+
+HEADER = """<HEADER><CATALOG><LANGUAGE>deu</LANGUAGE><LANGUAGE>eng</LANGUAGE><CATALOG_ID>K1</CATALOG_ID>
+<CATALOG_VERSION>1</CATALOG_VERSION><CATALOG_NAME>Hauptkatalog</CATALOG_NAME></CATALOG>
+<SUPPLIER><SUPPLIER_ID type="duns">42</SUPPLIER_ID><SUPPLIER_NAME>Muster GmbH</SUPPLIER_NAME></SUPPLIER></HEADER>"""
+PRODUCT = """<PRODUCT mode="new"><SUPPLIER_PID>A-1</SUPPLIER_PID><PRODUCT_DETAILS>
+<DESCRIPTION_SHORT lang="deu">Klemme</DESCRIPTION_SHORT><DESCRIPTION_SHORT lang="eng">Clamp</DESCRIPTION_SHORT>
+<DESCRIPTION_LONG lang="deu">24 V &amp;plusmn; 20 %</DESCRIPTION_LONG>
+<INTERNATIONAL_PID type="gtin">4099000010207</INTERNATIONAL_PID><MANUFACTURER_PID>M-1</MANUFACTURER_PID>
+<MANUFACTURER_NAME>Muster</MANUFACTURER_NAME><KEYWORD lang="deu">Reihe</KEYWORD><DELIVERY_TIME>2</DELIVERY_TIME>
+</PRODUCT_DETAILS><PRODUCT_FEATURES><REFERENCE_FEATURE_SYSTEM_NAME>ETIM-9.0</REFERENCE_FEATURE_SYSTEM_NAME>
+<REFERENCE_FEATURE_GROUP_ID>EC000897</REFERENCE_FEATURE_GROUP_ID>
+<FEATURE><FNAME>EF000007</FNAME><FVALUE>EV000080</FVALUE><FORDER>1</FORDER></FEATURE>
+<FEATURE><FTEMPLATE><FT_ID>0173-1#02-A</FT_ID><FT_NAME>Maße</FT_NAME></FTEMPLATE><VALUE_IDREF>0173-1#01-X</VALUE_IDREF>
+<FVALUE_DETAILS>Maße</FVALUE_DETAILS><FID>10</FID><FPARENT_ID>-1</FPARENT_ID></FEATURE>
+<FEATURE><FTEMPLATE><FT_ID>0173-1#02-B</FT_ID><FT_NAME>Höhe</FT_NAME></FTEMPLATE><FVALUE>5.2</FVALUE><FUNIT>MMT</FUNIT>
+<FID>11</FID><FPARENT_ID>10</FPARENT_ID></FEATURE>
+<FEATURE><FNAME>Farbe</FNAME><FVALUE lang="deu">grau</FVALUE><FVALUE lang="eng">grey</FVALUE></FEATURE>
+</PRODUCT_FEATURES><PRODUCT_ORDER_DETAILS><ORDER_UNIT>C62</ORDER_UNIT><PRICE_QUANTITY>100</PRICE_QUANTITY>
+</PRODUCT_ORDER_DETAILS><PRODUCT_PRICE_DETAILS><DATETIME type="valid_start_date"><DATE>2026-01-01</DATE></DATETIME>
+<DATETIME type="valid_end_date"><DATE>2026-12-31</DATE></DATETIME>
+<PRODUCT_PRICE price_type="net_list"><PRICE_AMOUNT>12.5</PRICE_AMOUNT><PRICE_CURRENCY>EUR</PRICE_CURRENCY>
+<TAX>0.19</TAX><LOWER_BOUND>1</LOWER_BOUND><TERRITORY>DE</TERRITORY><TERRITORY>AT</TERRITORY></PRODUCT_PRICE>
+<PRODUCT_PRICE price_type="net_list"><PRICE_AMOUNT>11</PRICE_AMOUNT><PRICE_CURRENCY>EUR</PRICE_CURRENCY>
+<LOWER_BOUND>100</LOWER_BOUND></PRODUCT_PRICE></PRODUCT_PRICE_DETAILS>
+<MIME_INFO><MIME><MIME_TYPE>image/jpeg</MIME_TYPE><MIME_SOURCE>a1.jpg</MIME_SOURCE>
+<MIME_PURPOSE>normal</MIME_PURPOSE></MIME>
+</MIME_INFO><PRODUCT_REFERENCE type="accessories"><PROD_ID_TO>A-2</PROD_ID_TO></PRODUCT_REFERENCE>
+<USER_DEFINED_EXTENSIONS><UDX.X.FARBE>RAL 7035</UDX.X.FARBE></USER_DEFINED_EXTENSIONS></PRODUCT>"""
+GROUPS = """<CATALOG_GROUP_SYSTEM><GROUP_SYSTEM_ID>S1</GROUP_SYSTEM_ID>
+<CATALOG_STRUCTURE type="root"><GROUP_ID>1</GROUP_ID>
+<GROUP_NAME>Alles</GROUP_NAME><PARENT_ID>0</PARENT_ID></CATALOG_STRUCTURE>
+<CATALOG_STRUCTURE type="leaf"><GROUP_ID>2</GROUP_ID>
+<GROUP_NAME>Klemmen</GROUP_NAME><PARENT_ID>1</PARENT_ID></CATALOG_STRUCTURE></CATALOG_GROUP_SYSTEM>"""
+MAP = """<PRODUCT_TO_CATALOGGROUP_MAP><PROD_ID>A-1</PROD_ID><CATALOG_GROUP_ID>2</CATALOG_GROUP_ID>
+</PRODUCT_TO_CATALOGGROUP_MAP>"""
+
+
+def catalogue(
+    body: str, transaction: str = "T_NEW_CATALOG", namespace: str = "http://www.bmecat.org/bmecat/2005"
+) -> bytes:
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><BMECAT xmlns="{namespace}" version="2005">{HEADER}'
+        f"<{transaction}>{body}</{transaction}></BMECAT>"
+    ).encode()
+
+
+def in_version_1_2(body: str) -> str:
+    """The same in BMEcat 1.2, whose elements speak of articles."""
+    old = body.replace("PRODUCT", "ARTICLE").replace("PROD_ID", "ART_ID").replace("_PID", "_AID")
+    return re.sub(r"INTERNATIONAL_AID type=\"gtin\"|INTERNATIONAL_AID", "EAN", old)
+
+
+def extracted(data: bytes) -> Extraction:
+    return joined(parts(read(*identify(data, "katalog.xml"))))
+
+
+@pytest.mark.parametrize("version", ["2005", "1.2", "none"])
+def test_a_product_is_read_with_everything_that_it_says(version: str) -> None:
+    body = GROUPS + PRODUCT + MAP
+    data = catalogue(body)
+    if version == "1.2":
+        data = catalogue(in_version_1_2(body), namespace="http://www.bmecat.org/bmecat/1.2/bmecat_new_catalog")
+    elif version == "none":
+        data = data.replace(b' xmlns="http://www.bmecat.org/bmecat/2005"', b"")
+    found = extracted(data)
+    assert (found.title, found.language) == ("Hauptkatalog", "deu")
+    (product,) = found.products
+    assert (product.article_number, product.gtin, product.mode) == ("A-1", "4099000010207", "new")
+    assert product.names == (Localised("Klemme", "deu"), Localised("Clamp", "eng"))
+    assert product.descriptions == (Localised("24 V ± 20 %", "deu"),)
+    assert (product.supplier_id, product.supplier_name, product.manufacturer) == ("42", "Muster GmbH", "Muster")
+    assert (product.manufacturer_number, product.order_unit) == ("M-1", "C62")
+    assert product.classifications == (Classification("ETIM-9.0", "EC000897"),)
+    assert [feature.name for feature in product.features] == ["EF000007", "Maße", "Höhe", "Farbe"]
+    height = product.features[2]
+    assert (height.feature_id, height.values[0].text, height.unit, height.parent) == ("0173-1#02-B", "5.2", "MMT", "10")
+    assert product.features[3].values == (Localised("grau", "deu"), Localised("grey", "eng"))
+    first, second = product.prices
+    assert (first.amount, first.currency, first.kind, first.lower_bound) == ("12.5", "EUR", "net_list", "1")
+    assert (first.quantity, first.valid_from, first.valid_to) == ("100", "2026-01-01", "2026-12-31")
+    assert (first.territories, second.lower_bound) == (("DE", "AT"), "100")
+    assert [(media.source, media.purpose) for media in product.media] == [("a1.jpg", "normal")]
+    assert [(each.kind, each.article_number) for each in product.references] == [("accessories", "A-2")]
+    assert ("USER_DEFINED_EXTENSIONS/UDX.X.FARBE", "RAL 7035") in product.properties
+    assert ("DELIVERY_TIME", "2") in [(name.rpartition("/")[2], value) for name, value in product.properties]
+    assert [(group.identifier, group.name, group.parent) for group in found.groups] == [
+        ("1", "Alles", ""),
+        ("2", "Klemmen", "1"),
+    ]
+    assert [(each.article_number, each.group) for each in found.memberships] == [("A-1", "2")]
+
+
+@pytest.mark.parametrize(
+    ("transaction", "kind"), [("T_NEW_CATALOG", "new"), ("T_UPDATE_PRODUCTS", "update"), ("T_UPDATE_PRICES", "prices")]
+)
+def test_each_transaction_is_told_apart(transaction: str, kind: str) -> None:
+    (product,) = extracted(catalogue(PRODUCT, transaction)).products
+    assert product.transaction == kind
+
+
+def test_a_products_words_hold_each_fact_and_nested_features_their_path() -> None:
+    (product,) = extracted(catalogue(PRODUCT)).products
+    lines = product_lines(product)
+    assert lines[0] == "Klemme / Clamp (Artikelnummer A-1)"
+    assert "Maße › Höhe: 5.2 MMT" in lines
+    assert "Farbe: grau / grey" in lines
+    assert "Preis (net_list): 12.5 EUR je 100 C62 ab 1 Steuer 0.19 gültig 2026-01-01–2026-12-31 DE AT" in lines
+
+
+def test_the_rows_of_a_feature_share_its_ordinal_and_a_price_is_one_row() -> None:
+    found = extracted(catalogue(GROUPS + PRODUCT + PRODUCT + MAP))
+    rows = Records(document_id("k.xml"), 1).of(found, [], None)
+    assert len({row.product_id for row in rows.products}) == 2
+    ours = [row for row in rows.features if row.product_id == rows.products[0].product_id]
+    assert [(row.ordinal, row.value, row.language) for row in ours] == [
+        (0, "EV000080", ""), (1, "Maße", ""), (2, "5.2", ""), (3, "grau", "deu"), (3, "grey", "eng")
+    ]  # fmt: skip
+    assert ours[2].number == 5.2
+    assert [(str(row.amount), row.territory) for row in rows.prices[:2]] == [("12.500000", "DE AT"), ("11.000000", "")]
+    assert {(row.kind, row.target) for row in rows.relations} == {("accessories", "A-2"), ("member", "2")}
+
+
+def plain_counts(path: Path) -> tuple[int, int, int, int]:
+    """Products, features, prices and references by a plain parse of the whole file that knows nothing of the reader."""
+    tree = etree.parse(str(path), etree.XMLParser(load_dtd=False, no_network=True))
+
+    def count(*names: str) -> int:
+        return sum(int(tree.xpath(f"count(//*[local-name()='{name}'])")) for name in names)
+
+    return (
+        count("PRODUCT", "ARTICLE"),
+        count("FEATURE"),
+        count("PRODUCT_PRICE", "ARTICLE_PRICE"),
+        count("PRODUCT_REFERENCE", "ARTICLE_REFERENCE"),
+    )
+
+
+def word_counts(path: Path) -> list[str]:
+    """Every text of the products, for the check that none is lost."""
+    tree = etree.parse(str(path), etree.XMLParser(load_dtd=False, no_network=True))
+    products = tree.xpath("//*[local-name()='PRODUCT' or local-name()='ARTICLE']")
+    return [" ".join(text.split()) for product in products for text in product.itertext() if text.strip()]
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real catalogues: set BMECAT_SAMPLES to a folder of BMEcat files")
+@pytest.mark.parametrize("path", sorted(REAL.glob("*.xml")), ids=lambda path: path.stem)
+def test_real_catalogues_count_the_same_as_a_plain_parse_and_lose_no_text(path: Path) -> None:
+    import html
+
+    found = extracted(path.read_bytes())
+    products = found.products
+    assert plain_counts(path) == (
+        len(products),
+        sum(len(product.features) for product in products),
+        sum(len(product.prices) for product in products),
+        sum(len(product.references) for product in products),
+    )
+    said = "\n".join(str(product) for product in products)
+    lost = [text for text in word_counts(path) if repr(" ".join(html.unescape(text).split()))[1:-1] not in said]
+    assert lost == []
+
+
+@pytest.mark.requirement("I-08")
+def test_a_large_catalogue_streams_with_few_elements_alive() -> None:
+    data = catalogue(PRODUCT * 3000)
+    most = 0
+    for event, element in events(data):
+        if element.tag.endswith("}PRODUCT"):
+            most = max(most, len(element.getparent()))
+            if event == "end":
+                drop(element)
+    # The parser runs ahead of its events by one buffer.
+    assert most < 64
+    counts = [len(part.products) for part in parts(read(*identify(data, "k.xml")))]
+    assert sum(counts) == 3000
+    assert max(counts) <= 512

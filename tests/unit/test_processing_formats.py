@@ -1,0 +1,293 @@
+"""Every format read from small files made here: what they say is found, in order, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import email.message
+import io
+import json
+
+import pytest
+
+from servers.cradle.processing.extract import identify, note, read
+from servers.cradle.processing.extract.delimited import delimiter
+from servers.cradle.processing.extract.encoding import clean, decode
+from servers.cradle.processing.extract.product_table import amount_of, header_position, role_of
+from servers.cradle.processing.extraction import Extraction, joined, parts
+
+
+def extracted(data: bytes, name: str) -> Extraction:
+    return joined(parts(read(*identify(data, name))))
+
+
+def texts(extraction: Extraction) -> list[tuple[str, str]]:
+    return [(block.kind, block.text) for block in extraction.blocks]
+
+
+def pdf_with_table() -> bytes:
+    from fpdf import FPDF
+
+    pdf = FPDF()
+    pdf.set_title("Datenblatt")
+    pdf.add_page()
+    pdf.set_font("Helvetica", size=20)
+    pdf.cell(text="Netzteil NT 24", new_x="LMARGIN", new_y="NEXT")
+    pdf.set_font("Helvetica", size=11)
+    pdf.multi_cell(0, text="Das Netzteil liefert 24 V und 10 A. " * 6, new_x="LMARGIN", new_y="NEXT")
+    pdf.ln(6)
+    with pdf.table() as table:
+        for row in (
+            ("Merkmal", "Wert", "Einheit"),
+            ("Spannung", "24", "V"),
+            ("Strom", "10", "A"),
+            ("Gewicht", "0,8", "kg"),
+        ):
+            table.row(row)
+    pdf.add_page()
+    pdf.rect(20, 20, 50, 50, style="F")
+    pdf.add_page()
+    return bytes(pdf.output())
+
+
+def test_a_pdf_gives_headings_paragraphs_and_tables_and_a_page_without_text_a_scan() -> None:
+    found = extracted(pdf_with_table(), "a.pdf")
+    assert (found.title, found.pages) == ("Datenblatt", 3)
+    heading, paragraph, table = found.blocks
+    assert (heading.kind, heading.text, heading.page) == ("heading", "Netzteil NT 24", 1)
+    assert paragraph.text == " ".join(["Das Netzteil liefert 24 V und 10 A."] * 6)
+    assert table.rows == (
+        ("Merkmal", "Wert", "Einheit"), ("Spannung", "24", "V"), ("Strom", "10", "A"), ("Gewicht", "0,8", "kg")
+    )  # fmt: skip
+    assert table.header_rows == 1
+    assert [(scan.page, scan.png[:4]) for scan in found.scans] == [(2, b"\x89PNG")]
+
+
+def test_two_columns_of_prose_are_read_one_after_the_other() -> None:
+    from fpdf import FPDF
+
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("Helvetica", size=9)
+    left = "Links steht ein langer Satz, der hier beginnt und in dieser Spalte bis zum Ende weitergeht. " * 6
+    right = "Rechts steht ein anderer Satz, der allein in der zweiten Spalte zu Hause ist und bleibt. " * 6
+    pdf.multi_cell(85, text=left)
+    pdf.set_xy(110, 10)
+    pdf.multi_cell(85, text=right)
+    text = "\n".join(block.text for block in extracted(bytes(pdf.output()), "a.pdf").blocks)
+    assert text.replace("\n", " ").split() == (left + right).split()
+
+
+def test_a_docx_gives_headings_lists_and_tables() -> None:
+    from docx import Document
+
+    document = Document()
+    document.core_properties.title = "Anleitung"
+    document.add_heading("Montage", level=1)
+    document.add_paragraph("Die Klemme einrasten.")
+    for text in ("Erstens", "Zweitens"):
+        paragraph = document.add_paragraph(text)
+        properties = paragraph._p.get_or_add_pPr()
+        properties.get_or_add_numPr()
+    table = document.add_table(rows=0, cols=2)
+    for row in (("Größe", "Moment"), ("4 mm²", "0,6 Nm")):
+        for cell, text in zip(table.add_row().cells, row, strict=True):
+            cell.text = text
+    document.sections[0].footer.paragraphs[0].text = "Fußzeile"
+    out = io.BytesIO()
+    document.save(out)
+    found = extracted(out.getvalue(), "a.docx")
+    assert found.title == "Anleitung"
+    assert texts(found) == [
+        ("heading", "Montage"),
+        ("paragraph", "Die Klemme einrasten."),
+        ("list", "- Erstens\n- Zweitens"),
+        ("table", "Größe | Moment\n4 mm² | 0,6 Nm"),
+        ("paragraph", "Fußzeile"),
+    ]
+
+
+def workbook(**sheets: list[list[object]]) -> bytes:
+    from openpyxl import Workbook
+
+    book = Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def test_a_price_list_gives_products_and_every_other_row_a_table() -> None:
+    rows = [
+        ["Preisliste 2026", None, None, None, None],
+        ["Artikel-Nr.", "EAN", "Bezeichnung", "Preis (EUR)", "Breite [mm]"],
+        ["RK-4", "4099000010207", "Reihenklemme", 1234.5, 6.2],
+        [None, None, "ohne Nummer", None, 3],
+        ["RK-6", None, "Reihenklemme groß", 0.99, None],
+    ]
+    found = extracted(workbook(Preise=rows, Leer=[], Notiz=[["a", "b"], ["x", 1], ["y", 2]]), "a.xlsx")
+    first, second = found.products
+    assert (first.article_number, first.gtin, first.name) == ("RK-4", "4099000010207", "Reihenklemme")
+    assert [(price.amount, price.currency) for price in first.prices] == [("1234.5", "EUR")]
+    assert [(f.name, f.values[0].text, f.unit) for f in first.features] == [("Breite", "6.2", "mm")]
+    assert second.article_number == "RK-6"
+    assert found.pages == 3
+    assert texts(found) == [
+        ("heading", "Preise"),
+        ("paragraph", "Preisliste 2026"),
+        ("table", "Artikel-Nr. | EAN | Bezeichnung | Preis (EUR) | Breite [mm]\n |  | ohne Nummer |  | 3"),
+        ("heading", "Leer"),
+        ("heading", "Notiz"),
+        ("table", "a | b\nx | 1\ny | 2"),
+    ]
+
+
+def test_every_row_of_a_long_sheet_is_read() -> None:
+    rows = [["Artikelnummer", "Bezeichnung"], *([f"A-{i}", f"Teil {i}"] for i in range(5003))]
+    found = extracted(workbook(Liste=rows), "a.xlsx")
+    assert [product.article_number for product in found.products] == [f"A-{i}" for i in range(5003)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("sign", [";", ",", "\t"])
+def test_a_csv_is_read_in_any_encoding_and_dialect_with_decimal_commas(encoding: str, sign: str) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=sign)
+    writer.writerow(["Artikelnummer", "Bezeichnung", "Listenpreis in EUR", "Höhe"])
+    for i in range(20):
+        writer.writerow([f"Ü-{i}", f"Größe {i}; groß, rund", f"1.0{i:02},50", "7,5"])
+    found = extracted(out.getvalue().encode(encoding), "a.csv")
+    assert [product.article_number for product in found.products] == [f"Ü-{i}" for i in range(20)]
+    product = found.products[3]
+    assert (product.name, product.prices[0].amount) == ("Größe 3; groß, rund", "1003.50")
+    assert product.features[0].values[0].text == "7,5"
+
+
+def test_html_gives_structure_without_scripts() -> None:
+    page = """<!doctype html><html lang="de-DE"><head><title>Über uns</title><style>p{}</style></head><body>
+    <script>alert('Schadcode')</script><h1>Über <b>uns</b></h1><p>Ein Satz<br>und noch einer.</p>
+    <ul><li>Eins<ul><li>Eins A</li></ul></li><li>Zwei</li></ul>
+    <table><tr><th>Typ</th><th>Wert</th></tr><tr><td>A</td><td>1</td></tr></table>
+    <div>Lose <span>Worte</span></div><!-- Kommentar --></body></html>"""
+    found = extracted(page.encode(), "a.html")
+    assert (found.title, found.language) == ("Über uns", "de")
+    assert texts(found) == [
+        ("heading", "Über uns"),
+        ("paragraph", "Ein Satz"),
+        ("paragraph", "und noch einer."),
+        ("list", "- Eins\n- Eins A\n- Zwei"),
+        ("table", "Typ | Wert\nA | 1"),
+        ("paragraph", "Lose Worte"),
+    ]
+    assert found.blocks[4].header_rows == 1
+
+
+def test_markdown_gives_headings_lists_and_tables() -> None:
+    text = "# Titel\nEin Absatz\nüber zwei Zeilen.\n\n- eins\n- zwei\n\n| A | B |\n|---|---|\n| 1 | 2 |\n\n"
+    text += "```\n# kein Titel\n```\n"
+    found = extracted(text.encode(), "a.md")
+    assert found.title == "Titel"
+    assert texts(found) == [
+        ("heading", "Titel"),
+        ("paragraph", "Ein Absatz\nüber zwei Zeilen."),
+        ("list", "- eins\n- zwei"),
+        ("table", "A | B\n1 | 2"),
+        ("paragraph", "```\n# kein Titel\n```"),
+    ]
+
+
+def mail(depth: int = 0) -> email.message.EmailMessage:
+    message = email.message.EmailMessage()
+    message["Subject"], message["From"], message["To"] = f"Auftrag {depth}", "a@x.example", "b@y.example"
+    message.set_content("Guten Tag,\n\nhier die Liste.")
+    message.add_alternative("<p>Guten Tag, hier die Liste.</p>", subtype="html")
+    return message
+
+
+def test_a_mail_gives_its_text_once_and_its_attachments_by_their_own_readers() -> None:
+    message = mail()
+    message.add_attachment(b"Artikelnummer;Preis\nA-1;2,50\n", maintype="text", subtype="csv", filename="preise.csv")
+    message.add_attachment(b"%PDF-1.4 cut", maintype="application", subtype="pdf", filename="kaputt.pdf")
+    inner = mail(1)
+    inner.add_attachment(b"innen", maintype="text", subtype="plain", filename="innen.txt")
+    message.add_attachment(inner)
+    found = extracted(message.as_bytes(), "a.eml")
+    assert found.title == "Auftrag 0"
+    said = [block.text for block in found.blocks]
+    assert said.count("hier die Liste.") == 2
+    assert "innen" in said
+    assert [(product.article_number, product.source) for product in found.products] == [("A-1", "preise.csv")]
+    assert [(each.name, each.code) for each in found.attachments] == [
+        ("preise.csv", ""),
+        ("kaputt.pdf", ""),
+        ("kaputt.pdf", "damaged"),
+        ("attachment-3.eml", ""),
+        ("innen.txt", ""),
+    ]
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "WEBP", "BMP"])
+def test_an_image_is_a_scan_and_each_frame_of_a_tiff_a_page(form: str) -> None:
+    from PIL import Image
+
+    out = io.BytesIO()
+    more = {"save_all": True, "append_images": [Image.new("L", (40, 30), 128)] * 2} if form == "TIFF" else {}
+    Image.new("RGB", (40, 30), "white").save(out, form, **more)
+    found = extracted(out.getvalue(), "a.bin")
+    assert [scan.page for scan in found.scans] == ([1, 2, 3] if form == "TIFF" else [1])
+    assert all(scan.png.startswith(b"\x89PNG") for scan in found.scans)
+
+
+def test_other_xml_and_json_give_every_text_with_its_path() -> None:
+    found = extracted(b'<?xml version="1.0"?><a n="1">vor <b>drin</b> nach</a>', "a.xml")
+    assert texts(found) == [("paragraph", "a@n: 1\na: vor\na/b: drin\na: nach")]
+    found = extracted(json.dumps({"a": {"b": [1, "zwei"]}, "c": None, "d": True}).encode(), "a.json")
+    assert texts(found) == [("paragraph", "a.b: 1\na.b: zwei\nd: true")]
+    rows = [{"sku": "A-1", "name": "Klemme", "price": 2.5}, {"sku": "A-2", "name": "Leuchte"}]
+    found = extracted("\n".join(json.dumps(row) for row in rows).encode(), "a.jsonl")
+    assert [(product.article_number, product.name) for product in found.products] == [
+        ("A-1", "Klemme"),
+        ("A-2", "Leuchte"),
+    ]
+
+
+def test_content_decides_over_the_extension_and_the_ledger_says_so() -> None:
+    file, extractor = identify(pdf_with_table(), "bild.png")
+    assert extractor.name == "pdf"
+    assert note(file)[0] == "extension_mismatch"
+    file, extractor = identify(b"Nur ein Text.", "a.pdf")
+    assert (extractor.name, note(file)[0]) == ("text", "extension_mismatch")
+    assert note(identify(b"Text", "a.txt")[0]) == ("", "")
+
+
+@pytest.mark.requirement("I-04")
+def test_hostile_unicode_becomes_text_that_can_be_stored() -> None:
+    hostile = "a\x00b\u202ec\ud800d\u200be" + "e" + "\u0301" * 10_000 + "\r\nf\x1b"
+    assert clean(hostile).encode() != b""
+    assert "\x00" not in clean(hostile)
+    assert decode(b"\xff\xfe\x00\xd8a\x00") == "\ufffda"
+    assert decode(b"\x81gr\xfc\xdf") == "\x81grüß"
+
+
+def test_the_delimiter_is_the_sign_that_gives_even_rows() -> None:
+    assert delimiter("a;b;c\n1,5;2,5;3\n1;2;3,7") == ";"
+    assert delimiter("a,b\n1,2") == ","
+    assert delimiter("nur eine Spalte") == ","
+
+
+def test_headers_are_known_in_german_and_english() -> None:
+    known = {"Art.-Nr.": "article", "GTIN": "gtin", "Bruttopreis EUR": "price", "Item No.": "article", "Farbe": None}
+    assert {header: role_of(header) for header in known} == known
+    assert header_position([("Firma",), ("Artikelnr", "Preis"), ("1", "2")]) == 1
+    assert header_position([("1", "2"), ("3", "4")]) is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "decimal", "amount"),
+    [("1.234,56 €", ",", "1234.56"), ("1,234.56", ".", "1234.56"), ("12", ",", "12"), ("auf Anfrage", ",", None)],
+)
+def test_a_price_is_read_as_written(cell: str, decimal: str, amount: str | None) -> None:
+    assert amount_of(cell, decimal) == amount
