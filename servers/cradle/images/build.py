@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from servers.cradle.images.assemble import Assembled, assemble
+from servers.cradle.images.files import sync_folder
 from servers.cradle.images.layers import Entry, Layer, room_or_clean, write_layer
 from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.spec import ImageSpec
@@ -114,6 +115,7 @@ def _build(
         progress(_STEPS, _STEPS, "already built")
         return stored.built
     images.mkdir(parents=True, exist_ok=True)
+    sweep(images)
     work = images / f".building-{spec.tag}-{os.getpid()}-{os.urandom(4).hex()}"
     work.mkdir(mode=0o700)
     try:
@@ -126,7 +128,7 @@ def _build(
             for layer in layers:
                 if layer.path.parent == work:
                     layer.path.unlink()
-            _publish(work, final)
+            publish(work, final)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     progress(_STEPS, _STEPS, "built")
@@ -218,8 +220,27 @@ def _stored(folder: Path) -> _Stored | None:
     return stored if whole else None
 
 
-def _publish(work: Path, final: Path) -> None:
-    """Give a whole image its name. One that had it before is set aside first and removed after."""
+def sweep(folder: Path) -> None:
+    """Remove what builds of dead processes left behind."""
+    for stale in folder.glob(".building-*"):
+        if not _alive(stale.name.rsplit("-", 2)[1]):
+            shutil.rmtree(stale, ignore_errors=True)
+    for stale in folder.glob(".replaced-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def _alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def publish(work: Path, final: Path) -> None:
+    """Give a whole folder its name. One that had it before is set aside first and removed after."""
     if final.exists():
         aside = final.with_name(f".replaced-{final.name}-{os.urandom(4).hex()}")
         final.rename(aside)
@@ -227,8 +248,4 @@ def _publish(work: Path, final: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
     else:
         work.rename(final)
-    descriptor = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(final.parent)

@@ -1,0 +1,272 @@
+"""The container engine, through the docker SDK: build, load, start, remove. All of it blocks.
+
+What holds customer content (images, containers) is removed again: the engine keeps nothing after a build or a check.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+import orjson
+
+from servers.cradle.images.assemble import Assembled
+from servers.cradle.images.layers import Hashing, Layer, room_or_clean
+from servers.cradle.images.render import dockerfile
+from servers.cradle.images.spec import SCRATCH, SOURCE_EPOCH, ImageSpec
+from shared.errors import StorageFull, Unavailable
+from shared.ids import digest
+
+if TYPE_CHECKING:
+    import docker
+
+_TIMEOUT_S = 600
+_BLOCK = 1 << 20
+_USUAL = "/var/run/docker.sock"
+
+
+def address(docker_host: str | None) -> str | None:
+    """The engine's address: the setting, DOCKER_HOST, or the usual socket where there is one."""
+    found = docker_host or os.environ.get("DOCKER_HOST")
+    if not found and Path(_USUAL).exists():
+        found = f"unix://{_USUAL}"
+    return found or None
+
+
+def reachable(docker_host: str | None) -> bool:
+    """Whether a container engine answers."""
+    try:
+        Engine.connect(docker_host).close()
+    except Unavailable:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class Container:
+    """A started container with its port on the engine's host."""
+
+    engine: Engine
+    id: str
+    image: str
+    host: str
+    port: int
+
+    def exited(self) -> bool:
+        """Whether it is no longer running."""
+        return not self.engine.inspect(self.id)["State"]["Running"]
+
+    def remove(self) -> None:
+        """Stop it; remove it and its image."""
+        with suppress(Unavailable), _plain():
+            self.engine.api.stop(self.id, timeout=25)
+        with suppress(Unavailable), _plain():
+            self.engine.api.remove_container(self.id, v=True, force=True)
+        with suppress(Unavailable), _plain():
+            self.engine.api.remove_image(self.image, force=True)
+
+
+class Engine:
+    """A connection to the engine. A context manager."""
+
+    def __init__(self, client: docker.DockerClient, host: str, version: str) -> None:
+        self._client = client
+        self.api: Any = client.api
+        self._host = host
+        self.how = f"container engine {version}, read-only, no capabilities"
+
+    @classmethod
+    def connect(cls, docker_host: str | None) -> Self:
+        """Open a connection.
+
+        Raises:
+            Unavailable: no engine answers at the setting, DOCKER_HOST or the usual socket.
+        """
+        found = address(docker_host)
+        if found is None:
+            raise Unavailable("No container engine is set. Set P0711_DOCKER_HOST, or build without an engine.")
+        import docker
+        from docker.errors import DockerException
+
+        try:
+            client = docker.DockerClient(base_url=found, timeout=_TIMEOUT_S)
+            version = str(client.version()["Version"])
+        except (DockerException, OSError):
+            raise Unavailable("The container engine does not answer. Start it, or unset P0711_DOCKER_HOST.") from None
+        return cls(client, found, version)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """What the engine knows of a container."""
+        with _plain():
+            return self.api.inspect_container(container)
+
+    def build(self, spec: ImageSpec, layers: Sequence[Layer], target: Path) -> Assembled:
+        """Let the engine build the image of these layers from the Dockerfile, and save it to `target`.
+
+        Raises:
+            Unavailable: the engine refuses or breaks off.
+            StorageFull: no room.
+        """
+        image = self._build(spec, layers)
+        try:
+            with _plain():
+                image_id = str(self.api.inspect_image(image)["Id"])
+            return self._save(spec, image_id, target)
+        finally:
+            with suppress(Unavailable), _plain():
+                self.api.remove_image(image, force=True)
+
+    def _build(self, spec: ImageSpec, layers: Sequence[Layer]) -> str:
+        names = [f"{number:02}-{layer.kind}.tar.gz" for number, layer in enumerate(layers)]
+        text = dockerfile(spec, names).encode()
+        with _context(text, list(zip(names, layers, strict=True))) as context, _plain():
+            answer = self.api.build(
+                fileobj=context,
+                custom_context=True,
+                tag=spec.reference,
+                nocache=True,
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for line in answer:
+                if "error" in line:
+                    raise _engine_error(str(line["error"]))
+        return spec.reference
+
+    def _save(self, spec: ImageSpec, image_id: str, target: Path) -> Assembled:
+        with room_or_clean(target), target.open("xb", buffering=_BLOCK) as raw:
+            whole = Hashing(raw)
+            with _plain():
+                for block in self.api.get_image(spec.reference, chunk_size=_BLOCK):
+                    whole.write(block)
+            raw.flush()
+            os.fsync(raw.fileno())
+        with tarfile.open(target, "r:") as tar:
+            name = "index.json" if "index.json" in tar.getnames() else "manifest.json"
+            file = tar.extractfile(name)
+            data = file.read() if file is not None else b""
+        found = orjson.loads(data)
+        manifest = found["manifests"][0]["digest"] if name == "index.json" else digest(data)
+        return Assembled(image_id, manifest, whole.digest, whole.size)
+
+    def start(self, image: Path, image_id: str, port: int, environment: dict[str, str]) -> Container:
+        """Load an image and start it closed in: read-only, no capabilities, no new privileges, a tmpfs for its scratch.
+
+        Raises:
+            Unavailable: the engine refuses; the image is removed from it again.
+        """
+        loaded = self._load(image, image_id)
+        container = None
+        try:
+            with _plain():
+                limits = self.api.create_host_config(
+                    read_only=True,
+                    tmpfs={SCRATCH: "size=1g,mode=1777,nosuid,nodev"},
+                    cap_drop=["ALL"],
+                    security_opt=["no-new-privileges:true"],
+                    port_bindings={port: ("127.0.0.1", None)},
+                    pids_limit=512,
+                    init=False,
+                )
+                made = self.api.create_container(loaded, environment=environment, host_config=limits, ports=[port])
+                container = made["Id"]
+                self.api.start(container)
+                published = self.api.port(container, port)
+            return Container(self, container, loaded, self._reach(), int(published[0]["HostPort"]))
+        except BaseException:
+            Container(self, container or "", loaded, "", 0).remove()
+            raise
+
+    def _load(self, image: Path, image_id: str) -> str:
+        with _plain(), image.open("rb") as file:
+            for line in self.api.load_image(file):
+                if "error" in line:
+                    raise _engine_error(str(line["error"]))
+            try:
+                return str(self.api.inspect_image(image_id)["Id"])
+            except self._missing():  # engines with containerd's store name an image by its manifest
+                return self._reference_in(image)
+
+    @staticmethod
+    def _missing() -> type[Exception]:
+        from docker.errors import ImageNotFound
+
+        return ImageNotFound
+
+    @staticmethod
+    def _reference_in(image: Path) -> str:
+        with tarfile.open(image, "r:") as tar:
+            file = tar.extractfile("manifest.json")
+            return str(orjson.loads(file.read() if file is not None else b"[]")[0]["RepoTags"][0])
+
+    def _reach(self) -> str:
+        parts = urlsplit(self._host)
+        return parts.hostname if parts.scheme in ("tcp", "http", "https") and parts.hostname else "127.0.0.1"
+
+
+@contextmanager
+def _context(text: bytes, layers: list[tuple[str, Layer]]) -> Iterator[io.BufferedReader]:
+    """The build context as a stream: written while the engine reads it, so that no copy of a layer touches a disk."""
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        with (
+            suppress(OSError),
+            os.fdopen(writer, "wb") as out,
+            tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            _put(tar, "Dockerfile", io.BytesIO(text), len(text))
+            for name, layer in layers:
+                with layer.path.open("rb") as file:
+                    _put(tar, name, file, layer.size)
+
+    thread = threading.Thread(target=write, name="build-context", daemon=True)
+    thread.start()
+    with os.fdopen(reader, "rb") as stream:
+        yield stream
+    thread.join(timeout=30)
+
+
+def _put(tar: tarfile.TarFile, name: str, source: Any, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime = size, SOURCE_EPOCH
+    tar.addfile(info, source)
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """Turn the SDK's errors into ours; their texts can hold names of files and are left out."""
+    from docker.errors import DockerException, ImageNotFound
+    from requests import RequestException
+
+    try:
+        yield
+    except ImageNotFound:
+        raise
+    except (DockerException, RequestException) as error:
+        raise _engine_error(str(error)) from None
+
+
+def _engine_error(text: str) -> Unavailable | StorageFull:
+    if "no space left" in text.lower():
+        return StorageFull("The container engine's disk is full. Free some space and call again.")
+    return Unavailable("The container engine refused or broke off. Look at its log and call again.")

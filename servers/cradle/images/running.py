@@ -1,0 +1,182 @@
+"""A started image: in the container engine where one answers, else unpacked and run by its own Python."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import secrets
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from servers.cradle.images import launch
+from servers.cradle.images.engine import Engine, reachable
+from servers.cradle.images.spec import INSTANCE_PORT
+from servers.cradle.images.unpack import Contents, read_image
+from shared.errors import DeadlineExceeded, Unavailable
+
+HEALTHY_S = 90.0
+_STOP_S = 25.0
+_POLL_S = 0.05
+_TAIL = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class RunningInstance:
+    """A healthy instance.
+
+    `url` is its MCP endpoint, `access_key` the bearer key of this start, `how` says in words where it runs.
+    """
+
+    url: str
+    access_key: str
+    how: str
+    contents: Contents
+
+
+@asynccontextmanager
+async def running_instance(
+    image: Path, scratch: Path, *, docker_host: str | None = None, use_engine: bool | None = None
+) -> AsyncIterator[RunningInstance]:
+    """Start an image, wait until it is healthy, and leave nothing of it behind.
+
+    Args:
+        image: the tar, or the folder of its tag.
+        scratch: a folder of the customer's bucket; a folder in it exists while the instance runs.
+        docker_host: the container engine; default DOCKER_HOST or the usual socket.
+        use_engine: True: only in an engine; False: never; None: where one answers.
+
+    Raises:
+        NotFound, InvalidInput, Conflict: the file is missing, no image, or altered.
+        Unavailable: it ended before it was healthy, or no engine answers where one is asked for.
+        DeadlineExceeded: it was not healthy within a minute and a half.
+    """
+    tar = await asyncio.to_thread(_tar_of, image)
+    engine = use_engine if use_engine is not None else await asyncio.to_thread(reachable, docker_host)
+    start = _in_engine(tar, docker_host) if engine else _unpacked(tar, scratch)
+    async with start as instance:
+        yield instance
+
+
+def _tar_of(image: Path) -> Path:
+    return image / "image.tar" if image.is_dir() else image
+
+
+@asynccontextmanager
+async def _in_engine(tar: Path, docker_host: str | None) -> AsyncIterator[RunningInstance]:
+    contents = await asyncio.to_thread(read_image, tar)
+    key = secrets.token_urlsafe(32)
+    port = _port_of(contents)
+    engine = await asyncio.to_thread(Engine.connect, docker_host)
+    try:
+        container = await asyncio.to_thread(engine.start, tar, contents.image_id, port, {"INSTANCE_ACCESS_KEY": key})
+        try:
+            await _healthy(container.host, container.port, container.exited)
+            yield RunningInstance(f"http://{container.host}:{container.port}/mcp", key, engine.how, contents)
+        finally:
+            await asyncio.shield(asyncio.to_thread(container.remove))
+    finally:
+        await asyncio.to_thread(engine.close)
+
+
+@asynccontextmanager
+async def _unpacked(tar: Path, scratch: Path) -> AsyncIterator[RunningInstance]:
+    folder = scratch / f"instance-{os.getpid()}-{secrets.token_hex(4)}"
+    root, temporary = folder / "root", folder / "tmp"
+    try:
+        await asyncio.to_thread(_make_folders, root, temporary)
+        contents = await asyncio.to_thread(read_image, tar, root)
+        key, port = secrets.token_urlsafe(32), free_port()
+        process = await _spawn(contents, root, temporary, key, port)
+        tail = asyncio.create_task(_keep_tail(process))
+        try:
+            await _healthy("127.0.0.1", port, lambda: process.returncode is not None, tail)
+            yield RunningInstance(f"http://127.0.0.1:{port}/mcp", key, launch.how(), contents)
+        finally:
+            await asyncio.shield(_stop(process))
+            tail.cancel()
+    finally:
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+
+
+def _make_folders(root: Path, temporary: Path) -> None:
+    root.mkdir(parents=True, mode=0o755)
+    root.chmod(0o755)
+    temporary.mkdir(mode=0o700)
+
+
+async def _spawn(contents: Contents, root: Path, temporary: Path, key: str, port: int) -> asyncio.subprocess.Process:
+    config = contents.config["config"]
+    own = dict(line.split("=", 1) for line in config["Env"])
+    changes = {"INSTANCE_HOST": "127.0.0.1", "INSTANCE_PORT": str(port), "INSTANCE_ACCESS_KEY": key}
+    command = launch.command(root, [*config["Entrypoint"], *(config.get("Cmd") or [])])
+    return await asyncio.create_subprocess_exec(
+        *command,
+        env=launch.environment(root, own, changes, temporary),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd="/",
+        start_new_session=True,
+    )
+
+
+async def _keep_tail(process: asyncio.subprocess.Process) -> str:
+    """Read the process's output to its end, so that it never waits for us; keeps the last of it in memory."""
+    assert process.stdout is not None  # noqa: S101 - it was made with a pipe
+    tail = b""
+    while block := await process.stdout.read(_TAIL):
+        tail = (tail + block)[-_TAIL:]
+    return tail.decode(errors="replace")
+
+
+async def _healthy(host: str, port: int, exited: Callable[[], bool], tail: asyncio.Task[str] | None = None) -> None:
+    try:
+        async with asyncio.timeout(HEALTHY_S):
+            while not await asyncio.to_thread(_answers, host, port):
+                if await asyncio.to_thread(exited):
+                    error = Unavailable("The instance ended before it was healthy: the image does not start here.")
+                    if tail is not None:
+                        error.add_note(await tail)
+                    raise error
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        raise DeadlineExceeded(f"The instance was not healthy within {HEALTHY_S:g} s. Try again.") from None
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=3)
+    try:
+        connection.request("GET", "/health")
+        response = connection.getresponse()
+        return response.status == 200 and b'"healthy"' in response.read(4096)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.send_signal(sign)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _STOP_S)
+
+
+def _port_of(contents: Contents) -> int:
+    exposed = contents.config["config"].get("ExposedPorts") or {}
+    return next((int(name.split("/")[0]) for name in exposed), INSTANCE_PORT)
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
