@@ -4,7 +4,8 @@ The folder holds `encoder.json` (the card), `tokenizer.json`, `model.xml` and `m
 model, serves from it, and bakes it into the customer's image: queries meet vectors of the very same graph.
 
 Texts are batched only with others of exactly the same number of tokens. There is no padding and no mask, every row
-takes the path that it would take alone, and a vector does not depend on its batch-mates, bit for bit. `same_alone` measures that on the machine at hand.
+takes the path that it would take alone, and a vector does not depend on its batch-mates, bit for bit. `same_alone`
+measures that on the machine at hand.
 """
 
 from __future__ import annotations

@@ -1,32 +1,29 @@
 """HTTP routes of the embedding port: the seed's `/embed`, text-embeddings-inference's, and OpenAI's `/v1/embeddings`.
 
-Every route but `/health` and `/metrics` needs a token with the scope `embed`.
+They need a token with the scope `embed`. `/health` and `/metrics` come with the server.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.responses import Response
 
 from servers.cradle.embedding.service import EmbeddingService
 from shared.auth import principal
 from shared.contracts.embedding import MAX_TEXTS, EmbeddingRequest, EmbeddingResult, InputType, Text
 from shared.errors import InvalidInput, NotFound
-from shared.serving import Server, json_response, read_model
-from shared.telemetry import exposition
+from shared.serving import Server, read_model
 
 SCOPE = "embed"
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
-Handler = Callable[[Request], Awaitable[Any]]
 
 
 class EmbedBody(BaseModel):
-    """`POST /embed` with either `texts` (an object comes back) or TEI's `inputs` (a bare list of vectors comes back)."""
+    """`POST /embed` with `texts` (an object comes back) or with TEI's `inputs` (a bare list of vectors comes back)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,19 +47,13 @@ class OpenAiBody(BaseModel):
     input_type: InputType = "passage"
 
 
-def register(server: Server, service: EmbeddingService) -> None:
-    """Offers the routes on a server."""
-    for path, handler, methods, public in routes(service):
-        server.route(path, handler, methods, public=public, scope=None if public else SCOPE)
-
-
-def routes(service: EmbeddingService) -> list[tuple[str, Handler, list[str], bool]]:
-    """(path, handler, methods, public) of each route; handlers may raise `PlatformError`."""
+def register(server: Server, service: Callable[[], EmbeddingService]) -> None:
+    """Offers the routes on a server; `service` is asked at each call, so that the server may start first."""
 
     async def embed(request: Request) -> Any:
         body = await read_model(request, EmbedBody)
         texts = _texts_of(body)
-        result = await service.embed(
+        result = await service().embed(
             EmbeddingRequest(
                 texts=texts,
                 input_type=body.input_type,
@@ -76,29 +67,18 @@ def routes(service: EmbeddingService) -> list[tuple[str, Handler, list[str], boo
 
     async def openai(request: Request) -> Any:
         body = await read_model(request, OpenAiBody)
-        identity = await service.identity()
+        identity = await service().identity()
         _require_model(body.model, identity.model)
         if body.dimensions not in (None, identity.dimension):
             raise InvalidInput(f"This model has {identity.dimension} dimensions.", field="dimensions")
-        result = await service.embed(
-            EmbeddingRequest(texts=_strings(body.input), input_type=body.input_type, encoding=_wire(body)), tenant()
+        result = await service().embed(
+            EmbeddingRequest(texts=_strings(body.input), input_type=body.input_type, encoding=body.encoding_format),
+            tenant(),
         )
         return openai_answer(result)
 
-    async def health(request: Request) -> Response:
-        told = service.health()
-        return json_response(told, 200 if told["status"] in ("healthy", "loading") else 503)
-
-    async def metrics(request: Request) -> Response:
-        data, media_type = exposition()
-        return Response(data, media_type=media_type)
-
-    return [
-        ("/embed", embed, ["POST"], False),
-        ("/v1/embeddings", openai, ["POST"], False),
-        ("/health", health, ["GET"], True),
-        ("/metrics", metrics, ["GET"], True),
-    ]
+    server.route("/embed", embed, ["POST"], scope=SCOPE)
+    server.route("/v1/embeddings", openai, ["POST"], scope=SCOPE)
 
 
 def tenant() -> str:
@@ -134,10 +114,6 @@ def openai_answer(result: EmbeddingResult) -> dict[str, Any]:
 def _rows(result: EmbeddingResult) -> list[str]:
     data, size = base64.b64decode(result.data or ""), result.dimension * 4
     return [base64.b64encode(data[at : at + size]).decode() for at in range(0, len(data), size)]
-
-
-def _wire(body: OpenAiBody) -> Literal["float", "base64"]:
-    return body.encoding_format
 
 
 def _texts_of(body: EmbedBody) -> list[str]:
