@@ -17,7 +17,7 @@ from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from servers.cradle.processing.extract.extractor import Unreadable
-from shared.errors import InvalidInput, TooLarge, Unavailable
+from shared.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from shared.settings import Settings
 
 MAX_FILES = 1_000_000
@@ -156,7 +156,10 @@ async def _objects(store: Store, prefix: str, number: str) -> list[SourceFile]:
 
 def _object_reader(store: Store, key: str) -> Callable[[], Awaitable[bytes]]:
     async def read() -> bytes:
-        return await store.get(key)
+        try:
+            return await store.get(key)
+        except NotFound:
+            raise Unreadable("cannot_open", "The file was there and is gone. Put it there again.") from None
 
     return read
 

@@ -1,0 +1,150 @@
+"""Sources: what is allowed, what is found, and that nothing outside is opened or anything skipped silently."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.sources import MAX_FILE_BYTES, SourceFile, SourceList, find_files
+from shared.errors import InvalidInput, Unavailable
+from shared.objects import CustomerStore
+from shared.settings import Settings
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Settings:
+    root = tmp_path / "erlaubt"
+    (root / "kunde" / "tief").mkdir(parents=True)
+    return Settings(home=tmp_path / "home", source_roots=[root])
+
+
+@pytest.fixture
+def folder(held: Settings) -> Path:
+    return held.source_roots[0] / "kunde"
+
+
+async def found(held: Settings, *uris: str) -> dict[str, SourceFile]:
+    store = await CustomerStore.open(held, "acme", create=True)
+    files = await find_files(SourceList.parse(list(uris), held), held, store, store.bucket)
+    assert [file.path for file in files] == sorted(file.path for file in files)
+    return {file.path: file for file in files}
+
+
+def test_a_source_is_a_folder_below_an_allowed_one(held: Settings, folder: Path) -> None:
+    plain = SourceList.parse([str(folder), folder.as_uri(), f"{folder}/../kunde"], held)
+    assert plain.uris == [folder.as_uri()]
+
+
+@pytest.mark.requirement("I-09")
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("file:///etc", "P0711_SOURCE_ROOTS"),
+        ("file:///gibt/es/nicht", "not a folder"),
+        ("file://anderer.example/etc", "file:///absolute/folder"),
+        ("/etc\x00", "NUL"),
+        ("http://x.example/", "Name each source so"),
+        ("bucket:../anderer", "folder of your own"),
+        ("bucket:dataset/tables", "none that the platform uses"),
+        ("bucket:", "folder of your own"),
+        ("s3://", "Name each source so"),
+    ],
+)
+def test_a_source_that_cannot_be_used_is_refused_with_what_to_do(held: Settings, source: str, says: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        SourceList.parse([source], held)
+    assert says in refused.value.message
+    assert refused.value.field == "data_sources"
+
+
+@pytest.mark.requirement("I-09")
+def test_a_link_to_a_folder_outside_is_no_source(held: Settings, folder: Path, tmp_path: Path) -> None:
+    (folder / "link").symlink_to(tmp_path)
+    with pytest.raises(InvalidInput, match="P0711_SOURCE_ROOTS"):
+        SourceList.parse([str(folder / "link")], held)
+
+
+@pytest.mark.requirement("I-09", "F-13")
+async def test_every_entry_is_found_and_what_cannot_be_read_says_why(
+    held: Settings, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "geheim.txt").write_text("außerhalb")
+    (folder / "a.txt").write_text("A")
+    (folder / "tief" / "b.txt").write_text("B")
+    (folder / ".versteckt").write_text("C")
+    (folder / "hinaus").symlink_to(tmp_path / "geheim.txt")
+    (folder / "hinaus-ordner").symlink_to(tmp_path)
+    (folder / "nirgends").symlink_to(folder / "weg")
+    (folder / "kreis").symlink_to(folder)
+    (folder / "drinnen").symlink_to(folder / "a.txt")
+    os.mkfifo(folder / "rohr")
+    with (folder / "riese.bin").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    (folder / os.fsdecode(b"gr\xfcn.txt")).write_text("D")
+    files = await found(held, str(folder))
+    assert {path: file.problem.code if file.problem else "" for path, file in files.items()} == {
+        ".versteckt": "",
+        "a.txt": "",
+        "drinnen": "",
+        "gr\\xfcn.txt": "",
+        "hinaus": "link_outside",
+        "hinaus-ordner": "link_outside",
+        "kreis": "link_to_folder",
+        "nirgends": "broken_link",
+        "riese.bin": "too_large",
+        "rohr": "not_a_file",
+        "tief/b.txt": "",
+    }
+    assert await files["drinnen"].read() == b"A"
+    assert await files["gr\\xfcn.txt"].read() == b"D"
+
+
+@pytest.mark.requirement("I-09")
+async def test_a_link_put_in_place_of_a_file_is_not_followed(held: Settings, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "geheim.txt").write_text("außerhalb")
+    (folder / "a.txt").write_text("A")
+    files = await found(held, str(folder))
+    (folder / "a.txt").unlink()
+    (folder / "a.txt").symlink_to(tmp_path / "geheim.txt")
+    with pytest.raises(Unreadable) as refused:
+        await files["a.txt"].read()
+    assert refused.value.code == "cannot_open"
+
+
+async def test_a_source_folder_that_is_gone_says_nothing_about_its_files(held: Settings, folder: Path) -> None:
+    sources = SourceList.parse([str(folder)], held)
+    store = await CustomerStore.open(held, "acme", create=True)
+    await asyncio.to_thread(folder.rename, folder.with_name("umgezogen"))
+    with pytest.raises(Unavailable, match="not there any more"):
+        await find_files(sources, held, store, store.bucket)
+
+
+async def test_files_in_the_customers_own_bucket_are_a_source(held: Settings, folder: Path) -> None:
+    store = await CustomerStore.open(held, "acme", create=True)
+    await store.put("eingang/b/c.txt", b"C")
+    await store.put("eingang/a.txt", b"A")
+    await store.put("eingang-2/x.txt", b"X")
+    for uri in ("bucket:eingang", "s3://customer-acme/eingang"):
+        files = await found(held, uri)
+        assert {path: await file.read() for path, file in files.items()} == {"a.txt": b"A", "b/c.txt": b"C"}
+    with pytest.raises(InvalidInput, match="own bucket"):
+        await found(held, "s3://customer-fremd/eingang")
+    files = await found(held, "bucket:eingang")
+    await store.delete("eingang/a.txt")
+    with pytest.raises(Unreadable) as refused:
+        await files["a.txt"].read()
+    assert refused.value.code == "cannot_open"
+
+
+async def test_the_same_path_in_two_sources_stays_two_files(held: Settings, folder: Path) -> None:
+    other = folder.with_name("zweiter")
+    other.mkdir()
+    (folder / "a.txt").write_text("eins")
+    (other / "a.txt").write_text("zwei")
+    files = await found(held, str(folder), str(other))
+    assert {path: await file.read() for path, file in files.items()} == {"a.txt": b"eins", "source-2/a.txt": b"zwei"}
+    assert [file.source for file in files.values()] == ["1", "2"]
