@@ -1,4 +1,4 @@
-"""A running marketplace on a real Postgres, with the operator, two customers, and upstream servers to call through to."""
+"""A running marketplace on a real Postgres: the operator, two customers, and upstream servers to call through to."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from shared.ids import digest
 from shared.postgres.urls import DatabaseUrls
 from shared.serving import Server, report, serve
 from shared.settings import Settings
+from tests.serving_rig import envelope, headers_for
 
 DIGEST = digest(b"image")
 CUSTOMERS = {"acme": "Acme GmbH", "bolt": "Bolt AG"}
@@ -91,6 +92,11 @@ class Market:
         async with Upstream(self.resource, key=token) as upstream:
             return await upstream.call(tool, arguments, result)
 
+    async def post_call(self, token: str, tool: str, path: str = "/mcp", **arguments: Any) -> httpx2.Response:
+        """A tool's call as it is on the wire (2026-07-28)."""
+        body = envelope("tools/call", {"name": tool, "arguments": arguments})
+        return await self.http.post(self.base + path, json=body, headers=headers_for(token, "tools/call", tool))
+
     async def call_through(self, token: str, server_name: str, tool: str, on_progress: Any = None, **args: Any) -> Any:
         """A tool of an installed server, through the gateway."""
         async with Upstream(f"{self.base}/servers/{server_name}/mcp", key=token) as upstream:
@@ -154,7 +160,7 @@ async def running_market(home: Path, urls: DatabaseUrls, **changes: Any) -> Asyn
     await bootstrap(settings, urls)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(listening(build(settings, urls).asgi(), settings.marketplace_port, settings))
-        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=20, verify=False))  # noqa: S501
+        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=20, verify=False))
         yield Market(settings, urls, http, stack)
 
 
@@ -238,9 +244,7 @@ def _seeing(app: Any, seen: Seen) -> ASGIApp:
         lifespan = app.lifespan
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            seen.tokens += [
-                value.decode() for name, value in scope.get("headers", []) if name == b"authorization"
-            ]
+            seen.tokens += [value.decode() for name, value in scope.get("headers", []) if name == b"authorization"]
             await app(scope, receive, send)
 
     return Seeing()
