@@ -21,6 +21,7 @@ from shared.errors import (
     InvalidInput,
     NotFound,
     PlatformError,
+    TooLarge,
     Unavailable,
 )
 from shared.telemetry import Fields, event
@@ -103,4 +104,6 @@ def http_response(error: PlatformError, headers: dict[str, str] | None = None) -
         headers["retry-after"] = str(math.ceil(error.retry_after))
     elif isinstance(error, Unavailable):
         headers["retry-after"] = "5"
+    if isinstance(error, TooLarge):
+        headers["connection"] = "close"  # else the rest of the body is taken in, to be thrown away
     return Response(orjson.dumps(error.as_dict()), error.status, headers, media_type="application/json")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth import Principal, Verifier, acting_as
 from shared.errors import Forbidden, InvalidInput, PlatformError, Unauthenticated
@@ -15,6 +15,7 @@ from shared.serving.failures import http_response
 from shared.serving.rest import too_large
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+SCHEMES = ("http", "https")  # a proxy may have taken the s away
 CALLER = "0711.caller"
 LIMIT = "0711.limit"
 
@@ -25,6 +26,7 @@ class Access:
 
     Args:
         hosts: names that the Host header may have; `*`: any. Loopback names always may.
+        origin: the public address without a path; pages from there, or from where the request went, may call.
         metadata_url: where the OAuth metadata of this server is (RFC 9728).
         limit: largest body in bytes.
         public: paths that need no token.
@@ -33,6 +35,7 @@ class Access:
 
     verifier: Verifier
     hosts: frozenset[str]
+    origin: str
     metadata_url: str
     limit: int
     public: set[str] = field(default_factory=set)
@@ -78,11 +81,11 @@ class Guard:
             return
         scope = {**scope, CALLER: caller, LIMIT: self._access.limit}
         with acting_as(caller):
-            await self._app(scope, receive, send)
+            await self._app(scope, _bounded(receive, self._access.limit), send)
 
     async def _admit(self, scope: Scope, headers: Headers) -> Principal | None:
         if scope["path"] != "/health":  # probes come by address
-            check_host(headers, self._access.hosts)
+            check_host(headers, self._access.hosts, self._access.origin)
         caller = await self._caller(headers) if self._access.needs_token(scope["path"]) else None
         told = headers.get("content-length", "0")
         if not told.isdecimal():
@@ -99,7 +102,22 @@ class Guard:
         return await self._access.verifier.verify(token.strip())
 
 
-def check_host(headers: Headers, allowed: frozenset[str]) -> None:
+def _bounded(receive: Receive, limit: int) -> Receive:
+    """Refuses a body that turns out to be over the limit while it is read."""
+    taken = 0
+
+    async def receiving() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise too_large(limit)
+        return message
+
+    return receiving
+
+
+def check_host(headers: Headers, allowed: frozenset[str], own_origin: str) -> None:
     """Refuses names that are not this server's, and pages of other origins (DNS rebinding).
 
     Raises:
@@ -111,10 +129,7 @@ def check_host(headers: Headers, allowed: frozenset[str]) -> None:
     if "*" not in allowed and (name is None or name not in LOOPBACK | allowed):
         raise Misdirected("This server has another name: use its public address.", field="host")
     origin = headers.get("origin")
-    if origin is None:
-        return
-    place = urlsplit(origin)
-    if place.netloc != hosts[0] and (place.hostname not in allowed or "*" in allowed):
+    if origin is not None and origin not in {own_origin, *(f"{kind}://{host}" for kind in SCHEMES for host in hosts)}:
         raise Forbidden("Pages of another origin may not call this server.", field="origin")
 
 

@@ -13,19 +13,17 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from shared.auth import Principal, TokenVerifier, Verifier, acting_as
-from shared.errors import InvalidInput, NotFound, PlatformError
+from shared.errors import PlatformError
+from shared.serving.application import Application, Health, health_route
 from shared.serving.calls import Calls
 from shared.serving.endpoint import Endpoint
-from shared.serving.failures import http_response
-from shared.serving.guard import CALLER, Access, Guard
+from shared.serving.guard import CALLER, Access
 from shared.serving.metrics import metrics
 from shared.serving.resources import guarded
 from shared.serving.rest import Handler, json_response, route
@@ -34,7 +32,6 @@ from shared.settings import ServerName, Settings
 
 logging.getLogger("mcp").setLevel(logging.ERROR)  # below, the SDK writes what tools were given
 
-Health = Callable[[], Awaitable[dict[str, Any]]]
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 SAME_FOR_ALL: dict[CacheableMethod, CacheHint] = {
     "tools/list": CacheHint(ttl_ms=60_000, scope="public"),
@@ -90,6 +87,7 @@ class Server:
         self._access = Access(
             self.verifier,
             _names(settings, self.resource_url, hosts),
+            _origin(self.resource_url),
             _metadata_url(self.resource_url),
             max_body_bytes or settings.max_body_bytes,
         )
@@ -105,7 +103,7 @@ class Server:
             cache_hints=SAME_FOR_ALL,
         )
         self.mcp.calls = self._calls
-        self.route("/health", _health(health), ["GET"], public=True)
+        self.route("/health", health_route(health), ["GET"], public=True)
         self.route("/metrics", metrics, ["GET"], public=True)
 
     def tool(
@@ -285,53 +283,6 @@ class Server:
 _NAMELESS = frozenset(
     {"initialize", "ping", "server/discover", "tools/list", "resources/list", "resources/templates/list"}
 )
-HEALTHY = frozenset({"healthy", "ok", "ready"})
-
-
-class Application:
-    """The ASGI application of a server. `lifespan` opens what it needs; whoever runs it enters that once."""
-
-    def __init__(
-        self,
-        routes: list[Route],
-        mounts: list[tuple[Callable[[str], bool], ASGIApp]],
-        access: Access,
-        lifespan: Callable[[], AbstractAsyncContextManager[None]],
-    ) -> None:
-        self.lifespan = lifespan
-        self._mounts = mounts
-        self._starlette = Starlette(
-            routes=routes, lifespan=lambda _: lifespan(), exception_handlers={HTTPException: _no_such_route}
-        )
-        self._starlette.router.redirect_slashes = False
-        self._guard = Guard(self._dispatch, access)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._guard(scope, receive, send)
-
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._starlette
-        if scope["type"] == "http":
-            app = next((app for serves, app in self._mounts if serves(scope["path"])), app)
-        await app(scope, receive, send)
-
-
-async def _no_such_route(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 404)
-    if status == 404:
-        return http_response(NotFound("There is nothing at this address."))
-    refused = InvalidInput("This address does not take this method.")
-    response = http_response(refused, dict(getattr(error, "headers", None) or {}))
-    response.status_code = status
-    return response
-
-
-def _health(health: Health | None) -> Handler:
-    async def answer(request: Request) -> Response:
-        body = await health() if health is not None else {"status": "healthy"}
-        return json_response(body, 200 if body.get("status") in HEALTHY else 503)
-
-    return answer
 
 
 def _names(settings: Settings, resource_url: str, hosts: Iterable[str]) -> frozenset[str]:
@@ -340,5 +291,9 @@ def _names(settings: Settings, resource_url: str, hosts: Iterable[str]) -> froze
 
 
 def _metadata_url(resource_url: str) -> str:
-    place = urlsplit(resource_url)
-    return f"{place.scheme}://{place.netloc}{METADATA_PATH}{place.path.rstrip('/')}"
+    return _origin(resource_url) + METADATA_PATH + urlsplit(resource_url).path.rstrip("/")
+
+
+def _origin(url: str) -> str:
+    place = urlsplit(url)
+    return f"{place.scheme}://{place.netloc}"
