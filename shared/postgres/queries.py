@@ -1,8 +1,7 @@
 """Named queries: `.sql` files in a package's `sql/` folder, read by aiosql.
 
-    -- name: version_of^          one row or None      `name`   all rows (an async generator)
-    -- name: count_of$            one value            `name!`  run, no result
-    -- name: add_version<!        the row that RETURNING gives
+    -- name: version_of(customer)^     one row or None      `name()`   all rows (an async generator)
+    -- name: count_of(customer)$       one value            `name()!`  run, no result
 
 Call them with a connection and named arguments: `await queries.version_of(connection, customer=…)`.
 """
