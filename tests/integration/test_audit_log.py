@@ -1,0 +1,137 @@
+"""The audit log on a real Postgres: append-only, chained, ids only, one customer's rows only."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from shared.audit import AuditHead, AuditLog
+from shared.errors import InvalidInput, Unavailable
+from shared.postgres.database import Database
+
+TAMPERED = [
+    ("UPDATE audit SET verb = 'job.hidden' WHERE number = 3", 3, "changed after"),
+    ("UPDATE audit SET at = at + interval '1 second' WHERE number = 4", 4, "changed after"),
+    ("UPDATE audit SET detail = '[' WHERE number = 2", 2, "cannot be read"),
+    ("DELETE FROM audit WHERE number = 2", 3, "missing"),
+    ("UPDATE audit SET previous = digest WHERE number = 5", 5, "does not follow"),
+]
+
+
+@pytest.fixture
+async def made(database):
+    return await database("shared")
+
+
+async def _filled(db: Database, count: int = 5) -> AuditLog:
+    log = AuditLog(db)
+    for number in range(count):
+        await log.append("user_1", "job.started", f"job_{number}", "acme" if number % 2 else "beta", {"steps": number})
+    return log
+
+
+@pytest.mark.requirement("A-10")
+async def test_a_chain_of_concurrent_appends_is_whole(made) -> None:
+    log = AuditLog(made.db)
+    await asyncio.gather(*(log.append("user_1", "image.built", f"sha256:{number}") for number in range(40)))
+    proof = await log.verify()
+    assert proof.whole
+    assert proof.entries == proof.head.number == 40
+
+
+@pytest.mark.requirement("A-10")
+@pytest.mark.parametrize(("statement", "number", "reason"), TAMPERED)
+async def test_an_edited_or_removed_entry_is_found(made, postgres_server, statement, number, reason) -> None:
+    log = await _filled(made.db)
+    database = made.urls.owner.rpartition("/")[2]
+    superuser = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + database)
+    try:
+        await superuser.execute("ALTER TABLE audit DISABLE TRIGGER USER")  # only a superuser or the owner can do this
+        await superuser.execute(statement)
+    finally:
+        await superuser.close()
+    proof = await log.verify()
+    assert not proof.whole
+    assert proof.broken_at == number
+    assert reason in proof.reason
+
+
+@pytest.mark.requirement("A-10")
+async def test_removed_entries_at_the_end_are_found_by_a_head_that_was_noted(made) -> None:
+    log = await _filled(made.db, 3)
+    head = (await log.verify()).head
+    longer = AuditHead(number=head.number + 2, digest=head.digest)
+    assert (await log.verify(head)).whole
+    assert (await log.verify(longer)).broken_at == head.number + 1
+    other = AuditHead(number=2, digest="sha256:" + "1" * 64)
+    assert (await log.verify(other)).broken_at == 2
+
+
+@pytest.mark.requirement("A-10")
+@pytest.mark.parametrize("role", ["app", "owner"])
+@pytest.mark.parametrize("statement", ["UPDATE audit SET verb = 'x'", "DELETE FROM audit"])
+async def test_entries_can_neither_be_changed_nor_deleted(made, role, statement) -> None:
+    await _filled(made.db, 2)
+    connection = await asyncpg.connect(getattr(made.urls, role))
+    try:
+        await connection.execute("SELECT set_config('app.platform', 'on', false)")
+        with pytest.raises(asyncpg.PostgresError) as caught:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+    assert caught.value.sqlstate == "23001"
+
+
+@pytest.mark.requirement("T-03")
+async def test_a_customer_reads_its_own_entries_only(made) -> None:
+    log = await _filled(made.db)
+    assert {entry.customer_id for entry in await log.newest(customer="acme")} == {"acme"}
+    assert await log.newest(customer="gamma") == []
+    assert [entry.number for entry in await log.newest(limit=2)] == [5, 4]
+    assert [entry.number for entry in await log.newest(limit=2, before=4)] == [3, 2]
+    async with made.db.session() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM audit") == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("subject", {"subject": "Preisliste Müller.xlsx"}),
+        ("subject", {"subject": "two words"}),
+        ("detail", {"detail": {"note": "a sentence about a customer"}}),
+        ("verb", {"verb": "Saved It"}),
+        ("actor", {"actor": "someone@example.org"}),
+        ("customer_id", {"customer": "Not An Id"}),
+    ],
+)
+async def test_an_entry_has_no_room_for_content(made, field, arguments) -> None:
+    log = AuditLog(made.db)
+    with pytest.raises(InvalidInput) as caught:
+        await log.append(**{"actor": "user_1", "verb": "job.started", **arguments})
+    assert caught.value.field == field
+    assert (await log.verify()).entries == 0
+
+
+@pytest.mark.requirement("A-10")
+async def test_entry_and_change_happen_both_or_not_at_all_and_widen_nothing(made) -> None:
+    log = AuditLog(made.db)
+    with pytest.raises(RuntimeError):  # noqa: PT012
+        async with made.db.session("acme") as connection:
+            await log.append_in(connection, "user_1", "job.started", "job_1", "acme")
+            await log.append_in(connection, "user_1", "job.started", "job_2", "beta")
+            assert await connection.fetchval("SELECT count(*) FROM audit") == 1  # as acme again, not as the platform
+            raise RuntimeError
+    assert (await log.verify()).entries == 0
+
+
+@pytest.mark.requirement("A-10")
+async def test_with_the_log_gone_the_append_refuses_so_the_change_cannot_go_on() -> None:
+    database = Database("postgresql://nobody:none@127.0.0.1:1/none")
+    await database.open()
+    try:
+        with pytest.raises(Unavailable):
+            await AuditLog(database).append("user_1", "job.started")
+    finally:
+        await database.close()
