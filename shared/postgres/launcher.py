@@ -136,14 +136,27 @@ class EmbeddedPostgres:
         self._release()
 
     def remove(self) -> None:
-        """Stops the server and deletes its folder, wherever the cluster's files lie."""
+        """Stops the server and deletes its folder, wherever the cluster's files lie.
+
+        Raises:
+            Conflict: another process uses this folder.
+        """
         self.stop()
-        link = self.folder / "cluster"
-        if link.is_symlink():
-            shutil.rmtree(link.readlink().parent, ignore_errors=True)
-            if link.readlink().parents[1] != self.folder:
-                shutil.rmtree(link.readlink().parents[1], ignore_errors=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.folder.is_dir():
+            return
+        self._take_lock()
+        try:
+            link = self.folder / "cluster"
+            if link.is_symlink():
+                cluster = link.readlink()
+                _end_orphan(cluster, time.monotonic() + STOP_DEADLINE_S)
+                place = cluster.parents[1]
+                shutil.rmtree(cluster.parent if place == self.folder else place, ignore_errors=True)
+            else:
+                _end_orphan(link, time.monotonic() + STOP_DEADLINE_S)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        finally:
+            self._release()
 
     def _password(self) -> str:
         try:
