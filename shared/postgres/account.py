@@ -115,17 +115,21 @@ def _release(server: Path) -> int:
 
 
 def _copy(install: Path) -> Path:
-    """Copies an installation once per content (name, size and time of the server program)."""
+    """Copies an installation and the libraries that the wheel keeps beside it, once per server program."""
     state = (install / "bin" / "postgres").stat()
     target = REACHABLE / f"{install.name}-{state.st_size:x}-{state.st_mtime_ns:x}"
+    package = install.parent
+    copied = Path(package.name, install.name)
     if not target.exists():
         fresh = _reachable(f"{target.name}.{secrets.token_hex(4)}")
-        shutil.copytree(install, fresh, dirs_exist_ok=True)
+        for source in (install, package / ".dylibs", package.with_name(f"{package.name}.libs")):
+            if source.exists():
+                shutil.copytree(source, fresh / source.relative_to(package.parent))
         try:
             fresh.rename(target)
         except OSError:
             shutil.rmtree(fresh)  # another process was first
-    return target
+    return target / copied
 
 
 def _reachable(name: str) -> Path:
