@@ -20,6 +20,20 @@ from shared.postgres.urls import DatabaseUrls
 # package → the database that holds its tables, as in `servers.local.platform`
 HOME_OF = {"servers.marketplace": "user_registry", "servers.cradle.installations": "installation_configs"}
 
+ROOT = Path(__file__).parents[1]
+
+
+def migrated_packages() -> list[str]:
+    """Every package of the tree that has migrations."""
+    folders = {file.parents[1] for room in ("servers", "shared") for file in (ROOT / room).rglob("sql/0001_*.sql")}
+    return sorted(folder.relative_to(ROOT).as_posix().replace("/", ".") for folder in folders)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with the argument `migrated_package` runs once for each package with migrations, later ones included."""
+    if "migrated_package" in metafunc.fixturenames:
+        metafunc.parametrize("migrated_package", migrated_packages())
+
 
 @dataclass(frozen=True)
 class PostgresServer:
@@ -72,20 +86,22 @@ _numbers = itertools.count(1)
 async def database(postgres_server: PostgresServer, _templates: dict[tuple[str, ...], str]) -> AsyncIterator[Databases]:
     """`await database("servers.marketplace")` → a fresh, migrated `TestDatabase` whose `.db` is open.
 
-    Cloned from a template in tens of milliseconds; several packages may share one database.
+    Cloned from a template in tens of milliseconds; several packages may share one database. `migrated=False` leaves it
+    empty, with the package's roles.
     """
     opened: list[Database] = []
 
-    async def make(*packages: str) -> TestDatabase:
+    async def make(*packages: str, migrated: bool = True) -> TestDatabase:
         roles = postgres_server.urls[HOME_OF.get(packages[0], "platform")]
-        if packages not in _templates:
+        key = (*packages, "migrated" if migrated else "empty")
+        if key not in _templates:
             name = f"template_{next(_numbers)}"
             template = await create_database(postgres_server.superuser_url, name, roles)
-            for package in packages:
+            for package in packages if migrated else ():
                 await migrate(template.owner, package)
-            _templates[packages] = name
+            _templates[key] = name
         urls = await create_database(
-            postgres_server.superuser_url, f"test_{next(_numbers)}", roles, template=_templates[packages]
+            postgres_server.superuser_url, f"test_{next(_numbers)}", roles, template=_templates[key]
         )
         db = Database(urls.app)
         await db.open()

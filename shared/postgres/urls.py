@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -26,9 +26,9 @@ class DatabaseUrls:
         dbos: the role that owns the schema `dbos` (durable workflows); only in `platform`.
     """
 
-    app: str
-    owner: str
-    dbos: str | None = None
+    app: str = field(repr=False)
+    owner: str = field(repr=False)
+    dbos: str | None = field(default=None, repr=False)
 
 
 def database_urls(settings: Settings, name: str) -> DatabaseUrls:
