@@ -203,7 +203,7 @@ class CustomerStore:
         with _translated():
             async for page in obstore.list(self._store, f"{plain}/" if plain else None):
                 found += [(entry["path"], entry["size"]) for entry in page]
-        return sorted(found)
+        return sorted(await asyncio.to_thread(self._own, found))
 
     async def delete(self, key: str) -> None:
         """Deletes an object; that there is none is fine."""
@@ -234,6 +234,18 @@ class CustomerStore:
             await asyncio.to_thread(shutil.rmtree, self._folder, True)
         else:
             await asyncio.to_thread(_remove_bucket, self._settings, self.bucket)
+
+    def _own(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Without what a link brings in from outside of the bucket: obstore follows links."""
+        if self._folder is None:
+            return found
+        root, own = self._folder.resolve(), {}
+        for key, _ in found:
+            path = self._folder / key
+            if path.parent not in own:
+                own[path.parent] = path.parent.resolve().is_relative_to(root)
+            own[path] = own[path.parent] and (not path.is_symlink() or path.resolve().is_relative_to(root))
+        return [(key, size) for key, size in found if own[self._folder / key]]
 
     def _check(self, key: str) -> None:
         checked_key(key)
