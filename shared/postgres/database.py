@@ -21,6 +21,9 @@ CONNECT_TIMEOUT_S = 5.0
 ACQUIRE_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 15.0
 
+# Of what a session's block may raise: other errors of the system, such as a missing file, are the caller's own.
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError, TimeoutError)
+
 
 class Database:
     """One database, used with the application's role.
@@ -85,7 +88,7 @@ class Database:
                     yield connection  # pyright: ignore[reportReturnType]
             finally:
                 await self._release(self._pool, connection)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DATABASE_ERRORS as error:
             raise translated(error) from None
 
     async def healthy(self) -> bool:
@@ -101,6 +104,8 @@ class Database:
             return await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
         except TimeoutError:
             raise Unavailable("Every connection to the database is busy. Try again.", retry_after=1.0) from None
+        except OSError as error:
+            raise translated(error) from None
 
     async def _release(self, pool: asyncpg.Pool, connection: Any) -> None:
         """Gives the connection back; one that is broken is dropped, which is no failure of the caller's work."""

@@ -72,6 +72,12 @@ async def test_an_error_in_the_block_rolls_everything_back(db) -> None:
         assert await connection.fetchval("SELECT count(*) FROM things") == 0
 
 
+async def test_an_error_of_the_block_that_is_not_the_databases_stays_what_it_is(db) -> None:
+    with pytest.raises(FileNotFoundError):  # noqa: PT012
+        async with db.session():
+            raise FileNotFoundError
+
+
 async def test_a_statement_that_takes_too_long_is_ended_and_the_pool_goes_on(database) -> None:
     made = await database("shared", migrated=False)
     slow = Database(made.urls.app, size=1, command_timeout_s=0.2)
