@@ -73,7 +73,7 @@ async def test_an_error_in_the_block_rolls_everything_back(db) -> None:
 
 
 async def test_an_error_of_the_block_that_is_not_the_databases_stays_what_it_is(db) -> None:
-    with pytest.raises(FileNotFoundError):  # noqa: PT012
+    with pytest.raises(FileNotFoundError):
         async with db.session():
             raise FileNotFoundError
 
