@@ -1,0 +1,221 @@
+"""The catalogue of a running marketplace: who sees, registers and installs what."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.contracts.catalogue import (
+    CataloguePage,
+    CustomerRegistered,
+    InstanceRegistered,
+    ServerInstalled,
+    ServerUninstalled,
+)
+from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
+from shared.postgres.database import Database
+from tests.marketplace_rig import DIGEST, Credential, Market, running_market
+
+OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator"]
+ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
+TENANT_TABLES = ("customers", "users", "api_keys", "catalogue_entries", "installs")
+
+
+@pytest.fixture
+async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
+    made = await database("servers.marketplace")
+    async with running_market(tmp_path, made.urls) as running:
+        await running.add_customers()
+        yield running
+
+
+async def names(market: Market, token: str, tool: str = "list_marketplace_mcps", **arguments: Any) -> list[str]:
+    page = await market.call(token, tool, CataloguePage, **arguments)
+    return [entry.server_name for entry in page.entries]
+
+
+async def test_the_platforms_servers_are_listed_in_the_order_of_their_names_page_by_page(market: Market) -> None:
+    token = await market.user_token("acme")
+    assert await names(market, token) == OWN
+    first = await market.call(token, "list_marketplace_mcps", CataloguePage, limit=2)
+    second = await market.call(token, "list_marketplace_mcps", CataloguePage, limit=2, cursor=first.next_cursor)
+    assert [entry.server_name for entry in (*first.entries, *second.entries)] == OWN
+    assert second.next_cursor is None
+    with pytest.raises(InvalidInput):
+        await market.call(token, "list_marketplace_mcps", cursor="x' OR 1=1")
+
+
+async def test_a_search_finds_names_descriptions_and_tools(market: Market) -> None:
+    await market.add_instance("acme", None)
+    token = await market.user_token("acme")
+    assert await names(market, token, query="EMBEDDINGS") == ["io.0711/cradle"]
+    assert await names(market, token, query="count") == ["io.0711.acme/instance"]
+    assert await names(market, token, query="100%_'") == []
+
+
+@pytest.mark.requirement("F-10")
+async def test_registering_a_customer_twice_changes_nothing_and_another_under_its_id_is_a_conflict(
+    market: Market,
+) -> None:
+    token = await market.service()
+    again = await market.call(token, "register_customer", CustomerRegistered, **ACME)
+    assert again.already_there
+    with pytest.raises(Conflict):
+        await market.call(token, "register_customer", **(ACME | {"company_name": "Acme Corporation"}))
+
+
+@pytest.mark.requirement("F-10")
+async def test_registering_an_instance_twice_changes_nothing_and_a_new_image_replaces_the_old(market: Market) -> None:
+    token = await market.service()
+    arguments = {"customer_id": "acme", "name": "instance", "image_digest": DIGEST, "tools": ["say"]}
+    first = await market.call(token, "register_instance", InstanceRegistered, **arguments)
+    url = "http://127.0.0.1:9312/mcp"
+    with_url = await market.call(token, "register_instance", InstanceRegistered, **arguments, url=url)
+    again = await market.call(token, "register_instance", InstanceRegistered, **arguments)
+    assert [made.already_there for made in (first, with_url, again)] == [False, False, True]
+    newer = arguments | {"image_digest": "sha256:" + "1" * 64}
+    assert not (await market.call(token, "register_instance", InstanceRegistered, **newer)).already_there
+    page = await market.call(await market.user_token("acme"), "list_installed_mcps", CataloguePage)
+    (entry,) = page.entries
+    assert (entry.server_name, entry.version, entry.reachable) == ("io.0711.acme/instance", "1" * 16, True)
+
+
+async def test_two_servers_do_not_share_an_address_and_forbidden_addresses_are_refused(market: Market) -> None:
+    token = await market.service()
+    await market.add_instance("acme", "http://127.0.0.1:9312/mcp")
+    arguments = {"customer_id": "bolt", "name": "instance", "image_digest": DIGEST}
+    for url in ("http://127.0.0.1:9312/mcp", market.settings.resource("cradle")):
+        with pytest.raises(Conflict):
+            await market.call(token, "register_instance", **arguments, url=url)
+    with pytest.raises(InvalidInput):
+        await market.call(token, "register_instance", **arguments, url="http://169.254.169.254/mcp")
+    with pytest.raises(NotFound):
+        await market.call(token, "register_instance", **(arguments | {"customer_id": "nobody"}))
+
+
+async def test_installing_and_taking_away_may_be_repeated(market: Market) -> None:
+    token = await market.user_token("acme")
+    install = [await market.call(token, "install_mcp", ServerInstalled, server_name="io.0711/cradle") for _ in "ab"]
+    assert [each.already_there for each in install] == [False, True]
+    assert install[0].endpoint == market.base + "/servers/io.0711/cradle/mcp"
+    assert await names(market, token, "list_installed_mcps") == ["io.0711/cradle"]
+    gone = [await market.call(token, "uninstall_mcp", ServerUninstalled, server_name="io.0711/cradle") for _ in "ab"]
+    assert [each.was_installed for each in gone] == [True, False]
+    assert await names(market, token, "list_installed_mcps") == []
+
+
+@pytest.mark.requirement("T-01")
+async def test_another_customers_entries_look_unknown_to_every_tool(market: Market) -> None:
+    theirs = await market.add_instance("bolt", "http://127.0.0.1:9312/mcp")
+    token = await market.user_token("acme")
+    assert await names(market, token) == OWN
+    assert await names(market, token, query="bolt") == []
+    for tool in ("install_mcp", "uninstall_mcp"):
+        errors = [
+            (await refusal(market.call(token, tool, server_name=name))).as_dict()
+            for name in (theirs, "io.0711.nobody/instance")
+        ]
+        assert errors[0] == errors[1]
+        assert errors[0]["code"] == "not_found"
+
+
+@pytest.mark.requirement("T-01")
+async def test_a_token_for_one_customer_cannot_register_for_another(market: Market) -> None:
+    token = await market.token(market.credential("orchestrator"), customer="acme")
+    errors = [
+        (
+            await refusal(
+                market.call(token, "register_instance", customer_id=customer, name="instance", image_digest=DIGEST)
+            )
+        ).as_dict()
+        for customer in ("bolt", "nobody")
+    ]
+    assert errors[0] == errors[1]
+
+
+@pytest.mark.requirement("T-01")
+async def test_a_token_for_another_customers_instance_is_refused_like_one_for_an_unknown_address(
+    market: Market,
+) -> None:
+    await market.add_instance("bolt", "http://127.0.0.1:9312/mcp")
+    made = await market.add_user("customer_user", "acme", "anna@acme.example")
+    key = Credential(made.client_id, made.client_secret)
+    answers = [
+        await market.ask_token(key, resource=url)
+        for url in ("http://127.0.0.1:9312/mcp", "http://127.0.0.1:9313/mcp", market.settings.resource("instance"))
+    ]
+    assert len({(answer.status_code, answer.content) for answer in answers}) == 1
+    own = await market.add_user("customer_user", "bolt", "bert@bolt.example")
+    given = await market.ask_token(Credential(own.client_id, own.client_secret), resource="http://127.0.0.1:9312/mcp")
+    assert given.json()["scope"] == "dataset:read"
+
+
+async def test_the_registry_lists_in_the_official_form(market: Market) -> None:
+    token = await market.user_token("acme")
+    headers = {"authorization": f"Bearer {token}"}
+    page = (await market.http.get(market.base + "/v0.1/servers?limit=1&search=cradle", headers=headers)).json()
+    (listed,) = page["servers"]
+    assert listed["server"]["name"] == "io.0711/cradle"
+    assert listed["server"]["remotes"][0]["type"] == "streamable-http"
+    assert page["metadata"] == {"count": 1}
+    for limit in ("0", "101", "x", "-1", "9" * 5000):
+        refused = await market.http.get(market.base + "/v0.1/servers", params={"limit": limit}, headers=headers)
+        assert refused.status_code == 400
+
+
+@pytest.mark.requirement("T-02")
+@pytest.mark.parametrize("table", TENANT_TABLES)
+async def test_every_table_of_customers_is_walled_and_forced(database: Any, table: str) -> None:
+    made = await database("servers.marketplace")
+    async with made.db.session() as connection:
+        row = await connection.fetchrow(
+            "SELECT relrowsecurity, relforcerowsecurity, pg_get_userbyid(relowner) = current_user AS own "
+            "FROM pg_class WHERE relname = $1",
+            table,
+        )
+        policies = await connection.fetch("SELECT qual, with_check FROM pg_policies WHERE tablename = $1", table)
+    assert (row["relrowsecurity"], row["relforcerowsecurity"], row["own"]) == (True, True, False)
+    assert policies
+    assert all(policy["qual"] and policy["with_check"] for policy in policies)
+
+
+@pytest.mark.requirement("T-02")
+async def test_every_table_with_a_customer_is_in_the_list_of_walled_ones(database: Any) -> None:
+    made = await database("servers.marketplace")
+    async with made.db.session() as connection:
+        rows = await connection.fetch(
+            "SELECT table_name FROM information_schema.columns "
+            "WHERE table_schema = 'public' AND column_name = 'customer_id'"
+        )
+    assert {row["table_name"] for row in rows} == set(TENANT_TABLES)
+
+
+@pytest.mark.requirement("T-03")
+async def test_without_a_condition_a_query_sees_the_own_customers_rows_and_none_where_none_is_named(
+    market: Market,
+) -> None:
+    for customer in ("acme", "bolt"):
+        await market.add_instance(customer, None)
+        await market.add_user("customer_user", customer, f"anna@{customer}.example")
+    db = Database(market.urls.app)
+    await db.open()
+    try:
+        for table in TENANT_TABLES:
+            query = f"SELECT customer_id FROM {table} WHERE customer_id IS NOT NULL"  # noqa: S608
+            async with db.session("acme") as connection:
+                seen = {row["customer_id"] for row in await connection.fetch(query)}
+            async with db.session() as connection:
+                unset = await connection.fetch(query)
+            assert (seen, unset) == ({"acme"}, []), table
+    finally:
+        await db.close()
+
+
+async def refusal(call: Any) -> PlatformError:
+    """The error that a call ends with."""
+    with pytest.raises(PlatformError) as caught:
+        await call
+    return caught.value
