@@ -229,19 +229,33 @@ def upstream(settings: Settings, url: str, seen: Seen) -> Server:
 def answering(status: int, headers: dict[str, str], body: Callable[[], AsyncIterator[bytes]]) -> ASGIApp:
     """An upstream that answers everything like this."""
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def produce(send: Send) -> None:
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": raw})
         async for part in body():
             await send({"type": "http.response.body", "body": part, "more_body": True})
+            await asyncio.sleep(0)  # a server that is not read from must not keep the loop to itself
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        work = asyncio.create_task(produce(send))
+        gone = asyncio.create_task(_hung_up(receive))
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
 
     return app
 
 
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def _seeing(app: Any, seen: Seen) -> ASGIApp:
     class Seeing:
-        lifespan = app.lifespan
+        lifespan = staticmethod(app.lifespan)
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             seen.tokens += [value.decode() for name, value in scope.get("headers", []) if name == b"authorization"]
