@@ -217,6 +217,22 @@ async def test_an_upstream_that_misbehaves_gives_one_clear_error(
     assert "www-authenticate" not in response.headers
 
 
+@pytest.mark.requirement("I-12")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(market: Market, status: int) -> None:
+    reached: list[str] = []
+
+    async def trap(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    headers = {"location": await market.add_app(trap)}
+    name = await market.add_instance("acme", await market.add_app(answering(status, headers, nothing)))
+    response = await market.post_call(await market.user_token("acme"), "say", f"/servers/{name}/mcp")
+    assert (response.status_code, reached) == (503, [])
+
+
 @pytest.mark.parametrize(("body", "code"), [(events_without_end, "unavailable"), (silence, "deadline_exceeded")])
 async def test_a_stream_without_end_is_ended_with_an_error_for_the_call(market: Market, body: Any, code: str) -> None:
     name = await market.add_instance("acme", await market.add_app(answering(200, SSE, body)))
