@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from mcp.types import CallToolResult, TextContent
 from pydantic import Field
@@ -11,16 +11,17 @@ from pydantic import Field
 from servers.cradle.services import Services
 from shared.auth import principal
 from shared.contracts.embedding import MAX_TEXTS, EmbeddingRequest, EmbeddingResult, Encoding, InputType, Text
+from shared.serving import Server
 
 
-def register(server: Any, services: Callable[[], Services]) -> None:
+def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers `embed` on the server."""
 
     async def embed(
         texts: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)],
-        input_type: Annotated[InputType, Field(description="'query' for questions, 'passage' for documents.")] = "passage",
+        input_type: Annotated[InputType, Field(description="'query' for questions, else 'passage'.")] = "passage",
         normalize: bool = True,
-        truncate: Annotated[bool, Field(description="Cut texts over the model's limit instead of refusing them.")] = False,
+        truncate: Annotated[bool, Field(description="Cut texts that are too long instead of refusing.")] = False,
         encoding: Encoding = "base64",
         priority: Literal["interactive", "bulk"] = "interactive",
     ) -> Annotated[CallToolResult, EmbeddingResult]:

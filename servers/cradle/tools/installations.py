@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from pydantic import Field
 
+from servers.cradle.onboarding import record_sources
 from servers.cradle.processing.parameters import current_parameters
-from servers.cradle.processing.sources import SourceList
 from servers.cradle.services import Services
 from shared.auth import require_customer
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.model import Contract
 from shared.ids import Digest, canonical_digest
-from shared.objects import CustomerStore
+from shared.serving import Server
 
-SOURCES = "sources.json"
+Source = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class Prepared(Contract):
@@ -27,40 +26,38 @@ class Prepared(Contract):
     sources: int
 
 
-def register(server: Any, services: Callable[[], Services]) -> None:
+def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers the tools on the server."""
 
-    async def prepare_customer(
-        data_sources: Annotated[list[Annotated[str, Field(min_length=1, max_length=2000)]], Field(min_length=1, max_length=100)],
-    ) -> Prepared:
+    async def prepare_customer(data_sources: Annotated[list[Source], Field(min_length=1, max_length=100)]) -> Prepared:
         """Make the customer's bucket and record where its files are. Checks that each source exists and may be read.
 
-        The sources stay in the customer's bucket; the answer holds their digest only.
+        Use it before an onboarding. The sources stay in the customer's bucket; the answer holds their digest only.
         """
-        held = services()
-        checked = SourceList.parse(data_sources, held.settings)
-        store = await CustomerStore.open(held.settings, require_customer(), create=True)
-        await store.put(SOURCES, orjson.dumps(checked.uris))
+        checked = await record_sources(services(), require_customer(), data_sources)
         return Prepared(sources_digest=canonical_digest(checked.uris), sources=len(checked.uris))
 
     async def save_installation_params(choice: ParameterChoice) -> InstallationVersion:
-        """Fix the customer's parameters as an immutable version. The same parameters give the same version again."""
+        """Fix the customer's parameters as an immutable version. The same parameters give the same version again.
+
+        Use it at an installation; updates use the stored version.
+        """
         held = services()
         parameters = await current_parameters(choice, held.embedding, held.vision)
         return await held.installations.save(require_customer(), parameters, held.embedding)
 
     async def get_installation_params(version: Annotated[int | None, Field(ge=1)] = None) -> InstallationVersion:
-        """Read a version of the customer's parameters; the newest if none is named."""
+        """Read a version of the customer's parameters; the newest if none is named. Use it before an update."""
         return await services().installations.get(require_customer(), version)
 
+    server.tool(prepare_customer, scope="process", title="Prepare a customer", idempotent=True)
     server.tool(
-        prepare_customer, scope="process", title="Prepare a customer", read_only=False, idempotent=True, open_world=False
+        save_installation_params, scope="installations:write", title="Save installation parameters", idempotent=True
     )
     server.tool(
-        save_installation_params,
-        scope="installations:write", title="Save installation parameters", read_only=False, idempotent=True, open_world=False,
-    )  # fmt: skip
-    server.tool(
         get_installation_params,
-        scope="installations:read", title="Read installation parameters", read_only=True, idempotent=True, open_world=False,
-    )  # fmt: skip
+        scope="installations:read",
+        title="Read installation parameters",
+        read_only=True,
+        idempotent=True,
+    )

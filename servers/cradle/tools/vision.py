@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from servers.cradle.services import Services
 from shared.auth import principal
 from shared.contracts.vision import MAX_IMAGE_BYTES, VisionRequest, VisionResult, VisionTask
+from shared.serving import Server
 
 Base64 = Annotated[
     str, Field(min_length=4, max_length=MAX_IMAGE_BYTES * 4 // 3 + 4, description="PNG, JPEG, TIFF, WebP, BMP or PDF.")
 ]
 
 
-def register(server: Any, services: Callable[[], Services]) -> None:
+def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers `ocr` on the server."""
 
     async def ocr(
@@ -31,12 +32,12 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         """
         request = VisionRequest(image_base64=image_base64, task=task, output=output, provider=provider)
         held = services()
-        return await held.vision.read(request, local_only=await _local_only(held))
+        return await held.vision.read(request, local_only=await local_only(held))
 
     server.tool(ocr, scope="ocr", title="Read an image", read_only=True, idempotent=True, open_world=True)
 
 
-async def _local_only(held: Services) -> bool:
+async def local_only(held: Services) -> bool:
     """A customer's newest parameters decide; a caller without a customer speaks for the platform itself."""
     from shared.errors import NotFound
 

@@ -1,0 +1,64 @@
+"""Cradle: what it offers, on three ports. 8001 embeddings and 8002 vision speak REST; 8003 speaks MCP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from servers.cradle import embedding_rest, vision_rest
+from servers.cradle.services import Services, opened
+from servers.cradle.tools import embedding, images, installations, processing, status, vision
+from shared.errors import Unavailable
+from shared.serving import Server, serve
+from shared.settings import Settings
+
+INSTRUCTIONS = """The shared GPU service: embeddings, OCR, documents, installation parameters, customer images.
+It keeps nothing of what passes through it. Agents call the orchestrator, which calls this server."""
+
+
+def build(settings: Settings) -> tuple[Server, Server, Server]:
+    """The servers of the ports for MCP, embeddings and vision. The first one opens what all of them use."""
+    held: list[Services] = []
+
+    def services() -> Services:
+        if not held:
+            raise Unavailable("Cradle is still starting. Try again in a moment.", retry_after=1)
+        return held[0]
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[Services]:
+        async with opened(settings) as services_:
+            held.append(services_)
+            try:
+                yield services_
+            finally:
+                held.clear()
+
+    async def health() -> dict[str, Any]:
+        return await status.health(services())
+
+    async def embedding_health() -> dict[str, Any]:
+        return services().embedding.health()
+
+    async def vision_health() -> dict[str, Any]:
+        return services().vision.health()
+
+    control = Server(
+        "cradle", settings, title="0711 cradle", instructions=INSTRUCTIONS, lifespan=lifespan, health=health
+    )
+    for room in (embedding, vision, installations, processing, images, status):
+        room.register(control, services)
+    embeddings = Server("cradle", settings, mcp=False, health=embedding_health)
+    embedding_rest.register(embeddings, lambda: services().embedding)
+    reading = Server("cradle", settings, mcp=False, health=vision_health)
+    vision_rest.register(reading, services)
+    return control, embeddings, reading
+
+
+async def main(settings: Settings) -> None:
+    """Serves all three ports until told to stop."""
+    control, embeddings, reading = build(settings)
+    ports = (settings.cradle_port, settings.embedding_port, settings.vision_port)
+    apps = [(server.asgi(), port) for server, port in zip((control, embeddings, reading), ports, strict=True)]
+    await serve(apps, settings, "cradle")

@@ -1,0 +1,110 @@
+"""What cradle does for one customer, room after room: record sources, process them, verify the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+
+from servers.cradle.processing import pipeline
+from servers.cradle.processing.parameters import current_parameters
+from servers.cradle.processing.sources import SourceFile, SourceList, find_files
+from servers.cradle.services import Services
+from shared.contracts.installation import InstallationVersion, ParameterChoice
+from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport
+from shared.dataset.reader import DatasetReader
+from shared.errors import NotFound
+from shared.objects import CustomerStore
+
+SOURCES = "sources.json"
+Report = Callable[[float, float | None, str], Awaitable[None]]
+COUNTED = {
+    "documents": "documents",
+    "chunks": "chunks",
+    "products": "products",
+    "features": "features",
+    "prices": "prices",
+}
+
+
+async def record_sources(held: Services, customer: str, data_sources: list[str]) -> SourceList:
+    """Checks the sources and keeps them in the customer's bucket, which is made if need be."""
+    checked = SourceList.parse(data_sources, held.settings)
+    store = await CustomerStore.open(held.settings, customer, create=True)
+    await store.put(SOURCES, orjson.dumps(checked.uris))
+    return checked
+
+
+async def process(held: Services, customer: str, parameter_version: int, report: Report) -> ProcessingReport:
+    """Makes the dataset of the customer's sources with exactly the stored parameters.
+
+    Raises:
+        ParameterDrift: this cradle would compute something else than the installation did; names what.
+        NotFound: no such parameters, or no sources.
+    """
+    version = await held.installations.get(customer, parameter_version)
+    await check_drift(held, customer, version)
+    store = await CustomerStore.open(held.settings, customer)
+    files = await _files(held, store, customer)
+
+    async def ocr(png: bytes) -> str:
+        parameters = version.parameters
+        return await held.vision.ocr_page(png, parameters.ocr, local_only=parameters.local_only)
+
+    return await pipeline.process(store, files, version, held.embedding, ocr, report)
+
+
+async def check_drift(held: Services, customer: str, version: InstallationVersion) -> None:
+    """Compares everything that decides a result with the stored version, and probe texts with their stored vectors."""
+    choice = ParameterChoice(
+        embedding_model=None,
+        chunk_tokens=version.parameters.chunking.max_tokens,
+        chunk_overlap=version.parameters.chunking.overlap_tokens,
+        ocr_provider=version.parameters.ocr.provider,  # pyright: ignore[reportArgumentType]
+        local_only=version.parameters.local_only,
+    )
+    current = await current_parameters(choice, held.embedding, held.vision)
+    await held.installations.check_drift(customer, version.version, current, held.embedding)
+
+
+async def verify_dataset(held: Services, customer: str, parameter_version: int) -> VerificationReport:
+    """Counts against files and ledger, digests against the parameters: nothing is missing, nothing is left over."""
+    version = await held.installations.get(customer, parameter_version)
+    store = await CustomerStore.open(held.settings, customer)
+    found = len(await _files(held, store, customer))
+    async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
+        counts = reader.manifest.counts
+        rows = {name: await _rows(reader, table) for name, table in COUNTED.items()}
+        failed = (await reader.sql("SELECT count(*) FROM documents WHERE status = 'failed'", limit=1)).rows[0][0]
+        mixed = (
+            await reader.sql(f"SELECT count(*) FROM chunks WHERE parameter_version <> {version.version:d}", limit=1)  # noqa: S608
+        ).rows[0][0]
+    checks = [
+        _equal("files in the sources and documents in the ledger", found, counts.documents),
+        _equal("processed and failed documents", counts.processed + counts.failed, counts.documents),
+        _equal("failed documents in the ledger", failed, counts.failed),
+        *(_equal(f"rows of {name}", number, getattr(counts, name)) for name, number in rows.items()),
+        _equal("passages of another parameter version", mixed, 0),
+        VerificationCheck(
+            name="fingerprint of the parameters",
+            passed=reader.manifest.fingerprint == version.fingerprint,
+            detail=version.fingerprint,
+        ),
+    ]
+    return VerificationReport(passed=all(check.passed for check in checks), checks=checks)
+
+
+async def _files(held: Services, store: CustomerStore, customer: str) -> list[SourceFile]:
+    try:
+        uris = orjson.loads(await store.get(SOURCES))
+    except NotFound:
+        raise NotFound("The customer's sources are not recorded. Onboard it with initialize_customer.") from None
+    return await find_files(SourceList(uris), held.settings, store, store.bucket)
+
+
+async def _rows(reader: DatasetReader, table: str) -> int:
+    return int((await reader.sql(f"SELECT count(*) FROM {table}", limit=1)).rows[0][0] or 0)  # noqa: S608  a constant
+
+
+def _equal(name: str, left: object, right: object) -> VerificationCheck:
+    return VerificationCheck(name=name, passed=left == right, detail=f"{left} and {right}")

@@ -1,0 +1,26 @@
+"""REST on the vision port: `POST /process`, with the body of the MCP tool `ocr`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+
+from servers.cradle.services import Services
+from servers.cradle.tools.vision import local_only
+from shared.contracts.vision import VisionRequest
+from shared.serving import Server, read_model
+
+
+def register(server: Server, services: Callable[[], Services]) -> None:
+    """Offers the route on the server."""
+
+    async def process(request: Request) -> dict[str, Any]:
+        held = services()
+        asked = await read_model(request, VisionRequest)
+        result = await held.vision.read(asked, local_only=await local_only(held))
+        text = "\n\n".join(page.text for page in result.pages)
+        return {"text": text, **result.model_dump(mode="json")}
+
+    server.route("/process", process, ["POST"], scope="ocr")
