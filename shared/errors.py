@@ -117,7 +117,8 @@ def _rebuild(kind: type[PlatformError], message: str, field: str | None, retry_a
 
 
 def _tree(root: type[PlatformError]) -> dict[str, type[PlatformError]]:
-    found = {root.code: root}
+    """Code → the class that defines it; a subclass that inherits its code has no wire form of its own."""
+    found = {root.code: root} if "code" in vars(root) else {}
     for child in root.__subclasses__():
         found.update(_tree(child))
     return found

@@ -49,7 +49,9 @@ class Rig:
     def store(self) -> JobStore:
         return self.services.store
 
-    async def call(self, tool: str, arguments: dict[str, Any] | None = None, token: str | None = None, **meta: Any) -> Any:
+    async def call(
+        self, tool: str, arguments: dict[str, Any] | None = None, token: str | None = None, **meta: Any
+    ) -> Any:
         """The result (or protocol error) of a tool call, as 2026-07-28 has it."""
         return await self.request("tools/call", {"name": tool, "arguments": arguments or {}}, tool, token, **meta)
 
@@ -104,8 +106,13 @@ async def _serving(server: Any, port: int, settings: Settings) -> AsyncIterator[
     stop, ready = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(
         serve(
-            [(server.asgi(), port)], settings, server.name,
-            on_ready=lambda _: ready.set(), stop=stop, signals=False, drain_s=2,
+            [(server.asgi(), port)],
+            settings,
+            server.name,
+            on_ready=lambda _: ready.set(),
+            stop=stop,
+            signals=False,
+            drain_s=2,
         )  # fmt: skip
     )
     waiting = asyncio.create_task(ready.wait())

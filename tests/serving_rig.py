@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ from starlette.requests import Request
 from shared.auth import GivenKeys, Principal, TokenVerifier, principal
 from shared.contracts.model import Contract
 from shared.errors import NotFound, Overloaded
-from shared.serving import Server, read_json, report, serve
+from shared.serving import Server, read_json, report, run_loop, serve
 from shared.settings import Settings
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
@@ -224,12 +225,60 @@ async def legacy(
     return await client.post(base + "/mcp", json=body, headers=headers_for(token))
 
 
-def stdio_main() -> None:
+def stdio_main(settings: Settings) -> None:
     """The rig over standard input and output, as a process of its own."""
-    settings = Settings(home=Path(os.environ["RIG_HOME"]))
     caller = Principal("user-1", "service", frozenset({"read"}), "acme", "key-1", time.time() + 600)
-    asyncio.run(build(settings, Issuer()).run_stdio(caller))
+    server = build(settings, Issuer())
+    cancelled = asyncio.Semaphore(0)
+
+    async def tell_cancelled() -> Answer:
+        """Wait for good. Use it to see cancellation over stdio."""
+        await report(1, None, "started")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.release()
+        return Answer(text="never")
+
+    async def was_cancelled() -> Answer:
+        """Wait until a call was cancelled. Use it after tell_cancelled."""
+        await cancelled.acquire()
+        return Answer(text="cancelled")
+
+    server.tool(tell_cancelled, scope="read", title="Wait for good")
+    server.tool(was_cancelled, scope="read", title="Cancelled calls")
+    asyncio.run(server.run_stdio(caller))
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["stdio"]:
-    stdio_main()
+async def http_main(settings: Settings) -> None:
+    """The rig on a free port; tells on standard output what happens, goes on at a line on standard input."""
+    issuer, events, loop = Issuer(), Events(), asyncio.get_running_loop()
+    lines = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    stop = asyncio.Event()
+
+    async def tell(event: asyncio.Event, name: str) -> None:
+        await event.wait()
+        print(json.dumps({"event": name}), flush=True)
+
+    async def listen() -> None:
+        await lines.readline()
+        events.go_on.set()
+
+    tasks = [loop.create_task(each) for each in (tell(events.started, "started"), tell(stop, "draining"), listen())]
+    server = build(settings, issuer, events)
+
+    def ready(ports: list[int]) -> None:
+        print(json.dumps({"port": ports[0], "token": issuer.token(settings)}), flush=True)
+
+    await serve([(server.asgi(), 0)], settings, "rig", on_ready=ready, stop=stop)
+    for task in tasks:
+        task.cancel()
+
+
+if __name__ == "__main__":
+    rig_settings = Settings(home=Path(os.environ["RIG_HOME"]))
+    if sys.argv[1] == "stdio":
+        stdio_main(rig_settings)
+    else:
+        run_loop(http_main(rig_settings))

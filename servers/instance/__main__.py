@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from servers.instance.app import Place, main
+from servers.instance.app import Place, Platform, main
 from shared.errors import PlatformError
 from shared.serving import run_loop
 from shared.settings import load
@@ -23,7 +23,10 @@ def run() -> None:
     env = os.environ.get
     try:
         settings = load(host=env("INSTANCE_HOST", "0.0.0.0"), instance_port=int(env("INSTANCE_PORT", "9312")))  # noqa: S104
-        run_loop(main(settings, Place(given.dataset, given.model, given.config), env("INSTANCE_ACCESS_KEY")))
+        place = Place(given.dataset, given.model, given.config)
+        issuer, resource = env("INSTANCE_ISSUER"), env("INSTANCE_RESOURCE")
+        platform = Platform(issuer, resource) if issuer and resource else None
+        run_loop(main(settings, place, env("INSTANCE_ACCESS_KEY"), platform))
     except PlatformError as error:
         sys.stderr.write(f"instance: {error.message}\n")
         sys.exit(2)

@@ -16,9 +16,9 @@ from starlette.routing import Route
 from servers.instance.console.pages import Console
 from servers.instance.search import Library, library
 from servers.instance.tools import dataset as dataset_tools
-from shared.auth import AccessKeyVerifier, GivenKeys, Principal, TokenVerifier
+from shared.auth import AccessKeyVerifier, Principal, RemoteKeys, TokenVerifier
 from shared.contracts.instance import InstanceConfig
-from shared.errors import InvalidInput, Unavailable
+from shared.errors import InvalidInput, Unauthenticated, Unavailable
 from shared.serving import Server, serve
 from shared.settings import Settings
 
@@ -37,7 +37,15 @@ class Place:
     config: Path
 
 
-def build(settings: Settings, place: Place, access_key: str) -> Server:
+@dataclass(frozen=True)
+class Platform:
+    """A marketplace whose tokens the instance accepts beside its access key: address, and the audience they name."""
+
+    issuer: str
+    resource: str
+
+
+def build(settings: Settings, place: Place, access_key: str, platform: Platform | None = None) -> Server:
     """The server of one instance.
 
     Raises:
@@ -75,8 +83,8 @@ def build(settings: Settings, place: Place, access_key: str) -> Server:
         instructions=INSTRUCTIONS.format(company=config.company_name),
         lifespan=lifespan,
         health=health,
-        verifier=_verifier(config, access_key),
-        resource_url=config.resource,
+        verifier=_verifier(config, access_key, platform),
+        resource_url=platform.resource if platform else None,
         hosts=("*",),  # it runs under whatever name its owner gives it; every call carries the key
         max_body_bytes=256 * 1024,
     )
@@ -95,24 +103,42 @@ def read_config(path: Path) -> InstanceConfig:
         ) from None
 
 
-async def main(settings: Settings, place: Place, access_key: str | None) -> None:
+async def main(settings: Settings, place: Place, access_key: str | None, platform: Platform | None = None) -> None:
     """Serves until SIGTERM. Without an access key it makes one and prints it once."""
     if access_key is None:
         access_key = secrets.token_urlsafe(24)
         print(f"Access key of this start (set INSTANCE_ACCESS_KEY to keep one): {access_key}", flush=True)  # noqa: T201
     elif len(access_key) < 16:
         raise InvalidInput("INSTANCE_ACCESS_KEY is too short: use at least 16 characters.")
-    await serve([(build(settings, place, access_key).asgi(), settings.instance_port)], settings, "instance")
+    await serve([(build(settings, place, access_key, platform).asgi(), settings.instance_port)], settings, "instance")
 
 
-def _verifier(config: InstanceConfig, access_key: str) -> AccessKeyVerifier:
-    owner = Principal(
-        "access-key", "customer_user", frozenset({dataset_tools.SCOPE}), config.customer_id, "access-key", 0
-    )
-    platform = None
-    if config.issuer and config.resource and config.jwks:
-        platform = TokenVerifier(config.resource, config.issuer, GivenKeys(config.jwks))
-    return AccessKeyVerifier(hashlib.sha256(access_key.encode()).hexdigest(), owner, platform)
+def _verifier(config: InstanceConfig, access_key: str, platform: Platform | None) -> AccessKeyVerifier:
+    scopes = frozenset({dataset_tools.SCOPE})
+    owner = Principal("access-key", "customer_user", scopes, config.customer_id, "access-key", 0)
+    tokens = None
+    if platform is not None:
+        keys = RemoteKeys(platform.issuer.rstrip("/") + "/.well-known/jwks.json")
+        tokens = OwnCustomer(config.customer_id, TokenVerifier(platform.resource, platform.issuer, keys))
+    return AccessKeyVerifier(hashlib.sha256(access_key.encode()).hexdigest(), owner, tokens)
+
+
+class OwnCustomer:
+    """Accepts a platform's tokens for this instance's customer only."""
+
+    def __init__(self, customer_id: str, tokens: TokenVerifier) -> None:
+        self._customer_id, self._tokens = customer_id, tokens
+
+    async def verify(self, token: str) -> Principal:
+        """The caller.
+
+        Raises:
+            Unauthenticated: no valid token, or one for another customer.
+        """
+        caller = await self._tokens.verify(token)
+        if caller.customer != self._customer_id:
+            raise Unauthenticated("The token is not valid here: ask the marketplace for a new one.")
+        return caller
 
 
 def _add_console(server: Server, current: Callable[[], Library], access_key: str) -> None:

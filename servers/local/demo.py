@@ -120,9 +120,8 @@ async def _onboard(agent: Agent, order: Order, display: Display) -> JobView:
 async def _ask(settings: Settings, view: JobView, order: Order, display: Display) -> None:
     if not order.questions:
         return
+    from servers.cradle.images.running import running_instance
     from shared.client import StaticKey, Upstream
-
-    from servers.cradle.images.verify import running_instance
 
     assert view.result is not None  # noqa: S101  a completed job has one
     image = Path(view.result.places["image"])

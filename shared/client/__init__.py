@@ -1,10 +1,10 @@
 """Calling other servers of the platform.
 
-    upstream      Upstream: one MCP server, called from any number of tasks
-    tokens        TokenSource: this process's credential against tokens, one per server and customer
-    exchange      one JSON-RPC request over HTTP, its progress and its answer
-    stream        bodies and server-sent events, bounded
-    connections   the pooled HTTP client
+upstream      Upstream: one MCP server, called from any number of tasks
+tokens        TokenSource: this process's credential against tokens, one per server and customer
+exchange      one JSON-RPC request over HTTP, its progress and its answer
+stream        bodies and server-sent events, bounded
+connections   the pooled HTTP client
 """
 
 from shared.client.tokens import StaticKey, Tokens, TokenSource

@@ -22,9 +22,6 @@ class InstanceConfig(Contract):
     fingerprint: Digest
     dataset_digest: Digest
     parameter_version: int = Field(ge=1)
-    issuer: str | None = Field(None, description="The marketplace whose tokens are accepted beside the access key.")
-    resource: str | None = Field(None, description="The audience that such tokens name.")
-    jwks: dict[str, object] | None = None
 
 
 class Citation(Contract):

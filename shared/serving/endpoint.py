@@ -44,27 +44,23 @@ class Endpoint:
         version = headers.get(VERSION)
         try:
             if version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS:
-                if headers.get("mcp-method") == "tools/call":
-                    self._check_scope(scope[CALLER], headers.get("mcp-name"))
-                await self._app(scope, receive, send)
+                called = headers.get("mcp-name") if headers.get("mcp-method") == "tools/call" else None
+                await (self._refusal(scope[CALLER], called) or self._app)(scope, receive, send)
             elif scope["method"] == "POST":
                 await self._legacy(scope, receive, send, headers)
             else:
                 await _without_sessions(scope["method"])(scope, receive, send)
-        except MissingScope as error:
-            await http_response(error, self._access.challenge(error, error.scopes))(scope, receive, send)
         except PlatformError as error:
             await http_response(error)(scope, receive, send)
 
     async def _legacy(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         body = await read_body(Request(scope, receive))
         message = self._look_into(scope[CALLER], body)
-        if message.get("method") == "tools/call":
-            self._check_scope(scope[CALLER], _params(message).get("name"))
-        elif message.get("method") == "notifications/cancelled":
+        called = _params(message).get("name") if message.get("method") == "tools/call" else None
+        if message.get("method") == "notifications/cancelled":
             self._calls.cancel(call_key(scope[CALLER], headers.get(SESSION), _params(message).get("requestId")))
         send = _with_session(send) if message.get("method") == "initialize" else send
-        await self._app(scope, _replay(body, receive), send)
+        await (self._refusal(scope[CALLER], called) or self._app)(scope, _replay(body, receive), send)
 
     def _look_into(self, caller: Principal, body: bytes) -> dict[str, Any]:
         """The message, where something in it matters here: large bodies are mostly calls of callers who may."""
@@ -76,18 +72,13 @@ class Endpoint:
             return {}
         return message if isinstance(message, dict) else {}
 
-    def _check_scope(self, caller: Principal, tool: object) -> None:
+    def _refusal(self, caller: Principal, tool: object) -> Response | None:
+        """The answer to a caller without the scope of the tool; None: it has it, or the tool is unknown."""
         spec = self._specs.get(tool) if isinstance(tool, str) else None
-        if spec is not None and spec.scope not in caller.scopes:
-            raise MissingScope(spec.scope)
-
-
-class MissingScope(Forbidden):
-    """A valid token without the scope of the tool that it calls."""
-
-    def __init__(self, scope: str) -> None:
-        super().__init__(f"This needs the scope {scope}: ask for a token that has it.", field="scope")
-        self.scopes = {scope}
+        if spec is None or spec.scope in caller.scopes:
+            return None
+        error = Forbidden(f"This needs the scope {spec.scope}: ask for a token that has it.", field="scope")
+        return http_response(error, self._access.challenge(error, {spec.scope}))
 
 
 def _params(message: dict[str, Any]) -> dict[str, Any]:

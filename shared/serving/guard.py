@@ -16,6 +16,7 @@ from shared.serving.rest import too_large
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SCHEMES = ("http", "https")  # a proxy may have taken the s away
+MISDIRECTED = 421
 CALLER = "0711.caller"
 LIMIT = "0711.limit"
 
@@ -77,7 +78,9 @@ class Guard:
             caller = await self._admit(scope, headers)
         except PlatformError as error:
             challenge = self._access.challenge(error) if isinstance(error, Unauthenticated) else None
-            await http_response(error, challenge)(scope, receive, send)
+            response = http_response(error, challenge)
+            response.status_code = MISDIRECTED if error.field == "host" else error.status
+            await response(scope, receive, send)
             return
         scope = {**scope, CALLER: caller, LIMIT: self._access.limit}
         with acting_as(caller):
@@ -88,7 +91,7 @@ class Guard:
             check_host(headers, self._access.hosts, self._access.origin)
         caller = await self._caller(headers) if self._access.needs_token(scope["path"]) else None
         told = headers.get("content-length", "0")
-        if not told.isdecimal():
+        if not told.isdecimal() or len(told) > 15:
             raise InvalidInput("The header Content-Length is not a number.")
         if int(told) > self._access.limit:
             raise too_large(self._access.limit)
@@ -121,19 +124,19 @@ def check_host(headers: Headers, allowed: frozenset[str], own_origin: str) -> No
     """Refuses names that are not this server's, and pages of other origins (DNS rebinding).
 
     Raises:
-        Misdirected: the Host header is not one of `allowed`.
-        Forbidden: the request comes from a page of another origin.
+        Forbidden: the Host header is not one of `allowed` (field `host`), or the request comes from a page of another origin.
     """
     hosts = headers.getlist("host")
-    name = urlsplit("//" + hosts[0]).hostname if len(hosts) == 1 and hosts[0].isascii() else None
+    name = _host_name(hosts[0]) if len(hosts) == 1 else None
     if "*" not in allowed and (name is None or name not in LOOPBACK | allowed):
-        raise Misdirected("This server has another name: use its public address.", field="host")
+        raise Forbidden("This server has another name: use its public address.", field="host")
     origin = headers.get("origin")
     if origin is not None and origin not in {own_origin, *(f"{kind}://{host}" for kind in SCHEMES for host in hosts)}:
         raise Forbidden("Pages of another origin may not call this server.", field="origin")
 
 
-class Misdirected(Forbidden):
-    """The request was meant for another host (RFC 9110, 421)."""
-
-    status = 421
+def _host_name(host: str) -> str | None:
+    try:
+        return urlsplit("//" + host).hostname if host.isascii() else None
+    except ValueError:
+        return None

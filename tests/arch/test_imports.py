@@ -39,7 +39,7 @@ ONLY_IN = {
     "lancedb": ("shared/dataset/",),
     "deltalake": ("shared/dataset/",),
     "ladybug": ("shared/dataset/",),
-    "obstore": ("shared/objects.py", "servers/cradle/processing/sources.py"),
+    "obstore": ("shared/objects.py", "shared/dataset/places.py"),
     "minio": ("shared/objects.py",),
 }
 

@@ -105,7 +105,9 @@ async def test_fifty_orders_with_one_key_from_many_processes_are_one_job(orders:
     store = store_of(orders)
     customer = await put_onboarded(store, "muster")
     others = [Orders(store, orders._upstreams) for _ in range(50)]  # each with its own locks, as in its own process
-    answers = await asyncio.gather(*(each.start(customer, "build", key="k1") for each in others), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(each.start(customer, "build", key="k1") for each in others), return_exceptions=True
+    )
     jobs = {answer.job_id for answer in answers if not isinstance(answer, BaseException)}
     assert len(jobs) == 1
     assert all(not isinstance(each, BaseException) or isinstance(each, PlatformError) for each in answers)

@@ -31,7 +31,10 @@ async def users(rig: Rig) -> dict[str, str]:
     for customer_id in ("ownwerk", "teilwerk", "fremdwerk"):
         registered = {"customer_id": customer_id, "company_name": customer_id, "contact_email": "a@example.com"}
         await marketplace.call("register_customer", registered)
-    return {"customer_admin": await _user(rig, "customer_admin", "ownwerk"), "partner": await _user(rig, "partner_admin")}
+    return {
+        "customer_admin": await _user(rig, "customer_admin", "ownwerk"),
+        "partner": await _user(rig, "partner_admin"),
+    }
 
 
 async def _user(rig: Rig, role: str, customer_id: str | None = None) -> str:
@@ -106,9 +109,10 @@ async def test_a_job_is_shown_with_what_it_made_and_concisely_while_it_runs(rig:
     assert job["result"]["numbers"]["documents"] == 3
     running = (await rig.call("build_image", {"customer_id": "zeigwerk"}))["result"]["structuredContent"]
     arguments = {"job_id": running["job_id"]}
-    assert "result" not in (await rig.call("get_job", arguments))["result"]["structuredContent"] or not (
-        await rig.call("get_job", arguments)
-    )["result"]["structuredContent"]["result"]
+    assert (
+        "result" not in (await rig.call("get_job", arguments))["result"]["structuredContent"]
+        or not (await rig.call("get_job", arguments))["result"]["structuredContent"]["result"]
+    )
     detailed = (await rig.call("get_job", {**arguments, "detail": "detailed"}))["result"]["structuredContent"]
     assert detailed["result"]["numbers"] == {"parameter_version": 1}
 

@@ -16,7 +16,9 @@ ROOM = "servers.orchestrator"
 
 def customer(customer_id: str, **changes: str) -> Customer:
     given = {"company_name": "Muster GmbH", "contact_email": "info@example.com", "deployment_target": "package"}
-    return Customer(customer_id, **{**given, **changes}, mcps=(), partner=None, request_digest=DIGEST, sources_digest=DIGEST)
+    return Customer(
+        customer_id, **{**given, **changes}, mcps=(), partner=None, request_digest=DIGEST, sources_digest=DIGEST
+    )
 
 
 def new_job(customer_id: str, kind: str = "onboarding", key: str | None = None) -> NewJob:

@@ -233,7 +233,7 @@ async def test_a_foreign_host_is_misdirected_and_a_foreign_origin_forbidden(
     headers = headers_for(issuer.token(settings), "tools/call", "echo")
     for host, status in {
         "evil.example": 421, "127.0.0.1.evil.example": 421, "evil.example:8003": 421, "localhost:1": 200,
-        "[::1]:8003": 200, "127.0.0.1@evil.example": 421, "": 421,
+        "[::1]:8003": 200, "127.0.0.1@evil.example": 421, "": 421, "[::1": 421,
     }.items():  # fmt: skip
         answer = await client.post(base + "/mcp", json=body, headers=headers | {"host": host})
         assert answer.status_code == status, host

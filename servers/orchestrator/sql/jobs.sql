@@ -1,16 +1,16 @@
--- name: enter_platform$
+-- name: enter_platform()$
 SELECT set_config('app.platform', 'on', true);
 
--- name: lock_customer$
+-- name: lock_customer(customer_id)$
 SELECT pg_advisory_xact_lock(hashtextextended('orchestrator:' || :customer_id, 0))::text;
 
--- name: customer_by_id^
+-- name: customer_by_id(customer_id)^
 SELECT customer_id, company_name, contact_email, deployment_target, mcps, partner_id, state,
        request_digest, sources_digest, created_at, updated_at
 FROM customers
 WHERE customer_id = :customer_id;
 
--- name: list_customers
+-- name: list_customers(after, partner, limit)
 SELECT customer_id, company_name, contact_email, deployment_target, mcps, partner_id, state,
        request_digest, sources_digest, created_at, updated_at
 FROM customers
@@ -18,7 +18,7 @@ WHERE customer_id > :after AND (:partner::text IS NULL OR partner_id = :partner)
 ORDER BY customer_id
 LIMIT :limit;
 
--- name: put_customer!
+-- name: put_customer(customer_id, company_name, contact_email, deployment_target, mcps, partner_id, request_digest, sources_digest)!
 INSERT INTO customers (customer_id, company_name, contact_email, deployment_target, mcps, partner_id, state,
                        request_digest, sources_digest)
 VALUES (:customer_id, :company_name, :contact_email, :deployment_target, :mcps, :partner_id, 'onboarding',
@@ -29,97 +29,97 @@ SET company_name = excluded.company_name, contact_email = excluded.contact_email
     sources_digest = excluded.sources_digest, updated_at = now()
 WHERE customers.state = 'onboarding';
 
--- name: put_sources!
+-- name: put_sources(sources_digest, customer_id)!
 UPDATE customers
 SET sources_digest = :sources_digest, updated_at = now()
 WHERE customer_id = :customer_id;
 
--- name: activate_customer!
+-- name: activate_customer(customer_id)!
 UPDATE customers
 SET state = 'active', updated_at = now()
 WHERE customer_id = :customer_id AND state <> 'active';
 
--- name: add_job!
+-- name: add_job(job_id, customer_id, kind, steps, result, choice, request_digest, idempotency_key, created_by)!
 INSERT INTO jobs (job_id, customer_id, kind, steps, result, choice, request_digest, idempotency_key, created_by)
 VALUES (:job_id, :customer_id, :kind, :steps::jsonb, :result::jsonb, :choice::jsonb, :request_digest, :idempotency_key,
         :created_by);
 
--- name: job_by_id^
+-- name: job_by_id(job_id)^
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
 FROM jobs
 WHERE job_id = :job_id;
 
--- name: job_by_key^
+-- name: job_by_key(created_by, idempotency_key)^
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
 FROM jobs
 WHERE created_by = :created_by AND idempotency_key = :idempotency_key;
 
--- name: open_job^
+-- name: open_job(customer_id)^
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
 FROM jobs
 WHERE customer_id = :customer_id AND state IN ('queued', 'running');
 
--- name: last_job^
+-- name: last_job(customer_id, kind)^
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
 FROM jobs
 WHERE customer_id = :customer_id AND kind = :kind
 ORDER BY created_at DESC, job_id
 LIMIT 1;
 
--- name: last_job_with_digest^
+-- name: last_job_with_digest(customer_id, digest)^
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
 FROM jobs
 WHERE customer_id = :customer_id AND result -> 'digests' ? :digest
 ORDER BY created_at DESC, job_id
 LIMIT 1;
 
--- name: jobs_of_customer
+-- name: jobs_of_customer(customer_id, limit)
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
 FROM jobs
 WHERE customer_id = :customer_id
 ORDER BY created_at DESC, job_id
 LIMIT :limit;
 
--- name: jobs_to_hand_out
+-- name: jobs_to_hand_out(limit)
 SELECT job_id, customer_id
 FROM jobs
 WHERE state = 'queued' AND handed_out_at IS NULL
 ORDER BY created_at, job_id
 LIMIT :limit;
 
--- name: handed_out!
+-- name: handed_out(job_id)!
 UPDATE jobs
 SET handed_out_at = coalesce(handed_out_at, now())
 WHERE job_id = :job_id;
 
--- name: cancelled_among
+-- name: cancelled_among(job_ids)
 SELECT job_id
 FROM jobs
 WHERE job_id = ANY(:job_ids) AND state = 'cancelled';
 
--- name: begin_step!
+-- name: begin_step(position, job_id)!
 UPDATE jobs
 SET state = 'running', updated_at = now(), progress = '{}',
     steps = jsonb_set(steps, ARRAY[:position, 'state'], '"running"')
 WHERE job_id = :job_id AND state IN ('queued', 'running');
 
--- name: report_progress!
+-- name: report_progress(progress, job_id)!
 UPDATE jobs
 SET progress = :progress::jsonb, updated_at = now()
 WHERE job_id = :job_id AND state = 'running';
 
--- name: end_step!
+-- name: end_step(result, position, step, job_id)!
 UPDATE jobs
 SET updated_at = now(), progress = '{}', result = :result::jsonb,
     steps = jsonb_set(steps, ARRAY[:position], steps -> :position::int || :step::jsonb)
 WHERE job_id = :job_id AND state = 'running';
 
--- name: complete_job!
+-- name: complete_job(job_id)!
 UPDATE jobs
 SET state = 'completed', updated_at = now(), progress = '{}'
 WHERE job_id = :job_id AND state IN ('queued', 'running');
 
--- name: fail_job!
+-- name: fail_job(error, job_id)!
 UPDATE jobs
 SET state = 'failed', error = :error::jsonb, updated_at = now(), progress = '{}',
     steps = (SELECT coalesce(jsonb_agg(CASE WHEN step ->> 'state' = 'running'
@@ -127,7 +127,7 @@ SET state = 'failed', error = :error::jsonb, updated_at = now(), progress = '{}'
              FROM jsonb_array_elements(steps) WITH ORDINALITY AS each (step, position))
 WHERE job_id = :job_id AND state IN ('queued', 'running');
 
--- name: cancel_job!
+-- name: cancel_job(job_id)!
 UPDATE jobs
 SET state = 'cancelled', updated_at = now(), progress = '{}',
     steps = (SELECT coalesce(jsonb_agg(CASE WHEN step ->> 'state' = 'running'

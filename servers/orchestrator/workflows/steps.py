@@ -107,6 +107,7 @@ async def build(work: Work) -> JobResult:
         tag=image_tag(work.so_far),
         parameter_version=parameter_version(work.so_far),
         dataset_digest=dataset_digest(work.so_far),
+        company_name=work.customer.company_name,
     )  # fmt: skip
     digests = {"image": built.manifest_digest, "image_id": built.image_id, "archive": built.archive_digest}
     return JobResult(numbers={"image_bytes": built.size_bytes}, digests=digests)

@@ -1,0 +1,229 @@
+"""The embedding service and the query encoder on the bundled model."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from servers.cradle.embedding.backends.sentence_transformers import SentenceTransformersBackend
+from servers.cradle.embedding.export import export_model, is_exported
+from servers.cradle.embedding.models import describe, resolve
+from servers.cradle.embedding.service import EmbeddingService
+from shared.contracts.embedding import EmbeddingRequest
+from shared.encoder import Encoder
+from shared.errors import InvalidInput, PlatformError, Unavailable
+from shared.settings import Settings
+from tests.embedding_rig import model_folder, model_home, service
+
+__all__ = ["model_folder", "model_home", "service"]
+
+TEXTS = [
+    "Leitungsschutzschalter B16, 1-polig, 6 kA",
+    "Größe und Gewicht: 80 × 18 × 75 mm, 0,12 kg – für 49,90 €",
+    "Straße, Fußweg, Öl, Übermaß: daß ß nicht ss ist.",
+    "The quick brown fox jumps over the lazy dog.",
+    "🔌⚡ Steckdose mit USB 🙂",
+    "断路器的额定电流是多少？",
+    "Z" + "\u0301" * 40 + " combining",
+    " ",
+    "x",
+    "Ein Satz über Klemmen und Schaltschränke. " * 12,
+]
+
+
+async def test_vectors_equal_those_of_sentence_transformers(service: EmbeddingService, model_home: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = resolve(Settings(home=model_home)).folder
+    reference = SentenceTransformer(str(folder), device="cpu", local_files_only=True).encode(TEXTS)
+    vectors = await service.embed_vectors(TEXTS, "passage", "a")
+    assert (np.asarray(reference) * vectors).sum(1).min() >= 0.9999
+    assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
+
+
+async def test_a_vector_does_not_depend_on_other_texts_or_callers_bit_for_bit(service: EmbeddingService) -> None:
+    alone = [await service.embed_vectors([text], "passage", "a") for text in TEXTS]
+    crowds = await asyncio.gather(
+        *(service.embed_vectors(TEXTS[at:] + TEXTS[:at], "passage", f"t{at}") for at in range(len(TEXTS)))
+    )
+    for at, crowd in enumerate(crowds):
+        assert np.array_equal(np.roll(crowd, at, axis=0), np.concatenate(alone))
+
+
+async def test_the_image_encoder_gives_the_bits_that_the_service_gives(
+    service: EmbeddingService, model_folder: Path
+) -> None:
+    encoder = Encoder(model_folder)
+    assert np.array_equal(encoder.encode(TEXTS, "passage"), await service.embed_vectors(TEXTS, "passage", "a"))
+    one_thread = Encoder(model_folder, threads=1)
+    assert np.array_equal(one_thread.encode(TEXTS, "passage"), encoder.encode(TEXTS, "passage"))
+
+
+async def test_a_text_given_as_tokens_gives_the_vector_of_the_text(service: EmbeddingService) -> None:
+    ids = service.tokenizer.encode_batch(TEXTS[:5])
+    assert np.array_equal(
+        await service.embed_vectors(ids, "passage", "a"), await service.embed_vectors(TEXTS[:5], "passage", "a")
+    )
+
+
+async def test_sentence_transformers_as_backend_gives_the_same_vectors(
+    service: EmbeddingService, model_home: Path
+) -> None:
+    backend = SentenceTransformersBackend(resolve(Settings(home=model_home)).folder)
+    ids = service.tokenizer.inputs(TEXTS[:1], "passage")
+    unit = backend.run(np.array(ids, np.int64))[1]
+    assert (unit @ (await service.embed_vectors(TEXTS[:1], "passage", "a")).T).item() >= 0.9999
+
+
+async def test_a_long_text_is_refused_by_name_or_cut_and_reported(service: EmbeddingService) -> None:
+    texts = ["kurz", "Klemme " * 400]
+    with pytest.raises(InvalidInput, match="256 tokens") as error:
+        await service.embed(EmbeddingRequest(texts=texts), "a")
+    assert error.value.field == "texts.1"
+    result = await service.embed(EmbeddingRequest(texts=texts, truncate=True), "a")
+    assert result.truncated == [1]
+    assert result.tokens == service.tokenizer.count("kurz") + 256
+
+
+async def test_the_answer_is_little_endian_float32_in_base64_or_numbers(service: EmbeddingService) -> None:
+    packed = await service.embed(EmbeddingRequest(texts=TEXTS[:3]), "a")
+    plain = await service.embed(EmbeddingRequest(texts=TEXTS[:3], encoding="float"), "a")
+    vectors = np.frombuffer(base64.b64decode(packed.data or ""), "<f4").reshape(3, 384)
+    assert np.array_equal(vectors, np.array(plain.vectors, np.float32))
+
+
+async def test_without_normalising_the_vectors_keep_their_length(service: EmbeddingService) -> None:
+    raw = await service.embed(EmbeddingRequest(texts=TEXTS[:3], normalize=False, encoding="float"), "a")
+    unit = await service.embed(EmbeddingRequest(texts=TEXTS[:3], encoding="float"), "a")
+    lengths = np.linalg.norm(np.array(raw.vectors), axis=1, keepdims=True)
+    assert np.abs(lengths - 1).min() > 0.01
+    assert np.array(raw.vectors) / lengths == pytest.approx(np.array(unit.vectors), abs=1e-6)
+
+
+@pytest.mark.requirement("I-04")
+async def test_half_a_character_is_refused_by_name(service: EmbeddingService) -> None:
+    with pytest.raises(InvalidInput) as error:
+        await service.embed_vectors(["gut", "\ud800"], "passage", "a")
+    assert error.value.field == "texts.1"
+
+
+async def test_offsets_are_characters_of_the_text(service: EmbeddingService) -> None:
+    text = "Größe 😀 断路 groß"
+    words = [text[start:end] for _, start, end in service.tokenizer.encode_with_offsets(text)]
+    assert "".join(words) == text.replace(" ", "")
+    assert service.tokenizer.count(text) == len(words) + 2
+
+
+async def test_the_service_tells_its_stage_while_it_loads_and_the_first_call_waits(model_home: Path) -> None:
+    loading = EmbeddingService(Settings(home=model_home))
+    await loading.start()
+    try:
+        assert loading.health()["status"] == "loading"
+        assert (await loading.embed(EmbeddingRequest(texts=["früh"]), "a")).count == 1
+        assert loading.health()["status"] == "healthy"
+    finally:
+        await loading.close()
+    assert loading.health()["status"] == "stopped"
+
+
+@pytest.mark.requirement("F-05")
+async def test_a_broken_backend_is_loaded_again(model_home: Path) -> None:
+    serving = EmbeddingService(Settings(home=model_home))
+    await serving.start()
+    try:
+        await serving.identity()
+        assert serving._loaded is not None
+        serving._loaded.engine._break()
+        await asyncio.sleep(0)
+        assert serving.health()["status"] == "loading"
+        assert (await serving.embed(EmbeddingRequest(texts=["wieder da"]), "a")).count == 1
+    finally:
+        await serving.close()
+
+
+@pytest.mark.requirement("S-03")
+async def test_a_missing_model_is_one_sentence_that_says_which_files_belong_where(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, embedding_model="intfloat/multilingual-e5-large", embedding_revision="a" * 40)
+    serving = EmbeddingService(settings)
+    await serving.start()
+    try:
+        with pytest.raises(Unavailable, match=r"models--intfloat--multilingual-e5-large/snapshots/a{40}"):
+            await serving.identity()
+        assert serving.health()["status"] == "failed"
+    finally:
+        await serving.close()
+
+
+def test_a_model_without_a_pinned_revision_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as error:
+        resolve(Settings(home=tmp_path, embedding_model="intfloat/multilingual-e5-large"))
+    assert error.value.field == "embedding_revision"
+
+
+@pytest.mark.requirement("S-03")
+def test_pickled_weights_are_no_weights(tmp_path: Path, model_home: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(resolve(Settings(home=model_home)).folder, copy)
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(Unavailable, match=r"model\.safetensors"):
+        describe(copy, "someone/else", "b" * 40)
+
+
+def test_e5_models_have_prefixes_and_others_have_none(tmp_path: Path, model_home: Path) -> None:
+    folder = resolve(Settings(home=model_home)).folder
+    e5 = describe(folder, "intfloat/multilingual-e5-large", "c" * 40).card
+    assert (e5.query_prefix, e5.passage_prefix) == ("query: ", "passage: ")
+    other = describe(folder, "sentence-transformers/paraphrase", "c" * 40).card
+    assert (other.query_prefix, other.passage_prefix) == ("", "")
+
+
+@pytest.mark.requirement("G-01")
+async def test_the_same_model_is_exported_to_the_same_bytes(
+    model_home: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    model = resolve(Settings(home=model_home))
+    again = tmp_path / "somewhere" / "else"
+    await export_model(model, again)
+    names = sorted(file.name for file in model_folder.iterdir())
+    assert names == ["encoder.json", "model.bin", "model.xml", "tokenizer.json"]
+    for name in names:
+        assert (again / name).read_bytes() == (model_folder / name).read_bytes(), name
+    assert [each.name for each in again.parent.iterdir()] == ["else"]
+
+
+async def test_a_model_that_cannot_be_converted_leaves_nothing_behind(model_home: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(resolve(Settings(home=model_home)).folder, copy)
+    (copy / "config.json").write_text(json.dumps({"model_type": "unheard-of", "hidden_size": 384}))
+    with pytest.raises(PlatformError, match="could not be converted"):
+        await export_model(describe(copy, "someone/else", "d" * 40), tmp_path / "out" / "model")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_export_of_other_settings_is_made_again(model_home: Path, model_folder: Path) -> None:
+    card = resolve(Settings(home=model_home)).card
+    assert is_exported(model_folder, card)
+    assert not is_exported(model_folder, card.model_copy(update={"max_tokens": 128}))
+
+
+def test_the_image_encoder_needs_neither_torch_nor_transformers_nor_a_network(model_folder: Path) -> None:
+    code = f"""
+import socket, sys
+for name in ("torch", "transformers", "sentence_transformers", "huggingface_hub"):
+    sys.modules[name] = None
+def refuse(*args): raise SystemExit("a socket was opened")
+socket.socket.connect = socket.getaddrinfo = refuse
+from shared.encoder import Encoder
+print(Encoder({str(model_folder)!r}).encode(["Hallo"], "query").shape)
+assert sys.modules.get("openvino_telemetry") is None
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout.strip() == "(1, 384)", run.stderr

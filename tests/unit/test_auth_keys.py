@@ -1,0 +1,164 @@
+"""Where keys come from, how often they are fetched, and what a token that was verified before is worth later."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.auth import GivenKeys, Principal, RemoteKeys, TokenVerifier, acting_as, principal, require, require_customer
+from shared.auth.keys import FRESH_S, RETRY_S, STALE_S
+from shared.errors import Forbidden, Unauthenticated, Unavailable
+from shared.settings import Settings
+from tests.serving_rig import Issuer
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[], Any]) -> AsyncIterator[str]:
+    """A plain HTTP server on loopback whose every answer is `answer()` as JSON."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = json.dumps(answer()).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+@pytest.mark.requirement("A-03")
+async def test_a_thousand_unknown_kids_cost_one_fetch(settings: Settings) -> None:
+    issuer, clock = Issuer(), Clock()
+    async with serving(lambda: issuer.jwks) as url:
+        keys = RemoteKeys(url, clock=clock)
+        verifier = TokenVerifier.of(settings, "cradle", keys)
+        await verifier.verify(issuer.token(settings))
+        assert keys.fetches == 1
+        clock.now += RETRY_S + 1
+        forged = [issuer.sign(issuer.claims(settings), kid=f"kid-{number}") for number in range(1000)]
+        refused = await asyncio.gather(*(verifier.verify(token) for token in forged), return_exceptions=True)
+        assert all(isinstance(each, Unauthenticated) for each in refused)
+        assert keys.fetches == 2
+        await keys.aclose()
+
+
+@pytest.mark.requirement("A-03")
+async def test_the_old_key_verifies_until_it_is_removed_and_not_longer_than_the_cache(settings: Settings) -> None:
+    old, new, clock = Issuer("old"), Issuer("new"), Clock()
+    current = [old]
+    async with serving(lambda: {"keys": [each.jwk for each in current]}) as url:
+        keys = RemoteKeys(url, clock=clock)
+        verifier = TokenVerifier.of(settings, "cradle", keys)
+        before, after = old.token(settings), new.token(settings)
+        await verifier.verify(before)
+        clock.now += RETRY_S + 1
+        current.append(new)
+        await verifier.verify(after)
+        await verifier.verify(before)
+        current.remove(old)
+        await verifier.verify(before)
+        clock.now += FRESH_S + 1
+        with pytest.raises(Unauthenticated):
+            await verifier.verify(before)
+        await verifier.verify(after)
+        await keys.aclose()
+
+
+async def test_many_first_calls_share_one_fetch(settings: Settings) -> None:
+    issuer = Issuer()
+    async with serving(lambda: issuer.jwks) as url:
+        keys = RemoteKeys(url)
+        verifier = TokenVerifier.of(settings, "cradle", keys)
+        tokens = [issuer.token(settings, jti=f"tok_{number}") for number in range(50)]
+        await asyncio.gather(*map(verifier.verify, tokens))
+        assert keys.fetches == 1
+        await keys.aclose()
+
+
+async def test_known_keys_outlive_an_outage_of_the_marketplace_but_not_for_good(settings: Settings) -> None:
+    issuer, clock = Issuer(), Clock()
+    async with serving(lambda: issuer.jwks) as url:
+        keys = RemoteKeys(url, clock=clock)
+        verifier = TokenVerifier.of(settings, "cradle", keys)
+        await verifier.verify(issuer.token(settings))
+    clock.now += FRESH_S + 1
+    await verifier.verify(issuer.token(settings, jti="tok_2"))
+    clock.now += STALE_S
+    with pytest.raises(Unavailable):
+        await verifier.verify(issuer.token(settings, jti="tok_3"))
+    await keys.aclose()
+
+
+async def test_without_any_keys_the_answer_says_what_to_start(settings: Settings) -> None:
+    keys = RemoteKeys("http://127.0.0.1:9/jwks.json")
+    with pytest.raises(Unavailable, match="0711 up"):
+        await TokenVerifier.of(settings, "cradle", keys).verify(Issuer().token(settings))
+    await keys.aclose()
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"keys": "x"}, {"keys": [1]}, {"keys": [{"kty": "EC"}]}, "text"])
+async def test_a_broken_key_document_is_no_crash(settings: Settings, answer: object) -> None:
+    async with serving(lambda: answer) as url:
+        keys = RemoteKeys(url)
+        with pytest.raises((Unavailable, Unauthenticated)):
+            await TokenVerifier.of(settings, "cradle", keys).verify(Issuer().token(settings))
+        await keys.aclose()
+
+
+async def test_keys_of_a_file_are_read_again_when_it_changes(settings: Settings, tmp_path: Path) -> None:
+    one, two = Issuer("one"), Issuer("two")
+    path = tmp_path / "jwks.json"
+    path.write_text(json.dumps(one.jwks))
+    verifier = TokenVerifier.of(settings, "cradle", GivenKeys(path))
+    token = one.token(settings)
+    await verifier.verify(token)
+    replacement = tmp_path / "new.json"
+    replacement.write_text(json.dumps(two.jwks) + "\n")
+    replacement.replace(path)
+    await verifier.verify(two.token(settings))
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(token)
+
+
+async def test_keys_of_a_function_keep_remembered_tokens_while_nothing_changes(settings: Settings) -> None:
+    issuer = Issuer()
+    keys = GivenKeys(lambda: issuer.jwks)
+    assert await keys.key("one") is await keys.key("one")
+
+
+def test_inside_a_call_the_caller_is_known_and_outside_it_is_not() -> None:
+    caller = Principal("user-1", "service", frozenset({"read"}), None, "key-1", 0)
+    with pytest.raises(Unauthenticated):
+        principal()
+    with acting_as(caller):
+        assert principal() is caller
+        assert require("read") is caller
+        with pytest.raises(Forbidden, match="write"):
+            require("write")
+        with pytest.raises(Forbidden):
+            require_customer()
+    with acting_as(Unavailable("no identity")), pytest.raises(Unavailable):
+        principal()
