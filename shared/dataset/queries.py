@@ -16,6 +16,7 @@ WORKERS = 2
 START_S = 30.0
 MAX_CHARS = 200_000
 MAX_FRAME = 16 * 2**20
+LOADER = ("LD_LIBRARY_PATH", "PYTHONHOME")  # without them the Python of an image does not start
 
 
 class QueryWorkers:
@@ -56,7 +57,7 @@ class QueryWorkers:
             _send(process, {"query": query, "limit": limit, "chars": MAX_CHARS})
             answer = await _receive(process)
             kept = True
-        except (EOFError, ConnectionError):
+        except (EOFError, ConnectionError, RuntimeError):  # uvloop: RuntimeError for a closed pipe
             raise InvalidInput(
                 "The query needs more memory than one query may have. Narrow it.", field="query"
             ) from None
@@ -75,6 +76,7 @@ class QueryWorkers:
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": os.pathsep.join(entry or str(os.getcwd()) for entry in sys.path),  # noqa: PTH109
             "PYTHONDONTWRITEBYTECODE": "1",
+            **{name: os.environ[name] for name in LOADER if name in os.environ},
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -91,7 +93,7 @@ class QueryWorkers:
             async with asyncio.timeout(START_S):
                 _send(process, self._config)
                 await _receive(process)
-        except (EOFError, ConnectionError, TimeoutError):
+        except (EOFError, ConnectionError, TimeoutError, RuntimeError):  # uvloop: RuntimeError for a closed pipe
             await _end(process)
             raise Unavailable("The query process of this dataset did not start. Look at the server's memory.") from None
         except BaseException:

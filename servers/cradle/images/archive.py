@@ -23,7 +23,8 @@ SUMS = "SHA256SUMS"
 
 
 async def archive_image(bucket: Path, tag: str, archive: Path) -> ImageArchived:
-    """Keep the built image of a tag for ever. Archiving the same image again changes nothing.
+    """Keep the built image for ever, at `archive/<customer>/<tag>-<12 digits of its hash>`: an image that was built
+    anew by a newer platform stands beside the older one. Archiving the same image again changes nothing.
 
     Args:
         bucket: the customer's folder, where the image was built.
@@ -31,20 +32,23 @@ async def archive_image(bucket: Path, tag: str, archive: Path) -> ImageArchived:
 
     Raises:
         NotFound: there is no image with this tag.
-        Conflict: another image is archived under this tag, or the built file is not what was built.
+        Conflict: the archived image was altered, or the built file is not what was built.
         StorageFull: no room; nothing is left behind.
     """
     return await asyncio.to_thread(_archive, bucket, tag, archive)
 
 
-async def restore_image(archive: Path, customer_id: str, tag: str, target: Path) -> str:
+async def restore_image(archive: Path, customer_id: str, name: str, target: Path) -> str:
     """Copy an archived image to `target`, checked against its hashes; returns the digest of the tar.
 
+    Args:
+        name: of its folder in the customer's archive.
+
     Raises:
-        NotFound: nothing is archived under this tag.
+        NotFound: nothing is archived under this name.
         Conflict: the archived file is damaged, or `target` exists.
     """
-    return await asyncio.to_thread(_restore, archive / customer_id / tag, target)
+    return await asyncio.to_thread(_restore, archive / customer_id / name, target)
 
 
 def archived(folder: Path) -> dict[str, str]:
@@ -58,8 +62,8 @@ def archived(folder: Path) -> dict[str, str]:
 
 def _archive(bucket: Path, tag: str, archive: Path) -> ImageArchived:
     built, image = built_image(bucket, tag)
-    final = archive / built.customer_id / tag
     wanted = built.archive_digest.removeprefix("sha256:")
+    final = archive / built.customer_id / f"{tag}-{wanted[:12]}"
     if final.exists():
         return _already(built, final, wanted)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -93,9 +97,7 @@ def _archive(bucket: Path, tag: str, archive: Path) -> ImageArchived:
 
 def _already(built: ImageBuilt, final: Path, wanted: str) -> ImageArchived:
     if archived(final).get(IMAGE) != wanted:
-        raise Conflict(
-            "Another image is archived under this tag, and the archive keeps what it has. Use a new tag.", field="tag"
-        )
+        raise Conflict("The archived image is damaged: its list of hashes was altered.", field="tag")
     return _contract(built, final, already_there=True)
 
 
@@ -112,7 +114,7 @@ def _contract(built: ImageBuilt, final: Path, *, already_there: bool) -> ImageAr
 def _restore(folder: Path, target: Path) -> str:
     expected = archived(folder).get(IMAGE)
     if expected is None:
-        raise NotFound("Nothing is archived under this tag.", field="tag")
+        raise NotFound("Nothing is archived under this name.", field="name")
     try:
         with room_or_clean(target):
             copy(folder / IMAGE, target)

@@ -38,10 +38,10 @@ _DROPPED = re.compile(
     | \.(pyi|pyx|pxd|pxi|pyc|h|hpp|hh|c|cc|cpp|a|pc|cmake|exe|lib)$
     | \.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json|uv_cache\.json|sboms/.*)$
     | ^numpy/(f2py|distutils|typing/tests)/
-    | ^pyarrow/(src|_generated_version|cmake)
-    | ^pyarrow/(lib)?(arrow_python_)?_?(arrow_)?(flight|substrait|gandiva|orc|cuda|hdfs|gcsfs|azurefs|s3fs|s3)\b
-    | ^pyarrow/libarrow_(python_)?(flight|substrait|gandiva|s3)
-    | ^pyarrow/.*parquet_encryption.*\.so
+    | ^pyarrow/(src|cmake)/
+    | ^pyarrow/(lib)?(arrow_python_)?_?(arrow_)?(flight|gandiva|orc|cuda|hdfs|gcsfs|azurefs|s3fs|s3)\b
+    | ^pyarrow/libarrow_(python_)?(flight|gandiva|s3)
+    | ^pyarrow/(.*parquet_encryption|_pyarrow_cpp_tests|_substrait).*\.so
     | ^pyarrow/libarrow_python(_\w+)?\.so(\.\d+\.\d+\.\d+)?$
     | ^openvino/(torch|tools|cmake|include)/
     | ^openvino/libs/(cache\.json|libopenvino_(intel_gpu|intel_npu|auto|auto_batch|hetero)_plugin\.so)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.contracts.job import JobKind, JobResult
 from shared.errors import Conflict
 
-_DELIVERY = ("build", "archive", "package", "verify image", "register instance")
+_DELIVERY = ("build", "verify image", "archive", "package", "register instance")
 
 STEPS: dict[JobKind, tuple[str, ...]] = {
     "onboarding": ("register", "fix parameters", "process", "verify", *_DELIVERY, "clean up"),
