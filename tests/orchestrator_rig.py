@@ -113,7 +113,7 @@ async def _serving(server: Any, port: int, settings: Settings) -> AsyncIterator[
             stop=stop,
             signals=False,
             drain_s=2,
-        )  # fmt: skip
+        )
     )
     waiting = asyncio.create_task(ready.wait())
     try:

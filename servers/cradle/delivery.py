@@ -90,13 +90,14 @@ async def clean_up(held: Services, customer: str) -> int:
 
 
 def _spec(customer: str, tag: str, fingerprint: str, dataset_digest: str, parameter_version: int) -> ImageSpec:
-    return ImageSpec(
-        customer_id=customer,
-        tag=tag,
-        fingerprint=fingerprint,
-        dataset_digest=dataset_digest,
-        parameter_version=parameter_version,
-    )
+    chosen = {
+        "customer_id": customer,
+        "tag": tag,
+        "fingerprint": fingerprint,
+        "dataset_digest": dataset_digest,
+        "parameter_version": parameter_version,
+    }
+    return ImageSpec.model_validate(chosen)
 
 
 def _folder(store: CustomerStore) -> Path:

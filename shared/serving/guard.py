@@ -124,7 +124,7 @@ def check_host(headers: Headers, allowed: frozenset[str], own_origin: str) -> No
     """Refuses names that are not this server's, and pages of other origins (DNS rebinding).
 
     Raises:
-        Forbidden: the Host header is not one of `allowed` (field `host`), or the request comes from a page of another origin.
+        Forbidden: the Host header is not one of `allowed` (field `host`), or the request is from another origin.
     """
     hosts = headers.getlist("host")
     name = _host_name(hosts[0]) if len(hosts) == 1 else None

@@ -192,7 +192,7 @@ async def test_the_same_model_is_exported_to_the_same_bytes(
     model = resolve(Settings(home=model_home))
     again = tmp_path / "somewhere" / "else"
     await export_model(model, again)
-    names = sorted(file.name for file in model_folder.iterdir())
+    names = sorted(file.name for file in model_folder.iterdir())  # noqa: ASYNC240
     assert names == ["encoder.json", "model.bin", "model.xml", "tokenizer.json"]
     for name in names:
         assert (again / name).read_bytes() == (model_folder / name).read_bytes(), name

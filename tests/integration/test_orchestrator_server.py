@@ -56,8 +56,9 @@ async def test_every_tool_is_titled_described_annotated_and_typed_and_the_list_i
     again = (await rig.request("tools/list", {}, None))["result"]["tools"]
     assert first == again
     assert {tool["name"] for tool in first} == {
-        "initialize_customer", "process_new_documents", "get_job", "cancel_job", "list_customers", "get_customer", "embed",
-        "ocr", "save_installation_params", "get_installation_params", "build_image", "verify_customer", "platform_status",
+        "initialize_customer", "process_new_documents", "get_job", "cancel_job", "list_customers", "get_customer",
+        "embed", "ocr", "save_installation_params", "get_installation_params", "build_image", "verify_customer",
+        "platform_status",
     }  # fmt: skip
     for tool in first:
         assert tool["title"]

@@ -1,5 +1,5 @@
-"""The worker on the real workflow engine and a real Postgres. Cradle and the marketplace are away in here, so a job's first
-step is one that is tried again, given up, interrupted or cancelled; whole jobs run in the end-to-end tests."""
+"""The worker on the real workflow engine and a real Postgres. Cradle and the marketplace are away in here, so a job's
+first step is one that is tried again, given up, interrupted or cancelled; whole jobs run in the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_a_part_that_stays_away_fails_the_job_with_a_retryable_error(site:
 async def test_a_job_that_another_process_queued_is_found(site: Site) -> None:
     async with site.working() as (worker, _):
         async with asyncio.timeout(DEADLINE_S):
-            while not worker.ready:
+            while not worker.ready:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         job = await put_job(site.store, "muster")  # nobody wakes the worker
         assert (await site.until(job, lambda each: each.ended)).state == "failed"
@@ -133,7 +133,7 @@ async def test_cancelling_stops_the_running_step(site: Site) -> None:
         worker.wake()
         async with asyncio.timeout(DEADLINE_S):
             await stopped.wait()
-            while runner.running:
+            while runner.running:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert (await site.until(job, lambda each: True)).state == "cancelled"
 

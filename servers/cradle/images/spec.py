@@ -51,7 +51,6 @@ class ImageSpec(Contract):
     fingerprint: Digest = Field(description="Fingerprint of the installation parameters.")
     dataset_digest: Digest
     parameter_version: int = Field(1, ge=1)
-    dataset_version: int = Field(1, ge=1)
     architecture: Annotated[str, StringConstraints(pattern=r"^(amd64|arm64)$")] = "amd64"
     port: int = Field(INSTANCE_PORT, ge=1024, le=65535)
     entrypoint: tuple[Argument, ...] = Field(
@@ -84,7 +83,6 @@ class ImageSpec(Contract):
             "org.opencontainers.image.created": created(),
             "com.0711.customer": self.customer_id,
             "com.0711.dataset.digest": self.dataset_digest,
-            "com.0711.dataset.version": str(self.dataset_version),
             "com.0711.parameters.fingerprint": self.fingerprint,
             "com.0711.parameters.version": str(self.parameter_version),
         }

@@ -43,7 +43,7 @@ def _pdf_pages(data: bytes) -> Iterator[bytes]:
             width, height = page.get_size()
             if width * height * scale * scale > MAX_PIXELS:
                 scale = (MAX_PIXELS / (width * height)) ** 0.5 * 0.99
-            yield _png(page.render(scale=scale).to_pil())
+            yield _png(page.render(scale=scale).to_pil())  # pyright: ignore[reportArgumentType]  its stub says int
             page.close()
     finally:
         document.close()
