@@ -1,4 +1,8 @@
-"""Hybrid search over the Lance table: vectors, stemmed words, parts of compounds and exact codes, fused by rank."""
+"""Hybrid search over the Lance table: vectors, stemmed words, parts of compounds and exact codes, fused by rank.
+
+Ranks say nothing of how much of the question a passage covers, so the fused score is raised, at most doubled, by the
+share of the question's own words that stand in the passage.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +54,9 @@ async def hybrid(table: Any, text: str, vector: np.ndarray | None, limit: int, w
             hit.matched.append("meaning" if name == "vector" else name)
             if name == "vector":
                 hit.similarity = 1.0 - row["_distance"]
+    wanted = words.content_words(text)
+    for hit in found.values():
+        hit.score *= 1 + words.coverage(wanted, f"{hit.row['heading_path']}\n{hit.row['text']}") ** 2
     return sorted(found.values(), key=lambda hit: (-hit.score, hit.row["chunk_id"]))[:limit]
 
 

@@ -11,6 +11,137 @@ _WORD = re.compile(r"[a-z]{5,40}")
 _CODE = re.compile(r"[a-z0-9]+(?:[./_-]+[a-z0-9]+)*")
 _SEPARATORS = re.compile(r"[./_-]+")
 MIN_CODE, MAX_CODE = 4, 40
+STEM = 7
+"""Letters that two forms of a German word share in most cases (`Klemme`, `Klemmen`; `Drehmoment`, `Drehmomente`)."""
+_STOP = frozenset(
+    [
+        "aber",
+        "als",
+        "am",
+        "an",
+        "auch",
+        "auf",
+        "aus",
+        "bei",
+        "bis",
+        "bzw",
+        "das",
+        "dass",
+        "dem",
+        "den",
+        "der",
+        "des",
+        "die",
+        "dies",
+        "diese",
+        "dieser",
+        "dieses",
+        "ein",
+        "eine",
+        "einem",
+        "einen",
+        "einer",
+        "eines",
+        "er",
+        "es",
+        "fuer",
+        "gibt",
+        "gilt",
+        "hat",
+        "haben",
+        "ich",
+        "ihr",
+        "im",
+        "in",
+        "ist",
+        "kann",
+        "man",
+        "mit",
+        "nach",
+        "nicht",
+        "noch",
+        "nur",
+        "ob",
+        "oder",
+        "sie",
+        "sind",
+        "so",
+        "ueber",
+        "um",
+        "und",
+        "unter",
+        "vom",
+        "von",
+        "vor",
+        "wann",
+        "war",
+        "warum",
+        "was",
+        "welche",
+        "welchem",
+        "welchen",
+        "welcher",
+        "welches",
+        "wem",
+        "wen",
+        "wenn",
+        "wer",
+        "werden",
+        "wie",
+        "wieviel",
+        "wir",
+        "wird",
+        "wo",
+        "wurde",
+        "zu",
+        "zum",
+        "zur",
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "can",
+        "do",
+        "does",
+        "for",
+        "from",
+        "has",
+        "have",
+        "how",
+        "in",
+        "is",
+        "it",
+        "its",
+        "of",
+        "on",
+        "or",
+        "than",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "was",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "why",
+        "will",
+        "with",
+    ]
+)
+_TOKEN = re.compile(r"[a-z0-9]+")
 
 
 def folded(text: str) -> str:
@@ -33,6 +164,22 @@ def codes(text: str) -> str:
     return " ".join(
         dict.fromkeys(each for each in (*tokens, *pairs) if _numbered(each) and MIN_CODE <= len(each) <= MAX_CODE)
     )
+
+
+def content_words(text: str) -> frozenset[str]:
+    """The words of a question that carry its content, cut to their stems; numbers whole."""
+    found = (token for token in _TOKEN.findall(folded(text)) if token not in _STOP)
+    return frozenset(token if token.isdigit() else token[:STEM] for token in found)
+
+
+def coverage(wanted: frozenset[str], text: str) -> float:
+    """The share of the wanted words that the text holds, 0 to 1: at the start of a word, or inside a long one."""
+    if not wanted:
+        return 0.0
+    plain = folded(text)
+    tokens = _TOKEN.findall(plain)
+    stems = {token if token.isdigit() else token[:STEM] for token in tokens}
+    return sum(word in stems or (len(word) >= STEM and word in plain) for word in wanted) / len(wanted)
 
 
 def _numbered(token: str) -> bool:

@@ -41,7 +41,7 @@ async def test_every_file_is_a_document_or_a_failure_with_its_reason(
     corpus: Path, onboarded: JobView, image: Upstream
 ) -> None:
     assert onboarded.result is not None
-    files = {path.relative_to(corpus).as_posix() for path in corpus.rglob("*") if path.is_file()}
+    files = {path.relative_to(corpus).as_posix() for path in corpus.rglob("*") if path.is_file()}  # noqa: ASYNC240
     listing = await image.call("list_documents", {"limit": 100}, DocumentList)
     assert {each.path for each in listing.documents} == files
     assert onboarded.result.numbers["documents"] == len(files)
