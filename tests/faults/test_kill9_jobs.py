@@ -1,0 +1,93 @@
+"""kill -9 of the orchestrator and of cradle at every step of an onboarding: the job ends, each effect exists once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from shared.contracts.installation import InstallationVersion
+from shared.contracts.job import FINAL_STATES, JobHandle, JobView
+from shared.errors import PlatformError
+from tests.e2e.conftest import JOB_S, Running, platform_in
+
+pytestmark = pytest.mark.slow
+
+STEPS = {
+    "orchestrator": ("fix parameters", "process", "build", "verify image"),
+    "cradle": ("process", "build", "verify image"),
+}
+
+
+@pytest.fixture(scope="module")
+async def victim(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """A platform of its own: its servers are killed."""
+    root = tmp_path_factory.mktemp("victim")
+    (root / "files").mkdir()
+    for number in range(40):
+        text = f"Datenblatt {number}: Klemme K-{number} hält {number} Ampere. " * 60
+        (root / "files" / f"blatt-{number}.txt").write_text(text)
+    async with platform_in(root / "home", root) as running:
+        yield running
+
+
+def process_of(server: str, parent: int) -> int | None:
+    """The process that `0711 up` runs a server in."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                status = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(status[1]) == parent and b"serve" in words and server.encode() in words:
+                return int(folder.name)
+    return None
+
+
+async def look(platform: Running, job_id: str) -> JobView | None:
+    """The job, or None while the orchestrator is away."""
+    try:
+        return await platform.agent.orchestrator("get_job", {"job_id": job_id}, JobView)
+    except PlatformError as error:
+        if not error.retryable:
+            raise
+        return None
+
+
+@pytest.mark.requirement("F-01")
+@pytest.mark.parametrize("server", STEPS)
+async def test_a_server_killed_at_each_step_costs_no_effect_and_doubles_none(victim: Running, server: str) -> None:
+    company, left = f"Opfer {server} GmbH", list(STEPS[server])
+    source = victim.settings.home.parent / "files"
+    arguments = {"company_name": company, "contact_email": "it@example.com", "data_sources": [source.as_uri()]}
+    handle = await victim.agent.orchestrator("initialize_customer", arguments, JobHandle)
+    killed = []
+    async with asyncio.timeout(JOB_S):
+        while (view := await look(victim, handle.job_id)) is None or view.state not in FINAL_STATES:
+            running = {step.name for step in view.steps if step.state == "running"} if view else set()
+            hit = next((step for step in left if step in running), None)
+            pid = process_of(server, victim.process.pid)
+            if hit is not None and pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                left.remove(hit)
+                killed.append(hit)
+            await asyncio.sleep(0.02)
+    assert view.state == "completed", view.error
+    assert killed, "no step was seen running"
+    assert view.result is not None
+    assert view.result.numbers["documents"] == 40
+    assert view.result.numbers["processed"] == 40
+    stored = await victim.agent.orchestrator(
+        "get_installation_params", {"customer_id": handle.customer_id}, InstallationVersion
+    )
+    assert stored.version == 1
+    archived = list((victim.settings.home / "archive" / handle.customer_id).iterdir())
+    assert len(archived) == 1
+    bucket = victim.settings.home / "objects" / f"customer-{handle.customer_id}"
+    assert [path.name for path in (bucket / "images").iterdir() if path.name.startswith(".")] == []
+    assert not any((bucket / "scratch").glob("*")) if (bucket / "scratch").exists() else True

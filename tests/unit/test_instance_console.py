@@ -1,0 +1,81 @@
+"""The console's session, languages and pages, without a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from servers.instance.console import session
+from servers.instance.console.pages import Console
+from servers.instance.console.texts import TEXTS, language
+from shared.errors import Unavailable
+
+KEY = "a-key-of-some-length"
+
+
+def not_open() -> object:
+    raise Unavailable("The dataset is still being opened. Try again in a moment.")
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[httpx2.AsyncClient]:
+    console = Console(not_open, KEY)  # pyright: ignore[reportArgumentType]
+    app = Starlette(routes=[Route(path, handler, methods=methods) for path, handler, methods in console.routes()])
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://instance") as client:
+        yield client
+
+
+def test_a_session_ends_with_its_time_and_with_its_key() -> None:
+    cookie = session.issue(KEY, now=1000)
+    assert session.valid(KEY, cookie, now=1000 + session.LIFETIME_S - 1)
+    assert not session.valid(KEY, cookie, now=1000 + session.LIFETIME_S)
+    assert not session.valid("another-key-here", cookie, now=1001)
+
+
+@pytest.mark.parametrize("cookie", [None, "", ".", "9999999999.", "9999999999.00", "x.y", "٣.x", "9" * 40 + ".a"])
+def test_a_made_up_cookie_is_no_session(cookie: str | None) -> None:
+    assert not session.valid(KEY, cookie)
+
+
+def test_both_languages_have_the_same_texts() -> None:
+    assert TEXTS["de"].keys() == TEXTS["en"].keys()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "accepted", "expected"),
+    [("en", "de", "en"), (None, "en-GB,en;q=0.9,de;q=0.8", "en"), (None, "fr", "de"), ("xx", None, "de")],
+)
+def test_the_language_is_the_chosen_one_else_the_browsers(chosen: str, accepted: str, expected: str) -> None:
+    assert language(chosen, accepted) == expected
+
+
+async def test_every_page_asks_for_the_key_first(browser: httpx2.AsyncClient) -> None:
+    for path in ("/", "/documents", "/documents/doc_1"):
+        answer = await browser.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login"), path
+
+
+async def test_a_wrong_key_is_refused_and_the_right_one_opens(browser: httpx2.AsyncClient) -> None:
+    wrong = await browser.post("/login", data={"key": "wrong"})
+    assert wrong.status_code == 401
+    assert "set-cookie" not in wrong.headers
+    right = await browser.post("/login", data={"key": KEY})
+    assert (right.status_code, right.headers["location"]) == (303, "/")
+    cookie = right.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert KEY not in cookie
+
+
+async def test_an_error_is_a_page_with_its_sentence(browser: httpx2.AsyncClient) -> None:
+    browser.cookies.set(session.COOKIE, session.issue(KEY))
+    answer = await browser.get("/", params={"q": "<script>alert(1)</script>"})
+    assert answer.status_code == 503
+    assert "still being opened" in answer.text
+    assert "<script>" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
