@@ -1,0 +1,111 @@
+"""The documents at the root say what is true of the tree."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from servers.__main__ import app
+from servers.local.connect import mcp_json
+from shared.settings import PREFIX, Settings, load
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(ROOT.glob("*.md"))
+
+
+def code_blocks(text: str) -> list[str]:
+    """Every line of an indented code block."""
+    return [line.strip() for line in text.splitlines() if line.startswith("    ") and line.strip()]
+
+
+def test_the_map_of_the_architecture_names_folders_that_exist_and_every_room() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = set(re.findall(r"^\| `([a-z/]+)/` \|", text, re.MULTILINE))
+    assert named
+    assert {name for name in named if not (ROOT / name).is_dir()} == set()
+    rooms = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "servers").glob("*/__init__.py")}
+    covered = {name for name in rooms if any(each == name or each.startswith(name + "/") for each in named)}
+    assert rooms - covered == set()
+    assert len(text.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_that_is_named_exists(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in code_blocks(document.read_text()):
+        if line.startswith("make "):
+            assert line.split()[1] in targets, line
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_setting_that_is_named_exists(document: Path) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert set(re.findall(rf"{PREFIX}[A-Z0-9_]+", document.read_text())) - known == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_that_is_named_has_its_options(document: Path) -> None:
+    for line in code_blocks(document.read_text()):
+        words = shlex.split(line.split("  #")[0].split("     #")[0], posix=True) if "0711 " in line else []
+        if words and words[0].endswith("0711"):
+            shown = CliRunner().invoke(app, [words[1], "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+            assert shown.exit_code == 0, line
+            for option in (word for word in words if word.startswith("--")):
+                assert option in shown.output, line
+
+
+def test_the_default_ports_are_those_of_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    settings = load()
+    for name in ("orchestrator", "marketplace", "cradle", "embedding", "vision", "instance"):
+        assert str(getattr(settings, f"{name}_port")) in text, name
+
+
+def test_mcp_json_names_a_command_and_holds_no_secret(tmp_path: Path) -> None:
+    (entry,) = mcp_json(load(home=tmp_path))["mcpServers"].values()  # pyright: ignore[reportAttributeAccessIssue]
+    assert entry["args"][:3] == ["serve", "orchestrator", "--stdio"]
+    assert set(entry) == {"type", "command", "args"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["serve", "marketplace", "--stdio"], "orchestrator"),
+        (["demo", "/nowhere/at/all", "--company", "X GmbH"], "no file or folder"),
+        (["demo", "/"], "--company"),
+        (["nonsense"], "No such command"),
+    ],
+)
+def test_a_mistake_on_the_command_line_ends_with_one_sentence(arguments: list[str], words: str, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "servers", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert words in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "servers", "up"], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
+        env={"P0711_HOEM": "/tmp", "PATH": ""},
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "P0711_HOEM" in run.stderr
