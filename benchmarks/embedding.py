@@ -78,9 +78,7 @@ def main() -> None:
         theirs, reference = peer(texts, str(resolve(load(home=home)).folder))
     worst = float((vectors * reference).sum(axis=1).min())
     a, b = statistics.median(own), statistics.median(theirs)
-    print(
-        f"machine: {platform.processor() or platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"
-    )
+    print(f"machine: {platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
     print(f"{TEXTS} texts, {ROUNDS} rounds   platform {a:.2f} s   sentence-transformers {b:.2f} s   ratio {b / a:.2f}")
     print(f"smallest cosine between both: {worst:.6f}")
 

@@ -79,10 +79,9 @@ async def _postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
 
 async def prepare(settings: Settings, superuser_url: str, notify: Notify) -> None:
     """Databases, roles, migrations, keys and the first accounts. Does nothing where all of it stands."""
+    from servers.marketplace.bootstrap import bootstrap
     from shared.postgres.migrations import migrate
     from shared.postgres.provision import provision
-
-    from servers.marketplace.bootstrap import bootstrap
 
     urls = await provision(superuser_url, settings.home)
     for database, packages in MIGRATIONS.items():
