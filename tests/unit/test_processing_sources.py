@@ -148,3 +148,11 @@ async def test_the_same_path_in_two_sources_stays_two_files(held: Settings, fold
     files = await found(held, str(folder), str(other))
     assert {path: await file.read() for path, file in files.items()} == {"a.txt": b"eins", "source-2/a.txt": b"zwei"}
     assert [file.source for file in files.values()] == ["1", "2"]
+
+
+async def test_one_file_may_be_a_source_of_its_own(held: Settings, folder: Path) -> None:
+    (folder / "katalog.xml").write_bytes(b"<a/>")
+    (folder / "daneben.txt").write_text("gehört nicht dazu")
+    files = await found(held, (folder / "katalog.xml").as_uri())
+    assert list(files) == ["katalog.xml"]
+    assert await files["katalog.xml"].read() == b"<a/>"

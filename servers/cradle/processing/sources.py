@@ -1,6 +1,6 @@
 """Where a customer's files are, and every file there: nothing outside the allowed folders, nothing skipped silently.
 
-file:///srv/customers/acme     a folder below one of the operator's `P0711_SOURCE_ROOTS`
+file:///srv/customers/acme     a folder (or one file) below one of the operator's `P0711_SOURCE_ROOTS`
 s3://customer-acme/inbox       a prefix in the customer's own bucket
 bucket:inbox                   the same, without naming the bucket
 """
@@ -89,7 +89,7 @@ def _checked(source: str, settings: Settings) -> str:
         source = "file://" + quote(source)
     parts = urlsplit(source)
     if parts.scheme == "file":
-        return "file://" + quote(str(_folder(source, settings)))
+        return "file://" + quote(str(_place(source, settings)))
     if parts.scheme == "s3" and parts.netloc:
         return f"s3://{parts.netloc}/{_prefix(parts.path)}"
     if parts.scheme == "bucket":
@@ -100,14 +100,15 @@ def _checked(source: str, settings: Settings) -> str:
     )
 
 
-def _folder(uri: str, settings: Settings) -> Path:
+def _place(uri: str, settings: Settings) -> Path:
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
         raise InvalidInput("A file source is written `file:///absolute/folder`.", field="data_sources")
     path = Path(unquote(parts.path))
-    if not path.is_absolute() or not path.is_dir():
+    if not path.is_absolute() or not (path.is_dir() or path.is_file()):
         raise InvalidInput(
-            "A data source is not a folder on the machine that processes. Check its path.", field="data_sources"
+            "A data source is not a folder or file on the machine that processes. Check its path.",
+            field="data_sources",
         )
     resolved = path.resolve()
     if not any(resolved.is_relative_to(root.resolve()) for root in settings.source_roots):
@@ -131,19 +132,23 @@ async def _list(uri: str, number: str, settings: Settings, store: Store, bucket:
     parts = urlsplit(uri)
     if parts.scheme == "file":
         try:
-            folder = _folder(uri, settings)
+            place = _place(uri, settings)
         except InvalidInput as error:
             if "not a folder" not in error.message:
                 raise
             raise Unavailable(
-                "A source folder is not there any more. Mount it, or register the sources anew."
+                "A source is not there any more. Mount it, or register the sources anew."
             ) from None
-        return await asyncio.to_thread(lambda: list(_walk(folder, number)))
+        return await asyncio.to_thread(_found_at, place, number)
     if parts.scheme == "s3" and parts.netloc != bucket:
         raise InvalidInput(
             f"An S3 source must lie in the customer's own bucket, {bucket}. Copy the files there.", field="data_sources"
         )
     return await _objects(store, _prefix(parts.path), number)
+
+
+def _found_at(place: Path, number: str) -> list[SourceFile]:
+    return list(_walk(place, number)) if place.is_dir() else [_file(place.parent, place, number)]
 
 
 async def _objects(store: Store, prefix: str, number: str) -> list[SourceFile]:
