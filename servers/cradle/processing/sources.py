@@ -101,22 +101,26 @@ def _checked(source: str, settings: Settings) -> str:
 
 
 def _place(uri: str, settings: Settings) -> Path:
-    parts = urlsplit(uri)
-    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
-        raise InvalidInput("A file source is written `file:///absolute/folder`.", field="data_sources")
-    path = Path(unquote(parts.path))
-    if not path.is_absolute() or not (path.is_dir() or path.is_file()):
-        raise InvalidInput(
-            "A data source is not a folder or file on the machine that processes. Check its path.",
-            field="data_sources",
-        )
-    resolved = path.resolve()
+    resolved = _path(uri).resolve()
     if not any(resolved.is_relative_to(root.resolve()) for root in settings.source_roots):
         raise InvalidInput(
             "A data source lies outside the allowed folders. Add its folder to the setting P0711_SOURCE_ROOTS.",
             field="data_sources",
         )
+    if not (resolved.is_dir() or resolved.is_file()):
+        raise InvalidInput(
+            "A data source is not a folder or file on the machine that processes. Check its path.",
+            field="data_sources",
+        )
     return resolved
+
+
+def _path(uri: str) -> Path:
+    parts = urlsplit(uri)
+    path = Path(unquote(parts.path))
+    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not path.is_absolute():
+        raise InvalidInput("A file source is written `file:///absolute/folder`.", field="data_sources")
+    return path
 
 
 def _prefix(path: str) -> str:
@@ -131,15 +135,9 @@ def _prefix(path: str) -> str:
 async def _list(uri: str, number: str, settings: Settings, store: Store, bucket: str) -> list[SourceFile]:
     parts = urlsplit(uri)
     if parts.scheme == "file":
-        try:
-            place = _place(uri, settings)
-        except InvalidInput as error:
-            if "not a folder" not in error.message:
-                raise
-            raise Unavailable(
-                "A source is not there any more. Mount it, or register the sources anew."
-            ) from None
-        return await asyncio.to_thread(_found_at, place, number)
+        if not _path(uri).exists():
+            raise Unavailable("A source is not there any more. Mount it, or register the sources anew.")
+        return await asyncio.to_thread(_found_at, _place(uri, settings), number)
     if parts.scheme == "s3" and parts.netloc != bucket:
         raise InvalidInput(
             f"An S3 source must lie in the customer's own bucket, {bucket}. Copy the files there.", field="data_sources"
