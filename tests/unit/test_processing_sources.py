@@ -44,7 +44,7 @@ def test_a_source_is_a_folder_below_an_allowed_one(held: Settings, folder: Path)
     ("source", "says"),
     [
         ("file:///etc", "P0711_SOURCE_ROOTS"),
-        ("file:///gibt/es/nicht", "not a folder"),
+        ("file:///gibt/es/nicht", "P0711_SOURCE_ROOTS"),
         ("file://anderer.example/etc", "file:///absolute/folder"),
         ("/etc\x00", "NUL"),
         ("http://x.example/", "Name each source so"),
@@ -59,6 +59,11 @@ def test_a_source_that_cannot_be_used_is_refused_with_what_to_do(held: Settings,
         SourceList.parse([source], held)
     assert says in refused.value.message
     assert refused.value.field == "data_sources"
+
+
+def test_a_missing_source_within_the_allowed_folders_says_that_it_is_missing(held: Settings, folder: Path) -> None:
+    with pytest.raises(InvalidInput, match="not a folder or file"):
+        SourceList.parse([str(folder / "fehlt")], held)
 
 
 @pytest.mark.requirement("I-09")
