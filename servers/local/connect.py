@@ -13,7 +13,7 @@ from shared.settings import Settings
 def stdio_command(settings: Settings) -> list[str]:
     """The command that serves the orchestrator over stdio with the operator's local credential."""
     return [
-        str(Path(sys.executable).with_name("0711")),
+        str(_program()),
         "serve",
         "orchestrator",
         "--stdio",
@@ -31,6 +31,17 @@ def mcp_json(settings: Settings) -> dict[str, object]:
 def claude_code_line(settings: Settings) -> str:
     """The line that adds the orchestrator to Claude Code."""
     return "claude mcp add 0711 -- " + shlex.join(stdio_command(settings))
+
+
+def command_line(*arguments: str) -> str:
+    """A line to type: this installation's `0711` with arguments."""
+    program = _program()
+    shown = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
+    return shlex.join([str(shown), *arguments])
+
+
+def _program() -> Path:
+    return Path(sys.executable).with_name("0711")
 
 
 def connect(settings: Settings, write: bool) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servers.local.agent import Agent
-from servers.local.connect import claude_code_line
+from servers.local.connect import claude_code_line, command_line
 from servers.local.display import Display
 from servers.local.platform import running
 from shared.contracts.instance import SearchAnswer
@@ -44,15 +44,20 @@ async def demo(settings: Settings, paths: list[Path], company: str | None, quest
     settings = Settings.model_validate(settings.model_dump(exclude_unset=True) | {"source_roots": roots})
     display = Display()
     display.heading(f"Starting the platform in {settings.home}")
-    async with running(settings, display.line):
-        async with Agent(settings) as agent:
-            display.heading(f"Onboarding {order.company}")
-            view = await _onboard(agent, order, display)
-            display.summary(view)
-            await _ask(settings, view, order, display)
-        display.heading("Connect an agent to this platform (start it again with: 0711 up --home .0711)")
-        display.line(claude_code_line(settings))
-        display.line("other clients: 0711 connect --home .0711 --write")
+    async with running(settings, display.line), Agent(settings) as agent:
+        display.heading(f"Onboarding {order.company}")
+        view = await _onboard(agent, order, display)
+        display.summary(view)
+        open_questions = await _ask(settings, view, order, display)
+    home = str(settings.home)
+    display.heading("Connect an agent to this platform")
+    display.line(f"start it again:  {command_line('up', '--home', home)}")
+    display.line(f"Claude Code:     {claude_code_line(settings)}")
+    display.line(f"other clients:   {command_line('connect', '--home', home, '--write')}")
+    if open_questions:
+        raise PlatformError(
+            f"The image is built, but {open_questions} of the {len(order.questions)} questions found no answer."
+        )
     display.heading(f"Done in {time.perf_counter() - started:.1f} s")
 
 
@@ -117,9 +122,10 @@ async def _onboard(agent: Agent, order: Order, display: Display) -> JobView:
     return view
 
 
-async def _ask(settings: Settings, view: JobView, order: Order, display: Display) -> None:
+async def _ask(settings: Settings, view: JobView, order: Order, display: Display) -> int:
+    """Asks the questions; how many of those whose answer is known were not answered."""
     if not order.questions:
-        return
+        return 0
     from servers.cradle.images.running import running_instance
     from shared.client import StaticKey, Upstream
 
@@ -129,6 +135,8 @@ async def _ask(settings: Settings, view: JobView, order: Order, display: Display
     async with running_instance(image, scratch, docker_host=settings.docker_host) as instance:
         display.heading(f"Asking the image ({instance.how})")
         async with Upstream(instance.url, StaticKey(instance.access_key)) as upstream:
+            missed = 0
             for text, expected in order.questions:
                 answer = await upstream.call("search", {"query": text, "limit": 5}, SearchAnswer)
-                display.answer(text, answer, expected)
+                missed += not display.answer(text, answer, expected)
+    return missed

@@ -74,14 +74,14 @@ class Display:
                 table.add_row(f"  {name.removeprefix('seconds_')}", f"{number:.1f}")
         if "image_bytes" in result.numbers:
             table.add_row("image size", f"{result.numbers['image_bytes'] / 2**20:.0f} MB")
-        for name, digest in result.digests.items():
-            table.add_row(name.replace("_", " "), digest)
-        for name, place in result.places.items():
-            table.add_row(name.replace("_", " "), escape(place))
         self._console.print(Panel(table, title="Summary", title_align="left", expand=False))
+        for name, digest in result.digests.items():
+            self.line(f"{name.replace('_', ' '):<16} {digest}")
+        for name, place in result.places.items():
+            self.line(f"{name.replace('_', ' ') + ' at':<16} {place}")
 
-    def answer(self, question: str, answer: SearchAnswer, expected: tuple[str, ...]) -> None:
-        """A question, the passage that answers it, and where that passage stands."""
+    def answer(self, question: str, answer: SearchAnswer, expected: tuple[str, ...]) -> bool:
+        """Shows a question, the passage that answers it and where that stands; False when no passage answers it."""
         self._console.print(f"\n  [bold]? {escape(question)}[/bold]")
         place, hit = next(
             ((n, hit) for n, hit in enumerate(answer.hits, 1) if all(word in hit.text for word in expected)), (0, None)
@@ -89,12 +89,13 @@ class Display:
         if hit is None and answer.hits and not expected:
             place, hit = 1, answer.hits[0]
         if hit is None:
-            self._console.print("  [red]not answered[/red]")
-            return
+            self._console.print("    [red]no passage answers this[/red]")
+            return False
         where = hit.citation.path + (f", page {hit.citation.page}" if hit.citation.page else "")
         text = " ".join(hit.text.split())
         self._console.print(f"    {escape(_around(text, expected))}", soft_wrap=True)
         self._console.print(f"    [dim]{escape(where)} (hit {place} of {len(answer.hits)})[/dim]", soft_wrap=True)
+        return True
 
     def _log_steps(self) -> Callable[[JobView], None]:
         told: set[tuple[str, str]] = set()
