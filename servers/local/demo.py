@@ -51,7 +51,8 @@ async def demo(settings: Settings, paths: list[Path], company: str | None, quest
         open_questions = await _ask(settings, view, order, display)
     home = str(settings.home)
     display.heading("Connect an agent to this platform")
-    display.line(f"start it again:  {command_line('up', '--home', home)}")
+    folders = [word for root in roots for word in ("--source-root", str(root))]
+    display.line(f"start it again:  {command_line('up', '--home', home, *folders)}")
     display.line(f"Claude Code:     {claude_code_line(settings)}")
     display.line(f"other clients:   {command_line('connect', '--home', home, '--write')}")
     if open_questions:

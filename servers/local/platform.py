@@ -51,6 +51,7 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
         Unavailable: a part did not come up; the message says which and why.
     """
     with HomeLock(settings.home):
+        _make_private(settings.home)
         async with _postgres(settings, notify) as superuser_url:
             await prepare(settings, superuser_url, notify)
             children: dict[str, Child] = {}
@@ -59,6 +60,14 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
                 yield Platform(settings, children)
             finally:
                 await asyncio.gather(*(child.stop() for child in reversed(children.values())))
+
+
+def _make_private(home: Path) -> None:
+    """Nobody else on this machine lists the home folder or enters what holds keys, logs and customers' data."""
+    home.chmod(0o711)  # Postgres runs as another user where the platform runs as root, and passes through
+    for name in ("archive", "keys", "logs", "objects"):
+        (home / name).mkdir(mode=0o700, exist_ok=True)
+        (home / name).chmod(0o700)
 
 
 @contextlib.asynccontextmanager
@@ -93,7 +102,6 @@ async def prepare(settings: Settings, superuser_url: str, notify: Notify) -> Non
 
 async def _start(settings: Settings, children: dict[str, Child], notify: Notify) -> None:
     logs = settings.home / "logs"
-    logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     env = environment(settings)
     for name in SERVERS:
         children[name] = Child(name, env, logs / f"{name}.log", notify)
@@ -101,6 +109,8 @@ async def _start(settings: Settings, children: dict[str, Child], notify: Notify)
     for name in SERVERS:
         await healthy(f"http://{settings.host}:{settings.port(name)}/health", children[name], START_DEADLINE_S)
         notify(f"{name:<14} {settings.resource(name)}")
+    for part in ("embedding", "vision"):
+        notify(f"cradle: {part:<6} http://{settings.host}:{getattr(settings, f'{part}_port')}")
 
 
 def environment(settings: Settings) -> dict[str, str]:

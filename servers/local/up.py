@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 
-from servers.local.connect import claude_code_line
+from servers.local.connect import claude_code_line, command_line
 from servers.local.platform import running
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -24,7 +24,7 @@ async def up(settings: Settings) -> None:
     started = time.perf_counter()
     async with running(settings, _say) as platform:
         _say(f"ready in {time.perf_counter() - started:.1f} s. Connect Claude Code:\n  {claude_code_line(settings)}")
-        _say("Other clients: 0711 connect. Stop: Ctrl-C.")
+        _say(f"Other clients: {command_line('connect', '--home', str(settings.home))}. Stop: Ctrl-C.")
         ended, stopped = asyncio.create_task(platform.ended()), asyncio.create_task(stop.wait())
         await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

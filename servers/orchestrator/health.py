@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from servers.orchestrator.answers import PartStatus, PlatformStatus
 from servers.orchestrator.store import JobStore
@@ -22,7 +24,7 @@ class Health:
     """Asks the other servers and the database.
 
     Args:
-        working: whether this process carries out jobs; None where it only takes orders.
+        working: whether this process carries out jobs; None where it only takes orders and another carries them out.
     """
 
     def __init__(self, settings: Settings, store: JobStore, working: Callable[[], bool] | None = None) -> None:
@@ -33,21 +35,21 @@ class Health:
 
     async def platform(self) -> PlatformStatus:
         """Every part's state."""
-        parts = await asyncio.gather(self._postgres(), *(self._server(name) for name in OTHERS))
-        if self._working is not None:
-            working = self._working()
-            parts.append(PartStatus(name="jobs", healthy=working, detail="" if working else "starting"))
+        parts = await self._parts(self._jobs())
         return PlatformStatus(healthy=all(part.healthy for part in parts), parts=parts)
 
     async def own(self) -> dict[str, object]:
         """What `/health` answers: this server is healthy while its database answers; the rest is told."""
-        status = await self.platform()
-        parts = {part.name: "healthy" if part.healthy else part.detail or "unavailable" for part in status.parts}
+        found = await self._parts(*([self._jobs()] if self._working is not None else []))
+        parts = {part.name: "healthy" if part.healthy else part.detail or "unavailable" for part in found}
         return {
             "status": "healthy" if parts["postgres"] == "healthy" else "unavailable",
             "service": "orchestrator",
             "dependencies": parts,
         }
+
+    async def _parts(self, *more: Awaitable[PartStatus]) -> list[PartStatus]:
+        return await asyncio.gather(self._postgres(), *(self._server(name) for name in OTHERS), *more)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -73,5 +75,27 @@ class Health:
             response = await self._client.get(f"{self._settings.url(name)}/health")
         except (httpx2.HTTPError, OSError):
             return PartStatus(name=name, healthy=False, detail="does not answer")
-        healthy = response.status_code == 200
-        return PartStatus(name=name, healthy=healthy, detail="" if healthy else f"answers {response.status_code}")
+        if response.status_code != 200:
+            return PartStatus(name=name, healthy=False, detail=f"answers {response.status_code}")
+        try:
+            told = orjson.loads(response.content)
+            return PartStatus(name=name, healthy=True, detail=_models(told) if name == "cradle" else "")
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return PartStatus(name=name, healthy=False, detail="another program answers at its address")
+
+    async def _jobs(self) -> PartStatus:
+        """Whether jobs are carried out: by this process, or else by the orchestrator that runs as a service."""
+        if self._working is not None:
+            working = self._working()
+            return PartStatus(name="jobs", healthy=working, detail="" if working else "starting")
+        worker = await self._server("orchestrator")
+        detail = "" if worker.healthy else "no worker answers, so jobs stay queued: start the platform with 0711 up"
+        return PartStatus(name="jobs", healthy=worker.healthy, detail=detail)
+
+
+def _models(told: dict[str, Any]) -> str:
+    """Which models cradle's `/health` says it serves."""
+    embedding, vision = told["embedding"], told["vision"]
+    ready = "model" in embedding
+    model = f": {embedding['model']} ({embedding['dimension']} dimensions, {embedding['backend']})" if ready else ""
+    return f"embeddings {embedding['status']}{model}; vision: {', '.join(vision['providers'])}"

@@ -248,6 +248,7 @@ async def test_health_and_status_tell_every_part(rig: Rig) -> None:
     status = (await rig.call("platform_status"))["result"]["structuredContent"]
     assert not status["healthy"]
     assert [part["name"] for part in status["parts"] if not part["healthy"]] == ["cradle"]
+    assert [part["name"] for part in status["parts"]] == ["postgres", "marketplace", "cradle", "jobs"]
 
 
 async def test_waiting_for_a_job_returns_when_it_ends(rig: Rig) -> None:
