@@ -65,7 +65,11 @@ def demo(
     from servers.local.demo import demo as run
 
     settings = _settings(home=home or Path(".0711"))
-    asyncio.run(run(settings, paths or [], company, ask or []))
+    try:
+        asyncio.run(run(settings, paths or [], company, ask or []))
+    except KeyboardInterrupt:
+        sys.stderr.write("\n0711: Stopped. The same command goes on with the same job.\n")
+        raise
 
 
 @app.command()

@@ -110,7 +110,7 @@ async def _start(settings: Settings, children: dict[str, Child], notify: Notify)
         await healthy(f"http://{settings.host}:{settings.port(name)}/health", children[name], START_DEADLINE_S)
         notify(f"{name:<14} {settings.resource(name)}")
     for part in ("embedding", "vision"):
-        notify(f"cradle: {part:<6} http://{settings.host}:{getattr(settings, f'{part}_port')}")
+        notify(f"{part:<14} http://{settings.host}:{getattr(settings, f'{part}_port')}")
 
 
 def environment(settings: Settings) -> dict[str, str]:
