@@ -177,6 +177,7 @@ def _document(row: DocumentRow) -> Document:
         media_type=row.media_type,
         status=row.status,
         failure=row.failure_reason or None,
+        failure_code=row.failure_code or None,
         language=row.language,
         pages=row.pages,
         chunks=row.chunks,

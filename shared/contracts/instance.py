@@ -75,6 +75,7 @@ class Document(Contract):
     media_type: str
     status: Literal["processed", "failed"]
     failure: str | None = Field(None, description="Why it could not be read.")
+    failure_code: str | None = Field(None, description="The same as a fixed word.")
     language: str
     pages: int
     chunks: int
@@ -91,7 +92,7 @@ class DocumentAnswer(Contract):
 
 
 class DocumentList(Contract):
-    """Documents in the order of their ids; ask again with cursor=next_cursor for more."""
+    """Documents in the order of their paths; ask again with cursor=next_cursor for more."""
 
     documents: list[Document]
     next_cursor: str | None = None

@@ -27,6 +27,7 @@ from shared.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
 MAX_QUERY = 4_000
 MAX_LIMIT = 1_000
@@ -131,7 +132,7 @@ class DatasetReader:
             raise NotFound("There is no dataset here yet. Process the customer's documents first.")
         self.manifest = manifest
         self._tables = Tables(self._place, manifest.pins.tables)
-        self._ledger = await asyncio.to_thread(lambda: in_order("documents", self._tables.read("documents")))
+        self._ledger = await asyncio.to_thread(self._by_path)
         self._sql = QueryWorkers(self._sql_config())
         if manifest.counts.chunks:
             database = await lance.module().connect_async(
@@ -199,15 +200,23 @@ class DatasetReader:
         names = list(Passage.__slots__)
         return [Passage(**values) for values in chosen.select(names).to_pylist()]
 
-    async def documents(self, cursor: str | None = None, limit: int = 50) -> DocumentPage:
-        """The ledger, page by page."""
-        import pyarrow.dataset as ds
+    def _by_path(self) -> pa.Table:
+        return self._tables.read("documents").sort_by([("path", "ascending"), ("document_id", "ascending")])
 
-        rows = self._ledger
+    async def documents(self, cursor: str | None = None, limit: int = 50) -> DocumentPage:
+        """The ledger by path, page by page.
+
+        Raises:
+            InvalidInput: the cursor names no document of this dataset.
+        """
+        start = 0
         if cursor:
-            rows = rows.filter(ds.field("document_id") > _writable(cursor, "cursor"))
-        page = from_arrow("documents", rows.slice(0, _limited(limit)))
-        more = rows.num_rows > len(page)
+            at = self._ledger["document_id"].index(_writable(cursor, "cursor")).as_py()
+            if at < 0:
+                raise InvalidInput("This cursor fits no page: leave it out to begin at the first.", field="cursor")
+            start = at + 1
+        page = from_arrow("documents", self._ledger.slice(start, _limited(limit)))
+        more = self._ledger.num_rows > start + len(page)
         return DocumentPage(tuple(page), page[-1].document_id if more and page else None)
 
     async def sql(self, query: str, *, limit: int = 200, timeout: float = 10.0) -> Table:  # noqa: ASYNC109

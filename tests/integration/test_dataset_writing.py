@@ -63,8 +63,12 @@ async def test_what_was_written_is_what_is_read_and_failures_are_rows_too(tmp_pa
         assert (failed.status, failed.failure_code) == ("failed", "damaged")
         first = await reader.documents(limit=4)
         rest = await reader.documents(first.next_cursor, limit=4)
-        assert len({row.path for row in (*first.documents, *rest.documents)}) == 7
+        paths = [row.path for row in (*first.documents, *rest.documents)]
+        assert paths == sorted(set(paths))
+        assert len(paths) == 7
         assert rest.next_cursor is None
+        with pytest.raises(InvalidInput, match="cursor"):
+            await reader.documents("doc_" + "0" * 32)
 
 
 async def test_a_new_version_of_a_document_supersedes_all_rows_of_the_old_one(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -10,8 +12,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from servers.instance.console import session
-from servers.instance.console.pages import Console
-from servers.instance.console.texts import TEXTS, language
+from servers.instance.console.pages import Console, _without
+from servers.instance.console.texts import FAILURES_DE, TEXTS, language
 from shared.errors import Unavailable
 
 KEY = "a-key-of-some-length"
@@ -44,6 +46,27 @@ def test_a_made_up_cookie_is_no_session(cookie: str | None) -> None:
 
 def test_both_languages_have_the_same_texts() -> None:
     assert TEXTS["de"].keys() == TEXTS["en"].keys()
+
+
+def test_every_reason_that_a_reader_gives_has_german_words() -> None:
+    source = "".join(path.read_text() for path in Path("servers/cradle/processing").rglob("*.py"))
+    given = set(re.findall(r'Unreadable\(\s*"([a-z_]+)"', source))
+    assert len(given) > 15
+    assert given <= FAILURES_DE.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "heading", "shown"),
+    [
+        ("Montage › Klemmen\nRK 4", "Montage › Klemmen", "RK 4"),
+        ("Montage\n\nRK 4", "Montage", "RK 4"),
+        ("Montagehinweis", "Montage", "Montagehinweis"),
+        ("Montage\n", "Montage", "Montage\n"),
+        ("RK 4", None, "RK 4"),
+    ],
+)
+def test_a_passage_does_not_repeat_the_headings_above_it(text: str, heading: str | None, shown: str) -> None:
+    assert _without(text, heading) == shown
 
 
 @pytest.mark.parametrize(

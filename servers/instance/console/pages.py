@@ -101,9 +101,16 @@ class Console:
 def _templates() -> Any:
     import jinja2
 
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("templates", "console"), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    made.filters["without"] = _without
+    return made
+
+
+def _without(text: str, heading: str | None) -> str:
+    """A passage without its first line where that only repeats the headings shown above it."""
+    return text.removeprefix(heading).lstrip("\n") or text if heading and text.startswith(heading + "\n") else text
 
 
 def _render(request: Request, template: str, status: int = 200, **values: object) -> Response:

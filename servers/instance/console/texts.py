@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
-TEXTS: dict[str, dict[str, str]] = {
+from typing import Any
+
+# The ledger's reasons are English sentences with a fixed word each; German readers get these instead.
+FAILURES_DE = {
+    "broken_link": "Die Verknüpfung führt ins Leere.",
+    "cannot_open": "Die Datei ließ sich nicht öffnen.",
+    "damaged": "Die Datei ist beschädigt.",
+    "empty": "Die Datei ist leer.",
+    "encrypted": "Die Datei ist mit einem Kennwort geschützt.",
+    "folder_unreadable": "Der Ordner ließ sich nicht öffnen.",
+    "image_too_large": "Das Bild hat mehr Bildpunkte als erlaubt.",
+    "link_outside": "Die Verknüpfung führt aus dem Ordner hinaus und wurde nicht verfolgt.",
+    "link_to_folder": "Die Verknüpfung führt zu einem Ordner, der an seiner eigenen Stelle gelesen wird.",
+    "memory_limit": "Die Datei braucht mehr Speicher als erlaubt.",
+    "not_a_file": "Das ist keine Datei, sondern ein Gerät oder ein Kanal.",
+    "ocr_failed": "Auf den Bildern ließ sich kein Text erkennen.",
+    "reader_crashed": "Der Leser ist an dieser Datei gescheitert.",
+    "time_limit": "Die Datei zu lesen dauert länger als erlaubt.",
+    "too_deep": "Die Datei ist zu tief verschachtelt.",
+    "too_large": "Die Datei ist größer als erlaubt.",
+    "too_many_pages": "Die Datei hat mehr Seiten als erlaubt.",
+    "too_many_parts": "Die Datei hat mehr Teile als erlaubt.",
+    "unsupported_format": "Dieses Dateiformat wird nicht gelesen.",
+    "unsupported_transaction": "Diese Art von Katalogaustausch wird nicht gelesen.",
+    "xml_entities": "Die Datei bindet Fremdes ein (XML-Entitäten) und wurde nicht gelesen.",
+    "zip_bomb": "Die gepackte Datei wird ausgepackt zu groß.",
+}
+
+TEXTS: dict[str, dict[str, Any]] = {
     "de": {
+        "failures": FAILURES_DE,
         "search": "Suchen", "documents": "Dokumente",
         "placeholder": "Frage, Stichwort oder Artikelnummer",
         "login": "Anmelden", "logout": "Abmelden", "key": "Zugangsschlüssel",
@@ -16,6 +45,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "examples": "Zum Beispiel", "language": "English", "error": "Das hat nicht geklappt",
     },
     "en": {
+        "failures": {},
         "search": "Search", "documents": "Documents", "placeholder": "Question, words or article number",
         "login": "Sign in", "logout": "Sign out", "key": "Access key", "wrong_key": "This key does not fit.",
         "key_hint": "The key is in the log of the first start, or in INSTANCE_ACCESS_KEY.",
