@@ -106,13 +106,17 @@ class ProductRow:
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
-    """One feature of a product. `value` is as written; `number` the same as a number where it is one."""
+    """One value of a feature of a product. `value` is as written; `number` the same as a number where it is one.
+
+    The rows of one feature share its `ordinal`; `position` is the value's place among them (coordinates repeat values).
+    """
 
     document_id: str
     product_id: str
     ordinal: int
     name: str
     parameter_version: int
+    position: int = 0
     value: str = ""
     number: float | None = None
     value_id: str = ""

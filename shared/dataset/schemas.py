@@ -34,7 +34,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "documents": ("document_id",),
     "chunks": ("document_id", "ordinal"),
     "products": ("document_id", "ordinal"),
-    "features": ("document_id", "product_id", "ordinal", "feature_id", "name", "value", "language"),
+    "features": ("document_id", "product_id", "ordinal", "position"),
     "prices": ("document_id", "product_id", "ordinal", "price_type", "territory"),
     "groups": ("document_id", "system", "code", "name", "parent"),
     "relations": ("document_id", "article_number", "kind", "target"),

@@ -193,3 +193,14 @@ def test_a_large_catalogue_streams_with_few_elements_alive() -> None:
     counts = [len(part.products) for part in parts(read(*identify(data, "k.xml")))]
     assert sum(counts) == 3000
     assert max(counts) <= 512
+
+
+@pytest.mark.requirement("O-01")
+def test_coordinates_keep_every_number_and_their_order() -> None:
+    values = ["2.45", "2.6", "0", "0", "-1", "0"]
+    feature = "".join(f"<FVALUE>{value}</FVALUE>" for value in values)
+    body = PRODUCT.replace("<FVALUE>EV000080</FVALUE>", feature)
+    (product,) = extracted(catalogue(body)).products
+    rows = Records("doc_" + "0" * 32, 1).of(extracted(catalogue(body)), [], None).features
+    assert [(row.position, row.value) for row in rows if row.ordinal == 0] == list(enumerate(values))
+    assert any(line.endswith("2.45 / 2.6 / 0 / 0 / -1 / 0") for line in product_lines(product))

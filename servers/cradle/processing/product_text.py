@@ -114,7 +114,10 @@ def _above(feature: Feature, by_id: dict[str, Feature]) -> list[str]:
 
 
 def _value(feature: Feature) -> str:
-    values = _texts(feature.values) or list(feature.value_ids)
+    languages = {value.language for value in feature.values}
+    # Coordinates repeat numbers and every one counts; the same word in two languages is said once.
+    values = _texts(feature.values) if len(languages) > 1 else [value.text for value in feature.values]
+    values = values or list(feature.value_ids)
     text = " / ".join(values) + (f" {feature.unit}" if feature.unit and values else "")
     return f"{text} ({feature.description})" if feature.description else text
 

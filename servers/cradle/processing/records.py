@@ -108,16 +108,19 @@ class Records:
     def _features(self, key: str, product: Product) -> Iterator[FeatureRow]:
         """One row a value; the rows of one feature share its ordinal."""
         for ordinal, feature in enumerate(product.features):
-            rows = dict.fromkeys(self._feature(key, ordinal, feature, *value) for value in _values(feature))
-            yield from rows
+            for position, value in enumerate(_values(feature)):
+                yield self._feature(key, (ordinal, position), feature, *value)
 
-    def _feature(self, key: str, ordinal: int, feature: Feature, text: str, language: str, value_id: str) -> FeatureRow:
+    def _feature(
+        self, key: str, place: tuple[int, int], feature: Feature, text: str, language: str, value_id: str
+    ) -> FeatureRow:
         return FeatureRow(
             document_id=self._document,
             product_id=key,
-            ordinal=ordinal,
+            ordinal=place[0],
             name=_in(feature.names, language) or feature.name,
             parameter_version=self._version,
+            position=place[1],
             value=text,
             number=finite_number(text),
             value_id=value_id,
