@@ -37,7 +37,7 @@ async def process(home: Path, *arguments: str) -> AsyncIterator[asyncio.subproce
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             yield started
     finally:
         if started.returncode is None:

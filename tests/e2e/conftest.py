@@ -22,7 +22,7 @@ from shared.contracts.job import FINAL_STATES, JobHandle, JobView
 from shared.settings import Settings, load
 
 PORTS = ("orchestrator", "marketplace", "cradle", "embedding", "vision", "postgres")
-READY_S, JOB_S = 90, 240
+READY_S, JOB_S = 300, 900
 
 
 def free_ports() -> dict[str, int]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.serving_rig import envelope
 
-DEADLINE_S = 60
+DEADLINE_S = 240
 
 
 async def ask(home: Path, *requests: dict[str, Any]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from servers.orchestrator.workflows.worker import Worker
 from shared.postgres.urls import password_of, with_role
 from tests.orchestrator_rig import put_customer, put_job, settings_in
 
-DEADLINE_S = 60
+DEADLINE_S = 240
 Pause = Callable[[float], Awaitable[None]]
 
 

@@ -21,8 +21,6 @@ from shared.ids import digest
 from shared.settings import Settings
 from tests.serving_rig import Issuer, build, envelope, headers_for, legacy, modern, running
 
-NOW = int(time.time())
-
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
@@ -58,13 +56,14 @@ def forged(settings: Settings, issuer: Issuer) -> dict[str, str]:
     head, body, signature = issuer.sign(good).split(".")
     rsa_key = rsa.generate_private_key(65537, 2048)
     wide = ec.generate_private_key(ec.SECP384R1())
+    now = int(time.time())
     tokens = {
-        "expired": issuer.token(settings, exp=NOW - 60, iat=NOW - 120),
-        "not before": issuer.token(settings, nbf=NOW + 600),
-        "issued in the future": issuer.token(settings, iat=NOW + 600, exp=NOW + 900),
+        "expired": issuer.token(settings, exp=now - 60, iat=now - 120),
+        "not before": issuer.token(settings, nbf=now + 600),
+        "issued in the future": issuer.token(settings, iat=now + 600, exp=now + 900),
         "exp 2100": issuer.token(settings, exp=4_102_444_800),
-        "lives two hours": issuer.token(settings, exp=NOW + 7200),
-        "ends before it starts": issuer.token(settings, iat=NOW, exp=NOW - 1),
+        "lives two hours": issuer.token(settings, exp=now + 7200),
+        "ends before it starts": issuer.token(settings, iat=now, exp=now - 1),
         "none": f"{part({'alg': 'none', 'kid': 'one'})}.{body}.",
         "none in capitals": f"{part({'alg': 'NONE', 'kid': 'one'})}.{body}.",
         "HS256 with the public key": _hs256(good, public),
