@@ -57,10 +57,11 @@ class Child:
         return lines[-1][:400] if lines else "nothing was logged"
 
     async def _spawn(self) -> None:
+        arm = _die_with(os.getpid())
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "servers", "serve", self.name,
-                env=self._env, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent,
+                env=self._env, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=arm,
             )  # fmt: skip
 
     async def _watch(self) -> None:
@@ -80,12 +81,16 @@ class Child:
             await self._spawn()
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> Callable[[], None]:
     """Linux only: the kernel sends SIGTERM when the parent is gone. Elsewhere the child stays until it is stopped."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-        if os.getppid() == 1:
-            os._exit(0)
+
+    def arm() -> None:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+            if os.getppid() != parent:  # it went before the line above
+                os._exit(0)
+
+    return arm
 
 
 async def healthy(url: str, child: Child, deadline_s: float) -> None:

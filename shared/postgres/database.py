@@ -22,7 +22,9 @@ ACQUIRE_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 15.0
 
 # Of what a session's block may raise: other errors of the system, such as a missing file, are the caller's own.
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError, TimeoutError)
+# `InternalClientError` is what asyncpg says of a connection that broke in the middle of a message.
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+DATABASE_ERRORS = (*DRIVER_ERRORS, ConnectionError, TimeoutError)
 
 
 class Database:
@@ -63,7 +65,7 @@ class Database:
             return
         try:
             await asyncio.wait_for(pool.close(), ACQUIRE_TIMEOUT_S)
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (TimeoutError, OSError, *DRIVER_ERRORS):
             pool.terminate()
 
     @contextlib.asynccontextmanager
@@ -104,10 +106,10 @@ class Database:
             return await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
         except TimeoutError:
             raise Unavailable("Every connection to the database is busy. Try again.", retry_after=1.0) from None
-        except OSError as error:
+        except (OSError, *DRIVER_ERRORS) as error:
             raise translated(error) from None
 
     async def _release(self, pool: asyncpg.Pool, connection: Any) -> None:
         """Gives the connection back; one that is broken is dropped, which is no failure of the caller's work."""
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with contextlib.suppress(*DRIVER_ERRORS, OSError):
             await pool.release(connection, timeout=CONNECT_TIMEOUT_S)

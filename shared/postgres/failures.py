@@ -59,7 +59,7 @@ def translated(error: BaseException) -> PlatformError:
         return DeadlineExceeded("The database did not answer in time. Try again.")
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         return InvalidInput("A value does not fit its column.")  # asyncpg.DataError: its text repeats the value
-    if isinstance(error, asyncpg.InterfaceError | OSError):
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError):
         return Unavailable(_GONE, retry_after=RETRY_AFTER_S)
     log.error("a statement failed with %s", type(error).__name__)
     return Internal()

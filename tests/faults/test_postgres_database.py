@@ -7,6 +7,7 @@ import logging
 import tempfile
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from shared.errors import (
@@ -167,3 +168,11 @@ async def test_wrong_credentials_say_what_to_run(postgres_server) -> None:
             await _question(wrong)
     finally:
         await wrong.close()
+
+
+async def test_a_connection_that_breaks_in_the_middle_of_a_message_is_worth_another_try(db: Database) -> None:
+    with pytest.raises(Unavailable) as broken:
+        async with db.session():
+            raise asyncpg.ProtocolError(CANARY)  # as the driver's parser does on a cut message
+    assert broken.value.retry_after
+    assert CANARY not in broken.value.message
