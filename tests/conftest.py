@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import os
+import socket
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from pydantic import SecretStr
 
 from shared.postgres.database import Database
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.migrations import migrate
 from shared.postgres.provision import create_database, provision
 from shared.postgres.urls import DatabaseUrls
+from shared.settings import Settings
 
 # package → the database that holds its tables, as in `servers.local.platform`
 HOME_OF = {"servers.marketplace": "user_registry", "servers.cradle.installations": "installation_configs"}
@@ -111,3 +120,44 @@ async def database(postgres_server: PostgresServer, _templates: dict[tuple[str, 
     yield make
     for db in opened:
         await db.close()
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """An S3 server with its key and secret, `http://KEY:SECRET@host:port`: TEST_S3_URL, else moto's as a process."""
+    given = os.environ.get("TEST_S3_URL")
+    if given:
+        yield given
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            _wait_for(port, server)
+            yield f"http://test-key:test-secret@127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and server.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    raise RuntimeError("the S3 server of the tests did not start: is moto installed (extra dev)?")
+
+
+def s3_settings(home: Path, url: str) -> Settings:
+    """Settings whose objects lie on the tests' S3 server."""
+    parts = urlsplit(url)
+    return Settings(
+        home=home,
+        s3_endpoint=f"{parts.scheme}://{parts.hostname}:{parts.port}",
+        s3_access_key=SecretStr(parts.username or ""),
+        s3_secret_key=SecretStr(parts.password or ""),
+        s3_region="us-east-1",
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+    )

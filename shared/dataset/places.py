@@ -83,8 +83,9 @@ class Place:
     def _store(self) -> ObjectStore:
         from obstore.store import from_url
 
-        options: Any = dict(self.options)
-        return from_url(self.root, config=options)
+        config: Any = {name: value for name, value in self.options.items() if name != "aws_allow_http"}
+        plain = self.options.get("aws_allow_http") == "true"
+        return from_url(self.root, config=config, client_options={"allow_http": plain})
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,13 +1,12 @@
 """A customer's bucket: the same behaviour in a folder and on an S3-compatible server.
 
-The S3 half runs where TEST_S3_URL names an endpoint with a key and a secret: `http://KEY:SECRET@127.0.0.1:9000`.
+The S3 half runs against moto's server, or against the endpoint that TEST_S3_URL names: `http://KEY:SECRET@127.0.0.1:9000`.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +14,7 @@ from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.ids import new_handle
 from shared.objects import CustomerStore, bucket_name, checked_key
 from shared.settings import Settings
+from tests.conftest import s3_settings
 
 HOSTILE = [
     "", ".", "..", "/", "/etc/passwd", "../other/key", "a/../../b", "a//b", "a/", "a/./b", "a\\b", "..\\b", "a\0b",
@@ -22,26 +22,11 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def _settings(kind: str, home: Path) -> Settings:
-    if kind == "folder":
-        return Settings(home=home, _env_file=None)
-    endpoint = os.environ.get("TEST_S3_URL")
-    if endpoint is None:
-        pytest.skip("no S3 server: set TEST_S3_URL")
-    parts = urlsplit(endpoint)
-    return Settings(
-        home=home,
-        s3_endpoint=f"{parts.scheme}://{parts.hostname}:{parts.port}",
-        s3_access_key=parts.username,
-        s3_secret_key=parts.password,
-        s3_region="us-east-1",
-        _env_file=None,
-    )
-
-
 @pytest.fixture(params=["folder", "s3"])
-def settings(request, tmp_path) -> Settings:
-    return _settings(request.param, tmp_path)
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    if request.param == "s3":
+        return s3_settings(tmp_path, request.getfixturevalue("s3_url"))
+    return Settings(home=tmp_path, _env_file=None)  # pyright: ignore[reportCallIssue]
 
 
 @pytest.fixture
