@@ -16,8 +16,10 @@ import pytest
 
 from examples.corpus import write
 from examples.corpus.catalogue import COMPANY
+from servers.cradle.images.running import RunningInstance, running_instance
 from servers.local.agent import Agent
 from servers.local.platform import environment
+from shared.client import Upstream
 from shared.contracts.job import FINAL_STATES, JobHandle, JobView
 from shared.settings import Settings, load
 
@@ -104,6 +106,23 @@ async def onboarded(platform: Running, corpus: Path) -> JobView:
     view = await platform.onboard(COMPANY, corpus)
     assert view.state == "completed", view.error
     return view
+
+
+@pytest.fixture(scope="session")
+async def instance(platform: Running, onboarded: JobView) -> AsyncIterator[RunningInstance]:
+    """The archived image, started."""
+    assert onboarded.result is not None
+    scratch = platform.settings.home / "scratch-of-test"
+    scratch.mkdir()
+    async with running_instance(Path(onboarded.result.places["image"]), scratch) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+async def image(instance: RunningInstance) -> AsyncIterator[Upstream]:
+    """The started image's MCP server."""
+    async with Upstream(instance.url, key=instance.access_key) as upstream:
+        yield upstream
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import openpyxl
@@ -13,7 +12,6 @@ import pytest
 from lxml import etree
 
 from examples.corpus.questions import QUESTIONS, Question
-from servers.cradle.images.running import running_instance
 from shared.client import Upstream
 from shared.contracts.instance import DatasetAnswer, DocumentList, SearchAnswer, TableAnswer
 from shared.contracts.job import JobHandle, JobView
@@ -21,19 +19,6 @@ from shared.errors import Conflict, InvalidInput, NotFound
 from tests.e2e.conftest import Running, platform_in
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="session")
-async def image(platform: Running, onboarded: JobView) -> AsyncIterator[Upstream]:
-    """The archived image, started; its MCP server."""
-    assert onboarded.result is not None
-    scratch = platform.settings.home / "scratch-of-test"
-    scratch.mkdir()
-    async with (
-        running_instance(Path(onboarded.result.places["image"]), scratch) as instance,
-        Upstream(instance.url, key=instance.access_key) as upstream,
-    ):
-        yield upstream
 
 
 @pytest.mark.requirement("O-01", "F-13")

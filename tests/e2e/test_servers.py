@@ -1,0 +1,95 @@
+"""Every server of a running platform: both protocol eras, described tools, REST with a token and not without."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import httpx2
+import numpy as np
+import orjson
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from PIL import Image, ImageDraw, ImageFont
+
+from servers.cradle.images.running import RunningInstance
+from servers.local.platform import operator_file
+from shared.client import TokenSource
+from shared.settings import Settings
+from tests.e2e.conftest import Running
+
+pytestmark = pytest.mark.slow
+
+SERVERS = ("orchestrator", "cradle", "marketplace", "instance")
+
+
+async def token_for(settings: Settings, audience: str) -> str:
+    """A token of the operator for one server."""
+    credential = orjson.loads(operator_file(settings.home).read_bytes())
+    source = TokenSource(settings, credential["client_id"], credential["client_secret"])
+    return await source.token(audience, None)
+
+
+@pytest.fixture
+async def http(platform: Running) -> httpx2.AsyncClient:
+    async with httpx2.AsyncClient(timeout=120, trust_env=False) as client:
+        yield client
+
+
+@pytest.mark.requirement("M-01", "M-03")
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize("server", SERVERS)
+async def test_every_tool_of_every_server_is_described_in_both_eras(
+    platform: Running, instance: RunningInstance, http: httpx2.AsyncClient, server: str, mode: str
+) -> None:
+    url = instance.url if server == "instance" else platform.settings.resource(server)
+    key = instance.access_key if server == "instance" else await token_for(platform.settings, url)
+    http.headers["authorization"] = f"Bearer {key}"
+    async with Client(streamable_http_client(url, http_client=http), mode=mode) as mcp:
+        tools = (await mcp.list_tools()).tools
+        assert tools == (await mcp.list_tools()).tools
+    assert tools
+    for tool in tools:
+        assert tool.title, tool.name
+        assert "Use " in (tool.description or ""), tool.name
+        assert tool.output_schema, tool.name
+        assert tool.input_schema["additionalProperties"] is False, tool.name
+        assert tool.annotations is not None, tool.name
+        assert None not in tool.annotations.model_dump(exclude={"title"}).values(), tool.name
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_health_needs_no_token_and_names_the_service(
+    platform: Running, instance: RunningInstance, http: httpx2.AsyncClient, server: str
+) -> None:
+    base = instance.url.removesuffix("/mcp") if server == "instance" else platform.settings.url(server)
+    answer = await http.get(f"{base}/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
+
+
+async def test_texts_are_embedded_over_rest_as_over_mcp(platform: Running, http: httpx2.AsyncClient) -> None:
+    base = f"http://127.0.0.1:{platform.settings.embedding_port}"
+    asked = {"texts": ["Schutzart der Hallenleuchte", "größe"], "normalize": True}
+    assert (await http.post(f"{base}/embed", json=asked)).status_code == 401
+    http.headers["authorization"] = f"Bearer {await token_for(platform.settings, platform.settings.resource('cradle'))}"
+    seed = await http.post(f"{base}/embed", json=asked)
+    vectors = np.array(seed.json()["embeddings"], dtype=np.float32)
+    assert vectors.shape == (2, seed.json()["dimension"])
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+    openai = await http.post(f"{base}/v1/embeddings", json={"model": seed.json()["model"], "input": asked["texts"]})
+    assert np.allclose([each["embedding"] for each in openai.json()["data"]], vectors, atol=1e-5)
+
+
+async def test_an_image_is_read_over_rest(platform: Running, http: httpx2.AsyncClient) -> None:
+    picture = Image.new("L", (900, 140), 255)
+    ImageDraw.Draw(picture).text((30, 30), "Schutzart IP66", fill=0, font=ImageFont.load_default(64))
+    png = io.BytesIO()
+    picture.save(png, "PNG")
+    base = f"http://127.0.0.1:{platform.settings.vision_port}"
+    asked = {"image_base64": base64.b64encode(png.getvalue()).decode(), "task": "ocr"}
+    assert (await http.post(f"{base}/process", json=asked)).status_code == 401
+    http.headers["authorization"] = f"Bearer {await token_for(platform.settings, platform.settings.resource('cradle'))}"
+    answer = await http.post(f"{base}/process", json=asked)
+    assert answer.status_code == 200, answer.text
+    assert "IP66" in answer.text
