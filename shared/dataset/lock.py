@@ -6,9 +6,10 @@ import fcntl
 import os
 from pathlib import Path
 
-from shared.errors import Conflict
+from shared.errors import Unavailable
 
 LOCK = ".writer.lock"
+RETRY_AFTER_S = 5.0
 
 
 class WriterLock:
@@ -19,16 +20,17 @@ class WriterLock:
         self._handle: int | None = None
 
     def acquire(self) -> None:
-        """Raises Conflict where another writer holds it."""
+        """Raises Unavailable where another writer holds it: a cancelled one still ends what it is writing."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise Conflict(
+            raise Unavailable(
                 "Another process is writing this customer's dataset. Wait for its job to end or cancel it; "
-                "the lock goes with the process, so there is nothing to remove by hand."
+                "the lock goes with the process, so there is nothing to remove by hand.",
+                retry_after=RETRY_AFTER_S,
             ) from None
         self._handle = handle
 

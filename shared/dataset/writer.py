@@ -39,7 +39,8 @@ class DatasetWriter:
         storage_options: credentials of the object store where `root` is a URI.
 
     Raises on entering:
-        Conflict: another process is writing this dataset, or it holds vectors of another length.
+        Unavailable: another process is writing this dataset; it ends sometime.
+        Conflict: it holds vectors of another length.
     """
 
     def __init__(self, root: str, dimension: int, storage_options: Mapping[str, str] | None = None) -> None:
@@ -62,9 +63,10 @@ class DatasetWriter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self._thread.shutdown)
-        if self._lock:
-            self._lock.release()
+        # The thread itself lets go of the lock, after what it is writing: a cancelled caller leaves no lock behind.
+        released = self._thread.submit(self._release)
+        self._thread.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(released))
 
     async def documents(self) -> dict[str, DocumentRow]:
         """The ledger: path → row, of everything recorded so far, committed or not."""
@@ -112,6 +114,10 @@ class DatasetWriter:
                     "The customer's bucket has no room left. Free some and start the job again."
                 ) from None
             raise
+
+    def _release(self) -> None:
+        if self._lock:
+            self._lock.release()
 
     def _open(self) -> None:
         if self._lock:

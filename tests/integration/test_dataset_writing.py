@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import numpy as np
 import pytest
 from dataset_corpus import DIMENSION, commit, document, unreadable, written
@@ -18,7 +19,7 @@ from shared.dataset.places import Place
 from shared.dataset.reader import DatasetReader
 from shared.dataset.rows import DocumentParts
 from shared.dataset.writer import DatasetWriter
-from shared.errors import Conflict, InvalidInput, NotFound
+from shared.errors import InvalidInput, NotFound, Unavailable
 
 VICTIM = """
 import asyncio, os, signal, sys
@@ -167,10 +168,26 @@ async def test_numbers_and_texts_that_no_table_can_hold_are_refused_by_column(tm
 
 async def test_a_second_writer_is_refused_until_the_first_ends(tmp_path: Path) -> None:
     async with DatasetWriter(str(tmp_path), DIMENSION):
-        with pytest.raises(Conflict, match="Another process is writing"):
+        with pytest.raises(Unavailable, match="Another process is writing"):
             await DatasetWriter(str(tmp_path), DIMENSION).__aenter__()
     async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
         assert await writer.documents() == {}
+
+
+@pytest.mark.requirement("M-05", "F-01")
+async def test_a_writer_whose_caller_was_cancelled_leaves_no_lock(tmp_path: Path) -> None:
+    with anyio.CancelScope() as scope:  # as the server cancels a call: every later await in it is cancelled again
+        async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+            scope.cancel()
+            await writer.replace_documents([document(1)])
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+                    assert set(await writer.documents()) <= {document(1).document.path}
+                    return
+            except Unavailable:  # the cancelled one still ends what it was writing
+                await asyncio.sleep(0.01)
 
 
 @pytest.mark.requirement("F-01")

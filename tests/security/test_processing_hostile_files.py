@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import os
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
 
+import anyio
 import pytest
 
 from servers.cradle.processing import wire
@@ -189,6 +191,18 @@ async def test_a_reader_that_leaves_early_costs_its_child_and_not_the_pool(pool:
     async with contextlib.aclosing(pool.read(b"a;b\n" * 400_000, "a.csv")) as reading:
         await anext(reading)
     assert await answer(pool, b"Danach.", "a.txt") == ["Danach."]
+
+
+@pytest.mark.requirement("M-05")
+async def test_a_cancelled_caller_leaves_no_child_behind() -> None:
+    with anyio.CancelScope() as scope:  # as the server cancels a call: every later await in it is cancelled again
+        async with ExtractionPool(2) as pool:
+            await answer(pool, b"Text.", "a.txt")
+            (child,) = pool._all
+            scope.cancel()
+            await answer(pool, b"Text.", "a.txt")
+    async with asyncio.timeout(60):
+        await child.gone()
 
 
 async def test_a_child_inherits_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,10 @@ class ExtractionPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.gather(*(child.kill() for child in tuple(self._all)))
-        self._all.clear()
+        children, self._all = tuple(self._all), set()
+        for child in children:
+            child.kill()  # none waits for another: a cancelled caller gets no further than this loop
+        await asyncio.gather(*(child.gone() for child in children))
 
     async def read(self, data: bytes, name: str) -> AsyncGenerator[Identified | Extraction, None]:
         """First what the file is, then its parts. Leaving early, or any failure, costs the child its life.
@@ -88,9 +90,11 @@ class ExtractionPool:
         finally:
             if child is not None and not finished:
                 self._all.discard(child)
-                await asyncio.shield(child.kill())
-                child = None
-            self._idle.put_nowait(child)
+                child.kill()
+                self._idle.put_nowait(None)
+                await asyncio.shield(child.gone())
+            else:
+                self._idle.put_nowait(child)
 
     async def _answers(
         self, child: _Child, data: bytes, name: str
@@ -157,15 +161,19 @@ class _Child:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), 1.0)
         code = self._process.returncode
-        await self.kill()
+        self.kill()
+        await self.gone()
         if code == -signal.SIGXCPU:
             return Unreadable("time_limit", "Reading the file took more processor time than one file is given.")
         if code in (-signal.SIGKILL, -signal.SIGABRT):
             return Unreadable("memory_limit", "Reading the file needs more memory than one file is given. Split it.")
         return Unreadable("reader_crashed", "The file is damaged in a way that stops its reader. Save it anew.")
 
-    async def kill(self) -> None:
+    def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._in.close()
+
+    async def gone(self) -> None:
+        """Waits until the killed process has ended."""
         await self._process.wait()
