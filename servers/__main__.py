@@ -102,6 +102,9 @@ def main() -> None:
     except PlatformError as error:
         sys.stderr.write(f"0711: {error.message}\n")
         sys.exit(2)
+    except OSError as error:
+        sys.stderr.write(f"0711: {error.strerror or 'the system refused'}: {error.filename or 'no file named'}\n")
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -89,10 +89,10 @@ class Events:
         self.started, self.cancelled, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
 
-def build(settings: Settings, issuer: Issuer, events: Events | None = None, **options: Any) -> Server:
+def build(settings: Settings, keys: Issuer, events: Events | None = None, **options: Any) -> Server:
     """The rig's server."""
     happened = events or Events()
-    options.setdefault("verifier", TokenVerifier.of(settings, "cradle", GivenKeys(issuer.jwks)))
+    options.setdefault("verifier", TokenVerifier.of(settings, "cradle", GivenKeys(keys.jwks)))
     server = Server("cradle", settings, title="Rig", instructions="For tests.", **options)
 
     async def echo(

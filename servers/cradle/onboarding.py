@@ -8,13 +8,13 @@ import orjson
 
 from servers.cradle.processing import pipeline
 from servers.cradle.processing.parameters import current_parameters
-from servers.cradle.processing.sources import SourceFile, SourceList, find_files
+from servers.cradle.processing.sources import SourceFile, SourceList, check_sources, find_files
 from servers.cradle.services import Services
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport
 from shared.dataset.reader import DatasetReader
 from shared.errors import NotFound
-from shared.objects import CustomerStore
+from shared.objects import CustomerStore, bucket_name
 
 SOURCES = "sources.json"
 Report = Callable[[float, float | None, str], Awaitable[None]]
@@ -28,8 +28,17 @@ COUNTED = {
 
 
 async def record_sources(held: Services, customer: str, data_sources: list[str]) -> SourceList:
-    """Checks the sources and keeps them in the customer's bucket, which is made if need be."""
+    """Checks the sources and keeps them in the customer's bucket, which is made if need be.
+
+    Raises:
+        InvalidInput: a source is not allowed, not there, not the customer's or empty; nothing was recorded.
+    """
     checked = SourceList.parse(data_sources, held.settings)
+    try:
+        known = await CustomerStore.open(held.settings, customer)
+    except NotFound:
+        known = None
+    await check_sources(checked, held.settings, known, bucket_name(customer))
     store = await CustomerStore.open(held.settings, customer, create=True)
     await store.put(SOURCES, orjson.dumps(checked.uris))
     return checked

@@ -85,6 +85,7 @@ def build(settings: Settings, place: Place, access_key: str, platform: Platform 
         health=health,
         verifier=_verifier(config, access_key, platform),
         resource_url=platform.resource if platform else None,
+        issuer=platform.issuer if platform else "",  # by itself it knows its access key only
         hosts=("*",),  # it runs under whatever name its owner gives it; every call carries the key
         max_body_bytes=256 * 1024,
     )

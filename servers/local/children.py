@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -26,7 +27,7 @@ class Child:
         self._env, self._log, self._notify = env, log, notify
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._stop = asyncio.Event()
         self.failed = asyncio.Event()
 
     @property
@@ -41,7 +42,7 @@ class Child:
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL if it does not end in time."""
-        self._stopping = True
+        self._stop.set()
         if self._process and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -62,13 +63,14 @@ class Child:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "servers", "serve", self.name,
                 env=self._env, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=arm,
+                process_group=0,  # Ctrl-C at the terminal is for `up` alone, which then lets each server drain
             )  # fmt: skip
 
     async def _watch(self) -> None:
         starts = [time.monotonic()]
         while self._process is not None:
             code = await self._process.wait()
-            if self._stopping:
+            if self._stop.is_set():
                 return
             starts = [each for each in starts if time.monotonic() - each < RESTART_WINDOW_S]
             if len(starts) >= RESTARTS or code == 2:  # 2: it cannot run as configured; trying again changes nothing
@@ -76,9 +78,14 @@ class Child:
                 self.failed.set()
                 return
             self._notify(f"{self.name} ended (exit {code}); starting it again")
-            await asyncio.sleep(min(8.0, 0.25 * 2 ** len(starts)))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), min(8.0, 0.25 * 2 ** len(starts)))
+            if self._stop.is_set():
+                return
             starts.append(time.monotonic())
             await self._spawn()
+            if self._stop.is_set() and self._process is not None:  # `stop` looked before this process was there
+                self._process.terminate()
 
 
 def _die_with(parent: int) -> Callable[[], None]:

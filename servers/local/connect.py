@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from shared.errors import InvalidInput
 from shared.settings import Settings
 
 
@@ -52,7 +53,10 @@ def connect(settings: Settings, write: bool) -> None:
         print(f"Claude Code:\n  {claude_code_line(settings)}\n\nAny client (.mcp.json):")  # noqa: T201
         print(json.dumps(wanted, indent=2))  # noqa: T201
         return
-    current = json.loads(path.read_text()) if path.exists() else {}
-    current.setdefault("mcpServers", {}).update(wanted["mcpServers"])
+    try:
+        current = json.loads(path.read_text()) if path.exists() else {}
+        current.setdefault("mcpServers", {}).update(wanted["mcpServers"])
+    except (ValueError, AttributeError):
+        raise InvalidInput(f"{path.resolve()} is not a JSON object. Mend it or move it away, then try again.") from None
     path.write_text(json.dumps(current, indent=2) + "\n")
     print(f"Wrote {path}")  # noqa: T201

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from servers.cradle.processing.sources import EXAMPLE
 from servers.local.agent import Agent
 from servers.local.connect import claude_code_line, command_line
 from servers.local.display import Display
@@ -74,7 +75,7 @@ def _order(settings: Settings, paths: list[Path], company: str | None, questions
     from examples.corpus.catalogue import COMPANY
     from examples.corpus.questions import QUESTIONS
 
-    folder = settings.home / "example-customer"
+    folder = settings.home / EXAMPLE
     shutil.rmtree(folder, ignore_errors=True)
     write(folder)
     asked = [(text, ()) for text in questions] or [(each.text, each.expected) for each in QUESTIONS]

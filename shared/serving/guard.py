@@ -28,7 +28,7 @@ class Access:
     Args:
         hosts: names that the Host header may have; `*`: any. Loopback names always may.
         origin: the public address without a path; pages from there, or from where the request went, may call.
-        metadata_url: where the OAuth metadata of this server is (RFC 9728).
+        metadata_url: where the OAuth metadata of this server is (RFC 9728); None where no server issues tokens for it.
         limit: largest body in bytes.
         public: paths that need no token.
         own: paths whose application checks its callers itself.
@@ -37,7 +37,7 @@ class Access:
     verifier: Verifier
     hosts: frozenset[str]
     origin: str
-    metadata_url: str
+    metadata_url: str | None
     limit: int
     public: set[str] = field(default_factory=set)
     own: list[Callable[[str], bool]] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Access:
         parts = [
             f'error="{kind}"',
             *([f'scope="{wanted}"'] if wanted else []),
-            f'resource_metadata="{self.metadata_url}"',
+            *([f'resource_metadata="{self.metadata_url}"'] if self.metadata_url else []),
         ]
         return {"www-authenticate": "Bearer " + ", ".join(parts)}
 

@@ -1,4 +1,4 @@
-"""`GET /metrics`: for a scraper on the same machine, or with a token that has the scope `status`."""
+"""`GET /metrics`: for a scraper on the same machine, where no proxy stands in between."""
 
 from __future__ import annotations
 

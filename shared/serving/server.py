@@ -51,6 +51,7 @@ class Server:
         verifier: default: tokens of the marketplace for this server.
         mcp: False for a port that has routes only.
         resource_url: address of the MCP endpoint; default: the setting's.
+        issuer: who issues its tokens, for the OAuth metadata; default: the marketplace; '': nobody, it has keys only.
         hosts: further names that the server may be called by; `*`: any.
         max_body_bytes: largest request; default: the setting's.
         extensions: of the SDK, such as tasks.
@@ -69,6 +70,7 @@ class Server:
         verifier: Verifier | None = None,
         mcp: bool = True,
         resource_url: str | None = None,
+        issuer: str | None = None,
         hosts: Iterable[str] = (),
         max_body_bytes: int | None = None,
         extensions: Sequence[Extension] = (),
@@ -78,6 +80,7 @@ class Server:
         self.services: Any = None
         self.verifier = verifier or TokenVerifier.of(settings, name)
         self.resource_url = resource_url or settings.resource(name)
+        self._issuer = settings.url("marketplace") if issuer is None else issuer
         self._has_mcp = mcp
         self._lifespan = lifespan
         self._calls = Calls()
@@ -88,7 +91,7 @@ class Server:
             self.verifier,
             _names(settings, self.resource_url, hosts),
             _origin(self.resource_url),
-            _metadata_url(self.resource_url),
+            _metadata_url(self.resource_url) if self._issuer else None,
             max_body_bytes or settings.max_body_bytes,
         )
         if not logging.root.handlers:  # else the SDK installs one that shows messages
@@ -207,7 +210,7 @@ class Server:
             manager = self.mcp.session_manager
             endpoint = Endpoint(manager.asgi_app, self.mcp.specs, self._access, self._calls)
             mounts.insert(0, ("/mcp".__eq__, endpoint))
-        for path in (METADATA_PATH, METADATA_PATH + "/mcp"):
+        for path in (METADATA_PATH, METADATA_PATH + "/mcp") if self._issuer else ():
             self._access.public.add(path)
             routes.append(route(path, self._metadata, ["GET"], None))
 
@@ -272,7 +275,7 @@ class Server:
         return json_response(
             {
                 "resource": self.resource_url,
-                "authorization_servers": [self.settings.url("marketplace")],
+                "authorization_servers": [self._issuer],
                 "scopes_supported": sorted(self._access.scopes),
                 "bearer_methods_supported": ["header"],
             },

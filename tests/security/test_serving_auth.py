@@ -188,6 +188,16 @@ async def test_the_metadata_says_where_tokens_come_from(
         assert told["scopes_supported"] == ["admin", "read"]
 
 
+async def test_a_server_without_an_issuer_sends_nobody_to_one(
+    settings: Settings, issuer: Issuer, client: httpx2.AsyncClient
+) -> None:
+    async with running(build(settings, issuer, issuer=""), settings) as alone:
+        missing = await modern(client, alone, None, "echo", {"text": "x"})
+        assert missing.status_code == 401
+        assert "resource_metadata" not in missing.headers["www-authenticate"]
+        assert (await client.get(alone + "/.well-known/oauth-protected-resource")).status_code == 401
+
+
 @pytest.mark.requirement("A-05")
 async def test_every_path_but_the_listed_ones_needs_a_token(base: str, client: httpx2.AsyncClient) -> None:
     closed = [

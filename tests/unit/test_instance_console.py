@@ -39,7 +39,9 @@ def test_a_session_ends_with_its_time_and_with_its_key() -> None:
     assert not session.valid("another-key-here", cookie, now=1001)
 
 
-@pytest.mark.parametrize("cookie", [None, "", ".", "9999999999.", "9999999999.00", "x.y", "٣.x", "9" * 40 + ".a"])
+@pytest.mark.parametrize(
+    "cookie", [None, "", ".", "9999999999.", "9999999999.00", "x.y", "٣.x", "9" * 40 + ".a", "9999999999.ü"]
+)
 def test_a_made_up_cookie_is_no_session(cookie: str | None) -> None:
     assert not session.valid(KEY, cookie)
 

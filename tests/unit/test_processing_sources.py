@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from servers.cradle.processing.extract.extractor import Unreadable
-from servers.cradle.processing.sources import MAX_FILE_BYTES, SourceFile, SourceList, find_files
+from servers.cradle.processing.sources import (
+    EXAMPLE,
+    MAX_FILE_BYTES,
+    SourceFile,
+    SourceList,
+    check_sources,
+    find_files,
+)
 from shared.errors import InvalidInput, Unavailable
 from shared.objects import CustomerStore
 from shared.settings import Settings
@@ -52,6 +59,7 @@ def test_a_source_is_a_folder_below_an_allowed_one(held: Settings, folder: Path)
         ("bucket:dataset/tables", "none that the platform uses"),
         ("bucket:", "folder of your own"),
         ("s3://", "Name each source so"),
+        ("s3://[x", "cannot be opened"),
     ],
 )
 def test_a_source_that_cannot_be_used_is_refused_with_what_to_do(held: Settings, source: str, says: str) -> None:
@@ -64,6 +72,8 @@ def test_a_source_that_cannot_be_used_is_refused_with_what_to_do(held: Settings,
 def test_a_missing_source_within_the_allowed_folders_says_that_it_is_missing(held: Settings, folder: Path) -> None:
     with pytest.raises(InvalidInput, match="not a folder or file"):
         SourceList.parse([str(folder / "fehlt")], held)
+    with pytest.raises(InvalidInput, match=r"cannot be opened|not a folder or file"):
+        SourceList.parse([str(folder / ("x" * 300))], held)
 
 
 @pytest.mark.requirement("I-09")
@@ -161,3 +171,76 @@ async def test_one_file_may_be_a_source_of_its_own(held: Settings, folder: Path)
     files = await found(held, (folder / "katalog.xml").as_uri())
     assert list(files) == ["katalog.xml"]
     assert await files["katalog.xml"].read() == b"<a/>"
+
+
+@pytest.mark.requirement("I-09")
+async def test_a_folder_that_became_a_link_is_not_followed(held: Settings, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "anderer").mkdir()
+    (tmp_path / "anderer" / "b.txt").write_text("außerhalb")
+    (folder / "tief" / "b.txt").write_text("B")
+    files = await found(held, str(folder))
+    (folder / "tief").rename(tmp_path / "weg")
+    (folder / "tief").symlink_to(tmp_path / "anderer")
+    with pytest.raises(Unreadable) as refused:
+        await files["tief/b.txt"].read()
+    assert refused.value.code == "link_outside"
+
+
+@pytest.mark.requirement("I-09")
+async def test_the_platforms_own_folder_is_no_source_and_is_left_out_of_one(tmp_path: Path) -> None:
+    held = Settings(home=tmp_path / ".0711", source_roots=[tmp_path])
+    (held.home / "keys").mkdir(parents=True)
+    (held.home / "keys" / "operator.json").write_text("{}")
+    (held.home / EXAMPLE).mkdir()
+    (held.home / EXAMPLE / "beispiel.txt").write_text("B")
+    (tmp_path / "a.txt").write_text("A")
+    for own in (held.home, held.home / "keys"):
+        with pytest.raises(InvalidInput, match="platform itself"):
+            SourceList.parse([str(own)], held)
+    files = await found(held, str(tmp_path))
+    assert {path: file.problem.code if file.problem else "" for path, file in files.items()} == {
+        ".0711": "platform_folder",
+        "a.txt": "",
+    }
+    assert list(await found(held, str(held.home / EXAMPLE))) == ["beispiel.txt"]
+
+
+async def test_an_empty_source_is_never_taken_for_a_customer_without_files(held: Settings, folder: Path) -> None:
+    (folder / "tief").rmdir()
+    store = await CustomerStore.open(held, "acme", create=True)
+    for uri in (str(folder), "bucket:eingnag"):
+        sources = SourceList.parse([uri], held)
+        with pytest.raises(Unavailable, match="holds no file"):
+            await find_files(sources, held, store, store.bucket)
+        with pytest.raises(InvalidInput, match="holds no file"):
+            await check_sources(sources, held, store, store.bucket)
+    with pytest.raises(InvalidInput, match="own bucket"):
+        await check_sources(SourceList(["s3://customer-fremd/eingang"]), held, store, store.bucket)
+    with pytest.raises(InvalidInput, match="no bucket"):
+        await check_sources(SourceList(["bucket:eingang"]), held, None, "customer-neu")
+
+
+async def test_no_file_is_lost_to_a_folder_that_is_named_like_a_second_source(held: Settings, folder: Path) -> None:
+    other = folder.with_name("zweiter")
+    for place in (folder / "source-2", other):
+        place.mkdir()
+        (place / "a.txt").write_text(place.name)
+    (folder / "a.txt").write_text("eins")
+    files = await found(held, str(folder), str(other))
+    assert sorted([await file.read() for file in files.values()]) == [b"eins", b"source-2", b"zweiter"]
+
+
+@pytest.mark.requirement("F-13")
+async def test_a_name_that_a_bucket_cannot_hold_is_still_a_file(held: Settings, folder: Path) -> None:
+    store = await CustomerStore.open(held, "acme", create=True)
+    await store.put("eingang/a.txt", b"A")
+    place = store.local("eingang")
+    assert place is not None
+    (place / "Plan #3").write_text("C")
+    (place / "b\\c.txt").write_text("D")
+    files = await found(held, "bucket:eingang")
+    assert {path: await file.read() for path, file in files.items()} == {
+        "Plan #3": b"C",
+        "a.txt": b"A",
+        "b\\c.txt": b"D",
+    }

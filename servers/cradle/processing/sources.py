@@ -13,7 +13,7 @@ import stat
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from servers.cradle.processing.extract.extractor import Unreadable
@@ -23,6 +23,7 @@ from shared.settings import Settings
 MAX_FILES = 1_000_000
 MAX_FILE_BYTES = 512 * 2**20
 MAX_DEPTH = 64
+EXAMPLE = "example-customer"
 _RESERVED = frozenset({"sources.json", "ledger", "dataset", "images", "scratch"})
 
 
@@ -34,6 +35,10 @@ class Store(Protocol):
         ...
 
     async def get(self, key: str) -> bytes: ...
+
+    def local(self, *parts: str) -> Path | None:
+        """The folder of a prefix, None where the bucket is none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +75,42 @@ async def find_files(sources: SourceList, settings: Settings, store: Store, buck
 
     Raises:
         InvalidInput: a source is no longer allowed, or there are over `MAX_FILES`.
-        Unavailable: a source is not there any more. Nothing is concluded about its files.
+        Unavailable: a source is not there any more, or empty: nothing is concluded about its files.
     """
     found: dict[str, SourceFile] = {}
     for number, uri in enumerate(sources.uris, 1):
         for file in await _list(uri, str(number), settings, store, bucket):
-            path = file.path if file.path not in found else f"source-{number}/{file.path}"
+            path = file.path
+            while path in found:
+                path = f"source-{number}/{path}"
             found[path] = SourceFile(path, file.size, file.source, file.read, file.problem)
             if len(found) > MAX_FILES:
                 raise TooLarge(f"The sources hold more than {MAX_FILES} files. Split them.", field="data_sources")
     return [found[path] for path in sorted(found)]
+
+
+async def check_sources(sources: SourceList, settings: Settings, store: Store | None, bucket: str) -> None:
+    """Each source is the customer's own and holds something.
+
+    Raises:
+        InvalidInput: one is not, or does not; `store` is None where the customer has no bucket yet.
+    """
+    for uri in sources.uris:
+        if not uri.startswith("file:") and store is None:
+            raise InvalidInput(
+                f"There is no bucket {bucket} yet: put the files there first, or name a folder.", field="data_sources"
+            )
+        try:
+            if not uri.startswith("file:"):
+                await _list(uri, "", settings, cast(Store, store), bucket)
+            elif await asyncio.to_thread(_is_empty, _place(uri, settings)):
+                raise Unavailable("A source holds no file. Put the files there, or name the sources anew.")
+        except Unavailable as error:
+            raise InvalidInput(error.message, field="data_sources") from None
+
+
+def _is_empty(place: Path) -> bool:
+    return place.is_dir() and next(_walk(place, "", None), None) is None
 
 
 def _checked(source: str, settings: Settings) -> str:
@@ -87,9 +118,12 @@ def _checked(source: str, settings: Settings) -> str:
         raise InvalidInput("A data source holds a NUL character. Send it without.", field="data_sources")
     if source.startswith("/"):
         source = "file://" + quote(source)
-    parts = urlsplit(source)
-    if parts.scheme == "file":
-        return "file://" + quote(str(_place(source, settings)))
+    try:
+        parts = urlsplit(source)
+        if parts.scheme == "file":
+            return "file://" + quote(str(_place(source, settings)))
+    except (ValueError, OSError, RuntimeError):  # no address; a name too long, a loop of links, a locked folder
+        raise InvalidInput("A data source cannot be opened. Check its path.", field="data_sources") from None
     if parts.scheme == "s3" and parts.netloc:
         return f"s3://{parts.netloc}/{_prefix(parts.path)}"
     if parts.scheme == "bucket":
@@ -107,12 +141,23 @@ def _place(uri: str, settings: Settings) -> Path:
             "A data source lies outside the allowed folders. Add its folder to the setting P0711_SOURCE_ROOTS.",
             field="data_sources",
         )
+    if _is_ours(resolved, settings):
+        raise InvalidInput(
+            "A data source is a folder of the platform itself. Name the folder of the customer's files.",
+            field="data_sources",
+        )
     if not (resolved.is_dir() or resolved.is_file()):
         raise InvalidInput(
             "A data source is not a folder or file on the machine that processes. Check its path.",
             field="data_sources",
         )
     return resolved
+
+
+def _is_ours(resolved: Path, settings: Settings) -> bool:
+    """Keys, databases and buckets lie in the home folder; of it only the demo's example is a source."""
+    home = settings.home.resolve()
+    return resolved.is_relative_to(home) and not resolved.is_relative_to(home / EXAMPLE)
 
 
 def _path(uri: str) -> Path:
@@ -137,16 +182,27 @@ async def _list(uri: str, number: str, settings: Settings, store: Store, bucket:
     if parts.scheme == "file":
         if not _path(uri).exists():
             raise Unavailable("A source is not there any more. Mount it, or register the sources anew.")
-        return await asyncio.to_thread(_found_at, _place(uri, settings), number)
-    if parts.scheme == "s3" and parts.netloc != bucket:
+        place = _place(uri, settings)
+    elif parts.scheme == "s3" and parts.netloc != bucket:
         raise InvalidInput(
             f"An S3 source must lie in the customer's own bucket, {bucket}. Copy the files there.", field="data_sources"
         )
-    return await _objects(store, _prefix(parts.path), number)
+    else:
+        place = store.local(*_prefix(parts.path).split("/"))
+    if place is None:
+        found = await _objects(store, _prefix(parts.path), number)
+    else:
+        found = await asyncio.to_thread(_walked, place, number, settings)
+    if not found:
+        raise Unavailable("A source holds no file. Put the files there, or name the sources anew.")
+    return found
 
 
-def _found_at(place: Path, number: str) -> list[SourceFile]:
-    return list(_walk(place, number)) if place.is_dir() else [_file(place.parent, place, number)]
+def _walked(place: Path, number: str, settings: Settings) -> list[SourceFile]:
+    root = place.resolve()
+    if not root.is_dir():
+        return [_file(root.parent, root, number)] if root.exists() else []
+    return list(_walk(root, number, None if _is_ours(root, settings) else settings.home.resolve()))
 
 
 async def _objects(store: Store, prefix: str, number: str) -> list[SourceFile]:
@@ -163,12 +219,17 @@ def _object_reader(store: Store, key: str) -> Callable[[], Awaitable[bytes]]:
             return await store.get(key)
         except NotFound:
             raise Unreadable("cannot_open", "The file was there and is gone. Put it there again.") from None
+        except InvalidInput:
+            raise Unreadable("cannot_open", "The file's name is not one that is read. Give it a plain name.") from None
 
     return read
 
 
-def _walk(root: Path, number: str) -> Iterator[SourceFile]:
-    """Every entry below the folder that is not itself a folder, in no particular order; links are not followed out."""
+def _walk(root: Path, number: str, ours: Path | None) -> Iterator[SourceFile]:
+    """Every entry below the folder that is not itself a folder, in no particular order; links are not followed out.
+
+    The platform's own home folder, `ours`, is one entry: nothing in it is read.
+    """
     stack = [(root, 0)]
     while stack:
         folder, depth = stack.pop()
@@ -181,7 +242,10 @@ def _walk(root: Path, number: str) -> Iterator[SourceFile]:
         for entry in entries:
             path = Path(entry.path)
             if entry.is_dir(follow_symlinks=False):
-                if depth >= MAX_DEPTH:
+                if path == ours:
+                    reason = "This is the platform's own folder, not the customer's; its files are not read."
+                    yield _entry(root, path, 0, number, Unreadable("platform_folder", reason))
+                elif depth >= MAX_DEPTH:
                     reason = f"The folder lies deeper than {MAX_DEPTH} levels; its files were not read."
                     yield _entry(root, path, 0, number, Unreadable("too_deep", reason))
                 else:
@@ -212,21 +276,24 @@ def _entry(
     root: Path, path: Path, size: int, number: str, problem: Unreadable | None, target: Path | None = None
 ) -> SourceFile:
     shown = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
-    return SourceFile(shown or ".", size, number, _file_reader(target or path), problem)
+    return SourceFile(shown or ".", size, number, _file_reader(root, target or path), problem)
 
 
-def _file_reader(path: Path) -> Callable[[], Awaitable[bytes]]:
+def _file_reader(root: Path, path: Path) -> Callable[[], Awaitable[bytes]]:
     async def read() -> bytes:
-        return await asyncio.to_thread(_read, path)
+        return await asyncio.to_thread(_read, root, path)
 
     return read
 
 
-def _read(path: Path) -> bytes:
-    """The file's bytes. The last name is not followed, so that a link put there since cannot lead elsewhere."""
+def _read(root: Path, path: Path) -> bytes:
+    """The file's bytes, if what was opened lies below the root: a folder may have become a link since it was listed."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
+            if not _opened(handle, path).is_relative_to(root):
+                reason = "The file's folder became a link that leads outside the source. Copy the files into it."
+                raise Unreadable("link_outside", reason)
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError:
         reason = "The file cannot be opened. Give the platform's user the right to read it."
@@ -240,3 +307,9 @@ def _too_large(size: int) -> Unreadable | None:
     if size <= MAX_FILE_BYTES:
         return None
     return Unreadable("too_large", f"The file has {size >> 20} MiB; {MAX_FILE_BYTES >> 20} MiB is the limit. Split it.")
+
+
+def _opened(handle: int, path: Path) -> Path:
+    """Where an open file really lies: the kernel's word on Linux, elsewhere the path's, asked after opening."""
+    proc = Path(f"/proc/self/fd/{handle}")
+    return Path(os.path.realpath(proc if proc.exists() else path))

@@ -23,7 +23,7 @@ from servers.cradle.processing.sources import SourceFile
 from servers.cradle.processing.wire import Identified
 from shared.contracts.installation import InstallationVersion
 from shared.dataset.rows import DocumentParts, DocumentRow
-from shared.errors import PlatformError
+from shared.errors import InvalidInput, PlatformError, TooLarge
 from shared.ids import digest
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ class Stages:
             yield entry.processed()
         except Unreadable as why:
             yield entry.failed(why)
+        except (InvalidInput, TooLarge) as error:  # of this document alone: another one may well be read
+            yield entry.failed(Unreadable("refused", error.message))
         finally:
             ticket.give_back()
 

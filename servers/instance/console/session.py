@@ -21,7 +21,7 @@ def valid(access_key: str, cookie: str | None, now: float | None = None) -> bool
     expiry, _, signature = (cookie or "").partition(".")
     if not expiry.isascii() or not expiry.isdigit() or len(expiry) > 12:
         return False
-    return hmac.compare_digest(signature, _sign(access_key, expiry)) and int(expiry) > (now or time.time())
+    return same_key(_sign(access_key, expiry), signature) and int(expiry) > (now or time.time())
 
 
 def same_key(access_key: str, offered: str) -> bool:

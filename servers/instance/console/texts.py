@@ -18,6 +18,8 @@ FAILURES_DE = {
     "memory_limit": "Die Datei braucht mehr Speicher als erlaubt.",
     "not_a_file": "Das ist keine Datei, sondern ein Gerät oder ein Kanal.",
     "ocr_failed": "Auf den Bildern ließ sich kein Text erkennen.",
+    "platform_folder": "Das ist ein Ordner der Plattform selbst; seine Dateien werden nicht gelesen.",
+    "refused": "Der Inhalt wurde bei der Verarbeitung abgelehnt.",
     "reader_crashed": "Der Leser ist an dieser Datei gescheitert.",
     "time_limit": "Die Datei zu lesen dauert länger als erlaubt.",
     "too_deep": "Die Datei ist zu tief verschachtelt.",
