@@ -6,6 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from servers.cradle.embedding import metrics
@@ -13,10 +14,12 @@ from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.engine import Engine, too_late
 from servers.cradle.embedding.loader import STAGES, Loaded, Loader
 from servers.cradle.embedding.scheduler import Priority
+from servers.cradle.embedding.tokenizer import THREADS as TOKENIZER_THREADS
+from servers.cradle.embedding.wire import shortened
 from shared.contracts.embedding import EmbeddingRequest, EmbeddingResult, InputType
 from shared.contracts.installation import EmbeddingParameters
 from shared.encoder import Tokenizer
-from shared.errors import DeadlineExceeded, Internal, Overloaded, PlatformError, Unavailable
+from shared.errors import DeadlineExceeded, Internal, InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
 from shared.settings import Settings
 from shared.telemetry import event
 
@@ -31,12 +34,28 @@ WINDOW = 256
 RETRY_LOAD_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors [n, dimension] of n texts, in order.
+
+    Args:
+        tokens: that were computed: the unit that is metered.
+        truncated: positions of the texts that were cut.
+    """
+
+    vectors: Vectors
+    model: str
+    revision: str
+    tokens: int
+    truncated: list[int]
+
+
 class EmbeddingService:
     """One model for every customer. Loads in the background; the first calls wait for it within their deadlines."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._admission = Admission()
+        self._admission = Admission(settings.embedding_queue_tokens)
         self._loader = Loader(settings)
         self._loaded: Loaded | None = None
         self._failure: PlatformError | None = None
@@ -127,29 +146,89 @@ class EmbeddingService:
             DeadlineExceeded: not done within `deadline_s`.
             Unavailable: the model cannot be loaded.
         """
+        result = await self.vectors(
+            request.texts,
+            request.input_type,
+            tenant,
+            normalize=request.normalize,
+            truncate=request.truncate,
+            priority=priority,
+            deadline_s=deadline_s,
+        )
+        as_text = request.encoding == "base64"
+        return EmbeddingResult(
+            model=result.model,
+            revision=result.revision,
+            dimension=result.vectors.shape[1],
+            count=len(result.vectors),
+            encoding=request.encoding,
+            data=base64.b64encode(result.vectors.astype("<f4").tobytes()).decode() if as_text else None,
+            vectors=None if as_text else result.vectors.tolist(),
+            tokens=result.tokens,
+            truncated=result.truncated,
+        )
+
+    async def vectors(
+        self,
+        texts: Sequence[str],
+        input_type: InputType,
+        tenant: str,
+        *,
+        normalize: bool = True,
+        truncate: bool = False,
+        priority: Priority = "interactive",
+        dimensions: int | None = None,
+        deadline_s: float | None = None,
+    ) -> Embedded:
+        """The vectors of texts as an array; otherwise as `embed`.
+
+        Args:
+            dimensions: only the first so many values of each.
+        """
         started = time.monotonic()
         deadline = started + (deadline_s or self._settings.call_deadline_s)
         try:
+            self._require_few(texts)
             loaded = await self._ready(deadline)
-            inputs = await loaded.tokenizers.inputs(request.texts, request.input_type, request.truncate)
-            vectors = await loaded.engine.compute(inputs.ids, tenant, priority, deadline, request.normalize)
+            card = loaded.model.card
+            if dimensions is not None and dimensions > card.dimension:
+                raise InvalidInput(f"This model has {card.dimension} dimensions: ask for no more.", field="dimensions")
+            inputs = await loaded.tokenizers.inputs(texts, input_type, truncate)
+            vectors = await loaded.engine.compute(inputs.ids, tenant, priority, deadline, normalize)
         except PlatformError as error:
             metrics.REFUSED.labels(error.code).inc()
             raise
         metrics.LATENCY.labels(priority).observe(time.monotonic() - started)
-        card = loaded.model.card
-        as_text = request.encoding == "base64"
-        return EmbeddingResult(
-            model=card.model,
-            revision=card.revision,
-            dimension=card.dimension,
-            count=len(vectors),
-            encoding=request.encoding,
-            data=base64.b64encode(vectors.astype("<f4").tobytes()).decode() if as_text else None,
-            vectors=None if as_text else vectors.tolist(),
-            tokens=inputs.tokens,
-            truncated=inputs.cut,
-        )
+        short = shortened(vectors, dimensions, unit=normalize)
+        return Embedded(short, card.model, card.revision, inputs.tokens, inputs.cut)
+
+    async def tokens(
+        self, texts: Sequence[str], input_type: InputType | None, special: bool
+    ) -> list[list[dict[str, object]]]:
+        """What the tokenizer makes of each text; see `Tokenizer.described`."""
+        self._require_few(texts)
+        loaded = await self._ready(time.monotonic() + self._settings.call_deadline_s)
+        return await loaded.tokenizers.described(texts, input_type, special)
+
+    async def info(self) -> dict[str, object]:
+        """The model and the limits, as text-embeddings-inference tells them."""
+        found = await self.identity()
+        return {
+            "model_id": found.model,
+            "model_sha": found.revision,
+            "model_dtype": found.dtype,
+            "model_type": {"embedding": {"pooling": found.pooling}},
+            "max_input_length": found.max_tokens,
+            "max_client_batch_size": self._settings.embedding_max_texts,
+            "max_queue_tokens": self._admission.limit,
+            "auto_truncate": False,
+            "tokenization_workers": TOKENIZER_THREADS,
+        }
+
+    def _require_few(self, texts: Sequence[str]) -> None:
+        most = self._settings.embedding_max_texts
+        if len(texts) > most:
+            raise TooLarge(f"A call takes {most} texts at most: send the {len(texts)} in parts.", field="texts")
 
     async def embed_vectors(
         self,
