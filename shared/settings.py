@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     )
     embedding_revision: str | None = Field(None, description="Commit of the model's repository; required with an id.")
     embedding_backend: Literal["auto", "openvino", "sentence-transformers"] = "auto"
+    embedding_workers: int = Field(1, ge=1, le=64, description="Processes that hold the model, one a device.")
     embedding_max_texts: int = Field(2048, ge=1, le=2048, description="Texts of one call.")
     embedding_queue_tokens: int = Field(262_144, ge=1024, description="Tokens that may wait for the model at once.")
     model_cache: Path | None = Field(None, description="Folder of models; default HOME/models.")

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from servers.cradle.embedding.admission import Admission
-from servers.cradle.embedding.backends.base import Backend
+from servers.cradle.embedding.device import Spec
 from servers.cradle.embedding.engine import Engine
-from servers.cradle.embedding.export import OFFLINE, exported
+from servers.cradle.embedding.export import exported
 from servers.cradle.embedding.models import ModelFiles, resolve
 from servers.cradle.embedding.tokenizer import TokenizerPool
+from servers.cradle.embedding.worker import Worker
 from shared.contracts.installation import EmbeddingParameters
 from shared.encoder import TOKENIZER, Tokenizer
 from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.telemetry import event
 
-Stage = Literal["waiting", "checking files", "converting once", "loading", "measuring"]
-STAGES: tuple[Stage, ...] = ("checking files", "converting once", "loading", "measuring")
+Stage = Literal["waiting", "checking files", "converting once", "loading"]
+STAGES: tuple[Stage, ...] = ("checking files", "converting once", "loading")
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,10 @@ class Loaded:
     """
 
     model: ModelFiles
-    backend: str
     folder: Path | None
     tokenizer: Tokenizer
     tokenizers: TokenizerPool
     engine: Engine
-    batched_equals_alone: bool
 
     def parameters(self) -> EmbeddingParameters:
         """Everything about it that decides a vector."""
@@ -55,7 +55,7 @@ class Loaded:
             passage_prefix=card.passage_prefix,
             normalize=card.normalize,
             dtype="float32",
-            backend=self.backend,
+            backend=self.engine.backend,
         )
 
 
@@ -77,15 +77,18 @@ class Loader:
         folder = await self._exported(model)
         self.stage = "loading"
         tokenizer = await asyncio.to_thread(Tokenizer, model.folder / TOKENIZER, model.card)
-        backend = await asyncio.to_thread(_backend, model, folder)
-        self.stage = "measuring"
-        probe = tokenizer.wrapped([], "passage")
-        engine = Engine(backend, model.card.dimension, probe, admission)
-        alone = await engine.start()
-        event("embedding_model_loaded", model=model.card.model, version=model.card.revision, backend=backend.name)
-        return Loaded(
-            model, backend.name, folder, tokenizer, TokenizerPool(tokenizer, model.card.max_tokens), engine, alone
+        places = self._settings.embedding_workers
+        specs = _specs(model, folder, places)
+        engine = Engine(
+            lambda place: Worker(specs[place]),
+            model.card.dimension,
+            tokenizer.wrapped([], "passage"),
+            admission,
+            places=places,
         )
+        await engine.start()
+        event("embedding_model_loaded", model=model.card.model, version=model.card.revision, backend=engine.backend)
+        return Loaded(model, folder, tokenizer, TokenizerPool(tokenizer, model.card.max_tokens), engine)
 
     async def _exported(self, model: ModelFiles) -> Path | None:
         wanted = self._settings.embedding_backend
@@ -106,14 +109,9 @@ class Loader:
             return None
 
 
-def _backend(model: ModelFiles, folder: Path | None) -> Backend:
+def _specs(model: ModelFiles, folder: Path | None, places: int) -> list[Spec]:
+    """What the worker of each place loads; they share the processors."""
+    threads = max(1, (os.cpu_count() or 1) // places) if places > 1 else 0
     if folder is not None:
-        from servers.cradle.embedding.backends.openvino import OpenVinoBackend
-
-        return OpenVinoBackend(folder)
-    import os
-
-    os.environ.update(OFFLINE)
-    from servers.cradle.embedding.backends.sentence_transformers import SentenceTransformersBackend
-
-    return SentenceTransformersBackend(model.folder)
+        return [Spec("openvino", str(folder), threads=threads)] * places
+    return [Spec("sentence-transformers", str(model.folder), threads=threads)] * places

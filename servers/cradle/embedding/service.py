@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from servers.cradle.embedding import metrics
 from servers.cradle.embedding.admission import Admission
-from servers.cradle.embedding.engine import Engine, too_late
+from servers.cradle.embedding.engine import too_late
 from servers.cradle.embedding.loader import STAGES, Loaded, Loader
 from servers.cradle.embedding.scheduler import Priority
 from servers.cradle.embedding.tokenizer import THREADS as TOKENIZER_THREADS
@@ -32,6 +32,7 @@ Status = Literal["loading", "ready", "failed", "stopped"]
 WINDOW = 256
 """Texts of one `embed_vectors` that are in the queue at once."""
 RETRY_LOAD_S = 10.0
+CHARS_OF_A_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class EmbeddingService:
     def status(self) -> Status:
         """`loading` until the model is in memory, and again while a broken one is replaced."""
         if self._loaded is not None:
-            return "ready"
+            return "ready" if self._loaded.engine.ready else "loading"
         if self._failure is not None:
             return "failed"
         return "loading" if self._keeper is not None else "stopped"
@@ -88,15 +89,16 @@ class EmbeddingService:
     def health(self) -> dict[str, object]:
         """What `GET /health` answers: the state, the model, and what waits."""
         told: dict[str, object] = {"status": self.status, "service": "embeddings"}
-        if self._loaded is not None:
+        if self._loaded is not None and self._loaded.engine.ready:
             card = self._loaded.model.card
             return told | {
                 "status": "healthy",
                 "model": card.model,
                 "revision": card.revision,
                 "dimension": card.dimension,
-                "backend": self._loaded.backend,
-                "batched_equals_alone": self._loaded.batched_equals_alone,
+                "backend": self._loaded.engine.backend,
+                "workers": len(self._loaded.engine.workers),
+                "batched_equals_alone": self._loaded.engine.alone,
                 "waiting_tokens": self._admission.waiting,
                 "tokens_per_second": round(self._admission.rate),
             }
@@ -193,7 +195,8 @@ class EmbeddingService:
             card = loaded.model.card
             if dimensions is not None and dimensions > card.dimension:
                 raise InvalidInput(f"This model has {card.dimension} dimensions: ask for no more.", field="dimensions")
-            inputs = await loaded.tokenizers.inputs(texts, input_type, truncate)
+            with self._admission.held(tenant, _guessed_tokens(texts, card.max_tokens)):
+                inputs = await loaded.tokenizers.inputs(texts, input_type, truncate)
             vectors = await loaded.engine.compute(inputs.ids, tenant, priority, deadline, normalize)
         except PlatformError as error:
             metrics.REFUSED.labels(error.code).inc()
@@ -286,18 +289,18 @@ class EmbeddingService:
         return self._loaded
 
     async def _keep(self) -> None:
-        """Loads the model; loads it again when its backend breaks."""
-        while True:
-            engine = await self._load()
-            if engine is None:
-                return
-            try:
-                await engine.broken.wait()
-            finally:
-                self._let_go()
-                await engine.close()
+        """Loads the model and holds it until it is told to stop."""
+        loaded = await self._load()
+        if loaded is None:
+            return
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._loaded = None
+            loaded.tokenizers.close()
+            await loaded.engine.close()
 
-    async def _load(self) -> Engine | None:
+    async def _load(self) -> Loaded | None:
         try:
             self._loaded = await self._loader.load(self._admission)
         except PlatformError as error:
@@ -307,13 +310,12 @@ class EmbeddingService:
             self._fail(Internal("The embedding model could not be loaded. Cradle's log has the details."))
         metrics.LOADS.labels("ready" if self._loaded else "failed").inc()
         self._changed.set()
-        return self._loaded.engine if self._loaded else None
-
-    def _let_go(self) -> None:
-        if self._loaded is not None:
-            self._loaded.tokenizers.close()
-        self._loaded = None
-        self._changed.clear()
+        return self._loaded
 
     def _fail(self, error: PlatformError) -> None:
         self._failure, self._failed_at = error, time.monotonic()
+
+
+def _guessed_tokens(texts: Sequence[str], most: int) -> int:
+    """About how many tokens texts have, before the tokenizer has said: a refusal must not wait for it."""
+    return sum(min(len(text) // CHARS_OF_A_TOKEN + 2, most) for text in texts)
