@@ -1,6 +1,8 @@
-"""Embedding on the CPU: this platform's service against sentence-transformers fp32, same texts, one run.
+"""Embedding on the CPU: this platform's service, the same graph called by hand, and sentence-transformers fp32.
 
-Prints medians of the seconds for the whole corpus, and their ratio. Mixed lengths up to the model's 256 tokens, seeded.
+Everyone embeds the same corpus (mixed lengths, 8–256 tokens, seeded) once a round, in turn, so that what else the
+machine does hits all of them. Prints medians of the seconds a round and ratios of these medians; `spread` is the
+longest round over the shortest. Over HTTP 32 clients in a process of their own share the corpus.
 """
 
 from __future__ import annotations
@@ -10,18 +12,25 @@ import os
 import platform
 import random
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
 
+from servers.cradle import embedding_rest
 from servers.cradle.embedding.models import resolve
 from servers.cradle.embedding.service import EmbeddingService
-from shared.settings import load
+from shared.auth import Principal
+from shared.encoder import Encoder
+from shared.serving import Server, serve
+from shared.settings import Settings, load
 
-TEXTS, ROUNDS = 256, 5
-WORDS = (
+TEXTS, ROUNDS, CLIENTS = 256, 5, 32
+MODEL = "all-MiniLM-L6-v2"
+WORDS = [
     "Klemme",
     "Leuchte",
     "Netzteil",
@@ -33,55 +42,132 @@ WORDS = (
     "lamp",
     "torque",
     "ambient",
-)
+]
+
+
+class Anyone:
+    """Every token is good."""
+
+    async def verify(self, token: str) -> Principal:
+        return Principal("bench", "service", frozenset({"embed"}), token, "bench", time.time() + 3600)
 
 
 def corpus() -> list[str]:
     """Texts of mixed lengths."""
     dice = random.Random(711)
-    return [" ".join(dice.choices(WORDS, k=dice.randint(4, 80))) for _ in range(TEXTS)]
+    return [" ".join(dice.choices(WORDS, k=dice.randint(3, 100))) for _ in range(TEXTS)]
 
 
-async def ours(texts: list[str], home: Path) -> tuple[list[float], np.ndarray]:
-    """Seconds of each round, and the vectors."""
-    service = EmbeddingService(load(home=home))
+def shares(texts: list[str]) -> list[list[str]]:
+    """What each client sends."""
+    return [texts[at::CLIENTS] for at in range(CLIENTS)]
+
+
+async def opened(home: Path, backend: str) -> EmbeddingService:
+    """The service, loaded."""
+    service = EmbeddingService(load(home=home, embedding_backend=backend, embedding_device="cpu"))
     await service.start()
     await service.identity(deadline_s=300)
-    seconds, vectors = [], np.empty(0)
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        vectors = await service.embed_vectors(texts, "passage", "bench", "bulk")
-        seconds.append(time.perf_counter() - started)
-    await service.close()
-    return seconds, vectors
+    return service
 
 
-def peer(texts: list[str], folder: str) -> tuple[list[float], np.ndarray]:
-    """The same by sentence-transformers."""
+async def many_callers(service: EmbeddingService, texts: list[str]) -> None:
+    """The corpus by as many callers as there are HTTP clients, in this process."""
+    calls = [service.vectors(part, "passage", f"t{at}", truncate=True) for at, part in enumerate(shares(texts))]
+    await asyncio.gather(*calls)
+
+
+async def client(base: str) -> None:
+    """The child process: a line on standard input starts a round, a line on standard output ends it."""
+    import aiohttp
+
+    async def one(session: aiohttp.ClientSession, at: int, texts: list[str]) -> None:
+        body = {"model": MODEL, "input": texts, "encoding_format": "base64", "truncate": True}
+        async with session.post(f"{base}/v1/embeddings", json=body, headers={"authorization": f"Bearer t{at}"}) as got:
+            await got.read()
+            got.raise_for_status()
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CLIENTS)) as session:
+        while await asyncio.to_thread(sys.stdin.readline):
+            await asyncio.gather(*(one(session, at, part) for at, part in enumerate(shares(corpus()))))
+            print("done", flush=True)
+
+
+async def measured(home: Path, texts: list[str]) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of each round of each contender, and the smallest cosine of its vectors with the reference's."""
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(folder, device="cpu")
-    seconds, vectors = [], np.empty(0)
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        vectors = model.encode(texts, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
-        seconds.append(time.perf_counter() - started)
-    return seconds, vectors
+    service, packed = await opened(home, "openvino"), await opened(home, "packed")
+    by_hand = Encoder(await service.exported_model())
+    reference = SentenceTransformer(str(resolve(load(home=home)).folder), device="cpu")
+    server = Server("cradle", Settings(home=home), mcp=False, verifier=Anyone())
+    embedding_rest.register(server, lambda: service)
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(
+        serve([(server.asgi(), 0)], Settings(home=home), on_ready=ready.set_result, stop=stop, signals=False)
+    )
+    base = f"http://127.0.0.1:{(await ready)[0]}"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, __file__, base, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+
+    async def over_http() -> None:
+        assert child.stdin
+        assert child.stdout
+        child.stdin.write(b"go\n")
+        assert await child.stdout.readline() == b"done\n"
+
+    async def encode() -> np.ndarray:
+        return np.asarray(await asyncio.to_thread(reference.encode, texts, batch_size=32, normalize_embeddings=True))
+
+    contenders: dict[str, Callable[[], Awaitable[np.ndarray | None]]] = {
+        "sentence-transformers fp32": encode,
+        "OpenVINO by hand, ideal batches": lambda: asyncio.to_thread(by_hand.encode, texts),
+        "platform, openvino": lambda: service.embed_vectors(texts, "passage", "bench", truncate=True),
+        "platform, own packed encoder": lambda: packed.embed_vectors(texts, "passage", "bench", truncate=True),
+        f"platform, {CLIENTS} callers": lambda: many_callers(service, texts),
+        f"platform, {CLIENTS} HTTP clients": over_http,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    cosines, truth = {}, await encode()
+    for round_ in range(ROUNDS + 1):  # the first one warms up
+        for name, run in contenders.items():
+            started = time.perf_counter()
+            vectors = await run()
+            if round_:
+                seconds[name].append(time.perf_counter() - started)
+            elif vectors is not None:
+                cosines[name] = float((vectors * truth).sum(axis=1).min())
+    child.stdin.close() if child.stdin else None
+    await child.wait()
+    stop.set()
+    await serving
+    await service.close()
+    await packed.close()
+    return seconds, cosines
 
 
 def main() -> None:
     """Prints the table."""
     texts = corpus()
+    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        own, vectors = asyncio.run(ours(texts, home))
-        theirs, reference = peer(texts, str(resolve(load(home=home)).folder))
-    worst = float((vectors * reference).sum(axis=1).min())
-    a, b = statistics.median(own), statistics.median(theirs)
-    print(f"machine: {platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
-    print(f"{TEXTS} texts, {ROUNDS} rounds   platform {a:.2f} s   sentence-transformers {b:.2f} s   ratio {b / a:.2f}")
-    print(f"smallest cosine between both: {worst:.6f}")
+        seconds, cosines = asyncio.run(measured(Path(folder), texts))
+    print(f"machine: {platform.machine()}, {os.cpu_count()} processors, load {before:.1f} → {os.getloadavg()[0]:.1f}")
+    print(f"{TEXTS} texts, {ROUNDS} rounds in turn, all-MiniLM-L6-v2")
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    base = medians["sentence-transformers fp32"]
+    print(f"{'':36}{'median s':>10}{'spread':>8}{'ratio':>8}{'min cosine':>12}")
+    for name, each in seconds.items():
+        cosine = f"{cosines[name]:.6f}" if name in cosines else ""
+        print(f"{name:36}{medians[name]:10.2f}{max(each) / min(each):8.2f}{base / medians[name]:8.2f}{cosine:>12}")
+    alone, http = medians[f"platform, {CLIENTS} callers"], medians[f"platform, {CLIENTS} HTTP clients"]
+    print(f"against OpenVINO by hand: {medians['OpenVINO by hand, ideal batches'] / medians['platform, openvino']:.2f}")
+    print(f"over HTTP against the same callers in the process: {alone / http:.2f}")
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        asyncio.run(client(sys.argv[1]))
+    else:
+        main()

@@ -9,6 +9,6 @@ scheduler     which texts go into the next batch; pure
 engine        batches → workers → callers; a poison text fails alone
 worker        a child process and what is on its way to it
 device        the child process: batches → backend
-backends/     openvino, sentence_transformers
+backends/     openvino, packed (own encoder on torch, with attention and weights), sentence_transformers
 wire          what the HTTP routes read and write; pure
 """

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import orjson
 
@@ -44,6 +44,7 @@ class Spec:
     folder: str
     device: str = "cpu"
     threads: int = 0
+    pooling: Literal["mean", "cls"] = "mean"
 
     def frame(self) -> bytes:
         """The first thing that the child reads."""
@@ -69,6 +70,10 @@ def open_backend(spec: Spec) -> Backend:
         import torch
 
         torch.set_num_threads(spec.threads)
+    if spec.backend == "packed":
+        from servers.cradle.embedding.backends.packed import PackedBackend
+
+        return PackedBackend(Path(spec.folder), spec.device, spec.pooling)
     from servers.cradle.embedding.backends.sentence_transformers import SentenceTransformersBackend
 
     return SentenceTransformersBackend(Path(spec.folder), spec.device)

@@ -120,10 +120,10 @@ class Engine:
         """
         import numpy as np
 
-        self.admission.admit(tenant, sum(map(len, ids)))
+        now = time.monotonic()
+        self.admission.admit((priority, tenant), sum(map(len, ids)), deadline - now)
         rows = np.empty((len(ids), self._dimension), np.float32)
         call = Call(rows, normalize, asyncio.get_running_loop().create_future())
-        now = time.monotonic()
         call.items = [Item(each, tenant, priority, deadline, (call, at)) for at, each in enumerate(ids)]
         for item in call.items:
             self._scheduler.add(item, now)
@@ -143,7 +143,7 @@ class Engine:
         self._calls.discard(call)
         for item in call.items:
             if item.queued:
-                self.admission.leave(item.tenant, item.tokens)
+                self.admission.leave(item.lane, item.tokens)
                 self._scheduler.drop(item)
         metrics.WAITING.set(self.admission.waiting)
 
@@ -196,7 +196,7 @@ class Engine:
         """The next batch to a worker; False: nothing waits."""
         batch = self._scheduler.next_batch(time.monotonic())
         for item in batch.expired:
-            self.admission.leave(item.tenant, item.tokens)
+            self.admission.leave(item.lane, item.tokens)
             _deliver(item, too_late())
         if batch.items:
             worker.batches += 1
@@ -212,7 +212,7 @@ class Engine:
             worker.batches -= 1
             worker.tokens -= tokens
             for item in batch.items:
-                self.admission.leave(item.tenant, item.tokens)
+                self.admission.leave(item.lane, item.tokens)
         self._measure(batch, started)
         for item, outcome in zip(batch.items, outcomes, strict=True):
             _deliver(item, outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,9 @@ from shared.settings import Settings
 from shared.telemetry import event
 
 Stage = Literal["waiting", "checking files", "converting once", "loading"]
+CUDA_BATCH_TOKENS = 4224
+"""A multiple of the 132 multiprocessors of an H100 or H200; not measured here."""
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 STAGES: tuple[Stage, ...] = ("checking files", "converting once", "loading")
 
 
@@ -31,7 +34,8 @@ class Loaded:
     """A model that serves.
 
     Args:
-        folder: its exported folder; None where sentence-transformers serves it.
+        folder: its exported folder; None where torch serves it.
+        dtype: of weights and matrix products.
     """
 
     model: ModelFiles
@@ -39,6 +43,7 @@ class Loaded:
     tokenizer: Tokenizer
     tokenizers: TokenizerPool
     engine: Engine
+    dtype: Literal["float32", "bfloat16"]
 
     def parameters(self) -> EmbeddingParameters:
         """Everything about it that decides a vector."""
@@ -54,7 +59,7 @@ class Loaded:
             query_prefix=card.query_prefix,
             passage_prefix=card.passage_prefix,
             normalize=card.normalize,
-            dtype="float32",
+            dtype=self.dtype,
             backend=self.engine.backend,
         )
 
@@ -77,22 +82,31 @@ class Loader:
         folder = await self._exported(model)
         self.stage = "loading"
         tokenizer = await asyncio.to_thread(Tokenizer, model.folder / TOKENIZER, model.card)
-        places = self._settings.embedding_workers
-        specs = _specs(model, folder, places)
+        specs = self._specs(model, folder)
         engine = Engine(
             lambda place: Worker(specs[place]),
             model.card.dimension,
             tokenizer.wrapped([], "passage"),
             admission,
-            places=places,
+            places=len(specs),
+            budget=CUDA_BATCH_TOKENS if specs[0].device != "cpu" else None,
         )
         await engine.start()
         event("embedding_model_loaded", model=model.card.model, version=model.card.revision, backend=engine.backend)
-        return Loaded(model, folder, tokenizer, TokenizerPool(tokenizer, model.card.max_tokens), engine)
+        half = specs[0].backend == "packed" and specs[0].device != "cpu"
+        pool = TokenizerPool(tokenizer, model.card.max_tokens)
+        return Loaded(model, folder, tokenizer, pool, engine, "bfloat16" if half else "float32")
 
     async def _exported(self, model: ModelFiles) -> Path | None:
         wanted = self._settings.embedding_backend
-        if wanted == "sentence-transformers" or (wanted == "auto" and not model.exportable):
+        if wanted == "packed" and not model.packable:
+            raise Unavailable(
+                f"The model {model.card.model} is no BERT or XLM-RoBERTa encoder. "
+                "Set P0711_EMBEDDING_BACKEND=auto to serve it with sentence-transformers."
+            )
+        if wanted in ("packed", "sentence-transformers"):
+            return None
+        if wanted == "auto" and (not model.exportable or self._gpus()):
             return None
         if not model.exportable:
             raise Unavailable(
@@ -108,10 +122,32 @@ class Loader:
             event("embedding_not_converted", level=logging.WARNING, model=model.card.model)
             return None
 
+    def _specs(self, model: ModelFiles, folder: Path | None) -> list[Spec]:
+        """What the worker of each place loads. Workers of a CPU share its processors, those of GPUs go round."""
+        if folder is not None:
+            return self._on_cpu(Spec("openvino", str(folder)))
+        wanted = self._settings.embedding_backend
+        gpus = self._gpus()
+        packed = wanted == "packed" or (wanted == "auto" and bool(gpus) and model.packable)
+        backend = "packed" if packed else "sentence-transformers"
+        spec = Spec(backend, str(model.folder), pooling=model.card.pooling)
+        if not gpus:
+            return self._on_cpu(spec)
+        return [replace(spec, device=f"cuda:{at % gpus}") for at in range(self._settings.embedding_workers or gpus)]
 
-def _specs(model: ModelFiles, folder: Path | None, places: int) -> list[Spec]:
-    """What the worker of each place loads; they share the processors."""
-    threads = max(1, (os.cpu_count() or 1) // places) if places > 1 else 0
-    if folder is not None:
-        return [Spec("openvino", str(folder), threads=threads)] * places
-    return [Spec("sentence-transformers", str(model.folder), threads=threads)] * places
+    def _on_cpu(self, spec: Spec) -> list[Spec]:
+        places = self._settings.embedding_workers or 1
+        threads = max(1, (os.cpu_count() or 1) // places) if places > 1 else 0
+        return [replace(spec, threads=threads)] * places
+
+    def _gpus(self) -> int:
+        """How many GPUs are to be used, asked without loading torch."""
+        if self._settings.embedding_device == "cpu":
+            return 0
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        found = len(named.split(",")) if named else len(list(NVIDIA_GPUS.iterdir())) if NVIDIA_GPUS.is_dir() else 0
+        if named == "":
+            found = 0
+        if not found and self._settings.embedding_device == "cuda":
+            raise Unavailable("There is no GPU. Set P0711_EMBEDDING_DEVICE=cpu or auto.")
+        return found

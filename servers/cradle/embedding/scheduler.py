@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Priority = Literal["interactive", "bulk"]
+Lane = tuple[Priority, str]
+"""A tenant's work of one priority."""
 PRIORITIES: tuple[Priority, ...] = ("interactive", "bulk")
 BATCH_TOKENS = 512
 """On a CPU a batch of this size is as fast a token as a larger one, and a question waits for one of them at most."""
@@ -41,6 +43,10 @@ class Item:
     @property
     def tokens(self) -> int:
         return len(self.ids)
+
+    @property
+    def lane(self) -> Lane:
+        return self.priority, self.tenant
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from servers.cradle.embedding import metrics
 from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.engine import too_late
+from servers.cradle.embedding.export import exported
 from servers.cradle.embedding.loader import STAGES, Loaded, Loader
 from servers.cradle.embedding.scheduler import Priority
 from servers.cradle.embedding.tokenizer import THREADS as TOKENIZER_THREADS
@@ -126,10 +127,12 @@ class EmbeddingService:
         """The folder that `shared.encoder.Encoder` opens: the same graph and tokenizer, to bake into an image.
 
         Raises:
-            Unavailable: the model is served by sentence-transformers and has no such folder.
+            Unavailable: the model is one that only sentence-transformers can compute.
         """
         loaded = await self._ready(time.monotonic() + (deadline_s or self._settings.call_deadline_s))
         if loaded.folder is None:
+            if loaded.model.exportable:
+                return await exported(self._settings, loaded.model)
             raise Unavailable(f"The model {loaded.model.card.model} cannot run without torch: choose another one.")
         return loaded.folder
 
@@ -195,7 +198,7 @@ class EmbeddingService:
             card = loaded.model.card
             if dimensions is not None and dimensions > card.dimension:
                 raise InvalidInput(f"This model has {card.dimension} dimensions: ask for no more.", field="dimensions")
-            with self._admission.held(tenant, _guessed_tokens(texts, card.max_tokens)):
+            with self._admission.held((priority, tenant), _guessed_tokens(texts, card.max_tokens), deadline - started):
                 inputs = await loaded.tokenizers.inputs(texts, input_type, truncate)
             vectors = await loaded.engine.compute(inputs.ids, tenant, priority, deadline, normalize)
         except PlatformError as error:
