@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     embedding_backend: Literal["auto", "openvino", "packed", "sentence-transformers"] = "auto"
     embedding_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is a GPU.")
     embedding_workers: int = Field(0, ge=0, le=64, description="Processes that hold the model; 0: one, or one a GPU.")
+    embedding_threads: int = Field(0, ge=0, le=1024, description="Threads of each process on a CPU; 0: a fair share.")
     embedding_max_texts: int = Field(2048, ge=1, le=2048, description="Texts of one call.")
     embedding_queue_tokens: int = Field(262_144, ge=1024, description="Tokens that may wait for the model at once.")
     model_cache: Path | None = Field(None, description="Folder of models; default HOME/models.")

@@ -4,6 +4,8 @@ limits, and callers that hang up."""
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +14,13 @@ from typing import Any
 import httpx2
 import numpy as np
 import openai
+import orjson
 import pytest
-from starlette.requests import Request
 
 from servers.cradle import embedding_rest
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.embedding.wire import ranges
 from shared.auth import GivenKeys, TokenVerifier
-from shared.errors import Unavailable
 from shared.serving import Server
 from shared.settings import Settings
 from tests.embedding_rig import model_folder, model_home, service
@@ -207,26 +208,30 @@ async def test_a_call_without_a_token_or_scope_is_refused(port: Port) -> None:
 
 
 @pytest.mark.requirement("F-08")
-async def test_a_caller_that_hangs_up_ends_the_work_for_it() -> None:
-    hung_up, started, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+async def test_texts_of_a_caller_that_hangs_up_leave_the_queue(port: Port, service: EmbeddingService) -> None:
+    async def until(waiting: int) -> None:
+        async with asyncio.timeout(60):
+            while service.health()["waiting_tokens"] != waiting:  # noqa: ASYNC110  # only the port tells of its callers
+                await asyncio.sleep(0)
 
-    async def receive() -> Any:
-        await hung_up.wait()
-        return {"type": "http.disconnect"}
-
-    async def work() -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    call = asyncio.create_task(embedding_rest.while_connected(Request({"type": "http"}, receive), work()))
-    await started.wait()
-    hung_up.set()
-    with pytest.raises(Unavailable):
-        await call
-    assert ended.is_set()
+    assert service._loaded is not None
+    (worker,) = service._loaded.engine.workers.values()
+    assert worker.pid
+    os.kill(worker.pid, signal.SIGSTOP)
+    try:
+        running = asyncio.create_task(port.post("/embed", {"inputs": "x"}))
+        await until(3)
+        body = orjson.dumps({"inputs": ["eine Klemme"]})
+        (tokens,) = (len(each) for each in service.tokenizer.inputs(["eine Klemme"], "passage"))
+        _, writer = await asyncio.open_connection("127.0.0.1", int(port.base.rsplit(":", 1)[1]))
+        head = f"POST /embed HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {port.token}\r\n"
+        writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        await until(3 + tokens)
+        writer.close()
+        await until(3)
+    finally:
+        os.kill(worker.pid, signal.SIGCONT)
+    assert (await running).status_code == 200
 
 
 def test_positions_are_told_as_ranges() -> None:

@@ -137,7 +137,8 @@ class Loader:
 
     def _on_cpu(self, spec: Spec) -> list[Spec]:
         places = self._settings.embedding_workers or 1
-        threads = max(1, (os.cpu_count() or 1) // places) if places > 1 else 0
+        share = max(1, (os.cpu_count() or 1) // places) if places > 1 else 0
+        threads = self._settings.embedding_threads or share
         return [replace(spec, threads=threads)] * places
 
     def _gpus(self) -> int:

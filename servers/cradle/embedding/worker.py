@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LOAD_DEADLINE_S = 1800.0
 STUCK_S = 120.0
 """A batch that takes longer will not end: the process is replaced."""
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""OpenMP's threads spin while they wait, by default: on a machine that others use too that took four times the time."""
 DEVICE = "servers.cradle.embedding.device"
 
 
@@ -83,7 +85,7 @@ class Worker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,  # libraries repeat what they were given
-            env=environment | OFFLINE,
+            env=environment | OFFLINE | QUIET,
             cwd=Path(__file__).parents[3],
         )
         try:
