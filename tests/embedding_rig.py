@@ -1,10 +1,11 @@
-"""The bundled model for tests: exported once in a run, and a backend into which a test can put faults."""
+"""The bundled model for tests: exported once in a run, and workers into which a test can put faults."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,42 +13,42 @@ import numpy as np
 import pytest
 
 from servers.cradle.embedding.admission import Admission
-from servers.cradle.embedding.backends.openvino import OpenVinoBackend
+from servers.cradle.embedding.device import Spec
 from servers.cradle.embedding.engine import Engine
 from servers.cradle.embedding.export import exported
 from servers.cradle.embedding.models import resolve
 from servers.cradle.embedding.service import EmbeddingService
+from servers.cradle.embedding.worker import Worker
+from shared.encoder import Graph
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from shared.encoder import Ids, Vectors
+    from shared.encoder import Vectors
 
-POISON, FATAL = 29_999, 29_998
 PROBE = [101, 102]
 
 
-class FaultyBackend(OpenVinoBackend):
-    """The real backend. `POISON` among the ids fails the batch, `FATAL` breaks the backend for good, and while `gate`
-    is closed it stands still. Remembers the ids of every text that reached it."""
+class SeenWorker(Worker):
+    """The real worker on `tests.embedding_device`. Remembers the ids of every text that was sent to the device."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.gate, self.entered = threading.Event(), threading.Event()
-        self.gate.set()
-        self.dead = False
-        self.largest: int | None = None
+        super().__init__(Spec("openvino", str(folder), threads=1), "tests.embedding_device")
         self.seen: list[list[int]] = []
+        self.sent = asyncio.Event()
 
-    def run(self, ids: Ids) -> tuple[Vectors, Vectors]:
-        self.entered.set()
-        assert self.gate.wait(30)
-        self.seen += ids.tolist()
-        self.dead = self.dead or bool((ids == FATAL).any())
-        if self.dead or (ids == POISON).any():
-            raise RuntimeError("the device says no")
-        if self.largest is not None and len(ids) > self.largest:
-            raise MemoryError
-        return super().run(ids)
+    async def run(self, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> Vectors:
+        self.seen += [list(text) for text in texts]
+        self.sent.set()
+        return await super().run(texts, units)
+
+    def stand_still(self) -> None:
+        """The process does nothing until `go_on`; what is sent to it waits."""
+        assert self.pid
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self.pid
+        os.kill(self.pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="session")
@@ -76,20 +77,34 @@ async def service(model_home: Path) -> AsyncIterator[EmbeddingService]:
 
 
 @pytest.fixture
-async def faulty(model_folder: Path) -> FaultyBackend:
-    return FaultyBackend(model_folder)
+def launched() -> list[SeenWorker]:
+    """Every worker that the engine has launched, in order."""
+    return []
 
 
 @pytest.fixture
-async def engine(faulty: FaultyBackend) -> AsyncIterator[Engine]:
-    """An engine on the faulty backend."""
-    running = Engine(faulty, 384, PROBE, Admission())
+async def engine(model_folder: Path, launched: list[SeenWorker]) -> AsyncIterator[Engine]:
+    """An engine on one worker that may fail."""
+    running = engine_of(model_folder, launched)
     await running.start()
-    faulty.seen.clear()
-    faulty.entered.clear()
     yield running
-    faulty.gate.set()
     await running.close()
+
+
+def engine_of(folder: Path, launched: list[SeenWorker], places: int = 1) -> Engine:
+    """An engine on workers that may fail, not started."""
+
+    def launch(place: int) -> Worker:
+        launched.append(SeenWorker(folder))
+        return launched[-1]
+
+    return Engine(launch, 384, PROBE, Admission(), places=places)
+
+
+@pytest.fixture(scope="session")
+def graph(model_folder: Path) -> Graph:
+    """The model in this process: what vectors are compared with."""
+    return Graph(model_folder)
 
 
 def text_ids(draw: np.random.Generator, length: int) -> list[int]:

@@ -5,80 +5,90 @@ They need a token with the scope `embed`. `/health` and `/metrics` come with the
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+import asyncio
+import importlib.metadata
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
+from starlette.responses import Response
 
-from servers.cradle.embedding.service import EmbeddingService
+from servers.cradle.embedding import wire
+from servers.cradle.embedding.service import Embedded, EmbeddingService
 from shared.auth import principal
-from shared.contracts.embedding import MAX_TEXTS, EmbeddingRequest, EmbeddingResult, InputType, Text
-from shared.errors import InvalidInput, NotFound
+from shared.errors import Unavailable
 from shared.serving import Server, read_model
 
 SCOPE = "embed"
-Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
-
-
-class EmbedBody(BaseModel):
-    """`POST /embed` with `texts` (an object comes back) or with TEI's `inputs` (a bare list of vectors comes back)."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    texts: Texts | None = None
-    inputs: Text | Texts | None = None
-    normalize: bool = True
-    truncate: bool = False
-    input_type: InputType = "passage"
-
-
-class OpenAiBody(BaseModel):
-    """`POST /v1/embeddings`. `input_type` is an addition (`extra_body` in the openai package)."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    input: Text | Texts | list[int] | list[list[int]]
-    model: str = Field(max_length=200)
-    encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(None, ge=1)
-    user: str | None = Field(None, max_length=200)
-    input_type: InputType = "passage"
+Result = TypeVar("Result")
 
 
 def register(server: Server, service: Callable[[], EmbeddingService]) -> None:
     """Offers the routes on a server; `service` is asked at each call, so that the server may start first."""
 
-    async def embed(request: Request) -> Any:
-        body = await read_model(request, EmbedBody)
-        texts = _texts_of(body)
-        result = await service().embed(
-            EmbeddingRequest(
-                texts=texts,
-                input_type=body.input_type,
-                normalize=body.normalize,
-                truncate=body.truncate,
-                encoding="float",
+    async def embed(request: Request) -> Response:
+        form = wire.wanted_form(request.headers.get("accept", ""))
+        body = await read_model(request, wire.EmbedBody)
+        unit = body.normalize is not False
+        result = await while_connected(
+            request,
+            service().vectors(
+                body.given(),
+                body.prompt_name or body.input_type,
+                tenant(),
+                normalize=unit,
+                truncate=bool(body.truncate),
+                priority=body.priority,
+                dimensions=body.dimensions,
             ),
-            tenant(),
         )
-        return result.vectors if body.texts is None else seed_answer(result)
+        if form != "json":
+            return answer(result, wire.raw_answer(result, form), wire.RAW)
+        return answer(result, (wire.tei_answer if body.texts is None else wire.seed_answer)(result))
 
-    async def openai(request: Request) -> Any:
-        body = await read_model(request, OpenAiBody)
-        identity = await service().identity()
-        _require_model(body.model, identity.model)
-        if body.dimensions not in (None, identity.dimension):
-            raise InvalidInput(f"This model has {identity.dimension} dimensions.", field="dimensions")
-        result = await service().embed(
-            EmbeddingRequest(texts=_strings(body.input), input_type=body.input_type, encoding=body.encoding_format),
-            tenant(),
+    async def openai(request: Request) -> Response:
+        body = await read_model(request, wire.OpenAiBody)
+        texts = body.given((await service().identity()).model)
+        result = await while_connected(
+            request,
+            service().vectors(
+                texts,
+                body.input_type,
+                tenant(),
+                truncate=body.truncate,
+                priority=body.priority,
+                dimensions=body.dimensions,
+            ),
         )
-        return openai_answer(result)
+        return answer(result, wire.openai_answer(result, body.encoding_format))
+
+    async def similarity(request: Request) -> Any:
+        body = await read_model(request, wire.SimilarityBody)
+        options = body.parameters or wire.TeiOptions()
+        result = await while_connected(
+            request,
+            service().vectors(
+                [body.inputs.source_sentence, *body.inputs.sentences],
+                options.prompt_name or "passage",
+                tenant(),
+                truncate=bool(options.truncate),
+            ),
+        )
+        return (result.vectors[1:] @ result.vectors[0]).tolist()
+
+    async def tokenize(request: Request) -> Any:
+        body = await read_model(request, wire.TokenizeBody)
+        texts = wire.listed(body.inputs)
+        return await while_connected(request, service().tokens(texts, body.prompt_name, body.add_special_tokens))
+
+    async def info(request: Request) -> Any:
+        return await service().info() | {"version": importlib.metadata.version("platform-0711")}
 
     server.route("/embed", embed, ["POST"], scope=SCOPE)
     server.route("/v1/embeddings", openai, ["POST"], scope=SCOPE)
+    server.route("/similarity", similarity, ["POST"], scope=SCOPE)
+    server.route("/tokenize", tokenize, ["POST"], scope=SCOPE)
+    server.route("/info", info, ["GET"], scope=SCOPE)
 
 
 def tenant() -> str:
@@ -87,55 +97,25 @@ def tenant() -> str:
     return caller.customer or caller.subject
 
 
-def seed_answer(result: EmbeddingResult) -> dict[str, Any]:
-    """The answer of `POST /embed {"texts": …}`."""
-    return {
-        "embeddings": result.vectors,
-        "model": result.model,
-        "revision": result.revision,
-        "dimension": result.dimension,
-        "count": result.count,
-        "tokens": result.tokens,
-        "truncated": result.truncated,
-    }
+def answer(result: Embedded, body: bytes, media_type: str = "application/json") -> Response:
+    """The answer of a route that gives vectors."""
+    return Response(body, headers=wire.answer_headers(result), media_type=media_type)
 
 
-def openai_answer(result: EmbeddingResult) -> dict[str, Any]:
-    """The answer of `POST /v1/embeddings`; vectors as numbers, or each in base64 as the request said."""
-    vectors: list[Any] = result.vectors if result.vectors is not None else _rows(result)
-    return {
-        "object": "list",
-        "data": [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)],
-        "model": result.model,
-        "usage": {"prompt_tokens": result.tokens, "total_tokens": result.tokens},
-    }
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """What `work` gives. It is cancelled as soon as the caller has hung up: nobody waits for its vectors."""
+    working, gone = asyncio.ensure_future(work), asyncio.create_task(_hung_up(request))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise Unavailable("The caller has hung up.")
+    finally:
+        working.cancel()
+        gone.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
 
 
-def _rows(result: EmbeddingResult) -> list[str]:
-    data, size = base64.b64decode(result.data or ""), result.dimension * 4
-    return [base64.b64encode(data[at : at + size]).decode() for at in range(0, len(data), size)]
-
-
-def _texts_of(body: EmbedBody) -> list[str]:
-    if (body.texts is None) == (body.inputs is None):
-        raise InvalidInput("Send a list of texts as `texts`, or `inputs` as text-embeddings-inference takes it.")
-    if body.texts is not None:
-        return body.texts
-    return [body.inputs] if isinstance(body.inputs, str) else body.inputs or []
-
-
-def _strings(given: str | list[str] | list[int] | list[list[int]]) -> list[str]:
-    if isinstance(given, str):
-        return [given]
-    if not all(isinstance(text, str) for text in given):
-        raise InvalidInput(
-            "Send texts: token ids of another model's tokenizer would give wrong vectors "
-            "(LangChain: check_embedding_ctx_length=False).",
-            field="input",
-        )
-    return [str(text) for text in given]
-
-
-def _require_model(asked: str, served: str) -> None:
-    if asked not in (served, served.rsplit("/", 1)[-1]):
-        raise NotFound(f"This server has one model: {served}. Ask for that.", field="model")
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

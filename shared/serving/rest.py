@@ -87,7 +87,9 @@ async def read_json(request: Request, limit: int | None = None) -> Any:
     try:
         value = orjson.loads(body)
     except ValueError:
-        raise InvalidInput("The body is not valid JSON.") from None
+        raise InvalidInput(
+            "The body is not valid JSON. NaN, Infinity and half characters (lone surrogates) are not JSON either."
+        ) from None
     check_value(value)
     return value
 

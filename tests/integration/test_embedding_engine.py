@@ -1,40 +1,49 @@
-"""The engine on the real model under faults: poison, memory, callers that leave, deadlines, a broken device."""
+"""The engine on real worker processes under faults: poison, memory, callers that leave, deadlines, lost workers."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from servers.cradle.embedding.engine import Engine
 from shared.encoder import Graph
-from shared.errors import DeadlineExceeded, InvalidInput, Overloaded, PlatformError, Unavailable
-from tests.embedding_rig import FATAL, POISON, FaultyBackend, engine, faulty, model_folder, model_home, text_ids
+from shared.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
+from tests.embedding_device import CRASH, FATAL, GREEDY, POISON
+from tests.embedding_rig import SeenWorker, engine, engine_of, graph, launched, model_folder, model_home, text_ids
 
-__all__ = ["engine", "faulty", "model_folder", "model_home"]
+__all__ = ["engine", "graph", "launched", "model_folder", "model_home"]
 
 
 async def compute(engine: Engine, ids: list[list[int]], tenant: str = "a", deadline_s: float = 60.0) -> np.ndarray:
     return await engine.compute(ids, tenant, "interactive", time.monotonic() + deadline_s, True)
 
 
-async def until_entered(faulty: FaultyBackend) -> None:
-    assert await asyncio.to_thread(faulty.entered.wait, 30)
+async def standing_still(engine: Engine, worker: SeenWorker, first: list[int]) -> asyncio.Task[np.ndarray]:
+    """A call that is on the device, which does not go on with it."""
+    worker.stand_still()
+    worker.sent.clear()
+    running = asyncio.create_task(compute(engine, [first]))
+    await asyncio.wait_for(worker.sent.wait(), 30)
+    return running
+
+
+def alone(graph: Graph, text: list[int]) -> np.ndarray:
+    return graph.run(np.array([text]))[1]
 
 
 @pytest.mark.requirement("F-06")
-async def test_one_poison_text_of_32_callers_fails_alone(engine: Engine, faulty: FaultyBackend) -> None:
+async def test_one_poison_text_of_32_callers_fails_alone(engine: Engine, graph: Graph) -> None:
     draw = np.random.default_rng(1)
     texts = [text_ids(draw, 12) for _ in range(32)]
     texts[17][3] = POISON
     answers = await asyncio.gather(*(compute(engine, [text]) for text in texts), return_exceptions=True)
     assert isinstance(answers[17], InvalidInput)
-    good = [at for at in range(32) if at != 17]
-    for at in good:
-        alone = Graph.run(faulty, np.array([texts[at]]))[1]
-        assert np.array_equal(np.asarray(answers[at]), alone)
+    for at in (at for at in range(32) if at != 17):
+        assert np.array_equal(np.asarray(answers[at]), alone(graph, texts[at]))
 
 
 async def test_a_poison_text_is_named_to_the_caller_who_sent_it(engine: Engine) -> None:
@@ -47,88 +56,150 @@ async def test_a_poison_text_is_named_to_the_caller_who_sent_it(engine: Engine) 
 
 
 @pytest.mark.requirement("F-04")
-async def test_out_of_memory_halves_the_batch_and_every_text_is_answered(engine: Engine, faulty: FaultyBackend) -> None:
-    faulty.largest = 3
+async def test_out_of_memory_halves_the_batch_and_the_next_hundred_calls_succeed(engine: Engine, graph: Graph) -> None:
     draw = np.random.default_rng(3)
     texts = [text_ids(draw, 10) for _ in range(16)]
-    vectors = await compute(engine, texts)
-    assert np.array_equal(vectors, np.concatenate([Graph.run(faulty, np.array([each]))[1] for each in texts]))
-    faulty.largest = None
     for text in texts:
-        assert (await compute(engine, [text])).shape == (1, 384)
+        text[4] = GREEDY
+    vectors = await compute(engine, texts)
+    assert np.array_equal(vectors, np.concatenate([alone(graph, each) for each in texts]))
+    more = [text_ids(draw, 10) for _ in range(100)]
+    answers = await asyncio.gather(*(compute(engine, [text]) for text in more))
+    assert all(np.array_equal(answer, alone(graph, text)) for text, answer in zip(more, answers, strict=True))
+
+
+@pytest.mark.requirement("F-04")
+async def test_after_out_of_memory_batches_stay_small_enough(engine: Engine, launched: list[SeenWorker]) -> None:
+    draw = np.random.default_rng(13)
+    texts = [text_ids(draw, 10) for _ in range(12)]
+    for text in texts:
+        text[4] = GREEDY
+    await compute(engine, texts)
+    launched[0].seen.clear()
+    await compute(engine, texts)
+    assert sorted(launched[0].seen) == sorted(texts)  # each went to the device once
 
 
 @pytest.mark.requirement("F-08")
-async def test_texts_of_a_caller_that_left_never_reach_the_device(engine: Engine, faulty: FaultyBackend) -> None:
+async def test_texts_of_a_caller_that_left_never_reach_the_device(engine: Engine, launched: list[SeenWorker]) -> None:
     draw = np.random.default_rng(4)
     first, gone, last = (text_ids(draw, length) for length in (8, 9, 10))
-    faulty.gate.clear()
-    running = asyncio.create_task(compute(engine, [first]))
-    await until_entered(faulty)
+    running = await standing_still(engine, launched[0], first)
     leaving = asyncio.create_task(compute(engine, [gone], "b"))
     waiting = asyncio.create_task(compute(engine, [last], "c"))
     await asyncio.sleep(0)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    faulty.gate.set()
+    launched[0].go_on()
     await asyncio.gather(running, waiting)
-    assert faulty.seen == [first, last]
+    assert launched[0].seen == [first, last]
     assert engine.admission.waiting == 0
 
 
 @pytest.mark.requirement("L-03")
-async def test_a_text_past_its_deadline_is_refused_and_never_computed(engine: Engine, faulty: FaultyBackend) -> None:
+async def test_a_text_past_its_deadline_is_refused_and_never_computed(
+    engine: Engine, launched: list[SeenWorker]
+) -> None:
     draw = np.random.default_rng(5)
     first, late = text_ids(draw, 8), text_ids(draw, 9)
-    faulty.gate.clear()
-    running = asyncio.create_task(compute(engine, [first]))
-    await until_entered(faulty)
+    running = await standing_still(engine, launched[0], first)
     with pytest.raises(DeadlineExceeded):
         await compute(engine, [late], deadline_s=0.01)
-    faulty.gate.set()
+    launched[0].go_on()
     await running
-    assert faulty.seen == [first]
+    assert launched[0].seen == [first]
 
 
 async def test_a_full_queue_refuses_at_once_and_serves_again_when_it_is_empty(
-    engine: Engine, faulty: FaultyBackend
+    engine: Engine, launched: list[SeenWorker]
 ) -> None:
     draw = np.random.default_rng(6)
     text = text_ids(draw, 40)
     engine.admission.limit = 100
-    faulty.gate.clear()
-    running = [asyncio.create_task(compute(engine, [text])) for _ in range(2)]
-    await until_entered(faulty)
+    running = await standing_still(engine, launched[0], text)
     with pytest.raises(Overloaded) as refused:
         await compute(engine, [text])
     assert refused.value.retry_after
-    faulty.gate.set()
-    await asyncio.gather(*running)
+    other = asyncio.create_task(compute(engine, [text_ids(draw, 50)], "another tenant"))
+    await asyncio.sleep(0)
+    launched[0].go_on()
+    await asyncio.gather(running, other)
     assert (await compute(engine, [text])).shape == (1, 384)
 
 
 @pytest.mark.requirement("F-05")
-async def test_a_broken_device_answers_every_waiting_caller_and_refuses_new_ones(
-    engine: Engine, faulty: FaultyBackend
+@pytest.mark.parametrize("fault", [FATAL, CRASH])
+async def test_a_broken_device_gets_a_new_process_and_no_caller_hangs(
+    engine: Engine, launched: list[SeenWorker], graph: Graph, fault: int
 ) -> None:
     draw = np.random.default_rng(7)
     texts = [text_ids(draw, length) for length in range(8, 20)]
-    texts[0][2] = FATAL
+    texts[0][2] = fault
     answers = await asyncio.gather(*(compute(engine, [text]) for text in texts), return_exceptions=True)
-    assert all(isinstance(answer, Unavailable) for answer in answers)
-    assert engine.broken.is_set()
-    with pytest.raises(PlatformError, match="loaded again"):
-        await compute(engine, [texts[1]])
+    assert isinstance(answers[0], Unavailable)
+    for text, answer in zip(texts[1:], answers[1:], strict=True):
+        assert np.array_equal(np.asarray(answer), alone(graph, text))
+    assert len(launched) == 2
+    assert launched[0].pid != launched[1].pid
     assert engine.admission.waiting == 0
+
+
+@pytest.mark.requirement("F-05")
+async def test_without_a_worker_the_engine_is_not_ready(engine: Engine, launched: list[SeenWorker]) -> None:
+    assert engine.ready
+    launched[0].kill()
+    await launched[0].lost.wait()
+    await asyncio.sleep(0)
+    assert not engine.ready
+    await compute(engine, [text_ids(np.random.default_rng(9), 8)])
+    assert engine.ready
+
+
+async def test_closing_answers_every_waiting_caller(model_folder: Path) -> None:
+    launched: list[SeenWorker] = []
+    engine = engine_of(model_folder, launched)
+    await engine.start()
+    draw = np.random.default_rng(10)
+    running = await standing_still(engine, launched[0], text_ids(draw, 8))
+    waiting = asyncio.create_task(compute(engine, [text_ids(draw, 9)]))
+    await asyncio.sleep(0)
+    await engine.close()
+    answers = await asyncio.gather(running, waiting, return_exceptions=True)
+    assert all(isinstance(answer, Unavailable) for answer in answers)
+
+
+async def test_two_workers_share_the_queue_and_one_that_stands_still_holds_up_nobody_else(
+    model_folder: Path, graph: Graph
+) -> None:
+    launched: list[SeenWorker] = []
+    engine = engine_of(model_folder, launched, places=2)
+    await engine.start()
+    try:
+        draw = np.random.default_rng(11)
+        first = text_ids(draw, 8)
+        running = await standing_still(engine, launched[0], first)
+        texts = [text_ids(draw, int(length)) for length in draw.integers(9, 40, 50)]
+        answers = await asyncio.gather(*(compute(engine, [text]) for text in texts))
+        assert all(np.array_equal(each, alone(graph, text)) for text, each in zip(texts, answers, strict=True))
+        assert launched[0].seen == [first]
+        launched[0].go_on()
+        await running
+        launched[0].seen.clear()
+        launched[1].seen.clear()
+        await asyncio.gather(*(compute(engine, [text]) for text in texts))
+        assert launched[0].seen
+        assert launched[1].seen
+    finally:
+        await engine.close()
 
 
 @pytest.mark.requirement("T-04")
 async def test_a_thousand_interleaved_texts_of_two_tenants_each_get_their_own_vectors(
-    engine: Engine, faulty: FaultyBackend
+    engine: Engine, graph: Graph
 ) -> None:
     draw = np.random.default_rng(8)
     texts = [text_ids(draw, int(length)) for length in draw.integers(4, 16, 1000)]
     tenants = "ab"
     answers = await asyncio.gather(*(compute(engine, [text], tenants[at % 2]) for at, text in enumerate(texts)))
     for text, answer in zip(texts, answers, strict=True):
-        assert np.array_equal(answer, Graph.run(faulty, np.array([text]))[1])
+        assert np.array_equal(answer, alone(graph, text))

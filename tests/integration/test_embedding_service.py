@@ -135,16 +135,22 @@ async def test_the_service_tells_its_stage_while_it_loads_and_the_first_call_wai
 
 
 @pytest.mark.requirement("F-05")
-async def test_a_broken_backend_is_loaded_again(model_home: Path) -> None:
+async def test_a_killed_worker_is_replaced_and_the_service_is_not_ready_meanwhile(model_home: Path) -> None:
     serving = EmbeddingService(Settings(home=model_home))
     await serving.start()
     try:
         await serving.identity()
         assert serving._loaded is not None
-        serving._loaded.engine._break()
+        (worker,) = serving._loaded.engine.workers.values()
+        first = worker.pid
+        worker.kill()
+        await worker.lost.wait()
         await asyncio.sleep(0)
         assert serving.health()["status"] == "loading"
         assert (await serving.embed(EmbeddingRequest(texts=["wieder da"]), "a")).count == 1
+        assert serving.health()["status"] == "healthy"
+        (worker,) = serving._loaded.engine.workers.values()
+        assert worker.pid != first
     finally:
         await serving.close()
 

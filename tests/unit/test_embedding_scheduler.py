@@ -114,19 +114,99 @@ def test_a_dropped_text_is_never_computed_and_lets_go_of_what_it_held() -> None:
     assert (list(gone.ids), gone.owner) == ([], None)
 
 
+def test_packed_batches_mix_lengths_within_the_budget_and_compute_every_text_once() -> None:
+    items = [item(1 + at % 13, tenant=f"t{at % 5}") for at in range(500)]
+    scheduler = Scheduler(budget=64, mixed=True)
+    for each in items:
+        scheduler.add(each, 0.0)
+    batches = drained(scheduler)
+    assert sorted(map(id, (each for batch in batches for each in batch))) == sorted(map(id, items))
+    assert max(len({each.tokens for each in batch}) for batch in batches) > 3
+    assert all(sum(each.tokens for each in batch) <= 64 for batch in batches)
+
+
+@pytest.mark.requirement("L-03")
+def test_packed_batches_of_a_long_queue_are_nearly_full() -> None:
+    scheduler = Scheduler(budget=2048, mixed=True)
+    for at in range(2000):
+        scheduler.add(item(8 + (at * 37) % 500, f"t{at % 7}"), 0.0)
+    fills = [sum(each.tokens for each in scheduler.next_batch(0.1).items) / 2048 for _ in range(150)]
+    assert min(fills) >= 0.7
+
+
+@pytest.mark.requirement("L-02")
+def test_packed_batches_share_tokens_equally_too() -> None:
+    scheduler = Scheduler(budget=512, mixed=True)
+    for _ in range(400):
+        scheduler.add(item(97, "flood"), 0.0)
+    for _ in range(200):
+        scheduler.add(item(31, "modest"), 0.0)
+    served: Counter[str] = Counter()
+    while served["modest"] < 200 * 31:
+        for each in scheduler.next_batch(0.1).items:
+            served[each.tenant] += each.tokens
+    assert served["flood"] == pytest.approx(served["modest"], rel=0.2)
+
+
 def test_a_full_queue_refuses_with_the_time_until_there_is_room() -> None:
     admission = Admission(limit=1000)
-    admission.admit(900)
+    admission.admit(("bulk", "a"), 500)
     admission.rate = 500.0
     with pytest.raises(Overloaded) as refused:
-        admission.admit(350)
+        admission.admit(("bulk", "a"), 250)
     assert refused.value.retry_after == 0.5
-    admission.leave(300)
-    admission.admit(350)
+    admission.leave(("bulk", "a"), 300)
+    admission.admit(("bulk", "a"), 250)
+
+
+@pytest.mark.requirement("L-02")
+def test_a_tenant_that_floods_leaves_half_of_the_queue_to_others() -> None:
+    admission = Admission(limit=1000)
+    for _ in range(50):
+        admission.admit(("bulk", "flood"), 10)
+    with pytest.raises(Overloaded):
+        admission.admit(("bulk", "flood"), 10)
+    admission.admit(("bulk", "other"), 250)
+    admission.admit(("bulk", "third"), 100)
+
+
+@pytest.mark.requirement("L-01")
+def test_what_cannot_be_computed_in_time_is_refused_at_once() -> None:
+    admission = Admission(limit=100_000)
+    admission.measured(1000, started=0.0, now=1.0)
+    admission.admit(("interactive", "a"), 6000)
+    with pytest.raises(Overloaded) as refused:
+        admission.admit(("interactive", "a"), 100, seconds_left=5.0)
+    assert refused.value.retry_after == 1.0
+    admission.admit(("interactive", "a"), 100, seconds_left=6.5)
+
+
+def test_a_question_does_not_wait_for_its_own_tenants_bulk_nor_behind_anothers_flood() -> None:
+    admission = Admission(limit=100_000)
+    admission.measured(1000, started=0.0, now=1.0)
+    admission.admit(("bulk", "a"), 30_000)
+    admission.admit(("interactive", "b"), 20_000)
+    admission.admit(("interactive", "a"), 100, seconds_left=1.0)
 
 
 def test_a_call_over_the_limit_is_let_in_when_nothing_waits() -> None:
-    Admission(limit=10).admit(5000)
+    Admission(limit=10).admit(("bulk", "a"), 5000)
+
+
+def test_room_that_was_held_is_given_back_when_the_call_fails() -> None:
+    admission = Admission(limit=100)
+    held = admission.held(("bulk", "a"), 40)
+    held.__enter__()
+    assert admission.waiting == 40
+    assert not held.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    assert admission.waiting == 0
+
+
+def test_the_rate_is_tokens_over_time_however_many_batches_overlap() -> None:
+    admission = Admission()
+    for tick in range(100):
+        admission.measured(1000, started=tick - 1.0, now=float(tick + 1))  # two at a time, one a second
+    assert admission.rate == pytest.approx(1000, rel=0.01)
 
 
 def test_batches_of_equal_length_cover_every_position_once() -> None:

@@ -1,22 +1,26 @@
-"""Batches from the queue to the backend and their vectors back to the callers. One batch is on the device at a time."""
+"""Batches from the queue to the workers and their vectors back to the callers.
+
+One queue for all workers: whichever has the least to do takes the next batch, so none idles while another has a line.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from servers.cradle.embedding import metrics
 from servers.cradle.embedding.admission import Admission
-from servers.cradle.embedding.backends.base import Backend
 from servers.cradle.embedding.scheduler import Batch, Item, Priority, Scheduler
+from servers.cradle.embedding.worker import BatchFailed, Worker, WorkerLost
 from shared.errors import DeadlineExceeded, InvalidInput, PlatformError, Unavailable
 from shared.telemetry import event
 
 if TYPE_CHECKING:
     from shared.encoder import Vectors
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 
 
 class Call:
@@ -31,43 +35,79 @@ class Call:
 
 
 class Engine:
-    """One device: its queue, its worker thread and its backend.
+    """The queue and its workers.
 
     Args:
-        backend: loaded.
-        probe: ids of a text that always works; tells a bad text from a broken backend.
+        launch: makes the worker of a place, not started yet.
+        places: how many workers.
+        probe: ids of a text that always works; tells a bad text from a broken device.
+        budget: tokens of a batch; None: the scheduler's.
     """
 
-    def __init__(self, backend: Backend, dimension: int, probe: Sequence[int], admission: Admission) -> None:
+    def __init__(
+        self,
+        launch: Callable[[int], Worker],
+        dimension: int,
+        probe: Sequence[int],
+        admission: Admission,
+        *,
+        places: int = 1,
+        budget: int | None = None,
+    ) -> None:
         self.admission = admission
-        self.broken = asyncio.Event()
-        self._backend, self._dimension, self._probe = backend, dimension, list(probe)
-        self._scheduler = Scheduler()
+        self.alone = True
+        self.backend = ""
+        self.workers: dict[int, Worker] = {}
+        self._launch, self._places = launch, places
+        self._dimension, self._probe = dimension, list(probe)
+        self._scheduler = Scheduler(budget) if budget else Scheduler()
         self._calls: set[Call] = set()
         self._work = asyncio.Event()
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="embedding")
-        self._loop: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> bool:
-        """Measures the device and starts to serve. Returns whether rows of a batch are what they would be alone."""
-        alone = await asyncio.get_running_loop().run_in_executor(self._device, self._backend.batched_equals_alone)
-        if not alone:
+    @property
+    def ready(self) -> bool:
+        """Whether a worker has the model in memory."""
+        return bool(self.workers)
+
+    async def start(self) -> None:
+        """Starts every worker and begins to serve.
+
+        Raises:
+            Unavailable: the model could not be loaded.
+        """
+        workers = [self._launch(place) for place in range(self._places)]
+        try:
+            await asyncio.gather(*(worker.start() for worker in workers))
+        except BaseException:
+            await asyncio.gather(*(worker.close() for worker in workers))
+            raise
+        self.workers = dict(enumerate(workers))
+        first = workers[0]
+        self.backend, self._scheduler.mixed = first.name, first.mixed
+        self.alone = all(worker.alone for worker in workers)
+        if not (self.alone or first.mixed):
             self._scheduler.rows = 1  # reproducible before fast
-        self._loop = asyncio.create_task(self._serve())
-        return alone
+        for place, worker in self.workers.items():
+            self._own(self._keep(place, worker))
+        self._own(self._serve())
 
     async def close(self) -> None:
-        """Ends the worker; what still waits gets `Unavailable`."""
-        self._break()
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
-        await asyncio.to_thread(self._device.shutdown, cancel_futures=True)
+        """Ends the workers; what still waits gets `Unavailable`."""
+        for call in self._calls:
+            if not call.done.done():
+                call.done.set_exception(reloading())
+        workers, self.workers = list(self.workers.values()), {}
+        await asyncio.gather(*(worker.close() for worker in workers))
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def compute(
         self, ids: Sequence[Sequence[int]], tenant: str, priority: Priority, deadline: float, normalize: bool
     ) -> Vectors:
-        """The vectors [n, dimension] of texts, given as what the model reads.
+        """The vectors [n, dimension] of texts, given as what the model reads. Waits while a lost worker is replaced.
 
         Args:
             deadline: on `time.monotonic`.
@@ -76,17 +116,14 @@ class Engine:
             Overloaded: too much waits.
             DeadlineExceeded: the deadline passed first.
             InvalidInput: a text cannot be computed; names it.
-            Unavailable: the backend broke.
+            Unavailable: the worker was lost while it computed them.
         """
         import numpy as np
 
-        self._require_whole()
-        tokens = sum(map(len, ids))
-        self.admission.admit(tokens)
-        call = Call(
-            np.empty((len(ids), self._dimension), np.float32), normalize, asyncio.get_running_loop().create_future()
-        )
         now = time.monotonic()
+        self.admission.admit((priority, tenant), sum(map(len, ids)), deadline - now)
+        rows = np.empty((len(ids), self._dimension), np.float32)
+        call = Call(rows, normalize, asyncio.get_running_loop().create_future())
         call.items = [Item(each, tenant, priority, deadline, (call, at)) for at, each in enumerate(ids)]
         for item in call.items:
             self._scheduler.add(item, now)
@@ -101,94 +138,119 @@ class Engine:
             self._forget(call)
         return call.rows
 
-    def _require_whole(self) -> None:
-        if self.broken.is_set():
-            raise reloading()
-
     def _forget(self, call: Call) -> None:
         """Whatever of the call still waits never reaches the device."""
         self._calls.discard(call)
         for item in call.items:
             if item.queued:
-                self.admission.leave(item.tokens)
+                self.admission.leave(item.lane, item.tokens)
                 self._scheduler.drop(item)
         metrics.WAITING.set(self.admission.waiting)
 
-    def _break(self) -> None:
-        """No further batch; every caller is told."""
-        self.broken.set()
-        for call in self._calls:
-            if not call.done.done():
-                call.done.set_exception(reloading())
+    def _own(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)  # pyright: ignore[reportArgumentType]
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._work.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            event("embedding_engine_failed", error=error, backend=self.backend)
+
+    async def _keep(self, place: int, worker: Worker) -> None:
+        """Replaces the worker of a place whenever it is lost."""
+        while True:
+            await worker.lost.wait()
+            self.workers.pop(place, None)
+            await worker.close()
+            pause = FIRST_PAUSE_S
+            while True:
+                worker = self._launch(place)
+                try:
+                    await worker.start()
+                    break
+                except Unavailable:
+                    metrics.LOADS.labels("failed").inc()
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_S)
+                except asyncio.CancelledError:
+                    await worker.close()
+                    raise
+            metrics.LOADS.labels("replaced").inc()
+            self.workers[place] = worker
+            self._work.set()
 
     async def _serve(self) -> None:
-        try:
-            while not self.broken.is_set():
-                await self._next()
-        except Exception as error:  # noqa: BLE001  # a defect here must not leave callers waiting
-            event("embedding_engine_failed", error=error, backend=self._backend.name)
-            self._break()
-
-    async def _next(self) -> None:
-        batch = self._scheduler.next_batch(time.monotonic())
-        for item in batch.expired:
-            self.admission.leave(item.tokens)
-            _deliver(item, too_late())
-        if batch.items:
-            await self._compute(batch)
-        elif not batch.expired:
+        while True:
             self._work.clear()
+            while (worker := self._least_loaded()) is not None and self._hand_over(worker):
+                pass
             await self._work.wait()
 
-    async def _compute(self, batch: Batch) -> None:
-        started = time.perf_counter()
+    def _least_loaded(self) -> Worker | None:
+        free = [worker for worker in self.workers.values() if worker.free]
+        return min(free, key=lambda worker: worker.tokens, default=None)
+
+    def _hand_over(self, worker: Worker) -> bool:
+        """The next batch to a worker; False: nothing waits."""
+        batch = self._scheduler.next_batch(time.monotonic())
+        for item in batch.expired:
+            self.admission.leave(item.lane, item.tokens)
+            _deliver(item, too_late())
+        if batch.items:
+            worker.batches += 1
+            worker.tokens += batch.tokens
+            self._own(self._compute(worker, batch))
+        return bool(batch.items)
+
+    async def _compute(self, worker: Worker, batch: Batch) -> None:
+        started, tokens = time.monotonic(), batch.tokens
         try:
-            outcomes = await asyncio.get_running_loop().run_in_executor(self._device, self._run, batch.items)
+            outcomes = await self._outcomes(worker, batch.items)
         finally:
-            self.admission.leave(batch.tokens)
-        self._measure(batch, time.perf_counter() - started)
+            worker.batches -= 1
+            worker.tokens -= tokens
+            for item in batch.items:
+                self.admission.leave(item.lane, item.tokens)
+        self._measure(batch, started)
         for item, outcome in zip(batch.items, outcomes, strict=True):
             _deliver(item, outcome)
-        if any(isinstance(outcome, Unavailable) for outcome in outcomes):
-            self._break()
 
-    def _measure(self, batch: Batch, seconds: float) -> None:
-        self.admission.measured(batch.tokens, seconds)
-        metrics.COMPUTE.observe(seconds)
+    def _measure(self, batch: Batch, started: float) -> None:
+        now = time.monotonic()
+        self.admission.measured(batch.tokens, started, now)
+        metrics.COMPUTE.observe(now - started)
         metrics.FILL.observe(len(batch.items))
+        metrics.FILL_TOKENS.observe(batch.tokens / self._scheduler.budget)
         metrics.WAITING.set(self.admission.waiting)
         for item in batch.items:
             metrics.TOKENS.labels(item.priority).inc(item.tokens)
+            metrics.WAIT.labels(item.priority).observe(started - item.added)
 
-    def _run(self, items: list[Item]) -> list[Vectors | PlatformError]:
-        """In the worker thread: a batch that fails is halved until the text that fails is alone (F-04, F-06)."""
+    async def _outcomes(self, worker: Worker, items: list[Item]) -> Sequence[Vectors | PlatformError]:
+        """A batch that fails is halved until the text that fails is alone (F-04, F-06)."""
         try:
-            return list(self._vectors(items))
-        except Exception as error:  # noqa: BLE001  # a backend raises what its library raises
+            return list(await worker.run([item.ids for item in items], [item.owner[0].normalize for item in items]))
+        except WorkerLost:
+            return [reloading()] * len(items)
+        except BatchFailed as failed:
+            if failed.memory:
+                self._scheduler.budget = max(1, min(self._scheduler.budget, sum(i.tokens for i in items) // 2))
             if len(items) == 1:
-                return [self._why(error)]
+                return [await self._why(worker, failed.memory)]
         half = len(items) // 2
-        return self._run(items[:half]) + self._run(items[half:])
+        return [*await self._outcomes(worker, items[:half]), *await self._outcomes(worker, items[half:])]
 
-    def _vectors(self, items: list[Item]) -> list[Vectors]:
-        import numpy as np
-
-        pooled, unit = self._backend.run(np.array([item.ids for item in items], np.int64))
-        if not (np.isfinite(pooled).all() and np.isfinite(unit).all()):
-            raise ArithmeticError
-        return [(unit if item.owner[0].normalize else pooled)[at] for at, item in enumerate(items)]
-
-    def _why(self, error: Exception) -> PlatformError:
+    async def _why(self, worker: Worker, memory: bool) -> PlatformError:
         """Whether it was the text or the device: one text that always works is tried."""
-        import numpy as np
-
         try:
-            self._backend.run(np.array([self._probe], np.int64))
-        except Exception as failure:  # noqa: BLE001
-            event("embedding_backend_broken", error=failure, backend=self._backend.name)
+            await worker.run([self._probe], [True])
+        except (BatchFailed, WorkerLost):
+            event("embedding_device_broken", backend=self.backend)
+            worker.kill()
             return reloading()
-        event("embedding_text_failed", error=error, backend=self._backend.name)
-        return InvalidInput("")
+        return InvalidInput("memory" if memory else "")
 
 
 def _deliver(item: Item, outcome: Vectors | PlatformError) -> None:
@@ -196,7 +258,8 @@ def _deliver(item: Item, outcome: Vectors | PlatformError) -> None:
     if call.done.done():
         return
     if isinstance(outcome, InvalidInput):
-        outcome = InvalidInput(f"The model cannot embed text {at}. Leave it out or change it.", field=f"texts.{at}")
+        why = "needs more memory than the device has" if outcome.message else "cannot be embedded by the model"
+        outcome = InvalidInput(f"Text {at} {why}. Leave it out or change it.", field=f"texts.{at}")
     if isinstance(outcome, PlatformError):
         call.done.set_exception(outcome)
         return
@@ -212,5 +275,5 @@ def too_late() -> DeadlineExceeded:
 
 
 def reloading() -> Unavailable:
-    """The error while the model is not in memory."""
+    """The error of texts whose worker was lost."""
     return Unavailable("The embedding model is being loaded again. Try again shortly.", retry_after=5)

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from servers.cradle.embedding.admission import Admission
-from servers.cradle.embedding.backends.base import Backend
+from servers.cradle.embedding.device import Spec
 from servers.cradle.embedding.engine import Engine
-from servers.cradle.embedding.export import OFFLINE, exported
+from servers.cradle.embedding.export import exported
 from servers.cradle.embedding.models import ModelFiles, resolve
 from servers.cradle.embedding.tokenizer import TokenizerPool
+from servers.cradle.embedding.worker import Worker
 from shared.contracts.installation import EmbeddingParameters
 from shared.encoder import TOKENIZER, Tokenizer
 from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.telemetry import event
 
-Stage = Literal["waiting", "checking files", "converting once", "loading", "measuring"]
-STAGES: tuple[Stage, ...] = ("checking files", "converting once", "loading", "measuring")
+Stage = Literal["waiting", "checking files", "converting once", "loading"]
+CUDA_BATCH_TOKENS = 4224
+"""A multiple of the 132 multiprocessors of an H100 or H200; not measured here."""
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+STAGES: tuple[Stage, ...] = ("checking files", "converting once", "loading")
 
 
 @dataclass(frozen=True)
@@ -29,16 +34,16 @@ class Loaded:
     """A model that serves.
 
     Args:
-        folder: its exported folder; None where sentence-transformers serves it.
+        folder: its exported folder; None where torch serves it.
+        dtype: of weights and matrix products.
     """
 
     model: ModelFiles
-    backend: str
     folder: Path | None
     tokenizer: Tokenizer
     tokenizers: TokenizerPool
     engine: Engine
-    batched_equals_alone: bool
+    dtype: Literal["float32", "bfloat16"]
 
     def parameters(self) -> EmbeddingParameters:
         """Everything about it that decides a vector."""
@@ -54,8 +59,8 @@ class Loaded:
             query_prefix=card.query_prefix,
             passage_prefix=card.passage_prefix,
             normalize=card.normalize,
-            dtype="float32",
-            backend=self.backend,
+            dtype=self.dtype,
+            backend=self.engine.backend,
         )
 
 
@@ -77,19 +82,31 @@ class Loader:
         folder = await self._exported(model)
         self.stage = "loading"
         tokenizer = await asyncio.to_thread(Tokenizer, model.folder / TOKENIZER, model.card)
-        backend = await asyncio.to_thread(_backend, model, folder)
-        self.stage = "measuring"
-        probe = tokenizer.wrapped([], "passage")
-        engine = Engine(backend, model.card.dimension, probe, admission)
-        alone = await engine.start()
-        event("embedding_model_loaded", model=model.card.model, version=model.card.revision, backend=backend.name)
-        return Loaded(
-            model, backend.name, folder, tokenizer, TokenizerPool(tokenizer, model.card.max_tokens), engine, alone
+        specs = self._specs(model, folder)
+        engine = Engine(
+            lambda place: Worker(specs[place]),
+            model.card.dimension,
+            tokenizer.wrapped([], "passage"),
+            admission,
+            places=len(specs),
+            budget=CUDA_BATCH_TOKENS if specs[0].device != "cpu" else None,
         )
+        await engine.start()
+        event("embedding_model_loaded", model=model.card.model, version=model.card.revision, backend=engine.backend)
+        half = specs[0].backend == "packed" and specs[0].device != "cpu"
+        pool = TokenizerPool(tokenizer, model.card.max_tokens)
+        return Loaded(model, folder, tokenizer, pool, engine, "bfloat16" if half else "float32")
 
     async def _exported(self, model: ModelFiles) -> Path | None:
         wanted = self._settings.embedding_backend
-        if wanted == "sentence-transformers" or (wanted == "auto" and not model.exportable):
+        if wanted == "packed" and not model.packable:
+            raise Unavailable(
+                f"The model {model.card.model} is no BERT or XLM-RoBERTa encoder. "
+                "Set P0711_EMBEDDING_BACKEND=auto to serve it with sentence-transformers."
+            )
+        if wanted in ("packed", "sentence-transformers"):
+            return None
+        if wanted == "auto" and (not model.exportable or self._gpus()):
             return None
         if not model.exportable:
             raise Unavailable(
@@ -105,15 +122,33 @@ class Loader:
             event("embedding_not_converted", level=logging.WARNING, model=model.card.model)
             return None
 
+    def _specs(self, model: ModelFiles, folder: Path | None) -> list[Spec]:
+        """What the worker of each place loads. Workers of a CPU share its processors, those of GPUs go round."""
+        if folder is not None:
+            return self._on_cpu(Spec("openvino", str(folder)))
+        wanted = self._settings.embedding_backend
+        gpus = self._gpus()
+        packed = wanted == "packed" or (wanted == "auto" and bool(gpus) and model.packable)
+        backend = "packed" if packed else "sentence-transformers"
+        spec = Spec(backend, str(model.folder), pooling=model.card.pooling)
+        if not gpus:
+            return self._on_cpu(spec)
+        return [replace(spec, device=f"cuda:{at % gpus}") for at in range(self._settings.embedding_workers or gpus)]
 
-def _backend(model: ModelFiles, folder: Path | None) -> Backend:
-    if folder is not None:
-        from servers.cradle.embedding.backends.openvino import OpenVinoBackend
+    def _on_cpu(self, spec: Spec) -> list[Spec]:
+        places = self._settings.embedding_workers or 1
+        share = max(1, (os.cpu_count() or 1) // places) if places > 1 else 0
+        threads = self._settings.embedding_threads or share
+        return [replace(spec, threads=threads)] * places
 
-        return OpenVinoBackend(folder)
-    import os
-
-    os.environ.update(OFFLINE)
-    from servers.cradle.embedding.backends.sentence_transformers import SentenceTransformersBackend
-
-    return SentenceTransformersBackend(model.folder)
+    def _gpus(self) -> int:
+        """How many GPUs are to be used, asked without loading torch."""
+        if self._settings.embedding_device == "cpu":
+            return 0
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        found = len(named.split(",")) if named else len(list(NVIDIA_GPUS.iterdir())) if NVIDIA_GPUS.is_dir() else 0
+        if named == "":
+            found = 0
+        if not found and self._settings.embedding_device == "cuda":
+            raise Unavailable("There is no GPU. Set P0711_EMBEDDING_DEVICE=cpu or auto.")
+        return found

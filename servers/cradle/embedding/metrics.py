@@ -9,6 +9,17 @@ REFUSED = Counter("embedding_refused", "Calls that ended without vectors, by the
 LOADS = Counter("embedding_model_loads", "Times that a model was loaded, by outcome.", ["outcome"])
 WAITING = Gauge("embedding_waiting_tokens", "Tokens that wait for the device.")
 FILL = Histogram("embedding_batch_texts", "Texts in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
+FILL_TOKENS = Histogram(
+    "embedding_batch_fill",
+    "Tokens of a batch as a share of its budget.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+)
+WAIT = Histogram(
+    "embedding_wait_seconds",
+    "Seconds that a text waited for the device.",
+    ["priority"],
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
 COMPUTE = Histogram(
     "embedding_compute_seconds",
     "Seconds that a batch took on the device.",

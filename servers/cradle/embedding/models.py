@@ -32,17 +32,23 @@ OFFSET_POSITIONS = frozenset({"xlm-roberta", "roberta", "camembert", "mpnet"})
 """Architectures whose positions start behind the padding id: two of their positions hold no token."""
 
 
+PACKABLE = frozenset({"bert", "xlm-roberta"})
+"""Architectures that `backends/packed.py` computes."""
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """A model in its folder, with everything about it that decides a vector.
 
     Args:
         exportable: its modules are a transformer, mean or CLS pooling and normalisation, and nothing else.
+        packable: the own encoder computes it.
     """
 
     folder: Path
     card: ModelCard
     exportable: bool
+    packable: bool
 
 
 def resolve(settings: Settings) -> ModelFiles:
@@ -50,8 +56,20 @@ def resolve(settings: Settings) -> ModelFiles:
 
     Raises:
         InvalidInput: the setting is not a model id, or has no revision.
-        Unavailable: files of the model are missing; says which and where they belong.
+        Unavailable: files of the model are missing or are not the pinned ones; says which and where they belong.
     """
+    found = _found(settings)
+    for name in ("weights_digest", "tokenizer_digest"):
+        wanted = getattr(settings, f"embedding_{name}")
+        if wanted is not None and wanted != getattr(found.card, name):
+            raise Unavailable(
+                f"The files of {found.card.model} are not those that P0711_EMBEDDING_{name.upper()} names: "
+                "put the right ones into the model cache."
+            )
+    return found
+
+
+def _found(settings: Settings) -> ModelFiles:
     if settings.embedding_model == BUNDLED:
         return describe(_bundled_folder(), BUNDLED_ID, f"{BUNDLED_WHEEL}-{importlib.metadata.version(BUNDLED_WHEEL)}")
     model, revision = settings.embedding_model, settings.embedding_revision or ""
@@ -95,9 +113,11 @@ def describe(folder: Path, model: str, revision: str) -> ModelFiles:
     query_prefix, passage_prefix = _prefixes(folder, model)
     limits = _optional(folder / "sentence_bert_config.json")
     way = _pooling(pooling)
+    plain = way is not None and set(kinds) <= {"Transformer", "Pooling", "Normalize"} and not _lowers(limits)
     return ModelFiles(
         folder=folder,
-        exportable=way is not None and set(kinds) <= {"Transformer", "Pooling", "Normalize"} and not _lowers(limits),
+        exportable=plain,
+        packable=plain and is_packable(config),
         card=ModelCard(
             model=model,
             revision=revision,
@@ -124,6 +144,17 @@ def weights_digest(folder: Path) -> str:
         raise FileNotFoundError(2, "missing", "model.safetensors")
     digests = {file.name: _file_digest(file) for file in files}
     return digests[files[0].name] if len(files) == 1 else canonical_digest(digests)
+
+
+def is_packable(config: dict[str, Any]) -> bool:
+    """Whether the own encoder computes what a `config.json` describes."""
+    return (
+        config.get("model_type") in PACKABLE
+        and config.get("hidden_act", "gelu") == "gelu"
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and not config.get("is_decoder")
+        and not config.get("add_cross_attention")
+    )
 
 
 def _file_digest(file: Path) -> str:

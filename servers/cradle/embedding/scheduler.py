@@ -2,7 +2,8 @@
 
 Interactive goes before bulk, but bulk that waits gets a batch every `BULK_EVERY_S`. Between tenants deficit round-robin
 (Shreedhar and Varghese, 1996) shares tokens, not texts. A batch is one text chosen that way and, as far as the budget
-goes, others of exactly its length, chosen the same way and charged to their tenants.
+goes, others: the next ones in turn where the backend packs texts of any length, else those of exactly its length,
+chosen the same way and charged to their tenants.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Priority = Literal["interactive", "bulk"]
+Lane = tuple[Priority, str]
+"""A tenant's work of one priority."""
 PRIORITIES: tuple[Priority, ...] = ("interactive", "bulk")
 BATCH_TOKENS = 512
 """On a CPU a batch of this size is as fast a token as a larger one, and a question waits for one of them at most."""
@@ -35,15 +38,20 @@ class Item:
     deadline: float
     owner: Any = None
     queued: bool = field(default=True, init=False)
+    added: float = field(default=0.0, init=False)
 
     @property
     def tokens(self) -> int:
         return len(self.ids)
 
+    @property
+    def lane(self) -> Lane:
+        return self.priority, self.tenant
+
 
 @dataclass(slots=True)
 class Batch:
-    """Texts of equal length to compute now, and those found past their deadline."""
+    """Texts to compute now, and those found past their deadline."""
 
     items: list[Item]
     expired: list[Item]
@@ -156,15 +164,19 @@ class Scheduler:
     Args:
         budget: tokens of a batch; one text may be longer.
         rows: texts of a batch; 1 where a device's rows depend on each other.
+        mixed: texts of different length share a batch.
     """
 
-    def __init__(self, budget: int = BATCH_TOKENS, rows: int = 1024, quantum: int = QUANTUM) -> None:
-        self.budget, self.rows = budget, rows
+    def __init__(
+        self, budget: int = BATCH_TOKENS, rows: int = 1024, quantum: int = QUANTUM, *, mixed: bool = False
+    ) -> None:
+        self.budget, self.rows, self.mixed = budget, rows, mixed
         self._rings: dict[Priority, _Ring] = {priority: _Ring(quantum) for priority in PRIORITIES}
         self._bulk_served = 0.0
 
     def add(self, item: Item, now: float) -> None:
         """Puts a text in its tenant's line."""
+        item.added = now
         if item.priority == "bulk" and self._rings["bulk"].empty:
             self._bulk_served = now
         self._rings[item.priority].add(item)
@@ -179,7 +191,8 @@ class Scheduler:
         for priority in self._order(now):
             head = self._rings[priority].head(now, expired)
             if head is not None:
-                items = self._filled(head, priority, now, expired)
+                fill = self._packed if self.mixed else self._filled
+                items = fill(head, priority, now, expired)
                 if any(item.priority == "bulk" for item in items):
                     self._bulk_served = now
                 return Batch(items, expired)
@@ -201,4 +214,18 @@ class Scheduler:
                 items.append(item)
                 if len(items) >= most:
                     break
+        return items
+
+    def _packed(self, head: Item, first: Priority, now: float, expired: list[Item]) -> list[Item]:
+        items, left = [head], self.budget - head.tokens
+        self._rings[first].take(head)
+        for priority in sorted(PRIORITIES, key=lambda each: each != first):
+            ring = self._rings[priority]
+            while len(items) < self.rows:
+                item = ring.head(now, expired)
+                if item is None or item.tokens > left:
+                    break
+                ring.take(item)
+                items.append(item)
+                left -= item.tokens
         return items

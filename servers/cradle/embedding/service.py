@@ -6,17 +6,21 @@ import asyncio
 import base64
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from servers.cradle.embedding import metrics
 from servers.cradle.embedding.admission import Admission
-from servers.cradle.embedding.engine import Engine, too_late
+from servers.cradle.embedding.engine import too_late
+from servers.cradle.embedding.export import exported
 from servers.cradle.embedding.loader import STAGES, Loaded, Loader
 from servers.cradle.embedding.scheduler import Priority
+from servers.cradle.embedding.tokenizer import THREADS as TOKENIZER_THREADS
+from servers.cradle.embedding.wire import shortened
 from shared.contracts.embedding import EmbeddingRequest, EmbeddingResult, InputType
 from shared.contracts.installation import EmbeddingParameters
 from shared.encoder import Tokenizer
-from shared.errors import DeadlineExceeded, Internal, Overloaded, PlatformError, Unavailable
+from shared.errors import DeadlineExceeded, Internal, InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
 from shared.settings import Settings
 from shared.telemetry import event
 
@@ -29,6 +33,23 @@ Status = Literal["loading", "ready", "failed", "stopped"]
 WINDOW = 256
 """Texts of one `embed_vectors` that are in the queue at once."""
 RETRY_LOAD_S = 10.0
+CHARS_OF_A_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors [n, dimension] of n texts, in order.
+
+    Args:
+        tokens: that were computed: the unit that is metered.
+        truncated: positions of the texts that were cut.
+    """
+
+    vectors: Vectors
+    model: str
+    revision: str
+    tokens: int
+    truncated: list[int]
 
 
 class EmbeddingService:
@@ -36,7 +57,7 @@ class EmbeddingService:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._admission = Admission()
+        self._admission = Admission(settings.embedding_queue_tokens)
         self._loader = Loader(settings)
         self._loaded: Loaded | None = None
         self._failure: PlatformError | None = None
@@ -61,7 +82,7 @@ class EmbeddingService:
     def status(self) -> Status:
         """`loading` until the model is in memory, and again while a broken one is replaced."""
         if self._loaded is not None:
-            return "ready"
+            return "ready" if self._loaded.engine.ready else "loading"
         if self._failure is not None:
             return "failed"
         return "loading" if self._keeper is not None else "stopped"
@@ -69,15 +90,16 @@ class EmbeddingService:
     def health(self) -> dict[str, object]:
         """What `GET /health` answers: the state, the model, and what waits."""
         told: dict[str, object] = {"status": self.status, "service": "embeddings"}
-        if self._loaded is not None:
+        if self._loaded is not None and self._loaded.engine.ready:
             card = self._loaded.model.card
             return told | {
                 "status": "healthy",
                 "model": card.model,
                 "revision": card.revision,
                 "dimension": card.dimension,
-                "backend": self._loaded.backend,
-                "batched_equals_alone": self._loaded.batched_equals_alone,
+                "backend": self._loaded.engine.backend,
+                "workers": len(self._loaded.engine.workers),
+                "batched_equals_alone": self._loaded.engine.alone,
                 "waiting_tokens": self._admission.waiting,
                 "tokens_per_second": round(self._admission.rate),
             }
@@ -105,10 +127,12 @@ class EmbeddingService:
         """The folder that `shared.encoder.Encoder` opens: the same graph and tokenizer, to bake into an image.
 
         Raises:
-            Unavailable: the model is served by sentence-transformers and has no such folder.
+            Unavailable: the model is one that only sentence-transformers can compute.
         """
         loaded = await self._ready(time.monotonic() + (deadline_s or self._settings.call_deadline_s))
         if loaded.folder is None:
+            if loaded.model.exportable:
+                return await exported(self._settings, loaded.model)
             raise Unavailable(f"The model {loaded.model.card.model} cannot run without torch: choose another one.")
         return loaded.folder
 
@@ -127,29 +151,90 @@ class EmbeddingService:
             DeadlineExceeded: not done within `deadline_s`.
             Unavailable: the model cannot be loaded.
         """
+        result = await self.vectors(
+            request.texts,
+            request.input_type,
+            tenant,
+            normalize=request.normalize,
+            truncate=request.truncate,
+            priority=priority,
+            deadline_s=deadline_s,
+        )
+        as_text = request.encoding == "base64"
+        return EmbeddingResult(
+            model=result.model,
+            revision=result.revision,
+            dimension=result.vectors.shape[1],
+            count=len(result.vectors),
+            encoding=request.encoding,
+            data=base64.b64encode(result.vectors.astype("<f4").tobytes()).decode() if as_text else None,
+            vectors=None if as_text else result.vectors.tolist(),
+            tokens=result.tokens,
+            truncated=result.truncated,
+        )
+
+    async def vectors(
+        self,
+        texts: Sequence[str],
+        input_type: InputType,
+        tenant: str,
+        *,
+        normalize: bool = True,
+        truncate: bool = False,
+        priority: Priority = "interactive",
+        dimensions: int | None = None,
+        deadline_s: float | None = None,
+    ) -> Embedded:
+        """The vectors of texts as an array; otherwise as `embed`.
+
+        Args:
+            dimensions: only the first so many values of each.
+        """
         started = time.monotonic()
         deadline = started + (deadline_s or self._settings.call_deadline_s)
         try:
+            self._require_few(texts)
             loaded = await self._ready(deadline)
-            inputs = await loaded.tokenizers.inputs(request.texts, request.input_type, request.truncate)
-            vectors = await loaded.engine.compute(inputs.ids, tenant, priority, deadline, request.normalize)
+            card = loaded.model.card
+            if dimensions is not None and dimensions > card.dimension:
+                raise InvalidInput(f"This model has {card.dimension} dimensions: ask for no more.", field="dimensions")
+            with self._admission.held((priority, tenant), _guessed_tokens(texts, card.max_tokens), deadline - started):
+                inputs = await loaded.tokenizers.inputs(texts, input_type, truncate)
+            vectors = await loaded.engine.compute(inputs.ids, tenant, priority, deadline, normalize)
         except PlatformError as error:
             metrics.REFUSED.labels(error.code).inc()
             raise
         metrics.LATENCY.labels(priority).observe(time.monotonic() - started)
-        card = loaded.model.card
-        as_text = request.encoding == "base64"
-        return EmbeddingResult(
-            model=card.model,
-            revision=card.revision,
-            dimension=card.dimension,
-            count=len(vectors),
-            encoding=request.encoding,
-            data=base64.b64encode(vectors.astype("<f4").tobytes()).decode() if as_text else None,
-            vectors=None if as_text else vectors.tolist(),
-            tokens=inputs.tokens,
-            truncated=inputs.cut,
-        )
+        short = shortened(vectors, dimensions, unit=normalize)
+        return Embedded(short, card.model, card.revision, inputs.tokens, inputs.cut)
+
+    async def tokens(
+        self, texts: Sequence[str], input_type: InputType | None, special: bool
+    ) -> list[list[dict[str, object]]]:
+        """What the tokenizer makes of each text; see `Tokenizer.described`."""
+        self._require_few(texts)
+        loaded = await self._ready(time.monotonic() + self._settings.call_deadline_s)
+        return await loaded.tokenizers.described(texts, input_type, special)
+
+    async def info(self) -> dict[str, object]:
+        """The model and the limits, as text-embeddings-inference tells them."""
+        found = await self.identity()
+        return {
+            "model_id": found.model,
+            "model_sha": found.revision,
+            "model_dtype": found.dtype,
+            "model_type": {"embedding": {"pooling": found.pooling}},
+            "max_input_length": found.max_tokens,
+            "max_client_batch_size": self._settings.embedding_max_texts,
+            "max_queue_tokens": self._admission.limit,
+            "auto_truncate": False,
+            "tokenization_workers": TOKENIZER_THREADS,
+        }
+
+    def _require_few(self, texts: Sequence[str]) -> None:
+        most = self._settings.embedding_max_texts
+        if len(texts) > most:
+            raise TooLarge(f"A call takes {most} texts at most: send the {len(texts)} in parts.", field="texts")
 
     async def embed_vectors(
         self,
@@ -207,18 +292,18 @@ class EmbeddingService:
         return self._loaded
 
     async def _keep(self) -> None:
-        """Loads the model; loads it again when its backend breaks."""
-        while True:
-            engine = await self._load()
-            if engine is None:
-                return
-            try:
-                await engine.broken.wait()
-            finally:
-                self._let_go()
-                await engine.close()
+        """Loads the model and holds it until it is told to stop."""
+        loaded = await self._load()
+        if loaded is None:
+            return
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._loaded = None
+            loaded.tokenizers.close()
+            await loaded.engine.close()
 
-    async def _load(self) -> Engine | None:
+    async def _load(self) -> Loaded | None:
         try:
             self._loaded = await self._loader.load(self._admission)
         except PlatformError as error:
@@ -228,13 +313,12 @@ class EmbeddingService:
             self._fail(Internal("The embedding model could not be loaded. Cradle's log has the details."))
         metrics.LOADS.labels("ready" if self._loaded else "failed").inc()
         self._changed.set()
-        return self._loaded.engine if self._loaded else None
-
-    def _let_go(self) -> None:
-        if self._loaded is not None:
-            self._loaded.tokenizers.close()
-        self._loaded = None
-        self._changed.clear()
+        return self._loaded
 
     def _fail(self, error: PlatformError) -> None:
         self._failure, self._failed_at = error, time.monotonic()
+
+
+def _guessed_tokens(texts: Sequence[str], most: int) -> int:
+    """About how many tokens texts have, before the tokenizer has said: a refusal must not wait for it."""
+    return sum(min(len(text) // CHARS_OF_A_TOKEN + 2, most) for text in texts)

@@ -46,6 +46,19 @@ class TokenizerPool:
         """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._inputs, texts, kind, truncate)
 
+    async def described(
+        self, texts: Sequence[str], kind: InputType | None, special: bool
+    ) -> list[list[dict[str, object]]]:
+        """Each text's tokens; see `Tokenizer.described`.
+
+        Raises:
+            InvalidInput: a text is not Unicode.
+        """
+        _require_unicode(texts)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: [self._tokenizer.described(text, kind, special) for text in texts]
+        )
+
     def close(self) -> None:
         """Ends the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -63,12 +76,16 @@ class TokenizerPool:
         strings = [text for text in texts if isinstance(text, str)]
         if not strings:
             return [self._tokenizer.wrapped([int(token) for token in ids], kind) for ids in texts]
-        for at, text in enumerate(strings):
-            if not _is_unicode(text):
-                raise InvalidInput(
-                    f"Text {at} holds half of a character (a lone surrogate). Remove it.", field=f"texts.{at}"
-                )
+        _require_unicode(strings)
         return self._tokenizer.inputs(strings, kind)
+
+
+def _require_unicode(texts: Sequence[str]) -> None:
+    for at, text in enumerate(texts):
+        if not _is_unicode(text):
+            raise InvalidInput(
+                f"Text {at} holds half of a character (a lone surrogate). Remove it.", field=f"texts.{at}"
+            )
 
 
 def _is_unicode(text: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shared.encoder import same_alone
 
 if TYPE_CHECKING:
+    from servers.cradle.embedding.backends.base import Pending
     from shared.encoder import Ids, Vectors
 
 
@@ -15,6 +16,8 @@ class SentenceTransformersBackend:
     """A model of safetensors, from its folder alone: the network is off and no code of the model runs."""
 
     name = "sentence-transformers"
+    mixed = False
+    in_flight = 1
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         import torch
@@ -32,7 +35,7 @@ class SentenceTransformersBackend:
         self._modules = [each for each in model.eval() if type(each).__name__ != "Normalize"]
 
     def run(self, ids: Ids) -> tuple[Vectors, Vectors]:
-        """See `Backend.run`."""
+        """As `shared.encoder.Graph.run`."""
         torch = self._torch
         with torch.inference_mode():
             tensor = torch.from_numpy(ids).to(self._device)
@@ -42,6 +45,11 @@ class SentenceTransformersBackend:
             pooled = features["sentence_embedding"].float()
             unit = torch.nn.functional.normalize(pooled, dim=1)
             return pooled.cpu().numpy(), unit.cpu().numpy()
+
+    def start(self, ids: Ids, lengths: Ids) -> Pending:
+        """See `Backend.start`; the texts have equal lengths."""
+        both = self.run(ids.reshape(len(lengths), -1))
+        return lambda: both
 
     def batched_equals_alone(self) -> bool:
         """See `Backend.batched_equals_alone`."""

@@ -1,0 +1,170 @@
+"""The child process that holds a model on one device: batches come in on standard input, vectors go out.
+
+`python -m servers.cradle.embedding.device`. A fault of the device or of a library ends this process and not the server.
+It ends by itself when its input does. It writes no core: the memory holds customers' texts.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import signal
+import struct
+import sys
+import threading
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+import orjson
+
+if TYPE_CHECKING:
+    from servers.cradle.embedding.backends.base import Backend, Pending
+
+HEAD = struct.Struct("<III")
+"""To the child: number, texts, tokens. Back: number, status, bytes that follow."""
+READY, DONE, NO_MEMORY, FAILED = range(4)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a child loads.
+
+    Args:
+        folder: of the exported model for `openvino`, else of the model's own files.
+        device: `cpu` or `cuda:0`.
+        threads: 0: the machine's.
+    """
+
+    backend: str
+    folder: str
+    device: str = "cpu"
+    threads: int = 0
+    pooling: Literal["mean", "cls"] = "mean"
+
+    def frame(self) -> bytes:
+        """The first thing that the child reads."""
+        body = orjson.dumps(asdict(self))
+        return HEAD.pack(0, 0, len(body)) + body
+
+
+def batch_frame(number: int, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> bytes:
+    """A batch: how many ids each text has, the ids, and for each text whether its vector is brought to length 1."""
+    lengths, ids = array("i", map(len, texts)), array("i")
+    for text in texts:
+        ids.extend(text)
+    return HEAD.pack(number, len(texts), len(ids)) + lengths.tobytes() + ids.tobytes() + bytes(units)
+
+
+def open_backend(spec: Spec) -> Backend:
+    """Loads what the spec names."""
+    if spec.backend == "openvino":
+        from servers.cradle.embedding.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(Path(spec.folder), spec.threads)
+    if spec.threads:
+        import torch
+
+        torch.set_num_threads(spec.threads)
+    if spec.backend == "packed":
+        from servers.cradle.embedding.backends.packed import PackedBackend
+
+        return PackedBackend(Path(spec.folder), spec.device, spec.pooling)
+    from servers.cradle.embedding.backends.sentence_transformers import SentenceTransformersBackend
+
+    return SentenceTransformersBackend(Path(spec.folder), spec.device)
+
+
+def main(load: Callable[[Spec], Backend] = open_backend) -> None:
+    """Serves until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends this process when it has drained
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no reply
+    requests = sys.stdin.buffer
+    try:
+        _, _, size = HEAD.unpack(requests.read(HEAD.size))
+        backend = load(Spec(**orjson.loads(requests.read(size))))
+        told = {
+            "name": backend.name,
+            "mixed": backend.mixed,
+            "in_flight": backend.in_flight,
+            "alone": backend.batched_equals_alone(),
+        }
+    except Exception as error:  # noqa: BLE001  # told to the server, which logs it
+        _reply(replies, 0, FAILED, type(error).__name__.encode())
+        return
+    _reply(replies, 0, READY, orjson.dumps(told))
+    Device(backend, requests, replies).serve()
+
+
+class Device:
+    """Batches to the backend in order, as many started at once as it likes."""
+
+    def __init__(self, backend: Backend, requests: BinaryIO, replies: BinaryIO) -> None:
+        self._backend, self._requests, self._replies = backend, requests, replies
+        self._inbox: queue.SimpleQueue[tuple[int, int, bytes] | None] = queue.SimpleQueue()
+        self._started: deque[tuple[int, bytes, Pending]] = deque()
+
+    def serve(self) -> None:
+        """Until the input ends."""
+        threading.Thread(target=self._read, daemon=True).start()
+        while True:
+            try:
+                frame = self._inbox.get(block=not self._started)
+            except queue.Empty:
+                self._finish()
+                continue
+            if frame is None:
+                return
+            self._start(*frame)
+            if len(self._started) >= self._backend.in_flight:
+                self._finish()
+
+    def _read(self) -> None:
+        while head := self._requests.read(HEAD.size):
+            number, texts, tokens = HEAD.unpack(head)
+            self._inbox.put((number, texts, self._requests.read(5 * texts + 4 * tokens)))
+        self._inbox.put(None)
+
+    def _start(self, number: int, texts: int, body: bytes) -> None:
+        import numpy as np
+
+        lengths = np.frombuffer(body, np.int32, texts).astype(np.int64)
+        ids = np.frombuffer(body, np.int32, int(lengths.sum()), 4 * texts).astype(np.int64)
+        try:
+            self._started.append((number, body[-texts:], self._backend.start(ids, lengths)))
+        except Exception as error:  # noqa: BLE001  # a backend raises what its library raises
+            self._refuse(number, error)
+
+    def _finish(self) -> None:
+        import numpy as np
+
+        number, units, pending = self._started.popleft()
+        try:
+            pooled, unit = pending()
+            chosen = np.where(np.frombuffer(units, np.uint8)[:, None] == 1, unit, pooled)
+            if not np.isfinite(chosen).all():
+                raise ArithmeticError
+        except Exception as error:  # noqa: BLE001
+            self._refuse(number, error)
+        else:
+            _reply(self._replies, number, DONE, chosen.astype("<f4", copy=False).tobytes())
+
+    def _refuse(self, number: int, error: Exception) -> None:
+        memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        _reply(self._replies, number, NO_MEMORY if memory else FAILED, type(error).__name__.encode())
+
+
+def _reply(replies: BinaryIO, number: int, status: int, body: bytes) -> None:
+    replies.write(HEAD.pack(number, status, len(body)))
+    replies.write(body)
+    replies.flush()
+
+
+if __name__ == "__main__":
+    main()

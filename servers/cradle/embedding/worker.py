@@ -1,0 +1,182 @@
+"""The server's side of one model on one device: starts the child process, sends it batches, notices when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from servers.cradle.embedding.device import DONE, HEAD, NO_MEMORY, READY, Spec, batch_frame
+from servers.cradle.embedding.export import OFFLINE
+from shared.errors import Unavailable
+from shared.settings import PREFIX
+from shared.telemetry import event
+
+if TYPE_CHECKING:
+    from shared.encoder import Vectors
+
+LOAD_DEADLINE_S = 1800.0
+STUCK_S = 120.0
+"""A batch that takes longer will not end: the process is replaced."""
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""OpenMP's threads spin while they wait, by default: on a machine that others use too that took four times the time."""
+DEVICE = "servers.cradle.embedding.device"
+
+
+class BatchFailed(Exception):
+    """The device lives and could not compute the batch.
+
+    Args:
+        memory: because its memory did not suffice.
+    """
+
+    def __init__(self, memory: bool) -> None:
+        super().__init__()
+        self.memory = memory
+
+
+class WorkerLost(Exception):
+    """The process is gone, and what it was computing with it."""
+
+
+class Worker:
+    """One child process.
+
+    Args:
+        spec: what it loads.
+        module: its program.
+    """
+
+    def __init__(self, spec: Spec, module: str = DEVICE) -> None:
+        self.lost = asyncio.Event()
+        self.name, self.mixed, self.in_flight, self.alone = spec.backend, False, 1, True
+        self.batches = self.tokens = 0
+        self._spec, self._module = spec, module
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Vectors]] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def free(self) -> bool:
+        """Whether another batch may be sent."""
+        return not self.lost.is_set() and self.batches < self.in_flight
+
+    async def start(self) -> None:
+        """Starts the process and waits until the model is loaded.
+
+        Raises:
+            Unavailable: it could not be loaded.
+        """
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", self._module),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # libraries repeat what they were given
+            env=environment | OFFLINE | QUIET,
+            cwd=Path(__file__).parents[3],
+        )
+        try:
+            async with asyncio.timeout(LOAD_DEADLINE_S):
+                self._write(self._spec.frame())
+                _, status, body = await self._reply()
+        except (TimeoutError, asyncio.IncompleteReadError, OSError):
+            status, body = -1, b"lost"
+        if status != READY:
+            await self.close()
+            event("embedding_worker_not_loaded", level=logging.ERROR, backend=self.name, code=body.decode())
+            raise Unavailable("The embedding model could not be loaded. Cradle's log has the details.")
+        told = orjson.loads(body)
+        self.name, self.mixed, self.in_flight, self.alone = (
+            told[key] for key in ("name", "mixed", "in_flight", "alone")
+        )
+        self._reader = asyncio.create_task(self._read())
+
+    async def run(self, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> Vectors:
+        """The vectors [n, dimension] of texts, given as what the model reads.
+
+        Args:
+            units: for each whether it is brought to length 1.
+
+        Raises:
+            BatchFailed: the device could not compute it.
+            WorkerLost: the process is gone.
+        """
+        if self.lost.is_set():
+            raise WorkerLost
+        number = next(self._numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._write(batch_frame(number, texts, units))
+            async with asyncio.timeout(STUCK_S):
+                flat = await answer
+        except (OSError, TimeoutError):
+            self.kill()
+            raise WorkerLost from None
+        finally:
+            self._answers.pop(number, None)
+        return flat.reshape(len(texts), -1)
+
+    def kill(self) -> None:
+        """Ends the process at once; nothing more is sent to it."""
+        self.lost.set()
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    async def close(self) -> None:
+        """Ends the process and waits for its end."""
+        self.kill()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        self._fail_all()
+        if self._process is not None:
+            await self._process.wait()
+
+    def _write(self, frame: bytes) -> None:
+        assert self._process is not None  # noqa: S101  # started
+        assert self._process.stdin is not None  # noqa: S101
+        self._process.stdin.write(frame)
+
+    async def _reply(self) -> tuple[int, int, bytes]:
+        assert self._process is not None  # noqa: S101
+        assert self._process.stdout is not None  # noqa: S101
+        number, status, size = HEAD.unpack(await self._process.stdout.readexactly(HEAD.size))
+        return number, status, await self._process.stdout.readexactly(size)
+
+    async def _read(self) -> None:
+        import numpy as np
+
+        try:
+            while True:
+                number, status, body = await self._reply()
+                answer = self._answers.get(number)
+                if answer is None or answer.done():
+                    continue
+                if status == DONE:
+                    answer.set_result(np.frombuffer(body, "<f4"))
+                else:
+                    event("embedding_batch_failed", backend=self.name, code=body.decode())
+                    answer.set_exception(BatchFailed(status == NO_MEMORY))
+        except (asyncio.IncompleteReadError, OSError):
+            event("embedding_worker_lost", level=logging.ERROR, backend=self.name)
+        finally:
+            self.lost.set()
+            self._fail_all()
+
+    def _fail_all(self) -> None:
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(WorkerLost())

@@ -1,0 +1,42 @@
+"""The real device process on the real model, with faults that special ids set off."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from servers.cradle.embedding.backends.openvino import OpenVinoBackend
+from servers.cradle.embedding.device import Spec, main
+
+if TYPE_CHECKING:
+    from servers.cradle.embedding.backends.base import Pending
+    from shared.encoder import Ids
+
+POISON, FATAL, GREEDY, CRASH = 29_999, 29_998, 29_997, 29_996
+GREEDY_FIT = 3
+
+
+class FaultyBackend(OpenVinoBackend):
+    """`POISON` among the ids fails the batch, `FATAL` breaks the device for good, `GREEDY` needs so much memory that a
+    batch of `GREEDY_FIT` texts is the largest that fits, `CRASH` ends the process."""
+
+    dead = False
+
+    def start(self, ids: Ids, lengths: Ids) -> Pending:
+        if (ids == CRASH).any():
+            os._exit(3)
+        self.dead = self.dead or bool((ids == FATAL).any())
+        if self.dead or (ids == POISON).any():
+            raise RuntimeError("the device says no")
+        if (ids == GREEDY).any() and len(lengths) > GREEDY_FIT:
+            raise MemoryError
+        return super().start(ids, lengths)
+
+
+def load(spec: Spec) -> FaultyBackend:
+    return FaultyBackend(Path(spec.folder), spec.threads)
+
+
+if __name__ == "__main__":
+    main(load)

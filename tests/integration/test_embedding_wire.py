@@ -1,0 +1,240 @@
+"""The embedding port over loopback: the openai package unchanged, text-embeddings-inference's routes, raw vectors,
+limits, and callers that hang up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import openai
+import orjson
+import pytest
+
+from servers.cradle import embedding_rest
+from servers.cradle.embedding.service import EmbeddingService
+from servers.cradle.embedding.wire import ranges
+from shared.auth import GivenKeys, TokenVerifier
+from shared.serving import Server
+from shared.settings import Settings
+from tests.embedding_rig import model_folder, model_home, service
+from tests.serving_rig import Issuer, running
+
+__all__ = ["model_folder", "model_home", "service"]
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+TEXTS = ["Leitungsschutzschalter B16", "Größe 80 × 18 mm, 49,90 €", "断路器 🔌", "A lamp."]
+LONG = "Klemme " * 400
+
+
+@dataclass(frozen=True)
+class Port:
+    """The embedding port on loopback."""
+
+    base: str
+    token: str
+
+    def client(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(base_url=self.base, headers={"authorization": f"Bearer {self.token}"}, timeout=60)
+
+    def openai(self, **options: Any) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.base}/v1", api_key=self.token, **options)
+
+    async def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
+        async with self.client() as client:
+            return await client.post(path, json=body, headers=headers)
+
+
+@pytest.fixture(scope="session")
+async def port(service: EmbeddingService, model_home: Path) -> AsyncIterator[Port]:
+    settings, issuer = Settings(home=model_home), Issuer()
+    verifier = TokenVerifier.of(settings, "cradle", GivenKeys(issuer.jwks))
+
+    async def health() -> dict[str, Any]:
+        return service.health()
+
+    server = Server("cradle", settings, mcp=False, health=health, verifier=verifier)
+    embedding_rest.register(server, lambda: service)
+    async with running(server, settings) as base:
+        yield Port(base, issuer.token(settings, scope="embed"))
+
+
+@pytest.fixture(scope="session")
+async def reference(service: EmbeddingService) -> np.ndarray:
+    return await service.embed_vectors(TEXTS, "passage", "a")
+
+
+async def test_the_openai_package_gets_the_vectors_in_base64_as_it_asks_by_itself(
+    port: Port, reference: np.ndarray
+) -> None:
+    async with port.openai() as client:
+        found = await client.embeddings.create(model=MODEL, input=TEXTS)
+    assert np.array_equal(np.array([each.embedding for each in found.data], np.float32), reference)
+    assert [each.index for each in found.data] == [0, 1, 2, 3]
+    assert found.usage.total_tokens > 20
+
+
+async def test_the_openai_package_gets_the_same_vectors_as_numbers(port: Port, reference: np.ndarray) -> None:
+    async with port.openai() as client:
+        found = await client.embeddings.create(model="all-MiniLM-L6-v2", input=TEXTS, encoding_format="float")
+    assert np.array_equal(np.array([each.embedding for each in found.data], np.float32), reference)
+
+
+async def test_fewer_dimensions_are_the_first_ones_at_length_one(port: Port, reference: np.ndarray) -> None:
+    async with port.openai() as client:
+        found = await client.embeddings.create(model=MODEL, input=TEXTS, dimensions=100)
+    short = np.array([each.embedding for each in found.data])
+    assert short.shape == (4, 100)
+    assert np.abs(np.linalg.norm(short, axis=1) - 1).max() < 1e-6
+    assert (short * reference[:, :100]).sum(1) == pytest.approx(np.linalg.norm(reference[:, :100], axis=1), abs=1e-6)
+
+
+async def test_the_openai_package_raises_its_own_errors(port: Port) -> None:
+    async with port.openai(max_retries=0) as client:
+        with pytest.raises(openai.NotFoundError, match="one model"):
+            await client.embeddings.create(model="text-embedding-3-small", input="x")
+        with pytest.raises(openai.BadRequestError, match="384 dimensions"):
+            await client.embeddings.create(model=MODEL, input="x", dimensions=385)
+        with pytest.raises(openai.BadRequestError, match="256 tokens"):
+            await client.embeddings.create(model=MODEL, input=["x", LONG])
+        cut = await client.embeddings.create(model=MODEL, input=["x", LONG], extra_body={"truncate": True})
+        assert cut.model_dump()["truncated"] == [1]
+
+
+async def test_tei_gives_a_bare_list_and_tells_what_it_cut_in_a_header(port: Port, reference: np.ndarray) -> None:
+    found = await port.post("/embed", {"inputs": [*TEXTS, LONG], "truncate": True})
+    assert np.array_equal(np.array(found.json()[:4], np.float32), reference)
+    assert found.headers["x-truncated"] == "4"
+    one = await port.post("/embed", {"inputs": TEXTS[0]})
+    assert np.array_equal(np.array(one.json(), np.float32), reference[:1])
+
+
+async def test_the_seeds_form_tells_model_dimension_and_what_was_cut(port: Port) -> None:
+    found = (await port.post("/embed", {"texts": ["kurz", LONG], "normalize": True, "truncate": True})).json()
+    assert (found["model"], found["dimension"], found["count"], found["truncated"]) == (MODEL, 384, 2, [1])
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("", "<f4"), ("; dtype=float32", "<f4"), ("; dtype=float16", "<f2")])
+async def test_raw_vectors_come_as_the_accept_header_says(
+    port: Port, reference: np.ndarray, dtype: str, kind: str
+) -> None:
+    found = await port.post("/embed", {"inputs": TEXTS}, accept="application/octet-stream" + dtype)
+    shape = (int(found.headers["x-count"]), int(found.headers["x-dimension"]))
+    assert found.headers["content-type"] == "application/octet-stream"
+    assert np.array_equal(np.frombuffer(found.content, kind).reshape(shape), reference.astype(kind))
+
+
+async def test_similarity_is_the_cosine_with_each_sentence(port: Port, reference: np.ndarray) -> None:
+    body = {"inputs": {"source_sentence": TEXTS[0], "sentences": TEXTS[1:]}}
+    assert (await port.post("/similarity", body)).json() == pytest.approx(list(reference[1:] @ reference[0]), abs=1e-6)
+
+
+async def test_tokenize_gives_ids_and_places_in_bytes(port: Port, service: EmbeddingService) -> None:
+    (tokens,) = (await port.post("/tokenize", {"inputs": TEXTS[1]})).json()
+    assert [each["id"] for each in tokens] == service.tokenizer.inputs([TEXTS[1]], "passage")[0]
+    assert (tokens[0]["special"], tokens[0]["start"]) == (True, None)
+    raw = TEXTS[1].encode()
+    assert all(raw[each["start"] : each["stop"]].decode() == each["text"] for each in tokens if not each["special"])
+    (bare,) = (await port.post("/tokenize", {"inputs": TEXTS[1], "add_special_tokens": False})).json()
+    assert bare == tokens[1:-1]
+
+
+async def test_info_health_and_metrics_answer(port: Port) -> None:
+    async with port.client() as client:
+        told = (await client.get("/info")).json()
+        assert (told["model_id"], told["max_input_length"]) == (MODEL, 256)
+        assert told["model_type"] == {"embedding": {"pooling": "mean"}}
+        assert (await client.get("/health")).status_code == 200
+        metrics = (await client.get("/metrics")).text
+    assert "embedding_call_seconds_bucket" in metrics
+    assert "acme" not in metrics
+
+
+BAD: dict[str, tuple[str, Any, str]] = {
+    "empty list": ("/embed", {"inputs": []}, "inputs"),
+    "empty string": ("/embed", {"texts": [""]}, "texts.0"),
+    "not a string": ("/embed", {"texts": [7]}, "texts.0"),
+    "null": ("/v1/embeddings", {"model": MODEL, "input": None}, "input"),
+    "no dimension": ("/embed", {"inputs": "x", "dimensions": 0}, "dimensions"),
+    "half a dimension": ("/embed", {"inputs": "x", "dimensions": 1.5}, "dimensions"),
+    "too many dimensions": ("/embed", {"inputs": "x", "dimensions": 385}, "dimensions"),
+    "token ids": ("/v1/embeddings", {"model": MODEL, "input": [1, 2]}, "input"),
+    "too many texts": ("/embed", {"inputs": ["x"] * 100_000}, "inputs"),
+    "unknown field": ("/embed", {"inputs": "x", "normalise": True}, "*"),
+    "both forms": ("/embed", {"inputs": "x", "texts": ["x"]}, "texts"),
+    "too long": ("/embed", {"texts": ["kurz", LONG]}, "texts.1"),
+    "no sentences": ("/similarity", {"inputs": {"source_sentence": "x", "sentences": []}}, "inputs.sentences"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+async def test_bad_input_is_a_400_that_names_the_field(port: Port, case: str) -> None:
+    path, body, field = BAD[case]
+    found = await port.post(path, body)
+    assert (found.status_code, found.json()["code"]) == (400, "invalid_input")
+    assert found.json()["field"].startswith(field), found.json()
+
+
+@pytest.mark.requirement("I-03", "I-04")
+@pytest.mark.parametrize("value", ['"\\ud800"', "NaN", "1e400", "[Infinity]"])
+async def test_what_is_not_json_is_refused_and_the_sentence_says_what_is_not(port: Port, value: str) -> None:
+    async with port.client() as client:
+        found = await client.post("/embed", content=b'{"inputs": ["x"], "dimensions": ' + value.encode() + b"}")
+    assert found.status_code == 400
+    assert "lone surrogates" in found.json()["message"]
+
+
+@pytest.mark.requirement("I-02")
+async def test_a_body_of_100_mb_is_refused_before_it_is_read(port: Port) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(port.base.rsplit(":", 1)[1]))
+    head = f"POST /embed HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {port.token}\r\n"
+    writer.write(f"{head}content-length: {100 * 2**20}\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 20)
+    writer.close()
+    assert b" 413 " in answer
+
+
+async def test_a_call_without_a_token_or_scope_is_refused(port: Port) -> None:
+    async with httpx2.AsyncClient(base_url=port.base) as client:
+        for path in ("/embed", "/v1/embeddings", "/similarity", "/tokenize"):
+            assert (await client.post(path, json={})).status_code == 401
+        assert (await client.get("/info")).status_code == 401
+
+
+@pytest.mark.requirement("F-08")
+async def test_texts_of_a_caller_that_hangs_up_leave_the_queue(port: Port, service: EmbeddingService) -> None:
+    async def until(waiting: int) -> None:
+        async with asyncio.timeout(60):
+            while service.health()["waiting_tokens"] != waiting:  # noqa: ASYNC110  # only the port tells of its callers
+                await asyncio.sleep(0)
+
+    assert service._loaded is not None
+    (worker,) = service._loaded.engine.workers.values()
+    assert worker.pid
+    os.kill(worker.pid, signal.SIGSTOP)
+    try:
+        running = asyncio.create_task(port.post("/embed", {"inputs": "x"}))
+        await until(3)
+        body = orjson.dumps({"inputs": ["eine Klemme"]})
+        (tokens,) = (len(each) for each in service.tokenizer.inputs(["eine Klemme"], "passage"))
+        _, writer = await asyncio.open_connection("127.0.0.1", int(port.base.rsplit(":", 1)[1]))
+        head = f"POST /embed HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {port.token}\r\n"
+        writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        await until(3 + tokens)
+        writer.close()
+        await until(3)
+    finally:
+        os.kill(worker.pid, signal.SIGCONT)
+    assert (await running).status_code == 200
+
+
+def test_positions_are_told_as_ranges() -> None:
+    assert ranges([]) == ""
+    assert ranges([0, 1, 2, 7, 9, 10]) == "0-2,7,9-10"
+    assert len(ranges(list(range(0, 2048, 2)))) < 8000
