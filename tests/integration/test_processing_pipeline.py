@@ -14,6 +14,7 @@ import pytest
 from examples.corpus import write
 from servers.cradle.processing import pipeline, writing
 from servers.cradle.processing.sources import SourceFile
+from shared.dataset.reader import DatasetReader, Filters
 from shared.dataset.writer import DatasetWriter
 from shared.errors import ParameterDrift
 from tests.embedding_rig import model_folder, model_home, service
@@ -320,3 +321,30 @@ async def test_instructions_in_a_document_are_its_text_and_change_nothing_else(
     same = {"documents", "processed", "failed", "chunks", "products", "features", "nodes", "edges"}
     assert ordered.counts.model_dump(include=same) == plain.counts.model_dump(include=same)
     assert set(await customer.ledger()) == {"anweisung.txt", "daten.csv", "n000.txt"}
+
+
+def manual() -> bytes:
+    """A manual whose contents name the question's words more often than the page that answers it."""
+    from fpdf import FPDF
+
+    titles = ["Netzwerkbrücke", "Netzwerkbrücke planen", "Netzwerkbrücke anlegen", "Netzwerkbrücke löschen", "Router"]
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("Helvetica", size=10)
+    for number, title in enumerate(titles, 1):
+        pdf.cell(text=f"{number} {title} {'.' * 80} {number * 5}", new_x="LMARGIN", new_y="NEXT")
+    for text in ("Zwei Netze werden verbunden, indem eine Netzwerkbrücke beide Anschlüsse zusammenfasst. Danach ", ""):
+        pdf.add_page()
+        pdf.multi_cell(0, text=text + "prüfen Sie die Verbindung und notieren Sie das Ergebnis im Protokoll. " * 6)
+    return bytes(pdf.output())
+
+
+async def test_a_search_prefers_the_page_that_says_something_to_the_table_of_contents(customer: Customer) -> None:
+    (customer.folder / "handbuch.pdf").write_bytes(manual())
+    await customer.process()
+    async with DatasetReader(customer.store.path("dataset")) as reader:
+        hits = await reader.search("Netzwerkbrücke", None, limit=5)
+        marked = await reader.search("Netzwerkbrücke", None, limit=5, filters=Filters(kind="contents"))
+    assert (hits[0].page, hits[0].kind) == (2, "text")
+    assert [hit.page for hit in marked] == [1]
+    assert "contents" in {hit.kind for hit in hits}

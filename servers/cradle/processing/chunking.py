@@ -13,17 +13,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from servers.cradle.processing.contents import is_contents
 from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.language import guess
 from servers.cradle.processing.product_text import product_lines
 
-VERSION = "1"
+VERSION = "2"
 NAME = "structure"
 JOINT = "\n\n"
 PATH_JOINT = " › "
 CHARS_PER_TOKEN = 16
 
-ChunkKind = Literal["text", "table", "list", "product", "ocr"]
+ChunkKind = Literal["text", "table", "list", "product", "ocr", "contents"]
 _SENTENCE_END = re.compile(r"(?<=[.!?:;…])[\"'»“)\]]?\s+(?=\S)|\n+")
 
 
@@ -96,6 +97,7 @@ class Chunker:
         self._products = 0
         self._headings: list[tuple[int, str]] = []
         self._open = _Open()
+        self._contents = False
 
     def add(self, part: Extraction) -> Iterator[Chunk]:
         """The passages of the document's next part; none is held back for the part after it."""
@@ -257,13 +259,14 @@ class Chunker:
         product: int | None = None,
     ) -> Chunk:
         whole = self._fit.context(above) + text
+        self._contents = kind != "product" and is_contents(text, continued=self._contents)
         made = Chunk(
             ordinal=self._ordinal,
             text=whole,
             tokens=self._fit.tokenizer.count(whole),
             page=page,
             heading_path=PATH_JOINT.join(self._path),
-            kind=kind,
+            kind="contents" if self._contents else kind,
             language=guess(whole),
             start=start,
             end=end,
