@@ -213,7 +213,10 @@ class Chunker:
                 start = lines[0].start
             self._open = _Open()
         held: list[_Piece] = []
-        for line in lines[header_rows:]:
+        rest = lines[header_rows:]
+        if rest and self._fit.fits(above, [header + "\n".join(line.text for line in rest)]):
+            held, rest = rest, []  # most products and small tables: one look instead of one for each line
+        for line in rest:
             if held and not self._fit.fits(above, [header + "\n".join(each.text for each in (*held, line))]):
                 yield self._lined(above, header, held, start, kind, page, product)
                 held, start = [], line.start
@@ -263,7 +266,7 @@ class Chunker:
         made = Chunk(
             ordinal=self._ordinal,
             text=whole,
-            tokens=self._fit.tokenizer.count(whole),
+            tokens=self._fit.count(whole),
             page=page,
             heading_path=PATH_JOINT.join(self._path),
             kind="contents" if self._contents else kind,
@@ -283,6 +286,7 @@ class _Fit:
         self.tokenizer = tokenizer
         self._sizes = sizes
         self._contexts: dict[tuple[str, ...], str] = {}
+        self._last = ("", tokenizer.count(""))
 
     def context(self, above: tuple[str, ...]) -> str:
         """The line of headings; the outer ones fall away where it would take over a quarter of the passage."""
@@ -320,8 +324,14 @@ class _Fit:
                 return
             start = max(self._back(text, end, starts, ends), start + 1)
 
+    def count(self, text: str) -> int:
+        """The text's tokens; that of the last text is remembered, for what fits is mostly what is made."""
+        if self._last[0] != text:
+            self._last = (text, self.tokenizer.count(text))
+        return self._last[1]
+
     def _within(self, text: str, tokens: int) -> bool:
-        return len(text) <= tokens * CHARS_PER_TOKEN and self.tokenizer.count(text) <= tokens
+        return len(text) <= tokens * CHARS_PER_TOKEN and self.count(text) <= tokens
 
     def _reach(self, text: str, start: int, starts: list[int], ends: list[int], opening: str) -> int:
         """The furthest end for a range from `start`: a sentence's, else a word's, else a character's."""
