@@ -1,7 +1,7 @@
 """A spreadsheet of 100,000 products through the pipeline: products counted, memory at a quarter and at full size.
 
 Embedding is a no-op here, for it would hide everything else; the tokenizer is the model's. The ratio at the end tells
-whether memory grows with the file. The reader's process must hold the sheet (calamine reads it whole); the platform's not.
+whether memory grows with the file. The reader holds the sheet (calamine reads it whole), the platform does not.
 """
 
 from __future__ import annotations
