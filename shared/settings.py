@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.contracts.vision import ProviderName
 from shared.errors import InvalidInput
 from shared.ids import Digest
 
@@ -64,10 +65,23 @@ class Settings(BaseSettings):
     embedding_queue_tokens: int = Field(262_144, ge=1024, description="Tokens that may wait for the model at once.")
     model_cache: Path | None = Field(None, description="Folder of models; default HOME/models.")
 
-    ocr_provider: Literal["rapidocr", "openai"] = "rapidocr"
+    ocr_provider: ProviderName = "rapidocr"
+    vision_fallback: list[ProviderName] = Field(
+        default_factory=list, description="Providers asked in turn where the chosen one fails; single calls only."
+    )
+    vision_prices: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="Provider → euros for a million tokens in, and out."
+    )
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_vision_model: str = "gpt-4o"
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str | None = None
+    anthropic_vision_model: str = "claude-sonnet-5-5"
+    compatible_vision_url: str | None = Field(None, description="An OpenAI-compatible endpoint, such as vLLM's /v1.")
+    compatible_vision_model: str | None = None
+    compatible_api_key: SecretStr | None = None
+    florence_model: Path | None = Field(None, description="Folder of a Florence-2 model (florence-community/…).")
 
     docker_host: str | None = Field(None, description="Container engine; default DOCKER_HOST or the usual socket.")
     base_image: Path | None = Field(
@@ -79,7 +93,7 @@ class Settings(BaseSettings):
     job_step_deadline_s: float = Field(6 * 3600.0, gt=0, description="Longest time one step of a job may take.")
     max_body_bytes: int = Field(32 * 2**20, ge=2**10, description="Largest request body of any server.")
 
-    @field_validator("home", "model_cache", "base_image", mode="after")
+    @field_validator("home", "model_cache", "base_image", "florence_model", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.contracts.model import Contract
+from shared.contracts.vision import ProviderName
 from shared.ids import CustomerId, Digest
 
 
@@ -17,7 +18,7 @@ class ParameterChoice(Contract):
     embedding_model: str | None = Field(None, max_length=120, description="Default: the model that cradle serves.")
     chunk_tokens: int = Field(220, ge=32, le=8192, description="Upper bound of a chunk in the model's own tokens.")
     chunk_overlap: int = Field(24, ge=0, le=1024, description="Tokens repeated between neighbours in running text.")
-    ocr_provider: Literal["rapidocr", "openai"] | None = None
+    ocr_provider: ProviderName | None = None
     local_only: bool = Field(True, description="No remote provider ever sees this customer's content.")
 
 

@@ -15,6 +15,7 @@ class Counts(Contract):
     processed: int = Field(0, ge=0)
     failed: int = Field(0, ge=0)
     unchanged: int = Field(0, ge=0, description="Of the processed: taken over from an earlier run.")
+    removed: int = Field(0, ge=0, description="Taken out in this run: their files are gone. Not among the documents.")
     pages: int = Field(0, ge=0)
     ocr_pages: int = Field(0, ge=0)
     chunks: int = Field(0, ge=0)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from shared.contracts.model import Contract
 
 VisionTask = Literal["ocr", "description", "analysis"]
+ProviderName = Literal["rapidocr", "tesseract", "florence", "openai", "anthropic", "compatible"]
+LOCAL_PROVIDERS: frozenset[str] = frozenset({"rapidocr", "tesseract", "florence"})
+"""Content stays on the machine with these. A provider that is not named here counts as remote."""
 MAX_IMAGE_BYTES = 20 * 2**20
 MAX_PIXELS = 40_000_000
 
@@ -20,6 +23,7 @@ class VisionRequest(Contract):
     task: VisionTask = "ocr"
     output: Literal["text", "words"] = "text"
     provider: str | None = Field(None, max_length=40, description="Default: the operator's setting.")
+    json_schema: dict[str, Any] | None = Field(None, description="Facts are given back as an object of this form.")
 
 
 class Word(Contract):
@@ -31,11 +35,20 @@ class Word(Contract):
 
 
 class VisionPage(Contract):
-    """What was read on one page. Holds customer content."""
+    """What was read on one page; `data` are the facts where a JSON schema was given. Holds customer content."""
 
     page: int = Field(ge=1)
     text: str
     words: list[Word] | None = None
+    data: dict[str, Any] | None = None
+
+
+class VisionAttempt(Contract):
+    """A provider that could not read a page before another one did."""
+
+    page: int = Field(ge=1)
+    provider: str
+    code: str
 
 
 class VisionResult(Contract):
@@ -45,4 +58,6 @@ class VisionResult(Contract):
     provider: str
     provider_version: str
     seconds: float = Field(ge=0)
-    cost_eur: float | None = Field(None, ge=0, description="None where the provider is local.")
+    cost_eur: float | None = Field(None, ge=0, description="By the tokens counted; None where no price is set.")
+    estimated_cost_eur: float | None = Field(None, ge=0, description="What it could have cost at most.")
+    attempts: list[VisionAttempt] = Field(default_factory=list)

@@ -80,6 +80,7 @@ def _counts(tables: Tables, nodes: int, edges: int) -> Counts:
         processed=statuses["processed"],
         failed=statuses["failed"],
         unchanged=0,
+        removed=0,
         pages=sum(ledger["pages"]),
         ocr_pages=sum(ledger["ocr_pages"]),
         tokens=sum(ledger["tokens"]),

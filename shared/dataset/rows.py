@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 DocumentStatus = Literal["processed", "failed"]
-ChunkKind = Literal["text", "table", "list", "product", "ocr"]
+ChunkKind = Literal["text", "table", "list", "product", "ocr", "contents"]
 
 AMOUNT_DIGITS, AMOUNT_SCALE = 24, 6
 

@@ -21,6 +21,8 @@ RANK_OFFSET = 60
 WEIGHTS = {"vector": 1.0, "text": 1.0, "words": 0.5, "codes": 1.0, "exact": 4.0}
 EXACT_BELOW = 20
 """A code that fewer passages hold than this identifies something: it outweighs all else."""
+CONTENTS = 0.25
+"""What a passage of a table of contents counts: it names everything, and a page that says something comes first."""
 COLUMNS = [*lance.CITED, "path", "title"]
 
 
@@ -57,6 +59,8 @@ async def hybrid(table: Any, text: str, vector: np.ndarray | None, limit: int, w
     wanted = words.content_words(text)
     for hit in found.values():
         hit.score *= 1 + words.coverage(wanted, f"{hit.row['heading_path']}\n{hit.row['text']}") ** 2
+        if hit.row["kind"] == "contents":
+            hit.score *= CONTENTS
     return sorted(found.values(), key=lambda hit: (-hit.score, hit.row["chunk_id"]))[:limit]
 
 

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from shared.dataset.commit import commit
+from shared.dataset.gone import GoneDocument, gone_documents, lift, mark
 from shared.dataset.lock import WriterLock
 from shared.dataset.manifest import DatasetModel, Manifest, visible
 from shared.dataset.places import Place
@@ -94,8 +95,13 @@ class DatasetWriter:
         await self._run(self._record, list(documents))
 
     async def remove_documents(self, document_ids: Iterable[str]) -> None:
-        """Take documents out of the dataset (their files are gone)."""
-        await self.discard(document_ids)
+        """Take documents out of the dataset and mark them: their files are gone."""
+        await self._run(self._remove, set(document_ids))
+
+    async def gone(self) -> dict[str, GoneDocument]:
+        """Path → mark of every document whose file is gone."""
+        held = await self._run(lambda: gone_documents(self._place))
+        return {each.path: each for each in held.values()}
 
     async def manifest(self) -> Manifest | None:
         """The visible version, None where there is none yet."""
@@ -103,7 +109,7 @@ class DatasetWriter:
 
     async def commit(self, *, parameter_version: int, fingerprint: str, model: DatasetModel) -> Manifest:
         """Make everything recorded visible as the next version. Content equal to the visible one changes nothing."""
-        return await self._run(lambda: commit(self._place, self._tables, parameter_version, fingerprint, model))
+        return await self._run(self._commit, parameter_version, fingerprint, model)
 
     async def _run(self, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
         try:
@@ -144,6 +150,20 @@ class DatasetWriter:
             if stale := document_ids & self._present[name]:
                 self._tables.delete(name, stale)
                 self._present[name] -= stale
+
+    def _remove(self, document_ids: set[str]) -> None:
+        # Marked first: a process killed in between finds the rows again, and marks and discards once more.
+        held = visible(self._place)
+        version = (held.dataset_version or 0) if held else 0
+        rows = from_arrow("documents", self._tables.read("documents"))
+        gone = [row for row in rows if row.document_id in document_ids]
+        mark(self._place, [GoneDocument(row.document_id, row.path, row.sha256, version) for row in gone])
+        self._discard(document_ids)
+
+    def _commit(self, parameter_version: int, fingerprint: str, model: DatasetModel) -> Manifest:
+        made = commit(self._place, self._tables, parameter_version, fingerprint, model)
+        lift(self._place, self._present["documents"])
+        return made
 
     def _append(self, parts: DocumentParts) -> None:
         self._add([_arrows(parts, self.dimension)])

@@ -227,3 +227,42 @@ def test_a_part_from_a_child_cannot_name_code_to_run() -> None:
     with pytest.raises(ValueError, match="not a frame"):
         wire.header(b"P" + (2**40).to_bytes(8, "little"))
     assert wire.load_part(wire.dump_part(Extraction(title="a"))) == Extraction(title="a")
+
+
+def raw_pdf(*objects: bytes) -> bytes:
+    """A PDF of these objects, without a table of them: the reader must find its way, as in files that were damaged."""
+    numbered = b"".join(b"%d 0 obj\n%s\nendobj\n" % (number, each) for number, each in enumerate(objects, 1))
+    return b"%PDF-1.4\n" + numbered + b"trailer\n<</Root 1 0 R>>\n%%EOF"
+
+
+CATALOG = b"<</Type/Catalog/Pages 2 0 R>>"
+PAGE = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]/Contents 3 0 R>>"
+HOSTILE_PDFS: dict[str, bytes] = {
+    "a tree of pages that holds itself": raw_pdf(CATALOG, b"<</Type/Pages/Kids[2 0 R 2 0 R]/Count 9/Parent 2 0 R>>"),
+    "a page that is its own content": raw_pdf(CATALOG, b"<</Type/Pages/Kids[3 0 R]/Count 1>>", PAGE),
+    "lengths that lead to each other": raw_pdf(
+        CATALOG,
+        b"<</Type/Pages/Kids[4 0 R]/Count 1>>",
+        b"<</Length 5 0 R>>stream\nBT ET\nendstream",
+        PAGE,
+        b"6 0 R",
+        b"5 0 R",
+    ),
+    "more pages than it holds": raw_pdf(CATALOG, b"<</Type/Pages/Kids[]/Count 2000000000>>"),
+    "a million objects": raw_pdf(CATALOG, b"<</Type/Pages/Kids[]/Count 0>>", *[b"<<>>"] * 1_000_000),
+    "arrays in arrays": raw_pdf(CATALOG, b"<</Type/Pages/Kids" + b"[" * 200_000 + b"]" * 200_000 + b"/Count 1>>"),
+}
+
+
+@pytest.mark.requirement("I-07")
+@pytest.mark.parametrize("case", HOSTILE_PDFS)
+async def test_a_hostile_pdf_ends_in_its_child_and_the_pool_serves_on(pool: ExtractionPool, case: str) -> None:
+    codes = {"damaged", "too_many_pages", "time_limit", "memory_limit", "reader_crashed"}
+    try:
+        said = await answer(pool, HOSTILE_PDFS[case], "a.pdf")
+    except Unreadable as refused:
+        code = refused.code
+    else:
+        code = "damaged" if not said else "read"
+    assert code in codes
+    assert await answer(pool, pdf(), "a.pdf") == ["Guter Inhalt"]

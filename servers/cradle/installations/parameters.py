@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from servers.cradle.installations.fingerprint import document
 from shared.contracts.installation import InstallationParameters, ParameterChoice
 from shared.contracts.model import Contract
+from shared.contracts.vision import LOCAL_PROVIDERS, ProviderName
 from shared.errors import InvalidInput, ParameterDrift
 
-LOCAL_OCR = frozenset({"rapidocr", "tesseract", "florence"})
 NAMED_FIELDS = 3
 
 Value = str | int | float | bool | None
@@ -34,7 +34,7 @@ def validate(parameters: InstallationParameters) -> None:
         raise InvalidInput(f"The model reads {limit} tokens. Choose chunk_tokens up to that.", field="chunk_tokens")
     if chunking.overlap_tokens >= chunking.max_tokens:
         raise InvalidInput("chunk_overlap must be smaller than chunk_tokens. Choose less.", field="chunk_overlap")
-    if parameters.local_only and parameters.ocr.provider not in LOCAL_OCR:
+    if parameters.local_only and parameters.ocr.provider not in LOCAL_PROVIDERS:
         raise InvalidInput(
             "The customer is marked local_only, and this OCR provider is remote. Choose a local ocr_provider.",
             field="ocr_provider",
@@ -69,7 +69,7 @@ def require_equal(stored: InstallationParameters, current: InstallationParameter
 
 def choice_of(parameters: InstallationParameters) -> ParameterChoice:
     """The operator's choice that leads to these parameters again, on the model that is served now."""
-    provider: Any = parameters.ocr.provider if parameters.ocr.provider in ("rapidocr", "openai") else None
+    provider: Any = parameters.ocr.provider if parameters.ocr.provider in get_args(ProviderName) else None
     return ParameterChoice(
         embedding_model=None,
         chunk_tokens=parameters.chunking.max_tokens,

@@ -13,17 +13,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from servers.cradle.processing.contents import is_contents
 from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.language import guess
 from servers.cradle.processing.product_text import product_lines
 
-VERSION = "1"
+VERSION = "2"
 NAME = "structure"
 JOINT = "\n\n"
 PATH_JOINT = " › "
 CHARS_PER_TOKEN = 16
 
-ChunkKind = Literal["text", "table", "list", "product", "ocr"]
+ChunkKind = Literal["text", "table", "list", "product", "ocr", "contents"]
 _SENTENCE_END = re.compile(r"(?<=[.!?:;…])[\"'»“)\]]?\s+(?=\S)|\n+")
 
 
@@ -96,6 +97,7 @@ class Chunker:
         self._products = 0
         self._headings: list[tuple[int, str]] = []
         self._open = _Open()
+        self._contents = False
 
     def add(self, part: Extraction) -> Iterator[Chunk]:
         """The passages of the document's next part; none is held back for the part after it."""
@@ -211,7 +213,10 @@ class Chunker:
                 start = lines[0].start
             self._open = _Open()
         held: list[_Piece] = []
-        for line in lines[header_rows:]:
+        rest = lines[header_rows:]
+        if rest and self._fit.fits(above, [header + "\n".join(line.text for line in rest)]):
+            held, rest = rest, []  # most products and small tables: one look instead of one for each line
+        for line in rest:
             if held and not self._fit.fits(above, [header + "\n".join(each.text for each in (*held, line))]):
                 yield self._lined(above, header, held, start, kind, page, product)
                 held, start = [], line.start
@@ -257,13 +262,14 @@ class Chunker:
         product: int | None = None,
     ) -> Chunk:
         whole = self._fit.context(above) + text
+        self._contents = kind != "product" and is_contents(text, continued=self._contents)
         made = Chunk(
             ordinal=self._ordinal,
             text=whole,
-            tokens=self._fit.tokenizer.count(whole),
+            tokens=self._fit.count(whole),
             page=page,
             heading_path=PATH_JOINT.join(self._path),
-            kind=kind,
+            kind="contents" if self._contents else kind,
             language=guess(whole),
             start=start,
             end=end,
@@ -280,6 +286,7 @@ class _Fit:
         self.tokenizer = tokenizer
         self._sizes = sizes
         self._contexts: dict[tuple[str, ...], str] = {}
+        self._last = ("", tokenizer.count(""))
 
     def context(self, above: tuple[str, ...]) -> str:
         """The line of headings; the outer ones fall away where it would take over a quarter of the passage."""
@@ -317,8 +324,14 @@ class _Fit:
                 return
             start = max(self._back(text, end, starts, ends), start + 1)
 
+    def count(self, text: str) -> int:
+        """The text's tokens; that of the last text is remembered, for what fits is mostly what is made."""
+        if self._last[0] != text:
+            self._last = (text, self.tokenizer.count(text))
+        return self._last[1]
+
     def _within(self, text: str, tokens: int) -> bool:
-        return len(text) <= tokens * CHARS_PER_TOKEN and self.tokenizer.count(text) <= tokens
+        return len(text) <= tokens * CHARS_PER_TOKEN and self.count(text) <= tokens
 
     def _reach(self, text: str, start: int, starts: list[int], ends: list[int], opening: str) -> int:
         """The furthest end for a range from `start`: a sentence's, else a word's, else a character's."""

@@ -13,6 +13,7 @@ from shared.contracts.installation import (
     OcrParameters,
     ParameterChoice,
 )
+from shared.contracts.vision import LOCAL_PROVIDERS
 from shared.dataset.graph import RULES as GRAPH_RULES
 from shared.errors import InvalidInput, ParameterDrift
 
@@ -23,9 +24,6 @@ class Embedding(Protocol):
 
 class Vision(Protocol):
     def parameters(self, provider: str | None) -> OcrParameters: ...
-
-
-LOCAL_PROVIDERS = frozenset({"rapidocr", "tesseract", "florence"})
 
 
 async def current_parameters(choice: ParameterChoice, embedding: Embedding, vision: Vision) -> InstallationParameters:

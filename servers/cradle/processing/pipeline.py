@@ -1,7 +1,8 @@
 """Processing: a customer's files into the customer's dataset, in the order of their paths, each effect once.
 
-Documents are read and embedded several at a time, and written in order. What is recorded in the ledger is there for
-good: a process killed anywhere starts again, finds it, and does only the rest; a document half written is written anew.
+Documents are read and embedded several at a time, and written in order, while later ones are already on their way.
+What is recorded in the ledger is there for good: a process killed anywhere starts again, finds it, and does only the
+rest; a document half written is written anew.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from servers.cradle.processing.children import ExtractionPool, Limits
 from servers.cradle.processing.parameters import require_same_processing
 from servers.cradle.processing.sources import SourceFile
 from servers.cradle.processing.stages import Embedder, Ocr, Outcome, Stages
+from servers.cradle.processing.writing import WriteQueue
 from shared.contracts.installation import InstallationVersion
 from shared.contracts.processing import Counts, ProcessingReport
 from shared.dataset.manifest import DatasetModel, Manifest
@@ -73,8 +75,10 @@ async def process(
     ):
         known = await writer.documents()
         stages = Stages(version, pool, embedder, ocr, known)
-        run = _Run(writer, stages, known, len(files), progress)
-        await run.documents(files)
+        async with WriteQueue(stages.clock) as writes:
+            run = _Run(writer, writes, stages, known, len(files), progress)
+            await run.documents(files)
+            await writes.join()
         await run.remove_gone(files)
         manifest = await run.commit(version)
         return _report(version, manifest, run, stages)
@@ -85,6 +89,7 @@ class _Run:
     """The writing end: takes outcomes in order, batches small documents, streams large ones."""
 
     writer: DatasetWriter
+    writes: WriteQueue
     stages: Stages
     known: dict[str, DocumentRow]
     total: int
@@ -154,20 +159,18 @@ class _Run:
         """A document of several parts goes into the dataset as it comes; it counts once its row is recorded."""
         if first:
             await self._flush()
-            await self.writer.discard([key])
-        with self.stages.clock.stage("write"):
-            for part in held:
-                await self.writer.append(part)
+            await self.writes.put(self.writer.discard, [key])
+        for part in held:
+            await self.writes.put(self.writer.append, part)
         held.clear()
 
     async def _finish(self, row: DocumentRow, held: list[DocumentParts], streamed: bool) -> None:
         self._count(row)
+        if streamed and row.status == "failed":
+            await self.writes.put(self.writer.replace_documents, [DocumentBundle(row)])
+            return
         if streamed:
-            with self.stages.clock.stage("write"):
-                if row.status == "failed":
-                    await self.writer.replace_documents([DocumentBundle(row)])
-                else:
-                    await self.writer.record([row])
+            await self.writes.put(self.writer.record, [row])
             return
         parts = held[0] if held and row.status == "processed" else DocumentParts()
         self.pending.append(DocumentBundle(row, parts))
@@ -178,8 +181,7 @@ class _Run:
 
     async def _flush(self) -> None:
         if self.pending:
-            with self.stages.clock.stage("write"):
-                await self.writer.replace_documents(self.pending)
+            await self.writes.put(self.writer.replace_documents, self.pending)
             self.pending = []
         self.flushed = time.monotonic()
 
@@ -231,7 +233,8 @@ class _Running:
 
 
 def _report(version: InstallationVersion, manifest: Manifest, run: _Run, stages: Stages) -> ProcessingReport:
-    counts = Counts(**{**manifest.counts.model_dump(), "unchanged": run.counts["unchanged"]})
+    this_run = {name: run.counts[name] for name in ("unchanged", "removed")}
+    counts = Counts(**{**manifest.counts.model_dump(), **this_run})
     return ProcessingReport(
         parameter_version=version.version,
         dataset_version=manifest.dataset_version or 1,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from servers.cradle.processing.admission import Admission, Ticket
 from servers.cradle.processing.children import ExtractionPool
 from servers.cradle.processing.chunking import Chunk, Chunker, ChunkSizes, Tokenizer
+from servers.cradle.processing.contents import without_leaders
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.text import paragraphs
@@ -166,7 +167,7 @@ class Stages:
                 flow.append(item)
                 continue
             entry.ocr_pages += 1
-            blocks = paragraphs(clean(next(read)), item.page, item.source)
+            blocks = paragraphs(_read_text(next(read)), item.page, item.source)
             flow += [replace(block, ocr=True) for block in blocks]
         return replace(part, flow=tuple(flow))
 
@@ -197,6 +198,10 @@ class Stages:
             tenant = self._version.customer_id
             vectors = [await self._embedder.embed_vectors(batch, "passage", tenant, "bulk") for batch in batches]
         return np.concatenate(vectors) if len(vectors) > 1 else vectors[0]
+
+
+def _read_text(text: str) -> str:
+    return "\n".join(without_leaders(line) for line in clean(text).split("\n"))
 
 
 def _note(entry: Entry, part: Extraction, chunks: list[Chunk]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -25,12 +25,18 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         task: VisionTask = "ocr",
         output: Annotated[Literal["text", "words"], Field(description="'words' adds lines with boxes.")] = "text",
         provider: Annotated[str | None, Field(max_length=40, description="Default: the operator's setting.")] = None,
+        json_schema: Annotated[
+            dict[str, Any] | None,
+            Field(description="A JSON schema of an object; the facts come back in its form."),
+        ] = None,
     ) -> VisionResult:
         """Read the text of an image or of every page of a PDF. Nothing of it is kept.
 
         Use it for single pages; whole collections are read by process_documents.
         """
-        request = VisionRequest(image_base64=image_base64, task=task, output=output, provider=provider)
+        request = VisionRequest(
+            image_base64=image_base64, task=task, output=output, provider=provider, json_schema=json_schema
+        )
         held = services()
         return await held.vision.read(request, local_only=await local_only(held))
 

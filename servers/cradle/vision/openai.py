@@ -7,12 +7,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from servers.cradle.vision.base import PROMPTS
+from servers.cradle.vision.base import Answer, Ask, prompt
+from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
+from servers.cradle.vision.structured import structured
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask
 from shared.errors import InvalidInput, Overloaded, PlatformError, Unavailable
 
-MAX_OUTPUT_TOKENS = 8192
+UNFINISHED = "The vision provider stopped before the page was read. Try again or use another provider."
 
 
 class OpenAiVision:
@@ -20,6 +22,8 @@ class OpenAiVision:
 
     name = "openai"
     remote = True
+    boxes = False
+    schemas = True
     tasks: frozenset[VisionTask] = frozenset({"ocr", "description", "analysis"})
 
     def __init__(self, key: SecretStr, model: str, base_url: str | None, deadline_s: float) -> None:
@@ -29,16 +33,12 @@ class OpenAiVision:
     def parameters(self) -> OcrParameters:
         return OcrParameters(provider=self.name, version=self._model, settings={"max_output_tokens": MAX_OUTPUT_TOKENS})
 
-    async def read(self, png: bytes, page: int, task: VisionTask, words: bool) -> tuple[VisionPage, float | None]:
+    async def read(self, png: bytes, page: int, ask: Ask) -> Answer:
         import openai
 
-        if words:
-            raise InvalidInput(
-                "This provider gives no boxes. Use output 'text', or provider 'rapidocr'.", field="output"
-            )
         image = "data:image/png;base64," + base64.b64encode(png).decode()
         content = [
-            {"type": "input_text", "text": PROMPTS[task]},
+            {"type": "input_text", "text": prompt(ask)},
             {"type": "input_image", "image_url": image, "detail": "high"},
         ]
         try:
@@ -47,14 +47,18 @@ class OpenAiVision:
                 input=[{"role": "user", "content": content}],
                 store=False,
                 max_output_tokens=MAX_OUTPUT_TOKENS,
+                **_format(ask),
             )
-        except (openai.OpenAIError, ValueError) as error:  # ValueError: the answer's JSON was cut
-            raise translate(error) from None
-        if getattr(answer, "status", None) != "completed":
-            raise Unavailable(
-                "The vision provider stopped before the page was read. Try again or use another provider."
-            )
-        return VisionPage(page=page, text=answer.output_text.strip()), None
+            text, usage = answer.output_text.strip(), answer.usage
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # the last ones: cut or odd JSON
+            raise translate(error, "OPENAI") from None
+        if answer.status != "completed":
+            raise Unavailable(UNFINISHED)
+        return Answer(
+            VisionPage(page=page, text=text, data=structured(text, ask.json_schema)),
+            usage.input_tokens if usage else 0,
+            usage.output_tokens if usage else 0,
+        )
 
     async def close(self) -> None:
         if self._client is not None:
@@ -65,26 +69,39 @@ class OpenAiVision:
         if self._client is None:
             import openai
 
+            # No retries here: the chain has the other providers, and the caller the time.
             self._client = openai.AsyncOpenAI(
-                api_key=self._key.get_secret_value(), base_url=self._base_url, timeout=self._deadline, max_retries=2
+                api_key=self._key.get_secret_value(), base_url=self._base_url, timeout=self._deadline, max_retries=0
             )
         return self._client
 
 
-def translate(error: Exception) -> PlatformError:
+def _format(ask: Ask) -> dict[str, Any]:
+    if ask.json_schema is None:
+        return {}
+    return {"text": {"format": {"type": "json_schema", "name": "answer", "schema": ask.json_schema, "strict": False}}}
+
+
+def translate(error: Exception, setting: str) -> PlatformError:
     """The provider's failure as ours. Its own text is not repeated: it may quote what was sent."""
     import openai
 
     match error:
         case openai.RateLimitError():
-            return Overloaded("The vision provider asks to wait. Try again later.", retry_after=30)
+            return Overloaded("The vision provider asks to wait. Try again later.", retry_after=waiting(error.response))
         case openai.AuthenticationError() | openai.PermissionDeniedError():
-            return Unavailable("The vision provider refuses the key. Set P0711_OPENAI_API_KEY.")
+            return Unavailable(f"The vision provider refuses the key. Set P0711_{setting}_API_KEY.")
         case openai.APITimeoutError():
             return Unavailable("The vision provider did not answer in time. Try again or use provider 'rapidocr'.")
         case openai.BadRequestError() | openai.UnprocessableEntityError():
             return InvalidInput("The vision provider cannot use this image.", field="image_base64")
         case openai.NotFoundError():
-            return Unavailable("The vision provider does not know the model. Set P0711_OPENAI_VISION_MODEL.")
+            return Unavailable(f"The vision provider does not know the model. Set P0711_{setting}_VISION_MODEL.")
         case _:
             return Unavailable("The vision provider failed. Try again or use provider 'rapidocr'.")
+
+
+def waiting(response: Any) -> float:
+    """Seconds that the provider asks to wait; 30 where it does not say, at most 600."""
+    asked = str(response.headers.get("retry-after", ""))
+    return min(float(asked), 600.0) if asked.isascii() and asked.isdigit() else 30.0

@@ -8,10 +8,10 @@ import logging
 import threading
 from typing import Any
 
+from servers.cradle.vision.base import Answer, Ask
 from servers.cradle.vision.lines import Piece, group, text
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask, Word
-from shared.errors import InvalidInput
 
 # Measured in FACTS: the direction classifier turns good German lines upside down, and a longer side reads no better.
 SETTINGS: dict[str, str | int | float | bool] = {
@@ -26,6 +26,8 @@ class RapidOcr:
 
     name = "rapidocr"
     remote = False
+    boxes = True
+    schemas = False
     tasks: frozenset[VisionTask] = frozenset({"ocr"})
 
     def __init__(self) -> None:
@@ -35,12 +37,10 @@ class RapidOcr:
     def parameters(self) -> OcrParameters:
         return OcrParameters(provider=self.name, version=importlib.metadata.version("rapidocr"), settings=SETTINGS)
 
-    async def read(self, png: bytes, page: int, task: VisionTask, words: bool) -> tuple[VisionPage, float | None]:
-        if task not in self.tasks:
-            raise InvalidInput("RapidOCR reads text only. Use task 'ocr', or another provider.", field="task")
+    async def read(self, png: bytes, page: int, ask: Ask) -> Answer:
         pieces = await asyncio.to_thread(self._recognise, png)
-        boxes = [_word(piece) for line in group(pieces) for piece in line] if words else None
-        return VisionPage(page=page, text=text(pieces), words=boxes), None
+        boxes = [_word(piece) for line in group(pieces) for piece in line] if ask.words else None
+        return Answer(VisionPage(page=page, text=text(pieces), words=boxes))
 
     async def close(self) -> None:
         self._engine = None

@@ -1,4 +1,4 @@
-"""The vision service: chooses a provider, holds the bounds, and keeps *local only* customers local."""
+"""The vision service: chooses providers, holds the bounds, and keeps *local only* customers local."""
 
 from __future__ import annotations
 
@@ -7,17 +7,31 @@ import base64
 import binascii
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from servers.cradle.vision.base import Provider
-from servers.cradle.vision.openai import OpenAiVision
+from servers.cradle.vision import costs
+from servers.cradle.vision.base import Ask, Provider, fits
+from servers.cradle.vision.chain import Chain
 from servers.cradle.vision.pages import page_images
-from servers.cradle.vision.rapidocr import RapidOcr
+from servers.cradle.vision.providers import HINTS, configured
+from servers.cradle.vision.structured import check_schema
 from shared.contracts.installation import OcrParameters
-from shared.contracts.vision import VisionPage, VisionRequest, VisionResult
+from shared.contracts.vision import VisionAttempt, VisionPage, VisionRequest, VisionResult
 from shared.errors import DeadlineExceeded, Forbidden, InvalidInput, Overloaded
 from shared.settings import Settings
 
 MAX_WAITING = 64
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What becomes known while the pages of one call are read. Costs stay None where no price is set."""
+
+    pages: list[VisionPage] = field(default_factory=list)
+    attempts: list[VisionAttempt] = field(default_factory=list)
+    readers: list[Provider] = field(default_factory=list)
+    cost: float | None = None
+    most: float | None = None
 
 
 class VisionService:
@@ -25,15 +39,11 @@ class VisionService:
 
     def __init__(self, settings: Settings) -> None:
         self._default = settings.ocr_provider
+        self._fallback = settings.vision_fallback
+        self._prices: costs.Prices = settings.vision_prices
         self._deadline = settings.call_deadline_s
-        self._providers: dict[str, Provider] = {"rapidocr": RapidOcr()}
-        if settings.openai_api_key is not None:
-            self._providers["openai"] = OpenAiVision(
-                settings.openai_api_key,
-                settings.openai_vision_model,
-                settings.openai_base_url,
-                settings.call_deadline_s,
-            )
+        self._providers = configured(settings)
+        self._chain = Chain()
         self._permits = asyncio.Semaphore(2)
         self._waiting = 0
 
@@ -43,6 +53,7 @@ class VisionService:
             "status": "healthy" if self._default in self._providers else "unconfigured",
             "service": f"vision-{self._default}",
             "providers": sorted(self._providers),
+            "left_alone": sorted(name for name in self._providers if self._chain.breaker(name).open),
             "waiting": self._waiting,
         }
 
@@ -51,66 +62,98 @@ class VisionService:
         return self._provider(provider, local_only=False).parameters()
 
     async def read(self, request: VisionRequest, *, local_only: bool = False) -> VisionResult:
-        """Every page of the image or PDF in the request, in order.
+        """Every page of the image or PDF in the request, in order. Where the chosen provider fails, the operator's
+        fallback providers are asked in turn, remote ones never for a customer marked local only.
 
         Raises:
-            InvalidInput: not base64, not an image, or a task that the provider does not have.
+            InvalidInput: not base64, not an image, not a schema, or something that the provider does not do.
             Forbidden: a remote provider for a customer marked local only.
-            Overloaded: too many callers wait.
+            Overloaded: too many callers wait, or the provider asks to wait.
+            Unavailable: no provider could read a page.
             DeadlineExceeded: not read within the call's deadline.
         """
-        provider = self._provider(request.provider, local_only)
+        ask = Ask(request.task, request.output == "words", request.json_schema)
+        if ask.json_schema is not None:
+            check_schema(ask.json_schema)
+        providers = self._order(request.provider, ask, local_only)
         data = _decoded(request.image_base64)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._deadline):
-                pages, cost = await self._read_pages(provider, data, request)
+                reading = await self._read_pages(providers, data, ask)
         except TimeoutError:
             raise DeadlineExceeded("The pages were not read in time. Send fewer pages per call.") from None
+        readers = list(dict.fromkeys(reading.readers)) or providers[:1]
         return VisionResult(
-            pages=pages,
-            provider=provider.name,
-            provider_version=provider.parameters().version,
+            pages=reading.pages,
+            provider=" + ".join(each.name for each in readers),
+            provider_version=" + ".join(each.parameters().version for each in readers),
             seconds=time.perf_counter() - started,
-            cost_eur=cost,
+            cost_eur=reading.cost,
+            estimated_cost_eur=reading.most,
+            attempts=reading.attempts,
         )
 
     async def ocr_page(self, png: bytes, parameters: OcrParameters, *, local_only: bool) -> str:
-        """The text of one page image, by the provider that an installation names: the pipeline's way in."""
+        """The text of one page image, by the provider that an installation names and by no other: another one would
+        read something else than the installation did. The pipeline's way in."""
         provider = self._provider(parameters.provider, local_only)
         async with self._permits:
-            page, _ = await provider.read(png, 1, "ocr", words=False)
-        return page.text
+            answer, _, _ = await self._chain.read([provider], png, 1, Ask(), self._deadline)
+        return answer.page.text
 
     async def close(self) -> None:
         """Closes every provider."""
         for provider in self._providers.values():
             await provider.close()
 
-    async def _read_pages(
-        self, provider: Provider, data: bytes, request: VisionRequest
-    ) -> tuple[list[VisionPage], float | None]:
+    async def _read_pages(self, providers: list[Provider], data: bytes, ask: Ask) -> _Reading:
         if self._waiting >= MAX_WAITING:
             raise Overloaded("Too many pages wait to be read.", retry_after=5)
-        pages: list[VisionPage] = []
-        total: float | None = None
+        reading = _Reading()
+        end = time.monotonic() + self._deadline
         self._waiting += 1
         try:
             async with self._permits:
                 images = page_images(data)
                 while (png := await asyncio.to_thread(_next_page, images)) is not None:
-                    page, cost = await provider.read(png, len(pages) + 1, request.task, request.output == "words")
-                    pages.append(page)
-                    total = total if cost is None else (total or 0.0) + cost
+                    await self._read_page(reading, providers, png, ask, end - time.monotonic())
         finally:
             self._waiting -= 1
-        return pages, total
+        return reading
+
+    async def _read_page(
+        self, reading: _Reading, providers: list[Provider], png: bytes, ask: Ask, seconds: float
+    ) -> None:
+        answer, reader, attempts = await self._chain.read(providers, png, len(reading.pages) + 1, ask, seconds)
+        reading.pages.append(answer.page)
+        reading.attempts += attempts
+        reading.readers.append(reader)
+        if price := self._prices.get(reader.name):
+            reading.most = (reading.most or 0.0) + costs.most(png, price)
+            reading.cost = (reading.cost or 0.0) + costs.actual(answer, price)
+
+    def _order(self, name: str | None, ask: Ask, local_only: bool) -> list[Provider]:
+        """The chosen provider, then the fallback ones that may and can do the same."""
+        chosen = self._provider(name, local_only)
+        if not fits(chosen, ask):
+            able = sorted(each.name for each in self._providers.values() if fits(each, ask))
+            raise InvalidInput(
+                f"This provider does not do that. Use one of: {', '.join(able) or 'none is configured'}.",
+                field="provider",
+            )
+        others = [self._providers[each] for each in self._fallback if each in self._providers]
+        return [
+            chosen,
+            *(each for each in others if each is not chosen and fits(each, ask) and not (local_only and each.remote)),
+        ]
 
     def _provider(self, name: str | None, local_only: bool) -> Provider:
-        chosen = self._providers.get(name or self._default)
+        wanted = name or self._default
+        chosen = self._providers.get(wanted)
         if chosen is None:
             known = ", ".join(sorted(self._providers))
-            hint = " Set P0711_OPENAI_API_KEY to use it." if (name or self._default) == "openai" else ""
+            hint = f" {HINTS[wanted]}" if wanted in HINTS else ""
             raise InvalidInput(f"That vision provider is not configured; configured: {known}.{hint}", field="provider")
         if local_only and chosen.remote:
             raise Forbidden("This customer's content stays local: a remote vision provider may not be used.")

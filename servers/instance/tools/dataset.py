@@ -28,7 +28,7 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         limit: Annotated[int, Field(ge=1, le=20)] = 5,
         language: Annotated[Literal["de", "en"] | None, Field(description="Only passages in this language.")] = None,
         kind: Annotated[
-            Literal["text", "table", "list", "product", "ocr"] | None, Field(description="Only this kind.")
+            Literal["text", "table", "list", "product", "ocr", "contents"] | None, Field(description="Only this kind.")
         ] = None,
         document_id: Annotated[str | None, Field(max_length=900, description="Only this document.")] = None,
         page: Annotated[int | None, Field(ge=1, description="Only this page.")] = None,

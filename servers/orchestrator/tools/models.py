@@ -62,6 +62,10 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         task: VisionTask = "ocr",
         output: Annotated[Literal["text", "words"], Field(description="'words' adds lines with boxes.")] = "text",
         provider: Annotated[str | None, Field(max_length=40, description="Default: the operator's setting.")] = None,
+        json_schema: Annotated[
+            dict[str, Any] | None,
+            Field(description="A JSON schema of an object; the facts come back in its form."),
+        ] = None,
         customer_id: OnBehalf = None,
     ) -> VisionResult:
         """Read what stands on an image or in a scanned PDF. Nothing of it is kept.
@@ -72,6 +76,8 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         arguments: dict[str, Any] = {"image_base64": image_base64, "task": task, "output": output}
         if provider is not None:
             arguments["provider"] = provider
+        if json_schema is not None:
+            arguments["json_schema"] = json_schema
         return await held.upstreams.cradle.call(
             "ocr", arguments, VisionResult,
             customer=await _on_behalf(held, customer_id), deadline_s=held.settings.call_deadline_s,

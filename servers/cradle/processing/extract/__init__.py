@@ -5,21 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from servers.cradle.processing.extract.archive import Archive
 from servers.cradle.processing.extract.bmecat import Bmecat
+from servers.cradle.processing.extract.containers import MAX_RATIO, MAX_UNPACKED, RATIO_FROM
 from servers.cradle.processing.extract.delimited import Delimited
 from servers.cradle.processing.extract.detect import UNKNOWN, media_type, mismatch
 from servers.cradle.processing.extract.docx import Docx
-from servers.cradle.processing.extract.extractor import Extractor, File, Unreadable
+from servers.cradle.processing.extract.extractor import Exhausted, Extractor, File, Unreadable
 from servers.cradle.processing.extract.html import Html
 from servers.cradle.processing.extract.image import Image
 from servers.cradle.processing.extract.mail import Mail
+from servers.cradle.processing.extract.outlook import Outlook
 from servers.cradle.processing.extract.pdf import Pdf
+from servers.cradle.processing.extract.pptx import Pptx
 from servers.cradle.processing.extract.spreadsheet import Spreadsheet
 from servers.cradle.processing.extract.structured import Json, Xml
 from servers.cradle.processing.extract.text import Markdown, Text
 from servers.cradle.processing.extraction import Attachment, Block, Item, Product, Scan
 
 EXTRACTORS: tuple[Extractor, ...] = (
+    Archive(),
     Bmecat(),
     Delimited(),
     Docx(),
@@ -28,12 +33,15 @@ EXTRACTORS: tuple[Extractor, ...] = (
     Json(),
     Mail(),
     Markdown(),
+    Outlook(),
     Pdf(),
+    Pptx(),
     Spreadsheet(),
     Text(),
     Xml(),
 )
 MAX_DEPTH = 5
+MAX_INNER = 20_000
 _BY_TYPE = {kind: extractor for extractor in EXTRACTORS for kind in extractor.media_types}
 
 
@@ -70,7 +78,7 @@ def read(file: File, extractor: Extractor) -> Iterator[Item]:
     Raises:
         Unreadable: at any point; what came before still holds.
     """
-    return extractor.extract(file, _inner)
+    return extractor.extract(file, _Inner(len(file.data)))
 
 
 def note(file: File) -> tuple[str, str]:
@@ -80,15 +88,31 @@ def note(file: File) -> tuple[str, str]:
     return "", ""
 
 
-def _inner(data: bytes, name: str, depth: int) -> Iterator[Item]:
-    if depth > MAX_DEPTH:
-        raise Unreadable("too_deep", f"Files nest deeper than {MAX_DEPTH}; the innermost were not read.")
-    kind = media_type(data, name)
-    file = File(data, name, kind, depth)
-    extractor = find(kind)
-    yield Attachment(name, kind, len(data))
-    for item in extractor.extract(file, _inner):
-        if isinstance(item, Block | Scan | Product) and not item.source:
-            yield dataclasses.replace(item, source=name)
-        else:
-            yield item
+class _Inner:
+    """Reads inner files through the same dispatcher, within one allowance of bytes and files for the outermost."""
+
+    def __init__(self, outermost: int) -> None:
+        self.left = min(MAX_UNPACKED, max(RATIO_FROM, MAX_RATIO * outermost))
+        self._files = MAX_INNER
+
+    def require(self, size: int) -> None:
+        if size > self.left:
+            raise Exhausted
+
+    def __call__(self, data: bytes, name: str, depth: int) -> Iterator[Item]:
+        self.require(len(data))
+        self.left -= len(data)
+        self._files -= 1
+        if self._files < 0:
+            raise Exhausted
+        if depth > MAX_DEPTH:
+            raise Unreadable("too_deep", f"Files nest deeper than {MAX_DEPTH}; the innermost were not read.")
+        kind = media_type(data, name)
+        file = File(data, name, kind, depth)
+        extractor = find(kind)
+        yield Attachment(name, kind, len(data))
+        for item in extractor.extract(file, self):
+            if isinstance(item, Block | Scan | Product) and not item.source:
+                yield dataclasses.replace(item, source=name)
+            else:
+                yield item

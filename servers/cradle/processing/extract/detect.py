@@ -20,6 +20,12 @@ ODS = "application/vnd.oasis.opendocument.spreadsheet"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 BMECAT = "application/x-bmecat+xml"
 EML = "message/rfc822"
+MSG = "application/vnd.ms-outlook"
+ZIP = "application/zip"
+TAR = "application/x-tar"
+GZIP = "application/gzip"
+BZIP2 = "application/x-bzip2"
+XZ = "application/x-xz"
 UNKNOWN = "application/octet-stream"
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -29,7 +35,9 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "image/tiff"),
     (b"BM", "image/bmp"),
     (b"GIF8", "image/gif"),
-    (b"\x1f\x8b", "application/gzip"),
+    (b"\x1f\x8b", GZIP),
+    (b"BZh", BZIP2),
+    (b"\xfd7zXZ\x00", XZ),
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (b"Rar!\x1a\x07", "application/vnd.rar"),
     (b"\x7fELF", "application/x-elf"),
@@ -59,6 +67,11 @@ _EXPECTED = {
     ".xlsm": {XLSX},
     ".xls": {XLS},
     ".ods": {ODS},
+    ".pptx": {PPTX},
+    ".pptm": {PPTX},
+    ".msg": {MSG},
+    ".zip": {ZIP},
+    ".tar": {TAR},
     ".png": {"image/png"},
     ".jpg": {"image/jpeg"},
     ".jpeg": {"image/jpeg"},
@@ -89,18 +102,36 @@ def media_type(data: bytes, name: str) -> str:
         return _zip(data)
     if data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         return _compound(data)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    for magic, kind in _MAGIC:
-        if data.startswith(magic) and not (len(magic) == 2 and _is_text(data)):
-            return kind
-    return _text(data, PurePosixPath(name).suffix.lower())
+    return _marked(data) or _text(data, PurePosixPath(name).suffix.lower())
 
 
 def mismatch(kind: str, name: str) -> bool:
     """Whether the extension promises another format than the content is."""
     expected = _EXPECTED.get(PurePosixPath(name).suffix.lower())
     return expected is not None and kind not in expected
+
+
+def _marked(data: bytes) -> str | None:
+    """The type by a mark in the first bytes; short marks count only where the rest is no text."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if is_tar(data[:512]):
+        return TAR
+    fitting = (kind for magic, kind in _MAGIC if data.startswith(magic) and not (len(magic) <= 3 and _is_text(data)))
+    return next(fitting, None)
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a block of 512 bytes begins a TAR archive: by its mark, or in the old form by its checksum."""
+    if head[257:262] == b"ustar":
+        return True
+    digits = head[148:156].strip(b" \x00")
+    if len(head) < 512 or not digits.isdigit() or not head[0]:
+        return False
+    try:
+        return int(digits, 8) == sum(head[:148]) + 8 * 32 + sum(head[156:512])
+    except ValueError:
+        return False
 
 
 def _is_text(data: bytes) -> bool:
@@ -122,20 +153,20 @@ def _zip(data: bytes) -> str:
         return PPTX
     if "mimetype" in names:
         return _opendocument(archive)
-    return "application/zip"
+    return ZIP
 
 
 def _opendocument(archive: zipfile.ZipFile) -> str:
     with archive.open("mimetype") as file:
         kind = file.read(100).decode("ascii", "ignore").strip()
-    return kind if kind.startswith("application/") else "application/zip"
+    return kind if kind.startswith("application/") else ZIP
 
 
 def _compound(data: bytes) -> str:
     if "EncryptedPackage".encode("utf-16-le") in data:
         raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
     if "__substg1.0_".encode("utf-16-le") in data:
-        return "application/vnd.ms-outlook"
+        return MSG
     if "Workbook".encode("utf-16-le") in data or "Book".encode("utf-16-le") in data:
         return XLS
     if "WordDocument".encode("utf-16-le") in data:

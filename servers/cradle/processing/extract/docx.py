@@ -31,7 +31,7 @@ class Docx:
         body = read_part(archive, "word/document.xml")
         if body is None:
             raise Unreadable("damaged", "The document has no text part. Save it again as DOCX.")
-        yield About(title=_title(archive))
+        yield About(title=title_of(archive))
         styles = _styles(archive)
         yield from _blocks(parse(body), styles)
         for name in sorted(filter(_EXTRA.match, archive.namelist())):
@@ -39,7 +39,7 @@ class Docx:
                 yield from _blocks(parse(part), styles)
 
 
-def _title(archive: zipfile.ZipFile) -> str:
+def title_of(archive: zipfile.ZipFile) -> str:
     core = read_part(archive, "docProps/core.xml", 2**20)
     if core is None:
         return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,8 +28,28 @@ class File:
     depth: int = 0
 
 
-Inner = Callable[[bytes, str, int], Iterator[Item]]
-"""Reads a file found inside another one: its bytes, name and depth."""
+class Exhausted(Unreadable):
+    """Files inside the file come to more than a file of its size holds. Ends the whole file, not one entry of it."""
+
+    def __init__(self) -> None:
+        super().__init__("zip_bomb", "What is packed in the file is far more than a file of its size holds.")
+
+
+class Inner(Protocol):
+    """Reads files found inside another one. Counts what came out of the outermost file, at every depth."""
+
+    @property
+    def left(self) -> int:
+        """How many bytes may still come out."""
+        ...
+
+    def require(self, size: int) -> None:
+        """Raises `Exhausted` where `size` more bytes are too many. Call it before unpacking."""
+        ...
+
+    def __call__(self, data: bytes, name: str, depth: int) -> Iterator[Item]:
+        """The items of an inner file: its bytes, name and depth."""
+        ...
 
 
 class Extractor(Protocol):

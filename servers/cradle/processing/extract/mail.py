@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from email.message import EmailMessage
 
 from servers.cradle.processing.extract.encoding import clean, decode, squeezed
-from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, Unreadable
 from servers.cradle.processing.extract.html import read_html
 from servers.cradle.processing.extract.text import paragraphs
 from servers.cradle.processing.extraction import About, Attachment, Block, Item
@@ -84,6 +84,8 @@ def _attachments(message: EmailMessage, body: EmailMessage | None, depth: int, i
         data, name = _content(part, count + 1)
         try:
             yield from inner(data, name, depth + 1)
+        except Exhausted:
+            raise
         except Unreadable as error:
             yield Attachment(name, part.get_content_type(), len(data), error.code, error.reason)
 

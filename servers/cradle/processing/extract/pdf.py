@@ -20,7 +20,7 @@ _PASSWORD = 4
 
 class Pdf:
     name = "pdf"
-    version = "1"
+    version = "2"
     media_types = frozenset({PDF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
+from servers.cradle.processing.contents import without_leaders
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import Block
@@ -127,7 +128,7 @@ def _line(row: list[Glyph]) -> Line:
             segments.append(Segment(glyph.char, glyph.left, glyph.right))
         spaced = False
     for segment in segments:
-        segment.text = clean(segment.text)
+        segment.text = without_leaders(clean(segment.text))
     return Line(segments, row[0].middle, size)
 
 

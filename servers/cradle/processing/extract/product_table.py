@@ -291,11 +291,13 @@ def _products(rows: Iterable[Row], columns: Columns, page: int, name: str) -> It
         number = columns.first("article", row) or columns.first("gtin", row)
         if not number:
             others.append(row)
-            continue
+            if len(others) < BLOCK_ROWS:
+                continue
         if others:
             yield from _tables(others, columns.headers, page)
             others = []
-        yield _product(row, number, columns, page, name)
+        if number:
+            yield _product(row, number, columns, page, name)
     yield from _tables(others, columns.headers, page)
 
 

@@ -3,65 +3,63 @@
 from __future__ import annotations
 
 import datetime
+import io
 from collections.abc import Iterator
 
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extract.product_table import read_rows
 from servers.cradle.processing.extraction import About, Block, Item
 
 _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and send it."
-BATCH = 2000
 
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "1"
+    version = "2"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """Each sheet is a page: its name as heading, then its tables and products."""
+        """Each sheet is a page: its name as heading, then its tables and products. Sheets of charts have no rows."""
         del inner
-        import fastexcel
+        import python_calamine as calamine
 
         if file.media_type != XLS:
             check_zip(file.data)
         try:
-            book = fastexcel.read_excel(file.data)
-        except fastexcel.FastExcelError as error:
-            raise _unreadable(error) from None
-        yield About(pages=len(book.sheet_names))
-        for number, name in enumerate(book.sheet_names, 1):
-            yield Block("heading", clean(name), level=1, page=number)
-            yield from read_rows(_rows(book, name), number, clean(name))
+            book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(file.data))
+            names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
+            yield About(pages=len(names))
+            for number, name in enumerate(names, 1):
+                yield Block("heading", clean(name), level=1, page=number)
+                yield from read_rows(_rows(book.get_sheet_by_name(name)), number, clean(name))
+        except calamine.PasswordError:
+            reason = "The file is protected by a password. Save it without one and send it again."
+            raise Unreadable("encrypted", reason) from None
+        except (calamine.CalamineError, OSError):
+            raise Unreadable("damaged", _DAMAGED) from None
 
 
-def _unreadable(error: Exception) -> Unreadable:
-    if "password" in str(error).lower() or "encrypt" in str(error).lower():
-        return Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
-    return Unreadable("damaged", _DAMAGED)
-
-
-def _rows(book, name: str) -> Iterator[tuple[str, ...]]:
-    import fastexcel
-
-    try:
-        sheet = book.load_sheet(name, header_row=None, dtypes="string", skip_whitespace_tail_rows=True)
-        frame = sheet.to_polars()
-    except fastexcel.FastExcelError as error:
-        if "empty" in str(error).lower() or type(error).__name__ == "NoDataError":
-            return
-        raise _unreadable(error) from None
-    for start in range(0, frame.height, BATCH):
-        for row in frame.slice(start, BATCH).iter_rows():
-            yield tuple(_cell(value) for value in row)
+def _rows(sheet) -> Iterator[tuple[str, ...]]:
+    left = sheet.start[1] if sheet.start else 0  # rows come from the first one on, columns from the first used one
+    merges = [Merge(top, a - left, bottom, b - left) for (top, a), (bottom, b) in sheet.merged_cell_ranges or ()]
+    rows = (tuple(_cell(value) for value in row) for row in sheet.iter_rows())
+    return unmerged(rows, merges)
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
+    """A cell as a person reads it: whole numbers without a point, dates without a midnight."""
     if isinstance(value, str):
         return clean(value).strip()
-    return value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        value = value.date()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return "" if value is None else str(value)

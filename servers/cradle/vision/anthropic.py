@@ -1,0 +1,96 @@
+"""Anthropic's vision models through the Messages API, with structured output where a schema is given."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from pydantic import SecretStr
+
+from servers.cradle.vision.base import Answer, Ask, prompt
+from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
+from servers.cradle.vision.openai import UNFINISHED, waiting
+from servers.cradle.vision.structured import structured
+from shared.contracts.installation import OcrParameters
+from shared.contracts.vision import VisionPage, VisionTask
+from shared.errors import InvalidInput, Overloaded, PlatformError, Unavailable
+
+
+class AnthropicVision:
+    """One pooled client. Content goes to the configured endpoint and nowhere else."""
+
+    name = "anthropic"
+    remote = True
+    boxes = False
+    schemas = True
+    tasks: frozenset[VisionTask] = frozenset({"ocr", "description", "analysis"})
+
+    def __init__(self, key: SecretStr, model: str, base_url: str | None, deadline_s: float) -> None:
+        self._key, self._model, self._base_url, self._deadline = key, model, base_url, deadline_s
+        self._client: Any = None
+
+    def parameters(self) -> OcrParameters:
+        return OcrParameters(provider=self.name, version=self._model, settings={"max_output_tokens": MAX_OUTPUT_TOKENS})
+
+    async def read(self, png: bytes, page: int, ask: Ask) -> Answer:
+        import anthropic
+
+        source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(png).decode()}
+        content = [{"type": "image", "source": source}, {"type": "text", "text": prompt(ask)}]
+        try:
+            answer = await self._connected().messages.create(
+                model=self._model,
+                max_tokens=MAX_OUTPUT_TOKENS,
+                messages=[{"role": "user", "content": content}],
+                **_format(ask),
+            )
+            text = "".join(block.text for block in answer.content if block.type == "text").strip()
+            usage = answer.usage
+        except (anthropic.AnthropicError, ValueError, AttributeError, TypeError) as error:  # the last: cut or odd JSON
+            raise _translated(error) from None
+        if answer.stop_reason != "end_turn":
+            raise Unavailable(UNFINISHED)
+        return Answer(
+            VisionPage(page=page, text=text, data=structured(text, ask.json_schema)),
+            usage.input_tokens if usage else 0,
+            usage.output_tokens if usage else 0,
+        )
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            import anthropic
+
+            self._client = anthropic.AsyncAnthropic(
+                api_key=self._key.get_secret_value(), base_url=self._base_url, timeout=self._deadline, max_retries=0
+            )
+        return self._client
+
+
+def _format(ask: Ask) -> dict[str, Any]:
+    if ask.json_schema is None:
+        return {}
+    return {"output_config": {"format": {"type": "json_schema", "schema": ask.json_schema}}}
+
+
+def _translated(error: Exception) -> PlatformError:
+    """The provider's failure as ours. Its own text is not repeated: it may quote what was sent."""
+    import anthropic
+
+    match error:
+        case anthropic.RateLimitError():
+            return Overloaded("The vision provider asks to wait. Try again later.", retry_after=waiting(error.response))
+        case anthropic.AuthenticationError() | anthropic.PermissionDeniedError():
+            return Unavailable("The vision provider refuses the key. Set P0711_ANTHROPIC_API_KEY.")
+        case anthropic.APITimeoutError():
+            return Unavailable("The vision provider did not answer in time. Try again or use provider 'rapidocr'.")
+        case anthropic.BadRequestError() | anthropic.UnprocessableEntityError():
+            return InvalidInput("The vision provider cannot use this image.", field="image_base64")
+        case anthropic.NotFoundError():
+            return Unavailable("The vision provider does not know the model. Set P0711_ANTHROPIC_VISION_MODEL.")
+        case _:
+            return Unavailable("The vision provider failed. Try again or use provider 'rapidocr'.")

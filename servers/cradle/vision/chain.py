@@ -1,0 +1,66 @@
+"""Providers asked in turn for one page: each within its share of the time, none that its breaker keeps away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from servers.cradle.vision.base import Answer, Ask, Provider
+from servers.cradle.vision.breaker import Breaker
+from shared.contracts.vision import VisionAttempt
+from shared.errors import DeadlineExceeded, PlatformError
+
+
+class Chain:
+    """Holds a breaker for each provider, over all calls."""
+
+    def __init__(self) -> None:
+        self._breakers: dict[str, Breaker] = {}
+
+    def breaker(self, name: str) -> Breaker:
+        return self._breakers.setdefault(name, Breaker())
+
+    async def read(
+        self, providers: Sequence[Provider], png: bytes, page: int, ask: Ask, seconds: float
+    ) -> tuple[Answer, Provider, list[VisionAttempt]]:
+        """The page by the first provider that reads it, and the failed attempts before.
+
+        Args:
+            seconds: for all of them together; each gets an equal share of what is left.
+
+        Raises:
+            PlatformError: at once where it is the caller's to mend, else the last provider's.
+        """
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        attempts: list[VisionAttempt] = []
+        for place, provider in enumerate(providers):
+            share = (end - clock()) / (len(providers) - place)
+            try:
+                return await self._one(provider, png, page, ask, share), provider, attempts
+            except PlatformError as error:
+                if not error.retryable or place == len(providers) - 1:
+                    raise
+                attempts.append(VisionAttempt(page=page, provider=provider.name, code=error.code))
+        raise AssertionError("a chain without providers")
+
+    async def _one(self, provider: Provider, png: bytes, page: int, ask: Ask, seconds: float) -> Answer:
+        breaker = self.breaker(provider.name)
+        breaker.enter()
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await provider.read(png, page, ask)
+        except TimeoutError:
+            breaker.failed()
+            raise DeadlineExceeded("The vision provider did not answer in time. Try again or send less.") from None
+        except PlatformError as error:
+            if error.retryable:
+                breaker.failed()
+            else:
+                breaker.left()
+            raise
+        except BaseException:
+            breaker.left()
+            raise
+        breaker.succeeded()
+        return answer
