@@ -6,13 +6,15 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers.marketplace import rest
-from servers.marketplace.gateway.relay import Gateway
+from servers.marketplace.gateway.door import Gateway
+from servers.marketplace.gateway.together import Together
 from servers.marketplace.services import Services, opened
-from servers.marketplace.tools import accounts, catalogue, registry
-from shared.auth import GivenKeys, TokenVerifier
+from servers.marketplace.tools import accounts, catalogue, registry, review
+from servers.marketplace.users.standing import StandingVerifier
+from shared.auth import GivenKeys, Principal, TokenVerifier
 from shared.postgres.urls import DatabaseUrls, database_urls
 from shared.serving import Server, serve
 from shared.settings import Settings
@@ -21,7 +23,7 @@ INSTRUCTIONS = """\
 MCP Central of the 0711 platform: the catalogue of MCP servers, and the door to those that are installed.
 
 - What there is: list_marketplace_mcps. What this customer has: list_installed_mcps.
-- install_mcp makes a server callable at its `endpoint` with a token of this marketplace.
+- install_mcp makes a server callable: its tools appear in this list, and alone at its `endpoint`.
 - whoami tells which account, customer and scopes this connection has.
 """
 
@@ -45,7 +47,8 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
     def jwks() -> dict[str, Any]:
         return services().keys.jwks()
 
-    verifier = TokenVerifier.of(settings, "marketplace", GivenKeys(jwks))
+    signed = TokenVerifier.of(settings, "marketplace", GivenKeys(jwks))
+    verifier = StandingVerifier(signed, lambda: services().standing)
     server = Server(
         "marketplace",
         settings,
@@ -55,16 +58,38 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         health=health,
         verifier=verifier,
     )
-    for offers in (catalogue, registry, accounts):
+    for offers in (catalogue, registry, review, accounts):
         offers.register(server, services)
     _add_routes(server, services)
     server.mount(Gateway.serves, gateway)
+    server.surround(lambda own: _together(server, own))
     return server
 
 
 async def main(settings: Settings) -> None:
     """Serve until told to stop."""
     await serve([(build(settings).asgi(), settings.marketplace_port)], settings, "marketplace")
+
+
+def _together(server: Server, own: ASGIApp) -> ASGIApp:
+    """`/mcp`: own tools, and those that are installed for the caller."""
+    listed: list[tuple[str, str]] = []
+    made: list[Together] = []
+
+    async def own_tools(caller: Principal) -> list[str]:
+        if not listed:
+            for tool in await server.mcp.list_tools():
+                text = tool.model_dump_json(by_alias=True, exclude_none=True)
+                listed.append((server.mcp.specs[tool.name].scope, text))
+        return [text for scope, text in listed if scope in caller.scopes]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if not made:
+            held = server.services
+            made.append(Together(server.settings, own, own_tools, held.routes, held.relay, held.outgoing))
+        await made[0](scope, receive, send)
+
+    return app
 
 
 def _add_routes(server: Server, services: Any) -> None:

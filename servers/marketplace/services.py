@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 from servers.marketplace.catalogue.catalogue import Catalogue
 from servers.marketplace.catalogue.store import CatalogueStore
-from servers.marketplace.gateway.relay import Gateway
+from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.changes import Changes
+from servers.marketplace.gateway.checks import Checks
+from servers.marketplace.gateway.door import Gateway
+from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
@@ -18,6 +23,7 @@ from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.grants import Grants
 from servers.marketplace.users.secrets import Passwords
+from servers.marketplace.users.standing import Standing
 from servers.marketplace.users.store import UserStore
 from shared.auth import Verifier
 from shared.postgres.database import Database
@@ -36,7 +42,13 @@ class Services:
     keys: KeyRing
     accounts: Accounts
     catalogue: Catalogue
+    tools: ToolStore
+    checks: Checks
     oauth: OAuthRoutes
+    standing: Standing
+    routes: Routes
+    relay: Relay
+    outgoing: Outgoing
     gateway: Gateway
 
     async def health(self) -> dict[str, object]:
@@ -67,17 +79,25 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     database, passwords = Database(urls.app), Passwords()
     keys = key_ring(settings)
     mint = Mint(keys, settings.url("marketplace"))
-    users, entries = UserStore(database), CatalogueStore(database)
+    users, entries, tools = UserStore(database), CatalogueStore(database), ToolStore(database)
     accounts, catalogue = Accounts(users, passwords), Catalogue(entries, users)
-    routes = Routes(settings, catalogue, accounts, mint)
-    seal = SessionSeal.of_file(settings.home / "keys" / "gateway.key")
-    gateway = Gateway(settings, verifier, routes, seal)
     oauth = OAuthRoutes(settings, keys, mint, accounts, Grants(settings, accounts, entries))
+    changes, outgoing = Changes(urls.app), Outgoing()
+    checks = Checks(settings, outgoing, mint, tools, entries)
+    changes.on_change(checks.wake)
+    routes = Routes(settings, catalogue, tools, mint, changes)
+    seal = SessionSeal.of_folder(settings.home / "keys" / "gateway")
+    relay = Relay(outgoing, seal, settings.max_body_bytes)
+    gateway = Gateway(settings, verifier, routes, checks, seal, relay)
+    standing = Standing(accounts, changes)
     await database.open()
-    await gateway.open()
     try:
-        yield Services(settings, database, keys, accounts, catalogue, oauth, gateway)
+        async with changes.heard(), checks.in_background():
+            yield Services(
+                settings, database, keys, accounts, catalogue, tools, checks, oauth, standing, routes, relay, outgoing,
+                gateway,
+            )  # fmt: skip
     finally:
-        await gateway.close()
+        await outgoing.close()
         await database.close()
         passwords.close()

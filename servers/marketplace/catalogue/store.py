@@ -19,7 +19,10 @@ queries: Any = load_queries("servers.marketplace", "catalogue.sql")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A catalogue entry as stored. `url` is the server's MCP endpoint and the audience of its tokens."""
+    """A catalogue entry as stored. `url` is the server's MCP endpoint and the audience of its tokens.
+
+    `operated`: registered by the operator or a service of the platform, so its address may be loopback or private.
+    """
 
     server_name: str
     title: str
@@ -31,6 +34,7 @@ class Entry:
     approval: Approval
     tools: tuple[CatalogueTool, ...]
     installed: bool = False
+    operated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,11 @@ class CatalogueStore:
     async def put(self, entry: Entry, registered_by: str) -> bool:
         """Store an entry or replace its description, version, address and tools; the approval of a known one stays.
 
+        Its tools are checked soon; those of another version are pinned anew.
         Returns False where the name belongs to an entry of another kind or customer; nothing is changed then.
         """
         async with self._seen_by(View(entry.customer, everything=entry.customer is None)) as connection:
+            before = await queries.entry_by_name(connection, customer=entry.customer, server_name=entry.server_name)
             name = await queries.put_entry(
                 connection,
                 server_name=entry.server_name,
@@ -95,9 +101,16 @@ class CatalogueStore:
                 url=entry.url,
                 approval=entry.approval,
                 tools=orjson.dumps([tool.model_dump() for tool in entry.tools]).decode(),
+                operated=entry.operated,
                 registered_by=registered_by,
             )
-        return name is not None
+            if name is None:
+                return False
+            await queries.add_check(connection, server_name=name, customer_id=entry.customer)
+            if before is not None and before["version"] != entry.version:
+                await queries.forget_tools(connection, server_name=name)
+                await queries.unset_check(connection, server_name=name)
+        return True
 
     async def install(self, customer: str, server_name: str, installed_by: str) -> bool:
         """Install an entry for a customer. False where it was installed."""
@@ -134,4 +147,5 @@ def _entry(row: Any) -> Entry:
         row["approval"],
         tools,
         row["installed"],
+        row["operated"],
     )

@@ -83,12 +83,14 @@ class Accounts:
             return Identity(client_id, "service", None, client_id)
         raise Unauthenticated(REFUSED)
 
-    async def active(self, subject: str) -> bool:
-        """Whether a user or service may still act."""
-        if subject.startswith("usr_"):
-            user = await self.store.user(subject)
-            return user is not None and user.active
-        return await self.store.service(subject) is not None
+    async def stands(self, subject: str, client_id: str) -> bool:
+        """Whether a user or service, and the key that asked for the token, may still act."""
+        if not subject.startswith("usr_"):
+            return await self.store.service(subject) is not None
+        user = await self.store.user(subject)
+        if user is None or not user.active:
+            return False
+        return not client_id.startswith("key_") or (await self.store.key(client_id))[1] is not None
 
     async def customer_for(self, identity: Identity, named: str | None) -> str | None:
         """The customer of an identity's token: its own, or the one that it names and may act for.
