@@ -301,3 +301,53 @@ def _seeing(app: Any, seen: Seen) -> ASGIApp:
             await app(scope, receive, send)
 
     return Seeing()
+
+
+class Changing:
+    """An upstream whose tools the test changes, and that says which tool was called. Speaks one era of the protocol.
+
+    Args:
+        era: what it speaks; an upstream of the older one wants a session and forgets it when told to.
+    """
+
+    def __init__(self, *tools: dict[str, Any], era: str = "modern", says: str = "") -> None:
+        self.tools = list(tools)
+        self.era = era
+        self.says = says
+        self.requests: list[str] = []
+        self.sessions: set[str] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        told = {name.decode(): value.decode() for name, value in scope["headers"]}
+        asked = orjson.loads(await body_of(receive))
+        self.requests.append(asked["method"])
+        if "id" not in asked:
+            await answer_json(send, None, 202)
+            return
+        if self.era == "legacy" and not self._in_session(asked, told):
+            unknown = told.get("mcp-protocol-version") == "2026-07-28" or "mcp-session-id" not in told
+            await answer_json(send, {"error": "no session"}, 400 if unknown else 404)
+            return
+        headers = {"mcp-session-id": self._opened()} if asked["method"] == "initialize" else {}
+        await answer_json(send, {"jsonrpc": "2.0", "id": asked["id"], "result": self._result(asked)}, 200, headers)
+
+    def _in_session(self, asked: dict[str, Any], told: dict[str, str]) -> bool:
+        return asked["method"] == "initialize" or told.get("mcp-session-id") in self.sessions
+
+    def _opened(self) -> str:
+        session = f"session-{len(self.requests)}"
+        self.sessions.add(session)
+        return session
+
+    def _result(self, asked: dict[str, Any]) -> dict[str, Any]:
+        ends = {"resultType": "complete"} if self.era == "modern" else {}
+        if asked["method"] == "tools/list":
+            return {"tools": self.tools, **ends}
+        if asked["method"] == "initialize":
+            return {
+                "protocolVersion": "2025-06-18",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "x", "version": "1"},
+            }
+        name = asked["params"].get("name")
+        return {"content": [{"type": "text", "text": f"{self.says}{name}"}], "isError": False, **ends}
