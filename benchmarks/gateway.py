@@ -76,6 +76,7 @@ class Bench:
         self.load = load
         self.seconds = seconds
         self.rows: list[dict[str, Any]] = []
+        self.upstreams: list[int] = []
 
     def measure(self, label: str, url: str, *, proto: str, tool: str, pid: int = 0, token: str = "") -> None:
         """Call for a while with each number of clients; the rows are kept and printed."""
@@ -83,6 +84,7 @@ class Bench:
             sys.executable, str(self.load / "loadgen.py"), "--url", url, "--proto", proto, "--tool", tool,
             "--clients", CLIENTS, "--duration", str(self.seconds), "--warmup", "1", "--label", label,
         ]  # fmt: skip
+        command += ["--upid", ",".join(map(str, self.upstreams))]
         command += ["--pid", str(pid)] if pid else []
         command += ["--header", f"Authorization: Bearer {token}"] if token else []
         run = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -160,7 +162,8 @@ def run(bench: Bench, home: Path, fastmcp: str | None) -> None:
         with ExitStack() as stack:
             for name, port in ports.items():
                 script = str(bench.load / f"upstream_{name}.py")
-                stack.enter_context(process([sys.executable, script, "--port", str(port)], port))
+                child = stack.enter_context(process([sys.executable, script, "--port", str(port)], port))
+                bench.upstreams.append(child.pid)
             env = environment(settings) | {"PYTHONPATH": str(ROOT)}
             command = [sys.executable, "-m", "servers", "serve", "marketplace"]
             started = time.perf_counter()

@@ -10,8 +10,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from aiohttp import ClientError, ClientResponse
 from starlette.types import Message as Event
 from starlette.types import Receive, Send
 
@@ -24,9 +24,6 @@ from servers.marketplace.gateway.route import Route
 from servers.marketplace.gateway.sessions import SessionSeal
 from shared.errors import DeadlineExceeded, PlatformError, Unavailable
 from shared.serving.failures import platform_error
-
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse
 
 DOWN = frozenset({"content-type", "content-encoding", "cache-control", "retry-after", "allow"})
 REFUSALS = frozenset({401, 403, 407})
@@ -106,8 +103,6 @@ class Relay:
         return "ok"
 
     async def _forward(self, exchange: Exchange, send: Send) -> None:
-        from aiohttp import ClientError
-
         route = exchange.route
         self._breakers.admit(route.url)
         try:
@@ -159,8 +154,10 @@ class Relay:
             await send(part(b""))
         else:
             body = await self._whole(response)
+            body = translated_body(body, exchange.translate) if exchange.translate else body
+            head["headers"].append((b"content-length", str(len(body)).encode()))  # else it is sent in chunks
             await send(head)
-            await send(part(translated_body(body, exchange.translate) if exchange.translate else body))
+            await send(part(body))
 
     def _head(self, exchange: Exchange, response: ClientResponse) -> Event:
         headers = [
