@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +19,8 @@ from shared.auth import GivenKeys, Principal, TokenVerifier
 from shared.postgres.urls import DatabaseUrls, database_urls
 from shared.serving import Server, serve
 from shared.settings import Settings
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 INSTRUCTIONS = """\
 MCP Central of the 0711 platform: the catalogue of MCP servers, and the door to those that are installed.
@@ -92,24 +95,27 @@ def _together(server: Server, own: ASGIApp) -> ASGIApp:
     return app
 
 
-def _add_routes(server: Server, services: Any) -> None:
-    async def token(request: Request) -> Response:
-        return await services().oauth.token(request)
+def _add_routes(server: Server, services: Callable[[], Services]) -> None:
+    def handled(handler: Callable[[Services], Handler]) -> Handler:
+        async def handle(request: Request) -> Response:
+            return await handler(services())(request)
 
-    async def login(request: Request) -> Response:
-        return await services().oauth.login(request)
-
-    async def jwks(request: Request) -> Response:
-        return await services().oauth.jwks(request)
-
-    async def metadata(request: Request) -> Response:
-        return await services().oauth.metadata(request)
+        return handle
 
     async def servers(request: Request) -> Response:
         return await rest.list_servers(request, services())
 
-    server.route("/oauth/token", token, ["POST"], public=True)
-    server.route("/v1/login", login, ["POST"], public=True)
-    server.route("/.well-known/jwks.json", jwks, public=True)
-    server.route("/.well-known/oauth-authorization-server", metadata, public=True)
+    public: list[tuple[str, str, Callable[[Services], Handler]]] = [
+        ("GET", "/oauth/authorize", lambda held: held.oauth.authorize),
+        ("GET", "/oauth/consent", lambda held: held.consent.page),
+        ("POST", "/oauth/consent", lambda held: held.consent.answer),
+        ("POST", "/oauth/token", lambda held: held.oauth.token),
+        ("POST", "/oauth/register", lambda held: held.oauth.register),
+        ("POST", "/oauth/revoke", lambda held: held.oauth.revoke),
+        ("POST", "/v1/login", lambda held: held.oauth.login),
+        ("GET", "/.well-known/jwks.json", lambda held: held.oauth.jwks),
+        ("GET", "/.well-known/oauth-authorization-server", lambda held: held.oauth.metadata),
+    ]
+    for method, path, handler in public:
+        server.route(path, handled(handler), [method], public=True)
     server.route("/v0.1/servers", servers, scope="catalogue:read")

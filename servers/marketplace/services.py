@@ -6,7 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from servers.marketplace.authorization.clients import LOOPBACK, Clients
+from servers.marketplace.authorization.consent import Consent
+from servers.marketplace.authorization.provider import Provider
+from servers.marketplace.authorization.store import AuthorizationStore
 from servers.marketplace.catalogue.catalogue import Catalogue
 from servers.marketplace.catalogue.store import CatalogueStore
 from servers.marketplace.catalogue.tools import ToolStore
@@ -45,6 +50,7 @@ class Services:
     tools: ToolStore
     checks: Checks
     oauth: OAuthRoutes
+    consent: Consent
     standing: Standing
     routes: Routes
     relay: Relay
@@ -81,12 +87,17 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     mint = Mint(keys, settings.url("marketplace"))
     users, entries, tools = UserStore(database), CatalogueStore(database), ToolStore(database)
     accounts, catalogue = Accounts(users, passwords), Catalogue(entries, users)
-    oauth = OAuthRoutes(settings, keys, mint, accounts, Grants(settings, accounts, entries))
     changes, outgoing = Changes(urls.app), Outgoing()
+    grants = Grants(settings, accounts, entries)
+    seal = SessionSeal.of_folder(settings.home / "keys" / "gateway")
+    inside = urlsplit(settings.url("marketplace")).hostname in LOOPBACK
+    clients, authorizations = Clients(seal, outgoing, inside=inside), AuthorizationStore(database)
+    provider = Provider(settings, clients, seal, authorizations, accounts, grants, mint)
+    oauth = OAuthRoutes(settings, keys, mint, accounts, grants, provider)
+    consent = Consent(settings, provider, seal, authorizations, accounts, grants)
     checks = Checks(settings, outgoing, mint, tools, entries)
     changes.on_change(checks.wake)
     routes = Routes(settings, catalogue, tools, mint, changes)
-    seal = SessionSeal.of_folder(settings.home / "keys" / "gateway")
     relay = Relay(outgoing, seal, settings.max_body_bytes)
     gateway = Gateway(settings, verifier, routes, checks, seal, relay)
     standing = Standing(accounts, changes)
@@ -94,8 +105,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     try:
         async with changes.heard(), checks.in_background():
             yield Services(
-                settings, database, keys, accounts, catalogue, tools, checks, oauth, standing, routes, relay, outgoing,
-                gateway,
+                settings, database, keys, accounts, catalogue, tools, checks, oauth, consent, standing,
+                routes, relay, outgoing, gateway,
             )  # fmt: skip
     finally:
         await outgoing.close()

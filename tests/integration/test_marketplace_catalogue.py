@@ -21,7 +21,10 @@ from tests.marketplace_rig import DIGEST, Credential, Market, running_market
 
 OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator"]
 ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
-TENANT_TABLES = ("customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks")
+TENANT_TABLES = (
+    "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
+    "authorizations",
+)  # fmt: skip
 
 
 @pytest.fixture

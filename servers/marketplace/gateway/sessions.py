@@ -1,6 +1,6 @@
 """Upstream session ids, sealed: a caller holds a token that any replica can open and that fits only this caller.
 
-The keys are files of a folder that the replicas share; the newest seals, all of them open. A seal ends after a day.
+The keys are files of a folder that the replicas share; the newest seals, all of them open. A session ends after a day.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from shared.ids import canonical_json
 NONCE = 12
 EXPIRY = 8
 LIFETIME_S = 24 * 3600
-LONGEST = 4096
+LONGEST = 8192
 
 
 class SessionSeal:
-    """Seals and opens session ids with AES-GCM. The caller, the server and the end are bound to each."""
+    """Seals and opens texts with AES-GCM. Whose a text is, or what for, and its end are bound to each."""
 
     def __init__(self, keys: Sequence[bytes], clock: Callable[[], float] = time.time) -> None:
         self._ciphers = [AESGCM(key) for key in keys]
@@ -46,18 +46,18 @@ class SessionSeal:
             os.close(lock)
         return cls([path.read_bytes() for path in sorted(folder.glob("*.key"), reverse=True)], clock)
 
-    def seal(self, session: str, *owner: str | None) -> str:
-        """An upstream session id in the form that the caller gets."""
+    def seal(self, session: str, *owner: str | None, lifetime_s: float = LIFETIME_S) -> str:
+        """A text, such as an upstream's session id, in the form that the caller gets."""
         nonce = os.urandom(NONCE)
-        ends = int(self._clock() + LIFETIME_S).to_bytes(EXPIRY, "big")
+        ends = int(self._clock() + lifetime_s).to_bytes(EXPIRY, "big")
         sealed = self._ciphers[0].encrypt(nonce, ends + session.encode(), _bound(owner))
         return base64.urlsafe_b64encode(nonce + sealed).decode()
 
     def open(self, sealed: str, *owner: str | None) -> str:
-        """The upstream's session id.
+        """The text.
 
         Raises:
-            NotFound: it is not one of ours, over, or another caller's; the caller initializes again.
+            NotFound: it is not one of ours, over, or another caller's; a caller with a session initializes again.
         """
         text = self._decrypted(sealed, _bound(owner))
         if text is None or int.from_bytes(text[:EXPIRY], "big") < self._clock():

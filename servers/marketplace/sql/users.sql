@@ -74,3 +74,8 @@ WHERE customer_id = :customer_id;
 INSERT INTO customers (customer_id, company_name, contact_email, partner_id)
 VALUES (:customer_id, :company_name, :contact_email, :partner_id)
 ON CONFLICT (customer_id) DO NOTHING;
+
+-- name: session_stands(session_id)^
+SELECT session_id
+FROM authorizations
+WHERE session_id = :session_id AND revoked_at IS NULL AND expires_at > now();

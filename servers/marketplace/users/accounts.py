@@ -83,6 +83,17 @@ class Accounts:
             return Identity(client_id, "service", None, client_id)
         raise Unauthenticated(REFUSED)
 
+    async def by_session(self, user_id: str, session_id: str) -> Identity:
+        """The user that has let a client in.
+
+        Raises:
+            Unauthenticated: the account has ended.
+        """
+        user = await self.store.user(user_id)
+        if user is None or not user.active:
+            raise Unauthenticated("This account has ended.")
+        return _identity(user, session_id)
+
     async def stands(self, subject: str, client_id: str) -> bool:
         """Whether a user or service, and the key that asked for the token, may still act."""
         if not subject.startswith("usr_"):
@@ -90,6 +101,8 @@ class Accounts:
         user = await self.store.user(subject)
         if user is None or not user.active:
             return False
+        if client_id.startswith("ses_"):
+            return await self.store.session_stands(client_id)
         return not client_id.startswith("key_") or (await self.store.key(client_id))[1] is not None
 
     async def customer_for(self, identity: Identity, named: str | None) -> str | None:

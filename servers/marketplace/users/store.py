@@ -81,6 +81,11 @@ class UserStore:
             user = await queries.user_by_id(connection, user_id=row["user_id"])
         return row["secret_sha256"], _user(user) if user else None
 
+    async def session_stands(self, session_id: str) -> bool:
+        """Whether what a user has allowed a client is neither revoked nor over."""
+        async with self._as_login(session_id) as connection:
+            return await queries.session_stands(connection, session_id=session_id) is not None
+
     async def service(self, client_id: str) -> bytes | None:
         """The digest of a service's secret, where it is not disabled."""
         async with self._database.session() as connection:
