@@ -26,7 +26,7 @@ from typing import Any
 import httpx2
 import orjson
 
-from servers.local.platform import environment
+from servers.local.platform import MIGRATIONS, environment
 from servers.marketplace.bootstrap import bootstrap
 from shared.client import Upstream
 from shared.contracts.catalogue import CataloguePage, CustomerRegistered, InstanceRegistered
@@ -117,7 +117,8 @@ HEAD = (
 async def prepared(settings: Settings, superuser_url: str) -> None:
     """Databases, keys and first accounts."""
     urls = await provision(superuser_url, settings.home)
-    await migrate(urls["user_registry"].owner, "servers.marketplace")
+    for package in MIGRATIONS["user_registry"]:
+        await migrate(urls["user_registry"].owner, package)
     await bootstrap(settings)
 
 

@@ -33,7 +33,7 @@ CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest())
 
 @pytest.fixture
 async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace")
+    made = await database("servers.marketplace", "shared")
     async with running_market(tmp_path, made.urls) as running:
         await running.add_customers()
         yield running

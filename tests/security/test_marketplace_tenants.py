@@ -40,7 +40,7 @@ WITH_IDS = sorted(tool for tool in SCHEMAS if set(arguments_of(tool)) & set(IDS)
 
 @pytest.fixture
 async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace")
+    made = await database("servers.marketplace", "shared")
     async with running_market(tmp_path, made.urls) as running:
         await running.add_customers()
         yield running

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from shared.audit import AuditLog
 from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
 
@@ -44,6 +45,7 @@ class AuthorizationStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._audit = AuditLog(database)
 
     async def add(self, given: Authorization, customer: str | None) -> None:
         """Store a new one. `customer`: the one that the user belongs to."""
@@ -62,6 +64,10 @@ class AuthorizationStore:
                 redirect_named=given.redirect_named,
                 lasts_s=LASTS_S,
             )
+            await self._audit.append_in(
+                connection, given.user_id, "client.let_in", given.session_id, customer,
+                {"client": "sha256:" + given.client_sha256.hex()},
+            )  # fmt: skip
 
     async def of(self, session_id: str) -> Authorization | None:
         """The authorization of an id."""
@@ -74,7 +80,7 @@ class AuthorizationStore:
         async with self._as(session_id) as connection:
             fresh = await queries.use_code(connection, session_id=session_id) is not None
             if not fresh:
-                await queries.revoke(connection, session_id=session_id)
+                await self._revoke(connection, session_id, "client.code_reused")
         return fresh
 
     async def rotate(self, session_id: str, number: int) -> bool:
@@ -82,13 +88,18 @@ class AuthorizationStore:
         async with self._as(session_id) as connection:
             current = await queries.rotate(connection, session_id=session_id, number=number) is not None
             if not current:
-                await queries.revoke(connection, session_id=session_id)
+                await self._revoke(connection, session_id, "client.refresh_reused")
         return current
 
     async def revoke(self, session_id: str) -> None:
         """End it: its refresh token, and its access tokens at the marketplace."""
         async with self._as(session_id) as connection:
-            await queries.revoke(connection, session_id=session_id)
+            await self._revoke(connection, session_id, "client.revoked")
+
+    async def _revoke(self, connection: Any, session_id: str, verb: str) -> None:
+        row = await queries.revoke(connection, session_id=session_id)
+        if row is not None:
+            await self._audit.append_in(connection, row["user_id"], verb, session_id, row["customer_id"])
 
     @asynccontextmanager
     async def _as(self, identity: str) -> AsyncIterator[Any]:

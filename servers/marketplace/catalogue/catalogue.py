@@ -82,7 +82,7 @@ class Catalogue:
     async def uninstall(self, caller: policy.Caller, customer: str, server_name: str) -> bool:
         """Take an entry away from a customer; True where it was installed."""
         entry = await self.find(caller, "entry.install", server_name)
-        return await self._store.uninstall(customer, entry.server_name)
+        return await self._store.uninstall(customer, entry.server_name, caller.subject)
 
     async def register_instance(
         self,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from servers.marketplace.users.store import changed_rows
+from shared.audit import AuditLog
 from shared.contracts.catalogue import Approval, CatalogueTool, EntryKind
 from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
@@ -49,10 +50,11 @@ EVERYTHING = View(everything=True)
 
 
 class CatalogueStore:
-    """Reads and writes the catalogue."""
+    """Reads and writes the catalogue. Each change is in the audit log, in the same transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._audit = AuditLog(database)
 
     async def by_name(self, view: View, server_name: str) -> Entry | None:
         """The entry of a name, where the view holds it."""
@@ -110,6 +112,10 @@ class CatalogueStore:
             if before is not None and before["version"] != entry.version:
                 await queries.forget_tools(connection, server_name=name)
                 await queries.unset_check(connection, server_name=name)
+            if before is None or replace(_entry(before), installed=False, approval=entry.approval) != entry:
+                await self._audit.append_in(
+                    connection, registered_by, "server.registered", name, entry.customer, {"version": entry.version}
+                )
         return True
 
     async def install(self, customer: str, server_name: str, installed_by: str) -> bool:
@@ -118,12 +124,16 @@ class CatalogueStore:
             status = await queries.add_install(
                 connection, customer_id=customer, server_name=server_name, installed_by=installed_by
             )
+            if changed_rows(status):
+                await self._audit.append_in(connection, installed_by, "server.installed", server_name, customer)
         return changed_rows(status) == 1
 
-    async def uninstall(self, customer: str, server_name: str) -> bool:
+    async def uninstall(self, customer: str, server_name: str, taken_by: str) -> bool:
         """Take an entry away from a customer. False where it was not installed."""
         async with self._database.session(customer) as connection:
             status = await queries.remove_install(connection, customer_id=customer, server_name=server_name)
+            if changed_rows(status):
+                await self._audit.append_in(connection, taken_by, "server.uninstalled", server_name, customer)
         return changed_rows(status) == 1
 
     @asynccontextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 from servers.marketplace.catalogue.definitions import Definition, Era, PinnedTool, digest_of_seen
 from servers.marketplace.catalogue.store import Entry, View
+from shared.audit import AuditLog
 from shared.errors import Conflict
 from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
@@ -34,6 +35,7 @@ class ToolStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._audit = AuditLog(database)
 
     async def of(self, view: View, server_name: str) -> ServerTools:
         """What is stored of a server's tools, where the view holds it."""
@@ -85,6 +87,9 @@ class ToolStore:
                 raise Conflict("The server's tools are not what was reviewed: look at them again.", field="reviewed")
             await queries.approve_seen(connection, server_name=entry.server_name, approved_by=approved_by)
             await queries.forget_gone(connection, server_name=entry.server_name)
+            await self._audit.append_in(
+                connection, approved_by, "tools.approved", entry.server_name, entry.customer, {"reviewed": reviewed}
+            )
 
     async def claim_due(self) -> str | None:
         """A server whose check is due; no other replica gets it for a while. None: nothing is due."""

@@ -27,7 +27,8 @@ SET refresh_number = refresh_number + 1
 WHERE session_id = :session_id AND refresh_number = :number AND revoked_at IS NULL AND expires_at > now()
 RETURNING session_id;
 
--- name: revoke(session_id)!
+-- name: revoke(session_id)^
 UPDATE authorizations
-SET revoked_at = coalesce(revoked_at, now())
-WHERE session_id = :session_id;
+SET revoked_at = now()
+WHERE session_id = :session_id AND revoked_at IS NULL
+RETURNING user_id, customer_id;
