@@ -84,6 +84,23 @@ def connect(
 
 
 @app.command()
+def audit(
+    head: Annotated[
+        list[str] | None, typer.Option(help="A head noted earlier; finds that entries at the end are missing.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Prove that the audit logs are whole; exit code 1 where one is not. Postgres has to run."""
+    from servers.local.audit import prove
+
+    lines, whole = asyncio.run(prove(_settings(home=home), head or []))
+    for line in lines:
+        typer.echo(line)
+    if not whole:
+        raise typer.Exit(1)
+
+
+@app.command()
 def settings() -> None:
     """List every setting with its default."""
     for name, field in Settings.model_fields.items():

@@ -83,7 +83,7 @@ class Sessions(Protocol):
 
 
 class AuditLog:
-    """The log in the database `platform`.
+    """The log in one database; each database of the platform that keeps one has its own chain.
 
     Args:
         database: opened by the caller; the package `shared` is migrated in it.

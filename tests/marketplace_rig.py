@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import jwt
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -40,9 +41,10 @@ class Said(Contract):
 
 @dataclass
 class Seen:
-    """What an upstream saw and went through."""
+    """What an upstream saw and went through: tokens of calls, and those of the marketplace's own checks."""
 
     tokens: list[str] = field(default_factory=list)
+    checks: list[str] = field(default_factory=list)
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -227,7 +229,7 @@ def upstream(settings: Settings, url: str, seen: Seen) -> Server:
 
 
 def answering(status: int, headers: dict[str, str], body: Callable[[], AsyncIterator[bytes]]) -> ASGIApp:
-    """An upstream that answers everything like this."""
+    """An upstream that lists one tool, `say`, and answers everything else like this."""
 
     async def produce(send: Send) -> None:
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -238,6 +240,8 @@ def answering(status: int, headers: dict[str, str], body: Callable[[], AsyncIter
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if await listed(receive, send, [definition("say")]):
+            return
         work = asyncio.create_task(produce(send))
         gone = asyncio.create_task(_hung_up(receive))
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -246,6 +250,38 @@ def answering(status: int, headers: dict[str, str], body: Callable[[], AsyncIter
         await asyncio.gather(work, gone, return_exceptions=True)
 
     return app
+
+
+def definition(name: str, description: str = "Say something.", **more: Any) -> dict[str, Any]:
+    """A tool as its server defines it."""
+    return {"name": name, "description": description, "inputSchema": {"type": "object"}, **more}
+
+
+async def listed(receive: Receive, send: Send, tools: list[dict[str, Any]]) -> bool:
+    """Answer the request if it is `tools/list` of 2026-07-28; False where it is something else."""
+    body = await body_of(receive)
+    if b'"tools/list"' not in body:
+        return False
+    result = {"resultType": "complete", "tools": tools, "ttlMs": 0, "cacheScope": "private"}
+    await answer_json(send, {"jsonrpc": "2.0", "id": orjson.loads(body)["id"], "result": result})
+    return True
+
+
+async def body_of(receive: Receive) -> bytes:
+    """A request's whole body."""
+    body, more = b"", True
+    while more:
+        event = await receive()
+        body, more = body + event.get("body", b""), event.get("more_body", False)
+    return body
+
+
+async def answer_json(send: Send, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+    """Send a value as JSON."""
+    told = {"content-type": "application/json", **(headers or {})}
+    raw = [(name.encode(), text.encode()) for name, text in told.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": orjson.dumps(value)})
 
 
 async def _hung_up(receive: Receive) -> None:
@@ -258,7 +294,60 @@ def _seeing(app: Any, seen: Seen) -> ASGIApp:
         lifespan = staticmethod(app.lifespan)
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            seen.tokens += [value.decode() for name, value in scope.get("headers", []) if name == b"authorization"]
+            for name, value in scope.get("headers", []):
+                if name == b"authorization":
+                    claims = jwt.decode(value.decode().split()[1], options={"verify_signature": False})
+                    (seen.checks if claims["sub"] == "marketplace" else seen.tokens).append(value.decode())
             await app(scope, receive, send)
 
     return Seeing()
+
+
+class Changing:
+    """An upstream whose tools the test changes, and that says which tool was called. Speaks one era of the protocol.
+
+    Args:
+        era: what it speaks; an upstream of the older one wants a session and forgets it when told to.
+    """
+
+    def __init__(self, *tools: dict[str, Any], era: str = "modern", says: str = "") -> None:
+        self.tools = list(tools)
+        self.era = era
+        self.says = says
+        self.requests: list[str] = []
+        self.sessions: set[str] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        told = {name.decode(): value.decode() for name, value in scope["headers"]}
+        asked = orjson.loads(await body_of(receive))
+        self.requests.append(asked["method"])
+        if "id" not in asked:
+            await answer_json(send, None, 202)
+            return
+        if self.era == "legacy" and not self._in_session(asked, told):
+            unknown = told.get("mcp-protocol-version") == "2026-07-28" or "mcp-session-id" not in told
+            await answer_json(send, {"error": "no session"}, 400 if unknown else 404)
+            return
+        headers = {"mcp-session-id": self._opened()} if asked["method"] == "initialize" else {}
+        await answer_json(send, {"jsonrpc": "2.0", "id": asked["id"], "result": self._result(asked)}, 200, headers)
+
+    def _in_session(self, asked: dict[str, Any], told: dict[str, str]) -> bool:
+        return asked["method"] == "initialize" or told.get("mcp-session-id") in self.sessions
+
+    def _opened(self) -> str:
+        session = f"session-{len(self.requests)}"
+        self.sessions.add(session)
+        return session
+
+    def _result(self, asked: dict[str, Any]) -> dict[str, Any]:
+        ends = {"resultType": "complete"} if self.era == "modern" else {}
+        if asked["method"] == "tools/list":
+            return {"tools": self.tools, **ends}
+        if asked["method"] == "initialize":
+            return {
+                "protocolVersion": "2025-06-18",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "x", "version": "1"},
+            }
+        name = asked["params"].get("name")
+        return {"content": [{"type": "text", "text": f"{self.says}{name}"}], "isError": False, **ends}

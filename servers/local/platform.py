@@ -17,7 +17,7 @@ SERVERS: tuple[ServerName, ...] = ("marketplace", "cradle", "orchestrator")
 MIGRATIONS = {
     "platform": ("shared", "servers.orchestrator"),
     "installation_configs": ("servers.cradle.installations",),
-    "user_registry": ("servers.marketplace",),
+    "user_registry": ("shared", "servers.marketplace"),
 }
 START_DEADLINE_S = 60.0
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers.marketplace import rest
-from servers.marketplace.gateway.relay import Gateway
+from servers.marketplace.gateway.door import Gateway
+from servers.marketplace.gateway.together import Together
 from servers.marketplace.services import Services, opened
-from servers.marketplace.tools import accounts, catalogue, registry
-from shared.auth import GivenKeys, TokenVerifier
+from servers.marketplace.tools import accounts, catalogue, registry, review
+from servers.marketplace.users.standing import StandingVerifier
+from shared.auth import GivenKeys, Principal, TokenVerifier
 from shared.postgres.urls import DatabaseUrls, database_urls
 from shared.serving import Server, serve
 from shared.settings import Settings
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 INSTRUCTIONS = """\
 MCP Central of the 0711 platform: the catalogue of MCP servers, and the door to those that are installed.
 
 - What there is: list_marketplace_mcps. What this customer has: list_installed_mcps.
-- install_mcp makes a server callable at its `endpoint` with a token of this marketplace.
+- install_mcp makes a server callable: its tools appear in this list, and alone at its `endpoint`.
 - whoami tells which account, customer and scopes this connection has.
 """
 
@@ -45,7 +50,8 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
     def jwks() -> dict[str, Any]:
         return services().keys.jwks()
 
-    verifier = TokenVerifier.of(settings, "marketplace", GivenKeys(jwks))
+    signed = TokenVerifier.of(settings, "marketplace", GivenKeys(jwks))
+    verifier = StandingVerifier(signed, lambda: services().standing)
     server = Server(
         "marketplace",
         settings,
@@ -55,10 +61,11 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         health=health,
         verifier=verifier,
     )
-    for offers in (catalogue, registry, accounts):
+    for offers in (catalogue, registry, review, accounts):
         offers.register(server, services)
     _add_routes(server, services)
     server.mount(Gateway.serves, gateway)
+    server.surround(lambda own: _together(server, own))
     return server
 
 
@@ -67,24 +74,48 @@ async def main(settings: Settings) -> None:
     await serve([(build(settings).asgi(), settings.marketplace_port)], settings, "marketplace")
 
 
-def _add_routes(server: Server, services: Any) -> None:
-    async def token(request: Request) -> Response:
-        return await services().oauth.token(request)
+def _together(server: Server, own: ASGIApp) -> ASGIApp:
+    """`/mcp`: own tools, and those that are installed for the caller."""
+    listed: list[tuple[str, str]] = []
+    made: list[Together] = []
 
-    async def login(request: Request) -> Response:
-        return await services().oauth.login(request)
+    async def own_tools(caller: Principal) -> list[str]:
+        if not listed:
+            for tool in await server.mcp.list_tools():
+                text = tool.model_dump_json(by_alias=True, exclude_none=True)
+                listed.append((server.mcp.specs[tool.name].scope, text))
+        return [text for scope, text in listed if scope in caller.scopes]
 
-    async def jwks(request: Request) -> Response:
-        return await services().oauth.jwks(request)
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if not made:
+            held = server.services
+            made.append(Together(server.settings, own, own_tools, held.routes, held.relay, held.outgoing))
+        await made[0](scope, receive, send)
 
-    async def metadata(request: Request) -> Response:
-        return await services().oauth.metadata(request)
+    return app
+
+
+def _add_routes(server: Server, services: Callable[[], Services]) -> None:
+    def handled(handler: Callable[[Services], Handler]) -> Handler:
+        async def handle(request: Request) -> Response:
+            return await handler(services())(request)
+
+        return handle
 
     async def servers(request: Request) -> Response:
         return await rest.list_servers(request, services())
 
-    server.route("/oauth/token", token, ["POST"], public=True)
-    server.route("/v1/login", login, ["POST"], public=True)
-    server.route("/.well-known/jwks.json", jwks, public=True)
-    server.route("/.well-known/oauth-authorization-server", metadata, public=True)
+    public: list[tuple[str, str, Callable[[Services], Handler]]] = [
+        ("GET", "/oauth/authorize", lambda held: held.oauth.authorize),
+        ("GET", "/oauth/consent", lambda held: held.consent.page),
+        ("POST", "/oauth/consent", lambda held: held.consent.answer),
+        ("POST", "/oauth/token", lambda held: held.oauth.token),
+        ("POST", "/oauth/register", lambda held: held.oauth.register),
+        ("POST", "/oauth/revoke", lambda held: held.oauth.revoke),
+        ("POST", "/v1/login", lambda held: held.oauth.login),
+        ("GET", "/.well-known/jwks.json", lambda held: held.oauth.jwks),
+        ("GET", "/.well-known/oauth-authorization-server", lambda held: held.oauth.metadata),
+    ]
+    for method, path, handler in public:
+        server.route(path, handled(handler), [method], public=True)
     server.route("/v0.1/servers", servers, scope="catalogue:read")

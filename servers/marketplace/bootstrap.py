@@ -16,7 +16,7 @@ from servers.marketplace.catalogue.store import CatalogueStore
 from servers.marketplace.keys import write_secret
 from servers.marketplace.services import key_ring
 from servers.marketplace.users.secrets import Passwords, new_secret, secret_digest
-from servers.marketplace.users.store import User, UserStore
+from servers.marketplace.users.store import PLATFORM, User, UserStore
 from shared.errors import Unavailable
 from shared.ids import new_handle
 from shared.postgres.database import Database
@@ -69,12 +69,12 @@ async def _operator(users: UserStore, passwords: Passwords, home: Path) -> None:
     login = await users.login(kept["email"])
     if login is None:
         user = User(new_handle("usr"), kept["email"], "platform_admin", None, active=True)
-        await users.add_user(user, await passwords.hash(kept["password"]))
+        await users.add_user(user, await passwords.hash(kept["password"]), PLATFORM)
     else:
         user = login.user
         if not await passwords.matches(login.password_hash, kept["password"]):
-            await users.set_password(user, await passwords.hash(kept["password"]))
-    await users.put_key(kept["client_id"], user, secret_digest(kept["client_secret"]))
+            await users.set_password(user, await passwords.hash(kept["password"]), PLATFORM)
+    await users.put_key(kept["client_id"], user, secret_digest(kept["client_secret"]), PLATFORM)
     _write(path, kept)
 
 

@@ -1,17 +1,30 @@
-"""Where tokens come from: `POST /oauth/token`, `POST /v1/login`, the public keys, the metadata (RFC 8414)."""
+"""Where tokens come from: `/oauth/…`, `POST /v1/login`, the public keys, the metadata (RFC 8414).
+
+Services and scripts bring a secret (client credentials); a program that a user lets in brings a code and PKCE, which
+the SDK's handlers look after.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import unquote_plus
 
+from mcp.server.auth.handlers.authorize import AuthorizationHandler
+from mcp.server.auth.handlers.register import RegistrationHandler
+from mcp.server.auth.handlers.revoke import RevocationHandler
+from mcp.server.auth.handlers.token import TokenHandler
+from mcp.server.auth.middleware.client_auth import ClientAuthenticator
+from mcp.server.auth.settings import ClientRegistrationOptions
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from servers.marketplace import policy
+from servers.marketplace.authorization.provider import Provider
+from servers.marketplace.forms import read_form
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
@@ -26,6 +39,7 @@ MAX_BODY = 16 * 1024
 NO_STORE = {"Cache-Control": "no-store"}
 CACHED = {"Cache-Control": "public, max-age=60"}
 META = "0711/error"
+BY_CONSENT = frozenset({"authorization_code", "refresh_token"})
 
 
 class Login(Contract):
@@ -41,19 +55,50 @@ class Login(Contract):
 class OAuthRoutes:
     """The handlers of the authorization server."""
 
-    def __init__(self, settings: Settings, keys: KeyRing, mint: Mint, accounts: Accounts, grants: Grants) -> None:
+    def __init__(
+        self, settings: Settings, keys: KeyRing, mint: Mint, accounts: Accounts, grants: Grants, provider: Provider
+    ) -> None:
         self._settings = settings
         self._keys = keys
         self._mint = mint
         self._accounts = accounts
         self._grants = grants
+        self._provider = provider
+        authenticator = ClientAuthenticator(provider)
+        self._tokens = TokenHandler(provider, authenticator)
+        self._revocations = RevocationHandler(provider, authenticator)
+        self._authorizations = AuthorizationHandler(provider)
+        self._registrations = RegistrationHandler(provider, ClientRegistrationOptions(enabled=True))
 
     async def token(self, request: Request) -> Response:
-        """Client credentials (RFC 6749, 4.4) of a service or a user's API key, for one resource (RFC 8707)."""
+        """A token for one resource (RFC 8707).
+
+        For client credentials (RFC 6749, 4.4) of a service or a user's API key, a code or a refresh token.
+        """
         try:
-            return json_response(await self._client_credentials(request), headers=NO_STORE)
+            body = await read_body(request, MAX_BODY)
+            form = read_form(body)
+            if form.get("grant_type") in BY_CONSENT:
+                await self._check_resource(form)
+                return await self._tokens.handle(_again(request, body))
+            return json_response(await self._client_credentials(request, form), headers=NO_STORE)
         except PlatformError as error:
             return _oauth_error(error)
+
+    async def authorize(self, request: Request) -> Response:
+        """The start of a code: to the consent page, or back to the client with what is wrong."""
+        return await self._authorizations.handle(request)
+
+    async def register(self, request: Request) -> Response:
+        """Dynamic client registration (RFC 7591), for clients without a metadata document."""
+        return await self._registrations.handle(_again(request, await read_body(request, MAX_BODY)))
+
+    async def revoke(self, request: Request) -> Response:
+        """End what a refresh token is of (RFC 7009)."""
+        body = await read_body(request, MAX_BODY)
+        # The SDK's handler wants the field of a client that has no secret, too.
+        body = body if "client_secret" in read_form(body) else body + b"&client_secret="
+        return await self._revocations.handle(_again(request, body))
 
     async def login(self, request: Request) -> Response:
         """A user's e-mail address and password against a token; the resource defaults to the marketplace."""
@@ -72,19 +117,33 @@ class OAuthRoutes:
         base = self._settings.url("marketplace")
         return json_response({
             "issuer": base,
+            "authorization_endpoint": base + "/oauth/authorize",
             "token_endpoint": base + "/oauth/token",
+            "registration_endpoint": base + "/oauth/register",
+            "revocation_endpoint": base + "/oauth/revoke",
             "jwks_uri": base + "/.well-known/jwks.json",
-            "grant_types_supported": ["client_credentials"],
-            "response_types_supported": [],
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "response_types_supported": ["code"],
+            "code_challenge_methods_supported": ["S256"],
+            "client_id_metadata_document_supported": True,
+            "authorization_response_iss_parameter_supported": True,
+            "token_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic"],
             "scopes_supported": sorted(policy.ALL),
         }, headers=CACHED)  # fmt: skip
 
-    async def _client_credentials(self, request: Request) -> dict[str, str | int]:
-        form = _form(await read_body(request, MAX_BODY))
+    async def _check_resource(self, form: Mapping[str, str]) -> None:
+        """A token is for what the user has consented to; a client that asks for another server gets nothing."""
+        asked = form.get("resource")
+        secret = form.get("code") or form.get("refresh_token") or ""
+        if asked is not None and await self._provider.resource_of(secret) not in {asked, None}:
+            raise InvalidInput("The consent is for another server: ask the user anew.", field="resource")
+
+    async def _client_credentials(self, request: Request, form: Mapping[str, str]) -> dict[str, str | int]:
         client_id, secret = _client(request, form)
         if form.get("grant_type") != "client_credentials":
-            raise InvalidInput("The grant type is client_credentials.", field="grant_type")
+            raise InvalidInput(
+                "The grant type is authorization_code, refresh_token or client_credentials.", field="grant_type"
+            )
         if "resource" not in form:
             raise InvalidInput("Name the server that the token is for in `resource`.", field="resource")
         identity = await self._accounts.by_secret(client_id, secret)
@@ -125,16 +184,14 @@ def _client(request: Request, form: Mapping[str, str]) -> tuple[str, str]:
     return form.get("client_id", ""), form.get("client_secret", "")
 
 
-def _form(body: bytes) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
-    except ValueError:
-        raise InvalidInput("The body is not a form.") from None
-    form = dict(pairs)
-    if len(form) != len(pairs):
-        raise InvalidInput("A parameter is given twice.")
-    return form
-
-
 def _scopes(text: str) -> frozenset[str] | None:
     return frozenset(text.split()) or None
+
+
+def _again(request: Request, body: bytes) -> Request:
+    """The request with its body, which has been read within its limit, for a handler that reads it itself."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive)

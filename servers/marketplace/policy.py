@@ -13,7 +13,8 @@ from typing import Literal, Protocol
 Role = Literal["platform_admin", "partner_admin", "customer_admin", "customer_user", "service"]
 UserRole = Literal["platform_admin", "partner_admin", "customer_admin", "customer_user"]
 Action = Literal[
-    "customer.register", "instance.register", "entry.see", "entry.install", "entry.call", "user.create", "user.disable"
+    "customer.register", "instance.register", "entry.see", "entry.install", "entry.call", "entry.review", "tool.call",
+    "user.create", "user.disable",
 ]  # fmt: skip
 
 CUSTOMER_ROLES = frozenset({"customer_admin", "customer_user"})
@@ -59,6 +60,8 @@ SCOPE_OF_ACTION: dict[Action, str] = {
     "entry.see": "catalogue:read",
     "entry.install": "catalogue:install",
     "entry.call": "gateway:call",
+    "entry.review": "registry:write",
+    "tool.call": "gateway:call",
     "user.create": "users:write",
     "user.disable": "users:write",
 }
@@ -93,6 +96,7 @@ class Resource:
         role: the role of the user that is created or disabled.
         approved: a catalogue entry's state.
         installed: the entry is installed for the caller's customer.
+        pinned: the tool is defined as it was approved.
     """
 
     customer: str | None = None
@@ -100,6 +104,7 @@ class Resource:
     role: str | None = None
     approved: bool = True
     installed: bool = False
+    pinned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +195,19 @@ def _call_entry(caller: Caller, resource: Resource) -> Decision:
     return Decision(False, "The entry is not installed.", visible=False)
 
 
+def _review_entry(caller: Caller, resource: Resource) -> Decision:
+    if caller.role != "platform_admin":
+        return Decision(False, "Tools are reviewed by the platform's administrators.")
+    return Decision(True, "The caller reviews tools.")
+
+
+def _call_tool(caller: Caller, resource: Resource) -> Decision:
+    decision = _call_entry(caller, resource)
+    if decision.allowed and not resource.pinned:
+        return Decision(False, "The tool's definition is not the approved one.", visible=False)
+    return decision
+
+
 def _change_user(caller: Caller, resource: Resource) -> Decision:
     if resource.role not in ROLES_GIVEN_BY.get(caller.role, frozenset()):
         return Decision(False, "The caller's role does not manage users of this role.")
@@ -204,6 +222,8 @@ _RULES = {
     "entry.see": _see_entry,
     "entry.install": _install_entry,
     "entry.call": _call_entry,
+    "entry.review": _review_entry,
+    "tool.call": _call_tool,
     "user.create": _change_user,
     "user.disable": _change_user,
 }

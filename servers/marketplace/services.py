@@ -6,10 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from servers.marketplace.authorization.clients import LOOPBACK, Clients
+from servers.marketplace.authorization.consent import Consent
+from servers.marketplace.authorization.provider import Provider
+from servers.marketplace.authorization.store import AuthorizationStore
 from servers.marketplace.catalogue.catalogue import Catalogue
 from servers.marketplace.catalogue.store import CatalogueStore
-from servers.marketplace.gateway.relay import Gateway
+from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.changes import Changes
+from servers.marketplace.gateway.checks import Checks
+from servers.marketplace.gateway.door import Gateway
+from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
@@ -18,6 +28,7 @@ from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.grants import Grants
 from servers.marketplace.users.secrets import Passwords
+from servers.marketplace.users.standing import Standing
 from servers.marketplace.users.store import UserStore
 from shared.auth import Verifier
 from shared.postgres.database import Database
@@ -36,7 +47,14 @@ class Services:
     keys: KeyRing
     accounts: Accounts
     catalogue: Catalogue
+    tools: ToolStore
+    checks: Checks
     oauth: OAuthRoutes
+    consent: Consent
+    standing: Standing
+    routes: Routes
+    relay: Relay
+    outgoing: Outgoing
     gateway: Gateway
 
     async def health(self) -> dict[str, object]:
@@ -67,17 +85,30 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     database, passwords = Database(urls.app), Passwords()
     keys = key_ring(settings)
     mint = Mint(keys, settings.url("marketplace"))
-    users, entries = UserStore(database), CatalogueStore(database)
+    users, entries, tools = UserStore(database), CatalogueStore(database), ToolStore(database)
     accounts, catalogue = Accounts(users, passwords), Catalogue(entries, users)
-    routes = Routes(settings, catalogue, accounts, mint)
-    seal = SessionSeal.of_file(settings.home / "keys" / "gateway.key")
-    gateway = Gateway(settings, verifier, routes, seal)
-    oauth = OAuthRoutes(settings, keys, mint, accounts, Grants(settings, accounts, entries))
+    changes, outgoing = Changes(urls.app), Outgoing()
+    grants = Grants(settings, accounts, entries)
+    seal = SessionSeal.of_folder(settings.home / "keys" / "gateway")
+    inside = urlsplit(settings.url("marketplace")).hostname in LOOPBACK
+    clients, authorizations = Clients(seal, outgoing, inside=inside), AuthorizationStore(database)
+    provider = Provider(settings, clients, seal, authorizations, accounts, grants, mint)
+    oauth = OAuthRoutes(settings, keys, mint, accounts, grants, provider)
+    consent = Consent(settings, provider, seal, authorizations, accounts, grants)
+    checks = Checks(settings, outgoing, mint, tools, entries)
+    changes.on_change(checks.wake)
+    routes = Routes(settings, catalogue, tools, mint, changes)
+    relay = Relay(outgoing, seal, settings.max_body_bytes)
+    gateway = Gateway(settings, verifier, routes, checks, seal, relay)
+    standing = Standing(accounts, changes)
     await database.open()
-    await gateway.open()
     try:
-        yield Services(settings, database, keys, accounts, catalogue, oauth, gateway)
+        async with changes.heard(), checks.in_background():
+            yield Services(
+                settings, database, keys, accounts, catalogue, tools, checks, oauth, consent, standing,
+                routes, relay, outgoing, gateway,
+            )  # fmt: skip
     finally:
-        await gateway.close()
+        await outgoing.close()
         await database.close()
         passwords.close()

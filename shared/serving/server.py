@@ -87,6 +87,7 @@ class Server:
         self._stdio_caller: Callable[[], Awaitable[Principal]] | None = None
         self._routes: list[Route] = []
         self._mounts: list[tuple[Callable[[str], bool], ASGIApp]] = []
+        self._around: Callable[[ASGIApp], ASGIApp] = lambda app: app
         self._access = Access(
             self.verifier,
             _names(settings, self.resource_url, hosts),
@@ -197,6 +198,10 @@ class Server:
         self._access.own.append(serves)
         self._mounts.append((serves, app))
 
+    def surround(self, around: Callable[[ASGIApp], ASGIApp]) -> None:
+        """Put an application around `/mcp`; callers have been checked when it gets a request."""
+        self._around = around
+
     def asgi(self) -> Application:
         """The application; call it once."""
         routes, mounts = list(self._routes), list(self._mounts)
@@ -209,7 +214,7 @@ class Server:
             )
             manager = self.mcp.session_manager
             endpoint = Endpoint(manager.asgi_app, self.mcp.specs, self._access, self._calls)
-            mounts.insert(0, ("/mcp".__eq__, endpoint))
+            mounts.insert(0, ("/mcp".__eq__, self._around(endpoint)))
         for path in (METADATA_PATH, METADATA_PATH + "/mcp") if self._issuer else ():
             self._access.public.add(path)
             routes.append(route(path, self._metadata, ["GET"], None))

@@ -25,7 +25,8 @@ async def test_without_postgres_calls_end_retryable_and_work_again_once_it_is_ba
     server.start()
     try:
         urls = (await provision(server.superuser_url, tmp_path))["user_registry"]
-        await migrate(urls.owner, "servers.marketplace")
+        for package in ("shared", "servers.marketplace"):
+            await migrate(urls.owner, package)
         async with running_market(tmp_path, urls) as market:
             token = await market.service()
             assert await outcome(market) == (200, 200)

@@ -20,7 +20,7 @@ from tests.marketplace_rig import Credential, Market, running_market
 
 @pytest.fixture
 async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace")
+    made = await database("servers.marketplace", "shared")
     async with running_market(tmp_path, made.urls) as running:
         await running.add_customers()
         yield running

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from servers.marketplace.authorization.store import Authorization, AuthorizationStore
+from servers.marketplace.catalogue.definitions import read_definitions
+from servers.marketplace.catalogue.store import CatalogueStore, View
+from servers.marketplace.catalogue.tools import ToolStore
 from shared.contracts.catalogue import (
     CataloguePage,
     CustomerRegistered,
@@ -16,17 +20,21 @@ from shared.contracts.catalogue import (
     ServerUninstalled,
 )
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
+from shared.ids import new_handle
 from shared.postgres.database import Database
-from tests.marketplace_rig import DIGEST, Credential, Market, running_market
+from tests.marketplace_rig import DIGEST, Credential, Market, definition, running_market
 
 OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator"]
 ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
-TENANT_TABLES = ("customers", "users", "api_keys", "catalogue_entries", "installs")
+TENANT_TABLES = (
+    "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
+    "authorizations", "audit",
+)  # fmt: skip
 
 
 @pytest.fixture
 async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace")
+    made = await database("servers.marketplace", "shared")
     async with running_market(tmp_path, made.urls) as running:
         await running.add_customers()
         yield running
@@ -169,7 +177,7 @@ async def test_the_registry_lists_in_the_official_form(market: Market) -> None:
 @pytest.mark.requirement("T-02")
 @pytest.mark.parametrize("table", TENANT_TABLES)
 async def test_every_table_of_customers_is_walled_and_forced(database: Any, table: str) -> None:
-    made = await database("servers.marketplace")
+    made = await database("servers.marketplace", "shared")
     async with made.db.session() as connection:
         row = await connection.fetchrow(
             "SELECT relrowsecurity, relforcerowsecurity, pg_get_userbyid(relowner) = current_user AS own "
@@ -184,7 +192,7 @@ async def test_every_table_of_customers_is_walled_and_forced(database: Any, tabl
 
 @pytest.mark.requirement("T-02")
 async def test_every_table_with_a_customer_is_in_the_list_of_walled_ones(database: Any) -> None:
-    made = await database("servers.marketplace")
+    made = await database("servers.marketplace", "shared")
     async with made.db.session() as connection:
         rows = await connection.fetch(
             "SELECT table_name FROM information_schema.columns "
@@ -203,6 +211,8 @@ async def test_without_a_condition_a_query_sees_the_own_customers_rows_and_none_
     db = Database(market.urls.app)
     await db.open()
     try:
+        for customer in ("acme", "bolt"):
+            await more_rows(db, customer)
         for table in TENANT_TABLES:
             query = f"SELECT customer_id FROM {table} WHERE customer_id IS NOT NULL"  # noqa: S608
             async with db.session("acme") as connection:
@@ -212,6 +222,17 @@ async def test_without_a_condition_a_query_sees_the_own_customers_rows_and_none_
             assert (seen, unset) == ({"acme"}, []), table
     finally:
         await db.close()
+
+
+async def more_rows(db: Database, customer: str) -> None:
+    """A row of a customer in each table that no tool of this test fills."""
+    entry = await CatalogueStore(db).by_name(View(customer), f"io.0711.{customer}/instance")
+    assert entry is not None
+    await ToolStore(db).record(entry, "modern", read_definitions([definition("say")]))
+    async with db.session(customer) as connection:
+        user = await connection.fetchval("SELECT user_id FROM users")
+    given = Authorization(new_handle("ses"), user, customer, bytes(32), "x", "", "a" * 43, "x", True)
+    await AuthorizationStore(db).add(given, customer)
 
 
 async def refusal(call: Any) -> PlatformError:

@@ -24,7 +24,7 @@ ACME = "io.0711.acme/instance"
 
 @pytest.fixture
 async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace")
+    made = await database("servers.marketplace", "shared")
     limits = {"call_deadline_s": 5.0, "max_body_bytes": 100_000}
     async with running_market(tmp_path, made.urls, **limits) as running:
         await running.add_customers()

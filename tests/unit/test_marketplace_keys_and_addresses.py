@@ -9,8 +9,9 @@ import jwt
 import pytest
 
 from servers.marketplace.catalogue.address import check_address, ip_allowed
+from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.message import read_message
-from servers.marketplace.gateway.relay import Gateway, _whole_events
+from servers.marketplace.gateway.relay import whole_events
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.tokens import LIFETIME_S, Grant, Mint
@@ -62,7 +63,7 @@ def test_an_upstream_token_is_signed_once_for_a_grant_and_anew_for_another(tmp_p
 
 
 def test_a_sealed_session_opens_for_its_caller_only(tmp_path: Path) -> None:
-    seal, replica = SessionSeal.of_file(tmp_path / "key"), SessionSeal.of_file(tmp_path / "key")
+    seal, replica = SessionSeal.of_folder(tmp_path), SessionSeal.of_folder(tmp_path)
     sealed = seal.seal("abc", "usr_a", "acme", "io.0711/x")
     assert replica.open(sealed, "usr_a", "acme", "io.0711/x") == "abc"
     for owner in (("usr_b", "acme", "io.0711/x"), ("usr_a", "bolt", "io.0711/x"), ("usr_a", "acme", "io.0711/y")):
@@ -86,18 +87,18 @@ def test_a_sealed_session_opens_for_its_caller_only(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_an_address_that_leads_to_a_forbidden_host_or_is_no_plain_one_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput):
-        check_address(url)
+        check_address(url, inside=True)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9312/mcp", "https://mcp.example.com/mcp", "http://[::1]:1/mcp"])
 def test_an_address_that_an_instance_has_is_taken(url: str) -> None:
-    assert check_address(url) == url
+    assert check_address(url, inside=True) == url
 
 
 def test_resolved_addresses_are_checked_too() -> None:
-    assert ip_allowed("10.0.0.1")
-    assert not ip_allowed("169.254.169.254")
-    assert not ip_allowed("fe80::1%eth0")
+    assert ip_allowed("10.0.0.1", inside=True)
+    assert not ip_allowed("169.254.169.254", inside=True)
+    assert not ip_allowed("fe80::1%eth0", inside=True)
 
 
 def test_only_paths_of_a_server_are_the_gateways() -> None:
@@ -115,6 +116,6 @@ def test_a_body_that_is_no_single_message_is_refused() -> None:
 
 
 def test_only_whole_events_are_passed_on() -> None:
-    assert _whole_events(b"data: a\n\ndata: b") == (b"data: a\n\n", b"data: b")
-    assert _whole_events(b"data: a\r\n\r\n: c\n\nx") == (b"data: a\r\n\r\n: c\n\n", b"x")
-    assert _whole_events(b"data: a") == (b"", b"data: a")
+    assert whole_events(b"data: a\n\ndata: b") == (b"data: a\n\n", b"data: b")
+    assert whole_events(b"data: a\r\n\r\n: c\n\nx") == (b"data: a\r\n\r\n: c\n\n", b"x")
+    assert whole_events(b"data: a") == (b"", b"data: a")

@@ -1,4 +1,4 @@
-"""Which addresses the marketplace may connect to. Only services and administrators register them."""
+"""Which addresses the marketplace may connect to: what a URL says, and what its name resolves to when it is used."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ MAX_URL = 500
 HOST = re.compile(r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")
 METADATA = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")))
 """Addresses of cloud metadata services that are not link-local."""
+NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))  # RFC 6052, RFC 8215
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def check_address(url: str) -> str:
+def check_address(url: str, *, inside: bool) -> str:
     """The address of an MCP endpoint, unchanged, where it may be registered.
 
-    Loopback and private hosts are allowed: instances run there. Link-local addresses (cloud metadata), multicast and
-    unspecified ones never are.
+    Link-local addresses (cloud metadata), multicast and unspecified ones never are.
+
+    Args:
+        inside: loopback and private hosts are allowed, because the operator or a service of the platform registers it.
 
     Raises:
         InvalidInput: it is no plain http(s) address, or leads to a forbidden host.
@@ -30,23 +35,35 @@ def check_address(url: str) -> str:
         host, port, parts = "", None, urlsplit("")
     plain = not (parts.username or parts.password or parts.query or parts.fragment)
     written = url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL
-    if not (parts.scheme in {"http", "https"} and written and plain and _host_allowed(host) and port != 0):
+    allowed = _host_allowed(host, inside=inside)
+    if not (parts.scheme in {"http", "https"} and written and plain and allowed and port != 0):
         raise InvalidInput("An address looks like https://host:port/mcp and names an allowed host.", field="url")
     return url
 
 
-def ip_allowed(address: str) -> bool:
-    """Whether a resolved address may be connected to."""
-    ip = ipaddress.ip_address(address.split("%", 1)[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return not (ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in METADATA)
+def ip_allowed(address: str, *, inside: bool) -> bool:
+    """Whether a resolved address may be connected to; an IPv4 address inside an IPv6 one is looked at itself."""
+    ip: Address = ipaddress.ip_address(address.split("%", 1)[0])
+    inner = _inner(ip) if isinstance(ip, ipaddress.IPv6Address) else None
+    if inner is not None:
+        return ip_allowed(str(inner), inside=inside)
+    if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in METADATA:
+        return False
+    return inside or ip.is_global
 
 
-def _host_allowed(host: str) -> bool:
+def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a mapped, compatible, 6to4 or NAT64 address leads to."""
+    if any(ip in network for network in NAT64) or (int(ip) >> 32 == 0 and int(ip) > 1):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour
+
+
+def _host_allowed(host: str, *, inside: bool) -> bool:
     try:
-        return ip_allowed(host)
+        return ip_allowed(host, inside=inside)
     except ValueError:
         # A name: its addresses are checked when it is connected to. Digits alone would be an address in disguise.
         last = host.rsplit(".", 1)[-1]
-        return HOST.match(host) is not None and not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last)
+        named = HOST.match(host) is not None and not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last)
+        return named and (inside or not (last == "localhost" or "." not in host))

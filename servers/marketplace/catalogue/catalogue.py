@@ -16,6 +16,9 @@ from shared.contracts.catalogue import SERVER_NAME_PATTERN, CatalogueTool
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound
 
 MAX_TOOLS = 500
+PAGE = 200
+OPERATORS = frozenset({"platform_admin", "service"})
+"""Roles whose servers may stand on loopback or private addresses; a partner's may not."""
 SERVER_NAME = re.compile(SERVER_NAME_PATTERN)
 
 
@@ -42,6 +45,19 @@ class Catalogue:
         more = len(entries) > limit
         return visible[:limit], _write_cursor(entries[limit - 1].server_name) if more else None
 
+    async def installed(self, caller: policy.Caller) -> list[Entry]:
+        """Every entry that is installed for the caller's customer and that it may call, in the order of their names."""
+        found: list[Entry] = []
+        after = ""
+        while True:
+            page = await self._store.page(
+                view_of(caller), query="", after=after, limit=PAGE, installed_only=True, any_approval=False
+            )
+            found += [each for each in page if policy.decide(caller, "entry.call", resource_of(each)).allowed]
+            if len(page) < PAGE:
+                return found
+            after = page[-1].server_name
+
     async def find(self, caller: policy.Caller, action: policy.Action, server_name: str) -> Entry:
         """The entry of a name, if the caller may do this with it.
 
@@ -66,7 +82,7 @@ class Catalogue:
     async def uninstall(self, caller: policy.Caller, customer: str, server_name: str) -> bool:
         """Take an entry away from a customer; True where it was installed."""
         entry = await self.find(caller, "entry.install", server_name)
-        return await self._store.uninstall(customer, entry.server_name)
+        return await self._store.uninstall(customer, entry.server_name, caller.subject)
 
     async def register_instance(
         self,
@@ -85,10 +101,12 @@ class Catalogue:
         """
         await self._may_register(caller, customer_id)
         _check_tools(tools)
-        entry = _instance_entry(customer_id, name, check_address(url) if url else None, image_digest, tools)
+        operated = caller.role in OPERATORS
+        address = check_address(url, inside=operated) if url else None
+        entry = replace(_instance_entry(customer_id, name, address, image_digest, tools), operated=operated)
         before = await self._store.by_name(View(customer_id), entry.server_name)
         if before is not None and url is None:
-            entry = replace(entry, url=before.url)
+            entry = replace(entry, url=before.url, operated=before.operated)
         if url and (holder := await self._store.by_url(EVERYTHING, url)) and holder.server_name != entry.server_name:
             raise Conflict("Another server is registered at this address: give each its own.", field="url")
         same = before is not None and replace(before, installed=False, approval=entry.approval) == entry
@@ -107,9 +125,10 @@ class Catalogue:
             raise Forbidden(decision.reason)
 
 
-def resource_of(entry: Entry) -> policy.Resource:
+def resource_of(entry: Entry, *, pinned: bool = True) -> policy.Resource:
     """An entry as the policy sees it. An entry that row-level security let through is the caller's or everyone's."""
-    return policy.Resource(entry.customer, approved=entry.approval == "approved", installed=entry.installed)
+    approved = entry.approval == "approved"
+    return policy.Resource(entry.customer, approved=approved, installed=entry.installed, pinned=pinned)
 
 
 def unknown_server() -> NotFound:

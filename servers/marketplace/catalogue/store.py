@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from servers.marketplace.users.store import changed_rows
+from shared.audit import AuditLog
 from shared.contracts.catalogue import Approval, CatalogueTool, EntryKind
 from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
@@ -19,7 +20,10 @@ queries: Any = load_queries("servers.marketplace", "catalogue.sql")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A catalogue entry as stored. `url` is the server's MCP endpoint and the audience of its tokens."""
+    """A catalogue entry as stored. `url` is the server's MCP endpoint and the audience of its tokens.
+
+    `operated`: registered by the operator or a service of the platform, so its address may be loopback or private.
+    """
 
     server_name: str
     title: str
@@ -31,6 +35,7 @@ class Entry:
     approval: Approval
     tools: tuple[CatalogueTool, ...]
     installed: bool = False
+    operated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,11 @@ EVERYTHING = View(everything=True)
 
 
 class CatalogueStore:
-    """Reads and writes the catalogue."""
+    """Reads and writes the catalogue. Each change is in the audit log, in the same transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._audit = AuditLog(database)
 
     async def by_name(self, view: View, server_name: str) -> Entry | None:
         """The entry of a name, where the view holds it."""
@@ -81,9 +87,11 @@ class CatalogueStore:
     async def put(self, entry: Entry, registered_by: str) -> bool:
         """Store an entry or replace its description, version, address and tools; the approval of a known one stays.
 
+        Its tools are checked soon; those of another version are pinned anew.
         Returns False where the name belongs to an entry of another kind or customer; nothing is changed then.
         """
         async with self._seen_by(View(entry.customer, everything=entry.customer is None)) as connection:
+            before = await queries.entry_by_name(connection, customer=entry.customer, server_name=entry.server_name)
             name = await queries.put_entry(
                 connection,
                 server_name=entry.server_name,
@@ -95,9 +103,20 @@ class CatalogueStore:
                 url=entry.url,
                 approval=entry.approval,
                 tools=orjson.dumps([tool.model_dump() for tool in entry.tools]).decode(),
+                operated=entry.operated,
                 registered_by=registered_by,
             )
-        return name is not None
+            if name is None:
+                return False
+            await queries.add_check(connection, server_name=name, customer_id=entry.customer)
+            if before is not None and before["version"] != entry.version:
+                await queries.forget_tools(connection, server_name=name)
+                await queries.unset_check(connection, server_name=name)
+            if before is None or replace(_entry(before), installed=False, approval=entry.approval) != entry:
+                await self._audit.append_in(
+                    connection, registered_by, "server.registered", name, entry.customer, {"version": entry.version}
+                )
+        return True
 
     async def install(self, customer: str, server_name: str, installed_by: str) -> bool:
         """Install an entry for a customer. False where it was installed."""
@@ -105,12 +124,16 @@ class CatalogueStore:
             status = await queries.add_install(
                 connection, customer_id=customer, server_name=server_name, installed_by=installed_by
             )
+            if changed_rows(status):
+                await self._audit.append_in(connection, installed_by, "server.installed", server_name, customer)
         return changed_rows(status) == 1
 
-    async def uninstall(self, customer: str, server_name: str) -> bool:
+    async def uninstall(self, customer: str, server_name: str, taken_by: str) -> bool:
         """Take an entry away from a customer. False where it was not installed."""
         async with self._database.session(customer) as connection:
             status = await queries.remove_install(connection, customer_id=customer, server_name=server_name)
+            if changed_rows(status):
+                await self._audit.append_in(connection, taken_by, "server.uninstalled", server_name, customer)
         return changed_rows(status) == 1
 
     @asynccontextmanager
@@ -134,4 +157,5 @@ def _entry(row: Any) -> Entry:
         row["approval"],
         tools,
         row["installed"],
+        row["operated"],
     )

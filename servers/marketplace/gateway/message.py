@@ -1,10 +1,20 @@
-"""The little of JSON-RPC that a relay needs: whose request it is, and how to answer an error in the caller's terms."""
+"""The little of JSON-RPC that a relay needs: whose request it is, which tool it calls, and errors in its terms."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
+from mcp.shared.inbound import (
+    InboundLadderRejection,
+    classify_inbound_request,
+    decode_header_value,
+    find_duplicated_routing_header,
+)
+from mcp_types.jsonrpc import HEADER_MISMATCH, INVALID_PARAMS
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from shared.errors import InvalidInput, PlatformError
 
@@ -12,26 +22,64 @@ GATEWAY_ERROR = -32010
 """Code of an error that the gateway itself answers; `data` holds the platform's error."""
 LISTENING = frozenset({"subscriptions/listen"})
 """Requests whose answer stays open as long as the caller listens."""
+VERSION = "mcp-protocol-version"
+
+Headers = Sequence[tuple[str, str]]
+Id = str | int | None
+
+
+class ProtocolError(Exception):
+    """A refusal in the protocol's own terms: a JSON-RPC code, a sentence, and the HTTP status that goes with it."""
+
+    def __init__(self, code: int, message: str, request_id: Id = None, status: int = 400) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+        self.code = code
+        self.message = message
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is known of a body. `request_id` is None for notifications, responses, and where there is no body."""
+    """What is known of a body. `request_id` is None for notifications, responses, and where there is no body.
 
-    request_id: str | int | None = None
+    Args:
+        modern: the request names a version of the protocol that has no sessions.
+    """
+
+    request_id: Id = None
     method: str | None = None
+    value: dict[str, Any] = field(default_factory=dict)
+    modern: bool = False
 
     @property
     def listens(self) -> bool:
         """Whether the answer is a stream without an end of its own."""
         return self.method is None or self.method in LISTENING
 
+    @property
+    def params(self) -> dict[str, Any]:
+        """The request's parameters; empty where there are none."""
+        params = self.value.get("params")
+        return params if isinstance(params, dict) else {}
 
-def read_message(body: bytes) -> Message:
-    """The one JSON-RPC message of a POST.
+    @property
+    def tool(self) -> str | None:
+        """The tool that the body calls."""
+        name = self.params.get("name") if self.method == "tools/call" else None
+        return name if isinstance(name, str) else None
+
+    def body(self) -> bytes:
+        """What travels upstream: the message as it was read, so that no second reader can find another one in it."""
+        return orjson.dumps(self.value)
+
+
+def read_message(body: bytes, headers: Headers = ()) -> Message:
+    """The one JSON-RPC message of a POST. What it calls is read from the body; headers must agree with it.
 
     Raises:
         InvalidInput: it is no JSON object of JSON-RPC.
+        ProtocolError: a header says something else than the body.
     """
     try:
         value = orjson.loads(body)
@@ -40,21 +88,58 @@ def read_message(body: bytes) -> Message:
     if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":
         raise InvalidInput("The body is one JSON-RPC 2.0 message.")
     request_id, method = value.get("id"), value.get("method")
-    return Message(
-        request_id if isinstance(request_id, str | int) and not isinstance(request_id, bool) else None,
-        method if isinstance(method, str) else "",
-    )
+    request_id = request_id if isinstance(request_id, str | int) and not isinstance(request_id, bool) else None
+    told = dict(headers)
+    version = told.get(VERSION)
+    modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
+    message = Message(request_id, method if isinstance(method, str) else "", value, modern)
+    if "method" in value:
+        _check_headers(message, headers, told)
+    return message
 
 
-def error_body(error: PlatformError, request_id: str | int | None) -> bytes:
+def _check_headers(message: Message, headers: Headers, told: Mapping[str, str]) -> None:
+    if find_duplicated_routing_header(headers) is not None:
+        raise _mismatch("A routing header is given twice: send each once.", message)
+    if message.modern and message.request_id is not None:
+        rejection = classify_inbound_request(message.value, headers=told)
+        if isinstance(rejection, InboundLadderRejection) and rejection.code == HEADER_MISMATCH:
+            raise _mismatch(rejection.message, message)
+        return
+    if told.get("mcp-method", message.method) != message.method:
+        raise _mismatch("The header Mcp-Method names another method than the body.", message)
+    if "mcp-name" in told and message.tool is not None and decode_header_value(told["mcp-name"]) != message.tool:
+        raise _mismatch("The header Mcp-Name names another tool than the body.", message)
+
+
+def _mismatch(text: str, message: Message) -> ProtocolError:
+    return ProtocolError(HEADER_MISMATCH, text, message.request_id)
+
+
+def unknown_tool(message: Message) -> ProtocolError:
+    """The one answer for a tool that does not exist, is not this caller's, or is blocked."""
+    return invalid_params("Unknown tool: tools/list shows what there is.", message)
+
+
+def invalid_params(text: str, message: Message) -> ProtocolError:
+    """The protocol's error for parameters; the older era answers it with HTTP status 200."""
+    return ProtocolError(INVALID_PARAMS, text, message.request_id, 400 if message.modern else 200)
+
+
+def result_body(result: Mapping[str, Any], request_id: Id) -> bytes:
+    """A JSON-RPC answer."""
+    return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": result})
+
+
+def error_body(error: PlatformError | ProtocolError, request_id: Id) -> bytes:
     """A JSON-RPC error for the caller's request."""
-    return orjson.dumps({
-        "jsonrpc": "2.0",
-        "id": request_id,
-        "error": {"code": GATEWAY_ERROR, "message": error.message, "data": {"0711/error": error.as_dict()}},
-    })  # fmt: skip
+    if isinstance(error, ProtocolError):
+        told: dict[str, Any] = {"code": error.code, "message": error.message}
+    else:
+        told = {"code": GATEWAY_ERROR, "message": error.message, "data": {"0711/error": error.as_dict()}}
+    return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": told})
 
 
-def error_event(error: PlatformError, request_id: str | int | None) -> bytes:
+def error_event(error: PlatformError, request_id: Id) -> bytes:
     """The same error as one event of a stream that has begun."""
     return b"event: message\ndata: " + error_body(error, request_id) + b"\n\n"

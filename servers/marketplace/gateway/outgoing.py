@@ -1,23 +1,54 @@
-"""Connections to upstream servers: one pooled HTTP client that follows no redirect and keeps no cookie."""
+"""Connections to upstream servers: a pooled HTTP client that follows no redirect, keeps no cookie and connects to no
+address that is not allowed. A name is checked where it is resolved, and that very address is connected to."""
 
 from __future__ import annotations
 
 import socket
 from typing import TYPE_CHECKING
 
-from servers.marketplace.catalogue.address import ip_allowed
+from servers.marketplace.catalogue.address import check_address, ip_allowed
+from shared.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 CONNECT_S = 5.0
 KEEP_ALIVE_S = 4.0  # below uvicorn's 5 s, so that a kept connection is rarely one that the upstream is closing
-CONNECTIONS = 1024
-CONNECTIONS_PER_HOST = 256
+CONNECTIONS_PER_HOST = 256  # and no limit over all: an upstream that hangs takes no connection from another
 
 
-def open_client() -> ClientSession:
-    """The client for all upstreams of this process; call it on the running loop and close what it returns."""
+class Outgoing:
+    """The clients of this process, opened on the running loop: one for the operator's own servers, whose addresses may
+    be loopback or private, and one for everybody else's."""
+
+    def __init__(self) -> None:
+        self._inside = _open_client(inside=True)
+        self._outside = _open_client(inside=False)
+        self._allowed: set[tuple[str, bool]] = set()
+
+    def client(self, url: str, *, operated: bool) -> ClientSession:
+        """The client for an address. aiohttp resolves no literal address, so that is looked at here.
+
+        Raises:
+            Unavailable: nobody may be sent there.
+        """
+        if (url, operated) not in self._allowed:
+            try:
+                check_address(url, inside=operated)
+            except InvalidInput:
+                raise Unavailable(
+                    "The server's address is not allowed: its operator has to register another."
+                ) from None
+            self._allowed.add((url, operated))
+        return self._inside if operated else self._outside
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._inside.close()
+        await self._outside.close()
+
+
+def _open_client(*, inside: bool) -> ClientSession:
     import aiohttp
     from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -31,7 +62,7 @@ def open_client() -> ClientSession:
             self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
         ) -> list[ResolveResult]:
             found = await self._resolver.resolve(host, port, family)
-            allowed = [each for each in found if ip_allowed(each["host"])]
+            allowed = [each for each in found if ip_allowed(each["host"], inside=inside)]
             if not allowed:
                 raise OSError("no allowed address")
             return allowed
@@ -41,7 +72,7 @@ def open_client() -> ClientSession:
 
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=CONNECTIONS,
+            limit=0,
             limit_per_host=CONNECTIONS_PER_HOST,
             keepalive_timeout=KEEP_ALIVE_S,
             ttl_dns_cache=10,

@@ -1,79 +1,148 @@
-"""Where a call goes: the entry that the caller may call, and what the upstream's token says instead of the caller's."""
+"""Where a call goes: the entry that the caller may call, its tools, and what the upstream's token says instead of the
+caller's. What is in `Route.tools` is both what is listed and what may be called."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import orjson
 
 from servers.marketplace import policy
-from servers.marketplace.catalogue.catalogue import Catalogue
+from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, view_of
+from servers.marketplace.catalogue.definitions import Era, PinnedTool
 from servers.marketplace.catalogue.own import own_server
 from servers.marketplace.catalogue.store import Entry
+from servers.marketplace.catalogue.tools import ServerTools, ToolStore
+from servers.marketplace.changes import Changes, Remembered
+from servers.marketplace.gateway.names import full_names
 from servers.marketplace.tokens import Grant, Mint
-from servers.marketplace.users.accounts import Accounts
 from shared.auth import Principal
-from shared.errors import Forbidden, InvalidInput, Unauthenticated, Unavailable
+from shared.errors import Forbidden, InvalidInput, Unavailable
 from shared.settings import Settings
-
-FRESH_S = 2.0
-"""Seconds for which a decision is used again: the longest that an uninstall or a disabled user goes unnoticed here."""
-ROUTES_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The upstream's address and what its token says."""
+    """One server for one caller.
 
+    Args:
+        url: the upstream's address, and the audience of its token.
+        grant: what the upstream's token says.
+        tools: name → definition (JSON) of each tool that this caller may list and call, in the server's order.
+        era: what the upstream speaks.
+        checked: the upstream was asked for its tools at least once.
+    """
+
+    server_name: str
     url: str
+    operated: bool
     grant: Grant
+    tools: Mapping[str, str]
+    era: Era
+    checked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """All that a caller may call at one address: each tool's full name → its route, own name and definition."""
+
+    tools: Mapping[str, tuple[Route, str]] = field(default_factory=dict)
+    definitions: tuple[str, ...] = ()
 
 
 class Routes:
     """Finds and remembers routes."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, accounts: Accounts, mint: Mint) -> None:
+    def __init__(
+        self, settings: Settings, catalogue: Catalogue, tools: ToolStore, mint: Mint, changes: Changes
+    ) -> None:
         self._settings = settings
         self._catalogue = catalogue
-        self._accounts = accounts
+        self._tools = tools
         self._mint = mint
-        self._known: dict[tuple[Principal, str], tuple[float, Route]] = {}
+        self._known: Remembered[tuple[Principal, str], Route] = Remembered(changes)
+        self._everything: Remembered[Principal, Everything] = Remembered(changes)
 
     async def route(self, caller: Principal, server_name: str) -> Route:
         """The route of a caller to a server.
 
         Raises:
-            Unauthenticated: the caller's account has ended.
             NotFound: the server is unknown, not installed, or not the caller's.
             Forbidden: the caller's role may do nothing there.
             Unavailable: no address is registered.
         """
-        key = (caller, server_name)
-        known = self._known.get(key)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        route = await self._find(caller, server_name)
-        if len(self._known) >= ROUTES_KEPT:
-            self._known.clear()
-        self._known[key] = (time.monotonic() + FRESH_S, route)
-        return route
+        return self._known.get((caller, server_name)) or await self._known.ask(
+            (caller, server_name), lambda: self._find(caller, server_name)
+        )
+
+    async def fresh(self, caller: Principal, server_name: str) -> Route:
+        """As `route`, asked for anew."""
+        self._known.forget((caller, server_name))
+        return await self.route(caller, server_name)
+
+    async def everything(self, caller: Principal) -> Everything:
+        """All tools of the servers that are installed for the caller's customer; none where it acts for no customer."""
+        return self._everything.get(caller) or await self._everything.ask(caller, lambda: self._find_all(caller))
 
     def upstream_token(self, route: Route) -> str:
         """The token that travels upstream."""
         return self._mint.upstream(route.grant)
 
     async def _find(self, caller: Principal, server_name: str) -> Route:
-        if not await self._accounts.active(caller.subject):
-            raise Unauthenticated("This account has ended.")
         entry = await self._catalogue.find(caller, "entry.call", server_name)
         if entry.url is None:
             raise Unavailable("This server has no address yet: it runs nowhere that the platform knows of.")
-        return Route(entry.url, self._grant(caller, entry, entry.url))
+        if entry.url == self._settings.resource("marketplace"):
+            raise InvalidInput("Call the marketplace's own tools at its own address, not through itself.")
+        return await self._route(caller, entry, entry.url)
+
+    async def _find_all(self, caller: Principal) -> Everything:
+        if caller.customer is None or policy.SCOPE_OF_ACTION["entry.call"] not in caller.scopes:
+            return Everything()
+        routes = []
+        for entry in await self._catalogue.installed(caller):
+            if entry.url is None or entry.url == self._settings.resource("marketplace"):
+                continue
+            try:
+                routes.append(await self._route(caller, entry, entry.url))
+            except Forbidden:
+                continue
+        return _together(routes)
+
+    async def _route(self, caller: Principal, entry: Entry, url: str) -> Route:
+        stored = await self._tools.of(view_of(caller), entry.server_name)
+        grant = self._grant(caller, entry, url)
+        tools = _callable(caller, entry, stored)
+        return Route(entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked)
 
     def _grant(self, caller: Principal, entry: Entry, url: str) -> Grant:
         server = own_server(self._settings, url)
-        if server == "marketplace":
-            raise InvalidInput("Call the marketplace's own tools at its own address, not through itself.")
         scopes = policy.granted(caller.role, caller.subject, server or "instance", None)
         if not scopes:
             raise Forbidden("This account's role may do nothing on this server.")
         return Grant(caller.subject, caller.role, url, scopes, caller.customer or entry.customer, "gateway")
+
+
+def _callable(caller: Principal, entry: Entry, stored: ServerTools) -> dict[str, str]:
+    return {
+        tool.name: tool.pinned
+        for tool in stored.tools
+        if tool.pinned is not None and policy.decide(caller, "tool.call", _resource(entry, tool)).allowed
+    }
+
+
+def _resource(entry: Entry, tool: PinnedTool) -> policy.Resource:
+    return resource_of(entry, pinned=tool.state == "approved")
+
+
+def _together(routes: list[Route]) -> Everything:
+    owners = [(route, tool) for route in routes for tool in route.tools]
+    names = full_names([(route.server_name, tool) for route, tool in owners])
+    tools = dict(zip(names, owners, strict=True))
+    definitions = [_renamed(route.tools[tool], name) for name, (route, tool) in tools.items()]
+    return Everything(tools, tuple(definitions))
+
+
+def _renamed(definition: str, name: str) -> str:
+    return orjson.dumps({**orjson.loads(definition), "name": name}).decode()

@@ -1,10 +1,16 @@
-"""Upstream session ids, sealed: a caller holds a token that any replica can open and that fits only this caller."""
+"""Upstream session ids, sealed: a caller holds a token that any replica can open and that fits only this caller.
+
+The keys are files of a folder that the replicas share; the newest seals, all of them open. A session ends after a day.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import os
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -15,37 +21,60 @@ from shared.errors import NotFound
 from shared.ids import canonical_json
 
 NONCE = 12
+EXPIRY = 8
+LIFETIME_S = 24 * 3600
+LONGEST = 8192
 
 
 class SessionSeal:
-    """Seals and opens session ids with AES-GCM. The caller and the server are bound to each as associated data."""
+    """Seals and opens texts with AES-GCM. Whose a text is, or what for, and its end are bound to each."""
 
-    def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
+    def __init__(self, keys: Sequence[bytes], clock: Callable[[], float] = time.time) -> None:
+        self._ciphers = [AESGCM(key) for key in keys]
+        self._clock = clock
 
     @classmethod
-    def of_file(cls, path: Path) -> SessionSeal:
-        """The seal whose key is in a file; the file is made at the first start."""
-        if not path.exists():
-            write_secret(path, AESGCM.generate_key(256))
-        return cls(path.read_bytes())
+    def of_folder(cls, folder: Path, clock: Callable[[], float] = time.time) -> SessionSeal:
+        """The seal whose keys are in a folder; processes that start together agree on the first one."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not list(folder.glob("*.key")):
+                write_secret(folder / f"{time.time_ns():020d}.key", AESGCM.generate_key(256))
+        finally:
+            os.close(lock)
+        return cls([path.read_bytes() for path in sorted(folder.glob("*.key"), reverse=True)], clock)
 
-    def seal(self, session: str, *owner: str | None) -> str:
-        """An upstream session id in the form that the caller gets."""
+    def seal(self, session: str, *owner: str | None, lifetime_s: float = LIFETIME_S) -> str:
+        """A text, such as an upstream's session id, in the form that the caller gets."""
         nonce = os.urandom(NONCE)
-        return base64.urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, session.encode(), _bound(owner))).decode()
+        ends = int(self._clock() + lifetime_s).to_bytes(EXPIRY, "big")
+        sealed = self._ciphers[0].encrypt(nonce, ends + session.encode(), _bound(owner))
+        return base64.urlsafe_b64encode(nonce + sealed).decode()
 
     def open(self, sealed: str, *owner: str | None) -> str:
-        """The upstream's session id.
+        """The text.
 
         Raises:
-            NotFound: it is not one of ours, or another caller's; the caller initializes again.
+            NotFound: it is not one of ours, over, or another caller's; a caller with a session initializes again.
         """
+        text = self._decrypted(sealed, _bound(owner))
+        if text is None or int.from_bytes(text[:EXPIRY], "big") < self._clock():
+            raise NotFound("This session is not known: initialize a new one.")
+        return text[EXPIRY:].decode()
+
+    def _decrypted(self, sealed: str, bound: bytes) -> bytes | None:
         try:
-            raw = base64.b64decode(sealed, altchars=b"-_", validate=True)
-            return self._cipher.decrypt(raw[:NONCE], raw[NONCE:], _bound(owner)).decode()
-        except (binascii.Error, ValueError, InvalidTag):
-            raise NotFound("This session is not known: initialize a new one.") from None
+            raw = base64.b64decode(sealed[:LONGEST], altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        for cipher in self._ciphers:
+            try:
+                return cipher.decrypt(raw[:NONCE], raw[NONCE:], bound)
+            except (InvalidTag, ValueError):
+                continue
+        return None
 
 
 def _bound(owner: tuple[str | None, ...]) -> bytes:

@@ -53,7 +53,8 @@ WHERE key_id = :key_id;
 -- name: put_key(key_id, user_id, customer_id, secret_sha256)!
 INSERT INTO api_keys (key_id, user_id, customer_id, secret_sha256)
 VALUES (:key_id, :user_id, :customer_id, :secret_sha256)
-ON CONFLICT (key_id) DO UPDATE SET secret_sha256 = excluded.secret_sha256;
+ON CONFLICT (key_id) DO UPDATE SET secret_sha256 = excluded.secret_sha256
+WHERE api_keys.secret_sha256 <> excluded.secret_sha256;
 
 -- name: service_by_id(client_id)^
 SELECT client_id, secret_sha256, disabled_at
@@ -63,7 +64,8 @@ WHERE client_id = :client_id;
 -- name: put_service(client_id, secret_sha256)!
 INSERT INTO services (client_id, secret_sha256)
 VALUES (:client_id, :secret_sha256)
-ON CONFLICT (client_id) DO UPDATE SET secret_sha256 = excluded.secret_sha256;
+ON CONFLICT (client_id) DO UPDATE SET secret_sha256 = excluded.secret_sha256
+WHERE services.secret_sha256 <> excluded.secret_sha256;
 
 -- name: customer_by_id(customer_id)^
 SELECT customer_id, company_name, contact_email, partner_id
@@ -74,3 +76,8 @@ WHERE customer_id = :customer_id;
 INSERT INTO customers (customer_id, company_name, contact_email, partner_id)
 VALUES (:customer_id, :company_name, :contact_email, :partner_id)
 ON CONFLICT (customer_id) DO NOTHING;
+
+-- name: session_stands(session_id)^
+SELECT session_id
+FROM authorizations
+WHERE session_id = :session_id AND revoked_at IS NULL AND expires_at > now();

@@ -45,7 +45,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         if not decision.allowed:
             raise Forbidden(decision.reason) if decision.visible else unknown_customer()
         customer = Customer(customer_id, company_name, contact_email, partner)
-        fresh = await services().accounts.register_customer(customer)
+        fresh = await services().accounts.register_customer(customer, caller.subject)
         return CustomerRegistered(customer_id=customer_id, already_there=not fresh)
 
     async def register_instance(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from servers.marketplace.catalogue.store import Entry
-from servers.marketplace.gateway.relay import PREFIX, SUFFIX
+from servers.marketplace.gateway.door import PREFIX, SUFFIX
 from shared.contracts.catalogue import CatalogueEntry
 from shared.settings import Settings
 

@@ -83,12 +83,27 @@ class Accounts:
             return Identity(client_id, "service", None, client_id)
         raise Unauthenticated(REFUSED)
 
-    async def active(self, subject: str) -> bool:
-        """Whether a user or service may still act."""
-        if subject.startswith("usr_"):
-            user = await self.store.user(subject)
-            return user is not None and user.active
-        return await self.store.service(subject) is not None
+    async def by_session(self, user_id: str, session_id: str) -> Identity:
+        """The user that has let a client in.
+
+        Raises:
+            Unauthenticated: the account has ended.
+        """
+        user = await self.store.user(user_id)
+        if user is None or not user.active:
+            raise Unauthenticated("This account has ended.")
+        return _identity(user, session_id)
+
+    async def stands(self, subject: str, client_id: str) -> bool:
+        """Whether a user or service, and the key that asked for the token, may still act."""
+        if not subject.startswith("usr_"):
+            return await self.store.service(subject) is not None
+        user = await self.store.user(subject)
+        if user is None or not user.active:
+            return False
+        if client_id.startswith("ses_"):
+            return await self.store.session_stands(client_id)
+        return not client_id.startswith("key_") or (await self.store.key(client_id))[1] is not None
 
     async def customer_for(self, identity: Identity, named: str | None) -> str | None:
         """The customer of an identity's token: its own, or the one that it names and may act for.
@@ -105,14 +120,14 @@ class Accounts:
             raise unknown_customer()
         return named
 
-    async def register_customer(self, customer: Customer) -> bool:
+    async def register_customer(self, customer: Customer, registered_by: str) -> bool:
         """Register a customer. Returns False where the same one is registered already.
 
         Raises:
             Conflict: the id belongs to a customer with another name or address.
         """
         _check_email(customer.contact_email, "contact_email")
-        if await self.store.add_customer(customer):
+        if await self.store.add_customer(customer, registered_by):
             return True
         known = await self.store.customer(customer.customer_id)
         if known is None or not _same_customer(known, customer):
@@ -135,15 +150,15 @@ class Accounts:
         user = User(new_handle("usr"), email, role, customer_id, active=True)
         password = new_secret()
         try:
-            await self.store.add_user(user, await self._passwords.hash(password))
+            await self.store.add_user(user, await self._passwords.hash(password), caller.subject)
         except Conflict:
             raise Conflict("A user with this e-mail address exists already.", field="email") from None
-        return NewUser(user, password, *await self.new_key(user))
+        return NewUser(user, password, *await self.new_key(user, caller.subject))
 
-    async def new_key(self, user: User) -> tuple[str, str]:
+    async def new_key(self, user: User, made_by: str) -> tuple[str, str]:
         """A new API key of a user: client id and secret."""
         key_id, secret = new_handle("key"), new_secret()
-        await self.store.put_key(key_id, user, secret_digest(secret))
+        await self.store.put_key(key_id, user, secret_digest(secret), made_by)
         return key_id, secret
 
     async def disable_user(self, caller: policy.Caller, user_id: str) -> User:
@@ -159,7 +174,7 @@ class Accounts:
             await self._decide(caller, "user.disable", user.role, user.customer)
         except (Forbidden, NotFound):
             raise NotFound("This user is not known.", field="user_id") from None
-        await self.store.disable(user)
+        await self.store.disable(user, caller.subject)
         return user
 
     async def _decide(self, caller: policy.Caller, action: policy.Action, role: str, customer_id: str | None) -> None:

@@ -7,10 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from shared.audit import AuditLog
 from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
 
 queries: Any = load_queries("servers.marketplace", "users.sql")
+
+PLATFORM = "platform"
+"""The actor of what the platform does itself, such as at its first start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,11 @@ class Customer:
 
 
 class UserStore:
-    """Reads and writes the registry."""
+    """Reads and writes the registry. Each change is in the audit log, in the same transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._audit = AuditLog(database)
 
     async def login(self, email: str) -> Login | None:
         """The user that an e-mail address names."""
@@ -81,6 +86,11 @@ class UserStore:
             user = await queries.user_by_id(connection, user_id=row["user_id"])
         return row["secret_sha256"], _user(user) if user else None
 
+    async def session_stands(self, session_id: str) -> bool:
+        """Whether what a user has allowed a client is neither revoked nor over."""
+        async with self._as_login(session_id) as connection:
+            return await queries.session_stands(connection, session_id=session_id) is not None
+
     async def service(self, client_id: str) -> bytes | None:
         """The digest of a service's secret, where it is not disabled."""
         async with self._database.session() as connection:
@@ -90,16 +100,22 @@ class UserStore:
     async def put_service(self, client_id: str, secret_sha256: bytes) -> None:
         """Store a service's secret; replaces an older one."""
         async with self._database.session() as connection:
-            await queries.put_service(connection, client_id=client_id, secret_sha256=secret_sha256)
+            status = await queries.put_service(connection, client_id=client_id, secret_sha256=secret_sha256)
+            if changed_rows(status):
+                await self._audit.append_in(connection, PLATFORM, "service.secret_set", client_id)
 
-    async def put_key(self, key_id: str, user: User, secret_sha256: bytes) -> None:
+    async def put_key(self, key_id: str, user: User, secret_sha256: bytes, made_by: str) -> None:
         """Store a user's key."""
         async with self._of(user.customer) as connection:
-            await queries.put_key(
+            status = await queries.put_key(
                 connection, key_id=key_id, user_id=user.user_id, customer_id=user.customer, secret_sha256=secret_sha256
             )
+            if changed_rows(status):
+                await self._audit.append_in(
+                    connection, made_by, "key.created", key_id, user.customer, {"user": user.user_id}
+                )
 
-    async def add_user(self, user: User, password_hash: str) -> None:
+    async def add_user(self, user: User, password_hash: str, made_by: str) -> None:
         """Store a new user.
 
         Raises:
@@ -114,17 +130,22 @@ class UserStore:
                 role=user.role,
                 customer_id=user.customer,
             )
+            await self._audit.append_in(
+                connection, made_by, "user.created", user.user_id, user.customer, {"role": user.role}
+            )
 
-    async def set_password(self, user: User, password_hash: str) -> None:
+    async def set_password(self, user: User, password_hash: str, set_by: str) -> None:
         """Replace a user's password and unlock the login."""
         async with self._as_login(user.user_id) as connection:
             await queries.set_password(connection, user_id=user.user_id, password_hash=password_hash)
+            await self._audit.append_in(connection, set_by, "user.password_set", user.user_id, user.customer)
 
-    async def disable(self, user: User) -> None:
+    async def disable(self, user: User, ended_by: str) -> None:
         """End a user's access: no login and no key works from now on."""
         async with self._of(user.customer) as connection:
             await queries.disable_user(connection, user_id=user.user_id)
             await queries.revoke_keys_of_user(connection, user_id=user.user_id)
+            await self._audit.append_in(connection, ended_by, "user.disabled", user.user_id, user.customer)
 
     async def customer(self, customer_id: str) -> Customer | None:
         """A registered customer."""
@@ -134,7 +155,7 @@ class UserStore:
             return None
         return Customer(row["customer_id"], row["company_name"], row["contact_email"], row["partner_id"])
 
-    async def add_customer(self, customer: Customer) -> bool:
+    async def add_customer(self, customer: Customer, registered_by: str) -> bool:
         """Store a customer. False where the id was there already; nothing is changed then."""
         async with self._database.session(customer.customer_id) as connection:
             status = await queries.add_customer(
@@ -144,7 +165,12 @@ class UserStore:
                 contact_email=customer.contact_email,
                 partner_id=customer.partner,
             )
-        return changed_rows(status) == 1
+            fresh = changed_rows(status) == 1
+            if fresh:
+                await self._audit.append_in(
+                    connection, registered_by, "customer.registered", customer.customer_id, customer.customer_id
+                )
+        return fresh
 
     @asynccontextmanager
     async def _as_login(self, identity: str) -> AsyncIterator[Any]:

@@ -1,0 +1,174 @@
+"""The consent page: who asks for what, and the user's password as the answer.
+
+There is no cookie: every consent is given with the password, so no other page can give it in the user's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
+
+from mcp.server.auth.provider import AuthorizationParams, construct_redirect_uri
+from mcp.shared.auth import OAuthClientInformationFull
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from servers.marketplace.authorization.provider import Provider
+from servers.marketplace.authorization.store import Authorization, AuthorizationStore, client_digest
+from servers.marketplace.forms import read_form
+from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.users.accounts import Accounts, Identity
+from servers.marketplace.users.grants import Grants
+from shared.errors import Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
+from shared.ids import new_handle
+from shared.serving import read_body
+from shared.settings import Settings
+
+MAX_BODY = 32 * 1024
+MEANING = {
+    "catalogue:read": "see the catalogue of servers",
+    "catalogue:install": "install and remove servers for your company",
+    "gateway:call": "call the tools of installed servers",
+    "dataset:read": "search your company's documents",
+    "users:write": "create and disable users",
+    "registry:write": "register customers and servers",
+}
+
+
+class Asked:
+    """What a client asks for, as the consent page was opened with it."""
+
+    def __init__(self, params: AuthorizationParams, client: OAuthClientInformationFull) -> None:
+        self.params = params
+        self.client = client
+
+    @property
+    def name(self) -> str:
+        """What the client calls itself; it may call itself anything."""
+        return self.client.client_name or "A program without a name"
+
+    @property
+    def target(self) -> str:
+        """Where the answer goes: what the user can judge the client by."""
+        place = urlsplit(str(self.params.redirect_uri))
+        return f"{place.scheme}://{place.netloc}" if place.netloc else f"{place.scheme}:"
+
+
+class Consent:
+    """The handlers of `/oauth/consent`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        provider: Provider,
+        seal: SessionSeal,
+        store: AuthorizationStore,
+        accounts: Accounts,
+        grants: Grants,
+    ) -> None:
+        self._issuer = settings.url("marketplace")
+        self._provider = provider
+        self._seal = seal
+        self._store = store
+        self._accounts = accounts
+        self._grants = grants
+
+    async def page(self, request: Request) -> Response:
+        """GET: ask."""
+        try:
+            return self._render(await self._asked(request.query_params), request.query_params)
+        except PlatformError as error:
+            return _page("error.html", None, error.status, message=error.message)
+
+    async def answer(self, request: Request) -> Response:
+        """POST: the user allows or refuses."""
+        form = read_form(await read_body(request, MAX_BODY))
+        try:
+            asked = await self._asked(form)
+        except PlatformError as error:
+            return _page("error.html", None, error.status, message=error.message)
+        if form.get("answer") != "allow":
+            return self._back(asked, error="access_denied")
+        try:
+            identity = await self._accounts.by_password(form.get("email", "")[:254], form.get("password", ""))
+        except Unauthenticated:
+            return self._render(asked, form, "The e-mail address or the password is wrong.", 401)
+        try:
+            return await self._allowed(asked, identity)
+        except (Forbidden, InvalidInput, NotFound):
+            return self._render(
+                asked, form, "This account may not use that server, or nothing of what is asked for.", 403
+            )
+
+    async def _allowed(self, asked: Asked, identity: Identity) -> Response:
+        params = asked.params
+        resource = params.resource or ""
+        grant = await self._grants.grant(identity, resource, frozenset(params.scopes or ()) or None, None)
+        given = Authorization(
+            session_id=new_handle("ses"),
+            user_id=identity.subject,
+            acts_for=grant.customer,
+            client_sha256=client_digest(asked.client.client_id or ""),
+            resource=resource,
+            scope=" ".join(sorted(grant.scopes)),
+            code_challenge=params.code_challenge,
+            redirect_uri=str(params.redirect_uri),
+            redirect_named=params.redirect_uri_provided_explicitly,
+        )
+        await self._store.add(given, identity.customer)
+        return self._back(asked, code=self._provider.secrets.code(given.session_id))
+
+    async def _asked(self, told: Mapping[str, str]) -> Asked:
+        try:
+            params = AuthorizationParams.model_validate_json(self._seal.open(told.get("request", ""), "consent"))
+            client_id = self._seal.open(told.get("client", ""), "consent client")
+        except (NotFound, ValidationError):
+            raise InvalidInput("This request is over: go back to the program and connect again.") from None
+        client = await self._provider.get_client(client_id)
+        if client is None:
+            raise InvalidInput("This program is not known any more: go back to it and connect again.")
+        return Asked(params, client)
+
+    def _back(self, asked: Asked, **told: str) -> Response:
+        """To the client, with the issuer (RFC 9207), so that it can tell whose answer this is."""
+        told |= {"iss": self._issuer} | ({"state": asked.params.state} if asked.params.state is not None else {})
+        place = construct_redirect_uri(str(asked.params.redirect_uri), **told)
+        return RedirectResponse(place, 303, _headers(asked))
+
+    def _render(self, asked: Asked, told: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:
+        scopes = [MEANING.get(each, each) for each in sorted(asked.params.scopes or ())]
+        return _page(
+            "consent.html", asked, status,
+            name=asked.name, target=asked.target, resource=asked.params.resource, scopes=scopes, wrong=wrong,
+            request=told.get("request", ""), client=told.get("client", ""),
+        )  # fmt: skip
+
+
+def _page(template: str, asked: Asked | None, status: int, **values: Any) -> Response:
+    return HTMLResponse(_environment().get_template(template).render(**values), status, _headers(asked))
+
+
+def _headers(asked: Asked | None) -> dict[str, str]:
+    # A browser follows the redirect after a form only to where the form may go.
+    forms = "'self'" if asked is None else f"'self' {asked.target}"
+    return {
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+        f"form-action {forms}; frame-ancestors 'none'; base-uri 'none'",
+        "X-Frame-Options": "DENY",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",  # with no-referrer a browser sends `Origin: null`, which is refused
+        "Cache-Control": "no-store",
+    }
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import DictLoader, Environment, StrictUndefined
+
+    folder = files("templates") / "consent"
+    pages = {each.name: each.read_text(encoding="utf-8") for each in folder.iterdir() if each.name.endswith(".html")}
+    return Environment(loader=DictLoader(pages), autoescape=True, undefined=StrictUndefined)

@@ -1,0 +1,81 @@
+"""Tool definitions: what a server says of its tools, and whether that is what was approved.
+
+A definition is pinned by the SHA-256 of its canonical JSON, so any changed byte of name, description, schemas or
+annotations changes the digest. A tool may be listed and called only while what was seen last is what is pinned.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shared.errors import Unavailable
+from shared.ids import Digest, canonical_digest, canonical_json, digest
+
+MAX_TOOLS = 500
+MAX_DEFINITION = 256 * 1024
+TOOL_NAME = re.compile(r"^[A-Za-z0-9_.-]{1,128}$")
+
+State = Literal["approved", "changed", "new", "gone"]
+Era = Literal["modern", "legacy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One tool as its server defines it: the canonical JSON and its digest."""
+
+    name: str
+    text: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedTool:
+    """One tool as stored. `pin` and `pinned` are what was approved, `seen` what the server said last; None: nothing."""
+
+    name: str
+    pin: Digest | None
+    pinned: str | None
+    seen: Digest | None
+    seen_definition: str | None
+
+    @property
+    def state(self) -> State:
+        """Only an `approved` tool is listed and called."""
+        if self.seen is None:
+            return "gone"
+        if self.pin is None:
+            return "new"
+        return "approved" if self.pin == self.seen and self.pinned is not None else "changed"
+
+
+def read_definitions(tools: Iterable[Any]) -> tuple[Definition, ...]:
+    """What a server's `tools/list` holds.
+
+    Raises:
+        Unavailable: it is no list of definitions with names of their own, or over a bound.
+    """
+    found: dict[str, Definition] = {}
+    for tool in tools:
+        definition = _definition(tool)
+        if definition is None or definition.name in found or len(found) >= MAX_TOOLS:
+            raise Unavailable("The server's list of tools cannot be used: its operator has to look into it.")
+        found[definition.name] = definition
+    return tuple(found.values())
+
+
+def _definition(tool: Any) -> Definition | None:
+    if not isinstance(tool, Mapping) or not isinstance(tool.get("inputSchema"), Mapping):
+        return None
+    name = tool.get("name")
+    if not isinstance(name, str) or not TOOL_NAME.match(name):
+        return None
+    text = canonical_json(tool)
+    return Definition(name, text.decode(), digest(text)) if len(text) <= MAX_DEFINITION else None
+
+
+def digest_of_seen(tools: Iterable[PinnedTool]) -> Digest:
+    """One digest over everything that was seen last: what an approval names."""
+    return canonical_digest([[tool.name, tool.seen] for tool in sorted(tools, key=lambda each: each.name) if tool.seen])

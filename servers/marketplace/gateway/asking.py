@@ -1,0 +1,141 @@
+"""Requests that the marketplace itself makes of an upstream: its list of tools, and sessions of the older era."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from servers.marketplace.gateway.eras import CLIENT, ENVELOPE, LEGACY, MODERN
+from servers.marketplace.gateway.outgoing import Outgoing
+from shared.errors import Unavailable
+
+DEADLINE_S = 15.0
+LARGEST = 8 * 2**20
+SESSION = "mcp-session-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An upstream's address and the token for it."""
+
+    url: str
+    operated: bool
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What requests of 2025-11-25 carry: the upstream's session id, where it gave one, and the version agreed on."""
+
+    session_id: str | None = None
+    version: str = LEGACY
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers of a request in this session."""
+        held = [] if self.session_id is None else [(SESSION, self.session_id)]
+        return [("mcp-protocol-version", self.version), *held]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An upstream's answer: HTTP status, session id, and the JSON-RPC answer where there was one."""
+
+    status: int
+    session_id: str | None
+    answer: dict[str, Any]
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The result, unless it is an error."""
+        result = self.answer.get("result")
+        return result if self.status == 200 and isinstance(result, dict) else None
+
+
+async def ask_modern(outgoing: Outgoing, place: Place, method: str, params: Mapping[str, Any]) -> Reply:
+    """One request of 2026-07-28."""
+    meta = {ENVELOPE + "protocolVersion": MODERN, ENVELOPE + "clientInfo": CLIENT, ENVELOPE + "clientCapabilities": {}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+    return await _ask(outgoing, place, body, [("mcp-protocol-version", MODERN), ("mcp-method", method)])
+
+
+async def ask_legacy(
+    outgoing: Outgoing, place: Place, method: str, params: Mapping[str, Any], session: Session
+) -> Reply:
+    """One request of 2025-11-25."""
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": dict(params)}
+    return await _ask(outgoing, place, body, session.headers)
+
+
+async def initialize(outgoing: Outgoing, place: Place) -> Session:
+    """A new session of 2025-11-25.
+
+    Raises:
+        Unavailable: the upstream gives none.
+    """
+    params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": CLIENT}
+    reply = await ask_legacy(outgoing, place, "initialize", params, Session())
+    version = (reply.result or {}).get("protocolVersion")
+    if not isinstance(version, str) or not version.isascii() or len(version) > 40:
+        raise Unavailable("The server speaks no version of MCP that the gateway knows.")
+    session = Session(reply.session_id, version)
+    told = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    await _ask(outgoing, place, told, session.headers)
+    return session
+
+
+async def _ask(outgoing: Outgoing, place: Place, body: Mapping[str, Any], headers: list[tuple[str, str]]) -> Reply:
+    from aiohttp import ClientError
+
+    sent = [
+        ("accept", "application/json, text/event-stream"),
+        ("accept-encoding", "identity"),
+        ("content-type", "application/json"),
+        ("authorization", f"Bearer {place.token}"),
+        *headers,
+    ]
+    try:
+        async with (
+            asyncio.timeout(DEADLINE_S),
+            outgoing.client(place.url, operated=place.operated).post(
+                place.url, data=orjson.dumps(body), headers=sent, allow_redirects=False
+            ) as response,
+        ):
+            streams = response.content_type == "text/event-stream"
+            answer = await _answer(response.content, body.get("id"), streams=streams)
+            return Reply(response.status, response.headers.get(SESSION), answer)
+    except (ClientError, OSError, ValueError, TimeoutError):
+        raise Unavailable("The server cannot be reached: try again later.") from None
+
+
+async def _answer(content: Any, request_id: object, *, streams: bool) -> dict[str, Any]:
+    """The JSON-RPC answer in a body, or in the stream of events that ends with it; empty where there is none."""
+    data = bytearray()
+    async for chunk in content.iter_any():
+        data += chunk
+        if len(data) > LARGEST:
+            raise Unavailable("The server's answer is too large.")
+        if streams and b"\n\n" in data.replace(b"\r\n", b"\n"):
+            for message in _events(bytes(data)):
+                if message.get("id") == request_id and request_id is not None:
+                    return message
+    found = _events(bytes(data)) if streams else [_object(bytes(data))]
+    return next((each for each in found if each.get("id") == request_id), {})
+
+
+def _events(data: bytes) -> list[dict[str, Any]]:
+    whole = data.replace(b"\r\n", b"\n").split(b"\n\n")
+    lines = [[line[5:] for line in event.split(b"\n") if line.startswith(b"data:")] for event in whole]
+    return [_object(b"\n".join(each)) for each in lines if each]
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}

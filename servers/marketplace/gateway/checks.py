@@ -1,0 +1,129 @@
+"""Checks of servers: each is asked for its tools from time to time, and what it says is compared with what is pinned.
+
+Lists and calls never wait for that, but for the very first call of a server that was never asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from servers.marketplace.catalogue.definitions import MAX_TOOLS, Definition, Era, read_definitions
+from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry
+from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.gateway.asking import Place, Reply, ask_legacy, ask_modern, initialize
+from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.tokens import Grant, Mint
+from shared.errors import PlatformError, Unavailable
+from shared.settings import Settings
+from shared.telemetry import event
+
+IDLE_S = 15.0
+MAX_PAGES = 50
+AT_ONCE = 8
+
+
+class Checks:
+    """Asks servers for their tools and stores what they say."""
+
+    def __init__(
+        self, settings: Settings, outgoing: Outgoing, mint: Mint, tools: ToolStore, entries: CatalogueStore
+    ) -> None:
+        self._own = settings.resource("marketplace")
+        self._outgoing = outgoing
+        self._mint = mint
+        self._tools = tools
+        self._entries = entries
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+
+    async def now(self, server_name: str) -> None:
+        """Check a server; callers at the same time share one check.
+
+        Raises:
+            Unavailable: it does not answer, or its tools cannot be used.
+        """
+        task = self._running.get(server_name)
+        if task is None:
+            task = self._running[server_name] = asyncio.create_task(self._check(server_name))
+            task.add_done_callback(lambda done: self._done(server_name, done))
+        await asyncio.shield(task)
+
+    def wake(self) -> None:
+        """Something in the catalogue has changed: look for what is due."""
+        self._wake.set()
+
+    @contextlib.asynccontextmanager
+    async def in_background(self) -> AsyncIterator[None]:
+        """Checks what is due, inside the block."""
+        task = asyncio.create_task(self._run(), name="checks")
+        try:
+            yield
+        finally:
+            for each in (task, *self._running.values()):
+                each.cancel()
+            await asyncio.gather(task, *self._running.values(), return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                while name := await self._tools.claim_due():
+                    await self._one_due(name)
+            except PlatformError as error:
+                event("checks_paused", level=logging.WARNING, code=error.code)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), IDLE_S)
+
+    async def _one_due(self, name: str) -> None:
+        while len(self._running) >= AT_ONCE:
+            await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
+        if name not in self._running:
+            task = self._running[name] = asyncio.create_task(self._check(name))
+            task.add_done_callback(lambda done: self._done(name, done))
+
+    def _done(self, name: str, task: asyncio.Task[None]) -> None:
+        self._running.pop(name, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, PlatformError):
+            event("unexpected_error", level=logging.ERROR, error=error, route="checks")
+
+    async def _check(self, server_name: str) -> None:
+        entry = await self._entries.by_name(EVERYTHING, server_name)
+        if entry is None or entry.url is None or entry.url == self._own:
+            return
+        era, found = await self._ask(self._place(entry, entry.url))
+        await self._tools.record(entry, era, found)
+
+    def _place(self, entry: Entry, url: str) -> Place:
+        # A list needs no scope: this token can do nothing else.
+        grant = Grant("marketplace", "service", url, frozenset(), entry.customer, "checks")
+        return Place(url, entry.operated, self._mint.upstream(grant))
+
+    async def _ask(self, place: Place) -> tuple[Era, tuple[Definition, ...]]:
+        first = await ask_modern(self._outgoing, place, "tools/list", {})
+        if first.result is not None and "resultType" in first.result:
+            return "modern", await self._pages(first, lambda params: ask_modern(self._outgoing, place, LIST, params))
+        session = await initialize(self._outgoing, place)
+        first = await ask_legacy(self._outgoing, place, LIST, {}, session)
+        return "legacy", await self._pages(
+            first, lambda params: ask_legacy(self._outgoing, place, LIST, params, session)
+        )
+
+    async def _pages(self, reply: Reply, ask: Any) -> tuple[Definition, ...]:
+        tools: list[Any] = []
+        for _ in range(MAX_PAGES):
+            if reply.result is None or not isinstance(reply.result.get("tools"), list):
+                raise Unavailable("The server does not list its tools: its operator has to look into it.")
+            tools += reply.result["tools"]
+            cursor = reply.result.get("nextCursor")
+            if not cursor or len(tools) > MAX_TOOLS:
+                return read_definitions(tools)
+            reply = await ask({"cursor": cursor})
+        raise Unavailable("The server's list of tools does not end.")
+
+
+LIST = "tools/list"

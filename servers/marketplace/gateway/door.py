@@ -1,0 +1,194 @@
+"""`/servers/{name}/mcp`: one installed server, in either era of the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from servers.marketplace.gateway.asking import SESSION
+from servers.marketplace.gateway.checks import Checks
+from servers.marketplace.gateway.listing import tools_page
+from servers.marketplace.gateway.message import (
+    Message,
+    ProtocolError,
+    error_body,
+    read_message,
+    result_body,
+    unknown_tool,
+)
+from servers.marketplace.gateway.relay import Exchange, Relay, part
+from servers.marketplace.gateway.route import Route, Routes
+from servers.marketplace.gateway.sessions import SessionSeal
+from shared.auth import Principal, Verifier
+from shared.errors import (
+    DeadlineExceeded,
+    Forbidden,
+    InvalidInput,
+    PlatformError,
+    TooLarge,
+    Unauthenticated,
+)
+from shared.settings import Settings
+from shared.telemetry import count_call
+
+PREFIX, SUFFIX = "/servers/", "/mcp"
+METHODS = frozenset({"POST", "GET", "DELETE"})
+SCOPE = "gateway:call"
+UP = frozenset({"accept", "content-type", "last-event-id", "traceparent", "tracestate"})
+NEEDS_TOOLS = frozenset({"tools/list", "tools/call"})
+
+Headers = list[tuple[str, str]]
+
+
+class Gateway:
+    """An ASGI application for the paths that `serves` accepts."""
+
+    def __init__(
+        self, settings: Settings, verifier: Verifier, routes: Routes, checks: Checks, seal: SessionSeal, relay: Relay
+    ) -> None:
+        self._settings = settings
+        self._verifier = verifier
+        self._routes = routes
+        self._checks = checks
+        self._seal = seal
+        self._relay = relay
+
+    @staticmethod
+    def serves(path: str) -> bool:
+        """Whether a path is a call-through."""
+        return path.startswith(PREFIX) and path.endswith(SUFFIX) and len(path) > len(PREFIX) + len(SUFFIX)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one exchange."""
+        started, code, message = time.perf_counter(), "ok", Message()
+        try:
+            headers = decoded_headers(scope)
+            caller, message = await self._arrived(scope["method"], headers, receive)
+            code = await self._serve(scope, caller, headers, message, receive, send)
+        except (PlatformError, ProtocolError) as error:
+            code = error.code if isinstance(error, PlatformError) else "refused"
+            await refuse(error, message, send, self._challenge(error))
+        finally:
+            count_call("marketplace", "gateway", code, time.perf_counter() - started)
+
+    async def _arrived(self, method: str, headers: Headers, receive: Receive) -> tuple[Principal, Message]:
+        if method not in METHODS:
+            raise InvalidInput("This address takes POST, GET and DELETE.")
+        caller = await self._authenticate(headers)
+        limit = self._settings.max_body_bytes if method == "POST" else 0
+        told = next((value for name, value in headers if name == "content-length"), "0")
+        if not told.isdecimal() or int(told[:20]) > limit:
+            raise TooLarge(f"The body is over {limit} bytes.")
+        body = await read_all(receive, limit, self._settings.call_deadline_s)
+        return caller, read_message(body, headers) if method == "POST" else Message()
+
+    async def _serve(
+        self, scope: Scope, caller: Principal, headers: Headers, message: Message, receive: Receive, send: Send
+    ) -> str:
+        route = await self._route(caller, scope["path"][len(PREFIX) : -len(SUFFIX)], message)
+        if message.method == "tools/list" and message.request_id is not None:
+            await answer(tools_page(tuple(route.tools.values()), message), message, send)
+            return "ok"
+        if message.method == "tools/call" and message.tool not in route.tools:
+            raise unknown_tool(message)
+        return await self._relay.run(self._exchange(caller, route, scope["method"], headers, message), receive, send)
+
+    async def _route(self, caller: Principal, name: str, message: Message) -> Route:
+        route = await self._routes.route(caller, name)
+        if not route.checked and message.method in NEEDS_TOOLS:
+            await self._checks.now(name)
+            route = await self._routes.fresh(caller, name)
+        return route
+
+    async def _authenticate(self, headers: Headers) -> Principal:
+        given = [value for name, value in headers if name == "authorization"]
+        kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        if kind.lower() != "bearer" or not token:
+            raise Unauthenticated("A token of the marketplace is needed.")
+        caller = await self._verifier.verify(token.strip())
+        if SCOPE not in caller.scopes:
+            raise Forbidden(f"This needs the scope {SCOPE}.", field="scope")
+        return caller
+
+    def _exchange(self, caller: Principal, route: Route, method: str, headers: Headers, message: Message) -> Exchange:
+        until = time.monotonic() + self._settings.call_deadline_s
+        if message.listens and method != "DELETE":
+            until = time.monotonic() + max(0.0, caller.expires_at - time.time())
+        owner = (caller.subject, caller.customer, route.server_name)
+        up = self._headers_up(owner, route, headers)
+        body = message.body() if method == "POST" else b""
+        return Exchange(owner, route, method, up, body, message, until)
+
+    def _headers_up(self, owner: tuple[str, str | None, str], route: Route, headers: Headers) -> Headers:
+        up = [(key, value) for key, value in headers if key in UP or (key.startswith("mcp-") and key != SESSION)]
+        sessions = [value for key, value in headers if key == SESSION]
+        up += [(SESSION, self._seal.open(value, *owner)) for value in sessions[:1]]
+        return [*up, *own_headers(self._routes.upstream_token(route))]
+
+    def _challenge(self, error: Exception) -> Headers:
+        if isinstance(error, Unauthenticated):
+            kind = "invalid_token"
+        elif isinstance(error, Forbidden) and error.field == "scope":
+            kind = "insufficient_scope"
+        else:
+            return []
+        place = self._settings.url("marketplace") + "/.well-known/oauth-protected-resource/mcp"
+        return [("www-authenticate", f'Bearer error="{kind}", scope="{SCOPE}", resource_metadata="{place}"')]
+
+
+def decoded_headers(scope: Scope) -> Headers:
+    """The request's headers as text; names in lower case, as ASGI has them."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+
+
+def own_headers(token: str) -> Headers:
+    """The headers that the gateway adds to what travels upstream."""
+    return [("authorization", f"Bearer {token}"), ("accept-encoding", "identity")]
+
+
+async def read_all(receive: Receive, limit: int, deadline_s: float) -> bytes:
+    """The body.
+
+    Raises:
+        TooLarge: it is over `limit` bytes.
+        DeadlineExceeded: it did not arrive in time.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(deadline_s):
+            while True:
+                event = await receive()
+                if event["type"] == "http.disconnect":
+                    raise InvalidInput("The body is incomplete.")
+                body += event.get("body", b"")
+                if len(body) > limit:
+                    raise TooLarge(f"The body is over {limit} bytes.")
+                if not event.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        raise DeadlineExceeded("The body did not arrive in time.") from None
+
+
+async def refuse(
+    error: PlatformError | ProtocolError, message: Message, send: Send, headers: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Answer with an error."""
+    sent = [("content-type", "application/json"), *headers]
+    if isinstance(error, PlatformError) and error.retry_after is not None:
+        sent.append(("retry-after", str(max(1, round(error.retry_after)))))
+    request_id = error.request_id if isinstance(error, ProtocolError) else message.request_id
+    raw = [(name.encode(), value.encode()) for name, value in sent]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send(part(error_body(error, request_id)))
+
+
+async def answer(result: Mapping[str, Any], message: Message, send: Send) -> None:
+    """Answer a request that no upstream is needed for."""
+    body = result_body(result, message.request_id)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send(part(body))

@@ -1,0 +1,98 @@
+"""Between the two eras of the protocol: a caller of one, an upstream of the other. Only `tools/call` crosses over.
+
+2026-07-28 carries version and capabilities in every request and marks results as complete; 2025-11-25 has a session
+and neither of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from mcp.shared.inbound import encode_header_value
+
+from servers.marketplace.gateway.message import GATEWAY_ERROR, Message
+
+MODERN, LEGACY = "2026-07-28", "2025-11-25"
+ENVELOPE = "io.modelcontextprotocol/"
+CLIENT = {"name": "platform-0711-gateway", "version": "0.1.0"}
+
+Answer = dict[str, Any]
+Translate = Callable[[Answer], Answer]
+
+
+def modern_call(message: Message, tool: str) -> tuple[bytes, list[tuple[str, str]]]:
+    """The body and headers of a call to an upstream of 2026-07-28."""
+    given = message.params.get("_meta")
+    meta = given if isinstance(given, dict) else {}
+    if not message.modern:
+        meta = {
+            **meta,
+            ENVELOPE + "protocolVersion": MODERN,
+            ENVELOPE + "clientInfo": CLIENT,
+            ENVELOPE + "clientCapabilities": {},
+        }
+    version = str(meta.get(ENVELOPE + "protocolVersion", MODERN))
+    headers = [
+        ("mcp-protocol-version", version if version.isascii() and version.isprintable() else MODERN),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", encode_header_value(tool)),
+    ]
+    return _body(message, tool, meta), headers
+
+
+def legacy_call(message: Message, tool: str) -> bytes:
+    """The body of a call to an upstream of 2025-11-25; its headers belong to the session."""
+    given = message.params.get("_meta")
+    kept = {name: value for name, value in (given or {}).items() if not name.startswith(ENVELOPE)} if given else {}
+    return _body(message, tool, kept)
+
+
+def translation(message: Message, *, upstream_modern: bool) -> Translate | None:
+    """What an answer needs on its way to the caller; None: nothing."""
+    if message.modern == upstream_modern:
+        return None
+    return _to_legacy if upstream_modern else _to_modern
+
+
+def translated_event(event: bytes, translate: Translate) -> bytes:
+    """One server-sent event with the message in it translated; comments pass."""
+    data = b"\n".join(
+        line[5:].removeprefix(b" ") for raw in event.split(b"\n") if (line := raw.rstrip(b"\r")).startswith(b"data:")
+    )
+    if not data:
+        return event
+    return b"event: message\ndata: " + translated_body(data, translate) + b"\n\n"
+
+
+def translated_body(body: bytes, translate: Translate) -> bytes:
+    """One JSON-RPC message translated; what is none passes."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    return orjson.dumps(translate(answer)) if isinstance(answer, dict) else body
+
+
+def _body(message: Message, tool: str, meta: dict[str, Any]) -> bytes:
+    params = {**message.params, "name": tool}
+    params.pop("_meta", None)
+    if meta:
+        params["_meta"] = meta
+    return orjson.dumps({**message.value, "params": params})
+
+
+def _to_legacy(answer: Answer) -> Answer:
+    result = answer.get("result")
+    if not isinstance(result, dict):
+        return answer
+    if result.get("resultType", "complete") != "complete":
+        text = "This tool asks something back, which this client cannot answer: use one of protocol 2026-07-28."
+        return {"jsonrpc": "2.0", "id": answer.get("id"), "error": {"code": GATEWAY_ERROR, "message": text}}
+    return {**answer, "result": {name: value for name, value in result.items() if name != "resultType"}}
+
+
+def _to_modern(answer: Answer) -> Answer:
+    result = answer.get("result")
+    return {**answer, "result": {"resultType": "complete", **result}} if isinstance(result, dict) else answer

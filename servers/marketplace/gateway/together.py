@@ -1,0 +1,140 @@
+"""`/mcp`: the marketplace's own tools and those of every server that is installed for the caller, in one list.
+
+Own tools keep their names; the others have full names (see `names`). A call of one of those is one request upstream,
+whichever era caller and upstream speak. Whatever else comes in is for the marketplace itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as Event
+
+from servers.marketplace.gateway.asking import Place, Session, initialize
+from servers.marketplace.gateway.door import SCOPE, Headers, answer, decoded_headers, own_headers, read_all, refuse
+from servers.marketplace.gateway.eras import legacy_call, modern_call, translation
+from servers.marketplace.gateway.listing import tools_page
+from servers.marketplace.gateway.message import Message, ProtocolError, read_message, unknown_tool
+from servers.marketplace.gateway.names import is_full
+from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.relay import Exchange, Relay
+from servers.marketplace.gateway.route import Route, Routes
+from shared.auth import Principal
+from shared.errors import InvalidInput, PlatformError
+from shared.serving.guard import CALLER
+from shared.settings import Settings
+from shared.telemetry import count_call
+
+OwnTools = Callable[[Principal], Awaitable[list[str]]]
+SESSIONS_KEPT = 10_000
+
+
+class Together:
+    """An ASGI application around the marketplace's own endpoint.
+
+    Args:
+        own: the marketplace's endpoint.
+        own_tools: the definitions (JSON) of the own tools that a caller may call.
+    """
+
+    def __init__(
+        self, settings: Settings, own: ASGIApp, own_tools: OwnTools, routes: Routes, relay: Relay, outgoing: Outgoing
+    ) -> None:
+        self._settings = settings
+        self._own = own
+        self._own_tools = own_tools
+        self._routes = routes
+        self._relay = relay
+        self._outgoing = outgoing
+        self._sessions: dict[tuple[str, str | None, str], Session] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["method"] != "POST":
+            await self._own(scope, receive, send)
+            return
+        message = Message()
+        try:
+            headers = decoded_headers(scope)
+            body = await read_all(receive, self._settings.max_body_bytes, self._settings.call_deadline_s)
+            with contextlib.suppress(InvalidInput):  # the endpoint has its own words for that
+                message = read_message(body, headers)
+            if message.request_id is not None and message.method == "tools/list":
+                await self._list(scope[CALLER], message, send)
+            elif message.request_id is not None and is_full(message.tool):
+                await self._call(scope[CALLER], headers, message, receive, send)
+            else:
+                await self._own(scope, _again(body, receive), send)
+        except (PlatformError, ProtocolError) as error:
+            await refuse(error, message, send)
+
+    async def _list(self, caller: Principal, message: Message, send: Send) -> None:
+        everything = await self._routes.everything(caller)
+        definitions = [*await self._own_tools(caller), *everything.definitions]
+        await answer(tools_page(definitions, message), message, send)
+
+    async def _call(self, caller: Principal, headers: Headers, message: Message, receive: Receive, send: Send) -> None:
+        started, code = time.perf_counter(), "ok"
+        try:
+            if SCOPE not in caller.scopes:
+                raise unknown_tool(message)
+            found = (await self._routes.everything(caller)).tools.get(message.tool or "")
+            if found is None:
+                raise unknown_tool(message)
+            exchange = await self._exchange(caller, *found, headers, message)
+            code = await self._relay.run(exchange, receive, send)
+        except (PlatformError, ProtocolError) as error:
+            code = error.code if isinstance(error, PlatformError) else "refused"
+            raise
+        finally:
+            count_call("marketplace", "gateway", code, time.perf_counter() - started)
+
+    async def _exchange(
+        self, caller: Principal, route: Route, tool: str, headers: Headers, message: Message
+    ) -> Exchange:
+        owner = (caller.subject, caller.customer, route.server_name)
+        until = time.monotonic() + self._settings.call_deadline_s
+        token = self._routes.upstream_token(route)
+        common = [
+            ("accept", "application/json, text/event-stream"),
+            ("content-type", "application/json"),
+            *((name, value) for name, value in headers if name in {"traceparent", "tracestate"}),
+            *((name, value) for name, value in headers if name.startswith("mcp-param-")),
+            *own_headers(token),
+        ]
+        change = translation(message, upstream_modern=route.era == "modern")
+        if route.era == "modern":
+            body, named = modern_call(message, tool)
+            return Exchange(owner, route, "POST", common + named, body, message, until, change)
+        place = Place(route.url, route.operated, token)
+
+        async def renewed() -> Headers:
+            return common + (await self._open(owner, place)).headers
+
+        held = self._sessions.get(owner) or await self._open(owner, place)
+        sent = common + held.headers
+        body = legacy_call(message, tool)
+        return Exchange(owner, route, "POST", sent, body, message, until, change, renewed)
+
+    async def _open(self, owner: tuple[str, str | None, str], place: Place) -> Session:
+        if len(self._sessions) >= SESSIONS_KEPT:
+            self._sessions.clear()
+        session = self._sessions[owner] = await initialize(self._outgoing, place)
+        return session
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """The body once more, for the application that reads it now."""
+    given = False
+
+    async def receiving() -> Event:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receiving

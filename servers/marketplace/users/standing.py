@@ -1,0 +1,51 @@
+"""Whether an account still stands: a token says who someone was when it was signed, not that they still are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from servers.marketplace.changes import Changes, Remembered
+from servers.marketplace.users.accounts import Accounts
+from shared.auth import Principal, Verifier
+from shared.errors import Unauthenticated
+
+
+class Standing:
+    """Remembers who stands until the registry says that an account has changed."""
+
+    def __init__(self, accounts: Accounts, changes: Changes) -> None:
+        self._accounts = accounts
+        self._known: Remembered[tuple[str, str], bool] = Remembered(changes)
+
+    async def check(self, caller: Principal) -> None:
+        """Pass a caller whose account and key stand.
+
+        Raises:
+            Unauthenticated: one of them has ended.
+            Unavailable: the registry does not answer, and nothing recent is known.
+        """
+        who = (caller.subject, caller.client_id)
+        stands = self._known.get(who)
+        if stands is None:
+            stands = await self._known.ask(who, lambda: self._accounts.stands(*who))
+        if not stands:
+            raise Unauthenticated("This account has ended.")
+
+
+class StandingVerifier:
+    """A verifier that lets a token pass only while the account behind it stands."""
+
+    def __init__(self, inner: Verifier, standing: Callable[[], Standing]) -> None:
+        self._inner = inner
+        self._standing = standing
+
+    async def verify(self, token: str) -> Principal:
+        """The caller.
+
+        Raises:
+            Unauthenticated: the token is not valid here, or its account or key has ended.
+            Unavailable: that cannot be found out now.
+        """
+        caller = await self._inner.verify(token)
+        await self._standing().check(caller)
+        return caller

@@ -1,0 +1,132 @@
+"""The marketplace's audit log: every change of state is in it, or does not happen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from servers.local.audit import LOGS, prove
+from servers.marketplace.tools.accounts import WhoAmI
+from servers.marketplace.tools.review import ServerReviewed
+from shared.audit import AuditEntry, AuditLog
+from shared.contracts.catalogue import CataloguePage
+from shared.errors import InvalidInput, PlatformError
+from shared.postgres.database import Database
+from shared.postgres.urls import write
+from tests.marketplace_rig import Changing, Market, definition, running_market
+
+CRADLE = "io.0711/cradle"
+
+
+@pytest.fixture
+async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
+    made = await database("servers.marketplace", "shared")
+    write(tmp_path, dict.fromkeys(LOGS, made.urls))
+    async with running_market(tmp_path, made.urls) as running:
+        yield running
+
+
+@pytest.fixture
+async def superuser(market: Market, postgres_server: Any) -> AsyncIterator[Any]:
+    name = market.urls.owner.rpartition("/")[2]
+    connection = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + name)
+    yield connection
+    await connection.close()
+
+
+async def entries(market: Market) -> list[AuditEntry]:
+    """The log, oldest first."""
+    db = Database(market.urls.app)
+    await db.open()
+    try:
+        return (await AuditLog(db).newest(200))[::-1]
+    finally:
+        await db.close()
+
+
+async def changes(market: Market) -> dict[str, Callable[[], Awaitable[Any]]]:
+    """Verb → a call that makes this change."""
+    operator, service = await market.operator(), await market.service()
+    customer = await market.user_token("acme")
+    name = await market.add_instance("acme", await market.add_app(Changing(definition("say"))))
+    seen = await market.call(operator, "check_mcp", ServerReviewed, server_name=name)
+    user = await market.add_user("customer_user", "acme", "bert@acme.example")
+    who = {"company_name": "Bolt AG", "contact_email": "it@bolt.example"}
+    return {
+        "server.installed": lambda: market.call(customer, "install_mcp", server_name=CRADLE),
+        "server.uninstalled": lambda: market.call(customer, "uninstall_mcp", server_name=name),
+        "customer.registered": lambda: market.call(service, "register_customer", customer_id="bolt", **who),
+        "tools.approved": lambda: market.call(operator, "approve_mcp_tools", server_name=name, reviewed=seen.reviewed),
+        "user.created": lambda: market.call(
+            operator, "create_user", email="new@acme.example", role="customer_user", customer_id="acme"
+        ),
+        "user.disabled": lambda: market.call(operator, "disable_user", user_id=user.user_id),
+    }
+
+
+@pytest.mark.requirement("A-10")
+async def test_each_change_is_in_the_log_with_who_made_it_and_without_any_address(market: Market) -> None:
+    await market.add_customers()
+    operator = (await market.call(await market.operator(), "whoami", WhoAmI)).subject
+    made = await changes(market)
+    made.pop("customer.registered")
+    before = len(await entries(market))
+    for change in made.values():
+        await change()
+    told = (await entries(market))[before:]
+    assert set(made) <= {entry.verb for entry in told}
+    assert {entry.customer_id for entry in told} == {"acme"}
+    assert {entry.actor for entry in told if entry.verb == "user.disabled"} == {operator}
+    assert "example" not in "".join(entry.model_dump_json() for entry in await entries(market))
+    lines, whole = await prove(market.settings, [])
+    assert whole
+    assert lines[0].startswith(f"{LOGS[0]}: {len(await entries(market))} entries, whole.")
+
+
+@pytest.mark.requirement("A-10")
+async def test_while_the_log_cannot_be_written_no_change_happens_and_reading_goes_on(
+    market: Market, superuser: Any
+) -> None:
+    service = await market.service()
+    who = {"company_name": "Acme GmbH", "contact_email": "it@acme.example"}
+    await market.call(service, "register_customer", customer_id="acme", **who)
+    made = await changes(market)
+    tables = ("installs", "customers", "users", "api_keys", "catalogue_entries", "server_tools")
+    count = " UNION ALL ".join(f"SELECT count(*), max(t::text) FROM {table} t" for table in tables)  # noqa: S608
+    before = await superuser.fetch(count)
+    await superuser.execute("ALTER TABLE audit RENAME TO audit_away")
+    for verb, change in made.items():
+        with pytest.raises(PlatformError):
+            await change()
+        assert await superuser.fetch(count) == before, verb
+    await market.call(service, "list_marketplace_mcps", CataloguePage)
+    await superuser.execute("ALTER TABLE audit_away RENAME TO audit")
+    for change in made.values():
+        await change()
+
+
+@pytest.mark.requirement("A-10")
+async def test_the_command_finds_an_edited_entry_and_one_that_is_missing_at_the_end(
+    market: Market, superuser: Any
+) -> None:
+    await market.add_customers()
+    lines, _ = await prove(market.settings, [])
+    head = lines[-1].partition("Head ")[2]
+    assert (await prove(market.settings, [head]))[1]
+    await superuser.execute("ALTER TABLE audit DISABLE TRIGGER USER")
+    await superuser.execute("CREATE TABLE kept AS TABLE audit")
+    await superuser.execute("DELETE FROM audit WHERE number = (SELECT max(number) FROM audit)")
+    assert (await prove(market.settings, []))[1]
+    lines, whole = await prove(market.settings, [head])
+    assert not whole
+    assert "missing" in lines[-1]
+    await superuser.execute("UPDATE audit SET actor = 'usr_other' WHERE number = 2")
+    lines, whole = await prove(market.settings, [])
+    assert not whole
+    assert "BROKEN at entry 2" in lines[-1]
+    with pytest.raises(InvalidInput):
+        await prove(market.settings, ["elsewhere:1:x"])

@@ -1,0 +1,89 @@
+"""T-01 for the marketplace, generated from its tools: what is another customer's gets the answer of what is unknown.
+
+Every argument of every tool is either an id, of which this file knows one of the other customer and an unknown one, or
+filled from a list. A tool with an argument that is neither fails, so a new tool cannot be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers.marketplace.app import build
+from shared.ids import new_handle
+from shared.settings import Settings
+from tests.marketplace_rig import DIGEST, Changing, Market, definition, running_market
+
+NAMES = {
+    "email": "new@example.com", "role": "customer_user", "query": "instance", "cursor": None, "limit": 50,
+    "company_name": "Bolt AG", "contact_email": "it@bolt.example", "name": "instance", "image_digest": DIGEST,
+    "url": None, "tools": [], "reviewed": DIGEST,
+}  # fmt: skip
+IDS = {"customer_id": "nobody", "server_name": "io.0711.nobody/instance", "user_id": new_handle("usr"), "partner": None}
+
+
+def arguments_of(tool: str) -> dict[str, Any]:
+    return SCHEMAS[tool].get("properties", {})
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    server = build(Settings())
+    return {tool.name: tool.parameters for tool in server.mcp._tool_manager.list_tools()}
+
+
+SCHEMAS = schemas()
+WITH_IDS = sorted(tool for tool in SCHEMAS if set(arguments_of(tool)) & set(IDS))
+
+
+@pytest.fixture
+async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
+    made = await database("servers.marketplace", "shared")
+    async with running_market(tmp_path, made.urls) as running:
+        await running.add_customers()
+        yield running
+
+
+@pytest.mark.requirement("T-01")
+def test_every_argument_of_every_tool_is_in_the_matrix() -> None:
+    assert SCHEMAS
+    for tool in SCHEMAS:
+        assert set(arguments_of(tool)) <= set(NAMES) | set(IDS), tool
+
+
+def filled(tool: str, ids: dict[str, Any]) -> dict[str, Any]:
+    return {name: ids[name] if name in IDS else NAMES[name] for name in arguments_of(tool)}
+
+
+@pytest.mark.requirement("T-01")
+async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(market: Market) -> None:
+    url = await market.add_app(Changing(definition("say")))
+    theirs = {
+        "customer_id": "bolt",
+        "server_name": await market.add_instance("bolt", url),
+        "user_id": (await market.add_user("customer_user", "bolt", "bert@bolt.example")).user_id,
+        "partner": None,
+    }
+    callers = {
+        "customer_admin": await market.user_token("acme"),
+        "customer_user": await market.user_token("acme", "customer_user"),
+        "service": await market.token(market.credential("orchestrator"), customer="acme"),
+        "platform_admin": await market.token(market.credential("operator"), customer="acme"),
+    }
+    for caller, token in callers.items():
+        for tool in WITH_IDS:
+            foreign, unknown = [await market.post_call(token, tool, **filled(tool, ids)) for ids in (theirs, IDS)]
+            assert (foreign.status_code, foreign.content) == (unknown.status_code, unknown.content), (caller, tool)
+            refused = foreign.status_code == 403 or foreign.json()["result"]["isError"]
+            assert refused, (caller, tool)
+
+
+@pytest.mark.requirement("T-01")
+async def test_lists_and_searches_hold_nothing_of_another_customer(market: Market) -> None:
+    await market.add_instance("bolt", None)
+    token = await market.user_token("acme")
+    for tool in sorted(set(SCHEMAS) - set(WITH_IDS)):
+        answer = await market.post_call(token, tool, **filled(tool, IDS))
+        assert "bolt" not in answer.text, tool

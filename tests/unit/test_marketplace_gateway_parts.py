@@ -1,0 +1,265 @@
+"""The gateway's pure parts: messages and headers, names, eras, pins, the breaker, what is remembered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from servers.marketplace import policy
+from servers.marketplace.catalogue.address import check_address, ip_allowed
+from servers.marketplace.catalogue.definitions import PinnedTool, digest_of_seen, read_definitions
+from servers.marketplace.changes import FRESH_S, FRESH_UNHEARD_S, Remembered
+from servers.marketplace.gateway.breaker import FAILURES, OPEN_S, Breakers
+from servers.marketplace.gateway.eras import legacy_call, modern_call, translated_event, translation
+from servers.marketplace.gateway.listing import PAGE, tools_page
+from servers.marketplace.gateway.message import Message, ProtocolError, read_message
+from servers.marketplace.gateway.names import LONGEST, full_names, is_full
+from servers.marketplace.gateway.sessions import LIFETIME_S, SessionSeal
+from shared.errors import InvalidInput, NotFound, Unavailable
+from tests.marketplace_rig import definition
+from tests.serving_rig import envelope, headers_for
+
+MISMATCH = -32020
+
+
+def call_of(tool: str, **headers: str) -> tuple[bytes, list[tuple[str, str]]]:
+    told = headers_for(None, "tools/call", tool) | {name.replace("_", "-"): value for name, value in headers.items()}
+    return orjson.dumps(envelope("tools/call", {"name": tool, "arguments": {}})), list(told.items())
+
+
+@pytest.mark.parametrize(
+    "headers", [{"mcp_name": "other"}, {"mcp_method": "tools/list"}, {"mcp_protocol_version": "2027-01-01"}]
+)
+def test_a_header_that_disagrees_with_the_body_is_refused_in_the_protocols_words(headers: dict[str, str]) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        read_message(*call_of("say", **headers))
+    assert (caught.value.code, caught.value.status, caught.value.request_id) == (MISMATCH, 400, 1)
+
+
+def test_a_missing_or_doubled_routing_header_is_refused_and_an_encoded_name_is_understood() -> None:
+    body, headers = call_of("say")
+    for wrong in ([each for each in headers if each[0] != "mcp-name"], [*headers, ("mcp-name", "say")]):
+        with pytest.raises(ProtocolError):
+            read_message(body, wrong)
+    assert read_message(*call_of("say", mcp_name="=?base64?c2F5?=")).tool == "say"
+
+
+def test_in_the_older_era_headers_may_be_missing_but_not_lie() -> None:
+    body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "say"}})
+    assert read_message(body, list(headers_for(None).items())).tool == "say"
+    for lie in (("mcp-name", "other"), ("mcp-method", "tools/list")):
+        with pytest.raises(ProtocolError):
+            read_message(body, [*headers_for(None).items(), lie])
+
+
+def test_what_travels_upstream_is_what_was_read_so_a_doubled_key_cannot_name_a_second_tool() -> None:
+    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"blocked","name":"say"}}'
+    message = read_message(body)
+    assert message.tool == "say"
+    assert b"blocked" not in message.body()
+
+
+def test_full_names_are_short_plain_and_never_shared() -> None:
+    tools = [
+        ("io.0711.acme/in-x", "say"),
+        ("io-0711.acme/in.x", "say"),
+        ("a/b", "x" * 100),
+        ("a/b", "c"),
+        ("a/b__c", "d"),
+    ]
+    names = full_names(tools)
+    assert len(set(names)) == len(tools)
+    assert all(len(name) <= LONGEST and is_full(name) for name in names)
+    assert names[3] == "a-b__c"
+    assert full_names(tools[:1]) == ["io-0711-acme-in-x__say"] != names[:1]
+
+
+@pytest.mark.requirement("A-07")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "says"},
+        {"description": "Say something!"},
+        {"inputSchema": {"type": "object", "properties": {}}},
+        {"outputSchema": {"type": "object"}},
+        {"annotations": {"readOnlyHint": True}},
+        {"title": "Say"},
+        {"_meta": {"x": 1}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_any_change_of_a_definition_changes_its_digest_and_the_order_of_keys_does_not(change: dict[str, Any]) -> None:
+    first = definition("say")
+    (pin,), (same,) = read_definitions([first]), read_definitions([dict(reversed(first.items()))])
+    (other,) = read_definitions([first | change])
+    assert pin.digest == same.digest != other.digest
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        [definition("say"), definition("say")], [{"name": "say"}], ["say"], [definition("a b")],
+        [definition("x", "x" * 300_000)],
+    ],
+    ids=["twice", "no schema", "no object", "bad name", "large"],
+)  # fmt: skip
+def test_a_list_of_tools_that_cannot_be_pinned_is_refused_whole(tools: list[Any]) -> None:
+    with pytest.raises(Unavailable):
+        read_definitions(tools)
+
+
+@pytest.mark.requirement("A-07")
+def test_only_a_tool_that_is_seen_as_it_was_pinned_is_approved() -> None:
+    a, b = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+    pairs = [(a, a), (a, b), (None, a), (a, None)]
+    states = [PinnedTool("t", pin, "{}" if pin else None, seen, "{}").state for pin, seen in pairs]
+    assert states == ["approved", "changed", "new", "gone"]
+    tools = [PinnedTool("t", a, "{}", a, "{}"), PinnedTool("u", a, "{}", b, "{}")]
+    assert digest_of_seen(tools) == digest_of_seen(tools[::-1]) != digest_of_seen(tools[:1])
+
+
+def test_a_blocked_tool_is_neither_callable_nor_visible() -> None:
+    caller = type(
+        "Caller", (), {"subject": "usr_a", "role": "customer_user", "scopes": policy.ALL, "customer": "acme"}
+    )()
+    decision = policy.decide(caller, "tool.call", policy.Resource(installed=True, pinned=False))
+    assert (decision.allowed, decision.visible) == (False, False)
+    assert policy.decide(caller, "tool.call", policy.Resource(installed=True)).allowed
+
+
+def test_a_list_comes_in_pages_and_only_in_its_callers_era() -> None:
+    definitions = [orjson.dumps(definition(f"t{number}")).decode() for number in range(PAGE + 1)]
+    first = tools_page(definitions, Message(1, "tools/list", modern=True))
+    second = tools_page(definitions, Message(1, "tools/list", {"params": {"cursor": first["nextCursor"]}}))
+    assert (len(first["tools"]), first["resultType"], first["cacheScope"]) == (PAGE, "complete", "private")
+    assert list(second) == ["tools"]
+    for cursor in ("x", "-1", "LTE=", 7):
+        with pytest.raises(ProtocolError):
+            tools_page(definitions, Message(1, "tools/list", {"params": {"cursor": cursor}}))
+
+
+def test_a_call_crosses_the_eras_with_its_progress_token_and_without_the_others_envelope() -> None:
+    old = read_message(
+        b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"s__say","_meta":{"progressToken":3}}}'
+    )
+    body, headers = modern_call(old, "say")
+    assert read_message(body, headers).tool == "say"
+    assert orjson.loads(body)["params"]["_meta"]["progressToken"] == 3
+    new = read_message(*call_of("s__say"))
+    params = orjson.loads(legacy_call(new, "say"))["params"]
+    assert params == {"name": "say", "arguments": {}}
+
+
+def test_an_answer_crosses_the_eras_and_a_question_back_is_one_clear_error() -> None:
+    old = Message(7, "tools/call")
+    to_old = translation(old, upstream_modern=True)
+    to_new = translation(Message(7, "tools/call", modern=True), upstream_modern=False)
+    assert to_old is not None
+    assert to_new is not None
+    assert translation(old, upstream_modern=False) is None
+    event = b'event: message\r\ndata: {"id":7,"result":{"content":[],"resultType":"complete"}}\r\n\r\n'
+    assert b"resultType" not in translated_event(event, to_old)
+    assert translated_event(b": ping\n\n", to_old) == b": ping\n\n"
+    assert "error" in to_old({"id": 7, "result": {"resultType": "input_required"}})
+    assert to_new({"id": 7, "result": {"content": []}})["result"]["resultType"] == "complete"
+
+
+def test_after_failures_in_a_row_calls_are_refused_at_once_and_one_in_a_while_may_try() -> None:
+    now = [0.0]
+    breakers = Breakers(lambda: now[0])
+    for _ in range(FAILURES):
+        breakers.admit("a")
+        breakers.failed("a")
+    with pytest.raises(Unavailable) as caught:
+        breakers.admit("a")
+    assert caught.value.retry_after == OPEN_S
+    breakers.admit("b")
+    now[0] = OPEN_S
+    breakers.admit("a")
+    with pytest.raises(Unavailable):
+        breakers.admit("a")
+    breakers.succeeded("a")
+    breakers.admit("a")
+
+
+class Told:
+    """Changes, told by hand."""
+
+    epoch = 0
+    fresh_s = FRESH_S
+
+
+@pytest.mark.requirement("A-04")
+async def test_what_is_remembered_counts_until_a_change_and_for_seconds_while_none_can_be_heard() -> None:
+    now, asked, changes = [0.0], [], Told()
+    known: Remembered[str, int] = Remembered(changes, lambda: now[0])  # pyright: ignore[reportArgumentType]
+
+    async def question() -> int:
+        asked.append(1)
+        return len(asked)
+
+    assert [await known.ask("k", question) for _ in range(3)] == [1, 1, 1]
+    changes.epoch += 1
+    assert await known.ask("k", question) == 2
+    changes.fresh_s = FRESH_UNHEARD_S
+    changes.epoch += 1
+    assert await known.ask("k", question) == 3
+    now[0] += FRESH_UNHEARD_S
+    assert await known.ask("k", question) == 4
+
+
+@pytest.mark.requirement("A-04")
+async def test_an_answer_from_before_a_change_is_not_kept_after_it() -> None:
+    changes = Told()
+    known: Remembered[str, str] = Remembered(changes, lambda: 0.0)  # pyright: ignore[reportArgumentType]
+
+    async def overtaken() -> str:
+        changes.epoch += 1
+        return "old"
+
+    async def later() -> str:
+        return "new"
+
+    assert await known.ask("k", overtaken) == "old"
+    assert await known.ask("k", later) == "new"
+
+
+def test_a_sealed_session_ends_and_a_new_key_seals_while_the_old_one_opens() -> None:
+    now = [1000.0]
+    old = SessionSeal([b"a" * 32], lambda: now[0])
+    both = SessionSeal([b"b" * 32, b"a" * 32], lambda: now[0])
+    sealed = old.seal("abc", "usr_a")
+    assert both.open(sealed, "usr_a") == "abc"
+    with pytest.raises(NotFound):
+        old.open(both.seal("abc", "usr_a"), "usr_a")
+    now[0] += LIFETIME_S + 1
+    with pytest.raises(NotFound):
+        both.open(sealed, "usr_a")
+
+
+@pytest.mark.requirement("I-12")
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "fd00::1",
+        "::ffff:127.0.0.1", "::ffff:10.0.0.1",
+        "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "::7f00:1",
+        "0.0.0.0", "169.254.169.254", "198.18.0.1",  # noqa: S104
+    ],
+)  # fmt: skip
+def test_a_strangers_server_stands_on_no_address_inside(address: str) -> None:
+    assert not ip_allowed(address, inside=False)
+    with pytest.raises(InvalidInput):
+        check_address(f"http://[{address}]/mcp" if ":" in address else f"http://{address}/mcp", inside=False)
+
+
+@pytest.mark.requirement("I-12")
+def test_names_without_a_domain_and_metadata_in_disguise_are_refused_and_public_ones_are_not() -> None:
+    for host in ("localhost", "x.localhost", "postgres"):
+        with pytest.raises(InvalidInput):
+            check_address(f"https://{host}/mcp", inside=False)
+    assert check_address("https://mcp.example.com/mcp", inside=False)
+    assert ip_allowed("8.8.8.8", inside=False)
+    assert not ip_allowed("64:ff9b::a9fe:a9fe", inside=True)
