@@ -1,0 +1,119 @@
+"""Customer images for tests: a small dataset with real vectors, built the way cradle builds it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from servers.cradle.embedding.export import exported
+from servers.cradle.embedding.models import resolve
+from servers.cradle.images.build import Sources, build_image
+from servers.cradle.images.spec import ImageSpec
+from shared.contracts.image import ImageBuilt
+from shared.contracts.instance import InstanceConfig
+from shared.dataset.freeze import frozen_files
+from shared.dataset.manifest import DatasetModel, Manifest
+from shared.dataset.rows import ChunkRow, DocumentBundle, DocumentParts, DocumentRow, chunk_id, document_id
+from shared.dataset.writer import DatasetWriter
+from shared.encoder import Encoder
+from shared.ids import canonical_json, digest
+from shared.settings import Settings
+
+FINGERPRINT = digest(b"parameters of the image tests")
+TEXTS = {
+    "anleitung.pdf": "Das Anzugsdrehmoment der Reihenklemme RK 4 beträgt 0,6 Nm.",
+    "leuchte.pdf": "Die Hallenleuchte HL-240-50 hat die Schutzart IP66 und wiegt 4,1 kg.",
+    "manual.txt": "The power supply NT-24-10 derates by 2.5 % per kelvin above 55 °C.",
+}
+QUESTION, ANSWER = "Welches Drehmoment gilt für die Reihenklemme?", "0,6 Nm"
+
+
+def bundle(path: str, text: str, encoder: Encoder) -> DocumentBundle:
+    """A document of one passage."""
+    doc = document_id(path)
+    chunk = ChunkRow(
+        chunk_id(doc, 0), doc, 0, text, 1, page=1, heading_path="", kind="text", language="de", end=len(text),
+        tokens=len(text.split()), product_id="",
+    )  # fmt: skip
+    row = DocumentRow(
+        doc, path, "sha256:" + hashlib.sha256(text.encode()).hexdigest(), len(text), "application/pdf", "processed", 1,
+        title=path, language="de", pages=1, chunks=1, tokens=chunk.tokens,
+    )  # fmt: skip
+    return DocumentBundle(row, DocumentParts([chunk], encoder.encode([text])))
+
+
+async def write_dataset(root: Path, texts: dict[str, str], model: Path) -> Manifest:
+    """The dataset of these documents at `root`; documents that are there already and not named are kept."""
+    encoder = Encoder(model)
+    card = encoder.card
+    about = DatasetModel(
+        model=card.model, revision=card.revision, dimension=card.dimension,
+        query_prefix=card.query_prefix, passage_prefix=card.passage_prefix, normalize=card.normalize,
+    )  # fmt: skip
+    async with DatasetWriter(str(root), card.dimension) as writer:
+        await writer.replace_documents([bundle(path, text, encoder) for path, text in texts.items()])
+        return await writer.commit(parameter_version=1, fingerprint=FINGERPRINT, model=about)
+
+
+@dataclass(frozen=True)
+class CustomerImage:
+    """A built image: the customer's bucket, what it was built to, and what came of it."""
+
+    bucket: Path
+    spec: ImageSpec
+    built: ImageBuilt
+
+    @property
+    def tar(self) -> Path:
+        return self.bucket / "images" / self.spec.tag / "image.tar"
+
+
+async def build(
+    bucket: Path, cache: Path, model: Path, *, customer: str = "acme", tag: str = "p1-one", method: str = "assembled"
+) -> CustomerImage:
+    """The image of the dataset in the bucket."""
+    async with DatasetWriter(str(bucket / "dataset"), Encoder(model).dimension) as writer:
+        manifest = await writer.manifest()
+    assert manifest is not None
+    config = InstanceConfig(
+        customer_id=customer, company_name="Müller & Söhne KG", tag=tag, fingerprint=manifest.fingerprint,
+        dataset_digest=manifest.dataset_digest, parameter_version=1,
+    )  # fmt: skip
+    spec = ImageSpec(
+        customer_id=customer, tag=tag, fingerprint=manifest.fingerprint, dataset_digest=manifest.dataset_digest
+    )
+    sources = Sources(model, frozen_files(bucket / "dataset"), canonical_json(config.model_dump(mode="json")))
+    built = await build_image(
+        spec, sources, bucket=bucket, cache=cache, method=method, docker_host=os.environ.get("DOCKER_HOST")
+    )
+    return CustomerImage(bucket, spec, built)
+
+
+@pytest.fixture(scope="session")
+def query_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model, exported."""
+    settings = Settings(home=tmp_path_factory.mktemp("model-home"))
+    return asyncio.run(exported(settings, resolve(settings)))
+
+
+@pytest.fixture(scope="session")
+def layer_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The layers that hold nothing of a customer; made once in a run."""
+    return tmp_path_factory.mktemp("layers")
+
+
+@pytest.fixture(scope="session")
+def customer_image(tmp_path_factory: pytest.TempPathFactory, query_model: Path, layer_cache: Path) -> CustomerImage:
+    """The image of the customer `acme`. Read it; do not change its bucket."""
+    bucket = tmp_path_factory.mktemp("bucket")
+
+    async def make() -> CustomerImage:
+        await write_dataset(bucket / "dataset", TEXTS, query_model)
+        return await build(bucket, layer_cache, query_model)
+
+    return asyncio.run(make())
