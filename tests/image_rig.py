@@ -12,7 +12,11 @@ import pytest
 
 from servers.cradle.embedding.export import exported
 from servers.cradle.embedding.models import resolve
-from servers.cradle.images.build import Sources, build_image
+from servers.cradle.images.assemble import assemble
+from servers.cradle.images.build import Sources, Stored, build_image
+from servers.cradle.images.evidence import write_evidence
+from servers.cradle.images.layers import Entry, write_layer
+from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
 from shared.contracts.image import ImageBuilt
 from shared.contracts.instance import InstanceConfig
@@ -67,10 +71,15 @@ class CustomerImage:
     bucket: Path
     spec: ImageSpec
     built: ImageBuilt
+    signer: Signer
 
     @property
     def tar(self) -> Path:
-        return self.bucket / "images" / self.spec.tag / "image.tar"
+        return self.folder / "image.tar"
+
+    @property
+    def folder(self) -> Path:
+        return self.bucket / "images" / self.spec.tag
 
 
 async def build(
@@ -88,23 +97,26 @@ async def build(
         customer_id=customer, tag=tag, fingerprint=manifest.fingerprint, dataset_digest=manifest.dataset_digest
     )
     sources = Sources(model, frozen_files(bucket / "dataset"), canonical_json(config.model_dump(mode="json")))
+    signer = Signer.open(bucket.with_name(bucket.name + "-keys"))
     built = await build_image(
-        spec, sources, bucket=bucket, cache=cache, method=method, docker_host=os.environ.get("DOCKER_HOST")
-    )
-    return CustomerImage(bucket, spec, built)
+        spec, sources, bucket=bucket, cache=cache, signer=signer, method=method,
+        docker_host=os.environ.get("DOCKER_HOST"),
+    )  # fmt: skip
+    return CustomerImage(bucket, spec, built, signer)
 
 
 @pytest.fixture(scope="session")
-def query_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model, exported."""
-    settings = Settings(home=tmp_path_factory.mktemp("model-home"))
+def query_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model, exported; kept in pytest's cache."""
+    models = request.config.cache.mkdir("models")
+    settings = Settings(home=tmp_path_factory.mktemp("model-home"), model_cache=models)
     return asyncio.run(exported(settings, resolve(settings)))
 
 
 @pytest.fixture(scope="session")
-def layer_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The layers that hold nothing of a customer; made once in a run."""
-    return tmp_path_factory.mktemp("layers")
+def layer_cache(request: pytest.FixtureRequest) -> Path:
+    """The layers that hold nothing of a customer, in pytest's cache; they are found by what they are made of."""
+    return request.config.cache.mkdir("layers")
 
 
 @pytest.fixture(scope="session")
@@ -117,3 +129,24 @@ def customer_image(tmp_path_factory: pytest.TempPathFactory, query_model: Path, 
         return await build(bucket, layer_cache, query_model)
 
     return asyncio.run(make())
+
+
+def small_image(bucket: Path, signer: Signer, *, customer: str = "acme", tag: str = "p1-small") -> CustomerImage:
+    """A signed image of one layer with four megabytes that do not compress: what archive and delivery work on."""
+    spec = ImageSpec(
+        customer_id=customer, tag=tag, fingerprint=FINGERPRINT, dataset_digest=digest(f"{customer} {tag}".encode())
+    )
+    folder = bucket / "images" / tag
+    folder.mkdir(parents=True)
+    noise = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(1 << 17))
+    layer = write_layer("vectors", [Entry("data/vectors/noise", noise)], folder)
+    written = assemble(spec, [layer], folder / "image.tar")
+    layer.path.unlink()
+    write_evidence(folder, spec, [layer], written, spec.dataset_digest, False, signer)
+    built = ImageBuilt(
+        customer_id=customer, tag=tag, manifest_digest=written.manifest_digest, image_id=written.image_id,
+        archive_digest=written.archive_digest, size_bytes=written.size, layers=[layer.contract()],
+        dataset_digest=spec.dataset_digest, fingerprint=FINGERPRINT, method="assembled", seconds=0,
+    )  # fmt: skip
+    (folder / "image.json").write_bytes(Stored(inputs=spec.dataset_digest, built=built).model_dump_json().encode())
+    return CustomerImage(bucket, spec, built, signer)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from servers.cradle.images.archive import archive_image
+from servers.cradle.images.archive import Archive
 from servers.cradle.images.build import Sources, build_image, built_image
+from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.package import package_delivery
+from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
 from servers.cradle.images.verify import verify_image
 from servers.cradle.services import Services
@@ -52,6 +55,7 @@ async def build(
         sources,
         bucket=_folder(store),
         cache=held.settings.home / "cache" / "layers",
+        signer=await _signer(held),
         base_image=held.settings.base_image,
         docker_host=held.settings.docker_host,
     )
@@ -60,18 +64,44 @@ async def build(
 async def archive(held: Services, customer: str, tag: str) -> ImageArchived:
     """The built image in the archive."""
     store = await CustomerStore.open(held.settings, customer)
-    return await archive_image(_folder(store), tag, held.settings.home / "archive")
+    return await (await _archive(held)).keep(_folder(store), tag)
 
 
-async def package(held: Services, customer: str, tag: str) -> DeliveryPackage:
-    """The folder that the customer receives."""
+async def restore(held: Services, customer: str, name: str) -> ImageBuilt:
+    """An archived image, decrypted and checked, in the customer's bucket under `restored/<name>`.
+
+    Raises:
+        Conflict: it is there already, or what is archived is damaged.
+    """
+    store = await CustomerStore.open(held.settings, customer)
+    folder = _folder(store) / "restored"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return await (await _archive(held)).restore(customer, name, folder / name)
+
+
+async def drill(held: Services, customer: str) -> dict[str, str]:
+    """Restores every archived image of the customer and throws it away; name → how it went."""
+    store = await CustomerStore.open(held.settings, customer)
+    scratch = _folder(store) / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return await (await _archive(held)).drill(customer, scratch)
+
+
+async def erase_customer(held: Services, customer: str) -> Certificate:
+    """The customer's bucket, archive and key are gone; a signed certificate says so."""
+    store = await CustomerStore.open(held.settings, customer, create=True)
+    return await erase(store, customer, await _archive(held), await _signer(held), held.settings.home / "certificates")
+
+
+async def package(held: Services, customer: str, tag: str, as_tar: bool = False) -> DeliveryPackage:
+    """The folder that the customer receives, and on demand one tar of it."""
     store = await CustomerStore.open(held.settings, customer)
     built, _ = built_image(_folder(store), tag)
     versions = {each.fingerprint: each.version for each in await held.installations.history(customer)}
     if built.fingerprint not in versions:
         raise NotFound("The image was built with parameters that this customer does not have. Build it again.")
     spec = _spec(customer, tag, built.fingerprint, built.dataset_digest, versions[built.fingerprint])
-    return await package_delivery(_folder(store), tag, spec)
+    return await package_delivery(_folder(store), tag, spec, await _signer(held), as_tar=as_tar)
 
 
 async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
@@ -98,6 +128,16 @@ def _spec(customer: str, tag: str, fingerprint: str, dataset_digest: str, parame
         "parameter_version": parameter_version,
     }
     return ImageSpec.model_validate(chosen)
+
+
+async def _archive(held: Services) -> Archive:
+    home = held.settings.home
+    signer = await _signer(held)
+    return Archive(home / "archive", home / "keys" / "customers", signer.verifier, held.settings.archive_immutable)
+
+
+async def _signer(held: Services) -> Signer:
+    return await asyncio.to_thread(Signer.open, held.settings.home / "keys")
 
 
 def _folder(store: CustomerStore) -> Path:

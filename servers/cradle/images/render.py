@@ -48,6 +48,6 @@ def compose(spec: ImageSpec) -> str:
     return _templates().get_template("compose/docker-compose.yml.j2").render(spec=spec, user=USER)
 
 
-def delivery(name: str, spec: ImageSpec, built: ImageBuilt) -> str:
-    """A file of the delivery package: `README.md`, `start.sh` or `verify.sh`."""
-    return _templates().get_template(f"delivery/{name}.j2").render(spec=spec, built=built)
+def delivery(name: str, spec: ImageSpec, built: ImageBuilt, key_id: str) -> str:
+    """A file of the delivery package: `README.md`, `kubernetes.yaml`, `start.sh` or `verify.sh`."""
+    return _templates().get_template(f"delivery/{name}.j2").render(spec=spec, built=built, user=USER, key_id=key_id)

@@ -116,7 +116,7 @@ async def build(work: Work) -> JobResult:
 async def archive(work: Work) -> JobResult:
     """The image lies in the archive that refuses overwriting."""
     kept = await work.cradle("archive_image", ImageArchived, tag=image_tag(work.so_far))
-    return JobResult(digests={"archive": kept.archive_digest}, places={"image": kept.location})
+    return JobResult(digests={"archive": kept.archive_digest}, places={"image": kept.image, "archive": kept.location})
 
 
 async def package(work: Work) -> JobResult:
