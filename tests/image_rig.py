@@ -150,3 +150,11 @@ def small_image(bucket: Path, signer: Signer, *, customer: str = "acme", tag: st
     )  # fmt: skip
     (folder / "image.json").write_bytes(Stored(inputs=spec.dataset_digest, built=built).model_dump_json().encode())
     return CustomerImage(bucket, spec, built, signer)
+
+
+def unpack_frozen(root: Path, target: Path) -> Path:
+    """The frozen copy of a dataset, as an image holds it."""
+    for name, content in frozen_files(root):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    return target

@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import orjson
+
+from servers.cradle.images import updates
 from servers.cradle.images.archive import Archive
+from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.build import Sources, build_image, built_image
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.package import package_delivery
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
+from servers.cradle.images.updates import ledger_key
 from servers.cradle.images.verify import verify_image
 from servers.cradle.services import Services
-from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt
+from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.instance import InstanceConfig
 from shared.contracts.processing import VerificationReport
+from shared.dataset.delta import ledger
 from shared.dataset.freeze import frozen_files
 from shared.dataset.reader import DatasetReader
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.ids import canonical_json
-from shared.objects import CustomerStore
+from shared.objects import CustomerStore, s3_client
 
 
 async def build(
@@ -50,6 +56,8 @@ async def build(
         dataset=frozen_files(store.path("dataset"), store.storage_options),
         config=canonical_json(config.model_dump(mode="json")),
     )
+    known = await asyncio.to_thread(ledger, store.path("dataset"), store.storage_options)
+    await store.put(ledger_key(dataset_digest), canonical_json(known))
     return await build_image(
         _spec(customer, tag, version.fingerprint, dataset_digest, parameter_version),
         sources,
@@ -61,10 +69,37 @@ async def build(
     )
 
 
+async def make_update(held: Services, customer: str, base_digest: str) -> UpdateMade:
+    """What changed since the delivered dataset `base_digest`, signed, for instances that hold it.
+
+    Raises:
+        NotFound: no image of that dataset was built.
+    """
+    store = await CustomerStore.open(held.settings, customer)
+    try:
+        known = orjson.loads(await store.get(ledger_key(base_digest)))
+    except NotFound:
+        raise NotFound("No image of this dataset was built. Name the dataset of a delivery.", field="base") from None
+    async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
+        manifest = reader.manifest
+    return await updates.make_update(
+        customer, store.path("dataset"), store.storage_options, known, base_digest, manifest, _folder(store),
+        await _signer(held),
+    )  # fmt: skip
+
+
 async def archive(held: Services, customer: str, tag: str) -> ImageArchived:
     """The built image in the archive."""
     store = await CustomerStore.open(held.settings, customer)
-    return await (await _archive(held)).keep(_folder(store), tag)
+    kept = await (await _archive(held)).keep(_folder(store), tag)
+    settings = held.settings
+    if settings.archive_bucket is not None:
+        if settings.s3_endpoint is None:
+            raise Unavailable("P0711_ARCHIVE_BUCKET needs P0711_S3_ENDPOINT. Set it, or unset the bucket.")
+        folder = Path(kept.location)
+        locked = LockedBucket(await asyncio.to_thread(s3_client, settings), settings.archive_bucket)
+        await locked.mirror(folder, f"{customer}/{folder.name}")
+    return kept
 
 
 async def restore(held: Services, customer: str, name: str) -> ImageBuilt:

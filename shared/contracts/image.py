@@ -54,3 +54,16 @@ class DeliveryPackage(Contract):
     tar: str | None = Field(None, description="The folder as one file, where it was asked for.")
     files: int = Field(ge=0)
     size_bytes: int = Field(ge=0)
+
+
+class UpdateMade(Contract):
+    """A signed dataset delta for instances that hold `base_digest`."""
+
+    customer_id: CustomerId
+    base_digest: Digest
+    dataset_digest: Digest
+    update_digest: Digest = Field(description="SHA-256 of the file.")
+    location: str
+    size_bytes: int = Field(ge=0)
+    changed: int = Field(ge=0, description="Documents that are new or changed.")
+    removed: int = Field(ge=0)

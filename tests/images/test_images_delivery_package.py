@@ -136,15 +136,19 @@ def test_values_change_no_structure_of_any_file(customer_image: CustomerImage) -
         customer_id="a0", tag="_.-" + "x" * 100, fingerprint=digest(b"other"), dataset_digest=digest(b"another"),
         parameter_version=99, labels={"com.example.note": "(a) 50 % of b & c = d; @e: f"},
     )  # fmt: skip
+    built, signer = customer_image.built, customer_image.signer.verifier
     for name in ("start.sh", "verify.sh", "README.md"):
-        one, two = (delivery(name, spec, customer_image.built, "sha256:0") for spec in (plain, strange))
+        one, two = (delivery(name, spec, built, signer) for spec in (plain, strange))
         assert len(one.splitlines()) == len(two.splitlines())
         for old, new in ((plain.customer_id, "a0"), (plain.tag, strange.tag)):
             one = one.replace(old, new)
         assert one == two, name
-    for text in (compose_file, lambda spec: delivery("kubernetes.yaml", spec, customer_image.built, "sha256:0")):
-        shapes = [[shape(each) for each in yaml.safe_load_all(text(spec))] for spec in (plain, strange)]
-        assert shapes[0] == shapes[1]
+    for spec in (plain, strange):
+        texts = {"compose": compose_file(spec, signer), "kubernetes": delivery("kubernetes.yaml", spec, built, signer)}
+        shapes = {name: [shape(each) for each in yaml.safe_load_all(text)] for name, text in texts.items()}
+        if spec is plain:
+            expected = shapes
+    assert shapes == expected
 
 
 def shape(value: object) -> object:
@@ -157,8 +161,8 @@ def shape(value: object) -> object:
 
 
 def test_the_kubernetes_manifest_closes_the_pod_in(customer_image: CustomerImage) -> None:
-    text = delivery("kubernetes.yaml", customer_image.spec, customer_image.built, "sha256:0")
-    deployment, service, policy = yaml.safe_load_all(text)
+    text = delivery("kubernetes.yaml", customer_image.spec, customer_image.built, customer_image.signer.verifier)
+    deployment, claim, service, policy = yaml.safe_load_all(text)
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
@@ -167,6 +171,8 @@ def test_the_kubernetes_manifest_closes_the_pod_in(customer_image: CustomerImage
     assert {"cpu", "memory"} == container["resources"]["limits"].keys()
     assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
     assert policy["spec"]["egress"] == []
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert volumes["state"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
 
 
 @pytest.mark.engine

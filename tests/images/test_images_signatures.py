@@ -14,9 +14,10 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from servers.cradle.images.signing import SignedBy, Signer, Verifier
+from servers.cradle.images.signing import SignedBy, Signer
 from servers.cradle.images.unpack import read_image
-from shared.errors import Conflict
+from shared.errors import Conflict, InvalidInput
+from shared.signatures import Verifier
 from tests.image_rig import CustomerImage
 
 pytestmark = pytest.mark.slow
@@ -172,5 +173,9 @@ def test_the_provenance_names_dataset_parameters_and_layers_and_is_signed(
 
 def test_a_file_that_is_no_key_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("nothing")
-    with pytest.raises(Conflict, match="public key"):
-        Verifier.read(tmp_path / "key")
+    for name in ("key", "missing"):
+        with pytest.raises(InvalidInput, match="public key"):
+            Verifier.read(tmp_path / name)
+    verifier = Signer.open(tmp_path / "keys").verifier
+    (tmp_path / "key").write_bytes(verifier.pem)
+    assert Verifier.read(tmp_path / "key") == Verifier.of_text(verifier.text) == verifier

@@ -26,9 +26,10 @@ from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.evidence import FILES
 from servers.cradle.images.files import copy, hash_file, sync_folder, write_new
 from servers.cradle.images.layers import room_or_clean
-from servers.cradle.images.signing import SignedBy, Verifier
+from servers.cradle.images.signing import SignedBy
 from shared.contracts.image import ImageArchived, ImageBuilt
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
+from shared.signatures import Verifier
 
 SUMS, SEALED = "SHA256SUMS", "image.tar.age"
 _GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10  # linux/fs.h: FS_IOC_*FLAGS, FS_IMMUTABLE_FL

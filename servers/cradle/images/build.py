@@ -22,7 +22,7 @@ from servers.cradle.images.files import sync_folder
 from servers.cradle.images.layers import Entry, Layer, room_or_clean, write_layer
 from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.signing import Signer
-from servers.cradle.images.spec import ImageSpec
+from servers.cradle.images.spec import STATE, ImageSpec
 from shared.contracts.image import ImageBuilt
 from shared.contracts.model import Contract
 from shared.errors import InvalidInput, NotFound
@@ -172,7 +172,8 @@ def _content_layers(model: list[Entry], sources: Sources, work: Path, progress: 
     progress(1, _STEPS, "model layer")
     layers = [write_layer("model", model, work)]
     groups: dict[str, list[Entry]] = {kind: [] for kind in _CONTENT_KINDS}
-    config = [Entry("app/instance.json", sources.config)]
+    # a volume takes the mode of the folder that it covers; the instance's user is not known to a layer
+    config = [Entry("app/instance.json", sources.config), Entry(STATE.lstrip("/"), mode=0o1777)]
     progress(2, _STEPS, "freezing the dataset")
     for name, content in sources.dataset:
         groups.get(name.split("/", 1)[0], config).append(Entry(f"data/{name}", content))

@@ -18,8 +18,9 @@ from shared.contracts.model import Contract
 from shared.errors import Unavailable
 from shared.ids import CustomerId, Digest, digest
 from shared.objects import CustomerStore
+from shared.signatures import STATEMENT
 
-_STATEMENT, _PREDICATE = "https://in-toto.io/Statement/v1", "urn:0711:erasure:v1"
+_PREDICATE = "urn:0711:erasure:v1"
 
 
 class Certificate(Contract):
@@ -68,7 +69,7 @@ def _certify(folder: Path, customer_id: str, objects: int, images: int, key: str
     )  # fmt: skip
     predicate = certificate.model_dump(mode="json", exclude={"location"})
     subject = {"name": customer_id, "digest": {"sha256": digest(customer_id.encode()).removeprefix("sha256:")}}
-    statement = {"_type": _STATEMENT, "subject": [subject], "predicateType": _PREDICATE, "predicate": predicate}
+    statement = {"_type": STATEMENT, "subject": [subject], "predicateType": _PREDICATE, "predicate": predicate}
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_new(path, signer.envelope(statement))
     sync_folder(folder)

@@ -19,11 +19,12 @@ from servers.cradle.images.sbom import SBOM, bill_of_materials, interpreter
 from servers.cradle.images.signing import PUBLIC_KEY, SIGNATURE, TAR_SIGNATURE, Signer
 from servers.cradle.images.spec import ImageSpec
 from shared.ids import digest
+from shared.signatures import STATEMENT
 
 PROVENANCE = "provenance.dsse.json"
 FILES = (SBOM, PROVENANCE, SIGNATURE, TAR_SIGNATURE, PUBLIC_KEY)
 _BUILD_TYPE, _BUILDER = "urn:0711:customer-image:v1", "urn:0711:cradle"
-_SLSA, _STATEMENT = "https://slsa.dev/provenance/v1", "https://in-toto.io/Statement/v1"
+_SLSA = "https://slsa.dev/provenance/v1"
 
 
 def write_evidence(
@@ -56,7 +57,7 @@ def provenance(spec: ImageSpec, layers: Sequence[Layer], written: Assembled, inp
     sources = [{"name": "dataset", "digest": _sha256(spec.dataset_digest)}]
     sources += [{"name": f"layer/{layer.kind}", "digest": _sha256(layer.diff_id)} for layer in layers]
     return {
-        "_type": _STATEMENT,
+        "_type": STATEMENT,
         "predicateType": _SLSA,
         "subject": [
             {"name": spec.reference, "digest": _sha256(written.manifest_digest)},

@@ -80,9 +80,9 @@ def _fill(work: Path, image: Path, spec: ImageSpec, built: ImageBuilt, signer: S
     share(image, work / IMAGE)
     if "sha256:" + hash_file(work / IMAGE) != built.archive_digest:
         raise Conflict("The built image was altered after it was built. Build it again.", field="tag")
-    texts = {name: delivery(name, spec, built, signer.verifier.key_id) for name in _TEXTS}
+    texts = {name: delivery(name, spec, built, signer.verifier) for name in _TEXTS}
     contents = {name: text.encode() for name, text in texts.items()}
-    contents["docker-compose.yml"] = compose(spec).encode()
+    contents["docker-compose.yml"] = compose(spec, signer.verifier).encode()
     contents |= {name: (image.parent / name).read_bytes() for name in evidence.FILES}
     sums = {IMAGE: built.archive_digest.removeprefix("sha256:")}
     for name, data in contents.items():

@@ -17,74 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from shared.errors import Conflict
 from shared.ids import canonical_json, digest
+from shared.signatures import IN_TOTO, Verifier, pre_authenticated
 
 SIGNATURE, TAR_SIGNATURE, PUBLIC_KEY = "signature.json", "image.tar.sig", "signer.pub"
 _TYPE = "cosign container image signature"
-_IN_TOTO = "application/vnd.in-toto+json"
 _SHA256 = ec.ECDSA(hashes.SHA256())
 _ANNOTATIONS = {"com.0711.archive.digest", "com.0711.sbom.digest", "com.0711.dataset.digest"}
-
-
-@dataclass(frozen=True, slots=True)
-class Verifier:
-    """A public key. `key_id` is the SHA-256 of its DER form."""
-
-    pem: bytes
-
-    @classmethod
-    def read(cls, path: Path) -> Verifier:
-        """The key of a PEM file.
-
-        Raises:
-            Conflict: there is none, or it is no P-256 key.
-        """
-        try:
-            found = cls(path.read_bytes())
-            found._key()
-        except (OSError, ValueError, AssertionError):
-            raise Conflict("The public key is missing or is no P-256 key. Ask for the signer's key file.") from None
-        return found
-
-    def _key(self) -> ec.EllipticCurvePublicKey:
-        key = serialization.load_pem_public_key(self.pem)
-        assert isinstance(key, ec.EllipticCurvePublicKey)  # noqa: S101  `read` turns it into a sentence
-        return key
-
-    @property
-    def key_id(self) -> str:
-        form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        return digest(self._key().public_bytes(*form))
-
-    def valid(self, data: bytes, signature: bytes) -> bool:
-        """Whether the signature (DER) is this key's over the data."""
-        try:
-            self._key().verify(signature, data, _SHA256)
-        except InvalidSignature:
-            return False
-        return True
-
-    def statement(self, envelope: bytes) -> dict[str, Any]:
-        """The in-toto statement in a DSSE envelope of this key.
-
-        Raises:
-            Conflict: it is no envelope, or not signed by this key.
-        """
-        try:
-            outer = orjson.loads(envelope)
-            payload = base64.b64decode(outer["payload"], validate=True)
-            signature = base64.b64decode(outer["signatures"][0]["sig"], validate=True)
-            kind = outer["payloadType"]
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise Conflict("The attestation is damaged. Fetch the delivery again.") from None
-        if not self.valid(_pre_authenticated(kind, payload), signature):
-            raise Conflict("The attestation is not signed by the expected key.")
-        return orjson.loads(payload)
 
 
 class Signer:
@@ -92,7 +35,7 @@ class Signer:
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._private = key
-        form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         self.verifier = Verifier(key.public_key().public_bytes(*form))
 
     @classmethod
@@ -119,9 +62,9 @@ class Signer:
     def envelope(self, statement: object) -> bytes:
         """The in-toto statement in a signed DSSE envelope."""
         payload = canonical_json(statement)
-        signature = self.sign(_pre_authenticated(_IN_TOTO, payload))
+        signature = self.sign(pre_authenticated(IN_TOTO, payload))
         entry = {"keyid": self.verifier.key_id, "sig": base64.b64encode(signature).decode()}
-        outer = {"payloadType": _IN_TOTO, "payload": base64.b64encode(payload).decode(), "signatures": [entry]}
+        outer = {"payloadType": IN_TOTO, "payload": base64.b64encode(payload).decode(), "signatures": [entry]}
         return canonical_json(outer)
 
     def image_signature(self, repository: str, manifest_digest: str, annotations: dict[str, str]) -> bytes:
@@ -199,11 +142,6 @@ class SignedBy:
         if found["critical"]["type"] != _TYPE or not found["optional"].keys() >= _ANNOTATIONS:
             raise Conflict("The image's signature is of another kind. Build the image again.", field="tag")
         return found
-
-
-def _pre_authenticated(kind: str, payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding."""
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
 
 
 def _create(path: Path) -> None:

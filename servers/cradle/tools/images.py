@@ -11,7 +11,7 @@ from servers.cradle import delivery
 from servers.cradle.images.erasure import Certificate
 from servers.cradle.services import Services
 from shared.auth import require_customer
-from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt
+from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.model import Contract
 from shared.contracts.processing import VerificationReport
 from shared.errors import InvalidInput
@@ -68,6 +68,14 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """Check the image's files and digests, start it, and ask it over MCP. Use it before a delivery."""
         return await delivery.verify(services(), require_customer(), tag)
 
+    async def make_update(base_digest: Digest) -> UpdateMade:
+        """Make a signed update of what changed since a delivered dataset, for instances that hold it.
+
+        Use it after process_documents, instead of sending a whole image. `base_digest` is the dataset's
+        digest of the earlier delivery.
+        """
+        return await delivery.make_update(services(), require_customer(), base_digest)
+
     async def restore_image(name: ArchiveName) -> ImageBuilt:
         """Decrypt an archived image into the customer's bucket, checked against its hashes and signature.
 
@@ -100,6 +108,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         build_image: "Build an image",
         archive_image: "Archive an image",
         package_delivery: "Package a delivery",
+        make_update: "Make an update",
         restore_image: "Restore an image",
         drill_restore: "Prove the archive",
         clean_up: "Clean up",
