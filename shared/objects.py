@@ -305,7 +305,7 @@ def _require_folder(folder: Path, create: bool) -> None:
 
 def _require_bucket(settings: Settings, bucket: str, create: bool) -> None:
     with _translated():
-        client = _client(settings)
+        client = s3_client(settings)
         if client.bucket_exists(bucket):
             return
         if not create:
@@ -327,7 +327,7 @@ def _remove_bucket(settings: Settings, bucket: str) -> None:
     from minio.deleteobjects import DeleteObject
 
     with _translated():
-        client = _client(settings)
+        client = s3_client(settings)
         if not client.bucket_exists(bucket):
             return
         entries = client.list_objects(bucket, recursive=True, include_version=True)
@@ -337,7 +337,8 @@ def _remove_bucket(settings: Settings, bucket: str) -> None:
         client.remove_bucket(bucket)
 
 
-def _client(settings: Settings) -> Minio:
+def s3_client(settings: Settings) -> Minio:
+    """The minio client of the settings: for what obstore does not do (buckets, versions, retention)."""
     import urllib3
     from minio import Minio
 

@@ -87,6 +87,14 @@ class Settings(BaseSettings):
     base_image: Path | None = Field(
         None, description="A root file system tar to build on instead of the running Python."
     )
+    archive_bucket: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        description="Bucket with object lock at P0711_S3_ENDPOINT that keeps a copy of every archived image.",
+    )
+    archive_immutable: bool = Field(
+        False, description="As root, let the file system refuse to change or delete archived images (chattr +i)."
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     call_deadline_s: float = Field(60.0, gt=0, le=600, description="Longest time one call may take.")

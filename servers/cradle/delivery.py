@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from servers.cradle.images.archive import archive_image
+import orjson
+
+from servers.cradle.images import updates
+from servers.cradle.images.archive import Archive
+from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.build import Sources, build_image, built_image
+from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.package import package_delivery
+from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
+from servers.cradle.images.updates import ledger_key
 from servers.cradle.images.verify import verify_image
 from servers.cradle.services import Services
-from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt
+from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.instance import InstanceConfig
 from shared.contracts.processing import VerificationReport
+from shared.dataset.delta import ledger
 from shared.dataset.freeze import frozen_files
 from shared.dataset.reader import DatasetReader
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.ids import canonical_json
-from shared.objects import CustomerStore
+from shared.objects import CustomerStore, s3_client
 
 
 async def build(
@@ -47,31 +56,87 @@ async def build(
         dataset=frozen_files(store.path("dataset"), store.storage_options),
         config=canonical_json(config.model_dump(mode="json")),
     )
+    known = await asyncio.to_thread(ledger, store.path("dataset"), store.storage_options)
+    await store.put(ledger_key(dataset_digest), canonical_json(known))
     return await build_image(
         _spec(customer, tag, version.fingerprint, dataset_digest, parameter_version),
         sources,
         bucket=_folder(store),
         cache=held.settings.home / "cache" / "layers",
+        signer=await _signer(held),
         base_image=held.settings.base_image,
         docker_host=held.settings.docker_host,
     )
 
 
+async def make_update(held: Services, customer: str, base_digest: str) -> UpdateMade:
+    """What changed since the delivered dataset `base_digest`, signed, for instances that hold it.
+
+    Raises:
+        NotFound: no image of that dataset was built.
+    """
+    store = await CustomerStore.open(held.settings, customer)
+    try:
+        known = orjson.loads(await store.get(ledger_key(base_digest)))
+    except NotFound:
+        raise NotFound("No image of this dataset was built. Name the dataset of a delivery.", field="base") from None
+    async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
+        manifest = reader.manifest
+    return await updates.make_update(
+        customer, store.path("dataset"), store.storage_options, known, base_digest, manifest, _folder(store),
+        await _signer(held),
+    )  # fmt: skip
+
+
 async def archive(held: Services, customer: str, tag: str) -> ImageArchived:
     """The built image in the archive."""
     store = await CustomerStore.open(held.settings, customer)
-    return await archive_image(_folder(store), tag, held.settings.home / "archive")
+    kept = await (await _archive(held)).keep(_folder(store), tag)
+    settings = held.settings
+    if settings.archive_bucket is not None:
+        if settings.s3_endpoint is None:
+            raise Unavailable("P0711_ARCHIVE_BUCKET needs P0711_S3_ENDPOINT. Set it, or unset the bucket.")
+        folder = Path(kept.location)
+        locked = LockedBucket(await asyncio.to_thread(s3_client, settings), settings.archive_bucket)
+        await locked.mirror(folder, f"{customer}/{folder.name}")
+    return kept
 
 
-async def package(held: Services, customer: str, tag: str) -> DeliveryPackage:
-    """The folder that the customer receives."""
+async def restore(held: Services, customer: str, name: str) -> ImageBuilt:
+    """An archived image, decrypted and checked, in the customer's bucket under `restored/<name>`.
+
+    Raises:
+        Conflict: it is there already, or what is archived is damaged.
+    """
+    store = await CustomerStore.open(held.settings, customer)
+    folder = _folder(store) / "restored"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return await (await _archive(held)).restore(customer, name, folder / name)
+
+
+async def drill(held: Services, customer: str) -> dict[str, str]:
+    """Restores every archived image of the customer and throws it away; name → how it went."""
+    store = await CustomerStore.open(held.settings, customer)
+    scratch = _folder(store) / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return await (await _archive(held)).drill(customer, scratch)
+
+
+async def erase_customer(held: Services, customer: str) -> Certificate:
+    """The customer's bucket, archive and key are gone; a signed certificate says so."""
+    store = await CustomerStore.open(held.settings, customer, create=True)
+    return await erase(store, customer, await _archive(held), await _signer(held), held.settings.home / "certificates")
+
+
+async def package(held: Services, customer: str, tag: str, as_tar: bool = False) -> DeliveryPackage:
+    """The folder that the customer receives, and on demand one tar of it."""
     store = await CustomerStore.open(held.settings, customer)
     built, _ = built_image(_folder(store), tag)
     versions = {each.fingerprint: each.version for each in await held.installations.history(customer)}
     if built.fingerprint not in versions:
         raise NotFound("The image was built with parameters that this customer does not have. Build it again.")
     spec = _spec(customer, tag, built.fingerprint, built.dataset_digest, versions[built.fingerprint])
-    return await package_delivery(_folder(store), tag, spec)
+    return await package_delivery(_folder(store), tag, spec, await _signer(held), as_tar=as_tar)
 
 
 async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
@@ -98,6 +163,16 @@ def _spec(customer: str, tag: str, fingerprint: str, dataset_digest: str, parame
         "parameter_version": parameter_version,
     }
     return ImageSpec.model_validate(chosen)
+
+
+async def _archive(held: Services) -> Archive:
+    home = held.settings.home
+    signer = await _signer(held)
+    return Archive(home / "archive", home / "keys" / "customers", signer.verifier, held.settings.archive_immutable)
+
+
+async def _signer(held: Services) -> Signer:
+    return await asyncio.to_thread(Signer.open, held.settings.home / "keys")
 
 
 def _folder(store: CustomerStore) -> Path:

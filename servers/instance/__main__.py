@@ -11,6 +11,7 @@ from servers.instance.app import Place, Platform, main
 from shared.errors import PlatformError
 from shared.serving import run_loop
 from shared.settings import load
+from shared.signatures import Verifier
 
 
 def run() -> None:
@@ -23,10 +24,11 @@ def run() -> None:
     env = os.environ.get
     try:
         settings = load(host=env("INSTANCE_HOST", "0.0.0.0"), instance_port=int(env("INSTANCE_PORT", "9312")))  # noqa: S104
-        place = Place(given.dataset, given.model, given.config)
+        state, key = env("INSTANCE_STATE"), env("INSTANCE_SIGNER")
+        place = Place(given.dataset, given.model, given.config, Path(state) if state else None)
         issuer, resource = env("INSTANCE_ISSUER"), env("INSTANCE_RESOURCE")
         platform = Platform(issuer, resource) if issuer and resource else None
-        run_loop(main(settings, place, env("INSTANCE_ACCESS_KEY"), platform))
+        run_loop(main(settings, place, env("INSTANCE_ACCESS_KEY"), platform, Verifier.of_text(key) if key else None))
     except PlatformError as error:
         sys.stderr.write(f"instance: {error.message}\n")
         sys.exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -14,13 +15,18 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from servers.instance.console.pages import Console
-from servers.instance.search import Library, library
+from servers.instance.search import Library
+from servers.instance.shelf import Shelf
 from servers.instance.tools import dataset as dataset_tools
+from servers.instance.tools import versions as version_tools
+from servers.instance.updates import Updates
+from servers.instance.versions import Versions
 from shared.auth import AccessKeyVerifier, Principal, RemoteKeys, TokenVerifier
 from shared.contracts.instance import InstanceConfig
 from shared.errors import InvalidInput, Unauthenticated, Unavailable
 from shared.serving import Server, serve
 from shared.settings import Settings
+from shared.signatures import Verifier
 
 INSTRUCTIONS = """This server holds the documents and products of {company}: catalogues, data sheets, manuals, mail.
 Start with search; cite the source that each hit names. For numbers over many products use query_table (SQL), for
@@ -35,6 +41,7 @@ class Place:
     dataset: Path
     model: Path
     config: Path
+    state: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -45,35 +52,50 @@ class Platform:
     resource: str
 
 
-def build(settings: Settings, place: Place, access_key: str, platform: Platform | None = None) -> Server:
+def build(
+    settings: Settings, place: Place, access_key: str, platform: Platform | None = None, signer: Verifier | None = None
+) -> Server:
     """The server of one instance.
+
+    Args:
+        signer: whose updates it takes; none: it takes none.
 
     Raises:
         InvalidInput: the configuration cannot be read.
     """
     config = read_config(place.config)
-    held: list[Library] = []
+    versions = Versions(place.dataset, config.dataset_digest, place.state)
+    updates = Updates(versions, config, signer)
+    held: list[Shelf] = []
 
-    def current() -> Library:
+    def shelf() -> Shelf:
         if not held:
             raise Unavailable("The dataset is still being opened. Try again in a moment.", retry_after=1)
         return held[0]
 
+    def current() -> Library:
+        return shelf().current()
+
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with library(place.dataset, place.model, config) as opened:
+        from shared.encoder import Encoder
+
+        await asyncio.to_thread(versions.sweep)
+        opened = Shelf(versions, await asyncio.to_thread(Encoder, place.model), config)
+        try:
+            await opened.serve(await asyncio.to_thread(versions.current))
             held.append(opened)
-            try:
-                yield
-            finally:
-                held.clear()
+            yield
+        finally:
+            held.clear()
+            await opened.close()
 
     async def health() -> dict[str, Any]:
         return {
             "status": "healthy" if held else "starting",
             "service": "instance",
             "customer_id": config.customer_id,
-            "dataset_digest": config.dataset_digest,
+            "dataset_digest": current().dataset_digest if held else config.dataset_digest,
         }
 
     server = Server(
@@ -87,9 +109,10 @@ def build(settings: Settings, place: Place, access_key: str, platform: Platform 
         resource_url=platform.resource if platform else None,
         issuer=platform.issuer if platform else "",  # by itself it knows its access key only
         hosts=("*",),  # it runs under whatever name its owner gives it; every call carries the key
-        max_body_bytes=256 * 1024,
+        max_body_bytes=2**20,
     )
     dataset_tools.register(server, current)
+    version_tools.register(server, versions, updates, shelf)
     _add_console(server, current, access_key)
     return server
 
@@ -104,18 +127,22 @@ def read_config(path: Path) -> InstanceConfig:
         ) from None
 
 
-async def main(settings: Settings, place: Place, access_key: str | None, platform: Platform | None = None) -> None:
+async def main(
+    settings: Settings, place: Place, access_key: str | None, platform: Platform | None = None,
+    signer: Verifier | None = None,
+) -> None:  # fmt: skip
     """Serves until SIGTERM. Without an access key it makes one and prints it once."""
     if access_key is None:
         access_key = secrets.token_urlsafe(24)
         print(f"Access key of this start (set INSTANCE_ACCESS_KEY to keep one): {access_key}", flush=True)  # noqa: T201
     elif len(access_key) < 16:
         raise InvalidInput("INSTANCE_ACCESS_KEY is too short: use at least 16 characters.")
-    await serve([(build(settings, place, access_key, platform).asgi(), settings.instance_port)], settings, "instance")
+    server = build(settings, place, access_key, platform, signer)
+    await serve([(server.asgi(), settings.instance_port)], settings, "instance")
 
 
 def _verifier(config: InstanceConfig, access_key: str, platform: Platform | None) -> AccessKeyVerifier:
-    scopes = frozenset({dataset_tools.SCOPE})
+    scopes = frozenset({dataset_tools.SCOPE, version_tools.SCOPE})
     owner = Principal("access-key", "customer_user", scopes, config.customer_id, "access-key", 0)
     tokens = None
     if platform is not None:

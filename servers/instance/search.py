@@ -40,6 +40,7 @@ class Library:
 
     def __init__(self, config: InstanceConfig, reader: DatasetReader, encoder: Encoder) -> None:
         self.config = config
+        self.dataset_digest = reader.manifest.dataset_digest
         self._reader = reader
         self._encoder = encoder
 
@@ -129,20 +130,19 @@ class Library:
 
 
 @asynccontextmanager
-async def library(dataset: Path, model: Path, config: InstanceConfig) -> AsyncIterator[Library]:
-    """Opens dataset and encoder; what it writes (the graph file) goes to an own temporary folder and away with it.
+async def library(
+    dataset: Path, dataset_digest: str, encoder: Encoder, config: InstanceConfig
+) -> AsyncIterator[Library]:
+    """Opens a dataset; what it writes (the graph file) goes to an own temporary folder and away with it.
 
     Raises:
-        PlatformError: the dataset is not the one that the configuration names, or cannot be opened.
+        PlatformError: the dataset is not the one with this digest, or cannot be opened.
     """
-    from shared.encoder import Encoder
-
     scratch = Path(tempfile.mkdtemp(prefix="instance-"))
     try:
         async with DatasetReader(dataset, scratch=scratch) as reader:
-            if reader.manifest.dataset_digest != config.dataset_digest:
-                raise PlatformError("The dataset in this image is not the one that its configuration names.")
-            encoder = await asyncio.to_thread(Encoder, model)
+            if reader.manifest.dataset_digest != dataset_digest:
+                raise PlatformError("The dataset here is not the one that is asked for. Deploy the image again.")
             yield Library(config, reader, encoder)
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)

@@ -40,7 +40,8 @@ class ImageArchived(Contract):
     customer_id: CustomerId
     tag: str
     archive_digest: Digest
-    location: str
+    location: str = Field(description="In the archive, encrypted with the customer's key.")
+    image: str = Field("", description="The image's folder in the customer's bucket.")
     already_there: bool
 
 
@@ -50,5 +51,19 @@ class DeliveryPackage(Contract):
     customer_id: CustomerId
     tag: str
     location: str
+    tar: str | None = Field(None, description="The folder as one file, where it was asked for.")
     files: int = Field(ge=0)
     size_bytes: int = Field(ge=0)
+
+
+class UpdateMade(Contract):
+    """A signed dataset delta for instances that hold `base_digest`."""
+
+    customer_id: CustomerId
+    base_digest: Digest
+    dataset_digest: Digest
+    update_digest: Digest = Field(description="SHA-256 of the file.")
+    location: str
+    size_bytes: int = Field(ge=0)
+    changed: int = Field(ge=0, description="Documents that are new or changed.")
+    removed: int = Field(ge=0)

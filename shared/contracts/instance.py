@@ -136,3 +136,23 @@ class DatasetAnswer(Contract):
     edge_kinds: dict[str, int]
     failures: dict[str, int]
     graph_ready: bool
+
+
+class UpdatePart(Contract):
+    """How many bytes of an update have arrived."""
+
+    received: int = Field(ge=0)
+
+
+class DatasetVersion(Contract):
+    """A version that the instance can serve."""
+
+    dataset_digest: Digest
+    origin: Literal["image", "update"]
+    current: bool
+
+
+class DatasetVersions(Contract):
+    """Every version that is here, the image's own first."""
+
+    versions: list[DatasetVersion]

@@ -17,6 +17,7 @@ from servers.cradle.images.render import compose, dockerfile
 from servers.cradle.images.spec import ImageSpec
 from shared.errors import InvalidInput
 from shared.ids import digest
+from shared.signatures import Verifier
 
 SPEC = {
     "customer_id": "acme",
@@ -55,7 +56,7 @@ def test_the_dockerfile_has_exactly_its_instructions() -> None:
 
 
 def test_the_compose_file_closes_the_container_in() -> None:
-    service = next(iter(yaml.safe_load(compose(ImageSpec.model_validate(SPEC)))["services"].values()))
+    service = next(iter(yaml.safe_load(compose(ImageSpec.model_validate(SPEC), Verifier(b"key")))["services"].values()))
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]

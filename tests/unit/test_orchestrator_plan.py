@@ -7,7 +7,7 @@ import pytest
 from servers.orchestrator.access import may_name, may_reach
 from servers.orchestrator.store import Customer
 from servers.orchestrator.workflows.backoff import Backoff
-from servers.orchestrator.workflows.plan import STEPS, carried_over, image_tag, merged
+from servers.orchestrator.workflows.plan import STEPS, base_digest, carried_over, image_tag, merged
 from servers.orchestrator.workflows.progress import safe_note
 from servers.orchestrator.workflows.steps import STEP
 from shared.auth import Principal
@@ -55,7 +55,9 @@ def test_what_a_job_made_grows_step_by_step() -> None:
 def test_a_further_job_starts_from_the_parameters_and_dataset_alone() -> None:
     start = carried_over(made(parameter_version=3, chunks=9))
     assert start.numbers == {"parameter_version": 3}
-    assert set(start.digests) == {"dataset", "fingerprint"}
+    assert set(start.digests) == {"base", "dataset", "fingerprint"}
+    assert start.digests["base"] == start.digests["dataset"]
+    assert base_digest(start) is None
 
 
 def test_pauses_double_up_to_a_bound_and_end() -> None:

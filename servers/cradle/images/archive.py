@@ -1,57 +1,174 @@
-"""The archive: every delivered image is kept, create-only, read-only, with a list of hashes.
+"""The archive: every delivered image is kept, create-only, read-only, encrypted with the customer's key, with a list of
+hashes.
 
-`HOME/archive/<customer>/<tag>/` holds `image.tar`, `image.json` and `SHA256SUMS`. A folder appears under its name whole
-or not at all, and a second image under the same tag is refused. An operator who wants the file system to refuse
-deletion too sets `chattr +i` on it; the platform does not, since then nobody could remove a test's home.
+`HOME/archive/<customer>/<tag>-<12 digits>/` holds `image.tar.age`, `image.json`, the files of `evidence` and
+`SHA256SUMS`. A folder appears under its name whole or not at all, and nothing replaces one. With
+P0711_ARCHIVE_IMMUTABLE, as root and where the file system knows it, the file system refuses changes and deletion too
+(`chattr +i`). Erasing a customer means destroying its key.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import fcntl
 import os
 import shutil
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from servers.cradle.images.build import IMAGE, RECORD, built_image, sweep
-from servers.cradle.images.files import copy, hash_file, reflink, sync_folder, write_new
+from pydantic import ValidationError
+
+from servers.cradle.images.build import IMAGE, RECORD, Stored, built_image, sweep
+from servers.cradle.images.customer_keys import CustomerKey
+from servers.cradle.images.evidence import FILES
+from servers.cradle.images.files import copy, hash_file, sync_folder, write_new
 from servers.cradle.images.layers import room_or_clean
+from servers.cradle.images.signing import SignedBy
 from shared.contracts.image import ImageArchived, ImageBuilt
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
+from shared.signatures import Verifier
 
-SUMS = "SHA256SUMS"
-
-
-async def archive_image(bucket: Path, tag: str, archive: Path) -> ImageArchived:
-    """Keep the built image for ever, at `archive/<customer>/<tag>-<12 digits of its hash>`: an image that was built
-    anew by a newer platform stands beside the older one. Archiving the same image again changes nothing.
-
-    Args:
-        bucket: the customer's folder, where the image was built.
-        archive: the archive's folder, of all customers.
-
-    Raises:
-        NotFound: there is no image with this tag.
-        Conflict: the archived image was altered, or the built file is not what was built.
-        StorageFull: no room; nothing is left behind.
-    """
-    return await asyncio.to_thread(_archive, bucket, tag, archive)
+SUMS, SEALED = "SHA256SUMS", "image.tar.age"
+_GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10  # linux/fs.h: FS_IOC_*FLAGS, FS_IMMUTABLE_FL
 
 
-async def restore_image(archive: Path, customer_id: str, name: str, target: Path) -> str:
-    """Copy an archived image to `target`, checked against its hashes; returns the digest of the tar.
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where images are kept, and with which keys.
 
     Args:
-        name: of its folder in the customer's archive.
-
-    Raises:
-        NotFound: nothing is archived under this name.
-        Conflict: the archived file is damaged, or `target` exists.
+        folder: of all customers' archives.
+        keys: folder of the customers' keys.
+        verifier: whose signatures count.
+        immutable: let the file system refuse changes and deletion.
     """
-    return await asyncio.to_thread(_restore, archive / customer_id / name, target)
+
+    folder: Path
+    keys: Path
+    verifier: Verifier
+    immutable: bool = False
+
+    async def keep(self, bucket: Path, tag: str) -> ImageArchived:
+        """Keep the built image for ever: one that was built anew by a newer platform stands beside the older one.
+        Archiving the same image again changes nothing.
+
+        Args:
+            bucket: the customer's folder, where the image was built.
+
+        Raises:
+            NotFound: there is no image with this tag.
+            Conflict: it is not signed, or not what was signed; or the archived one was altered.
+            StorageFull: no room; nothing is left behind.
+        """
+        return await asyncio.to_thread(self._keep, bucket, tag)
+
+    async def restore(self, customer_id: str, name: str, target: Path) -> ImageBuilt:
+        """Decrypt an archived image into the folder `target`, which it makes: as it was when it was built, checked
+        against its hashes and its signature.
+
+        Args:
+            name: of its folder in the customer's archive, or its tag, where one image has it.
+
+        Raises:
+            NotFound: nothing is archived under this name.
+            Conflict: the archived file is damaged or not signed by this platform, the customer was erased, or `target`
+                exists.
+            StorageFull: no room; nothing is left behind.
+        """
+        return await asyncio.to_thread(self._restore, customer_id, name, target)
+
+    async def drill(self, customer_id: str, scratch: Path) -> dict[str, str]:
+        """Restore every image of a customer, one after the other, and throw it away again.
+
+        Returns:
+            Name → "restored", or the reason why not.
+        """
+        found = {}
+        for name in await asyncio.to_thread(self.names, customer_id):
+            target = scratch / f"drill-{os.getpid()}-{os.urandom(4).hex()}"
+            try:
+                await self.restore(customer_id, name, target)
+                found[name] = "restored"
+            except PlatformError as error:
+                found[name] = error.message
+            finally:
+                await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
+        return found
+
+    def names(self, customer_id: str) -> list[str]:
+        """The customer's archived images, oldest first; blocking."""
+        folder = self.folder / customer_id
+        found = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+        return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+
+    def _keep(self, bucket: Path, tag: str) -> ImageArchived:
+        built, image = built_image(bucket, tag)
+        SignedBy(self.verifier, f"0711/{built.customer_id}").verify(
+            image.parent, built.manifest_digest, built.archive_digest
+        )
+        final = self.folder / built.customer_id / f"{tag}-{built.archive_digest.removeprefix('sha256:')[:12]}"
+        if final.exists():
+            return _already(built, image, final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        sweep(final.parent)
+        key = CustomerKey.open(self.keys, built.customer_id, create=True)
+        work = final.parent / f".building-{tag}-{os.getpid()}-{os.urandom(4).hex()}"
+        work.mkdir(mode=0o755)
+        try:
+            with room_or_clean():
+                _seal(image, work, key, built.archive_digest)
+                try:
+                    work.rename(final)  # fails where another call has put a folder with files there
+                except OSError:
+                    if not final.exists():
+                        raise
+                    return _already(built, image, final)
+                sync_folder(final.parent)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        if self.immutable:
+            _set_immutable(final, on=True)
+        return _contract(built, image, final, already_there=False)
+
+    def _restore(self, customer_id: str, name: str, target: Path) -> ImageBuilt:
+        folder = self._find(customer_id, name)
+        hashes = listed(folder)
+        built = _record(folder, hashes)
+        key = CustomerKey.open(self.keys, customer_id, create=False)
+        SignedBy(self.verifier, f"0711/{customer_id}").verify(folder, built.manifest_digest, built.archive_digest)
+        try:
+            target.mkdir(mode=0o700)
+        except FileExistsError:
+            raise Conflict("The folder to restore to exists already. Choose another name.", field="target") from None
+        try:
+            with room_or_clean():
+                for each in (RECORD, *FILES):
+                    copy(folder / each, target / each)
+                with (folder / SEALED).open("rb") as source, (target / IMAGE).open("xb") as out:
+                    key.decrypt(source, out)
+                    out.flush()
+                    os.fsync(out.fileno())
+                if "sha256:" + hash_file(target / IMAGE) != built.archive_digest:
+                    raise Conflict("The archived image is damaged: its hash is not the recorded one.", field="name")
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+        return built
+
+    def _find(self, customer_id: str, name: str) -> Path:
+        if "/" in name or name.startswith("."):
+            raise InvalidInput("An archived image's name has no slash and no leading dot.", field="name")
+        names = self.names(customer_id)
+        matching = [each for each in names if each == name] or [each for each in names if each[:-13] == name]
+        if not matching:
+            raise NotFound("Nothing is archived under this name.", field="name")
+        return self.folder / customer_id / matching[-1]
 
 
-def archived(folder: Path) -> dict[str, str]:
+def listed(folder: Path) -> dict[str, str]:
     """The names in an archived folder's list of hashes, with their SHA-256; empty where there is none."""
     try:
         lines = (folder / SUMS).read_text().splitlines()
@@ -60,66 +177,70 @@ def archived(folder: Path) -> dict[str, str]:
     return {name: value for value, _, name in (line.partition("  ") for line in lines)}
 
 
-def _archive(bucket: Path, tag: str, archive: Path) -> ImageArchived:
-    built, image = built_image(bucket, tag)
-    wanted = built.archive_digest.removeprefix("sha256:")
-    final = archive / built.customer_id / f"{tag}-{wanted[:12]}"
-    if final.exists():
-        return _already(built, final, wanted)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    sweep(final.parent)
-    work = final.parent / f".building-{tag}-{os.getpid()}-{os.urandom(4).hex()}"
-    work.mkdir(mode=0o755)
+def _seal(image: Path, work: Path, key: CustomerKey, archive_digest: str) -> None:
+    with image.open("rb") as source, (work / SEALED).open("xb") as out:
+        key.encrypt(source, out)
+        out.flush()
+        os.fsync(out.fileno())
+    if "sha256:" + hash_file(image) != archive_digest:
+        raise Conflict("The built image was altered after it was built. Build it again.", field="tag")
+    for name in (RECORD, *FILES):
+        write_new(work / name, (image.parent / name).read_bytes())
+    sums = {path.name: hash_file(path) for path in sorted(work.iterdir())}
+    write_new(work / SUMS, "".join(f"{value}  {name}\n" for name, value in sums.items()).encode())
+    for path in work.iterdir():
+        path.chmod(0o444)
+    sync_folder(work)
+
+
+def _record(folder: Path, hashes: dict[str, str]) -> ImageBuilt:
     try:
-        with room_or_clean():
-            if not reflink(image, work / IMAGE):
-                copy(image, work / IMAGE)
-            if hash_file(work / IMAGE) != wanted:
-                raise Conflict("The built image was altered after it was built. Build it again.", field="tag")
-            record = (image.parent / RECORD).read_bytes()
-            write_new(work / RECORD, record)
-            sums = f"{wanted}  {IMAGE}\n{hashlib.sha256(record).hexdigest()}  {RECORD}\n"
-            write_new(work / SUMS, sums.encode())
-            for path in work.iterdir():
-                path.chmod(0o444)
-            sync_folder(work)
-            try:
-                work.rename(final)  # fails where another call has put a folder with files there
-            except OSError:
-                if not final.exists():
-                    raise
-                return _already(built, final, wanted)
-            sync_folder(final.parent)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return _contract(built, final, already_there=False)
+        if not hashes or any(hash_file(folder / name) != value for name, value in hashes.items()):
+            raise Conflict("The archived image is damaged: a file's hash is not the recorded one.", field="name")
+        return Stored.model_validate_json((folder / RECORD).read_bytes()).built
+    except (OSError, ValidationError):
+        raise Conflict("The archived image is damaged: a file is missing.", field="name") from None
 
 
-def _already(built: ImageBuilt, final: Path, wanted: str) -> ImageArchived:
-    if archived(final).get(IMAGE) != wanted:
-        raise Conflict("The archived image is damaged: its list of hashes was altered.", field="tag")
-    return _contract(built, final, already_there=True)
+def _already(built: ImageBuilt, image: Path, final: Path) -> ImageArchived:
+    if _record(final, listed(final)).archive_digest != built.archive_digest:
+        raise Conflict("The archived image is damaged: its record was altered.", field="tag")
+    return _contract(built, image, final, already_there=True)
 
 
-def _contract(built: ImageBuilt, final: Path, *, already_there: bool) -> ImageArchived:
+def _contract(built: ImageBuilt, image: Path, final: Path, *, already_there: bool) -> ImageArchived:
     return ImageArchived(
         customer_id=built.customer_id,
         tag=built.tag,
         archive_digest=built.archive_digest,
         location=str(final),
+        image=str(image.parent),
         already_there=already_there,
     )
 
 
-def _restore(folder: Path, target: Path) -> str:
-    expected = archived(folder).get(IMAGE)
-    if expected is None:
-        raise NotFound("Nothing is archived under this name.", field="name")
+def _set_immutable(folder: Path, *, on: bool) -> None:
+    """`chattr +i` or `-i`; does nothing where the file system cannot or this process may not."""
+    if os.geteuid() != 0:
+        return
+    for path in (*folder.iterdir(), folder):
+        with suppress(OSError), _opened(path) as descriptor:
+            (flags,) = struct.unpack("<L", fcntl.ioctl(descriptor, _GET_FLAGS, b"\0" * 8)[:4])
+            flags = flags | _IMMUTABLE if on else flags & ~_IMMUTABLE
+            fcntl.ioctl(descriptor, _SET_FLAGS, struct.pack("<LL", flags, 0))
+
+
+def release(folder: Path) -> None:
+    """Take the file system's refusal away again: before a customer's erased archive is removed, or a test's home."""
+    if folder.is_dir():
+        for each in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+            _set_immutable(each, on=False)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        with room_or_clean(target):
-            copy(folder / IMAGE, target)
-            if hash_file(target) != expected:
-                raise Conflict("The archived image is damaged: its hash is not the recorded one.", field="tag")
-    except FileExistsError:
-        raise Conflict("The file to restore to exists already. Choose another name.", field="target") from None
-    return "sha256:" + expected
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,7 +1,7 @@
 """Build an image: its layers by kind, then one tar, visible under its tag only when it is whole.
 
-In the customer's bucket: `images/<tag>/image.tar` and `images/<tag>/image.json`. While it is built, everything of the
-customer lies in a hidden folder beside it, never in a temp folder of the machine.
+In the customer's bucket: `images/<tag>/` holds `image.tar`, `image.json` and the files of `evidence`. While it is
+built, everything of the customer lies in a hidden folder beside it, never in a temp folder of the machine.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from servers.cradle.images.assemble import Assembled, assemble
+from servers.cradle.images.evidence import FILES, write_evidence
 from servers.cradle.images.files import sync_folder
 from servers.cradle.images.layers import Entry, Layer, room_or_clean, write_layer
 from servers.cradle.images.prepared import prepared_layers
-from servers.cradle.images.spec import ImageSpec
+from servers.cradle.images.signing import Signer
+from servers.cradle.images.spec import STATE, ImageSpec
 from shared.contracts.image import ImageBuilt
 from shared.contracts.model import Contract
 from shared.errors import InvalidInput, NotFound
@@ -49,7 +51,9 @@ class Sources:
     config: bytes
 
 
-class _Stored(Contract):
+class Stored(Contract):
+    """`image.json`: what was built, and the digest of everything that it was made of."""
+
     inputs: Digest
     built: ImageBuilt
 
@@ -60,6 +64,7 @@ async def build_image(
     *,
     bucket: Path,
     cache: Path,
+    signer: Signer,
     base_image: Path | None = None,
     docker_host: str | None = None,
     method: str = "assembled",
@@ -73,6 +78,7 @@ async def build_image(
     Args:
         bucket: the customer's folder.
         cache: folder of layers without customer content, shared by all customers.
+        signer: the key that signs the image and what is said of it.
         base_image: a root file system tar to build on instead of the running Python.
         docker_host: container engine for `method="engine"`.
         method: `assembled` needs nothing; `engine` lets the container engine build the same layers.
@@ -84,7 +90,7 @@ async def build_image(
         StorageFull: no room; nothing is left behind.
     """
     return await asyncio.to_thread(
-        _build, spec, sources, bucket, cache, base_image, docker_host, method, progress or _silent
+        _build, spec, sources, bucket, cache, signer, base_image, docker_host, method, progress or _silent
     )
 
 
@@ -97,6 +103,7 @@ def _build(
     sources: Sources,
     bucket: Path,
     cache: Path,
+    signer: Signer,
     base_image: Path | None,
     docker_host: str | None,
     method: str,
@@ -108,7 +115,7 @@ def _build(
     model = model_entries(sources.model)
     progress(0, _STEPS, "platform layers")
     layers = prepared_layers(cache, base_image, lambda note: progress(0, _STEPS, note))
-    inputs = _inputs_digest(spec, sources.config, model, layers, method)
+    inputs = _inputs_digest(spec, sources.config, model, layers, method, signer.verifier.key_id)
     images = bucket / "images"
     final = images / spec.tag
     if (stored := _stored(final)) is not None and stored.inputs == inputs:
@@ -123,8 +130,9 @@ def _build(
             layers += _content_layers(model, sources, work, progress)
             progress(4, _STEPS, "writing the image")
             written = _write(spec, layers, work / IMAGE, docker_host, method)
+            write_evidence(work, spec, layers, written, inputs, base_image is None, signer)
             built = _contract(spec, layers, written, method, time.monotonic() - started)
-            (work / RECORD).write_bytes(_Stored(inputs=inputs, built=built).model_dump_json(indent=2).encode())
+            (work / RECORD).write_bytes(Stored(inputs=inputs, built=built).model_dump_json(indent=2).encode())
             for layer in layers:
                 if layer.path.parent == work:
                     layer.path.unlink()
@@ -164,7 +172,8 @@ def _content_layers(model: list[Entry], sources: Sources, work: Path, progress: 
     progress(1, _STEPS, "model layer")
     layers = [write_layer("model", model, work)]
     groups: dict[str, list[Entry]] = {kind: [] for kind in _CONTENT_KINDS}
-    config = [Entry("app/instance.json", sources.config)]
+    # a volume takes the mode of the folder that it covers; the instance's user is not known to a layer
+    config = [Entry("app/instance.json", sources.config), Entry(STATE.lstrip("/"), mode=0o1777)]
     progress(2, _STEPS, "freezing the dataset")
     for name, content in sources.dataset:
         groups.get(name.split("/", 1)[0], config).append(Entry(f"data/{name}", content))
@@ -198,7 +207,9 @@ def _contract(spec: ImageSpec, layers: list[Layer], written: Assembled, method: 
     )
 
 
-def _inputs_digest(spec: ImageSpec, config: bytes, model: list[Entry], layers: list[Layer], method: str) -> str:
+def _inputs_digest(
+    spec: ImageSpec, config: bytes, model: list[Entry], layers: list[Layer], method: str, key_id: str
+) -> str:
     files = {entry.name: digest(entry.source.read_bytes()) for entry in model if isinstance(entry.source, Path)}
     return canonical_digest(
         {
@@ -207,14 +218,16 @@ def _inputs_digest(spec: ImageSpec, config: bytes, model: list[Entry], layers: l
             "model": files,
             "layers": [layer.digest for layer in layers],
             "method": method,
+            "key": key_id,
         }
     )
 
 
-def _stored(folder: Path) -> _Stored | None:
+def _stored(folder: Path) -> Stored | None:
     try:
-        stored = _Stored.model_validate_json((folder / RECORD).read_bytes())
+        stored = Stored.model_validate_json((folder / RECORD).read_bytes())
         whole = (folder / IMAGE).stat().st_size == stored.built.size_bytes
+        whole = whole and all((folder / name).is_file() for name in FILES)
     except (OSError, ValidationError):
         return None
     return stored if whole else None

@@ -1,62 +1,68 @@
-"""The delivery package: one folder for a person who only knows Docker. Holds no secret: the first start makes them."""
+"""The delivery package: one folder (and one tar of it) for a person who only knows Docker. Holds no secret: the first
+start makes them."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import os
 import shutil
+import tarfile
 from pathlib import Path
 
+from servers.cradle.images import evidence
 from servers.cradle.images.build import IMAGE, built_image, publish, sweep
-from servers.cradle.images.files import hash_file, share, write_new
+from servers.cradle.images.files import hash_file, share, sync_folder, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.render import compose, delivery
-from servers.cradle.images.spec import ImageSpec
-from shared.contracts.image import DeliveryPackage
+from servers.cradle.images.signing import SignedBy, Signer
+from servers.cradle.images.spec import SOURCE_EPOCH, ImageSpec
+from shared.contracts.image import DeliveryPackage, ImageBuilt
 from shared.errors import Conflict
 
+SUMS, SUMS_SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 _SCRIPTS = ("start.sh", "verify.sh")
+_TEXTS = ("README.md", "kubernetes.yaml", *_SCRIPTS)
 
 
-async def package_delivery(bucket: Path, tag: str, spec: ImageSpec) -> DeliveryPackage:
+async def package_delivery(
+    bucket: Path, tag: str, spec: ImageSpec, signer: Signer, *, as_tar: bool = False
+) -> DeliveryPackage:
     """Put the delivery of a built image at `bucket/delivery/<tag>/`; one that is there is replaced.
 
     Args:
         spec: what the image was built to.
+        signer: the key that signed the image; it signs the list of hashes too.
+        as_tar: also write the folder as `bucket/delivery/<tag>.tar`.
 
     Raises:
         NotFound: there is no image with this tag.
-        Conflict: the built file is not what was built.
+        Conflict: the built file is not what was built and signed.
         StorageFull: no room; nothing is left behind.
     """
-    return await asyncio.to_thread(_package, bucket, tag, spec)
+    return await asyncio.to_thread(_package, bucket, tag, spec, signer, as_tar)
 
 
-def _package(bucket: Path, tag: str, spec: ImageSpec) -> DeliveryPackage:
+def _package(bucket: Path, tag: str, spec: ImageSpec, signer: Signer, as_tar: bool) -> DeliveryPackage:
     built, image = built_image(bucket, tag)
     if (built.customer_id, built.tag, built.dataset_digest) != (spec.customer_id, spec.tag, spec.dataset_digest):
         raise Conflict("The image under this tag was built to another specification. Build it again.", field="tag")
+    SignedBy(signer.verifier, spec.repository).verify(image.parent, built.manifest_digest, built.archive_digest)
     deliveries = bucket / "delivery"
     deliveries.mkdir(parents=True, exist_ok=True)
     sweep(deliveries)
     work = deliveries / f".building-{tag}-{os.getpid()}-{os.urandom(4).hex()}"
     work.mkdir(mode=0o755)
+    tar = deliveries / f"{tag}.tar"
     try:
         with room_or_clean():
-            share(image, work / IMAGE)
-            if "sha256:" + hash_file(work / IMAGE) != built.archive_digest:
-                raise Conflict("The built image was altered after it was built. Build it again.", field="tag")
-            texts = {name: delivery(name, spec, built) for name in ("README.md", *_SCRIPTS)}
-            texts["docker-compose.yml"] = compose(spec)
-            sums = {IMAGE: built.archive_digest.removeprefix("sha256:")}
-            for name, text in texts.items():
-                write_new(work / name, text.encode())
-                sums[name] = hashlib.sha256(text.encode()).hexdigest()
-            for name in _SCRIPTS:
-                (work / name).chmod(0o755)
-            write_new(work / "SHA256SUMS", "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode())
+            _fill(work, image, spec, built, signer)
             sizes = [path.stat().st_size for path in work.iterdir()]
+            if as_tar:
+                _write_tar(work, f"{spec.customer_id}-{tag}", tar)
+            else:
+                tar.unlink(missing_ok=True)  # of an earlier delivery under this tag
             publish(work, deliveries / tag)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -64,6 +70,43 @@ def _package(bucket: Path, tag: str, spec: ImageSpec) -> DeliveryPackage:
         customer_id=spec.customer_id,
         tag=tag,
         location=str(deliveries / tag),
+        tar=str(tar) if as_tar else None,
         files=len(sizes),
         size_bytes=sum(sizes),
     )
+
+
+def _fill(work: Path, image: Path, spec: ImageSpec, built: ImageBuilt, signer: Signer) -> None:
+    share(image, work / IMAGE)
+    if "sha256:" + hash_file(work / IMAGE) != built.archive_digest:
+        raise Conflict("The built image was altered after it was built. Build it again.", field="tag")
+    texts = {name: delivery(name, spec, built, signer.verifier) for name in _TEXTS}
+    contents = {name: text.encode() for name, text in texts.items()}
+    contents["docker-compose.yml"] = compose(spec, signer.verifier).encode()
+    contents |= {name: (image.parent / name).read_bytes() for name in evidence.FILES}
+    sums = {IMAGE: built.archive_digest.removeprefix("sha256:")}
+    for name, data in contents.items():
+        write_new(work / name, data)
+        sums[name] = hashlib.sha256(data).hexdigest()
+    for name in _SCRIPTS:
+        (work / name).chmod(0o755)
+    listing = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
+    write_new(work / SUMS, listing)
+    write_new(work / SUMS_SIGNATURE, base64.b64encode(signer.sign(listing)) + b"\n")
+    sync_folder(work)
+
+
+def _write_tar(folder: Path, name: str, target: Path) -> None:
+    """The folder as one tar, whole or not there; the same for the same files."""
+    draft = target.with_name(f".building-{target.name}-{os.getpid()}-{os.urandom(4).hex()}")
+    with room_or_clean(draft):
+        with draft.open("xb") as raw:
+            with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                for path in sorted(folder.iterdir()):
+                    info = tarfile.TarInfo(f"{name}/{path.name}")
+                    info.size, info.mode, info.mtime = path.stat().st_size, path.stat().st_mode & 0o755, SOURCE_EPOCH
+                    with path.open("rb") as file:
+                        tar.addfile(info, file)
+            raw.flush()
+            os.fsync(raw.fileno())
+        draft.replace(target)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from servers.cradle.images import base, pycs, runtime
+from servers.cradle.images import base, pycs, runtime, sbom
 from servers.cradle.images.layers import Entry, Layer, import_tar, room_or_clean, tarfile_bytes, write_layer
 from shared.contracts.model import Contract
 from shared.ids import Digest
@@ -99,6 +99,7 @@ def _forget_others(cache: Path, kind: str, keep: Path) -> None:
         record.unlink(missing_ok=True)
         if layer is not None and layer.path not in kept:
             layer.path.unlink(missing_ok=True)
+            sbom.forget(layer.path)
 
 
 def _libraries_of(base_image: Path) -> set[str]:

@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from servers.cradle.images.spec import USER, ImageSpec
+from servers.cradle.images.spec import STATE, USER, ImageSpec
 from shared.contracts.image import ImageBuilt
+from shared.signatures import Verifier
 
 if TYPE_CHECKING:
     import jinja2
@@ -43,11 +44,17 @@ def dockerfile(spec: ImageSpec, layers: Sequence[str]) -> str:
     return _templates().get_template("image/Dockerfile.j2").render(spec=spec, layers=list(layers), user=USER)
 
 
-def compose(spec: ImageSpec) -> str:
-    """The `docker-compose.yml` of a delivery."""
-    return _templates().get_template("compose/docker-compose.yml.j2").render(spec=spec, user=USER)
+def compose(spec: ImageSpec, signer: Verifier) -> str:
+    """The `docker-compose.yml` of a delivery.
+
+    Args:
+        signer: whose updates the instance accepts.
+    """
+    template = _templates().get_template("compose/docker-compose.yml.j2")
+    return template.render(spec=spec, user=USER, state=STATE, signer=signer.text)
 
 
-def delivery(name: str, spec: ImageSpec, built: ImageBuilt) -> str:
-    """A file of the delivery package: `README.md`, `start.sh` or `verify.sh`."""
-    return _templates().get_template(f"delivery/{name}.j2").render(spec=spec, built=built)
+def delivery(name: str, spec: ImageSpec, built: ImageBuilt, signer: Verifier) -> str:
+    """A file of the delivery package: `README.md`, `kubernetes.yaml`, `start.sh` or `verify.sh`."""
+    template = _templates().get_template(f"delivery/{name}.j2")
+    return template.render(spec=spec, built=built, user=USER, state=STATE, signer=signer.text, key_id=signer.key_id)

@@ -22,6 +22,7 @@ APP = "/opt/0711/app"
 PYTHON = "/usr/local/bin/python3"
 LIBRARIES = ("/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu")
 SCRATCH = "/tmp"  # noqa: S108 - a path inside the image: the one place that an instance writes to
+STATE = "/var/lib/instance"  # where a volume belongs: updates live there
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -103,6 +104,7 @@ class ImageSpec(Contract):
             "TMPDIR": SCRATCH,
             "INSTANCE_HOST": "0.0.0.0",  # noqa: S104 - a container's own network; the engine decides who reaches it
             "INSTANCE_PORT": str(self.port),
+            "INSTANCE_STATE": STATE,
         }
 
     @property

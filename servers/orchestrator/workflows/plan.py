@@ -9,7 +9,7 @@ _DELIVERY = ("build", "verify image", "archive", "package", "register instance")
 
 STEPS: dict[JobKind, tuple[str, ...]] = {
     "onboarding": ("register", "fix parameters", "process", "verify", *_DELIVERY, "clean up"),
-    "update": ("check parameters", "process", "verify", *_DELIVERY, "clean up"),
+    "update": ("check parameters", "process", "verify", "make update", *_DELIVERY, "clean up"),
     "build": ("check parameters", *_DELIVERY, "clean up"),
     "verification": ("verify", "verify image", "clean up"),
 }
@@ -48,6 +48,12 @@ def dataset_digest(result: JobResult) -> str:
     return digest
 
 
+def base_digest(result: JobResult) -> str | None:
+    """The digest of the dataset that was delivered before, where there is one and it is another."""
+    base = result.digests.get("base")
+    return base if base is not None and base != result.digests.get("dataset") else None
+
+
 def image_tag(result: JobResult) -> str:
     """The tag of the image: the same parameters and dataset give the same tag, so that building again changes nothing.
 
@@ -59,7 +65,8 @@ def image_tag(result: JobResult) -> str:
 
 def carried_over(result: JobResult) -> JobResult:
     """Of an earlier job's result, what a build or a verification starts from."""
+    digests = {name: result.digests[name] for name in ("fingerprint", "dataset") if name in result.digests}
     return JobResult(
         numbers={"parameter_version": parameter_version(result)},
-        digests={name: result.digests[name] for name in ("fingerprint", "dataset") if name in result.digests},
+        digests={**digests, "base": dataset_digest(result)},
     )

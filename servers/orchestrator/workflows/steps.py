@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from servers.orchestrator.store import Customer, Job
 from servers.orchestrator.upstreams import CleanedUp, Upstreams
-from servers.orchestrator.workflows.plan import dataset_digest, image_tag, parameter_version
+from servers.orchestrator.workflows.plan import base_digest, dataset_digest, image_tag, parameter_version
 from shared.client import OnProgress
 from shared.contracts.catalogue import CustomerRegistered, InstanceRegistered, ServerInstalled
-from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt
+from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.job import JobResult
 from shared.contracts.model import Contract
@@ -113,10 +113,23 @@ async def build(work: Work) -> JobResult:
     return JobResult(numbers={"image_bytes": built.size_bytes}, digests=digests)
 
 
+async def make_update(work: Work) -> JobResult:
+    """What changed since the delivery before is a signed update for instances that run."""
+    base = base_digest(work.so_far)
+    if base is None:
+        return JobResult()
+    made = await work.cradle("make_update", UpdateMade, base_digest=base)
+    return JobResult(
+        numbers={"update_bytes": made.size_bytes, "update_changed": made.changed, "update_removed": made.removed},
+        digests={"update": made.update_digest},
+        places={"update": made.location},
+    )
+
+
 async def archive(work: Work) -> JobResult:
     """The image lies in the archive that refuses overwriting."""
     kept = await work.cradle("archive_image", ImageArchived, tag=image_tag(work.so_far))
-    return JobResult(digests={"archive": kept.archive_digest}, places={"image": kept.location})
+    return JobResult(digests={"archive": kept.archive_digest}, places={"image": kept.image, "archive": kept.location})
 
 
 async def package(work: Work) -> JobResult:
@@ -160,6 +173,7 @@ STEP: dict[str, Step] = {
     "check parameters": check_parameters,
     "process": process,
     "verify": verify,
+    "make update": make_update,
     "build": build,
     "archive": archive,
     "package": package,

@@ -1,0 +1,142 @@
+"""A key per customer, with which the archive encrypts: whoever destroys it has erased every copy of that customer's
+images, wherever they lie. Format: age (https://age-encryption.org/v1), so that a restore needs no platform.
+
+`folder/<customer>.age` holds the secret (readable by its owner only), `folder/<customer>.erased` says that it was
+destroyed: a customer that was erased gets no second key under the same id by accident.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from servers.cradle.images.files import sync_folder, write_new
+from shared.errors import Conflict, NotFound
+from shared.ids import Digest, digest
+
+
+class CustomerKey:
+    """One customer's key. Use `CustomerKey.open`."""
+
+    def __init__(self, identity: Any) -> None:
+        self._identity = identity
+
+    @classmethod
+    def open(cls, folder: Path, customer_id: str, *, create: bool) -> CustomerKey:
+        """The customer's key; blocking.
+
+        Raises:
+            NotFound: there is none, and `create` is false.
+            Conflict: it was destroyed.
+        """
+        path, erased = _places(folder, customer_id)
+        if erased.exists():
+            raise Conflict("This customer's archive was erased: its key is destroyed and nothing can be restored.")
+        if not path.exists():
+            if not create:
+                raise NotFound("There is no archive key for this customer: nothing was archived.")
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _put(path, str(_age().x25519.Identity.generate()).encode() + b"\n")
+        return cls(_age().x25519.Identity.from_str(path.read_text().strip()))
+
+    @property
+    def fingerprint(self) -> Digest:
+        """The digest of the public half."""
+        return digest(str(self._identity.to_public()).encode())
+
+    def encrypt(self, source: IO[bytes], target: IO[bytes]) -> None:
+        """Encrypt a stream.
+
+        Raises:
+            OSError: as reading and writing raise it.
+        """
+        watched = _Watched(target)
+        try:
+            _age().encrypt_io(source, watched, [self._identity.to_public()])
+        except _age().EncryptError:
+            raise watched.failure or OSError("encryption failed") from None
+
+    def decrypt(self, source: IO[bytes], target: IO[bytes]) -> None:
+        """Decrypt a stream.
+
+        Raises:
+            Conflict: it was encrypted for another key, altered or cut off.
+        """
+        watched = _Watched(target)
+        try:
+            _age().decrypt_io(source, watched, [self._identity])
+        except _age().DecryptError:
+            if watched.failure is not None:
+                raise watched.failure from None
+            raise Conflict("The archived image is damaged, or it is encrypted for another key.") from None
+
+
+class _Watched:
+    """A writer that keeps its own failure: the library turns a full disk into an error of encryption."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target = target
+        self.failure: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._target.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        try:
+            self._target.flush()
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+def destroy(folder: Path, customer_id: str) -> Digest | None:
+    """Destroy the customer's key for ever; blocking. Returns its fingerprint, None where there was none.
+
+    The file is overwritten before it is removed. Where the file system keeps old blocks (snapshots, some solid-state
+    disks), the keys' folder belongs on an encrypted volume.
+    """
+    path, erased = _places(folder, customer_id)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fingerprint = CustomerKey.open(folder, customer_id, create=False).fingerprint if path.exists() else None
+    with suppress(FileExistsError):
+        write_new(erased, (fingerprint or "no key").encode() + b"\n")
+    sync_folder(folder)
+    if path.exists():
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            file.write(os.urandom(size))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+        sync_folder(folder)
+    return fingerprint
+
+
+def _age() -> Any:
+    import pyrage
+
+    return pyrage
+
+
+def _places(folder: Path, customer_id: str) -> tuple[Path, Path]:
+    return folder / f"{customer_id}.age", folder / f"{customer_id}.erased"
+
+
+def _put(path: Path, data: bytes) -> None:
+    """A new file for its owner only, whole or not there; where two processes make one, the first stays."""
+    draft = path.with_name(f".{path.name}-{os.urandom(4).hex()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+    sync_folder(path.parent)

@@ -1,0 +1,76 @@
+"""Erasing a customer: bucket, archive and key, and a signed certificate of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field
+
+from servers.cradle.images.archive import Archive, release
+from servers.cradle.images.customer_keys import destroy
+from servers.cradle.images.files import sync_folder, write_new
+from servers.cradle.images.signing import Signer
+from shared.contracts.model import Contract
+from shared.errors import Unavailable
+from shared.ids import CustomerId, Digest, digest
+from shared.objects import CustomerStore
+from shared.signatures import STATEMENT
+
+_PREDICATE = "urn:0711:erasure:v1"
+
+
+class Certificate(Contract):
+    """What was erased, and where the signed certificate (a DSSE envelope) lies. Holds no content."""
+
+    customer_id: CustomerId
+    objects: int = Field(ge=0, description="Objects that the bucket held.")
+    archived_images: int = Field(ge=0)
+    archive_key: Digest | None = Field(description="Fingerprint of the key that was destroyed.")
+    erased_at: datetime
+    location: str
+
+
+async def erase(
+    store: CustomerStore, customer_id: str, archive: Archive, signer: Signer, certificates: Path
+) -> Certificate:
+    """Destroy the customer's key first: from then on no copy of its archive can be read, wherever it lies. Then remove
+    archive and bucket, look that nothing is left, and sign the certificate. May be repeated after a crash.
+
+    Raises:
+        Unavailable: something could not be removed; call again.
+    """
+    objects = len(await store.list())
+    images = len(await asyncio.to_thread(archive.names, customer_id))
+    key = await asyncio.to_thread(destroy, archive.keys, customer_id)
+    folder = archive.folder / customer_id
+    await asyncio.to_thread(_remove, folder)
+    await store.remove()
+    left = store.local()
+    if folder.exists() or (left is not None and left.exists()):
+        raise Unavailable("Something of the customer could not be removed. Check the folder's rights and call again.")
+    return await asyncio.to_thread(_certify, certificates, customer_id, objects, images, key, signer)
+
+
+def _remove(folder: Path) -> None:
+    release(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _certify(folder: Path, customer_id: str, objects: int, images: int, key: str | None, signer: Signer) -> Certificate:
+    now = datetime.now(UTC)
+    path = folder / f"{customer_id}-{now:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}.dsse.json"
+    certificate = Certificate(
+        customer_id=customer_id, objects=objects, archived_images=images, archive_key=key, erased_at=now,
+        location=str(path),
+    )  # fmt: skip
+    predicate = certificate.model_dump(mode="json", exclude={"location"})
+    subject = {"name": customer_id, "digest": {"sha256": digest(customer_id.encode()).removeprefix("sha256:")}}
+    statement = {"_type": STATEMENT, "subject": [subject], "predicateType": _PREDICATE, "predicate": predicate}
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_new(path, signer.envelope(statement))
+    sync_folder(folder)
+    return certificate

@@ -1,0 +1,139 @@
+"""Updates for instances that run: what changed since a delivered dataset, signed, in one file; and sending it.
+
+A delivered dataset is remembered by its ledger, `ledgers/<64 hex digits>.json` in the customer's bucket: ids of
+documents and digests of their rows. The update is a tar: `statement.json`, a DSSE envelope around an in-toto statement
+that names base, result, parameters and each file's digest, and the files of `shared.dataset.delta`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from servers.cradle.images.files import hash_file, sync_folder
+from servers.cradle.images.layers import room_or_clean
+from servers.cradle.images.signing import Signer
+from servers.cradle.images.spec import SOURCE_EPOCH
+from shared.contracts.image import UpdateMade
+from shared.contracts.instance import DatasetVersions, UpdatePart
+from shared.dataset.delta import write_delta
+from shared.dataset.manifest import Manifest
+from shared.signatures import DELTA, STATEMENT
+
+if TYPE_CHECKING:
+    from shared.client import Upstream
+
+PART = 512 * 1024
+MERGE_S = 3600.0
+
+
+async def make_update(
+    customer_id: str, dataset: str, options: Mapping[str, str], known: Mapping[str, str], base_digest: str,
+    manifest: Manifest, bucket: Path, signer: Signer,
+) -> UpdateMade:  # fmt: skip
+    """Write `bucket/updates/<base>-<result>.tar` (12 digits each); one that is there is replaced.
+
+    Args:
+        dataset: folder or URI of the customer's dataset; its visible version is `manifest`.
+        known: the ledger of the version that instances hold.
+        base_digest: that version's digest.
+
+    Raises:
+        StorageFull: no room; nothing is left behind.
+    """
+    return await asyncio.to_thread(
+        _make, customer_id, dataset, options, known, base_digest, manifest, bucket / "updates", signer
+    )
+
+
+def _make(
+    customer_id: str, dataset: str, options: Mapping[str, str], known: Mapping[str, str], base_digest: str,
+    manifest: Manifest, folder: Path, signer: Signer,
+) -> UpdateMade:  # fmt: skip
+    folder.mkdir(mode=0o700, exist_ok=True)
+    short = [each.removeprefix("sha256:")[:12] for each in (base_digest, manifest.dataset_digest)]
+    final = folder / f"{short[0]}-{short[1]}.tar"
+    work = folder / f".building-{final.stem}-{os.getpid()}-{os.urandom(4).hex()}"
+    work.mkdir(mode=0o700)
+    try:
+        with room_or_clean():
+            numbers = write_delta(dataset, options, known, work)
+            files = {path.name: hash_file(path) for path in sorted(work.iterdir())}
+            about = {
+                "customer_id": customer_id,
+                "base": base_digest,
+                "fingerprint": manifest.fingerprint,
+                "parameter_version": manifest.parameter_version,
+                "files": files,
+            }
+            envelope = signer.envelope(_statement(manifest.dataset_digest, about))
+            _write_tar(work, envelope, list(files), work / "update.tar")
+            (work / "update.tar").replace(final)
+            sync_folder(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return UpdateMade(
+        customer_id=customer_id,
+        base_digest=base_digest,
+        dataset_digest=manifest.dataset_digest,
+        update_digest="sha256:" + hash_file(final),
+        location=str(final),
+        size_bytes=final.stat().st_size,
+        **numbers,
+    )
+
+
+def _statement(dataset_digest: str, about: dict[str, Any]) -> dict[str, Any]:
+    subject = {"name": "dataset", "digest": {"sha256": dataset_digest.removeprefix("sha256:")}}
+    return {"_type": STATEMENT, "subject": [subject], "predicateType": DELTA, "predicate": about}
+
+
+def _write_tar(folder: Path, envelope: bytes, names: list[str], target: Path) -> None:
+    with target.open("xb") as raw:
+        with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            _add(tar, "statement.json", io.BytesIO(envelope), len(envelope))
+            for name in names:
+                with (folder / name).open("rb") as file:
+                    _add(tar, name, file, (folder / name).stat().st_size)
+        raw.flush()
+        os.fsync(raw.fileno())
+
+
+def _add(tar: tarfile.TarFile, name: str, source: Any, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime = size, SOURCE_EPOCH
+    tar.addfile(info, source)
+
+
+async def push_update(update: Path, instance: Upstream) -> DatasetVersions:
+    """Send an update to a running instance and have it merged; answers go on meanwhile.
+
+    Raises:
+        PlatformError: what the instance says; nothing was changed there.
+    """
+    whole = "sha256:" + await asyncio.to_thread(hash_file, update)
+    size = (await asyncio.to_thread(update.stat)).st_size
+    position = 0
+    while position < size:
+        data = await asyncio.to_thread(_part, update, position)
+        sent = {"update_digest": whole, "position": position, "data_base64": base64.b64encode(data).decode()}
+        position = (await instance.call("put_update", sent, UpdatePart, deadline_s=60)).received
+    return await instance.call("apply_update", {"update_digest": whole}, DatasetVersions, deadline_s=MERGE_S)
+
+
+def _part(update: Path, position: int) -> bytes:
+    with update.open("rb") as file:
+        file.seek(position)
+        return file.read(PART)
+
+
+def ledger_key(dataset_digest: str) -> str:
+    """Where the ledger of a delivered dataset lies in the customer's bucket."""
+    return f"ledgers/{dataset_digest.removeprefix('sha256:')}.json"

@@ -1,0 +1,68 @@
+"""The library that is served, and its exchange while calls go on: a running call keeps the one that it began with."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from servers.instance.search import QUERY_TIMEOUT_S, Library, library
+from servers.instance.versions import Versions
+from shared.contracts.instance import InstanceConfig
+from shared.errors import Unavailable
+
+if TYPE_CHECKING:
+    from shared.encoder import Encoder
+
+RETIRED_AFTER_S = 6 * QUERY_TIMEOUT_S
+"""A call that began before the exchange has ended by then: describe_dataset makes four queries, no tool makes more."""
+
+
+class Shelf:
+    """Holds the open libraries of one instance."""
+
+    def __init__(self, versions: Versions, encoder: Encoder, config: InstanceConfig) -> None:
+        self._versions, self._encoder, self._config = versions, encoder, config
+        self._current: tuple[Library, AsyncExitStack] | None = None
+        self._retiring: dict[asyncio.Task[None], AsyncExitStack] = {}
+        self._turn = asyncio.Lock()
+
+    def current(self) -> Library:
+        """The library that is served.
+
+        Raises:
+            Unavailable: none is open yet.
+        """
+        if self._current is None:
+            raise Unavailable("The dataset is still being opened. Try again in a moment.", retry_after=1)
+        return self._current[0]
+
+    async def serve(self, dataset_digest: str) -> None:
+        """Open a version and serve it from now on; the one before is closed once its last call has ended."""
+        async with self._turn:
+            if self._current is not None and self._current[0].dataset_digest == dataset_digest:
+                return
+            folder = await asyncio.to_thread(self._versions.folder, dataset_digest)
+            stack = AsyncExitStack()
+            opened = await stack.enter_async_context(library(folder, dataset_digest, self._encoder, self._config))
+            before, self._current = self._current, (opened, stack)
+            if before is not None:
+                task = asyncio.create_task(self._retire(before[1]))
+                self._retiring[task] = before[1]
+                task.add_done_callback(lambda done: self._retiring.pop(done, None))
+
+    async def close(self) -> None:
+        """Close every library."""
+        retiring = dict(self._retiring)
+        for task in retiring:
+            task.cancel()
+        await asyncio.gather(*retiring, return_exceptions=True)
+        for stack in retiring.values():
+            await stack.aclose()
+        if self._current is not None:
+            await self._current[1].aclose()
+            self._current = None
+
+    async def _retire(self, stack: AsyncExitStack) -> None:
+        await asyncio.sleep(RETIRED_AFTER_S)
+        await stack.aclose()

@@ -1,0 +1,66 @@
+"""Tools for updates: receive one, merge it, go back to another version. Only what the signer signed is taken in."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from servers.instance.shelf import Shelf
+from servers.instance.updates import Updates
+from servers.instance.versions import Versions
+from shared.contracts.instance import DatasetVersions, UpdatePart
+from shared.errors import InvalidInput
+from shared.ids import Digest
+from shared.telemetry import event
+
+SCOPE = "dataset:update"
+MAX_PART = 512 * 1024
+UPDATE_DEADLINE_S = 3700.0
+
+
+def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[[], Shelf]) -> None:
+    """Offers the tools on the server."""
+
+    async def put_update(
+        update_digest: Annotated[Digest, Field(description="SHA-256 of the whole update.")],
+        position: Annotated[int, Field(ge=0, description="Where in the update this part belongs, in bytes.")],
+        data_base64: Annotated[str, Field(min_length=4, max_length=MAX_PART * 4 // 3 + 4)],
+    ) -> UpdatePart:
+        """Send a part of a signed update, in order. Use it until all parts are here, then apply_update."""
+        try:
+            data = base64.b64decode(data_base64, validate=True)
+        except binascii.Error:
+            raise InvalidInput("The part is not base64. Encode its bytes and send it again.") from None
+        return UpdatePart(received=await updates.receive(update_digest, position, data))
+
+    async def apply_update(update_digest: Digest) -> DatasetVersions:
+        """Merge a received update and serve the new version. Answers go on meanwhile; calls that run are not cut.
+
+        Use it after put_update. An update that is damaged, not signed, or not for this instance changes nothing.
+        """
+        wanted = await updates.apply(update_digest)
+        return await _serve(wanted)
+
+    async def use_version(dataset_digest: Digest) -> DatasetVersions:
+        """Serve another version that the instance has, an older one too. Use it to roll an update back."""
+        return await _serve(dataset_digest)
+
+    async def list_versions() -> DatasetVersions:
+        """List the versions of the dataset that this instance has: the image's own and its updates."""
+        return DatasetVersions(versions=versions.listed())
+
+    async def _serve(dataset_digest: str) -> DatasetVersions:
+        versions.folder(dataset_digest)
+        await shelf().serve(dataset_digest)
+        versions.choose(dataset_digest)
+        event("dataset_version_served")
+        return DatasetVersions(versions=versions.listed())
+
+    server.tool(put_update, scope=SCOPE, title="Send an update", idempotent=True)
+    server.tool(apply_update, scope=SCOPE, title="Apply an update", idempotent=True, deadline_s=UPDATE_DEADLINE_S)
+    server.tool(use_version, scope=SCOPE, title="Use a version", idempotent=True, destructive=True)
+    server.tool(list_versions, scope="dataset:read", title="List versions", read_only=True, idempotent=True)

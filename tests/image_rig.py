@@ -1,0 +1,160 @@
+"""Customer images for tests: a small dataset with real vectors, built the way cradle builds it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from servers.cradle.embedding.export import exported
+from servers.cradle.embedding.models import resolve
+from servers.cradle.images.assemble import assemble
+from servers.cradle.images.build import Sources, Stored, build_image
+from servers.cradle.images.evidence import write_evidence
+from servers.cradle.images.layers import Entry, write_layer
+from servers.cradle.images.signing import Signer
+from servers.cradle.images.spec import ImageSpec
+from shared.contracts.image import ImageBuilt
+from shared.contracts.instance import InstanceConfig
+from shared.dataset.freeze import frozen_files
+from shared.dataset.manifest import DatasetModel, Manifest
+from shared.dataset.rows import ChunkRow, DocumentBundle, DocumentParts, DocumentRow, chunk_id, document_id
+from shared.dataset.writer import DatasetWriter
+from shared.encoder import Encoder
+from shared.ids import canonical_json, digest
+from shared.settings import Settings
+
+FINGERPRINT = digest(b"parameters of the image tests")
+TEXTS = {
+    "anleitung.pdf": "Das Anzugsdrehmoment der Reihenklemme RK 4 beträgt 0,6 Nm.",
+    "leuchte.pdf": "Die Hallenleuchte HL-240-50 hat die Schutzart IP66 und wiegt 4,1 kg.",
+    "manual.txt": "The power supply NT-24-10 derates by 2.5 % per kelvin above 55 °C.",
+}
+QUESTION, ANSWER = "Welches Drehmoment gilt für die Reihenklemme?", "0,6 Nm"
+
+
+def bundle(path: str, text: str, encoder: Encoder) -> DocumentBundle:
+    """A document of one passage."""
+    doc = document_id(path)
+    chunk = ChunkRow(
+        chunk_id(doc, 0), doc, 0, text, 1, page=1, heading_path="", kind="text", language="de", end=len(text),
+        tokens=len(text.split()), product_id="",
+    )  # fmt: skip
+    row = DocumentRow(
+        doc, path, "sha256:" + hashlib.sha256(text.encode()).hexdigest(), len(text), "application/pdf", "processed", 1,
+        title=path, language="de", pages=1, chunks=1, tokens=chunk.tokens,
+    )  # fmt: skip
+    return DocumentBundle(row, DocumentParts([chunk], encoder.encode([text])))
+
+
+async def write_dataset(root: Path, texts: dict[str, str], model: Path) -> Manifest:
+    """The dataset of these documents at `root`; documents that are there already and not named are kept."""
+    encoder = Encoder(model)
+    card = encoder.card
+    about = DatasetModel(
+        model=card.model, revision=card.revision, dimension=card.dimension,
+        query_prefix=card.query_prefix, passage_prefix=card.passage_prefix, normalize=card.normalize,
+    )  # fmt: skip
+    async with DatasetWriter(str(root), card.dimension) as writer:
+        await writer.replace_documents([bundle(path, text, encoder) for path, text in texts.items()])
+        return await writer.commit(parameter_version=1, fingerprint=FINGERPRINT, model=about)
+
+
+@dataclass(frozen=True)
+class CustomerImage:
+    """A built image: the customer's bucket, what it was built to, and what came of it."""
+
+    bucket: Path
+    spec: ImageSpec
+    built: ImageBuilt
+    signer: Signer
+
+    @property
+    def tar(self) -> Path:
+        return self.folder / "image.tar"
+
+    @property
+    def folder(self) -> Path:
+        return self.bucket / "images" / self.spec.tag
+
+
+async def build(
+    bucket: Path, cache: Path, model: Path, *, customer: str = "acme", tag: str = "p1-one", method: str = "assembled"
+) -> CustomerImage:
+    """The image of the dataset in the bucket."""
+    async with DatasetWriter(str(bucket / "dataset"), Encoder(model).dimension) as writer:
+        manifest = await writer.manifest()
+    assert manifest is not None
+    config = InstanceConfig(
+        customer_id=customer, company_name="Müller & Söhne KG", tag=tag, fingerprint=manifest.fingerprint,
+        dataset_digest=manifest.dataset_digest, parameter_version=1,
+    )  # fmt: skip
+    spec = ImageSpec(
+        customer_id=customer, tag=tag, fingerprint=manifest.fingerprint, dataset_digest=manifest.dataset_digest
+    )
+    sources = Sources(model, frozen_files(bucket / "dataset"), canonical_json(config.model_dump(mode="json")))
+    signer = Signer.open(bucket.with_name(bucket.name + "-keys"))
+    built = await build_image(
+        spec, sources, bucket=bucket, cache=cache, signer=signer, method=method,
+        docker_host=os.environ.get("DOCKER_HOST"),
+    )  # fmt: skip
+    return CustomerImage(bucket, spec, built, signer)
+
+
+@pytest.fixture(scope="session")
+def query_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model, exported; kept in pytest's cache."""
+    models = request.config.cache.mkdir("models")
+    settings = Settings(home=tmp_path_factory.mktemp("model-home"), model_cache=models)
+    return asyncio.run(exported(settings, resolve(settings)))
+
+
+@pytest.fixture(scope="session")
+def layer_cache(request: pytest.FixtureRequest) -> Path:
+    """The layers that hold nothing of a customer, in pytest's cache; they are found by what they are made of."""
+    return request.config.cache.mkdir("layers")
+
+
+@pytest.fixture(scope="session")
+def customer_image(tmp_path_factory: pytest.TempPathFactory, query_model: Path, layer_cache: Path) -> CustomerImage:
+    """The image of the customer `acme`. Read it; do not change its bucket."""
+    bucket = tmp_path_factory.mktemp("bucket")
+
+    async def make() -> CustomerImage:
+        await write_dataset(bucket / "dataset", TEXTS, query_model)
+        return await build(bucket, layer_cache, query_model)
+
+    return asyncio.run(make())
+
+
+def small_image(bucket: Path, signer: Signer, *, customer: str = "acme", tag: str = "p1-small") -> CustomerImage:
+    """A signed image of one layer with four megabytes that do not compress: what archive and delivery work on."""
+    spec = ImageSpec(
+        customer_id=customer, tag=tag, fingerprint=FINGERPRINT, dataset_digest=digest(f"{customer} {tag}".encode())
+    )
+    folder = bucket / "images" / tag
+    folder.mkdir(parents=True)
+    noise = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(1 << 17))
+    layer = write_layer("vectors", [Entry("data/vectors/noise", noise)], folder)
+    written = assemble(spec, [layer], folder / "image.tar")
+    layer.path.unlink()
+    write_evidence(folder, spec, [layer], written, spec.dataset_digest, False, signer)
+    built = ImageBuilt(
+        customer_id=customer, tag=tag, manifest_digest=written.manifest_digest, image_id=written.image_id,
+        archive_digest=written.archive_digest, size_bytes=written.size, layers=[layer.contract()],
+        dataset_digest=spec.dataset_digest, fingerprint=FINGERPRINT, method="assembled", seconds=0,
+    )  # fmt: skip
+    (folder / "image.json").write_bytes(Stored(inputs=spec.dataset_digest, built=built).model_dump_json().encode())
+    return CustomerImage(bucket, spec, built, signer)
+
+
+def unpack_frozen(root: Path, target: Path) -> Path:
+    """The frozen copy of a dataset, as an image holds it."""
+    for name, content in frozen_files(root):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    return target

@@ -1,0 +1,92 @@
+"""The archive on a real S3 server with object lock: what is archived cannot be deleted or replaced, and comes back."""
+
+from __future__ import annotations
+
+import io
+import os
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from minio import Minio
+from minio.commonconfig import GOVERNANCE
+from minio.error import S3Error
+from minio.retention import Retention
+
+from servers.cradle.images.archive import SEALED, Archive
+from servers.cradle.images.archive_s3 import LockedBucket
+from servers.cradle.images.signing import Signer
+from shared.errors import NotFound, Unavailable
+from tests.image_rig import CustomerImage, small_image
+
+LOCKED = timedelta(minutes=20)
+
+
+@pytest.fixture(scope="module")
+def client() -> Minio:
+    """The server named by S3_TEST_URL, http://KEY:SECRET@HOST:PORT; skips where none is named."""
+    url = os.environ.get("S3_TEST_URL")
+    if not url:
+        pytest.skip("no S3 server: S3_TEST_URL=http://KEY:SECRET@HOST:PORT is not set")
+    parts = urlsplit(url)
+    return Minio(
+        f"{parts.hostname}:{parts.port}", access_key=parts.username, secret_key=parts.password,
+        secure=parts.scheme == "https", region="us-east-1",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def bucket() -> str:
+    return f"archive-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def kept(tmp_path: Path) -> tuple[Archive, CustomerImage, Path]:
+    """An archive in a folder with one image."""
+    signer = Signer.open(tmp_path / "keys")
+    archive = Archive(tmp_path / "archive", tmp_path / "keys" / "customers", signer.verifier)
+    image = small_image(tmp_path / "bucket", signer)
+    return archive, image, Path((await archive.keep(image.bucket, image.spec.tag)).location)
+
+
+@pytest.mark.requirement("O-04")
+async def test_the_server_refuses_to_delete_and_to_shorten_and_the_image_comes_back(
+    client: Minio, bucket: str, kept: tuple[Archive, CustomerImage, Path], tmp_path: Path
+) -> None:
+    archive, image, folder = kept
+    locked = LockedBucket(client, bucket, LOCKED)
+    prefix = f"acme/{folder.name}"
+    assert await locked.mirror(folder, prefix) == len(list(folder.iterdir()))
+    assert await locked.mirror(folder, prefix) == 0
+    key = f"{prefix}/{SEALED}"
+    (entry,) = client.list_objects(bucket, prefix=key, include_version=True)
+    with pytest.raises(S3Error, match="AccessDenied"):
+        client.remove_object(bucket, key, version_id=entry.version_id)
+    soon = Retention(GOVERNANCE, datetime.now(UTC) + timedelta(minutes=1))
+    with pytest.raises(S3Error):
+        client.set_object_retention(bucket, key, soon, version_id=entry.version_id)
+    client.put_object(bucket, key, io.BytesIO(b"replaced"), 8)  # S3 takes it as a newer version …
+    client.remove_object(bucket, key)  # … and this as a delete marker
+    again = Archive(tmp_path / "fetched", archive.keys, archive.verifier)
+    (tmp_path / "fetched" / "acme").mkdir(parents=True)
+    await locked.fetch(prefix, tmp_path / "fetched" / prefix)
+    built = await again.restore("acme", image.spec.tag, tmp_path / "restored")
+    assert built == image.built
+    assert (tmp_path / "restored" / "image.tar").read_bytes() == image.tar.read_bytes()
+
+
+async def test_what_is_not_there_and_a_server_that_is_gone_are_told_apart(
+    client: Minio, bucket: str, tmp_path: Path
+) -> None:
+    locked = LockedBucket(client, bucket, LOCKED)
+    with pytest.raises(NotFound):
+        await locked.fetch("acme/none", tmp_path / "fetched")
+    import urllib3
+
+    gone = Minio(
+        "127.0.0.1:9", access_key="a", secret_key="b", secure=False, http_client=urllib3.PoolManager(retries=0)
+    )
+    with pytest.raises(Unavailable):
+        await LockedBucket(gone, bucket).fetch("acme/none", tmp_path / "fetched")

@@ -1,0 +1,203 @@
+"""The delivery package: whole, signed, without a secret, and it runs on a machine that has only a container engine."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from servers.cradle.images.package import package_delivery
+from servers.cradle.images.render import compose as compose_file
+from servers.cradle.images.render import delivery
+from servers.cradle.images.running import free_port
+from servers.cradle.images.spec import ImageSpec
+from shared.client import Upstream
+from shared.contracts.image import DeliveryPackage
+from shared.contracts.instance import SearchAnswer
+from shared.ids import digest
+from tests.image_rig import ANSWER, QUESTION, CustomerImage
+
+pytestmark = pytest.mark.slow
+SECRETS = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/]{40}"
+    rb"|AGE-SECRET-KEY-1[A-Z0-9]{20}|INSTANCE_ACCESS_KEY=[A-Za-z0-9]"
+)
+
+
+@pytest.fixture(scope="module")
+async def package(customer_image: CustomerImage) -> DeliveryPackage:
+    return await package_delivery(
+        customer_image.bucket, customer_image.spec.tag, customer_image.spec, customer_image.signer, as_tar=True
+    )
+
+
+@pytest.fixture
+def handed_over(package: DeliveryPackage, tmp_path: Path) -> Path:
+    """The package's tar, unpacked where the customer would."""
+    assert package.tar is not None
+    with tarfile.open(package.tar) as tar:
+        tar.extractall(tmp_path, filter="data")
+    return next(path for path in tmp_path.iterdir() if path.is_dir())
+
+
+def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, **environment}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def without_docker(tmp_path: Path) -> str:
+    """A PATH on which `docker` succeeds and does nothing: signature and hashes are checked before it."""
+    folder = tmp_path / "bin"
+    folder.mkdir(exist_ok=True)
+    (folder / "docker").write_text("#!/bin/sh\nexit 0\n")
+    (folder / "docker").chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def test_the_package_holds_what_a_person_with_docker_needs(handed_over: Path) -> None:
+    assert {path.name for path in handed_over.iterdir()} == {
+        "README.md", "SHA256SUMS", "SHA256SUMS.sig", "docker-compose.yml", "image.tar", "image.tar.sig",
+        "kubernetes.yaml", "provenance.dsse.json", "sbom.cdx.json", "signature.json", "signer.pub", "start.sh",
+        "verify.sh",
+    }  # fmt: skip
+    readme = (handed_over / "README.md").read_text()
+    assert "## English" in readme
+    assert "## Deutsch" in readme
+    for script in ("start.sh", "verify.sh"):
+        assert (handed_over / script).stat().st_mode & 0o111
+        assert run(handed_over, "sh", "-n", script).returncode == 0
+
+
+@pytest.mark.requirement("O-05", "S-01")
+@pytest.mark.parametrize("altered", ["docker-compose.yml", "SHA256SUMS", "SHA256SUMS.sig", "sbom.cdx.json"])
+def test_the_check_refuses_a_package_that_was_altered(handed_over: Path, tmp_path: Path, altered: str) -> None:
+    path = handed_over / altered
+    path.write_bytes(path.read_bytes()[::-1])
+    assert run(handed_over, "./verify.sh", PATH=without_docker(tmp_path)).returncode == 1
+
+
+@pytest.mark.requirement("S-01")
+def test_the_check_refuses_another_signer(handed_over: Path, tmp_path: Path) -> None:
+    from servers.cradle.images.signing import Signer
+
+    stranger = tmp_path / "stranger.pub"
+    stranger.write_bytes(Signer.open(tmp_path / "keys").verifier.pem)
+    found = run(handed_over, "./verify.sh", "--key", str(stranger), PATH=without_docker(tmp_path))
+    assert found.returncode == 1
+    assert "NOT the signed delivery" in found.stderr
+
+
+@pytest.mark.requirement("S-02")
+def test_no_layer_and_no_file_of_the_package_holds_a_secret(
+    handed_over: Path, customer_image: CustomerImage, tmp_path: Path
+) -> None:
+    planted = b"-----BEGIN PRIVATE KEY-----\n" + b"A" * 64
+    assert SECRETS.search(planted)
+    assert SECRETS.search(b"INSTANCE_ACCESS_KEY=abc")
+    own = customer_image.bucket.with_name(customer_image.bucket.name + "-keys") / "image-signing.pem"
+    line = own.read_bytes().splitlines()[1]
+    for path in handed_over.iterdir():
+        if path.name != "image.tar":
+            assert not SECRETS.search(path.read_bytes()), path.name
+            assert line not in path.read_bytes()
+    files = 0
+    with tarfile.open(handed_over / "image.tar") as image:
+        config = json.loads(image.extractfile("manifest.json").read())[0]["Config"]  # pyright: ignore[reportOptionalMemberAccess]
+        assert not SECRETS.search(image.extractfile(config).read())  # pyright: ignore[reportOptionalMemberAccess]
+        for name in (name for name in image.getnames() if name.startswith("blobs/sha256/")):
+            blob = image.extractfile(name)
+            assert blob is not None
+            if blob.read(2) != b"\x1f\x8b":
+                continue
+            blob.seek(0)
+            with gzip.open(blob) as plain, tarfile.open(fileobj=plain, mode="r|") as layer:
+                for member in layer:
+                    if member.isreg() and member.size < 4 * 2**20:
+                        data = layer.extractfile(member).read()  # pyright: ignore[reportOptionalMemberAccess]
+                        assert not SECRETS.search(data), member.name
+                        assert line not in data
+                        files += 1
+    assert files > 1000
+
+
+@pytest.mark.requirement("I-10")
+def test_values_change_no_structure_of_any_file(customer_image: CustomerImage) -> None:
+    plain = customer_image.spec
+    strange = ImageSpec(
+        customer_id="a0", tag="_.-" + "x" * 100, fingerprint=digest(b"other"), dataset_digest=digest(b"another"),
+        parameter_version=99, labels={"com.example.note": "(a) 50 % of b & c = d; @e: f"},
+    )  # fmt: skip
+    built, signer = customer_image.built, customer_image.signer.verifier
+    for name in ("start.sh", "verify.sh", "README.md"):
+        one, two = (delivery(name, spec, built, signer) for spec in (plain, strange))
+        assert len(one.splitlines()) == len(two.splitlines())
+        for old, new in ((plain.customer_id, "a0"), (plain.tag, strange.tag)):
+            one = one.replace(old, new)
+        assert one == two, name
+    for spec in (plain, strange):
+        texts = {"compose": compose_file(spec, signer), "kubernetes": delivery("kubernetes.yaml", spec, built, signer)}
+        shapes = {name: [shape(each) for each in yaml.safe_load_all(text)] for name, text in texts.items()}
+        if spec is plain:
+            expected = shapes
+    assert shapes == expected
+
+
+def shape(value: object) -> object:
+    """The structure of a document without its strings."""
+    if isinstance(value, dict):
+        return {key: shape(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [shape(each) for each in value]
+    return type(value).__name__
+
+
+def test_the_kubernetes_manifest_closes_the_pod_in(customer_image: CustomerImage) -> None:
+    text = delivery("kubernetes.yaml", customer_image.spec, customer_image.built, customer_image.signer.verifier)
+    deployment, claim, service, policy = yaml.safe_load_all(text)
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert {"cpu", "memory"} == container["resources"]["limits"].keys()
+    assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert policy["spec"]["egress"] == []
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert volumes["state"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+
+
+@pytest.mark.engine
+@pytest.mark.requirement("O-05", "O-02")
+async def test_the_package_is_checked_started_and_asked_with_docker_compose_alone(
+    handed_over: Path, compose: str
+) -> None:
+    port = free_port()
+    verified = run(handed_over, "./verify.sh", DOCKER_HOST=compose)
+    assert verified.returncode == 0, verified.stderr
+    assert "Signed by sha256:" in verified.stdout
+    try:
+        started = run(handed_over, "./start.sh", DOCKER_HOST=compose, INSTANCE_PORT=str(port))
+        assert started.returncode == 0, started.stderr
+        key = (handed_over / ".env").read_text().strip().partition("=")[2]
+        assert len(key) == 64
+        assert (handed_over / ".env").stat().st_mode & 0o777 == 0o600
+        async with Upstream(f"http://127.0.0.1:{port}/mcp", key=key) as upstream:
+            answer = await upstream.call("search", {"query": QUESTION, "limit": 1}, SearchAnswer)
+        assert ANSWER in answer.hits[0].text
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as page:  # noqa: ASYNC210
+            assert json.load(page)["status"] == "healthy"
+        again = run(handed_over, "./start.sh", DOCKER_HOST=compose, INSTANCE_PORT=str(port))
+        assert key in again.stdout
+    finally:
+        run(handed_over, "docker", "compose", "down", "--volumes", "--timeout", "25", DOCKER_HOST=compose)
+        run(handed_over, "docker", "image", "rm", "-f", "0711/acme:p1-one", DOCKER_HOST=compose)
+        shutil.rmtree(handed_over)

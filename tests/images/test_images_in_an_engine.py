@@ -1,0 +1,120 @@
+"""The image in a real container engine: loads, starts closed in, answers over MCP, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from servers.cradle.images.engine import Container, Engine
+from servers.cradle.images.running import running_instance
+from servers.cradle.images.unpack import read_image
+from servers.cradle.images.verify import verify_image
+from shared.client import Upstream
+from shared.contracts.instance import DatasetAnswer, SearchAnswer
+from shared.errors import PlatformError, Unavailable
+from tests.image_rig import ANSWER, QUESTION, CustomerImage, build
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+def docker(*arguments: str) -> str:
+    run = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.fixture
+def container(customer_image: CustomerImage, engine_host: str) -> Iterator[Container]:
+    """The customer's image, started by the platform in the engine."""
+    with Engine.connect(engine_host) as engine:
+        started = engine.start(
+            customer_image.tar, customer_image.built.image_id, 9312, {"INSTANCE_ACCESS_KEY": "k" * 24}
+        )
+        try:
+            yield started
+        finally:
+            started.remove()
+
+
+@pytest.mark.requirement("O-02")
+async def test_the_image_answers_the_planted_question_from_inside_the_engine(
+    customer_image: CustomerImage, engine_host: str, tmp_path: Path
+) -> None:
+    async with (
+        running_instance(customer_image.tar, tmp_path, docker_host=engine_host, use_engine=True) as instance,
+        Upstream(instance.url, key=instance.access_key) as upstream,
+    ):
+        answer = await upstream.call("search", {"query": QUESTION, "limit": 1}, SearchAnswer)
+        about = await upstream.call("describe_dataset", {}, DatasetAnswer)
+    assert ANSWER in answer.hits[0].text
+    assert about.dataset_digest == customer_image.built.dataset_digest
+
+
+@pytest.mark.requirement("O-02")
+def test_the_container_runs_read_only_without_privileges_as_a_plain_user(container: Container) -> None:
+    found = json.loads(docker("inspect", container.id))[0]
+    assert found["HostConfig"]["ReadonlyRootfs"] is True
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    assert found["HostConfig"]["Privileged"] is False
+    write = "import os; print(os.getuid(), os.getgid()); open('/data/probe', 'w')"
+    tried = subprocess.run(
+        ["docker", "exec", container.id, "/usr/local/bin/python3", "-c", write],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert tried.stdout.split() == ["65532", "65532"]
+    assert "Read-only file system" in tried.stderr
+
+
+async def test_the_engine_finds_the_instance_healthy_by_itself(container: Container) -> None:
+    import asyncio
+
+    async with asyncio.timeout(90):
+        while (state := container.engine.inspect(container.id)["State"])["Health"]["Status"] != "healthy":
+            assert state["Running"], docker("logs", container.id)
+            await asyncio.sleep(0.2)  # the interval of a poll
+
+
+async def test_a_check_leaves_no_container_and_no_image_in_the_engine(
+    customer_image: CustomerImage, engine_host: str, tmp_path: Path
+) -> None:
+    report = await verify_image(
+        customer_image.tar, customer_image.built, tmp_path, docker_host=engine_host, use_engine=True,
+        questions=[QUESTION],
+    )  # fmt: skip
+    assert report.passed, report.checks
+    assert customer_image.spec.reference not in docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    assert docker("ps", "-aq", "--filter", f"ancestor={customer_image.built.image_id}") == ""
+
+
+async def test_the_engine_builds_the_same_files_and_settings_as_the_assembler(
+    customer_image: CustomerImage, engine_host: str, layer_cache: Path, query_model: Path
+) -> None:
+    by_engine = await build(customer_image.bucket, layer_cache, query_model, tag="p1-engine", method="engine")
+    ours, theirs = read_image(customer_image.tar), read_image(by_engine.tar)
+    assert theirs.files == ours.files
+    assert theirs.dataset_manifest == ours.dataset_manifest
+    for setting in ("User", "Entrypoint", "Healthcheck", "StopSignal", "ExposedPorts", "WorkingDir"):
+        assert theirs.config["config"][setting] == ours.config["config"][setting], setting
+    assert sorted(theirs.config["config"]["Env"]) == sorted(ours.config["config"]["Env"])
+    assert theirs.config["config"]["Labels"].keys() == ours.config["config"]["Labels"].keys()
+
+
+async def test_an_engine_that_is_gone_is_one_clear_sentence(customer_image: CustomerImage, tmp_path: Path) -> None:
+    gone = f"unix://{tmp_path}/none.sock"
+    with pytest.raises(Unavailable, match="engine does not answer"):
+        async with running_instance(customer_image.tar, tmp_path, docker_host=gone, use_engine=True):
+            pass
+
+
+async def test_an_image_that_is_cut_off_is_refused_before_it_reaches_the_engine(
+    customer_image: CustomerImage, engine_host: str, tmp_path: Path
+) -> None:
+    cut = tmp_path / "image.tar"
+    cut.write_bytes(customer_image.tar.read_bytes()[: customer_image.built.size_bytes // 2])
+    with pytest.raises(PlatformError, match="damaged"):
+        async with running_instance(cut, tmp_path, docker_host=engine_host, use_engine=True):
+            pass
