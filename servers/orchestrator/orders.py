@@ -12,7 +12,7 @@ from servers.orchestrator.locks import Locks
 from servers.orchestrator.store import Customer, Job, JobStore, NewJob, Session
 from servers.orchestrator.upstreams import SourcesPrepared, Upstreams
 from servers.orchestrator.workflows.plan import STEPS, carried_over
-from shared.auth import principal
+from shared.auth import principal, require_sources
 from shared.contracts.catalogue import CustomerRegistered
 from shared.contracts.installation import ParameterChoice
 from shared.contracts.job import JobKind, JobResult
@@ -73,8 +73,10 @@ class Orders:
         Raises:
             InvalidInput: a value does not fit; cradle's word on a source passes through.
             Conflict: the customer exists with another request, or the key was used for another one.
+            Forbidden: a source is not in the customer's bucket, and the caller is no platform administrator.
         """
         request = _checked(request)
+        require_sources(request.data_sources)
         named = customer_id(request.company_name)
         digest = request.digest
         async with self._locks.of(named):
@@ -95,7 +97,9 @@ class Orders:
 
         Raises:
             Conflict: another job of the customer is open, it has no dataset yet, or the key was used otherwise.
+            Forbidden: a source is not in the customer's bucket, and the caller is no platform administrator.
         """
+        require_sources(data_sources or [])
         named = customer.customer_id
         digest = canonical_digest({"kind": kind, "customer_id": named, "data_sources": data_sources})
         async with self._locks.of(named):
