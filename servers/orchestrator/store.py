@@ -271,6 +271,10 @@ class Session:
         """The customer's newest job whose result has a digest of this name."""
         return _job(await queries.last_job_with_digest(self._connection, customer_id=customer_id, digest=digest))
 
+    async def last_delivery(self, customer_id: str) -> Job | None:
+        """The customer's newest job that delivered an image: one that failed later on has delivered none."""
+        return _job(await queries.last_delivery(self._connection, customer_id=customer_id))
+
     async def jobs(self, customer_id: str, limit: int) -> list[Job]:
         """The customer's newest jobs."""
         rows = await self.rows(queries.jobs_of_customer, customer_id=customer_id, limit=limit)

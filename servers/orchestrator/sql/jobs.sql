@@ -73,6 +73,13 @@ WHERE customer_id = :customer_id AND result -> 'digests' ? :digest
 ORDER BY created_at DESC, job_id
 LIMIT 1;
 
+-- name: last_delivery(customer_id)^
+SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
+FROM jobs
+WHERE customer_id = :customer_id AND state = 'completed' AND result -> 'digests' ? 'image'
+ORDER BY created_at DESC, job_id
+LIMIT 1;
+
 -- name: jobs_of_customer(customer_id, limit)
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
 FROM jobs
