@@ -10,6 +10,7 @@ from servers.cradle.processing import pipeline
 from servers.cradle.processing.parameters import current_parameters
 from servers.cradle.processing.sources import SourceFile, SourceList, check_sources, find_files
 from servers.cradle.services import Services
+from shared.auth import require_sources
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport
 from shared.dataset.reader import DatasetReader
@@ -17,6 +18,7 @@ from shared.errors import NotFound
 from shared.objects import CustomerStore, bucket_name
 
 SOURCES = "sources.json"
+ASKED_BEFORE = frozenset({"orchestrator"})  # it asks the same about its own caller, whom cradle does not see
 Report = Callable[[float, float | None, str], Awaitable[None]]
 COUNTED = {
     "documents": "documents",
@@ -31,8 +33,10 @@ async def record_sources(held: Services, customer: str, data_sources: list[str])
     """Checks the sources and keeps them in the customer's bucket, which is made if need be.
 
     Raises:
+        Forbidden: the caller may not name such a source.
         InvalidInput: a source is not allowed, not there, not the customer's or empty; nothing was recorded.
     """
+    require_sources(data_sources, ASKED_BEFORE)
     checked = SourceList.parse(data_sources, held.settings)
     try:
         known = await CustomerStore.open(held.settings, customer)

@@ -40,7 +40,7 @@ class JobLine(Contract):
 
 
 class CustomerView(Contract):
-    """A customer, its newest jobs, and what the newest job with an image made."""
+    """A customer, its newest jobs, and what the newest job that delivered an image made."""
 
     customer_id: CustomerId
     company_name: str
@@ -52,7 +52,7 @@ class CustomerView(Contract):
     created_at: datetime
     updated_at: datetime
     jobs: list[JobLine]
-    delivered: JobResult | None = Field(None, description="Counts, digests and places of the newest image.")
+    delivered: JobResult | None = Field(None, description="Counts, digests and places of the newest delivered image.")
 
 
 class PartStatus(Contract):

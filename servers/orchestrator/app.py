@@ -17,8 +17,9 @@ from servers.orchestrator.tools.tasks import Tasks
 from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
-from servers.orchestrator.workflows.worker import Worker
+from servers.orchestrator.workflows.worker import LEASE, Worker
 from shared.auth import Principal, Verifier
+from shared.postgres.lease import Lease
 from shared.postgres.urls import database_urls
 from shared.serving import Server, serve
 from shared.settings import Settings
@@ -74,7 +75,7 @@ async def opened(settings: Settings, *, works: bool) -> AsyncIterator[Services]:
     database, upstreams = PlatformDatabase(settings), Upstreams.of(settings)
     store = JobStore(database)
     worker = _worker(settings, store, upstreams) if works else None
-    health = Health(settings, store, (lambda: worker.ready) if worker else None)
+    health = Health(settings, store, (lambda: worker.state) if worker else None)
     orders = Orders(store, upstreams, worker.wake if worker else lambda: None)
     try:
         if worker is not None:
@@ -105,6 +106,6 @@ async def run_stdio(settings: Settings) -> None:
 
 
 def _worker(settings: Settings, store: JobStore, upstreams: Upstreams) -> Worker:
-    url = database_urls(settings, "platform").dbos or ""
+    urls = database_urls(settings, "platform")
     runner = Runner(store, upstreams, settings.job_step_deadline_s)
-    return Worker(store, runner, Engine(url, runner))
+    return Worker(store, runner, Engine(urls.dbos or "", runner), Lease(urls.app, LEASE))

@@ -10,6 +10,7 @@ import orjson
 
 from servers.orchestrator.answers import PartStatus, PlatformStatus
 from servers.orchestrator.store import JobStore
+from servers.orchestrator.workflows.worker import State
 from shared.errors import PlatformError
 from shared.settings import ServerName, Settings
 
@@ -24,10 +25,11 @@ class Health:
     """Asks the other servers and the database.
 
     Args:
-        working: whether this process carries out jobs; None where it only takes orders and another carries them out.
+        working: what the worker of this process says of itself; None where it only takes orders and another process
+            carries them out.
     """
 
-    def __init__(self, settings: Settings, store: JobStore, working: Callable[[], bool] | None = None) -> None:
+    def __init__(self, settings: Settings, store: JobStore, working: Callable[[], State] | None = None) -> None:
         self._settings = settings
         self._store = store
         self._working = working
@@ -86,8 +88,9 @@ class Health:
     async def _jobs(self) -> PartStatus:
         """Whether jobs are carried out: by this process, or else by the orchestrator that runs as a service."""
         if self._working is not None:
-            working = self._working()
-            return PartStatus(name="jobs", healthy=working, detail="" if working else "starting")
+            state = self._working()
+            detail = {"working": "", "standby": "another process carries them out", "starting": "starting"}[state]
+            return PartStatus(name="jobs", healthy=state != "starting", detail=detail)
         worker = await self._server("orchestrator")
         detail = "" if worker.healthy else "no worker answers, so jobs stay queued: start the platform with 0711 up"
         return PartStatus(name="jobs", healthy=worker.healthy, detail=detail)

@@ -12,7 +12,7 @@ from servers.orchestrator.locks import Locks
 from servers.orchestrator.store import Customer, Job, JobStore, NewJob, Session
 from servers.orchestrator.upstreams import SourcesPrepared, Upstreams
 from servers.orchestrator.workflows.plan import STEPS, carried_over
-from shared.auth import principal
+from shared.auth import principal, require_sources
 from shared.contracts.catalogue import CustomerRegistered
 from shared.contracts.installation import ParameterChoice
 from shared.contracts.job import JobKind, JobResult
@@ -73,20 +73,18 @@ class Orders:
         Raises:
             InvalidInput: a value does not fit; cradle's word on a source passes through.
             Conflict: the customer exists with another request, or the key was used for another one.
+            Forbidden: a source is not in the customer's bucket, and the caller is no platform administrator.
         """
         request = _checked(request)
+        require_sources(request.data_sources)
         named = customer_id(request.company_name)
         digest = request.digest
-        async with self._locks.of(named):
-            if key is not None and (known := await self._by_key(key, digest)) is not None:
-                return known
-            async with self._store.session(named) as session:
-                await session.lock(named)
-                if (job := await self._onboarding_of(session, named, digest)) is not None:
-                    return job
-                job = await self._queue_onboarding(session, named, request, key)
-        self._wake()
-        return job
+
+        async def order(session: Session) -> Job:
+            job = await self._onboarding_of(session, named, digest)
+            return job or await self._queue_onboarding(session, named, request)
+
+        return await self._once(named, digest, key, order)
 
     async def start(
         self, customer: Customer, kind: JobKind, key: str | None = None, data_sources: list[str] | None = None
@@ -95,26 +93,25 @@ class Orders:
 
         Raises:
             Conflict: another job of the customer is open, it has no dataset yet, or the key was used otherwise.
+            Forbidden: a source is not in the customer's bucket, and the caller is no platform administrator.
         """
+        require_sources(data_sources or [])
         named = customer.customer_id
         digest = canonical_digest({"kind": kind, "customer_id": named, "data_sources": data_sources})
-        async with self._locks.of(named):
-            if key is not None and (known := await self._by_key(key, digest)) is not None:
-                return known
-            async with self._store.session(named) as session:
-                await session.lock(named)
-                open_job = await session.open_job(named)
-                if open_job is not None and open_job.request_digest == digest:
-                    return open_job
-                if open_job is not None:
-                    raise _busy(open_job)
-                before = await session.last_with(named, "dataset")
-                start_from = carried_over(before.result if before is not None else JobResult())
-                if data_sources is not None:
-                    await session.put_sources(named, await self._prepare(named, data_sources))
-                job = await session.add_job(self._new(named, kind, digest, key, start_from))
-        self._wake()
-        return job
+
+        async def order(session: Session) -> Job:
+            open_job = await session.open_job(named)
+            if open_job is not None and open_job.request_digest == digest:
+                return open_job
+            if open_job is not None:
+                raise _busy(open_job)
+            before = await session.last_with(named, "dataset")
+            start_from = carried_over(before.result if before is not None else JobResult())
+            if data_sources is not None:
+                await session.put_sources(named, await self._prepare(named, data_sources))
+            return await session.add_job(self._new(named, kind, digest, start_from))
+
+        return await self._once(named, digest, key, order)
 
     async def cancel(self, job: Job) -> Job:
         """Cancel a job and stop the call that it waits for. A job that has ended stays as it is."""
@@ -122,14 +119,20 @@ class Orders:
         self._wake()
         return await self._store.job(job.job_id, job.customer_id) or job
 
-    async def _by_key(self, key: str, digest: str) -> Job | None:
-        async with self._store.session(None) as session:
-            job = await session.job_by_key(principal().subject, key)
-        if job is not None and job.request_digest != digest:
-            raise Conflict(
-                "This idempotency key was used for another request: use a new key, or send the same request again.",
-                field="idempotency_key",
-            )
+    async def _once(self, named: str, digest: str, key: str | None, order: Callable[[Session], Awaitable[Job]]) -> Job:
+        """The job that the key was answered with before, or what `order` gives, which the key then stands for."""
+        async with self._locks.of(named), self._store.session(named) as session:
+            await session.lock(named)
+            known = await session.job_by_key(principal().subject, key) if key is not None else None
+            if known is not None and known.request_digest != digest:
+                raise Conflict(
+                    "This idempotency key was used for another request: use a new key, or send the same request again.",
+                    field="idempotency_key",
+                )
+            job = known or await order(session)
+            if key is not None and known is None:
+                await session.add_key(principal().subject, key, job)
+        self._wake()
         return job
 
     async def _onboarding_of(self, session: Session, named: str, digest: str) -> Job | None:
@@ -152,7 +155,7 @@ class Orders:
             raise _busy(open_job)
         return None
 
-    async def _queue_onboarding(self, session: Session, named: str, request: Request, key: str | None) -> Job:
+    async def _queue_onboarding(self, session: Session, named: str, request: Request) -> Job:
         existing = await session.customer(named)
         partner = existing.partner if existing is not None else partner_of(principal())
         await self._upstreams.marketplace.call(
@@ -178,7 +181,7 @@ class Orders:
         )
         if not await session.put_customer(customer):
             raise Conflict(f"The customer {named} exists already: use process_new_documents for further files.")
-        job = self._new(named, "onboarding", request.digest, key, JobResult(), request.choice)
+        job = self._new(named, "onboarding", request.digest, JobResult(), request.choice)
         return await session.add_job(job)
 
     async def _prepare(self, named: str, data_sources: list[str]) -> str:
@@ -189,9 +192,8 @@ class Orders:
         return prepared.sources_digest
 
     def _new(
-        self, named: str, kind: JobKind, digest: str, key: str | None, start_from: JobResult,
-        choice: ParameterChoice | None = None,
-    ) -> NewJob:  # fmt: skip
+        self, named: str, kind: JobKind, digest: str, start_from: JobResult, choice: ParameterChoice | None = None
+    ) -> NewJob:
         return NewJob(
             job_id=new_handle("job"),
             customer_id=named,
@@ -201,7 +203,6 @@ class Orders:
             created_by=principal().subject,
             choice=choice.model_dump(mode="json") if choice else {},
             result=start_from,
-            key=key,
         )
 
 

@@ -35,8 +35,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be queued. `choice` is a ParameterChoice as JSON; `result` what it starts from; `key` the caller's
-    idempotency key."""
+    """A job to be queued. `choice` is a ParameterChoice as JSON; `result` what it starts from."""
 
     job_id: str
     customer_id: str
@@ -46,7 +45,6 @@ class NewJob:
     created_by: str
     choice: dict[str, Any] = field(default_factory=dict)
     result: JobResult = field(default_factory=JobResult)
-    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +230,7 @@ class Session:
         """Queue a job.
 
         Raises:
-            Conflict: the customer has an open job, or the key was used.
+            Conflict: the customer has an open job.
         """
         steps = [JobStep(name=name, state="pending", seconds=None).model_dump() for name in job.steps]
         await self.run(
@@ -244,7 +242,6 @@ class Session:
             result=_json(job.result.model_dump()),
             choice=_json(job.choice),
             request_digest=job.request_digest,
-            idempotency_key=job.key,
             created_by=job.created_by,
         )
         stored = await self.job(job.job_id)
@@ -256,8 +253,25 @@ class Session:
         return _job(await queries.job_by_id(self._connection, job_id=job_id))
 
     async def job_by_key(self, created_by: str, key: str) -> Job | None:
-        """The job that a caller started with an idempotency key."""
-        return _job(await queries.job_by_key(self._connection, created_by=created_by, idempotency_key=key))
+        """The job that a caller was answered with for an idempotency key, whichever customer it is of."""
+        await queries.enter_platform(self._connection)
+        job = _job(await queries.job_by_key(self._connection, created_by=created_by, idempotency_key=key))
+        await queries.leave_platform(self._connection)
+        return job
+
+    async def add_key(self, created_by: str, key: str, job: Job) -> None:
+        """Note that a caller is answered with this job for an idempotency key.
+
+        Raises:
+            Conflict: the key was used for another customer a moment ago.
+        """
+        await self.run(
+            queries.add_key,
+            created_by=created_by,
+            idempotency_key=key,
+            customer_id=job.customer_id,
+            job_id=job.job_id,
+        )
 
     async def open_job(self, customer_id: str) -> Job | None:
         """The customer's job that has not ended."""
@@ -270,6 +284,10 @@ class Session:
     async def last_with(self, customer_id: str, digest: str) -> Job | None:
         """The customer's newest job whose result has a digest of this name."""
         return _job(await queries.last_job_with_digest(self._connection, customer_id=customer_id, digest=digest))
+
+    async def last_delivery(self, customer_id: str) -> Job | None:
+        """The customer's newest job that delivered an image: one that failed later on has delivered none."""
+        return _job(await queries.last_delivery(self._connection, customer_id=customer_id))
 
     async def jobs(self, customer_id: str, limit: int) -> list[Job]:
         """The customer's newest jobs."""

@@ -1,6 +1,7 @@
 """Who is calling: verifying tokens and asking, inside a call, on whose behalf it runs.
 
 principal     Principal, and the current call's one
+sources       who may name which data sources
 keys          where public keys come from: an address, a file or a document
 verifier      ES256 JWTs for exactly one server
 access_key    a fixed key, for an instance that runs without the platform
@@ -16,6 +17,7 @@ from shared.auth.principal import (
     require,
     require_customer,
 )
+from shared.auth.sources import require_sources
 from shared.auth.verifier import TokenVerifier, Verifier
 
 __all__ = [
@@ -31,4 +33,5 @@ __all__ = [
     "principal",
     "require",
     "require_customer",
+    "require_sources",
 ]

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from servers.orchestrator.orders import Orders, Request
@@ -13,8 +14,10 @@ from servers.orchestrator.store import JobStore
 from servers.orchestrator.upstreams import Upstreams
 from shared.auth import acting_as
 from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
-from tests.orchestrator_rig import ADMIN, put_customer, put_job, put_onboarded, settings_in
+from shared.postgres.migrations import migrations_of
+from tests.orchestrator_rig import ADMIN, DIGEST, put_customer, put_job, put_onboarded, settings_in
 
+OLD_JOB = "job_" + "a" * 26
 REQUEST = Request("Muster GmbH", "info@example.com", ["file:///data/muster"])
 
 
@@ -123,6 +126,76 @@ async def test_a_key_gives_its_job_again_and_refuses_another_request(orders: Ord
     with pytest.raises(Conflict, match="idempotency key"):
         await orders.start(customer, "build", key="k1")
     assert (await orders.start(customer, "verification")).job_id != job.job_id
+
+
+@pytest.mark.requirement("F-10")
+async def test_a_key_that_was_answered_with_an_open_job_stands_for_it_when_it_has_ended(orders: Orders) -> None:
+    store = store_of(orders)
+    customer = await put_onboarded(store, "muster")
+    job = await orders.start(customer, "verification")
+    assert (await orders.start(customer, "verification", key="k1")).job_id == job.job_id
+    await store.complete(job)
+    assert (await orders.start(customer, "verification", key="k1")).job_id == job.job_id
+    with pytest.raises(Conflict, match="idempotency key"):
+        await orders.start(customer, "build", key="k1")
+
+
+@pytest.mark.requirement("F-10")
+async def test_a_key_that_was_answered_with_an_onboarding_stands_for_it(orders: Orders) -> None:
+    store = store_of(orders)
+    await put_customer(store, "muster", request_digest=REQUEST.digest)
+    job = await put_job(store, "muster", request_digest=REQUEST.digest)
+    assert (await orders.onboard(REQUEST, key="k1")).job_id == job.job_id
+    await store.fail(job, {"code": "unavailable", "message": "Away.", "retryable": True})
+    assert (await orders.onboard(REQUEST, key="k1")).job_id == job.job_id
+
+
+@pytest.mark.requirement("F-10")
+async def test_a_key_of_one_customer_is_refused_for_another_and_leaves_no_job(orders: Orders) -> None:
+    store = store_of(orders)
+    await orders.start(await put_onboarded(store, "muster"), "build", key="k1")
+    other = await put_onboarded(store, "other")
+    with pytest.raises(Conflict, match="idempotency key"):
+        await orders.start(other, "build", key="k1")
+    async with store.session("other") as session:
+        assert await session.open_job("other") is None
+
+
+async def test_the_keys_of_jobs_before_keys_had_a_table_are_kept(database) -> None:
+    statements = {each.number: each.sql for each in migrations_of("servers.orchestrator")}
+    made = await database("servers.orchestrator")
+    connection = await asyncpg.connect(made.urls.owner)
+    try:
+        async with connection.transaction():
+            await connection.execute("DROP TABLE job_keys, jobs, customers")
+            await connection.execute(statements[1])
+            await connection.execute("SELECT set_config('app.customer', 'muster', true)")
+            await connection.execute(
+                "INSERT INTO customers VALUES ('muster', 'Muster', 'a@b.c', 'package', '{}', NULL, 'active', $1, $1)",
+                DIGEST,
+            )
+            await connection.execute(
+                "INSERT INTO jobs (job_id, customer_id, kind, request_digest, idempotency_key, created_by)"
+                " VALUES ($1, 'muster', 'build', $2, 'k1', 'usr_a')",
+                OLD_JOB,
+                DIGEST,
+            )
+        async with connection.transaction():
+            await connection.execute(statements[2])
+    finally:
+        await connection.close()
+    async with JobStore(made.db).session("other") as session:
+        job = await session.job_by_key("usr_a", "k1")
+    assert job is not None
+    assert job.job_id == OLD_JOB
+
+
+async def test_a_session_that_looked_a_key_up_is_back_behind_its_wall(orders: Orders) -> None:
+    store = store_of(orders)
+    await orders.start(await put_onboarded(store, "muster"), "build", key="k1")
+    async with store.session("other") as session:
+        assert await session.job_by_key(ADMIN.subject, "k1") is not None
+        assert await session.jobs("muster", 10) == []
 
 
 async def test_a_second_job_of_a_customer_waits_for_the_first(orders: Orders) -> None:

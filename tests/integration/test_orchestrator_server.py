@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from servers.orchestrator.app import build
+from shared.contracts.job import JobResult
 from shared.postgres.migrations import migrate
 from tests.orchestrator_rig import DIGEST, TASKS, Rig, put_job, put_onboarded, running_rig, settings_in
 
@@ -117,6 +118,17 @@ async def test_a_job_is_shown_with_what_it_made_and_concisely_while_it_runs(rig:
     )
     detailed = (await rig.call("get_job", {**arguments, "detail": "detailed"}))["result"]["structuredContent"]
     assert detailed["result"]["numbers"] == {"parameter_version": 1}
+
+
+async def test_a_job_that_failed_with_an_image_does_not_replace_what_was_delivered(rig: Rig) -> None:
+    await put_onboarded(rig.store, "lieferwerk")
+    unverified = JobResult(digests={"dataset": DIGEST, "image": DIGEST.replace("0", "1")})
+    job = await put_job(rig.store, "lieferwerk", "build", result=unverified)
+    await rig.store.fail(job, {"code": "conflict", "message": "It did not pass its verification.", "retryable": False})
+    view = (await rig.call("get_customer", {"customer_id": "lieferwerk"}))["result"]["structuredContent"]
+    assert view["jobs"][0]["state"] == "failed"
+    assert view["delivered"]["digests"]["image"] == DIGEST
+    assert view["delivered"]["places"]["image"] == "archive/image.tar"
 
 
 async def test_customers_are_listed_page_by_page(rig: Rig) -> None:

@@ -21,8 +21,8 @@ def customer(customer_id: str, **changes: str) -> Customer:
     )
 
 
-def new_job(customer_id: str, kind: str = "onboarding", key: str | None = None) -> NewJob:
-    return NewJob(new_handle("job"), customer_id, kind, STEPS[kind], DIGEST, "usr_a", key=key)  # type: ignore[arg-type]
+def new_job(customer_id: str, kind: str = "onboarding") -> NewJob:
+    return NewJob(new_handle("job"), customer_id, kind, STEPS[kind], DIGEST, "usr_a")  # type: ignore[arg-type]
 
 
 async def store_of(database, *customers: str) -> JobStore:
@@ -151,7 +151,7 @@ async def test_every_table_forces_row_level_security_with_both_checks(database) 
             " FROM pg_class c LEFT JOIN pg_policy p ON p.polrelid = c.oid"
             " WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
         )
-    assert {row["relname"] for row in rows} == {"customers", "jobs"}
+    assert {row["relname"] for row in rows} == {"customers", "jobs", "job_keys"}
     for row in rows:
         assert row["relrowsecurity"]
         assert row["relforcerowsecurity"]

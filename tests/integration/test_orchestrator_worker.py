@@ -17,7 +17,8 @@ from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
-from servers.orchestrator.workflows.worker import Worker
+from servers.orchestrator.workflows.worker import LEASE, State, Worker
+from shared.postgres.lease import Lease
 from shared.postgres.urls import password_of, with_role
 from tests.orchestrator_rig import put_customer, put_job, settings_in
 
@@ -34,6 +35,7 @@ class Site:
     """A database with the engine's schema, and what runs on it."""
 
     store: JobStore
+    app_url: str
     dbos_url: str
     upstreams: Upstreams
 
@@ -41,7 +43,7 @@ class Site:
     async def working(self, attempts: int = 3, pause: Pause = at_once) -> AsyncIterator[tuple[Worker, Runner]]:
         """A worker until the block ends."""
         runner = Runner(self.store, self.upstreams, 60, Backoff(attempts=attempts), pause)
-        worker = Worker(self.store, runner, Engine(self.dbos_url, runner))
+        worker = Worker(self.store, runner, Engine(self.dbos_url, runner), Lease(self.app_url, LEASE))
         worker.start()
         try:
             yield worker, runner
@@ -59,6 +61,18 @@ class Site:
                 await asyncio.sleep(0.05)
 
 
+async def becomes(worker: Worker, state: State) -> None:
+    """Wait until the worker says this of itself."""
+    async with asyncio.timeout(DEADLINE_S):
+        while worker.state != state:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def forever(seconds: float) -> None:
+    """Hold a step in the pause before its next attempt."""
+    await asyncio.Event().wait()
+
+
 @pytest.fixture
 async def site(database, postgres_server, tmp_path: Path) -> AsyncIterator[Site]:
     made = await database("servers.orchestrator")
@@ -70,7 +84,7 @@ async def site(database, postgres_server, tmp_path: Path) -> AsyncIterator[Site]
     await admin.close()
     store, upstreams = JobStore(made.db), Upstreams.of(settings_in(tmp_path))
     await put_customer(store, "muster")
-    yield Site(store, with_role(made.urls.app, name, "platform_dbos", password or ""), upstreams)
+    yield Site(store, made.urls.app, with_role(made.urls.app, name, "platform_dbos", password or ""), upstreams)
     await upstreams.close()
 
 
@@ -93,19 +107,12 @@ async def test_a_part_that_stays_away_fails_the_job_with_a_retryable_error(site:
 
 async def test_a_job_that_another_process_queued_is_found(site: Site) -> None:
     async with site.working() as (worker, _):
-        async with asyncio.timeout(DEADLINE_S):
-            while not worker.ready:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await becomes(worker, "working")
         job = await put_job(site.store, "muster")  # nobody wakes the worker
         assert (await site.until(job, lambda each: each.ended)).state == "failed"
 
 
 async def test_a_step_that_was_interrupted_runs_again_after_a_restart(site: Site) -> None:
-    never = asyncio.Event()
-
-    async def forever(seconds: float) -> None:
-        await never.wait()
-
     job = await put_job(site.store, "muster")
     async with site.working(pause=forever):
         await site.until(job, lambda each: each.steps[0].state == "running")
@@ -113,6 +120,42 @@ async def test_a_step_that_was_interrupted_runs_again_after_a_restart(site: Site
     assert kept.state == "running"
     async with site.working(attempts=1):
         assert (await site.until(job, lambda each: each.ended)).state == "failed"
+
+
+async def test_a_second_worker_leaves_a_running_job_alone_and_takes_over_when_the_first_goes(site: Site) -> None:
+    job = await put_job(site.store, "muster")
+    async with site.working(pause=forever) as (first, _):
+        await site.until(job, lambda each: each.steps[0].state == "running")
+        async with site.working(attempts=1) as (second, runner):
+            await becomes(second, "standby")
+            assert not second.ready
+            assert runner.running == []
+            assert (await site.until(job, lambda each: True)).state == "running"
+            await first.close()
+            assert (await site.until(job, lambda each: each.ended)).state == "failed"  # after its one attempt
+            await becomes(second, "working")
+
+
+async def test_a_worker_that_lost_the_lease_to_another_stops_its_steps_and_ends_no_job(site: Site) -> None:
+    job = await put_job(site.store, "muster")
+    other, connection = Lease(site.app_url, LEASE), await asyncpg.connect(site.app_url)
+    async with site.working(pause=forever) as (worker, runner):
+        await site.until(job, lambda each: each.steps[0].state == "running")
+        async with asyncio.timeout(DEADLINE_S):
+            while not await other.hold():
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE granted"
+                    " AND locktype = 'advisory' AND application_name = '0711 lease' AND datname = current_database()"
+                )
+        await becomes(worker, "standby")
+        assert runner.running == []
+        assert (await site.until(job, lambda each: True)).state == "running"
+        await other.close()
+        await becomes(worker, "working")
+        async with asyncio.timeout(DEADLINE_S):
+            while runner.running != [job.job_id]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    await connection.close()
 
 
 @pytest.mark.requirement("M-05")

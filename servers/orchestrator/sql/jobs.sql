@@ -1,6 +1,9 @@
 -- name: enter_platform()$
 SELECT set_config('app.platform', 'on', true);
 
+-- name: leave_platform()$
+SELECT set_config('app.platform', '', true);
+
 -- name: lock_customer(customer_id)$
 SELECT pg_advisory_xact_lock(hashtextextended('orchestrator:' || :customer_id, 0))::text;
 
@@ -39,10 +42,13 @@ UPDATE customers
 SET state = 'active', updated_at = now()
 WHERE customer_id = :customer_id AND state <> 'active';
 
--- name: add_job(job_id, customer_id, kind, steps, result, choice, request_digest, idempotency_key, created_by)!
-INSERT INTO jobs (job_id, customer_id, kind, steps, result, choice, request_digest, idempotency_key, created_by)
-VALUES (:job_id, :customer_id, :kind, :steps::jsonb, :result::jsonb, :choice::jsonb, :request_digest, :idempotency_key,
-        :created_by);
+-- name: add_job(job_id, customer_id, kind, steps, result, choice, request_digest, created_by)!
+INSERT INTO jobs (job_id, customer_id, kind, steps, result, choice, request_digest, created_by)
+VALUES (:job_id, :customer_id, :kind, :steps::jsonb, :result::jsonb, :choice::jsonb, :request_digest, :created_by);
+
+-- name: add_key(created_by, idempotency_key, customer_id, job_id)!
+INSERT INTO job_keys (created_by, idempotency_key, customer_id, job_id)
+VALUES (:created_by, :idempotency_key, :customer_id, :job_id);
 
 -- name: job_by_id(job_id)^
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
@@ -52,7 +58,7 @@ WHERE job_id = :job_id;
 -- name: job_by_key(created_by, idempotency_key)^
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
 FROM jobs
-WHERE created_by = :created_by AND idempotency_key = :idempotency_key;
+WHERE job_id = (SELECT job_id FROM job_keys WHERE created_by = :created_by AND idempotency_key = :idempotency_key);
 
 -- name: open_job(customer_id)^
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
@@ -70,6 +76,13 @@ LIMIT 1;
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
 FROM jobs
 WHERE customer_id = :customer_id AND result -> 'digests' ? :digest
+ORDER BY created_at DESC, job_id
+LIMIT 1;
+
+-- name: last_delivery(customer_id)^
+SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
+FROM jobs
+WHERE customer_id = :customer_id AND state = 'completed' AND result -> 'digests' ? 'image'
 ORDER BY created_at DESC, job_id
 LIMIT 1;
 

@@ -21,7 +21,11 @@ KeyArgument = Annotated[
 Source = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 SourcesArgument = Annotated[
     list[Source],
-    Field(max_length=100, description="Folders and files as file:// or s3:// addresses, or absolute paths."),
+    Field(
+        max_length=100,
+        description="Places in the customer's bucket, as bucket:prefix or s3://bucket/prefix. A platform administrator "
+        "may also name folders and files of the processing machine, as file:// addresses or absolute paths.",
+    ),
 ]
 Detail = Annotated[
     Literal["concise", "detailed"], Field(description="'detailed' also shows what a job has made before it ended.")

@@ -82,7 +82,7 @@ async def customer_view(store: JobStore, customer: Customer) -> CustomerView:
     """A customer as callers see it."""
     async with store.session(customer.customer_id) as session:
         jobs = await session.jobs(customer.customer_id, RECENT_JOBS)
-        delivered = await session.last_with(customer.customer_id, "image")
+        delivered = await session.last_delivery(customer.customer_id)
     assert customer.created_at is not None and customer.updated_at is not None  # noqa: S101, PT018  it was read
     return CustomerView(
         customer_id=customer.customer_id,

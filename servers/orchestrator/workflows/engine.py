@@ -2,7 +2,9 @@
 
 The engine keeps, per job, which steps are done; its tables hold job ids and empty answers. It runs workflows on its own
 event loop in its own thread; the pools and clients of this process belong to the main loop, so every step hops there.
-After a crash the same executor id takes its own unfinished workflows up again, and only the step in flight runs again.
+At its start the engine takes every unfinished workflow of its executor id up again, and only the step in flight runs
+again. All processes have the same id, so that any of them goes on after a crash; the worker's lease sees to it that
+only one of them has its engine running.
 """
 
 from __future__ import annotations
@@ -42,17 +44,21 @@ class Engine:
         self._workflow: Any = None
 
     async def start(self) -> None:
-        """Import and start the engine; unfinished jobs go on at once. Takes a second or two, off the event loop.
+        """Import and start the engine; unfinished jobs go on at once. Takes a second or two, off the event loop. Does
+        nothing where it runs.
 
         Raises:
             Unavailable: its database does not answer.
         """
+        if self._workflow is not None:
+            return
         self._loop = asyncio.get_running_loop()
         try:
             await asyncio.to_thread(self._launch)
         except Exception as error:  # noqa: BLE001  the engine's errors repeat addresses; none of them goes further
             event("engine_not_started", level=logging.WARNING, error=error)
             await asyncio.to_thread(_destroy)
+            self._workflow = None
             raise Unavailable("The workflow engine did not start. It is tried again.") from None
 
     async def close(self) -> None:

@@ -2,6 +2,9 @@
 
 A job is queued by its row alone, so any process may queue or cancel one, and a crash between the row and the engine
 loses nothing: whatever has not been handed out is found again.
+
+Any number of processes may have a worker. The one that holds the lease works; the others stand by and take over when
+it goes. Who cannot reach the database for `GRACE_S` stops, well before the database gives the lease to another.
 """
 
 from __future__ import annotations
@@ -9,28 +12,45 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+from typing import Literal
 
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
 from shared.errors import PlatformError
+from shared.postgres.lease import Lease
 from shared.telemetry import event
 
 LOOK_EVERY_S = 1.0
-RETRY_S = 2.0
+GRACE_S = 10.0
 AT_ONCE = 100
+LEASE = "orchestrator:jobs"
+
+State = Literal["starting", "working", "standby"]
 
 
 class Worker:
-    """Runs until it is closed. `ready` tells whether jobs are being carried out."""
+    """Runs until it is closed.
 
-    def __init__(self, store: JobStore, runner: Runner, engine: Engine) -> None:
+    Attributes:
+        state: `working`: this process carries out jobs. `standby`: another one does. `starting`: neither is sure.
+    """
+
+    def __init__(self, store: JobStore, runner: Runner, engine: Engine, lease: Lease) -> None:
         self._store = store
         self._runner = runner
         self._engine = engine
+        self._lease = lease
+        self._held_at = 0.0
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.ready = False
+        self.state: State = "starting"
+
+    @property
+    def ready(self) -> bool:
+        """Whether this process carries out jobs."""
+        return self.state == "working"
 
     def start(self) -> None:
         """Start in the background; a database that is away is waited for."""
@@ -38,39 +58,52 @@ class Worker:
 
     async def close(self) -> None:
         """Stop handing out jobs and stop the engine; running steps run again at the next start."""
-        self.ready = False
+        self.state = "starting"
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._engine.close()
+        await self._lease.close()
 
     def wake(self) -> None:
         """Look for queued and cancelled jobs now: this process has just changed one."""
         self._look.set()
 
     async def _run(self) -> None:
-        await self._start_engine()
         while True:
             try:
-                await self._hand_out()
-                await self._stop_cancelled()
-                self.ready = True
+                self.state = await self._work()
             except PlatformError as error:
-                self.ready = False
+                self.state = "starting"
                 event("jobs_not_handed_out", level=logging.WARNING, code=error.code)
             except Exception as error:  # noqa: BLE001  the loop outlives any failure of the engine's database
-                self.ready = False
+                self.state = "starting"
                 event("jobs_not_handed_out", level=logging.ERROR, error=error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), LOOK_EVERY_S)
             self._look.clear()
 
-    async def _start_engine(self) -> None:
-        while True:
-            with contextlib.suppress(PlatformError):  # logged where it is raised
-                return await self._engine.start()
-            await asyncio.sleep(RETRY_S)
+    async def _work(self) -> State:
+        """Do what there is to do, where it is this process's turn."""
+        if not await self._holds():
+            await self._engine.close()
+            return "standby"
+        await self._engine.start()
+        await self._hand_out()
+        await self._stop_cancelled()
+        return "working"
+
+    async def _holds(self) -> bool:
+        try:
+            held = await self._lease.hold()
+        except PlatformError:
+            if time.monotonic() - self._held_at > GRACE_S:
+                await self._engine.close()
+            raise
+        if held:
+            self._held_at = time.monotonic()
+        return held
 
     async def _hand_out(self) -> None:
         for job_id, customer_id in await self._store.to_hand_out(AT_ONCE):
