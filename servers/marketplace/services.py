@@ -26,6 +26,7 @@ from servers.marketplace.keys import KeyRing
 from servers.marketplace.oauth import OAuthRoutes
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
+from servers.marketplace.users.api_keys import ApiKeys
 from servers.marketplace.users.grants import Grants
 from servers.marketplace.users.secrets import Passwords
 from servers.marketplace.users.standing import Standing
@@ -49,6 +50,7 @@ class Services:
     catalogue: Catalogue
     tools: ToolStore
     checks: Checks
+    api_keys: ApiKeys
     oauth: OAuthRoutes
     consent: Consent
     standing: Standing
@@ -105,8 +107,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     try:
         async with changes.heard(), checks.in_background():
             yield Services(
-                settings, database, keys, accounts, catalogue, tools, checks, oauth, consent, standing,
-                routes, relay, outgoing, gateway,
+                settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
+                standing, routes, relay, outgoing, gateway,
             )  # fmt: skip
     finally:
         await outgoing.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,10 +12,10 @@ import jwt
 import pytest
 
 from servers.marketplace.bootstrap import bootstrap
-from servers.marketplace.tools.accounts import UserDisabled, WhoAmI
+from servers.marketplace.tools.accounts import KeyCreated, KeyList, UserDisabled, WhoAmI
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from shared.auth import RemoteKeys, TokenVerifier
-from shared.errors import Conflict, InvalidInput, NotFound, PlatformError, Unauthenticated
+from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
 from tests.marketplace_rig import Credential, Market, running_market
 
 
@@ -259,3 +260,33 @@ async def refusal(call: Any) -> PlatformError:
     with pytest.raises(PlatformError) as caught:
         await call
     return caught.value
+
+
+@pytest.mark.requirement("A-04")
+async def test_a_revoked_key_gives_no_token_and_those_that_it_gave_end_while_another_key_goes_on(
+    market: Market,
+) -> None:
+    made = await market.add_user("customer_user", "acme", "anna@acme.example")
+    first = Credential(made.client_id, made.client_secret)
+    token = await market.token(first)
+    new = await market.call(token, "create_api_key", KeyCreated)
+    second = Credential(new.client_id, new.client_secret)
+    other = await market.token(second)
+    listed = await market.call(other, "list_api_keys", KeyList)
+    assert [key.key_id for key in listed.keys] == [first.client_id, second.client_id]
+    await market.call(other, "revoke_api_key", key_id=first.client_id)
+    assert (await market.ask_token(first)).status_code == 401
+    async with asyncio.timeout(5):
+        while (await market.post_call(token, "whoami")).status_code != 401:
+            pass
+    assert (await market.call(other, "whoami", WhoAmI)).client_id == second.client_id
+    with pytest.raises(NotFound):
+        await market.call(other, "revoke_api_key", key_id=first.client_id)
+
+
+async def test_a_token_that_holds_less_than_its_user_makes_no_key(market: Market) -> None:
+    made = await market.add_user("customer_user", "acme", "anna@acme.example")
+    narrow = await market.token(Credential(made.client_id, made.client_secret), scope="catalogue:read")
+    for token in (narrow, await market.service()):
+        with pytest.raises(Forbidden):
+            await market.call(token, "create_api_key")

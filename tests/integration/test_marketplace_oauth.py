@@ -364,3 +364,9 @@ async def test_a_client_with_a_secret_must_show_it(market: Market, anna: UserCre
     for secret in ({}, {"client_secret": "wrong"}):
         assert (await by_code(market, made["client_id"], code, **secret)).status_code == 401
     assert (await by_code(market, made["client_id"], code, client_secret=made["client_secret"])).status_code == 200
+
+
+async def test_a_program_that_was_let_in_makes_no_key_of_the_user(market: Market, anna: UserCreated) -> None:
+    _, held = await let_in(market, anna, scope="catalogue:read gateway:call")
+    answer = await market.post_call(held["access_token"], "create_api_key")
+    assert answer.json()["result"]["_meta"]["0711/error"]["code"] == "forbidden"

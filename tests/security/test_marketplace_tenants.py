@@ -22,7 +22,13 @@ NAMES = {
     "company_name": "Bolt AG", "contact_email": "it@bolt.example", "name": "instance", "image_digest": DIGEST,
     "url": None, "tools": [], "reviewed": DIGEST,
 }  # fmt: skip
-IDS = {"customer_id": "nobody", "server_name": "io.0711.nobody/instance", "user_id": new_handle("usr"), "partner": None}
+IDS = {
+    "customer_id": "nobody",
+    "server_name": "io.0711.nobody/instance",
+    "user_id": new_handle("usr"),
+    "key_id": new_handle("key"),
+    "partner": None,
+}
 
 
 def arguments_of(tool: str) -> dict[str, Any]:
@@ -60,10 +66,12 @@ def filled(tool: str, ids: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.requirement("T-01")
 async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(market: Market) -> None:
     url = await market.add_app(Changing(definition("say")))
+    bert = await market.add_user("customer_user", "bolt", "bert@bolt.example")
     theirs = {
         "customer_id": "bolt",
         "server_name": await market.add_instance("bolt", url),
-        "user_id": (await market.add_user("customer_user", "bolt", "bert@bolt.example")).user_id,
+        "user_id": bert.user_id,
+        "key_id": bert.client_id,
         "partner": None,
     }
     callers = {

@@ -81,3 +81,14 @@ ON CONFLICT (customer_id) DO NOTHING;
 SELECT session_id
 FROM authorizations
 WHERE session_id = :session_id AND revoked_at IS NULL AND expires_at > now();
+
+-- name: keys_of_user(user_id)
+SELECT key_id, created_at
+FROM api_keys
+WHERE user_id = :user_id AND revoked_at IS NULL
+ORDER BY created_at, key_id;
+
+-- name: revoke_key(key_id, user_id)!
+UPDATE api_keys
+SET revoked_at = now()
+WHERE key_id = :key_id AND user_id = :user_id AND revoked_at IS NULL;

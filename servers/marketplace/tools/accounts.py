@@ -16,6 +16,7 @@ from shared.ids import CustomerId
 from shared.serving import Server
 
 Email = Annotated[str, Field(min_length=3, max_length=254)]
+KeyId = Annotated[str, Field(pattern=r"^key_[a-z2-7]{26}$")]
 UserId = Annotated[str, Field(pattern=r"^usr_[a-z2-7]{26}$")]
 
 
@@ -46,6 +47,32 @@ class UserDisabled(Contract):
     """A user whose access has ended."""
 
     user_id: str
+
+
+class KeyCreated(Contract):
+    """A new API key. The secret is shown here and never again."""
+
+    client_id: str
+    client_secret: str
+
+
+class KeyListed(Contract):
+    """An API key, without its secret."""
+
+    key_id: str
+    created_at: datetime
+
+
+class KeyList(Contract):
+    """The keys that are not revoked, the oldest first."""
+
+    keys: list[KeyListed]
+
+
+class KeyRevoked(Contract):
+    """A key that no longer works."""
+
+    key_id: str
 
 
 def register(server: Server, services: Callable[[], Services]) -> None:
@@ -80,10 +107,29 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         )
 
     async def disable_user(user_id: UserId) -> UserDisabled:
-        """End a user's access for good: no login and no key works any more. Tokens in use end within 15 minutes."""
+        """End a user's access for good: no login and no key works any more. Tokens in use end
+        here within seconds, at other servers within 15 minutes."""
         user = await services().accounts.disable_user(principal(), user_id)
         return UserDisabled(user_id=user.user_id)
 
+    async def create_api_key() -> KeyCreated:
+        """Make an API key of this account for a script. Store the secret safely: it is shown only once."""
+        client_id, secret = await services().api_keys.create(principal())
+        return KeyCreated(client_id=client_id, client_secret=secret)
+
+    async def list_api_keys() -> KeyList:
+        """List the API keys of this account. Use it to find one that is to be revoked."""
+        found = await services().api_keys.list(principal())
+        return KeyList(keys=[KeyListed(key_id=key_id, created_at=made) for key_id, made in found])
+
+    async def revoke_api_key(key_id: KeyId) -> KeyRevoked:
+        """End an API key of this account and every token of the marketplace that it has asked for, within seconds."""
+        await services().api_keys.revoke(principal(), key_id)
+        return KeyRevoked(key_id=key_id)
+
+    server.tool(create_api_key, scope="catalogue:read", title="Make an API key")
+    server.tool(list_api_keys, scope="catalogue:read", title="List API keys", read_only=True, idempotent=True)
+    server.tool(revoke_api_key, scope="catalogue:read", title="Revoke an API key", destructive=True)
     server.tool(whoami, scope="catalogue:read", title="Who am I", read_only=True, idempotent=True)
     server.tool(create_user, scope="users:write", title="Create a user")
     server.tool(disable_user, scope="users:write", title="Disable a user", destructive=True, idempotent=True)

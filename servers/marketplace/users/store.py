@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from shared.audit import AuditLog
@@ -114,6 +115,22 @@ class UserStore:
                 await self._audit.append_in(
                     connection, made_by, "key.created", key_id, user.customer, {"user": user.user_id}
                 )
+
+    async def keys_of(self, user: User) -> list[tuple[str, datetime]]:
+        """The ids of a user's keys that are not revoked, and when each was made; the oldest first."""
+        async with self._of(user.customer) as connection:
+            rows = queries.keys_of_user(connection, user_id=user.user_id)
+            return [(row["key_id"], row["created_at"]) async for row in rows]
+
+    async def revoke_key(self, user: User, key_id: str, revoked_by: str) -> bool:
+        """End one of a user's keys and every token that it asked for. False where the user has no such key."""
+        async with self._of(user.customer) as connection:
+            status = await queries.revoke_key(connection, key_id=key_id, user_id=user.user_id)
+            if changed_rows(status):
+                await self._audit.append_in(
+                    connection, revoked_by, "key.revoked", key_id, user.customer, {"user": user.user_id}
+                )
+        return changed_rows(status) == 1
 
     async def add_user(self, user: User, password_hash: str, made_by: str) -> None:
         """Store a new user.
