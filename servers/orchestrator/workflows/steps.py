@@ -75,7 +75,7 @@ async def fix_parameters(work: Work) -> JobResult:
 
 
 async def check_parameters(work: Work) -> JobResult:
-    """The version that the customer's dataset was made with (for an update: the newest) is read back."""
+    """The version that the customer's dataset was made with, or that an update was ordered with, is read back."""
     wanted = work.so_far.numbers.get("parameter_version")
     arguments = {} if wanted is None else {"version": int(wanted)}
     return _of_parameters(await work.cradle("get_installation_params", InstallationVersion, **arguments))
