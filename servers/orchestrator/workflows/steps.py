@@ -97,7 +97,7 @@ async def verify(work: Work) -> JobResult:
     report = await work.cradle(
         "verify_dataset", VerificationReport, parameter_version=parameter_version(work.so_far)
     )  # fmt: skip
-    return JobResult(numbers={"dataset_checks": _passed(report, "The dataset")})
+    return verified(report)
 
 
 async def build(work: Work) -> JobResult:
@@ -169,14 +169,26 @@ STEP: dict[str, Step] = {
 }
 
 
+def verified(report: VerificationReport) -> JobResult:
+    """What a verification of the dataset adds: the dataset that it found is the one to build from. It is another than
+    the job knew where an earlier job was cancelled just after it had written it.
+
+    Raises:
+        Conflict: a check did not pass.
+    """
+    passed = _passed(report, "The dataset", " Call process_new_documents to bring it up to date.")
+    digests = {"dataset": report.dataset_digest} if report.dataset_digest is not None else {}
+    return JobResult(numbers={"dataset_checks": passed}, digests=digests)
+
+
 def _of_parameters(stored: InstallationVersion) -> JobResult:
     return JobResult(numbers={"parameter_version": stored.version}, digests={"fingerprint": stored.fingerprint})
 
 
-def _passed(report: VerificationReport, what: str) -> int:
+def _passed(report: VerificationReport, what: str, remedy: str = "") -> int:
     """How many checks passed, where all did."""
     failed = [check for check in report.checks if not check.passed]
     if failed or not report.passed:
         first = f"{failed[0].name}: {failed[0].detail}" if failed else "no check is named"
-        raise Conflict(f"{what} did not pass its verification ({first}). Nothing was delivered.")
+        raise Conflict(f"{what} did not pass its verification ({first}). Nothing was delivered.{remedy}")
     return len(report.checks)
