@@ -42,7 +42,10 @@ async def build(
     async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
         manifest = reader.manifest
     if manifest.dataset_digest != dataset_digest:
-        raise Conflict("The dataset changed since it was verified. Verify it again.", field="dataset_digest")
+        raise Conflict(
+            "The dataset changed since it was verified. Call verify_customer, then build_image again.",
+            field="dataset_digest",
+        )
     config = InstanceConfig(
         customer_id=customer,
         company_name=company_name,

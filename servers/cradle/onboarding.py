@@ -104,7 +104,9 @@ async def verify_dataset(held: Services, customer: str, parameter_version: int) 
             detail=version.fingerprint,
         ),
     ]
-    return VerificationReport(passed=all(check.passed for check in checks), checks=checks)
+    return VerificationReport(
+        passed=all(check.passed for check in checks), checks=checks, dataset_digest=reader.manifest.dataset_digest
+    )
 
 
 async def _files(held: Services, store: CustomerStore, customer: str) -> list[SourceFile]:

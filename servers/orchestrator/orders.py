@@ -11,7 +11,7 @@ from servers.orchestrator.access import may_reach, partner_of
 from servers.orchestrator.locks import Locks
 from servers.orchestrator.store import Customer, Job, JobStore, NewJob, Session
 from servers.orchestrator.upstreams import SourcesPrepared, Upstreams
-from servers.orchestrator.workflows.plan import STEPS, carried_over
+from servers.orchestrator.workflows.plan import STEPS, ParameterVersion, carried_over, processed_anew
 from shared.auth import principal, require_sources
 from shared.contracts.catalogue import CustomerRegistered
 from shared.contracts.installation import ParameterChoice
@@ -87,9 +87,18 @@ class Orders:
         return await self._once(named, digest, key, order)
 
     async def start(
-        self, customer: Customer, kind: JobKind, key: str | None = None, data_sources: list[str] | None = None
+        self,
+        customer: Customer,
+        kind: JobKind,
+        key: str | None = None,
+        data_sources: list[str] | None = None,
+        parameter_version: ParameterVersion | None = None,
     ) -> Job:
         """Start an update, a build or a verification, or give the open job that the same request has started.
+
+        Args:
+            data_sources: the new list of sources; None: the known one.
+            parameter_version: process all files anew with these parameters; None: those of the present dataset.
 
         Raises:
             Conflict: another job of the customer is open, it has no dataset yet, or the key was used otherwise.
@@ -97,7 +106,10 @@ class Orders:
         """
         require_sources(data_sources or [])
         named = customer.customer_id
-        digest = canonical_digest({"kind": kind, "customer_id": named, "data_sources": data_sources})
+        asked: dict[str, object] = {"kind": kind, "customer_id": named, "data_sources": data_sources}
+        if parameter_version is not None:
+            asked["parameter_version"] = parameter_version
+        digest = canonical_digest(asked)
 
         async def order(session: Session) -> Job:
             open_job = await session.open_job(named)
@@ -107,6 +119,8 @@ class Orders:
                 raise _busy(open_job)
             before = await session.last_with(named, "dataset")
             start_from = carried_over(before.result if before is not None else JobResult())
+            if parameter_version is not None:
+                start_from = processed_anew(parameter_version)
             if data_sources is not None:
                 await session.put_sources(named, await self._prepare(named, data_sources))
             return await session.add_job(self._new(named, kind, digest, start_from))
@@ -148,7 +162,8 @@ class Orders:
         if existing.state == "active":
             raise Conflict(
                 f"The customer {named} exists already: use process_new_documents for further files, "
-                "save_installation_params for other parameters, or another company name.",
+                "save_installation_params and then process_new_documents with parameter_version for other parameters, "
+                "or another company name.",
                 field="company_name",
             )
         if (open_job := await session.open_job(named)) is not None:

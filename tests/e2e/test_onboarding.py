@@ -13,6 +13,7 @@ from lxml import etree
 
 from examples.corpus.questions import QUESTIONS, Question
 from shared.client import Upstream
+from shared.contracts.installation import InstallationVersion
 from shared.contracts.instance import DatasetAnswer, DocumentList, SearchAnswer, TableAnswer
 from shared.contracts.job import JobHandle, JobView
 from shared.errors import Conflict, InvalidInput, NotFound
@@ -149,6 +150,29 @@ async def test_an_update_takes_in_what_changed_and_takes_over_the_rest(
     assert update.result is not None
     assert update.result.numbers["documents"] == 2
     assert update.result.numbers["unchanged"] == 1
+
+
+async def test_new_parameters_are_applied_to_all_files_when_the_update_names_them(
+    platform: Running, corpus: Path
+) -> None:
+    folder = corpus.parent / "renewed"
+    folder.mkdir()
+    (folder / "eins.txt").write_text("Die Datei nennt das Passwortwort Pflaumenbaum.")
+    first = await platform.onboard("Erneuerte Firma GmbH", folder)
+    assert first.state == "completed", first.error
+    named = {"customer_id": first.customer_id}
+    saved = await platform.agent.orchestrator(
+        "save_installation_params", {**named, "choice": {"chunk_tokens": 64}}, InstallationVersion
+    )
+    for arguments, version, unchanged in (({}, 1, 1), ({"parameter_version": "newest"}, 2, 0), ({}, 2, 1)):
+        handle = await platform.agent.orchestrator("process_new_documents", named | arguments, JobHandle)
+        update = await platform.follow(handle.job_id)
+        assert update.state == "completed", update.error
+        assert update.result is not None
+        assert update.result.numbers["parameter_version"] == version
+        assert update.result.numbers["unchanged"] == unchanged
+    assert saved.version == 2
+    assert update.result.digests["fingerprint"] == saved.fingerprint
 
 
 async def test_jobs_and_customers_hold_no_file_name_and_no_text(platform: Running, onboarded: JobView) -> None:

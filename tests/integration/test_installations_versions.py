@@ -216,7 +216,7 @@ async def test_an_unknown_version_and_another_customers_version_look_alike(servi
 async def test_drift_of_a_parameter_is_refused_by_name(service, change, field) -> None:
     await service.save("acme", parameters(), Embedder())
     await service.check_drift("acme", 1, parameters(), Embedder())
-    with pytest.raises(ParameterDrift) as caught:
+    with pytest.raises(ParameterDrift, match="process_new_documents with parameter_version='newest'") as caught:
         await service.check_drift("acme", 1, parameters(**change), Embedder())
     assert caught.value.field == field
     assert field in caught.value.message

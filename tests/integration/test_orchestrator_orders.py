@@ -207,6 +207,34 @@ async def test_a_second_job_of_a_customer_waits_for_the_first(orders: Orders) ->
     assert (await orders.start(customer, "verification")).state == "queued"
 
 
+@pytest.mark.parametrize(("asked", "numbers"), [(2, {"parameter_version": 2}), ("newest", {})])
+async def test_an_update_with_other_parameters_starts_from_them_and_from_no_dataset(
+    orders: Orders, asked, numbers
+) -> None:
+    customer = await put_onboarded(store_of(orders), "muster")
+    job = await orders.start(customer, "update", parameter_version=asked)
+    assert job.result.numbers == numbers
+    assert job.result.digests == {}
+    with pytest.raises(Conflict, match=job.job_id):  # another request: that of the dataset's own version
+        await orders.start(customer, "update")
+
+
+async def test_after_an_update_with_other_parameters_failed_the_datasets_own_version_counts(orders: Orders) -> None:
+    store = store_of(orders)
+    customer = await put_onboarded(store, "muster")
+    job = await orders.start(customer, "update", parameter_version=2)
+    await store.fail(job, {"code": "unavailable", "message": "Away.", "retryable": True})
+    following = await orders.start(customer, "build")
+    assert following.result.numbers == {"parameter_version": 1}
+    assert following.result.digests["dataset"] == DIGEST
+
+
+async def test_other_parameters_are_for_customers_with_a_dataset(orders: Orders) -> None:
+    customer = await put_customer(store_of(orders), "muster")
+    with pytest.raises(Conflict, match="onboard it"):
+        await orders.start(customer, "update", parameter_version="newest")
+
+
 async def test_a_build_needs_a_dataset(orders: Orders) -> None:
     customer = await put_customer(store_of(orders), "muster")
     with pytest.raises(Conflict, match="onboard it"):

@@ -95,6 +95,25 @@ async def test_bad_input_comes_back_as_one_sentence_that_names_the_argument(rig:
     assert await rig.store.customer("neu") is None
 
 
+@pytest.mark.requirement("M-04")
+@pytest.mark.parametrize("version", [0, 2**31, "oldest"])
+async def test_a_parameter_version_is_a_number_from_one_or_newest(rig: Rig, version) -> None:
+    arguments = {"customer_id": "zeigwerk", "parameter_version": version}
+    result = (await rig.call("process_new_documents", arguments))["result"]
+    assert result["_meta"]["0711/error"]["code"] == "invalid_input"
+    assert result["_meta"]["0711/error"]["field"].startswith("parameter_version")
+
+
+async def test_an_update_is_ordered_with_the_newest_parameters(rig: Rig) -> None:
+    await put_onboarded(rig.store, "neuwerk")
+    arguments = {"customer_id": "neuwerk", "parameter_version": "newest"}
+    made = (await rig.call("process_new_documents", arguments))["result"]["structuredContent"]
+    assert (made["kind"], made["state"]) == ("update", "queued")
+    job = await rig.store.job(made["job_id"], "neuwerk")
+    assert job is not None
+    assert "parameter_version" not in job.result.numbers
+
+
 async def test_a_customer_whose_sources_cannot_be_checked_is_not_there_afterwards(rig: Rig) -> None:
     good = {"company_name": "Spät GmbH", "contact_email": "a@example.com", "data_sources": ["file:///data"]}
     result = (await rig.call("initialize_customer", good))["result"]

@@ -9,9 +9,10 @@ from servers.orchestrator.store import Customer
 from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.plan import STEPS, base_digest, carried_over, image_tag, merged
 from servers.orchestrator.workflows.progress import safe_note
-from servers.orchestrator.workflows.steps import STEP
+from servers.orchestrator.workflows.steps import STEP, verified
 from shared.auth import Principal
 from shared.contracts.job import JobResult
+from shared.contracts.processing import VerificationCheck, VerificationReport
 from shared.errors import Conflict, DeadlineExceeded, InvalidInput, Overloaded, StorageFull, Unavailable
 
 DIGEST = "sha256:" + "ab" * 32
@@ -58,6 +59,21 @@ def test_a_further_job_starts_from_the_parameters_and_dataset_alone() -> None:
     assert set(start.digests) == {"base", "dataset", "fingerprint"}
     assert start.digests["base"] == start.digests["dataset"]
     assert base_digest(start) is None
+
+
+def test_a_build_after_a_verification_starts_from_the_dataset_that_was_verified() -> None:
+    other = "sha256:" + "cd" * 32
+    checks = [VerificationCheck(name="rows of chunks", passed=True, detail="3 and 3")]
+    found = verified(VerificationReport(passed=True, checks=checks, dataset_digest=other))
+    start = carried_over(merged(carried_over(made(parameter_version=1)), found))
+    assert start.digests["dataset"] == other
+    assert image_tag(start) == "p1-" + "cd" * 8
+
+
+def test_a_dataset_that_does_not_pass_is_not_recorded_and_the_error_says_what_to_do() -> None:
+    checks = [VerificationCheck(name="rows of chunks", passed=False, detail="3 and 4")]
+    with pytest.raises(Conflict, match=r"rows of chunks.*process_new_documents"):
+        verified(VerificationReport(passed=False, checks=checks, dataset_digest=DIGEST))
 
 
 def test_pauses_double_up_to_a_bound_and_end() -> None:

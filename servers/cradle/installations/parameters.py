@@ -11,6 +11,7 @@ from shared.contracts.vision import LOCAL_PROVIDERS, ProviderName
 from shared.errors import InvalidInput, ParameterDrift
 
 NAMED_FIELDS = 3
+ANEW = "call save_installation_params, then process_new_documents with parameter_version='newest' for all files anew"
 
 Value = str | int | float | bool | None
 
@@ -61,8 +62,7 @@ def require_equal(stored: InstallationParameters, current: InstallationParameter
     rest = ", ".join(each.field for each in drifted[NAMED_FIELDS:])
     also = f"; also differing: {rest}" if rest else ""
     raise ParameterDrift(
-        f"This differs from the installation: {'; '.join(told)}{also}. Restore what was installed, or save new "
-        "parameters and process all files with them.",
+        f"This differs from the installation: {'; '.join(told)}{also}. Restore what was installed, or {ANEW}.",
         field=drifted[0].field,
     )
 

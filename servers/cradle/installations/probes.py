@@ -113,7 +113,6 @@ def require_same(stored: NDArray[np.float32], current: NDArray[np.float32]) -> N
     if not cosines[worst] >= MIN_COSINE:
         raise ParameterDrift(
             f"The model's weights differ from the installation's: probe {worst + 1} has cosine {cosines[worst]:.4f}, "
-            f"below {MIN_COSINE}. Serve the model that was installed, or save new parameters and process all "
-            "files with them.",
+            f"below {MIN_COSINE}. Serve the model that was installed.",
             field="embedding.weights_digest",
         )

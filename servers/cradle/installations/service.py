@@ -88,7 +88,8 @@ class InstallationService:
         held = await self.get(customer, version)
         if held.probes_digest != probing.probes_digest():
             raise Conflict(
-                f"Version {version} has other probe texts. Save new parameters and process all files with them."
+                f"Version {version} has other probe texts. Call save_installation_params with another chunk_tokens, "
+                "then process_new_documents with parameter_version='newest'."
             )
         data, dimension = await self._store.probe_vectors(customer, version)
         return Probes(probing.PROBES, probing.unpack(data, dimension))

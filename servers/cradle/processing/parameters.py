@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from servers.cradle.installations.parameters import ANEW
 from servers.cradle.processing import chunking
 from servers.cradle.processing.extract import versions
 from shared.contracts.installation import (
@@ -81,6 +82,6 @@ def require_same_processing(parameters: InstallationParameters) -> None:
         if current.get(field) != stored.get(field):
             raise ParameterDrift(
                 f"{field} is {current.get(field)} here but {stored.get(field)} in the installation. "
-                "Save new parameters and process all files with them.",
+                f"To go on with what is here, {ANEW}.",
                 field=field,
             )

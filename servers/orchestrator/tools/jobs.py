@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ from servers.orchestrator.tools.arguments import (
     SourcesArgument,
     handle,
 )
+from servers.orchestrator.workflows.plan import ParameterVersion
 from shared.contracts.job import JobHandle, JobView
 from shared.errors import InvalidInput
 from shared.serving import report
@@ -60,18 +61,26 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             SourcesArgument | None,
             Field(description="The customer's new list of sources; leave out to read the known ones again."),
         ] = None,
+        parameter_version: Annotated[
+            Annotated[int, Field(ge=1, le=2**31 - 1)] | Literal["newest"] | None,
+            Field(
+                description="Process all files anew with this version of the installation parameters; 'newest': the "
+                "one saved last. Leave out to keep the dataset's own."
+            ),
+        ] = None,
         idempotency_key: KeyArgument = None,
     ) -> JobHandle:
         """Bring a customer's dataset and image up to date with its files. Returns a job at once.
 
-        Use it when files were added, changed or removed. It uses exactly the stored installation parameters and refuses
-        if what would be computed now differs from them.
+        Use it when files were added, changed or removed. It uses exactly the dataset's installation parameters and
+        refuses if what would be computed now differs from them, as after an upgrade of the platform: then call
+        save_installation_params and this tool with parameter_version='newest'.
         """
         if data_sources is not None and not [source for source in data_sources if source.strip()]:
             raise InvalidInput(
                 "No data source is named: name at least one, or leave data_sources out.", field="data_sources"
             )
-        return await _start(services(), customer_id, "update", idempotency_key, data_sources)
+        return await _start(services(), customer_id, "update", idempotency_key, data_sources, parameter_version)
 
     async def build_image(customer_id: CustomerArgument, idempotency_key: KeyArgument = None) -> JobHandle:
         """Build, archive and package the image of a customer's present dataset once more. Returns a job at once.
@@ -101,10 +110,15 @@ def job_view(job: Job, detail: str) -> JobView:
 
 
 async def _start(
-    held: Services, customer_id: str, kind: Any, key: str | None, data_sources: list[str] | None = None
+    held: Services,
+    customer_id: str,
+    kind: Any,
+    key: str | None,
+    data_sources: list[str] | None = None,
+    parameter_version: ParameterVersion | None = None,
 ) -> JobHandle:
     customer = await known_customer(held.store, customer_id)
-    return handle(await held.orders.start(customer, kind, key, data_sources))
+    return handle(await held.orders.start(customer, kind, key, data_sources, parameter_version))
 
 
 async def _report(job: Job) -> None:

@@ -19,7 +19,8 @@ def register(server: Any, services: Callable[[], Services]) -> None:
     async def save_installation_params(customer_id: CustomerArgument, choice: ParameterChoice) -> InstallationVersion:
         """Fix a customer's installation parameters as a new, immutable version. The same choice gives the same version.
 
-        Use it to prepare a change of model, chunk size or OCR. A dataset keeps the version that it was made with.
+        Use it to prepare a change of model, chunk size or OCR. A dataset keeps the version that it was made with,
+        until process_new_documents with parameter_version makes it anew.
         """
         held = services()
         customer = await known_customer(held.store, customer_id)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from shared.contracts.job import JobKind, JobResult
 from shared.errors import Conflict
+
+ParameterVersion = int | Literal["newest"]
 
 _DELIVERY = ("build", "verify image", "archive", "package", "register instance")
 
@@ -70,3 +74,9 @@ def carried_over(result: JobResult) -> JobResult:
         numbers={"parameter_version": parameter_version(result)},
         digests={**digests, "base": dataset_digest(result)},
     )
+
+
+def processed_anew(version: ParameterVersion) -> JobResult:
+    """What an update with other parameters starts from: without a version, which stands for the newest one, and
+    without the dataset, which other parameters have made."""
+    return JobResult(numbers={} if version == "newest" else {"parameter_version": version})

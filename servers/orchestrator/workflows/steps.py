@@ -75,7 +75,7 @@ async def fix_parameters(work: Work) -> JobResult:
 
 
 async def check_parameters(work: Work) -> JobResult:
-    """The version that the customer's dataset was made with (for an update: the newest) is read back."""
+    """The version that the customer's dataset was made with, or that an update was ordered with, is read back."""
     wanted = work.so_far.numbers.get("parameter_version")
     arguments = {} if wanted is None else {"version": int(wanted)}
     return _of_parameters(await work.cradle("get_installation_params", InstallationVersion, **arguments))
@@ -97,7 +97,7 @@ async def verify(work: Work) -> JobResult:
     report = await work.cradle(
         "verify_dataset", VerificationReport, parameter_version=parameter_version(work.so_far)
     )  # fmt: skip
-    return JobResult(numbers={"dataset_checks": _passed(report, "The dataset")})
+    return verified(report)
 
 
 async def build(work: Work) -> JobResult:
@@ -183,14 +183,26 @@ STEP: dict[str, Step] = {
 }
 
 
+def verified(report: VerificationReport) -> JobResult:
+    """What a verification of the dataset adds: the dataset that it found is the one to build from. It is another than
+    the job knew where an earlier job was cancelled just after it had written it.
+
+    Raises:
+        Conflict: a check did not pass.
+    """
+    passed = _passed(report, "The dataset", " Call process_new_documents to bring it up to date.")
+    digests = {"dataset": report.dataset_digest} if report.dataset_digest is not None else {}
+    return JobResult(numbers={"dataset_checks": passed}, digests=digests)
+
+
 def _of_parameters(stored: InstallationVersion) -> JobResult:
     return JobResult(numbers={"parameter_version": stored.version}, digests={"fingerprint": stored.fingerprint})
 
 
-def _passed(report: VerificationReport, what: str) -> int:
+def _passed(report: VerificationReport, what: str, remedy: str = "") -> int:
     """How many checks passed, where all did."""
     failed = [check for check in report.checks if not check.passed]
     if failed or not report.passed:
         first = f"{failed[0].name}: {failed[0].detail}" if failed else "no check is named"
-        raise Conflict(f"{what} did not pass its verification ({first}). Nothing was delivered.")
+        raise Conflict(f"{what} did not pass its verification ({first}). Nothing was delivered.{remedy}")
     return len(report.checks)
