@@ -66,12 +66,12 @@ async def fairness(service: EmbeddingService) -> float:
     print(f"      p50 {p50[1]:.0f} ms p99 {p99[1]:.0f} ms ({len(crowded)} calls): p99 × {p99[1] / p99[0]:.1f} (goal 2)")
     served.clear()
     started = time.monotonic()
-    jobs = [caller(service, f"t{at}", 4, started + SECONDS, served) for at in range(8) for _ in range(2 + 4 * (at % 4))]
+    jobs = [caller(service, f"t{at}", 4, started + SECONDS, served) for at in range(8) for _ in range(6 + 4 * (at % 4))]
     await asyncio.gather(*jobs)
     capacity = served.total() / (time.monotonic() - started)
     shares = list(served.values())
     jain = sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
-    print(f"L-02  8 tenants with 2 to 14 callers each: Jain index of tokens {jain:.3f} (goal 0.9)")
+    print(f"L-02  8 tenants with 6 to 18 callers each: Jain index of tokens {jain:.3f} (goal 0.9)")
     return capacity
 
 

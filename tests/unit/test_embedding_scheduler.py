@@ -74,6 +74,34 @@ def test_fifty_equal_tenants_have_a_jain_index_over_nine_tenths_at_any_time() ->
     assert sum(shares) ** 2 / (50 * sum(share**2 for share in shares)) >= 0.9
 
 
+@pytest.mark.requirement("L-02")
+def test_a_newcomer_is_computed_next_however_long_the_queue_of_others() -> None:
+    scheduler = filled(*(item(97, f"flood {at % 10}", "interactive") for at in range(400)))
+    scheduler.next_batch(0.1)
+    newcomer = item(31, "modest", "interactive")
+    scheduler.add(newcomer, 0.1)
+    assert scheduler.next_batch(0.1).items == [newcomer]
+
+
+@pytest.mark.requirement("L-02")
+@pytest.mark.parametrize("mixed", [False, True])
+def test_who_sends_one_text_after_the_other_gets_no_more_than_its_share(mixed: bool) -> None:
+    scheduler = Scheduler(budget=64, mixed=mixed)
+    served: Counter[str] = Counter()
+    for tenant in "ab":
+        for _ in range(3000):
+            scheduler.add(item(50, tenant), 0.0)
+    scheduler.add(item(60, "one by one"), 0.0)
+    for _ in range(3000):
+        for each in scheduler.next_batch(0.1).items:
+            served[each.tenant] += each.tokens
+            if each.tenant == "one by one":
+                scheduler.add(item(60, "one by one"), 0.0)
+    assert served["a"] == pytest.approx(served["b"], rel=0.05)
+    assert served["one by one"] <= 1.1 * served["a"]
+    assert served["one by one"] > 0
+
+
 def test_interactive_goes_before_bulk_of_the_same_tenant_and_of_others() -> None:
     question = item(20, "b", "interactive")
     scheduler = filled(*(item(100) for _ in range(50)), question)
@@ -177,8 +205,8 @@ def test_what_cannot_be_computed_in_time_is_refused_at_once() -> None:
     admission.admit(("interactive", "a"), 6000)
     with pytest.raises(Overloaded) as refused:
         admission.admit(("interactive", "a"), 100, seconds_left=5.0)
-    assert refused.value.retry_after == 1.0
-    admission.admit(("interactive", "a"), 100, seconds_left=6.5)
+    assert refused.value.retry_after == 2.0
+    admission.admit(("interactive", "a"), 100, seconds_left=8.0)
 
 
 def test_a_question_does_not_wait_for_its_own_tenants_bulk_nor_behind_anothers_flood() -> None:

@@ -15,6 +15,10 @@ MEMORY = 0.9
 """Share of the past that each batch leaves in the measured rate."""
 
 
+SURE = 0.8
+"""Share of the time to its deadline in which a call must have its turn: batches are not all equally fast."""
+
+
 class Admission:
     """Bounds what is queued, lane by lane, and measures how fast it is worked off. A lane is a tenant's work of one
     priority.
@@ -46,7 +50,7 @@ class Admission:
         held = self._of.get(lane, 0)
         over = min(held + tokens + self.waiting - self.limit, self.waiting)
         if self._tokens:  # before that the rate is a guess
-            over = max(over, self._ahead(lane, held) - seconds_left * self.rate)
+            over = max(over, self._ahead(lane, held) - seconds_left * self.rate * SURE)
         if self.waiting and over > 0:
             seconds = round(max(0.05, over / self.rate), 2)
             raise Overloaded(f"Too many texts wait to be embedded. Try again in {seconds} s.", retry_after=seconds)

@@ -19,7 +19,7 @@ Lane = tuple[Priority, str]
 PRIORITIES: tuple[Priority, ...] = ("interactive", "bulk")
 BATCH_TOKENS = 512
 """On a CPU a batch of this size is as fast a token as a larger one, and a question waits for one of them at most."""
-QUANTUM = 512
+QUANTUM = 256
 BULK_EVERY_S = 0.5
 
 
@@ -64,10 +64,11 @@ class Batch:
 class _Line:
     """One tenant's texts of one priority: in order, and by length."""
 
-    __slots__ = ("_by_length", "_order", "deficit")
+    __slots__ = ("_by_length", "_order", "deficit", "leaving")
 
     def __init__(self) -> None:
         self.deficit = 0
+        self.leaving = False
         self._order: deque[Item] = deque()
         self._by_length: dict[int, deque[Item]] = {}
 
@@ -123,24 +124,31 @@ class _Ring:
         return not self._turns
 
     def add(self, item: Item) -> None:
+        """A tenant that had nothing for a whole round goes first: who asks little does not wait for who asks much."""
         line = self._lines.get(item.tenant)
         if line is None:
             line = self._lines[item.tenant] = _Line()
-            self._turns.append(item.tenant)
+            line.deficit = self._quantum
+            self._turns.appendleft(item.tenant)
+        line.leaving = False
         line.add(item)
 
     def head(self, now: float, expired: list[Item]) -> Item | None:
-        """The text whose turn it is; tenants without any lose their place and what they saved up."""
+        """The text whose turn it is. A tenant without any keeps its place for one round: one that comes back at once
+        with the next text is not a newcomer each time."""
         while self._turns:
             line = self._lines[self._turns[0]]
             item = line.head(now, expired)
-            if item is None:
-                del self._lines[self._turns.popleft()]
-            elif line.deficit >= item.tokens:
+            if item is not None and line.deficit >= item.tokens:
                 return item
+            if item is None and line.leaving:
+                del self._lines[self._turns.popleft()]
             else:
-                line.deficit += self._quantum
+                line.leaving = item is None
+                line.deficit = min(line.deficit, 0) if line.leaving else line.deficit
                 self._turns.rotate(-1)
+            if self._turns:
+                self._lines[self._turns[0]].deficit += self._quantum
         return None
 
     def of_length(self, length: int, now: float, expired: list[Item]) -> Iterator[Item]:

@@ -26,7 +26,7 @@ LOAD_DEADLINE_S = 1800.0
 STUCK_S = 120.0
 """A batch that takes longer will not end: the process is replaced."""
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""OpenMP's threads spin while they wait, by default: on a machine that others use too that took four times the time."""
+"""By default OpenMP's threads spin while they wait: three to four times the processor time on a busy machine."""
 DEVICE = "servers.cradle.embedding.device"
 
 
