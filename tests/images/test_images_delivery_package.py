@@ -20,13 +20,16 @@ from servers.cradle.images.render import compose as compose_file
 from servers.cradle.images.render import delivery
 from servers.cradle.images.running import free_port
 from servers.cradle.images.spec import ImageSpec
+from servers.cradle.images.updates import make_update, push_update
 from shared.client import Upstream
 from shared.contracts.image import DeliveryPackage
 from shared.contracts.instance import SearchAnswer
+from shared.dataset.delta import ledger
 from shared.ids import digest
-from tests.image_rig import ANSWER, QUESTION, CustomerImage
+from tests.image_rig import ANSWER, QUESTION, CustomerImage, write_dataset
 
 pytestmark = pytest.mark.slow
+NEW = {"neu.pdf": "Der Sanftanlasser SA-90 verträgt höchstens zwölf Anläufe je Stunde."}
 SECRETS = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/]{40}"
     rb"|AGE-SECRET-KEY-1[A-Z0-9]{20}|INSTANCE_ACCESS_KEY=[A-Za-z0-9]"
@@ -175,10 +178,22 @@ def test_the_kubernetes_manifest_closes_the_pod_in(customer_image: CustomerImage
     assert volumes["state"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
 
 
+async def update_of(image: CustomerImage, model: Path, bucket: Path) -> Path:
+    """A signed update of the image's dataset that brings one new document."""
+    shutil.copytree(image.bucket / "dataset", bucket / "dataset")
+    root = str(bucket / "dataset")
+    known = ledger(root)
+    manifest = await write_dataset(bucket / "dataset", NEW, model)
+    made = await make_update(
+        "acme", root, {}, known, image.built.dataset_digest, manifest, bucket, image.signer
+    )  # fmt: skip
+    return Path(made.location)
+
+
 @pytest.mark.engine
-@pytest.mark.requirement("O-05", "O-02")
-async def test_the_package_is_checked_started_and_asked_with_docker_compose_alone(
-    handed_over: Path, compose: str
+@pytest.mark.requirement("O-05", "O-02", "O-06")
+async def test_the_package_is_checked_started_asked_updated_and_made_anew_with_docker_compose_alone(
+    handed_over: Path, compose: str, customer_image: CustomerImage, query_model: Path, tmp_path: Path
 ) -> None:
     port = free_port()
     verified = run(handed_over, "./verify.sh", DOCKER_HOST=compose)
@@ -195,8 +210,16 @@ async def test_the_package_is_checked_started_and_asked_with_docker_compose_alon
         assert ANSWER in answer.hits[0].text
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as page:  # noqa: ASYNC210
             assert json.load(page)["status"] == "healthy"
+        update = await update_of(customer_image, query_model, tmp_path / "grown")
+        async with Upstream(f"http://127.0.0.1:{port}/mcp", key=key) as upstream:
+            await push_update(update, upstream)
+        down = run(handed_over, "docker", "compose", "down", "--timeout", "25", DOCKER_HOST=compose)
+        assert down.returncode == 0, down.stderr
         again = run(handed_over, "./start.sh", DOCKER_HOST=compose, INSTANCE_PORT=str(port))
         assert key in again.stdout
+        async with Upstream(f"http://127.0.0.1:{port}/mcp", key=key) as upstream:
+            answer = await upstream.call("search", {"query": "Anläufe des SA-90", "limit": 1}, SearchAnswer)
+        assert NEW["neu.pdf"] in answer.hits[0].text
     finally:
         run(handed_over, "docker", "compose", "down", "--volumes", "--timeout", "25", DOCKER_HOST=compose)
         run(handed_over, "docker", "image", "rm", "-f", "0711/acme:p1-one", DOCKER_HOST=compose)
