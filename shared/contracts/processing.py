@@ -51,4 +51,4 @@ class VerificationReport(Contract):
 
     passed: bool
     checks: list[VerificationCheck]
-    dataset_digest: Digest | None = Field(default=None, description="Of the dataset that was checked; none for an image.")
+    dataset_digest: Digest | None = Field(default=None, description="Of the dataset that was checked.")
