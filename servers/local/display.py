@@ -71,7 +71,7 @@ class Display:
                 table.add_row(f"seconds: {step.name}", f"{step.seconds:.1f}")
         for name, number in result.numbers.items():
             if name.startswith("seconds_"):
-                table.add_row(f"  {name.removeprefix('seconds_')}", f"{number:.1f}")
+                table.add_row(f"  {name.removeprefix('seconds_')} (all workers)", f"{number:.1f}")
         if "image_bytes" in result.numbers:
             table.add_row("image size", f"{result.numbers['image_bytes'] / 2**20:.0f} MB")
         self._console.print(Panel(table, title="Summary", title_align="left", expand=False))
