@@ -22,6 +22,7 @@ CUSTOMER_ROLES = frozenset({"customer_admin", "customer_user"})
 CRADLE = frozenset({
     "embed", "ocr", "process", "installations:read", "installations:write", "images:read", "images:write", "status",
 })  # fmt: skip
+ERASURE = frozenset({"customers:erase"})  # at cradle; the operator's alone, not even another server's
 ORCHESTRATOR = CRADLE | {"customers:read", "customers:write", "jobs:read", "jobs:write"}
 MARKETPLACE = frozenset({
     "catalogue:read", "catalogue:install", "registry:write", "users:write", "gateway:call",
@@ -31,13 +32,13 @@ ALL = ORCHESTRATOR | MARKETPLACE | INSTANCE
 
 SCOPES_OF_SERVER: dict[str, frozenset[str]] = {
     "orchestrator": ORCHESTRATOR,
-    "cradle": CRADLE,
+    "cradle": CRADLE | ERASURE,
     "marketplace": MARKETPLACE,
     "instance": INSTANCE,
 }
 
 SCOPES_OF_ROLE: dict[str, frozenset[str]] = {
-    "platform_admin": ALL,
+    "platform_admin": ALL | ERASURE,
     "partner_admin": ALL,
     "customer_admin": frozenset({
         "catalogue:read", "catalogue:install", "users:write", "gateway:call", "dataset:read", "embed", "ocr",

@@ -41,6 +41,12 @@ def test_a_token_holds_what_was_asked_for_and_the_role_has_and_the_server_knows(
     assert granted("no_such_role", None, "marketplace", None) == frozenset()
 
 
+def test_only_the_operator_may_erase_a_customer() -> None:
+    assert "customers:erase" in granted("platform_admin", None, "cradle", None)
+    for role, subject in (("partner_admin", None), ("customer_admin", None), ("service", "orchestrator")):
+        assert granted(role, subject, "cradle", ["customers:erase"]) == frozenset()
+
+
 @pytest.mark.parametrize("action", policy.SCOPE_OF_ACTION)
 def test_every_action_needs_its_scope(action: policy.Action) -> None:
     decision = decide(Someone("platform_admin", scopes=frozenset()), action, Resource())

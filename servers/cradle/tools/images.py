@@ -103,7 +103,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return CleanedUp(removed=await delivery.clean_up(services(), require_customer()))
 
     longest = server.settings.job_step_deadline_s
-    server.tool(erase_customer, scope="images:write", title="Erase a customer", destructive=True, deadline_s=longest)
+    server.tool(erase_customer, scope="customers:erase", title="Erase a customer", destructive=True, deadline_s=longest)
     titles = {
         build_image: "Build an image",
         archive_image: "Archive an image",
