@@ -9,11 +9,11 @@ from pydantic import SecretStr
 
 from servers.cradle.vision.base import Answer, Ask, prompt
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
-from servers.cradle.vision.openai import UNFINISHED, waiting
+from servers.cradle.vision.failures import UNFINISHED, translated
 from servers.cradle.vision.structured import structured
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask
-from shared.errors import InvalidInput, Overloaded, PlatformError, Unavailable
+from shared.errors import Unavailable
 
 
 class AnthropicVision:
@@ -47,7 +47,7 @@ class AnthropicVision:
             text = "".join(block.text for block in answer.content if block.type == "text").strip()
             usage = answer.usage
         except (anthropic.AnthropicError, ValueError, AttributeError, TypeError) as error:  # the last: cut or odd JSON
-            raise _translated(error) from None
+            raise translated(error, anthropic, "ANTHROPIC") from None
         if answer.stop_reason != "end_turn":
             raise Unavailable(UNFINISHED)
         return Answer(
@@ -75,22 +75,3 @@ def _format(ask: Ask) -> dict[str, Any]:
     if ask.json_schema is None:
         return {}
     return {"output_config": {"format": {"type": "json_schema", "schema": ask.json_schema}}}
-
-
-def _translated(error: Exception) -> PlatformError:
-    """The provider's failure as ours. Its own text is not repeated: it may quote what was sent."""
-    import anthropic
-
-    match error:
-        case anthropic.RateLimitError():
-            return Overloaded("The vision provider asks to wait. Try again later.", retry_after=waiting(error.response))
-        case anthropic.AuthenticationError() | anthropic.PermissionDeniedError():
-            return Unavailable("The vision provider refuses the key. Set P0711_ANTHROPIC_API_KEY.")
-        case anthropic.APITimeoutError():
-            return Unavailable("The vision provider did not answer in time. Try again or use provider 'rapidocr'.")
-        case anthropic.BadRequestError() | anthropic.UnprocessableEntityError():
-            return InvalidInput("The vision provider cannot use this image.", field="image_base64")
-        case anthropic.NotFoundError():
-            return Unavailable("The vision provider does not know the model. Set P0711_ANTHROPIC_VISION_MODEL.")
-        case _:
-            return Unavailable("The vision provider failed. Try again or use provider 'rapidocr'.")

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from servers.cradle.vision.base import Answer, Ask, prompt
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
-from servers.cradle.vision.openai import UNFINISHED, translate
+from servers.cradle.vision.failures import UNFINISHED, translated
 from servers.cradle.vision.structured import structured
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask
@@ -50,7 +50,7 @@ class CompatibleVision:
             (choice, *_), usage = answer.choices, answer.usage
             text, finished = (choice.message.content or "").strip(), choice.finish_reason == "stop"
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # the last ones: cut or odd JSON
-            raise translate(error, "COMPATIBLE") from None
+            raise translated(error, openai, "COMPATIBLE") from None
         if not finished:
             raise Unavailable(UNFINISHED)
         return Answer(

@@ -9,12 +9,11 @@ from pydantic import SecretStr
 
 from servers.cradle.vision.base import Answer, Ask, prompt
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
+from servers.cradle.vision.failures import UNFINISHED, translated
 from servers.cradle.vision.structured import structured
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask
-from shared.errors import InvalidInput, Overloaded, PlatformError, Unavailable
-
-UNFINISHED = "The vision provider stopped before the page was read. Try again or use another provider."
+from shared.errors import Unavailable
 
 
 class OpenAiVision:
@@ -51,7 +50,7 @@ class OpenAiVision:
             )
             text, usage = answer.output_text.strip(), answer.usage
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # the last ones: cut or odd JSON
-            raise translate(error, "OPENAI") from None
+            raise translated(error, openai, "OPENAI") from None
         if answer.status != "completed":
             raise Unavailable(UNFINISHED)
         return Answer(
@@ -80,28 +79,3 @@ def _format(ask: Ask) -> dict[str, Any]:
     if ask.json_schema is None:
         return {}
     return {"text": {"format": {"type": "json_schema", "name": "answer", "schema": ask.json_schema, "strict": False}}}
-
-
-def translate(error: Exception, setting: str) -> PlatformError:
-    """The provider's failure as ours. Its own text is not repeated: it may quote what was sent."""
-    import openai
-
-    match error:
-        case openai.RateLimitError():
-            return Overloaded("The vision provider asks to wait. Try again later.", retry_after=waiting(error.response))
-        case openai.AuthenticationError() | openai.PermissionDeniedError():
-            return Unavailable(f"The vision provider refuses the key. Set P0711_{setting}_API_KEY.")
-        case openai.APITimeoutError():
-            return Unavailable("The vision provider did not answer in time. Try again or use provider 'rapidocr'.")
-        case openai.BadRequestError() | openai.UnprocessableEntityError():
-            return InvalidInput("The vision provider cannot use this image.", field="image_base64")
-        case openai.NotFoundError():
-            return Unavailable(f"The vision provider does not know the model. Set P0711_{setting}_VISION_MODEL.")
-        case _:
-            return Unavailable("The vision provider failed. Try again or use provider 'rapidocr'.")
-
-
-def waiting(response: Any) -> float:
-    """Seconds that the provider asks to wait; 30 where it does not say, at most 600."""
-    asked = str(response.headers.get("retry-after", ""))
-    return min(float(asked), 600.0) if asked.isascii() and asked.isdigit() else 30.0
