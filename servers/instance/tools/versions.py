@@ -50,7 +50,10 @@ def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[
         return await _serve(dataset_digest)
 
     async def list_versions() -> DatasetVersions:
-        """List the versions of the dataset that this instance has: the image's own and its updates."""
+        """List the versions of the dataset that this instance has: the image's own and its updates.
+
+        Use it before use_version, or to see which version answers.
+        """
         return DatasetVersions(versions=versions.listed())
 
     async def _serve(dataset_digest: str) -> DatasetVersions:

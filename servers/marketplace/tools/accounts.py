@@ -93,6 +93,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     async def create_user(email: Email, role: UserRole, customer_id: CustomerId | None = None) -> UserCreated:
         """Create a user with a random password and an API key. Hand both over safely: they are shown only once.
 
+        Use it when a person gets access for the first time; for a script of your own use create_api_key.
         Roles customer_admin and customer_user need a `customer_id`; the platform's roles have none.
         """
         made = await services().accounts.create_user(principal(), email, role, customer_id)
@@ -107,13 +108,16 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         )
 
     async def disable_user(user_id: UserId) -> UserDisabled:
-        """End a user's access for good: no login and no key works any more. Tokens in use end
-        here within seconds, at other servers within 15 minutes."""
+        """End a user's access for good: no login and no key works any more. Tokens in use end here within seconds, at
+        other servers within 15 minutes. Use it when a person leaves or an account is stolen."""
         user = await services().accounts.disable_user(principal(), user_id)
         return UserDisabled(user_id=user.user_id)
 
     async def create_api_key() -> KeyCreated:
-        """Make an API key of this account for a script. Store the secret safely: it is shown only once."""
+        """Make an API key of this account. Store the secret safely: it is shown only once.
+
+        Use it for a script that acts as this account; each script gets its own.
+        """
         client_id, secret = await services().api_keys.create(principal())
         return KeyCreated(client_id=client_id, client_secret=secret)
 
@@ -123,7 +127,10 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return KeyList(keys=[KeyListed(key_id=key_id, created_at=made) for key_id, made in found])
 
     async def revoke_api_key(key_id: KeyId) -> KeyRevoked:
-        """End an API key of this account and every token of the marketplace that it has asked for, within seconds."""
+        """End an API key of this account and every token of the marketplace that it has asked for, within seconds.
+
+        Use it when a key is no longer needed or may be known to others; list_api_keys names it.
+        """
         await services().api_keys.revoke(principal(), key_id)
         return KeyRevoked(key_id=key_id)
 

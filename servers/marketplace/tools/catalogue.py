@@ -33,12 +33,15 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return await page(query, cursor, limit, installed_only=False)
 
     async def list_installed_mcps(cursor: Cursor = None, limit: Limit = 50) -> CataloguePage:
-        """List the MCP servers that are installed for this caller's customer. Each can be called at its `endpoint`."""
+        """List the MCP servers that are installed for this caller's customer. Use it to find the `endpoint` of each."""
         require_customer()
         return await page("", cursor, limit, installed_only=True)
 
     async def install_mcp(server_name: ServerIdentifier) -> ServerInstalled:
-        """Install a server of the catalogue for this caller's customer, so its users can call it. Safe to repeat."""
+        """Install a server of the catalogue for this caller's customer, so its users can call it. Safe to repeat.
+
+        Use it after list_marketplace_mcps.
+        """
         customer = require_customer()
         entry, fresh = await services().catalogue.install(principal(), customer, server_name)
         return ServerInstalled(
@@ -49,7 +52,10 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         )
 
     async def uninstall_mcp(server_name: ServerIdentifier) -> ServerUninstalled:
-        """Take a server away from this caller's customer; its users can no longer call it. The entry stays listed."""
+        """Take a server away from this caller's customer; its users can no longer call it. The entry stays listed.
+
+        Use it when the customer no longer wants a server; install_mcp brings it back.
+        """
         customer = require_customer()
         was = await services().catalogue.uninstall(principal(), customer, server_name)
         return ServerUninstalled(customer_id=customer, server_name=server_name, was_installed=was)

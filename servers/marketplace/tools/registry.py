@@ -35,8 +35,9 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     async def register_customer(
         customer_id: CustomerId, company_name: Company, contact_email: Email, partner: Partner = None
     ) -> CustomerRegistered:
-        """Make a customer known to the platform. Safe to repeat; the orchestrator does it when it onboards one.
+        """Make a customer known to the platform. Safe to repeat.
 
+        Use it for a customer who has users before it has data; onboarding one does it by itself.
         A partner's own customers always belong to this partner.
         """
         caller = principal()
@@ -57,7 +58,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     ) -> InstanceRegistered:
         """Put a customer's instance into the catalogue and install it for this customer. Safe to repeat.
 
-        Call it again with `url` when the instance runs, and with the new digest after an update.
+        Use it again with `url` when the instance runs, and with the new digest after an update.
         """
         pins = [CatalogueTool(name=tool) if isinstance(tool, str) else tool for tool in tools]
         entry, same = await services().catalogue.register_instance(

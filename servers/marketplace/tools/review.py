@@ -63,7 +63,10 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         server_name: ServerIdentifier,
         reviewed: Annotated[Digest, Field(description="`reviewed` of check_mcp, after looking at every tool.")],
     ) -> ServerReviewed:
-        """Approve a server's tools exactly as they were reviewed, so that changed and new ones can be called."""
+        """Approve a server's tools exactly as they were reviewed, so that changed and new ones can be called.
+
+        Use it after check_mcp, when a person has looked at every tool that it shows.
+        """
         entry = await found(server_name)
         await services().tools.approve(entry, reviewed, principal().subject)
         return await review(entry)
