@@ -60,10 +60,12 @@ async def test_a_partners_place_in_the_bucket_and_an_administrators_folder_go_on
 
 
 @pytest.fixture
-def cradle(tmp_path: Path) -> Services:
+async def cradle(tmp_path: Path) -> Services:
     (tmp_path / "customers" / "mueller").mkdir(parents=True)
+    (tmp_path / "customers" / "mueller" / "blatt.txt").write_text("Klemme")
     unused: Any = None
     settings = Settings(home=tmp_path / "home", source_roots=[tmp_path / "customers"])
+    await (await CustomerStore.open(settings, "berg", create=True)).put("inbox/blatt.txt", b"Klemme")
     return Services(settings, unused, unused, unused, unused)
 
 

@@ -98,7 +98,8 @@ async def check_sources(sources: SourceList, settings: Settings, store: Store | 
     for uri in sources.uris:
         if not uri.startswith("file:") and store is None:
             raise InvalidInput(
-                f"There is no bucket {bucket} yet: put the files there first, or name a folder.", field="data_sources"
+                f"There is no bucket {bucket} yet. The operator makes it; put the files there, then call again.",
+                field="data_sources",
             )
         try:
             if not uri.startswith("file:"):
