@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -93,7 +94,7 @@ class Display:
             return False
         where = hit.citation.path + (f", page {hit.citation.page}" if hit.citation.page else "")
         text = " ".join(hit.text.split())
-        self._console.print(f"    {escape(_around(text, expected))}", soft_wrap=True)
+        self._console.print(f"    {escape(_around(text, expected or _words(question, text)))}", soft_wrap=True)
         self._console.print(f"    [dim]{escape(where)} (hit {place} of {len(answer.hits)})[/dim]", soft_wrap=True)
         return True
 
@@ -128,3 +129,11 @@ def _around(text: str, words: tuple[str, ...]) -> str:
     start = max(0, at - EXCERPT_CHARS // 2)
     end = start + EXCERPT_CHARS
     return ("… " if start else "") + text[start:end].strip() + (" …" if end < len(text) else "")
+
+
+def _words(question: str, text: str) -> tuple[str, ...]:
+    """The longest word of a question that stands in a passage, as it stands there."""
+    for word in sorted(set(re.findall(r"\w{4,}", question)), key=lambda each: (-len(each), each)):
+        if found := re.search(re.escape(word), text, re.IGNORECASE):
+            return (found[0],)
+    return ()
