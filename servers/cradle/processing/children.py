@@ -101,9 +101,12 @@ class ExtractionPool:
     ) -> AsyncGenerator[Identified | Extraction | wire.Failure | None, None]:
         seconds = self._limits.time(len(data))
         try:
-            await asyncio.wait_for(child.ask(data, name, int(seconds)), seconds)
+            async with asyncio.timeout(seconds):  # not `wait_for`: before Python 3.12 it can swallow a cancellation
+                await child.ask(data, name, int(seconds))
             while True:
-                yield await asyncio.wait_for(child.answer(), seconds)
+                async with asyncio.timeout(seconds):
+                    answer = await child.answer()
+                yield answer
         except TimeoutError:
             raise Unreadable("time_limit", f"Reading the file took longer than {seconds:.0f} s. Split it.") from None
         except (asyncio.IncompleteReadError, BrokenPipeError, ConnectionError, ValueError):
@@ -159,7 +162,8 @@ class _Child:
     async def post_mortem(self) -> Unreadable:
         """Kills what is left of the child, and says why it died."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), 1.0)
+            async with asyncio.timeout(1.0):
+                await self._process.wait()
         code = self._process.returncode
         self.kill()
         await self.gone()
