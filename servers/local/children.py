@@ -79,7 +79,8 @@ class Child:
                 return
             self._notify(f"{self.name} ended (exit {code}); starting it again")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), min(8.0, 0.25 * 2 ** len(starts)))
+                async with asyncio.timeout(min(8.0, 0.25 * 2 ** len(starts))):
+                    await self._stop.wait()
             if self._stop.is_set():
                 return
             starts.append(time.monotonic())

@@ -76,7 +76,8 @@ class Checks:
             except PlatformError as error:
                 event("checks_paused", level=logging.WARNING, code=error.code)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), IDLE_S)
+                async with asyncio.timeout(IDLE_S):
+                    await self._wake.wait()
 
     async def _one_due(self, name: str) -> None:
         while len(self._running) >= AT_ONCE:

@@ -81,7 +81,8 @@ class Worker:
                 self.state = "starting"
                 event("jobs_not_handed_out", level=logging.ERROR, error=error)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), LOOK_EVERY_S)
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._look.wait()
             self._look.clear()
 
     async def _work(self) -> State:
