@@ -91,6 +91,7 @@ CLAIMED = frozenset(
             "G-01 G-03 G-04",
             "O-01 O-02 O-03 O-04 O-05 O-06",
             "S-01 S-02 S-03",
+            "Z-01 Z-02",
         ]
     ).split()
 )

@@ -24,6 +24,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from shared.dumps import forbid_dumps
+
 MEMORY = 2 * 2**30
 MAX_ERROR = 300
 _PR_SET_PDEATHSIG = 1
@@ -47,7 +49,7 @@ def _confine(memory: int) -> None:
     """No file may grow by a byte from here on, no core is left, memory is bounded, and the parent's end is ours."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    forbid_dumps()
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

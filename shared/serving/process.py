@@ -12,6 +12,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from shared.dumps import forbid_dumps
 from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.telemetry import configure, event
@@ -71,7 +72,8 @@ async def serve(
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """`asyncio.run` on the fastest loop that is installed."""
+    """`asyncio.run` on the fastest loop that is installed, in a process whose crash leaves no core."""
+    forbid_dumps()
     try:
         import uvloop
     except ImportError:  # not on Windows

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import queue
-import resource
 import signal
 import struct
 import sys
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import orjson
+
+from shared.dumps import forbid_dumps
 
 if TYPE_CHECKING:
     from servers.cradle.embedding.backends.base import Backend, Pending
@@ -82,7 +83,7 @@ def open_backend(spec: Spec) -> Backend:
 def main(load: Callable[[Spec], Backend] = open_backend) -> None:
     """Serves until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends this process when it has drained
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    forbid_dumps()
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no reply
     requests = sys.stdin.buffer

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from servers.cradle.processing import wire
 from servers.cradle.processing.extract import Unreadable, identify, note, read
 from servers.cradle.processing.extraction import parts
+from shared.dumps import forbid_dumps
 
 
 def main() -> None:
@@ -74,7 +75,7 @@ def _send(out: BinaryIO, kind: bytes, payload: bytes) -> None:
 
 def _limit(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    forbid_dumps()
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
