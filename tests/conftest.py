@@ -44,6 +44,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("migrated_package", migrated_packages())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run by several workers, a file's tests stay together, and so do those that share a platform or an engine."""
+    for item in items:
+        room, *rest = item.path.relative_to(ROOT / "tests").parts
+        group = room if room in {"e2e", "images"} else "/".join([room, *rest])
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @dataclass(frozen=True)
 class PostgresServer:
     """The run's server: the launcher, and the addresses of its three (empty) databases."""

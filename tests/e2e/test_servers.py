@@ -24,11 +24,11 @@ pytestmark = pytest.mark.slow
 SERVERS = ("orchestrator", "cradle", "marketplace", "instance")
 
 
-async def token_for(settings: Settings, audience: str) -> str:
+async def token_for(settings: Settings, audience: str, customer: str | None = None) -> str:
     """A token of the operator for one server."""
     credential = orjson.loads(operator_file(settings.home).read_bytes())
     source = TokenSource(settings, credential["client_id"], credential["client_secret"])
-    return await source.token(audience, None)
+    return await source.token(audience, customer)
 
 
 @pytest.fixture

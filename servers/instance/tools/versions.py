@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -33,7 +32,7 @@ def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[
         """Send a part of a signed update, in order. Use it until all parts are here, then apply_update."""
         try:
             data = base64.b64decode(data_base64, validate=True)
-        except binascii.Error:
+        except ValueError:
             raise InvalidInput("The part is not base64. Encode its bytes and send it again.") from None
         return UpdatePart(received=await updates.receive(update_digest, position, data))
 

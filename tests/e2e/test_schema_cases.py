@@ -1,0 +1,124 @@
+"""Arguments derived from each tool's own schema, right and wrong, against every server as it runs.
+
+`P0711_TEST_CASES=10000 make test TEST=tests/e2e/test_schema_cases.py` sends ten thousand to each tool; a usual run
+sends a few, another set on each day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from servers.cradle.images.running import RunningInstance
+from tests.e2e.conftest import Running
+from tests.e2e.test_servers import SERVERS, token_for
+from tests.schema_cases import Case, cases_of
+from tests.serving_rig import envelope, headers_for
+
+pytestmark = pytest.mark.slow
+
+CASES = int(os.environ.get("P0711_TEST_CASES", "40"))
+SEED = int(os.environ.get("P0711_TEST_SEED", datetime.date.today().toordinal()))
+AT_ONCE = 8
+Send = Callable[[str, Case], Awaitable[tuple[int, Any]]]
+
+
+def body_of(tool: str, case: Case) -> bytes:
+    """The request; what UTF-8 cannot hold goes as JSON's escapes."""
+    return json.dumps(envelope("tools/call", {"name": tool, "arguments": case})).encode()
+
+
+def said(answer: bytes) -> Any:
+    lines = [line[5:] for line in answer.splitlines() if line.startswith(b"data:")]
+    return orjson.loads(lines[-1] if lines else answer)
+
+
+def fault_of(status: int, message: Case) -> str | None:
+    """Why an answer is none that a caller should ever get."""
+    text = orjson.dumps(message).decode()
+    if status >= 500:
+        return f"HTTP {status}"
+    if "Traceback" in text or '.py"' in text:
+        return "a traceback"
+    if message.get("error", {}).get("code") == -32603 or '"code":"internal"' in text:
+        return "an internal error"
+    return None
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(300)) as opened:
+        yield opened
+
+
+async def faults_of(send: Send, tool: str, cases: list[Case]) -> list[tuple[str, Case]]:
+    """The cases whose answers nobody should get, with the reason."""
+    gate, found = asyncio.Semaphore(AT_ONCE), []
+
+    async def ask(case: Case) -> None:
+        async with gate:
+            status, message = await send(tool, case)
+        if (fault := fault_of(status, message)) is not None:
+            found.append((fault, case))
+
+    await asyncio.gather(*(ask(case) for case in cases))
+    return found
+
+
+async def tools_of(session: aiohttp.ClientSession, url: str, key: str) -> list[Case]:
+    """Every tool of a server, page after page."""
+    tools, cursor = [], None
+    while True:
+        body = orjson.dumps(envelope("tools/list", {"cursor": cursor} if cursor else {}))
+        async with session.post(url, data=body, headers=headers_for(key, "tools/list")) as answer:
+            result = said(await answer.read())["result"]
+        tools += result["tools"]
+        cursor = result.get("nextCursor")
+        if cursor is None:
+            return tools
+
+
+async def a_customer_without_files(session: aiohttp.ClientSession, platform: Running) -> str:
+    """The id of a customer that the marketplace knows and nobody has onboarded."""
+    url = platform.settings.resource("marketplace")
+    named = {"customer_id": "ohne-dateien", "company_name": "Ohne Dateien GmbH", "contact_email": "it@example.com"}
+    body = body_of("register_customer", named)
+    headers = headers_for(await token_for(platform.settings, url), "tools/call", "register_customer")
+    async with session.post(url, data=body, headers=headers) as answer:
+        assert not said(await answer.read())["result"].get("isError")
+    return "ohne-dateien"
+
+
+@pytest.mark.requirement("I-01", "I-04")
+@pytest.mark.parametrize("server", SERVERS)
+async def test_no_argument_makes_a_tool_crash(
+    platform: Running, instance: RunningInstance, session: aiohttp.ClientSession, server: str
+) -> None:
+    url = instance.url if server == "instance" else platform.settings.resource(server)
+    if server == "instance":
+        key = instance.access_key
+    else:
+        acting_for = await a_customer_without_files(session, platform) if server == "cradle" else None
+        key = await token_for(platform.settings, url, acting_for)
+
+    async def send(tool: str, case: Case) -> tuple[int, Any]:
+        headers = headers_for(key, "tools/call", tool)
+        async with session.post(url, data=body_of(tool, case), headers=headers) as answer:
+            return answer.status, said(await answer.read())
+
+    faults = {}
+    for tool in await tools_of(session, url, key):
+        cases = cases_of(tool["inputSchema"], CASES, SEED)
+        if found := await faults_of(send, tool["name"], cases):
+            faults[tool["name"]] = found[:3]
+    assert not faults, faults
+    log = platform.settings.home / "logs" / f"{server}.log"
+    assert server == "instance" or b"unexpected_error" not in log.read_bytes()

@@ -1,0 +1,104 @@
+"""Arguments derived from a tool's schema: objects that fit it, and objects of its names with any values."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+HOSTILE = [
+    "\0", "a\0b", "\ud800", "x\udfff", "\u202eabc", "\u200b\u200d\ufeff", "a" + "\u0301" * 10_000, "{{7*7}}", "$(id)",
+    "-rf", "../../etc/passwd", "/etc/passwd", "' OR 1=1 --", "\r\nX: y", "%00", "a" * 70_000, "ß€漢字🙂", "",
+]  # fmt: skip
+NUMBERS = [2**63, -(2**63) - 1, 2**53, 1e308, -1, 0, 0.5]
+Case = dict[str, Any]
+Values = st.SearchStrategy[Any]
+
+anything: Values = st.recursive(
+    st.none() | st.booleans() | st.sampled_from(NUMBERS) | st.sampled_from(HOSTILE) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def cases_of(schema: Case, count: int, start: int) -> list[Case]:
+    """About `count` objects, the same for the same `start`: a third fits, the rest has wrong, unknown or no values."""
+    fits = fitting(schema, schema)
+    wrong = st.dictionaries(st.sampled_from([*schema.get("properties", {}), "unknown", "\ud800"]), anything, max_size=4)
+    spoilt = st.tuples(fits, wrong).map(lambda pair: pair[0] | pair[1])
+    found: list[Case] = []
+
+    @seed(start)
+    @settings(
+        max_examples=count, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck]
+    )
+    @given(st.one_of(fits, wrong, spoilt))
+    def collect(case: Case) -> None:
+        found.append(case)
+
+    collect()
+    return found
+
+
+def fitting(schema: Case, root: Case) -> Values:
+    """Values that fit a schema; those of large bounds stay small."""
+    if "$ref" in schema:
+        place = schema["$ref"].removeprefix("#/").split("/")
+        return st.deferred(lambda: fitting(reduce(lambda node, name: node[name], place, root), root))
+    if "const" in schema:
+        return st.just(schema["const"])
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    for either in ("anyOf", "oneOf"):
+        if either in schema:
+            return st.one_of(*(fitting(each, root) for each in schema[either]))
+    return OF_TYPE[schema.get("type", "")](schema, root)
+
+
+def _text(schema: Case, root: Case) -> Values:
+    least, most = schema.get("minLength", 0), schema.get("maxLength", 200)
+    if "pattern" in schema:
+        return st.from_regex(schema["pattern"], fullmatch=True).filter(lambda text: least <= len(text) <= most)
+    hostile = [text for text in HOSTILE if least <= len(text) <= most]
+    words = st.text(min_size=least, max_size=min(most, least + 40))
+    return words | st.sampled_from(hostile) if hostile else words
+
+
+def _integer(schema: Case, root: Case) -> Values:
+    return st.integers(schema.get("minimum", -(2**63)), schema.get("maximum", 2**63 - 1))
+
+
+def _number(schema: Case, root: Case) -> Values:
+    return st.floats(schema.get("minimum"), schema.get("maximum"), allow_nan=False, allow_infinity=False)
+
+
+def _list(schema: Case, root: Case) -> Values:
+    least = schema.get("minItems", 0)
+    return st.lists(
+        fitting(schema.get("items", {}), root), min_size=least, max_size=min(schema.get("maxItems", 99), least + 3)
+    )
+
+
+def _object(schema: Case, root: Case) -> Values:
+    parts = {name: fitting(part, root) for name, part in schema.get("properties", {}).items()}
+    required = set(schema.get("required", ()))
+    if not parts and schema.get("additionalProperties", True):
+        return st.dictionaries(st.text(max_size=8), anything, max_size=3)
+    return st.fixed_dictionaries(
+        {name: part for name, part in parts.items() if name in required},
+        optional={name: part for name, part in parts.items() if name not in required},
+    )
+
+
+OF_TYPE = {
+    "": lambda schema, root: anything,
+    "null": lambda schema, root: st.none(),
+    "boolean": lambda schema, root: st.booleans(),
+    "string": _text,
+    "integer": _integer,
+    "number": _number,
+    "array": _list,
+    "object": _object,
+}
