@@ -14,10 +14,11 @@ from servers.cradle.embedding.device import Spec
 from servers.cradle.embedding.engine import Engine
 from servers.cradle.embedding.export import exported
 from servers.cradle.embedding.models import ModelFiles, resolve
+from servers.cradle.embedding.pieces import open_tokenizer
 from servers.cradle.embedding.tokenizer import TokenizerPool
 from servers.cradle.embedding.worker import Worker
 from shared.contracts.installation import EmbeddingParameters
-from shared.encoder import TOKENIZER, Tokenizer
+from shared.encoder import Tokenizer
 from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.telemetry import event
@@ -81,7 +82,7 @@ class Loader:
         model = await asyncio.to_thread(resolve, self._settings)
         folder = await self._exported(model)
         self.stage = "loading"
-        tokenizer = await asyncio.to_thread(Tokenizer, model.folder / TOKENIZER, model.card)
+        tokenizer = await asyncio.to_thread(open_tokenizer, model.folder, model.card)
         specs = self._specs(model, folder)
         engine = Engine(
             lambda place: Worker(specs[place]),
