@@ -15,7 +15,7 @@ from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.scheduler import Batch, Item, Priority, Scheduler
 from servers.cradle.embedding.worker import BatchFailed, Worker, WorkerLost
 from shared.errors import DeadlineExceeded, InvalidInput, PlatformError, Unavailable
-from shared.telemetry import event
+from shared.telemetry import event, span
 
 if TYPE_CHECKING:
     from shared.encoder import Vectors
@@ -208,7 +208,8 @@ class Engine:
     async def _compute(self, worker: Worker, batch: Batch) -> None:
         started, tokens = time.monotonic(), batch.tokens
         try:
-            outcomes = await self._outcomes(worker, batch.items)
+            with span("embedding.batch", count=len(batch.items), tokens=tokens, backend=self.backend):
+                outcomes = await self._outcomes(worker, batch.items)
         finally:
             worker.batches -= 1
             worker.tokens -= tokens
@@ -225,6 +226,8 @@ class Engine:
         metrics.FILL.observe(len(batch.items))
         metrics.FILL_TOKENS.observe(min(1.0, batch.tokens / batch.budget))
         metrics.WAITING.set(self.admission.waiting)
+        for place, worker in self.workers.items():
+            metrics.MEMORY.labels(str(place)).set(worker.memory)
         for item in batch.items:
             metrics.TOKENS.labels(item.priority).inc(item.tokens)
             metrics.WAIT.labels(item.priority).observe(started - item.added)
