@@ -4,6 +4,7 @@ model is pinned and loaded."""
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -189,6 +190,25 @@ def test_another_architecture_is_refused_by_the_packed_encoder(xlmr_home: Path, 
     assert not describe(copy, "some/model", REVISION).packable
     with pytest.raises(ValueError, match="not a BERT or XLM-RoBERTa"):
         packed(copy)
+
+
+def test_the_script_that_measures_a_gpu_prints_every_figure_on_a_small_shape() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "embedding_encoder.py"
+    run = subprocess.run(
+        [sys.executable, str(script), "tiny"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(script.parents[1])},
+    )
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line.split()[0] in ("16", "128", "512", "mixed")}
+    assert len(rows) == 4
+    assert all(float(row[-1]) > 0.9995 and float(row[1]) > 0 for row in rows.values())
+    for figure in ("31,807 documents", "16 tokens, idle: p50", "under bulk load: p50", "memory of the worker: 0."):
+        assert figure in run.stdout
 
 
 @pytest.mark.gpu
