@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     embedding_revision: str | None = Field(None, description="Commit of the model's repository; required with an id.")
     embedding_weights_digest: Digest | None = Field(None, description="Refuse a model whose weights are others.")
     embedding_tokenizer_digest: Digest | None = Field(None, description="Refuse a model whose tokenizer is another.")
-    embedding_backend: Literal["auto", "openvino", "packed", "sentence-transformers"] = "auto"
+    embedding_backend: Literal["auto", "openvino", "onnx", "packed", "sentence-transformers"] = "auto"
     embedding_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is a GPU.")
     embedding_workers: int = Field(0, ge=0, le=64, description="Processes that hold the model; 0: one, or one a GPU.")
     embedding_threads: int = Field(0, ge=0, le=1024, description="Threads of each process on a CPU; 0: a fair share.")

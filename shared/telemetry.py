@@ -5,6 +5,9 @@ Logs are JSON lines on standard error. A line of ours holds the event's name and
 about: libraries repeat what they were given. An exception is its type and where it passed, not its message or locals.
 
 Metrics are served at `GET /metrics` (see `shared.serving`). Their labels are names of servers, tools and error codes.
+
+Spans go to whatever OpenTelemetry SDK the operator has put in place; without one they go nowhere. They hold the fields
+of `FIELDS` too, and of an exception its code alone.
 """
 
 from __future__ import annotations
@@ -14,11 +17,14 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
 import orjson
+from opentelemetry.trace import Span, StatusCode, get_tracer
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
 
 OURS = ("servers", "shared", "platform-0711")
@@ -55,6 +61,8 @@ class Fields(TypedDict, total=False):
     retry_after: float
     queue: int
     batch: int
+    tokens: int
+    priority: str
 
 
 FIELDS = frozenset(Fields.__annotations__)
@@ -68,6 +76,7 @@ CALL_SECONDS = Histogram(
 )
 
 _events = logging.getLogger("platform-0711")
+_tracer = get_tracer("platform-0711")
 
 
 def event(
@@ -75,6 +84,21 @@ def event(
 ) -> None:
     """Log an event. `name` is a constant of the code; `error` is logged as its type and frames."""
     _events.log(level, name, exc_info=error, extra={"fields": fields})
+
+
+@contextmanager
+def span(name: str, **fields: Unpack[Fields]) -> Iterator[Span]:
+    """A span around the work inside. `name` is a constant of the code. An exception ends it with the error's code, or
+    its type where it is none of ours; never with its message."""
+    with _tracer.start_as_current_span(
+        name, record_exception=False, set_status_on_exception=False, attributes=dict[str, Any](fields)
+    ) as running:
+        try:
+            yield running
+        except BaseException as error:
+            running.set_attribute("code", getattr(error, "code", None) or type(error).__name__)
+            running.set_status(StatusCode.ERROR)
+            raise
 
 
 def count_call(server: str, tool: str, code: str, seconds: float) -> None:

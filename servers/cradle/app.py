@@ -49,7 +49,13 @@ def build(settings: Settings) -> tuple[Server, Server, Server]:
     )
     for room in (embedding, vision, installations, processing, images, status):
         room.register(control, services)
-    embeddings = Server("cradle", settings, mcp=False, health=embedding_health)
+    embeddings = Server(
+        "cradle",
+        settings,
+        mcp=False,
+        health=embedding_health,
+        max_body_bytes=min(settings.max_body_bytes, embedding_rest.MAX_BODY_BYTES),
+    )
     embedding_rest.register(embeddings, lambda: services().embedding)
     reading = Server("cradle", settings, mcp=False, health=vision_health)
     vision_rest.register(reading, services)

@@ -20,6 +20,8 @@ from shared.errors import Unavailable
 from shared.serving import Server, read_model
 
 SCOPE = "embed"
+MAX_BODY_BYTES = 8 * 2**20
+"""Largest body of these routes: 2,048 texts of four times as many characters as the model reads."""
 Result = TypeVar("Result")
 
 

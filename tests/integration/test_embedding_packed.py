@@ -3,24 +3,28 @@ model is pinned and loaded."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from servers.cradle.embedding.backends.onnx import OnnxBackend
+from servers.cradle.embedding.backends.packed import PackedBackend
+from servers.cradle.embedding.export import export_model
+from servers.cradle.embedding.loader import Loader
 from servers.cradle.embedding.models import cached_at, describe, resolve
 from servers.cradle.embedding.service import EmbeddingService
 from shared.encoder import TOKENIZER, Tokenizer
 from shared.errors import Unavailable
 from shared.settings import Settings
 from tests.random_model import write_model
-
-if TYPE_CHECKING:
-    from servers.cradle.embedding.backends.packed import PackedBackend
 
 MODEL, REVISION = "intfloat/multilingual-e5-tiny", "7" * 40
 TEXTS = [
@@ -54,8 +58,6 @@ def reference(folder: Path, texts: list[str]) -> np.ndarray:
 
 
 def packed(folder: Path, device: str = "cpu") -> PackedBackend:
-    from servers.cradle.embedding.backends.packed import PackedBackend
-
     return PackedBackend(folder, device)
 
 
@@ -101,7 +103,7 @@ def test_batch_mates_do_not_look_at_each_other(folder: Path) -> None:
     assert np.abs(first[5] - second[5]).max() > 1e-3
 
 
-@pytest.mark.parametrize("backend", ["packed", "openvino", "sentence-transformers"])
+@pytest.mark.parametrize("backend", ["packed", "openvino", "onnx", "sentence-transformers"])
 async def test_a_pinned_e5_model_is_served_by_every_backend_with_its_own_prefixes(
     xlmr_home: Path, backend: str
 ) -> None:
@@ -117,6 +119,34 @@ async def test_a_pinned_e5_model_is_served_by_every_backend_with_its_own_prefixe
         assert serving.health()["workers"] == 2
     finally:
         await serving.close()
+
+
+@pytest.mark.parametrize("missing", ["openvino", "onnxruntime"])
+def test_where_openvino_is_not_there_onnx_runtime_serves(
+    xlmr_home: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    settings = settings_of(xlmr_home, embedding_device="cpu")
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else there(name))
+    chosen = Loader(settings)._backend(resolve(settings))
+    assert chosen == ("onnx" if missing == "openvino" else "openvino")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+async def test_the_onnx_graph_computes_what_the_packed_encoder_computes(
+    folder: Path, tmp_path: Path, pooling: Literal["mean", "cls"]
+) -> None:
+    model = describe(folder, "some/model", REVISION)
+    model = replace(model, card=model.card.model_copy(update={"pooling": pooling}))
+    for name in ("once", "again"):
+        await export_model(model, tmp_path / name, "onnx")
+    for name in ("model.onnx", "model.bin"):
+        assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    theirs = PackedBackend(folder, pooling=pooling)
+    ours = OnnxBackend(tmp_path / "once", threads=1)
+    for text in inputs_of(folder, TEXTS):
+        for mine, other in zip(ours.run(np.array([text])), theirs.run(np.array([text])), strict=True):
+            assert np.allclose(mine, other, rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.requirement("S-03")
@@ -160,6 +190,25 @@ def test_another_architecture_is_refused_by_the_packed_encoder(xlmr_home: Path, 
     assert not describe(copy, "some/model", REVISION).packable
     with pytest.raises(ValueError, match="not a BERT or XLM-RoBERTa"):
         packed(copy)
+
+
+def test_the_script_that_measures_a_gpu_prints_every_figure_on_a_small_shape() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "embedding_encoder.py"
+    run = subprocess.run(
+        [sys.executable, str(script), "tiny"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(script.parents[1])},
+    )
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line.split()[0] in ("16", "128", "512", "mixed")}
+    assert len(rows) == 4
+    assert all(float(row[-1]) > 0.9995 and float(row[1]) > 0 for row in rows.values())
+    for figure in ("31,807 documents", "16 tokens, idle: p50", "under bulk load: p50", "memory of the worker: 0."):
+        assert figure in run.stdout
 
 
 @pytest.mark.gpu

@@ -4,6 +4,7 @@ limits, and callers that hang up."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -16,10 +17,14 @@ import numpy as np
 import openai
 import orjson
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from servers.cradle import embedding_rest
+from servers.cradle import app, embedding_rest
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.embedding.wire import ranges
+from shared import telemetry
 from shared.auth import GivenKeys, TokenVerifier
 from shared.serving import Server
 from shared.settings import Settings
@@ -59,7 +64,8 @@ async def port(service: EmbeddingService, model_home: Path) -> AsyncIterator[Por
     async def health() -> dict[str, Any]:
         return service.health()
 
-    server = Server("cradle", settings, mcp=False, health=health, verifier=verifier)
+    limit = embedding_rest.MAX_BODY_BYTES
+    server = Server("cradle", settings, mcp=False, health=health, verifier=verifier, max_body_bytes=limit)
     embedding_rest.register(server, lambda: service)
     async with running(server, settings) as base:
         yield Port(base, issuer.token(settings, scope="embed"))
@@ -191,13 +197,91 @@ async def test_what_is_not_json_is_refused_and_the_sentence_says_what_is_not(por
 
 
 @pytest.mark.requirement("I-02")
-async def test_a_body_of_100_mb_is_refused_before_it_is_read(port: Port) -> None:
+@pytest.mark.parametrize("told", [True, False])
+async def test_100_mb_of_text_are_refused_before_parsing_and_hardly_touch_the_memory(port: Port, told: bool) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(port.base.rsplit(":", 1)[1]))
-    head = f"POST /embed HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {port.token}\r\n"
-    writer.write(f"{head}content-length: {100 * 2**20}\r\n\r\n".encode())
-    answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 20)
+    length = f"content-length: {100 * 2**20}" if told else "transfer-encoding: chunked"
+    head = f"POST /embed HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {port.token}\r\n{length}\r\n\r\n"
+    part = b"x" * 65_536 if told else b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+    Path("/proc/self/clear_refs").write_text("5")  # noqa: ASYNC240  # the peak begins here
+    before = memory("VmRSS")
+    answer = asyncio.create_task(reader.readuntil(b"\r\n"))
+    writer.write(head.encode() + (b'{"inputs": "' if told else b'c\r\n{"inputs": "\r\n'))
+    with contextlib.suppress(ConnectionError):  # it may close while we write
+        for _ in range(1600):
+            writer.write(part)
+            await writer.drain()
+    assert b" 413 " in await asyncio.wait_for(answer, 20)
     writer.close()
-    assert b" 413 " in answer
+    assert memory("VmHWM") - before <= 16 * 2**20
+
+
+def test_the_embedding_port_of_cradle_has_that_limit(tmp_path: Path) -> None:
+    assert app.build(Settings(home=tmp_path))[1]._access.limit == embedding_rest.MAX_BODY_BYTES
+
+
+def memory(field: str) -> int:
+    """Bytes of this process, which is the server too."""
+    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.requirement("I-03")
+@pytest.mark.parametrize("value", ["9223372036854775808", "-9223372036854775809", "1e309", "-Infinity", "1" * 400])
+@pytest.mark.parametrize("path", ["/embed", "/v1/embeddings", "/tokenize", "/similarity"])
+async def test_numbers_that_are_none_are_refused_on_every_route(port: Port, path: str, value: str) -> None:
+    async with port.client() as client:
+        found = await client.post(path, content=b'{"inputs": "x", "dimensions": ' + value.encode() + b"}")
+    assert (found.status_code, found.json()["code"]) == (400, "invalid_input")
+    assert value not in found.text
+
+
+@pytest.mark.requirement("T-05")
+async def test_a_text_that_another_customer_has_just_embedded_goes_through_the_device_again(port: Port) -> None:
+    async with port.client() as client:
+        computed = [await device_tokens(client)]
+        for _ in range(3):
+            answer = await client.post("/embed", json={"texts": ["Ein Satz, den A schon geschickt hat."]})
+            computed.append(await device_tokens(client))
+    rounds = np.diff(computed)
+    assert (rounds == answer.json()["tokens"]).all()  # neither cold nor warm is anything skipped
+
+
+async def device_tokens(client: httpx2.AsyncClient) -> float:
+    """Tokens that the device has computed, as the port tells."""
+    lines = (await client.get("/metrics")).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("embedding_tokens_total"))
+
+
+async def test_the_memory_of_the_worker_is_measured(port: Port) -> None:
+    await port.post("/embed", {"inputs": "x"})
+    async with port.client() as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    (told,) = (line for line in lines if line.startswith('embedding_device_memory_bytes{worker="0"}'))
+    assert 50 * 2**20 < float(told.split()[1]) < 2**32
+
+
+@pytest.mark.requirement("Z-01")
+async def test_spans_tell_of_calls_and_batches_and_hold_no_content(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
+    canary = "Kanarienvogel"
+    await port.post("/embed", {"inputs": [f"{canary} eins", "zwei"]})
+    assert (await port.post("/embed", {"texts": [canary, f"{canary} " * 400]})).status_code == 400
+    good, bad = (each for each in exporter.get_finished_spans() if each.name == "embedding.call")
+    (batch, *_) = (each for each in exporter.get_finished_spans() if each.name == "embedding.batch")
+    assert dict(good.attributes or {}) | {"tokens": 0} == {
+        "count": 2,
+        "priority": "interactive",
+        "queue": 0,
+        "tokens": 0,
+    }
+    assert (bad.attributes or {})["code"] == "invalid_input"
+    assert (batch.attributes or {})["backend"] == "openvino"
+    everything = "".join(each.to_json() for each in exporter.get_finished_spans())
+    assert "embedding.call" in everything
+    assert not any(word in everything for word in (canary, "acme", port.token))
 
 
 async def test_a_call_without_a_token_or_scope_is_refused(port: Port) -> None:

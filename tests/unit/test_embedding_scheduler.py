@@ -7,7 +7,16 @@ from collections import Counter
 import pytest
 
 from servers.cradle.embedding.admission import Admission
-from servers.cradle.embedding.scheduler import BULK_EVERY_S, Item, Priority, Scheduler
+from servers.cradle.embedding.scheduler import (
+    BULK_SHARE,
+    CALM_AFTER_S,
+    CALM_SLICE_S,
+    LEAST_TOKENS,
+    SLICE_S,
+    Item,
+    Priority,
+    Scheduler,
+)
 from shared.encoder import equal_length_batches
 from shared.errors import Overloaded
 
@@ -108,14 +117,32 @@ def test_interactive_goes_before_bulk_of_the_same_tenant_and_of_others() -> None
     assert scheduler.next_batch(0.1).items == [question]
 
 
-def test_bulk_gets_a_batch_at_times_under_an_endless_stream_of_questions() -> None:
-    scheduler = filled(item(50, "a", "bulk"))
-    served = []
-    for tick in range(10):
-        now = tick * BULK_EVERY_S / 4
-        scheduler.add(item(20, "b", "interactive"), now)
-        served += [each.priority for each in scheduler.next_batch(now).items]
-    assert served.index("bulk") == 4
+def test_bulk_gets_its_share_under_an_endless_stream_of_questions() -> None:
+    scheduler = Scheduler(budget=50)
+    served: Counter[str] = Counter()
+    for _ in range(20):
+        scheduler.add(item(50, "a", "bulk"), 0.0)
+        scheduler.add(item(40, "b", "interactive"), 0.0)
+        scheduler.add(item(40, "c", "interactive"), 0.0)
+    for _ in range(30):
+        scheduler.add(item(40, "b", "interactive"), 0.0)
+        for each in scheduler.next_batch(0.1).items:
+            served[each.priority] += each.tokens
+    assert served["bulk"] == pytest.approx(served["interactive"] * BULK_SHARE, rel=0.15)
+
+
+@pytest.mark.requirement("L-02")
+def test_a_batch_is_as_long_in_time_as_a_question_may_wait_and_longer_when_nobody_asks() -> None:
+    scheduler = Scheduler(budget=4000)
+    for _ in range(1000):
+        scheduler.add(item(10), 0.0)
+    assert scheduler.next_batch(0.0, rate=20_000).tokens == 20_000 * CALM_SLICE_S
+    scheduler.add(item(11, "b", "interactive"), 1.0)
+    scheduler.next_batch(1.0, rate=20_000)
+    assert scheduler.next_batch(1.0, rate=20_000).tokens == 20_000 * SLICE_S
+    assert scheduler.next_batch(1.0, rate=10).tokens == LEAST_TOKENS // 10 * 10
+    assert scheduler.next_batch(1.0 + CALM_AFTER_S, rate=20_000).tokens == 20_000 * CALM_SLICE_S
+    assert scheduler.next_batch(9.0, rate=1e9).tokens == 4000
 
 
 @pytest.mark.requirement("L-03")
@@ -202,11 +229,11 @@ def test_a_tenant_that_floods_leaves_half_of_the_queue_to_others() -> None:
 def test_what_cannot_be_computed_in_time_is_refused_at_once() -> None:
     admission = Admission(limit=100_000)
     admission.measured(1000, started=0.0, now=1.0)
-    admission.admit(("interactive", "a"), 6000)
+    admission.admit(("interactive", "a"), 5000)
     with pytest.raises(Overloaded) as refused:
-        admission.admit(("interactive", "a"), 100, seconds_left=5.0)
+        admission.admit(("interactive", "a"), 1000, seconds_left=8.0)  # 6,000 tokens at 1,000 a second, in half of 8 s
     assert refused.value.retry_after == 2.0
-    admission.admit(("interactive", "a"), 100, seconds_left=8.0)
+    admission.admit(("interactive", "a"), 1000, seconds_left=12.0)
 
 
 def test_a_question_does_not_wait_for_its_own_tenants_bulk_nor_behind_anothers_flood() -> None:
@@ -215,6 +242,22 @@ def test_a_question_does_not_wait_for_its_own_tenants_bulk_nor_behind_anothers_f
     admission.admit(("bulk", "a"), 30_000)
     admission.admit(("interactive", "b"), 20_000)
     admission.admit(("interactive", "a"), 100, seconds_left=1.0)
+
+
+def test_bulk_that_would_not_be_done_before_its_deadline_is_refused() -> None:
+    admission = Admission(limit=100_000)
+    admission.measured(1000, started=0.0, now=1.0)
+    admission.admit(("interactive", "b"), 20_000)
+    with pytest.raises(Overloaded):
+        admission.admit(("bulk", "a"), 1000, seconds_left=9.0)  # a fifth of the device: 5 s, and as much again
+    admission.admit(("bulk", "a"), 1000, seconds_left=11.0)
+
+
+def test_a_nearly_empty_batch_does_not_change_the_measured_rate() -> None:
+    admission = Admission()
+    admission.measured(1000, started=0.0, now=1.0)
+    admission.measured(10, started=1.0, now=2.0)
+    assert admission.rate == 1000
 
 
 def test_a_call_over_the_limit_is_let_in_when_nothing_waits() -> None:

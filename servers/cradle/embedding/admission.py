@@ -6,17 +6,16 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from servers.cradle.embedding.scheduler import Lane
+from servers.cradle.embedding.scheduler import BULK_SHARE, LEAST_TOKENS, Lane
 from shared.errors import Overloaded
 
 WAITING_TOKENS = 262_144
 ASSUMED_RATE = 2000.0
-MEMORY = 0.9
-"""Share of the past that each batch leaves in the measured rate."""
-
-
-SURE = 0.8
-"""Share of the time to its deadline in which a call must have its turn: batches are not all equally fast."""
+MEMORY_S = 2.0
+"""Work done longer ago than this hardly counts in the measured rate."""
+SURE = 0.5
+"""Share of the time to its deadline in which a call must be done at the measured rate: the machine may become half as
+fast while it waits."""
 
 
 class Admission:
@@ -49,18 +48,27 @@ class Admission:
         """
         held = self._of.get(lane, 0)
         over = min(held + tokens + self.waiting - self.limit, self.waiting)
-        if self._tokens:  # before that the rate is a guess
-            over = max(over, self._ahead(lane, held) - seconds_left * self.rate * SURE)
+        if self.known:
+            over = max(over, self._until(lane, held + tokens) - seconds_left * self.rate * SURE)
         if self.waiting and over > 0:
             seconds = round(max(0.05, over / self.rate), 2)
             raise Overloaded(f"Too many texts wait to be embedded. Try again in {seconds} s.", retry_after=seconds)
         self.waiting += tokens
         self._of[lane] = held + tokens
 
-    def _ahead(self, lane: Lane, held: int) -> int:
-        """About how many tokens are computed before a new one of this lane: the lanes take turns."""
-        rivals = [amount for (priority, _), amount in self._of.items() if priority in ("interactive", lane[0])]
-        return sum(min(amount, held) for amount in rivals)
+    @property
+    def known(self) -> bool:
+        """Whether the rate has been measured; before that it is a guess."""
+        return self._tokens > 0
+
+    def _until(self, lane: Lane, mine: int) -> float:
+        """About how many tokens are computed until this lane has had `mine`. Lanes of a priority take turns, and those
+        that are nearly empty now may be full by then; bulk has its share beside what goes before it."""
+        rivals = {lane, *(each for each in self._of if each[0] == lane[0])}
+        turns = mine * len(rivals)
+        others = sum(amount for (priority, _), amount in self._of.items() if priority != lane[0])
+        share = BULK_SHARE if lane[0] == "interactive" else 1 / BULK_SHARE
+        return turns + min(others, turns * share)
 
     def leave(self, lane: Lane, tokens: int) -> None:
         """So many tokens wait no longer: computed, expired or given up."""
@@ -79,9 +87,13 @@ class Admission:
             self.leave(lane, tokens)
 
     def measured(self, tokens: int, started: float, now: float) -> None:
-        """A batch of so many tokens is done. Batches overlap: each counts the time since the one before it."""
-        self._tokens = self._tokens * MEMORY + tokens
-        self._seconds = self._seconds * MEMORY + now - max(started, self._last)
-        self._last = now
+        """A batch of so many tokens is done. Batches overlap: each counts the time since the one before it. One that is
+        nearly empty says nothing of the rate."""
+        seconds, self._last = now - max(started, self._last), now
+        if tokens < LEAST_TOKENS // 2:
+            return
+        kept = math.exp(-seconds / MEMORY_S)
+        self._tokens = self._tokens * kept + tokens
+        self._seconds = self._seconds * kept + seconds
         if self._seconds > 0:
             self.rate = self._tokens / self._seconds

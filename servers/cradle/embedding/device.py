@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 HEAD = struct.Struct("<III")
 """To the child: number, texts, tokens. Back: number, status, bytes that follow."""
+MEMORY = struct.Struct("<Q")
+"""Before the vectors: bytes of memory in use."""
 READY, DONE, NO_MEMORY, FAILED = range(4)
 
 
@@ -36,7 +38,7 @@ class Spec:
     """What a child loads.
 
     Args:
-        folder: of the exported model for `openvino`, else of the model's own files.
+        folder: of the exported model for `openvino` and `onnx`, else of the model's own files.
         device: `cpu` or `cuda:0`.
         threads: 0: the machine's.
     """
@@ -67,6 +69,10 @@ def open_backend(spec: Spec) -> Backend:
         from servers.cradle.embedding.backends.openvino import OpenVinoBackend
 
         return OpenVinoBackend(Path(spec.folder), spec.threads)
+    if spec.backend == "onnx":
+        from servers.cradle.embedding.backends.onnx import OnnxBackend
+
+        return OnnxBackend(Path(spec.folder), spec.threads)
     if spec.threads:
         import torch
 
@@ -89,7 +95,8 @@ def main(load: Callable[[Spec], Backend] = open_backend) -> None:
     requests = sys.stdin.buffer
     try:
         _, _, size = HEAD.unpack(requests.read(HEAD.size))
-        backend = load(Spec(**orjson.loads(requests.read(size))))
+        spec = Spec(**orjson.loads(requests.read(size)))
+        backend = load(spec)
         told = {
             "name": backend.name,
             "mixed": backend.mixed,
@@ -100,14 +107,24 @@ def main(load: Callable[[Spec], Backend] = open_backend) -> None:
         _reply(replies, 0, FAILED, type(error).__name__.encode())
         return
     _reply(replies, 0, READY, orjson.dumps(told))
-    Device(backend, requests, replies).serve()
+    Device(backend, requests, replies, memory_of(spec.device)).serve()
+
+
+def memory_of(device: str) -> Callable[[], int]:
+    """What tells the bytes in use: reserved on the GPU by this process, or resident where the device is the CPU."""
+    if device != "cpu":
+        import torch
+
+        return lambda: torch.cuda.memory_reserved(device)
+    page = resource.getpagesize()
+    return lambda: int(Path("/proc/self/statm").read_text().split()[1]) * page
 
 
 class Device:
     """Batches to the backend in order, as many started at once as it likes."""
 
-    def __init__(self, backend: Backend, requests: BinaryIO, replies: BinaryIO) -> None:
-        self._backend, self._requests, self._replies = backend, requests, replies
+    def __init__(self, backend: Backend, requests: BinaryIO, replies: BinaryIO, memory: Callable[[], int]) -> None:
+        self._backend, self._requests, self._replies, self._memory = backend, requests, replies, memory
         self._inbox: queue.SimpleQueue[tuple[int, int, bytes] | None] = queue.SimpleQueue()
         self._started: deque[tuple[int, bytes, Pending]] = deque()
 
@@ -154,7 +171,8 @@ class Device:
         except Exception as error:  # noqa: BLE001
             self._refuse(number, error)
         else:
-            _reply(self._replies, number, DONE, chosen.astype("<f4", copy=False).tobytes())
+            vectors = chosen.astype("<f4", copy=False).tobytes()
+            _reply(self._replies, number, DONE, MEMORY.pack(self._memory()) + vectors)
 
     def _refuse(self, number: int, error: Exception) -> None:
         memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -15,7 +15,7 @@ from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.scheduler import Batch, Item, Priority, Scheduler
 from servers.cradle.embedding.worker import BatchFailed, Worker, WorkerLost
 from shared.errors import DeadlineExceeded, InvalidInput, PlatformError, Unavailable
-from shared.telemetry import event
+from shared.telemetry import event, span
 
 if TYPE_CHECKING:
     from shared.encoder import Vectors
@@ -41,7 +41,7 @@ class Engine:
         launch: makes the worker of a place, not started yet.
         places: how many workers.
         probe: ids of a text that always works; tells a bad text from a broken device.
-        budget: tokens of a batch; None: the scheduler's.
+        budget: most tokens of a batch; None: the scheduler's.
     """
 
     def __init__(
@@ -194,7 +194,8 @@ class Engine:
 
     def _hand_over(self, worker: Worker) -> bool:
         """The next batch to a worker; False: nothing waits."""
-        batch = self._scheduler.next_batch(time.monotonic())
+        rate = self.admission.rate / len(self.workers) if self.admission.known else None
+        batch = self._scheduler.next_batch(time.monotonic(), rate)
         for item in batch.expired:
             self.admission.leave(item.lane, item.tokens)
             _deliver(item, too_late())
@@ -207,7 +208,8 @@ class Engine:
     async def _compute(self, worker: Worker, batch: Batch) -> None:
         started, tokens = time.monotonic(), batch.tokens
         try:
-            outcomes = await self._outcomes(worker, batch.items)
+            with span("embedding.batch", count=len(batch.items), tokens=tokens, backend=self.backend):
+                outcomes = await self._outcomes(worker, batch.items)
         finally:
             worker.batches -= 1
             worker.tokens -= tokens
@@ -222,8 +224,10 @@ class Engine:
         self.admission.measured(batch.tokens, started, now)
         metrics.COMPUTE.observe(now - started)
         metrics.FILL.observe(len(batch.items))
-        metrics.FILL_TOKENS.observe(batch.tokens / self._scheduler.budget)
+        metrics.FILL_TOKENS.observe(min(1.0, batch.tokens / batch.budget))
         metrics.WAITING.set(self.admission.waiting)
+        for place, worker in self.workers.items():
+            metrics.MEMORY.labels(str(place)).set(worker.memory)
         for item in batch.items:
             metrics.TOKENS.labels(item.priority).inc(item.tokens)
             metrics.WAIT.labels(item.priority).observe(started - item.added)

@@ -1,7 +1,7 @@
 """The model as a folder that runs without torch, made once and kept in the model cache by the digest of its weights.
 
-`python -m servers.cradle.embedding.export SOURCE TARGET` is the child process that loads torch; it reads the card from
-standard input.
+`python -m servers.cradle.embedding.export SOURCE TARGET FORM` is the child process that loads torch; it reads the card
+from standard input.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import orjson
 
@@ -20,32 +21,34 @@ from shared.encoder import CARD, GRAPH, TOKENIZER, ModelCard, read_card
 from shared.errors import StorageFull, Unavailable
 from shared.settings import Settings
 
+Form = Literal["openvino", "onnx"]
+FILES: dict[Form, tuple[str, str]] = {"openvino": (GRAPH, "model.bin"), "onnx": ("model.onnx", "model.bin")}
 EXPORT_DEADLINE_S = 1800.0
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
-def exported_at(settings: Settings, card: ModelCard) -> Path:
+def exported_at(settings: Settings, card: ModelCard, form: Form = "openvino") -> Path:
     """The folder of an exported model."""
-    return settings.models / "openvino" / card.weights_digest.removeprefix("sha256:")
+    return settings.models / form / card.weights_digest.removeprefix("sha256:")
 
 
-async def exported(settings: Settings, model: ModelFiles) -> Path:
+async def exported(settings: Settings, model: ModelFiles, form: Form = "openvino") -> Path:
     """The model's exported folder; made now if it is not there yet."""
-    folder = exported_at(settings, model.card)
-    if not await asyncio.to_thread(is_exported, folder, model.card):
-        await export_model(model, folder)
+    folder = exported_at(settings, model.card, form)
+    if not await asyncio.to_thread(is_exported, folder, model.card, form):
+        await export_model(model, folder, form)
     return folder
 
 
-def is_exported(folder: Path, card: ModelCard) -> bool:
+def is_exported(folder: Path, card: ModelCard, form: Form = "openvino") -> bool:
     """Whether the folder holds this very model, with this tokenizer, pooling and prefixes."""
     try:
-        return read_card(folder) == card and all((folder / name).is_file() for name in (GRAPH, "model.bin", TOKENIZER))
+        return read_card(folder) == card and all((folder / name).is_file() for name in (*FILES[form], TOKENIZER))
     except Unavailable:
         return False
 
 
-async def export_model(model: ModelFiles, target: Path) -> None:
+async def export_model(model: ModelFiles, target: Path, form: Form = "openvino") -> None:
     """Writes the folder at `target`, all at once; the same model gives the same bytes. Replaces what was there.
 
     Raises:
@@ -57,18 +60,18 @@ async def export_model(model: ModelFiles, target: Path) -> None:
     except OSError:
         raise _no_room() from None
     try:
-        await _convert_in_child(model, draft)
+        await _convert_in_child(model, draft, form)
         await asyncio.to_thread(_complete, model, draft)
-        await asyncio.to_thread(_publish, draft, target, model.card)
+        await asyncio.to_thread(_publish, draft, target, model.card, form)
     except OSError:
         raise _no_room() from None
     finally:
         await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
 
 
-async def _convert_in_child(model: ModelFiles, draft: Path) -> None:
+async def _convert_in_child(model: ModelFiles, draft: Path, form: Form) -> None:
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__, str(model.folder), str(draft)),
+        *(sys.executable, "-m", __name__, str(model.folder), str(draft), form),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
@@ -104,16 +107,16 @@ def _complete(model: ModelFiles, draft: Path) -> None:
     draft.chmod(0o755)
 
 
-def _publish(draft: Path, target: Path, card: ModelCard) -> None:
+def _publish(draft: Path, target: Path, card: ModelCard, form: Form) -> None:
     """Into place by one rename. Another process may have been first: then its folder stays."""
-    if target.exists() and not is_exported(target, card):
+    if target.exists() and not is_exported(target, card, form):
         aside = Path(tempfile.mkdtemp(prefix=".export-", dir=target.parent))
         target.rename(aside / "old")
         shutil.rmtree(aside, ignore_errors=True)
     try:
         draft.rename(target)
     except OSError:
-        if not is_exported(target, card):
+        if not is_exported(target, card, form):
             raise
 
 
@@ -122,6 +125,9 @@ def _no_room() -> StorageFull:
 
 
 if __name__ == "__main__":
-    from servers.cradle.embedding.backends.conversion import convert
+    if sys.argv[3] == "onnx":
+        from servers.cradle.embedding.backends.onnx_graph import convert
+    else:
+        from servers.cradle.embedding.backends.conversion import convert
 
     convert(Path(sys.argv[1]), Path(sys.argv[2]), ModelCard.model_validate_json(sys.stdin.buffer.read()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import os
 from dataclasses import dataclass, replace
@@ -12,16 +13,21 @@ from typing import Literal
 from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.device import Spec
 from servers.cradle.embedding.engine import Engine
-from servers.cradle.embedding.export import exported
+from servers.cradle.embedding.export import Form, exported
 from servers.cradle.embedding.models import ModelFiles, resolve
+from servers.cradle.embedding.pieces import open_tokenizer
 from servers.cradle.embedding.tokenizer import TokenizerPool
 from servers.cradle.embedding.worker import Worker
 from shared.contracts.installation import EmbeddingParameters
-from shared.encoder import TOKENIZER, Tokenizer
+from shared.encoder import Tokenizer
 from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.telemetry import event
 
+Served = Literal["openvino", "onnx", "packed", "sentence-transformers"]
+FORMS: tuple[Form, ...] = ("openvino", "onnx")
+"""Backends that need an exported model and no torch; the first whose package is there is chosen."""
+PACKAGES: dict[Form, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
 Stage = Literal["waiting", "checking files", "converting once", "loading"]
 CUDA_BATCH_TOKENS = 4224
 """A multiple of the 132 multiprocessors of an H100 or H200; not measured here."""
@@ -34,7 +40,7 @@ class Loaded:
     """A model that serves.
 
     Args:
-        folder: its exported folder; None where torch serves it.
+        folder: exported for OpenVINO, as images carry it; None where something else serves it.
         dtype: of weights and matrix products.
     """
 
@@ -79,10 +85,10 @@ class Loader:
         """
         self.stage = "checking files"
         model = await asyncio.to_thread(resolve, self._settings)
-        folder = await self._exported(model)
+        backend, folder = await self._prepared(model, self._backend(model))
         self.stage = "loading"
-        tokenizer = await asyncio.to_thread(Tokenizer, model.folder / TOKENIZER, model.card)
-        specs = self._specs(model, folder)
+        tokenizer = await asyncio.to_thread(open_tokenizer, model.folder, model.card)
+        specs = self._specs(model, backend, folder)
         engine = Engine(
             lambda place: Worker(specs[place]),
             model.card.dimension,
@@ -95,43 +101,49 @@ class Loader:
         event("embedding_model_loaded", model=model.card.model, version=model.card.revision, backend=engine.backend)
         half = specs[0].backend == "packed" and specs[0].device != "cpu"
         pool = TokenizerPool(tokenizer, model.card.max_tokens)
-        return Loaded(model, folder, tokenizer, pool, engine, "bfloat16" if half else "float32")
+        return Loaded(
+            model, folder if backend == "openvino" else None, tokenizer, pool, engine, "bfloat16" if half else "float32"
+        )
 
-    async def _exported(self, model: ModelFiles) -> Path | None:
-        wanted = self._settings.embedding_backend
-        if wanted == "packed" and not model.packable:
-            raise Unavailable(
-                f"The model {model.card.model} is no BERT or XLM-RoBERTa encoder. "
-                "Set P0711_EMBEDDING_BACKEND=auto to serve it with sentence-transformers."
-            )
-        if wanted in ("packed", "sentence-transformers"):
-            return None
-        if wanted == "auto" and (not model.exportable or self._gpus()):
-            return None
-        if not model.exportable:
-            raise Unavailable(
-                f"The model {model.card.model} cannot be converted for OpenVINO. "
-                "Set P0711_EMBEDDING_BACKEND=auto to serve it with sentence-transformers."
-            )
+    def _backend(self, model: ModelFiles) -> Served:
+        """What the settings and the machine make of a model.
+
+        Raises:
+            Unavailable: the settings name a backend that cannot compute it.
+        """
+        wanted, gpus = self._settings.embedding_backend, self._gpus()
+        able = {"openvino": model.exportable, "onnx": model.packable, "packed": model.packable}
+        if wanted != "auto":
+            if not able.get(wanted, True):
+                raise Unavailable(
+                    f"The model {model.card.model} is none that P0711_EMBEDDING_BACKEND={wanted} computes. "
+                    "Set it to auto to serve the model with sentence-transformers."
+                )
+            return wanted
+        if gpus:
+            return "packed" if model.packable else "sentence-transformers"
+        for form in FORMS:
+            if able[form] and importlib.util.find_spec(PACKAGES[form]) is not None:
+                return form
+        return "sentence-transformers"
+
+    async def _prepared(self, model: ModelFiles, backend: Served) -> tuple[Served, Path]:
+        """The backend, and the folder that it opens; another one where `auto` chose one that cannot convert it."""
+        if backend not in FORMS:
+            return backend, model.folder
         self.stage = "converting once"
         try:
-            return await exported(self._settings, model)
+            return backend, await exported(self._settings, model, backend)
         except Unavailable:
-            if wanted == "openvino":
+            if self._settings.embedding_backend != "auto":
                 raise
-            event("embedding_not_converted", level=logging.WARNING, model=model.card.model)
-            return None
+            event("embedding_not_converted", level=logging.WARNING, model=model.card.model, backend=backend)
+            return "sentence-transformers", model.folder
 
-    def _specs(self, model: ModelFiles, folder: Path | None) -> list[Spec]:
+    def _specs(self, model: ModelFiles, backend: Served, folder: Path) -> list[Spec]:
         """What the worker of each place loads. Workers of a CPU share its processors, those of GPUs go round."""
-        if folder is not None:
-            return self._on_cpu(Spec("openvino", str(folder)))
-        wanted = self._settings.embedding_backend
-        gpus = self._gpus()
-        packed = wanted == "packed" or (wanted == "auto" and bool(gpus) and model.packable)
-        backend = "packed" if packed else "sentence-transformers"
-        spec = Spec(backend, str(model.folder), pooling=model.card.pooling)
-        if not gpus:
+        spec, gpus = Spec(backend, str(folder), pooling=model.card.pooling), self._gpus()
+        if not gpus or backend in FORMS:
             return self._on_cpu(spec)
         return [replace(spec, device=f"cuda:{at % gpus}") for at in range(self._settings.embedding_workers or gpus)]
 

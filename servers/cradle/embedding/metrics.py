@@ -8,6 +8,11 @@ TOKENS = Counter("embedding_tokens", "Tokens computed.", ["priority"])
 REFUSED = Counter("embedding_refused", "Calls that ended without vectors, by the error's code.", ["code"])
 LOADS = Counter("embedding_model_loads", "Times that a model was loaded, by outcome.", ["outcome"])
 WAITING = Gauge("embedding_waiting_tokens", "Tokens that wait for the device.")
+MEMORY = Gauge(
+    "embedding_device_memory_bytes",
+    "Memory of a GPU that its worker has reserved; on a CPU the worker's resident memory.",
+    ["worker"],
+)
 FILL = Histogram("embedding_batch_texts", "Texts in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 FILL_TOKENS = Histogram(
     "embedding_batch_fill",

@@ -1,13 +1,18 @@
 """Which texts are computed next. Pure: no I/O, no clock of its own.
 
-Interactive goes before bulk, but bulk that waits gets a batch every `BULK_EVERY_S`. Between tenants deficit round-robin
-(Shreedhar and Varghese, 1996) shares tokens, not texts. A batch is one text chosen that way and, as far as the budget
-goes, others: the next ones in turn where the backend packs texts of any length, else those of exactly its length,
-chosen the same way and charged to their tenants.
+Interactive goes before bulk, but bulk that waits is owed a share of every interactive token. Tenants share tokens, not
+texts, by start-time fair queueing (Goyal, Vin and Cheng, 1996): next is the one that has had least. Deficit round-robin
+shares as equally, but lets who asks little wait for a whole turn of who asks much. A batch is one text chosen that way
+and, as far as the budget goes, others: the next ones in turn where the backend packs texts of any length, else those of
+exactly its length, charged to their tenants. The budget is time: a batch cannot be interrupted, so a question waits for
+what its device computes in `SLICE_S`, whatever the device.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +23,18 @@ Lane = tuple[Priority, str]
 """A tenant's work of one priority."""
 PRIORITIES: tuple[Priority, ...] = ("interactive", "bulk")
 BATCH_TOKENS = 512
-"""On a CPU a batch of this size is as fast a token as a larger one, and a question waits for one of them at most."""
-QUANTUM = 256
-BULK_EVERY_S = 0.5
+"""Above it a token on a CPU is no faster."""
+LEAST_TOKENS = 64
+"""Under it one is much slower: on two processors 64 tokens reach 87 % of the speed of 512, 16 reach 60 %."""
+SLICE_S = 0.01
+"""A batch's length while anybody asks questions: the newcomer waits for one batch."""
+CALM_SLICE_S = 0.05
+"""And while nobody has for `CALM_AFTER_S`."""
+CALM_AFTER_S = 2.0
+CREDIT = 2 * LEAST_TOKENS
+"""Tokens of its share that a tenant may have left unused and still gets later."""
+BULK_SHARE = 0.25
+"""Tokens owed to waiting bulk for each that is computed before it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,10 +65,11 @@ class Item:
 
 @dataclass(slots=True)
 class Batch:
-    """Texts to compute now, and those found past their deadline."""
+    """Texts to compute now, those found past their deadline, and how many tokens there was time for."""
 
     items: list[Item]
     expired: list[Item]
+    budget: int
 
     @property
     def tokens(self) -> int:
@@ -62,13 +77,12 @@ class Batch:
 
 
 class _Line:
-    """One tenant's texts of one priority: in order, and by length."""
+    """One tenant's texts of one priority: in order, and by length. `had` is its place in the ring's virtual time."""
 
-    __slots__ = ("_by_length", "_order", "deficit", "leaving")
+    __slots__ = ("_by_length", "_order", "had")
 
-    def __init__(self) -> None:
-        self.deficit = 0
-        self.leaving = False
+    def __init__(self, had: float) -> None:
+        self.had = had
         self._order: deque[Item] = deque()
         self._by_length: dict[int, deque[Item]] = {}
 
@@ -91,7 +105,7 @@ class _Line:
     def take(self, item: Item) -> None:
         """The item leaves; it is the first of its length. In the other order it is skipped when its turn comes."""
         item.queued = False
-        self.deficit -= item.tokens
+        self.had += item.tokens
         same = self._by_length[item.tokens]
         while same and not same[0].queued:
             same.popleft()
@@ -112,52 +126,48 @@ def _first(line: deque[Item], now: float, expired: list[Item]) -> Item | None:
 
 
 class _Ring:
-    """The tenants of one priority, in the order of their turns."""
+    """The tenants of one priority, who has had least first."""
 
-    def __init__(self, quantum: int) -> None:
-        self._quantum = quantum
+    def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
-        self._turns: deque[str] = deque()
+        self._turns: list[tuple[float, int, str]] = []
+        self._time, self._arrivals = 0.0, itertools.count()
 
     @property
     def empty(self) -> bool:
-        return not self._turns
+        return not self._lines
 
     def add(self, item: Item) -> None:
-        """A tenant that had nothing for a whole round goes first: who asks little does not wait for who asks much."""
+        """A tenant that has nothing waiting is behind the others by `CREDIT` at most."""
         line = self._lines.get(item.tenant)
         if line is None:
-            line = self._lines[item.tenant] = _Line()
-            line.deficit = self._quantum
-            self._turns.appendleft(item.tenant)
-        line.leaving = False
+            line = self._lines[item.tenant] = _Line(self._time - CREDIT)
+            heapq.heappush(self._turns, (line.had, -next(self._arrivals), item.tenant))  # the newest first
         line.add(item)
 
     def head(self, now: float, expired: list[Item]) -> Item | None:
-        """The text whose turn it is. A tenant without any keeps its place for one round: one that comes back at once
-        with the next text is not a newcomer each time."""
+        """The text whose turn it is. A tenant without any keeps its place until it would be its turn: one that comes
+        back at once with the next text is no newcomer each time."""
         while self._turns:
-            line = self._lines[self._turns[0]]
-            item = line.head(now, expired)
-            if item is not None and line.deficit >= item.tokens:
+            had, _, tenant = self._turns[0]
+            line = self._lines[tenant]
+            if line.had > had:
+                heapq.heapreplace(self._turns, (line.had, next(self._arrivals), tenant))
+            elif (item := line.head(now, expired)) is not None:
+                self._time = max(self._time, had)
                 return item
-            if item is None and line.leaving:
-                del self._lines[self._turns.popleft()]
             else:
-                line.leaving = item is None
-                line.deficit = min(line.deficit, 0) if line.leaving else line.deficit
-                self._turns.rotate(-1)
-            if self._turns:
-                self._lines[self._turns[0]].deficit += self._quantum
+                heapq.heappop(self._turns)
+                del self._lines[tenant]
         return None
 
     def of_length(self, length: int, now: float, expired: list[Item]) -> Iterator[Item]:
-        """Texts of this length, one tenant after the other, as long as they are taken."""
+        """Texts of this length, one of each tenant after the other, as long as they are taken."""
         found = True
         while found:
             found = False
-            for tenant in list(self._turns):
-                item = self._lines[tenant].head_of(length, now, expired)
+            for line in sorted(self._lines.values(), key=lambda each: each.had):
+                item = line.head_of(length, now, expired)
                 if item is not None:
                     found = True
                     yield item
@@ -170,51 +180,66 @@ class Scheduler:
     """The queue of one device.
 
     Args:
-        budget: tokens of a batch; one text may be longer.
+        budget: most tokens of a batch; one text may be longer.
         rows: texts of a batch; 1 where a device's rows depend on each other.
         mixed: texts of different length share a batch.
     """
 
-    def __init__(
-        self, budget: int = BATCH_TOKENS, rows: int = 1024, quantum: int = QUANTUM, *, mixed: bool = False
-    ) -> None:
+    def __init__(self, budget: int = BATCH_TOKENS, rows: int = 1024, *, mixed: bool = False) -> None:
         self.budget, self.rows, self.mixed = budget, rows, mixed
-        self._rings: dict[Priority, _Ring] = {priority: _Ring(quantum) for priority in PRIORITIES}
-        self._bulk_served = 0.0
+        self._rings: dict[Priority, _Ring] = {priority: _Ring() for priority in PRIORITIES}
+        self._owed = 0.0
+        self._asked = -math.inf
 
     def add(self, item: Item, now: float) -> None:
         """Puts a text in its tenant's line."""
         item.added = now
-        if item.priority == "bulk" and self._rings["bulk"].empty:
-            self._bulk_served = now
+        if item.priority == "interactive":
+            self._asked = now
         self._rings[item.priority].add(item)
 
     def drop(self, item: Item) -> None:
         """The caller is gone: the text will not be computed, and nothing of it stays in memory."""
         item.queued, item.ids, item.owner = False, (), None
 
-    def next_batch(self, now: float) -> Batch:
-        """What to compute now; empty where nothing waits."""
+    def next_batch(self, now: float, rate: float | None = None) -> Batch:
+        """What to compute now; empty where nothing waits.
+
+        Args:
+            rate: tokens that the device computes in a second; None: not known yet.
+        """
         expired: list[Item] = []
-        for priority in self._order(now):
+        budget = self._budget(now, rate)
+        for priority in self._order(budget):
             head = self._rings[priority].head(now, expired)
             if head is not None:
                 fill = self._packed if self.mixed else self._filled
-                items = fill(head, priority, now, expired)
-                if any(item.priority == "bulk" for item in items):
-                    self._bulk_served = now
-                return Batch(items, expired)
-        return Batch([], expired)
+                items = fill(head, budget, now, expired)
+                self._settle(items)
+                return Batch(items, expired, budget)
+        return Batch([], expired, budget)
 
-    def _order(self, now: float) -> Sequence[Priority]:
-        return PRIORITIES[::-1] if now - self._bulk_served >= BULK_EVERY_S else PRIORITIES
+    def _budget(self, now: float, rate: float | None) -> int:
+        if rate is None:
+            return self.budget
+        calm = now - self._asked >= CALM_AFTER_S
+        timely = int(rate * (CALM_SLICE_S if calm else SLICE_S))
+        return min(self.budget, max(LEAST_TOKENS, timely))
 
-    def _filled(self, head: Item, first: Priority, now: float, expired: list[Item]) -> list[Item]:
+    def _order(self, budget: int) -> Sequence[Priority]:
+        return PRIORITIES[::-1] if self._owed >= budget else PRIORITIES
+
+    def _settle(self, items: list[Item]) -> None:
+        """What bulk is owed after a batch: nothing while none waits."""
+        for item in items:
+            self._owed += item.tokens * BULK_SHARE if item.priority == "interactive" else -item.tokens
+        self._owed = 0.0 if self._rings["bulk"].empty else max(self._owed, 0.0)
+
+    def _filled(self, head: Item, budget: int, now: float, expired: list[Item]) -> list[Item]:
         length, items = head.tokens, [head]
-        self._rings[first].take(head)
-        most = min(self.rows, max(1, self.budget // max(length, 1)))
-        for priority in sorted(PRIORITIES, key=lambda each: each != first):
-            ring = self._rings[priority]
+        self._rings[head.priority].take(head)
+        most = min(self.rows, max(1, budget // max(length, 1)))
+        for ring in self._rings_from(head.priority):
             if len(items) >= most:
                 break
             for item in ring.of_length(length, now, expired):
@@ -224,11 +249,10 @@ class Scheduler:
                     break
         return items
 
-    def _packed(self, head: Item, first: Priority, now: float, expired: list[Item]) -> list[Item]:
-        items, left = [head], self.budget - head.tokens
-        self._rings[first].take(head)
-        for priority in sorted(PRIORITIES, key=lambda each: each != first):
-            ring = self._rings[priority]
+    def _packed(self, head: Item, budget: int, now: float, expired: list[Item]) -> list[Item]:
+        items, left = [head], budget - head.tokens
+        self._rings[head.priority].take(head)
+        for ring in self._rings_from(head.priority):
             while len(items) < self.rows:
                 item = ring.head(now, expired)
                 if item is None or item.tokens > left:
@@ -237,3 +261,6 @@ class Scheduler:
                 items.append(item)
                 left -= item.tokens
         return items
+
+    def _rings_from(self, first: Priority) -> list[_Ring]:
+        return [self._rings[priority] for priority in sorted(PRIORITIES, key=lambda each: each != first)]

@@ -22,7 +22,7 @@ from shared.contracts.installation import EmbeddingParameters
 from shared.encoder import Tokenizer
 from shared.errors import DeadlineExceeded, Internal, InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
 from shared.settings import Settings
-from shared.telemetry import event
+from shared.telemetry import event, span
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,9 +198,12 @@ class EmbeddingService:
             card = loaded.model.card
             if dimensions is not None and dimensions > card.dimension:
                 raise InvalidInput(f"This model has {card.dimension} dimensions: ask for no more.", field="dimensions")
-            with self._admission.held((priority, tenant), _guessed_tokens(texts, card.max_tokens), deadline - started):
-                inputs = await loaded.tokenizers.inputs(texts, input_type, truncate)
-            vectors = await loaded.engine.compute(inputs.ids, tenant, priority, deadline, normalize)
+            guessed = _guessed_tokens(texts, card.max_tokens)
+            with span("embedding.call", count=len(texts), priority=priority, queue=self._admission.waiting) as running:
+                with self._admission.held((priority, tenant), guessed, deadline - started):
+                    inputs = await loaded.tokenizers.inputs(texts, input_type, truncate)
+                running.set_attribute("tokens", inputs.tokens)
+                vectors = await loaded.engine.compute(inputs.ids, tenant, priority, deadline, normalize)
         except PlatformError as error:
             metrics.REFUSED.labels(error.code).inc()
             raise

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from shared.contracts.embedding import InputType
 from shared.encoder import Tokenizer, over_limit
 from shared.errors import InvalidInput
 
 THREADS = 2
+TURN_CHARS = 16_384
+"""A call with much text queues again after each so many characters: others come in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,10 @@ class TokenizerPool:
         Raises:
             InvalidInput: a text cannot be encoded, or is longer than the model reads and may not be cut.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._inputs, texts, kind, truncate)
+        loop, ids = asyncio.get_running_loop(), list[list[int]]()
+        for part in _turns(texts):
+            ids += await loop.run_in_executor(self._threads, self._encoded, part, kind, len(ids))
+        return self._limited(ids, truncate)
 
     async def described(
         self, texts: Sequence[str], kind: InputType | None, special: bool
@@ -63,8 +69,7 @@ class TokenizerPool:
         """Ends the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _inputs(self, texts: Sequence[str] | Sequence[Sequence[int]], kind: InputType, truncate: bool) -> Inputs:
-        ids = self._encoded(texts, kind)
+    def _limited(self, ids: list[list[int]], truncate: bool) -> Inputs:
         cut = [at for at, each in enumerate(ids) if len(each) > self._limit]
         if cut and not truncate:
             raise over_limit(cut[0], self._limit)
@@ -72,16 +77,28 @@ class TokenizerPool:
             ids[at] = self._tokenizer.cut(ids[at])
         return Inputs(ids, cut)
 
-    def _encoded(self, texts: Sequence[str] | Sequence[Sequence[int]], kind: InputType) -> list[list[int]]:
+    def _encoded(self, texts: Sequence[str] | Sequence[Sequence[int]], kind: InputType, first: int) -> list[list[int]]:
         strings = [text for text in texts if isinstance(text, str)]
         if not strings:
             return [self._tokenizer.wrapped([int(token) for token in ids], kind) for ids in texts]
-        _require_unicode(strings)
+        _require_unicode(strings, first)
         return self._tokenizer.inputs(strings, kind)
 
 
-def _require_unicode(texts: Sequence[str]) -> None:
+def _turns(texts: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The texts in parts of about `TURN_CHARS`."""
+    start = size = 0
     for at, text in enumerate(texts):
+        size += len(text)
+        if size >= TURN_CHARS:
+            yield texts[start : at + 1]
+            start, size = at + 1, 0
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _require_unicode(texts: Sequence[str], first: int = 0) -> None:
+    for at, text in enumerate(texts, first):
         if not _is_unicode(text):
             raise InvalidInput(
                 f"Text {at} holds half of a character (a lone surrogate). Remove it.", field=f"texts.{at}"

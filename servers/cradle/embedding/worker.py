@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from servers.cradle.embedding.device import DONE, HEAD, NO_MEMORY, READY, Spec, batch_frame
+from servers.cradle.embedding.device import DONE, HEAD, MEMORY, NO_MEMORY, READY, Spec, batch_frame
 from servers.cradle.embedding.export import OFFLINE
 from shared.errors import Unavailable
 from shared.settings import PREFIX
@@ -57,7 +57,7 @@ class Worker:
     def __init__(self, spec: Spec, module: str = DEVICE) -> None:
         self.lost = asyncio.Event()
         self.name, self.mixed, self.in_flight, self.alone = spec.backend, False, 1, True
-        self.batches = self.tokens = 0
+        self.batches = self.tokens = self.memory = 0
         self._spec, self._module = spec, module
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Vectors]] = {}
@@ -166,7 +166,8 @@ class Worker:
                 if answer is None or answer.done():
                     continue
                 if status == DONE:
-                    answer.set_result(np.frombuffer(body, "<f4"))
+                    (self.memory,) = MEMORY.unpack_from(body)
+                    answer.set_result(np.frombuffer(body, "<f4", offset=MEMORY.size))
                 else:
                     event("embedding_batch_failed", backend=self.name, code=body.decode())
                     answer.set_exception(BatchFailed(status == NO_MEMORY))
