@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 ALL = ("documents", *CHILDREN)
-ROWS_AT_ONCE = 50_000
+ROWS_AT_ONCE = 16_384
+"""A vector of 1,024 numbers is 4 kB, and sorting holds a piece three times."""
+SPREAD_ROWS_AT_ONCE = 100_000
+"""Of tables in the order of products' ids: these are hashes, so that each piece of a document reads all of it."""
 DELETE_AT_ONCE = 500
 COMPACT_ABOVE = 16
 
@@ -111,23 +114,24 @@ class Tables:
 
 
 def _ranges(name: str, dataset: ds.Dataset) -> Iterator[ds.Expression | None]:
-    """Conditions that cut a table into pieces of about `ROWS_AT_ONCE` rows, in order: whole documents together, one of
-    more rows by the second column of the table's key."""
+    """Conditions that cut a table into pieces of about so many rows as are held at once, in order: whole documents
+    together, one of more rows by the second column of the table's key."""
     import pyarrow.dataset as ds
 
+    most = SPREAD_ROWS_AT_ONCE if "product_id" in KEYS[name][:2] else ROWS_AT_ONCE
     sizes: Counter[str] = Counter()
     for batch in dataset.to_batches(columns=["document_id"]):
         sizes.update({each["values"]: each["counts"] for each in batch.column(0).value_counts().to_pylist()})
-    if sizes.total() <= ROWS_AT_ONCE:
+    if sizes.total() <= most:
         yield None
         return
     field, held, rows = ds.field("document_id"), [], 0
     for each in sorted(sizes):
-        if held and rows + sizes[each] > ROWS_AT_ONCE:
+        if held and rows + sizes[each] > most:
             yield (field >= held[0]) & (field <= held[-1])
             held, rows = [], 0
-        if sizes[each] > ROWS_AT_ONCE:
-            yield from _ranges_of(name, dataset, field == each, sizes[each])
+        if sizes[each] > most:
+            yield from _ranges_of(KEYS[name][1], dataset, field == each, sizes[each] // most + 1)
         else:
             held.append(each)
             rows += sizes[each]
@@ -135,11 +139,11 @@ def _ranges(name: str, dataset: ds.Dataset) -> Iterator[ds.Expression | None]:
         yield (field >= held[0]) & (field <= held[-1])
 
 
-def _ranges_of(name: str, dataset: ds.Dataset, document: ds.Expression, rows: int) -> Iterator[ds.Expression]:
+def _ranges_of(column: str, dataset: ds.Dataset, document: ds.Expression, pieces: int) -> Iterator[ds.Expression]:
     import pyarrow.dataset as ds
 
-    field = ds.field(KEYS[name][1])
-    cuts = _cuts(KEYS[name][1], dataset, document, rows)
+    field = ds.field(column)
+    cuts = _cuts(column, dataset, document, pieces)
     if not cuts:
         yield document
         return
@@ -149,9 +153,8 @@ def _ranges_of(name: str, dataset: ds.Dataset, document: ds.Expression, rows: in
     yield document & (field >= cuts[-1])
 
 
-def _cuts(column: str, dataset: ds.Dataset, document: ds.Expression, rows: int) -> list[Any]:
+def _cuts(column: str, dataset: ds.Dataset, document: ds.Expression, pieces: int) -> list[Any]:
     """Values of a column that part a document's rows into even pieces."""
-    pieces = rows // ROWS_AT_ONCE + 1
     if column == "product_id":  # a hash: evenly spread, so that nothing need be read
         return [f"prd_{2**32 * at // pieces:08x}" for at in range(1, pieces)]
     values = dataset.to_table(columns=[column], filter=document).column(0).combine_chunks().sort()

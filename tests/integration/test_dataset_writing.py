@@ -146,7 +146,8 @@ async def test_a_table_comes_in_order_and_in_pieces_even_where_one_document_fill
 ) -> None:
     bundles = [*(document(n) for n in range(5)), large(200), document(6), document(7)]
     whole = await written(tmp_path / "whole", bundles)
-    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 50)
+    for bound in ("ROWS_AT_ONCE", "SPREAD_ROWS_AT_ONCE"):
+        monkeypatch.setattr(tables, bound, 50)
     pieced = await written(tmp_path / "pieced", bundles, seed=3, batch=2)
     assert pieced.dataset_digest == whole.dataset_digest
     assert frozen(tmp_path / "pieced").keys() == frozen(tmp_path / "whole").keys()
