@@ -180,14 +180,22 @@ class CustomerStore:
         with _translated():
             return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
 
-    async def exists(self, key: str) -> bool:
-        """True when there is an object of this key."""
+    async def size(self, key: str) -> int:
+        """An object's size in bytes.
+
+        Raises:
+            NotFound: no such key.
+        """
         self._check(key)
         import obstore
 
+        with _translated():
+            return (await obstore.head_async(self._store, key))["size"]
+
+    async def exists(self, key: str) -> bool:
+        """True when there is an object of this key."""
         try:
-            with _translated():
-                await obstore.head_async(self._store, key)
+            await self.size(key)
         except NotFound:
             return False
         return True

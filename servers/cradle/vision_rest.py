@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from servers.cradle.services import Services
-from servers.cradle.tools.vision import local_only
+from servers.cradle.tools.vision import read
 from shared.contracts.vision import VisionRequest
 from shared.serving import Server, read_model
 
@@ -17,9 +17,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers the route on the server."""
 
     async def process(request: Request) -> dict[str, Any]:
-        held = services()
-        asked = await read_model(request, VisionRequest)
-        result = await held.vision.read(asked, local_only=await local_only(held))
+        result = await read(services(), await read_model(request, VisionRequest))
         text = "\n\n".join(page.text for page in result.pages)
         return {"text": text, **result.model_dump(mode="json")}
 

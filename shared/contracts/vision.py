@@ -9,19 +9,27 @@ from pydantic import Field
 from shared.contracts.model import Contract
 
 VisionTask = Literal["ocr", "description", "analysis"]
+VisionOutput = Literal["text", "markdown", "words"]
 ProviderName = Literal["rapidocr", "tesseract", "florence", "openai", "anthropic", "compatible"]
 LOCAL_PROVIDERS: frozenset[str] = frozenset({"rapidocr", "tesseract", "florence"})
 """Content stays on the machine with these. A provider that is not named here counts as remote."""
 MAX_IMAGE_BYTES = 20 * 2**20
 MAX_PIXELS = 40_000_000
+PAGES_PATTERN = r"^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$"
+MAX_KEY_CHARS = 1024
 
 
 class VisionRequest(Contract):
-    """One image (PNG, JPEG, TIFF, WebP, BMP) or PDF, in base64. Holds customer content."""
+    """One image (PNG, JPEG, TIFF, WebP, BMP) or PDF: in base64, or as the key of an object in the customer's bucket.
+    Holds customer content."""
 
-    image_base64: str = Field(min_length=4, max_length=MAX_IMAGE_BYTES * 4 // 3 + 4)
+    image_base64: str | None = Field(None, min_length=4, max_length=MAX_IMAGE_BYTES * 4 // 3 + 4)
+    key: str | None = Field(
+        None, min_length=1, max_length=MAX_KEY_CHARS, description="An object of the customer's bucket."
+    )
+    pages: str | None = Field(None, pattern=PAGES_PATTERN, description="A page or a range of pages: '3' or '2-5'.")
     task: VisionTask = "ocr"
-    output: Literal["text", "words"] = "text"
+    output: VisionOutput = "text"
     provider: str | None = Field(None, max_length=40, description="Default: the operator's setting.")
     json_schema: dict[str, Any] | None = Field(None, description="Facts are given back as an object of this form.")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import words
@@ -23,26 +23,71 @@ if TYPE_CHECKING:
 
 RULES = "graph-1"
 MIN_MENTION = 5
+ROWS_AT_ONCE = 8192
+_NAMED = ["product_id", "document_id", "article_number", "name", "manufacturer", "class_system", "class_id"]
+_NAMED += ["group_id", "group_path"]
 
 
-@dataclass(slots=True)
 class _Draft:
-    nodes: dict[str, NodeRow] = field(default_factory=dict)
-    edges: set[tuple[str, str, str, str]] = field(default_factory=set)
-    articles: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
+    """Nodes and edges so far, in columns: as objects, those of a large catalogue would take many times the memory."""
 
-    def node(self, node: NodeRow) -> str:
-        self.nodes.setdefault(node.id, node)
+    def __init__(self) -> None:
+        self.articles: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._shared: set[str] = set()
+        self._nodes = _Columns("nodes")
+        self._edges = _Columns("edges")
+
+    def node(self, node: NodeRow) -> None:
+        """A node that comes once."""
+        self._nodes.add(node)
+
+    def shared(self, node: NodeRow) -> str:
+        """The id of a node that several rows name; the first one says what it is called."""
+        if node.id not in self._shared:
+            self._shared.add(node.id)
+            self._nodes.add(node)
         return node.id
 
     def edge(self, source: str, kind: str, target: str, label: str = "") -> None:
-        self.edges.add((source, target, kind, label))
+        self._edges.add(EdgeRow(source, target, kind, label))
 
     def named(self, article: str, document: str) -> list[str]:
         """The products of an article number: the document's own, else those of any document."""
         known = self.articles.get(article, [])
         own = [product for product, owner in known if owner == document]
         return own or [product for product, _ in known]
+
+    def finish(self) -> tuple[pa.Table, pa.Table]:
+        """Nodes, and edges between nodes that are there, each once, in the order of their keys."""
+        import pyarrow.compute as pc
+
+        nodes, edges = self._nodes.finish(), self._edges.finish()
+        edges = edges.group_by(edges.column_names).aggregate([])
+        ids = nodes.column("id").combine_chunks()
+        there = pc.and_(*(pc.is_in(edges.column(end), value_set=ids) for end in ("source", "target")))
+        return in_order("nodes", nodes), in_order("edges", edges.filter(there))
+
+
+class _Columns:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._rows: list[NodeRow | EdgeRow] = []
+        self._tables: list[pa.Table] = []
+
+    def add(self, row: NodeRow | EdgeRow) -> None:
+        self._rows.append(row)
+        if len(self._rows) == ROWS_AT_ONCE:
+            self._flush()
+
+    def finish(self) -> pa.Table:
+        import pyarrow as pa
+
+        self._flush()
+        return pa.concat_tables(self._tables)
+
+    def _flush(self) -> None:
+        rows, self._rows = self._rows, []
+        self._tables.append(to_arrow(self._name, rows))
 
 
 def derive(tables: Tables) -> tuple[pa.Table, pa.Table]:
@@ -51,17 +96,15 @@ def derive(tables: Tables) -> tuple[pa.Table, pa.Table]:
     for row in _rows(tables, "documents", ["document_id", "path", "title"]):
         draft.node(NodeRow(row["document_id"], "document", row["title"] or row["path"], "", row["document_id"]))
     _groups(draft, _rows(tables, "groups"))
-    _products(draft, _rows(tables, "products"))
+    _products(draft, _rows(tables, "products", _NAMED))
     _relations(draft, _rows(tables, "relations"))
     _mentions(draft, _rows(tables, "chunks", ["document_id", "text"]))
-    edges = [EdgeRow(*each) for each in draft.edges if each[0] in draft.nodes and each[1] in draft.nodes]
-    nodes = list(draft.nodes.values())
-    return in_order("nodes", to_arrow("nodes", nodes)), in_order("edges", to_arrow("edges", edges))
+    return draft.finish()
 
 
 def _rows(tables: Tables, name: str, columns: list[str] | None = None) -> Iterable[dict[str, Any]]:
     for piece in tables.in_order(name):
-        for batch in (piece.select(columns) if columns else piece).to_batches(max_chunksize=8192):
+        for batch in (piece.select(columns) if columns else piece).to_batches(max_chunksize=1024):
             yield from batch.to_pylist()
 
 
@@ -72,26 +115,26 @@ def _group(document: str, code: str) -> str:
 def _groups(draft: _Draft, rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
         document, code = row["document_id"], row["code"]
-        draft.node(NodeRow(_group(document, code), "group", row["name"], code, document))
+        draft.shared(NodeRow(_group(document, code), "group", row["name"], code, document))
         if row["parent"] and row["parent"] != code:
             draft.edge(_group(document, code), "SUBGROUP_OF", _group(document, row["parent"]))
 
 
 def _products(draft: _Draft, rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
-        product, document, article = row["product_id"], row["document_id"], row["article_number"]
+        product, document, article = row["product_id"], intern(row["document_id"]), row["article_number"]
         draft.node(NodeRow(product, "product", row["name"] or article, article, document))
         draft.articles[article].append((product, document))
         draft.edge(document, "CONTAINS", product)
         if maker := row["manufacturer"].strip():
             node = node_id("manufacturer", words.folded(maker))
-            draft.edge(product, "MADE_BY", draft.node(NodeRow(node, "manufacturer", maker)))
+            draft.edge(product, "MADE_BY", draft.shared(NodeRow(node, "manufacturer", maker)))
         if code := row["class_id"]:
             node = node_id("class", row["class_system"], code)
-            draft.edge(product, "IN_CLASS", draft.node(NodeRow(node, "class", row["class_system"], code)))
+            draft.edge(product, "IN_CLASS", draft.shared(NodeRow(node, "class", row["class_system"], code)))
         if code := row["group_id"]:
             node = NodeRow(_group(document, code), "group", row["group_path"] or code, code, document)
-            draft.edge(product, "IN_GROUP", draft.node(node))
+            draft.edge(product, "IN_GROUP", draft.shared(node))
 
 
 def _relations(draft: _Draft, rows: Iterable[dict[str, Any]]) -> None:

@@ -106,7 +106,7 @@ def _batch(
     flat = pa.py_buffer(b"".join(vectors.column("vector").to_pylist()))
     numbers = pa.Array.from_buffers(pa.float32(), vectors.num_rows * dimension, [None, flat])
     texts = [
-        f"{heading}\n{text}"
+        words.folded(f"{heading}\n{text}")
         for heading, text in zip(
             chunks.column("heading_path").to_pylist(), chunks.column("text").to_pylist(), strict=True
         )

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import rows
@@ -87,7 +88,7 @@ def to_arrow(name: str, items: Sequence[Any]) -> pa.Table:
 
     columns = {}
     for field in schema(name):
-        values = [getattr(item, field.name) for item in items]
+        values = list(map(attrgetter(field.name), items))
         if pa.types.is_floating(field.type) and not all(value is None or math.isfinite(value) for value in values):
             raise InvalidInput(f"Column {field.name} of {name} holds NaN or infinity.", field=field.name)
         try:

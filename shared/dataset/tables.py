@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset.places import Place
-from shared.dataset.schemas import CHILDREN, in_order, schema
+from shared.dataset.schemas import CHILDREN, KEYS, in_order, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.dataset as ds
     from deltalake import DeltaTable
 
 ALL = ("documents", *CHILDREN)
-ROWS_AT_ONCE = 50_000
+ROWS_AT_ONCE = 16_384
+"""A vector of 1,024 numbers is 4 kB, and sorting holds a piece three times."""
+SPREAD_ROWS_AT_ONCE = 100_000
+"""Of tables in the order of products' ids: these are hashes, so that each piece of a document reads all of it."""
 DELETE_AT_ONCE = 500
 COMPACT_ABOVE = 16
 
@@ -89,21 +95,11 @@ class Tables:
         return self.open(name).to_pyarrow_dataset().to_table(columns=columns, filter=condition)
 
     def in_order(self, name: str) -> Iterator[pa.Table]:
-        """The whole table in the order of its keys, in pieces that fit in memory: the piece boundaries depend on the
-        documents' ids alone, so that equal content comes in equal pieces."""
-        import pyarrow.dataset as ds
-
+        """The whole table in the order of its keys, in pieces that fit in memory: their bounds depend on the content
+        alone, so that equal content comes in equal pieces, and passages come in the same pieces as their vectors."""
         dataset = self.open(name).to_pyarrow_dataset()
-        rows = dataset.count_rows()
-        digits = 0 if rows <= ROWS_AT_ONCE else 1 if rows <= 16 * ROWS_AT_ONCE else 2
-        if digits == 0:
-            yield in_order(name, dataset.to_table())
-            return
-        field = ds.field("document_id")
-        for low in range(16**digits):
-            start = f"doc_{low:0{digits}x}"
-            end = f"doc_{low + 1:0{digits}x}" if low + 1 < 16**digits else "doc_g"
-            yield in_order(name, dataset.to_table(filter=(field >= start) & (field < end)))
+        for condition in _ranges(name, dataset):
+            yield in_order(name, dataset.to_table(filter=condition))
 
     def compact(self) -> None:
         """Join the small files that many appends leave; contents stay as they are."""
@@ -115,6 +111,54 @@ class Tables:
     @property
     def _options(self) -> dict[str, str] | None:
         return dict(self._place.options) or None
+
+
+def _ranges(name: str, dataset: ds.Dataset) -> Iterator[ds.Expression | None]:
+    """Conditions that cut a table into pieces of about so many rows as are held at once, in order: whole documents
+    together, one of more rows by the second column of the table's key."""
+    import pyarrow.dataset as ds
+
+    most = SPREAD_ROWS_AT_ONCE if "product_id" in KEYS[name][:2] else ROWS_AT_ONCE
+    sizes: Counter[str] = Counter()
+    for batch in dataset.to_batches(columns=["document_id"]):
+        sizes.update({each["values"]: each["counts"] for each in batch.column(0).value_counts().to_pylist()})
+    if sizes.total() <= most:
+        yield None
+        return
+    field, held, rows = ds.field("document_id"), [], 0
+    for each in sorted(sizes):
+        if held and rows + sizes[each] > most:
+            yield (field >= held[0]) & (field <= held[-1])
+            held, rows = [], 0
+        if sizes[each] > most:
+            yield from _ranges_of(KEYS[name][1], dataset, field == each, sizes[each] // most + 1)
+        else:
+            held.append(each)
+            rows += sizes[each]
+    if held:
+        yield (field >= held[0]) & (field <= held[-1])
+
+
+def _ranges_of(column: str, dataset: ds.Dataset, document: ds.Expression, pieces: int) -> Iterator[ds.Expression]:
+    import pyarrow.dataset as ds
+
+    field = ds.field(column)
+    cuts = _cuts(column, dataset, document, pieces)
+    if not cuts:
+        yield document
+        return
+    yield document & (field < cuts[0])
+    for low, high in pairwise(cuts):
+        yield document & (field >= low) & (field < high)
+    yield document & (field >= cuts[-1])
+
+
+def _cuts(column: str, dataset: ds.Dataset, document: ds.Expression, pieces: int) -> list[Any]:
+    """Values of a column that part a document's rows into even pieces."""
+    if column == "product_id":  # a hash: evenly spread, so that nothing need be read
+        return [f"prd_{2**32 * at // pieces:08x}" for at in range(1, pieces)]
+    values = dataset.to_table(columns=[column], filter=document).column(0).combine_chunks().sort()
+    return sorted({values[len(values) * at // pieces].as_py() for at in range(1, pieces)})
 
 
 @cache

@@ -10,6 +10,7 @@ _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _WORD = re.compile(r"[a-z]{5,40}")
 _CODE = re.compile(r"[a-z0-9]+(?:[./_-]+[a-z0-9]+)*")
 _SEPARATORS = re.compile(r"[./_-]+")
+_DIGIT = re.compile(r"[0-9]")
 MIN_CODE, MAX_CODE = 4, 40
 STEM = 7
 """Letters that two forms of a German word share in most cases (`Klemme`, `Klemmen`; `Drehmoment`, `Drehmomente`)."""
@@ -27,6 +28,8 @@ _TOKEN = re.compile(r"[a-z0-9]+")
 
 def folded(text: str) -> str:
     """Lower case without umlauts and accents: `Gehäuse` and `Gehaeuse` become the same."""
+    if text.isascii():
+        return text.lower()
     plain = unicodedata.normalize("NFKC", text).lower().translate(_GERMAN)
     if plain.isascii():
         return plain
@@ -40,11 +43,9 @@ def long_words(text: str) -> str:
 
 def codes(text: str) -> str:
     """What looks like an article number, GTIN or type, without separators; `5SY4 116-7` also joined."""
-    tokens = [_SEPARATORS.sub("", token) for token in _CODE.findall(folded(text))]
-    pairs = [left + right for left, right in pairwise(tokens) if _numbered(left) and _numbered(right)]
-    return " ".join(
-        dict.fromkeys(each for each in (*tokens, *pairs) if _numbered(each) and MIN_CODE <= len(each) <= MAX_CODE)
-    )
+    found = [_SEPARATORS.sub("", token) if _numbered(token) else "" for token in _CODE.findall(folded(text))]
+    pairs = [left + right for left, right in pairwise(found) if left and right]
+    return " ".join(dict.fromkeys(each for each in (*found, *pairs) if MIN_CODE <= len(each) <= MAX_CODE))
 
 
 def content_words(text: str) -> frozenset[str]:
@@ -64,4 +65,4 @@ def coverage(wanted: frozenset[str], text: str) -> float:
 
 
 def _numbered(token: str) -> bool:
-    return any(each.isdigit() for each in token)
+    return _DIGIT.search(token) is not None

@@ -29,6 +29,8 @@ from shared.errors import Conflict, InvalidInput, StorageFull
 
 _Answer = TypeVar("_Answer")
 _ID_LENGTH = len("doc_") + 32
+JOINED_BYTES = 64 * 2**20
+"""So much of a large document's parts is joined before it goes into the tables: each addition costs the same."""
 
 
 class DatasetWriter:
@@ -52,6 +54,7 @@ class DatasetWriter:
         self._lock = WriterLock(self._place.folder) if self._place.folder else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dataset-writer")
         self._present: dict[str, set[str]] = {}
+        self._held: list[dict[str, Any]] = []
 
     async def __aenter__(self) -> Self:
         try:
@@ -83,7 +86,8 @@ class DatasetWriter:
         await self._run(self._discard, set(document_ids))
 
     async def append(self, parts: DocumentParts) -> None:
-        """Add rows of documents that are not recorded yet; parts of a large document one after the other.
+        """Add rows of documents that are not recorded yet; parts of a large document one after the other. They are
+        joined up to `JOINED_BYTES` and in the tables at the latest when the document is recorded.
 
         Raises:
             InvalidInput: a vector or a number is not finite, vectors and passages do not fit, or an id is malformed.
@@ -146,6 +150,7 @@ class DatasetWriter:
         self._add([{"documents": ledger}])
 
     def _discard(self, document_ids: set[str]) -> None:
+        self._settle()
         for name in ("documents", *CHILDREN):
             if stale := document_ids & self._present[name]:
                 self._tables.delete(name, stale)
@@ -161,14 +166,22 @@ class DatasetWriter:
         self._discard(document_ids)
 
     def _commit(self, parameter_version: int, fingerprint: str, model: DatasetModel) -> Manifest:
+        self._held.clear()  # of no recorded document
         made = commit(self._place, self._tables, parameter_version, fingerprint, model)
         lift(self._place, self._present["documents"])
         return made
 
     def _append(self, parts: DocumentParts) -> None:
-        self._add([_arrows(parts, self.dimension)])
+        self._held.append(_arrows(parts, self.dimension))
+        if sum(table.nbytes for tables in self._held for table in tables.values()) >= JOINED_BYTES:
+            self._settle()
+
+    def _settle(self) -> None:
+        held, self._held = self._held, []
+        self._add(held)
 
     def _record(self, documents: list[DocumentRow]) -> None:
+        self._settle()
         _check_ids(row.document_id for row in documents)
         known = {row.document_id for row in documents} & self._present["documents"]
         ledger = to_arrow("documents", documents)

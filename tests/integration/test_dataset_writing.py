@@ -11,13 +11,26 @@ from pathlib import Path
 
 import anyio
 import numpy as np
+import pyarrow as pa
 import pytest
-from dataset_corpus import DIMENSION, commit, document, unreadable, written
+from dataset_corpus import DIMENSION, commit, document, frozen, unreadable, vector_of, written
 
+from shared.dataset import tables
+from shared.dataset import writer as writer_module
 from shared.dataset.manifest import visible
 from shared.dataset.places import Place
 from shared.dataset.reader import DatasetReader
-from shared.dataset.rows import DocumentParts
+from shared.dataset.rows import (
+    ChunkRow,
+    DocumentBundle,
+    DocumentParts,
+    FeatureRow,
+    ProductRow,
+    RelationRow,
+    chunk_id,
+    product_id,
+)
+from shared.dataset.schemas import in_order
 from shared.dataset.writer import DatasetWriter
 from shared.errors import InvalidInput, NotFound, Unavailable
 
@@ -111,6 +124,56 @@ async def test_a_large_document_comes_in_parts_and_counts_once_it_is_recorded(tm
         await writer.record([whole.document])
         manifest = await commit(writer)
     assert manifest.dataset_digest == (await written(tmp_path / "whole", [whole])).dataset_digest
+
+
+def large(passages: int) -> DocumentBundle:
+    """A document of so many passages and products, each with two features."""
+    one, texts = document(5), [f"Klemme {n}" for n in range(passages)]
+    owner = one.document.document_id
+    products = [product_id(owner, text) for text in texts]
+    parts = DocumentParts(
+        chunks=[ChunkRow(chunk_id(owner, n), owner, n, text, 1) for n, text in enumerate(texts)],
+        vectors=np.stack([vector_of(text) for text in texts]),
+        products=[ProductRow(products[n], owner, n, text, 1) for n, text in enumerate(texts)],
+        features=[FeatureRow(owner, each, n, f"Merkmal {n}", 1) for each in products for n in (0, 1)],
+        relations=[RelationRow(owner, text, "similar", texts[0], 1) for text in texts],
+    )
+    return DocumentBundle(one.document, parts)
+
+
+async def test_a_table_comes_in_order_and_in_pieces_even_where_one_document_fills_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles = [*(document(n) for n in range(5)), large(200), document(6), document(7)]
+    whole = await written(tmp_path / "whole", bundles)
+    for bound in ("ROWS_AT_ONCE", "SPREAD_ROWS_AT_ONCE"):
+        monkeypatch.setattr(tables, bound, 50)
+    pieced = await written(tmp_path / "pieced", bundles, seed=3, batch=2)
+    assert pieced.dataset_digest == whole.dataset_digest
+    assert frozen(tmp_path / "pieced").keys() == frozen(tmp_path / "whole").keys()
+    held = tables.Tables(Place(str(tmp_path / "pieced")))
+    for name in ("chunks", "vectors", "products", "features", "relations", "documents"):
+        pieces = list(held.in_order(name))
+        assert max(piece.num_rows for piece in pieces) <= 75  # hashes are only about evenly spread
+        joined = pa.concat_tables(pieces).combine_chunks()
+        assert joined == in_order(name, held.read(name))
+    assert [each.num_rows for each in held.in_order("chunks")] == [each.num_rows for each in held.in_order("vectors")]
+
+
+async def test_parts_of_a_large_document_are_joined_up_to_a_bound_before_they_are_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = large(40)
+    assert whole.parts.vectors is not None
+    monkeypatch.setattr(writer_module, "JOINED_BYTES", 3000)
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        for n in range(40):
+            await writer.append(DocumentParts(chunks=[whole.parts.chunks[n]], vectors=whole.parts.vectors[n : n + 1]))
+        added = tables.Tables(Place(str(tmp_path))).open("chunks").version()
+        await writer.record([whole.document])
+        manifest = await commit(writer)
+    assert 2 <= added <= 20
+    assert manifest.counts.chunks == 40
 
 
 async def test_equal_content_makes_no_new_version(tmp_path: Path) -> None:

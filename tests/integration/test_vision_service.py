@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 
 from examples.corpus.sheets import scanned_report
+from servers.cradle.embedding.service import EmbeddingService
+from servers.cradle.installations.service import InstallationService
+from servers.cradle.services import Services
+from servers.cradle.tools.vision import read
 from servers.cradle.vision.service import VisionService
-from shared.contracts.vision import VisionRequest
-from shared.errors import InvalidInput
-from shared.settings import load
+from shared.auth.principal import Principal, acting_as
+from shared.contracts.vision import MAX_IMAGE_BYTES, VisionRequest
+from shared.errors import InvalidInput, NotFound, TooLarge
+from shared.objects import CustomerStore
+from shared.settings import Settings, load
 
 
 def scan_request(**more: object) -> VisionRequest:
@@ -36,3 +43,32 @@ async def test_a_provider_without_key_says_how_to_get_one() -> None:
 async def test_text_that_is_not_base64_is_refused() -> None:
     with pytest.raises(InvalidInput, match="base64"):
         await VisionService(load()).read(VisionRequest(image_base64="data:image/png;base64,AAAA"))
+
+
+async def test_an_object_of_the_callers_own_bucket_is_read_as_markdown_and_no_other(database, tmp_path: Path) -> None:
+    db = (await database("servers.cradle.installations")).db
+    settings = Settings(home=tmp_path)
+    held = Services(settings, EmbeddingService(settings), VisionService(settings), InstallationService(db), db)
+    for customer in ("acme", "berg"):
+        await CustomerStore.open(settings, customer, create=True)
+    store = await CustomerStore.open(settings, "acme")
+    await store.put("inbox/scan.pdf", scanned_report())
+    await store.put("inbox/gross.bmp", bytes(MAX_IMAGE_BYTES + 1))
+    asked = VisionRequest(key="inbox/scan.pdf", pages="1", output="markdown")
+
+    def caller(customer: str | None) -> Principal:
+        return Principal("user", "customer", frozenset({"ocr"}), customer, "key", 0.0)
+
+    with acting_as(caller("acme")):
+        (page,) = (await read(held, asked)).pages
+        assert (page.page, page.words) == (1, None)
+        assert "Grenzwert 2 Megaohm" in page.text
+        with pytest.raises(TooLarge):
+            await read(held, VisionRequest(key="inbox/gross.bmp"))
+        for refused in (VisionRequest(key="../customer-berg/x"), VisionRequest(), scan_request(key="inbox/scan.pdf")):
+            with pytest.raises(InvalidInput):
+                await read(held, refused)
+    with acting_as(caller("berg")), pytest.raises(NotFound):
+        await read(held, asked)
+    with acting_as(caller(None)), pytest.raises(InvalidInput, match="act for the customer"):
+        await read(held, asked)

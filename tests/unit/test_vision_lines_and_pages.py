@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from servers.cradle.vision.lines import Piece, group, skew, text
-from servers.cradle.vision.pages import page_images
+from servers.cradle.vision.markdown import markdown
+from servers.cradle.vision.pages import MAX_PAGES, page_images
+from shared.contracts.vision import VisionRequest, Word
 from shared.errors import InvalidInput, TooLarge
 
 
@@ -51,7 +53,8 @@ def image_bytes(kind: str, size: tuple[int, int] = (40, 30), frames: int = 1) ->
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "BMP"])
 def test_every_listed_format_gives_one_png(kind: str) -> None:
-    (png,) = page_images(image_bytes(kind))
+    ((number, png),) = page_images(image_bytes(kind))
+    assert number == 1
     assert Image.open(io.BytesIO(png)).size == (40, 30)
 
 
@@ -77,3 +80,55 @@ def test_what_is_no_listed_image_is_refused(data: bytes) -> None:
 def test_a_cut_image_is_refused_with_a_reason() -> None:
     with pytest.raises(InvalidInput, match="damaged"):
         list(page_images(image_bytes("PNG", (400, 300))[:200]))
+
+
+def pdf_of(pages: int) -> bytes:
+    from fpdf import FPDF
+
+    pdf = FPDF(unit="pt", format=(72, 36))
+    for _ in range(pages):
+        pdf.add_page()
+    return bytes(pdf.output())
+
+
+@pytest.mark.parametrize("data", [pdf_of(5), image_bytes("TIFF", frames=5)], ids=["pdf", "tiff"])
+def test_only_the_wanted_pages_are_given_each_with_its_number(data: bytes) -> None:
+    assert [number for number, _ in page_images(data, "2-4")] == [2, 3, 4]
+    assert [number for number, _ in page_images(data, "5")] == [5]
+    for wrong in ("6", "4-6", "4-2"):
+        with pytest.raises(InvalidInput, match="There are 5 pages"):
+            list(page_images(data, wrong))
+
+
+def test_a_long_pdf_is_read_by_ranges() -> None:
+    data = pdf_of(MAX_PAGES + 3)
+    with pytest.raises(TooLarge, match="Name a range"):
+        list(page_images(data))
+    assert [number for number, _ in page_images(data, "202-203")] == [202, 203]
+
+
+@pytest.mark.parametrize("pages", ["0", "-3", "1-", "1,2", "123456", "1-2-3", "٣"])
+def test_what_is_no_range_of_pages_is_refused(pages: str) -> None:
+    with pytest.raises(ValueError, match="pages"):
+        VisionRequest(image_base64="AAAA", pages=pages)
+
+
+def word(text: str, x: float, y: float, height: float = 20) -> Word:
+    return Word(text=text, confidence=1, box=(x, y, x + 10 * len(text), y + height))
+
+
+def test_words_become_headings_paragraphs_and_tables() -> None:
+    words = [
+        word("Datenblatt", 10, 10, 40),
+        *(word(text, 10 + 110 * at, 80) for at, text in enumerate(("Die Klemme", "ist grau"))),
+        word("und *klein*.", 10, 104),
+        word("Neuer Absatz.", 10, 170),
+        *(word(text, x, 230) for text, x in (("Größe", 10), ("Wert", 300))),
+        *(word(text, x, 260) for text, x in (("Strom", 10), ("16 A", 300))),
+        *(word(text, x, 290) for text, x in (("a|b", 10), ("2 V", 300))),
+    ]
+    assert markdown(words) == (
+        "## Datenblatt\n\nDie Klemme ist grau\nund \\*klein\\*.\n\nNeuer Absatz.\n\n"
+        "| Größe | Wert |\n| --- | --- |\n| Strom | 16 A |\n| a\\|b | 2 V |"
+    )
+    assert markdown([]) == ""

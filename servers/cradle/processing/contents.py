@@ -12,6 +12,7 @@ COVERED = 0.6
 RISING = 0.8
 _DOTS = re.compile(r"\s*(?:[.·_]\s?){5,}")
 _LEADER = r"(?:(?:[.·_]\s?){4,}|…|\t)[\s|]*"
+_LEADERS = re.compile(_LEADER)
 _ENTRY = re.compile(rf"[^\n]{{2,200}}?{_LEADER}(?P<page>\d{{1,4}})(?![\d.,]*\d|\w)")
 
 
@@ -26,8 +27,11 @@ def is_contents(text: str, *, continued: bool = False) -> bool:
     That they rise tells it from a data sheet with leaders (`Spannung … 24`). `continued`: the passage before is one, so
     that a remainder of few entries is one too.
     """
+    least = 1 if continued else ENTRIES
+    if sum(1 for _ in _LEADERS.finditer(text)) < least:
+        return False  # nearly every passage: looking for entries takes thousands of times as long
     entries = list(_ENTRY.finditer(text))
-    if len(entries) < (1 if continued else ENTRIES):
+    if len(entries) < least:
         return False
     if sum(len(entry.group()) for entry in entries) < COVERED * len(text):
         return False

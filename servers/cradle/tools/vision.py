@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from servers.cradle.services import Services
 from shared.auth import principal
-from shared.contracts.vision import MAX_IMAGE_BYTES, VisionRequest, VisionResult, VisionTask
+from shared.contracts.vision import (
+    MAX_IMAGE_BYTES,
+    MAX_KEY_CHARS,
+    PAGES_PATTERN,
+    VisionOutput,
+    VisionRequest,
+    VisionResult,
+    VisionTask,
+)
+from shared.errors import InvalidInput, NotFound, TooLarge
+from shared.objects import CustomerStore
 from shared.serving import Server
 
 Base64 = Annotated[
@@ -21,32 +31,70 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers `ocr` on the server."""
 
     async def ocr(
-        image_base64: Base64,
+        image_base64: Base64 | None = None,
+        key: Annotated[
+            str | None,
+            Field(
+                max_length=MAX_KEY_CHARS, description="In place of image_base64: an object of the customer's bucket."
+            ),
+        ] = None,
+        pages: Annotated[
+            str | None, Field(pattern=PAGES_PATTERN, description="A page or a range, '3' or '2-5'. Default: all.")
+        ] = None,
         task: VisionTask = "ocr",
-        output: Annotated[Literal["text", "words"], Field(description="'words' adds lines with boxes.")] = "text",
+        output: Annotated[VisionOutput, Field(description="'words' adds lines with boxes.")] = "text",
         provider: Annotated[str | None, Field(max_length=40, description="Default: the operator's setting.")] = None,
         json_schema: Annotated[
             dict[str, Any] | None,
             Field(description="A JSON schema of an object; the facts come back in its form."),
         ] = None,
     ) -> VisionResult:
-        """Read the text of an image or of every page of a PDF. Nothing of it is kept.
+        """Read the text of an image or of a PDF's pages. Nothing of it is kept.
 
-        Use it for single pages; whole collections are read by process_documents.
+        Use it for some pages; whole collections are read by process_documents.
         """
         request = VisionRequest(
-            image_base64=image_base64, task=task, output=output, provider=provider, json_schema=json_schema
+            image_base64=image_base64,
+            key=key,
+            pages=pages,
+            task=task,
+            output=output,
+            provider=provider,
+            json_schema=json_schema,
         )
-        held = services()
-        return await held.vision.read(request, local_only=await local_only(held))
+        return await read(services(), request)
 
     server.tool(ocr, scope="ocr", title="Read an image", read_only=True, idempotent=True, open_world=True)
 
 
+async def read(held: Services, request: VisionRequest) -> VisionResult:
+    """Reads what a request holds or names, by the rules of the caller's customer."""
+    return await held.vision.read(request, local_only=await local_only(held), stored=await _stored(held, request))
+
+
+async def _stored(held: Services, request: VisionRequest) -> bytes | None:
+    """The object that a request names, out of the caller's own bucket.
+
+    Raises:
+        InvalidInput: the request holds an image too, or the caller has no bucket.
+        NotFound: there is no such object.
+        TooLarge: it is over the bound of an image.
+    """
+    if request.key is None:
+        return None
+    customer = principal().customer
+    if request.image_base64 is not None or customer is None:
+        raise InvalidInput(
+            "Send either image_base64, or a key and act for the customer whose bucket it is.", field="key"
+        )
+    store = await CustomerStore.open(held.settings, customer)
+    if await store.size(request.key) > MAX_IMAGE_BYTES:
+        raise TooLarge(f"The object is over {MAX_IMAGE_BYTES // 2**20} MB. Name a smaller one.", field="key")
+    return await store.get(request.key)
+
+
 async def local_only(held: Services) -> bool:
     """A customer's newest parameters decide; a caller without a customer speaks for the platform itself."""
-    from shared.errors import NotFound
-
     customer = principal().customer
     if customer is None:
         return False

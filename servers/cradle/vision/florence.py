@@ -42,7 +42,7 @@ class Florence:
         return OcrParameters(provider=self.name, version=self._digest, settings=SETTINGS)
 
     async def read(self, png: bytes, page: int, ask: Ask) -> Answer:
-        task = _WITH_BOXES if ask.words else _PROMPTS[ask.task]
+        task = _WITH_BOXES if ask.words and ask.task == "ocr" else _PROMPTS[ask.task]
         found = await asyncio.to_thread(self._generate, png, task)
         if isinstance(found, str):
             return Answer(VisionPage(page=page, text=found))

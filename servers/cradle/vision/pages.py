@@ -13,22 +13,37 @@ MAX_PAGES = 200
 RENDER_DPI = 200
 
 
-def page_images(data: bytes) -> Iterator[bytes]:
-    """Each page as PNG bytes, in order. Blocking: run it in a worker.
+def page_images(data: bytes, pages: str | None = None) -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and PNG bytes of each page, in order. Blocking: run it in a worker.
+
+    Args:
+        pages: a page or a range, `3` or `2-5`; others are not rendered. None: all.
 
     Raises:
-        InvalidInput: not one of the formats, damaged, or encrypted.
+        InvalidInput: not one of the formats, damaged, or encrypted; or it has no such pages.
         TooLarge: over `MAX_IMAGE_BYTES`, `MAX_PIXELS` a page or `MAX_PAGES`; known from the header, before decoding.
     """
     if len(data) > MAX_IMAGE_BYTES:
         raise TooLarge(f"The image is over {MAX_IMAGE_BYTES // 2**20} MB. Send a smaller one.", field="image_base64")
     if data[:5] == b"%PDF-":
-        yield from _pdf_pages(data)
+        yield from _pdf_pages(data, pages)
     else:
-        yield from _image_frames(data)
+        yield from _image_frames(data, pages)
 
 
-def _pdf_pages(data: bytes) -> Iterator[bytes]:
+def _chosen(pages: str | None, count: int) -> range:
+    """The numbers of the pages that are wanted of so many."""
+    first, _, last = (pages or f"1-{count}").partition("-")
+    wanted = range(int(first), int(last or first) + 1)
+    if pages and (not wanted or wanted[-1] > count):
+        raise InvalidInput(f"There are {count} pages: name one of them, or a range such as 1-{count}.", field="pages")
+    if len(wanted) > MAX_PAGES:
+        hint = "Name a range in `pages`."
+        raise TooLarge(f"These are {len(wanted)} pages; at most {MAX_PAGES} in one call. {hint}", field="pages")
+    return wanted
+
+
+def _pdf_pages(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]:
     import pypdfium2
 
     try:
@@ -36,20 +51,19 @@ def _pdf_pages(data: bytes) -> Iterator[bytes]:
     except pypdfium2.PdfiumError:
         raise InvalidInput("The PDF is damaged or protected by a password.", field="image_base64") from None
     try:
-        if len(document) > MAX_PAGES:
-            raise TooLarge(f"The PDF has {len(document)} pages; at most {MAX_PAGES} in one call.", field="image_base64")
-        for page in document:
+        for number in _chosen(pages, len(document)):
+            page = document[number - 1]
             scale = RENDER_DPI / 72
             width, height = page.get_size()
             if width * height * scale * scale > MAX_PIXELS:
                 scale = (MAX_PIXELS / (width * height)) ** 0.5 * 0.99
-            yield _png(page.render(scale=scale).to_pil())  # pyright: ignore[reportArgumentType]  its stub says int
+            yield number, _png(page.render(scale=scale).to_pil())  # pyright: ignore[reportArgumentType]  its stub says int
             page.close()
     finally:
         document.close()
 
 
-def _image_frames(data: bytes) -> Iterator[bytes]:
+def _image_frames(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -60,18 +74,15 @@ def _image_frames(data: bytes) -> Iterator[bytes]:
         raise InvalidInput(
             f"Not an image that can be read. Send {', '.join(FORMATS)} or PDF.", field="image_base64"
         ) from None
-    frames = getattr(image, "n_frames", 1)
-    if frames > MAX_PAGES:
-        raise TooLarge(f"The image has {frames} frames; at most {MAX_PAGES} in one call.", field="image_base64")
-    for frame in range(frames):
+    for number in _chosen(pages, getattr(image, "n_frames", 1)):
         try:
-            image.seek(frame)
+            image.seek(number - 1)
             if image.width * image.height > MAX_PIXELS:
                 raise TooLarge(
                     f"The image has {image.width * image.height // 10**6} megapixels; at most {MAX_PIXELS // 10**6}.",
                     field="image_base64",
                 )
-            yield _png(ImageOps.exif_transpose(image))
+            yield number, _png(ImageOps.exif_transpose(image))
         except (OSError, SyntaxError, ValueError, EOFError):
             raise InvalidInput("The image is damaged: it ends or breaks in the middle.", field="image_base64") from None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from servers.cradle.vision import costs
 from servers.cradle.vision.base import Ask, Provider, fits
 from servers.cradle.vision.chain import Chain
+from servers.cradle.vision.markdown import markdown
 from servers.cradle.vision.pages import page_images
 from servers.cradle.vision.providers import HINTS, configured
 from servers.cradle.vision.structured import check_schema
@@ -61,26 +62,32 @@ class VisionService:
         """The OCR parameters that go into an installation's fingerprint."""
         return self._provider(provider, local_only=False).parameters()
 
-    async def read(self, request: VisionRequest, *, local_only: bool = False) -> VisionResult:
-        """Every page of the image or PDF in the request, in order. Where the chosen provider fails, the operator's
-        fallback providers are asked in turn, remote ones never for a customer marked local only.
+    async def read(
+        self, request: VisionRequest, *, local_only: bool = False, stored: bytes | None = None
+    ) -> VisionResult:
+        """Every wanted page of the image or PDF in the request, in order. Where the chosen provider fails, the
+        operator's fallback providers are asked in turn, remote ones never for a customer marked local only.
+
+        Args:
+            stored: the object's bytes where the request names a key.
 
         Raises:
-            InvalidInput: not base64, not an image, not a schema, or something that the provider does not do.
+            InvalidInput: not base64, not an image, not a schema, no such page, or something that the provider does not
+                do.
             Forbidden: a remote provider for a customer marked local only.
             Overloaded: too many callers wait, or the provider asks to wait.
             Unavailable: no provider could read a page.
             DeadlineExceeded: not read within the call's deadline.
         """
-        ask = Ask(request.task, request.output == "words", request.json_schema)
+        ask = Ask(request.task, request.output, request.json_schema)
         if ask.json_schema is not None:
             check_schema(ask.json_schema)
         providers = self._order(request.provider, ask, local_only)
-        data = _decoded(request.image_base64)
+        data = stored if stored is not None else _decoded(request.image_base64)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._deadline):
-                reading = await self._read_pages(providers, data, ask)
+                reading = await self._read_pages(providers, data, request.pages, ask)
         except TimeoutError:
             raise DeadlineExceeded("The pages were not read in time. Send fewer pages per call.") from None
         readers = list(dict.fromkeys(reading.readers)) or providers[:1]
@@ -107,7 +114,7 @@ class VisionService:
         for provider in self._providers.values():
             await provider.close()
 
-    async def _read_pages(self, providers: list[Provider], data: bytes, ask: Ask) -> _Reading:
+    async def _read_pages(self, providers: list[Provider], data: bytes, pages: str | None, ask: Ask) -> _Reading:
         if self._waiting >= MAX_WAITING:
             raise Overloaded("Too many pages wait to be read.", retry_after=5)
         reading = _Reading()
@@ -115,18 +122,19 @@ class VisionService:
         self._waiting += 1
         try:
             async with self._permits:
-                images = page_images(data)
-                while (png := await asyncio.to_thread(_next_page, images)) is not None:
-                    await self._read_page(reading, providers, png, ask, end - time.monotonic())
+                images = page_images(data, pages)
+                while (page := await asyncio.to_thread(_next_page, images)) is not None:
+                    await self._read_page(reading, providers, page, ask, end - time.monotonic())
         finally:
             self._waiting -= 1
         return reading
 
     async def _read_page(
-        self, reading: _Reading, providers: list[Provider], png: bytes, ask: Ask, seconds: float
+        self, reading: _Reading, providers: list[Provider], page: tuple[int, bytes], ask: Ask, seconds: float
     ) -> None:
-        answer, reader, attempts = await self._chain.read(providers, png, len(reading.pages) + 1, ask, seconds)
-        reading.pages.append(answer.page)
+        number, png = page
+        answer, reader, attempts = await self._chain.read(providers, png, number, ask, seconds)
+        reading.pages.append(_formed(answer.page, ask))
         reading.attempts += attempts
         reading.readers.append(reader)
         if price := self._prices.get(reader.name):
@@ -160,7 +168,18 @@ class VisionService:
         return chosen
 
 
-def _decoded(text: str) -> bytes:
+def _formed(page: VisionPage, ask: Ask) -> VisionPage:
+    """The page in the form that was asked for."""
+    if ask.output != "markdown" or page.words is None:
+        return page
+    return page.model_copy(update={"text": markdown(page.words), "words": None})
+
+
+def _decoded(text: str | None) -> bytes:
+    if text is None:
+        raise InvalidInput(
+            "Send the image or PDF as image_base64, or name an object of the bucket as key.", field="key"
+        )
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -169,5 +188,5 @@ def _decoded(text: str) -> bytes:
         ) from None
 
 
-def _next_page(images: Iterator[bytes]) -> bytes | None:
+def _next_page(images: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
     return next(images, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from mcp.types import CallToolResult, TextContent
 from pydantic import Field
@@ -13,7 +13,15 @@ from servers.orchestrator.services import Services
 from servers.orchestrator.tools.arguments import CustomerArgument
 from shared.auth import principal
 from shared.contracts.embedding import MAX_TEXTS, EmbeddingRequest, EmbeddingResult, Encoding, InputType, Text
-from shared.contracts.vision import MAX_IMAGE_BYTES, VisionResult, VisionTask
+from shared.contracts.vision import (
+    MAX_IMAGE_BYTES,
+    MAX_KEY_CHARS,
+    PAGES_PATTERN,
+    VisionOutput,
+    VisionRequest,
+    VisionResult,
+    VisionTask,
+)
 
 OnBehalf = Annotated[
     CustomerArgument | None, Field(description="The customer that it is for; leave out for your own or for none.")
@@ -58,9 +66,18 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         )
 
     async def ocr(
-        image_base64: Base64,
+        image_base64: Base64 | None = None,
+        key: Annotated[
+            str | None,
+            Field(
+                max_length=MAX_KEY_CHARS, description="In place of image_base64: an object of the customer's bucket."
+            ),
+        ] = None,
+        pages: Annotated[
+            str | None, Field(pattern=PAGES_PATTERN, description="A page or a range, '3' or '2-5'. Default: all.")
+        ] = None,
         task: VisionTask = "ocr",
-        output: Annotated[Literal["text", "words"], Field(description="'words' adds lines with boxes.")] = "text",
+        output: Annotated[VisionOutput, Field(description="'words' adds lines with boxes.")] = "text",
         provider: Annotated[str | None, Field(max_length=40, description="Default: the operator's setting.")] = None,
         json_schema: Annotated[
             dict[str, Any] | None,
@@ -68,18 +85,22 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         ] = None,
         customer_id: OnBehalf = None,
     ) -> VisionResult:
-        """Read what stands on an image or in a scanned PDF. Nothing of it is kept.
+        """Read what stands on an image or on a scanned PDF's pages. Nothing of it is kept.
 
-        Use it for single pages; whole collections are read by process_new_documents.
+        Use it for some pages; whole collections are read by process_new_documents.
         """
         held = services()
-        arguments: dict[str, Any] = {"image_base64": image_base64, "task": task, "output": output}
-        if provider is not None:
-            arguments["provider"] = provider
-        if json_schema is not None:
-            arguments["json_schema"] = json_schema
+        request = VisionRequest(
+            image_base64=image_base64,
+            key=key,
+            pages=pages,
+            task=task,
+            output=output,
+            provider=provider,
+            json_schema=json_schema,
+        )
         return await held.upstreams.cradle.call(
-            "ocr", arguments, VisionResult,
+            "ocr", request.model_dump(mode="json", exclude_none=True), VisionResult,
             customer=await _on_behalf(held, customer_id), deadline_s=held.settings.call_deadline_s,
         )  # fmt: skip
 

@@ -1,0 +1,123 @@
+"""A generated corpus of mixed documents through the pipeline: `make bench-onboarding`, the whole of it with
+`ONBOARDING="--documents 31807"`.
+
+Prints documents a second with embedding as a no-op, each stage's share, memory at a quarter and at full size, what part
+of the embedding engine's own rate the pipeline reaches, and a peer on the same files where one is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from corpus import write
+from processing import Run, processed
+
+from servers.cradle.embedding.service import EmbeddingService
+from shared.dataset.reader import DatasetReader
+from shared.objects import CustomerStore
+from shared.settings import Settings
+
+PEER = """
+import pathlib, sys, time
+from markitdown import MarkItDown
+reader, words, failed, started = MarkItDown(), 0, 0, time.perf_counter()
+for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.*")):
+    try:
+        words += len(reader.convert(str(path)).text_content.split())
+    except Exception:
+        failed += 1
+print(time.perf_counter() - started, words, failed)
+"""
+
+
+def told(name: str, documents: int, run: Run) -> str:
+    counts, spent = run.report.counts, run.report.seconds_by_stage
+    shares = " ".join(f"{stage} {seconds / sum(spent.values()):.0%}" for stage, seconds in spent.items())
+    return (
+        f"{name}: {documents} documents ({counts.failed} not read), {counts.pages} pages, {counts.chunks} passages, "
+        f"{counts.tokens} tokens in {run.seconds:.1f} s ({run.cpu_s:.1f} s of the platform's processor time): "
+        f"{documents / run.seconds:.0f} documents/s; platform {run.memory.own:.0f} MiB, largest reader "
+        f"{run.memory.children:.0f} MiB; {shares}"
+    )
+
+
+async def engine_rate(home: Path) -> float:
+    """Tokens a second of the engine alone on the passages that a run wrote."""
+    settings = Settings(home=home / "home", model_cache=home.parent / "models", source_roots=[home])
+    service = EmbeddingService(settings)
+    await service.start()
+    await service.identity()
+    store = await CustomerStore.open(settings, "bench")
+    async with DatasetReader(store.path("dataset")) as reader:
+        rows: Any = (await reader.sql("SELECT text, tokens FROM chunks", limit=1000)).rows
+    started = time.perf_counter()
+    await service.embed_vectors([text for text, _ in rows], "passage", "bench", "bulk")
+    seconds = time.perf_counter() - started
+    await service.close()
+    return sum(tokens for _, tokens in rows) / seconds
+
+
+async def words_written(home: Path) -> int:
+    """Words in all passages of a run."""
+    settings = Settings(home=home / "home", model_cache=home.parent / "models", source_roots=[home])
+    store = await CustomerStore.open(settings, "bench")
+    from shared.dataset.places import Place
+    from shared.dataset.tables import Tables
+
+    return sum(
+        len(text.split())
+        for piece in Tables(Place(store.path("dataset"))).in_order("chunks")
+        for text in piece.column("text").to_pylist()
+    )
+
+
+def main() -> None:
+    """Prints the table's lines."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--documents", type=int, default=2000)
+    options.add_argument("--embedded", type=int, default=300, help="documents of the run with the real model; 0: none")
+    options.add_argument("--seed", type=int, default=711)
+    options.add_argument("--markitdown", help="a Python that has markitdown, for comparison")
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as base:
+        home, peaks = Path(base), []
+        for size in (asked.documents // 4, asked.documents):
+            run = asyncio.run(processed(home / str(size), partial(write, documents=size, seed=asked.seed)))
+            assert run.report.counts.documents == size, "a document is missing"
+            assert run.report.counts.failed == size // 200, "other documents than the damaged ones were not read"
+            print(told("no-op embedding", size, run), flush=True)
+            peaks.append(run.memory.own)
+        print(f"memory at full size against a quarter: {peaks[1] / peaks[0]:.2f}")
+        if asked.markitdown:
+            files = home / str(asked.documents) / "files"
+            peer = subprocess.run(
+                [asked.markitdown, "-c", PEER, str(files)], capture_output=True, text=True, check=True
+            )
+            seconds, words, failed = map(float, peer.stdout.split())
+            ours = asyncio.run(words_written(home / str(asked.documents)))
+            print(
+                f"markitdown, one process, reading alone: {asked.documents / seconds:.0f} documents/s, {words:.0f} "
+                f"words, {failed:.0f} not read; the platform, reading, cutting and writing: "
+                f"{asked.documents / run.seconds:.0f} documents/s, {ours} words in passages, "
+                "where headings and table heads repeat"
+            )
+        if asked.embedded:
+            write_some = partial(write, documents=asked.embedded, seed=asked.seed)
+            run = asyncio.run(processed(home / "embedded", write_some, embedding=True))
+            print(told("real embedding", asked.embedded, run), flush=True)
+            alone, together = asyncio.run(engine_rate(home / "embedded")), run.report.counts.tokens / run.seconds
+            print(
+                f"engine alone {alone:.0f} tokens/s, pipeline {together:.0f} tokens/s: {together / alone:.2f} of it"
+                " (goal 0.9 where embedding is the bottleneck)"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What the benchmarks of processing share: one run of the real pipeline in a home of its own, and its memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from servers.cradle.embedding.service import EmbeddingService
+from servers.cradle.processing import pipeline
+from servers.cradle.processing.parameters import current_parameters
+from servers.cradle.processing.sources import SourceList, find_files
+from servers.cradle.vision.service import VisionService
+from shared.contracts.installation import InstallationVersion, ParameterChoice
+from shared.contracts.processing import ProcessingReport
+from shared.objects import CustomerStore
+from shared.settings import Settings
+
+
+class NoEmbedding:
+    """The model's tokenizer, and a vector that costs nothing: embedding would hide everything else."""
+
+    def __init__(self, service: EmbeddingService, dimension: int) -> None:
+        self.tokenizer: Any = service.tokenizer
+        self._one = np.full(dimension, dimension**-0.5, np.float32)
+
+    async def embed_vectors(self, texts: list[Any], *_: object) -> np.ndarray:
+        return np.tile(self._one, (len(texts), 1))
+
+
+class Memory:
+    """The largest resident size of this process and of any child, in MiB, while the block runs."""
+
+    def __enter__(self) -> Memory:
+        self.own = self.children = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.1):
+            self.own = max(self.own, _resident(os.getpid()))
+            listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            self.children = max([self.children, *(_resident(int(each)) for each in listed)])
+
+
+def _resident(pid: int) -> float:
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except OSError:
+        return 0.0
+    return int(pages) * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run and what it took. `cpu_s` is this process's processor time; `seconds` passed."""
+
+    report: ProcessingReport
+    seconds: float
+    cpu_s: float
+    memory: Memory
+
+
+async def processed(
+    home: Path, write: Callable[[Path], None], *, embedding: bool = False, workers: int | None = None
+) -> Run:
+    """What `write` puts into a folder, through the pipeline.
+
+    Args:
+        embedding: whether the model embeds; else a no-op stands for it.
+    """
+    folder = home / "files"
+    folder.mkdir(parents=True)
+    write(folder)
+    settings = Settings(home=home / "home", model_cache=home.parent / "models", source_roots=[home])
+    service, vision = EmbeddingService(settings), VisionService(settings)
+    await service.start()
+    parameters: Any = await current_parameters(ParameterChoice(), service, vision)
+    version = InstallationVersion.model_validate(
+        {
+            "customer_id": "bench", "version": 1, "fingerprint": "sha256:" + "0" * 64, "parameters": parameters,
+            "probes_digest": "sha256:" + "0" * 64, "created_at": "2026-01-01T00:00:00Z",
+        }
+    )  # fmt: skip
+    store = await CustomerStore.open(settings, "bench", create=True)
+    files = await find_files(SourceList.parse([str(folder)], settings), settings, store, store.bucket)
+    embedder: Any = service if embedding else NoEmbedding(service, parameters.embedding.dimension)
+
+    async def no_ocr(png: bytes) -> str:
+        raise AssertionError("no page of this corpus is a scan")
+
+    async def quiet(done: float, total: float | None = None, note: str = "") -> None:
+        """Nobody watches."""
+
+    started, cpu = time.perf_counter(), time.process_time()
+    with Memory() as memory:
+        report = await pipeline.process(store, files, version, embedder, no_ocr, quiet, workers=workers)
+    run = Run(report, time.perf_counter() - started, time.process_time() - cpu, memory)
+    await service.close()
+    return run
