@@ -16,7 +16,7 @@ SERVERS: tuple[ServerName, ...] = ("marketplace", "cradle", "orchestrator")
 # database → packages whose migrations it holds
 MIGRATIONS = {
     "platform": ("shared", "servers.orchestrator"),
-    "installation_configs": ("servers.cradle.installations",),
+    "installation_configs": ("servers.cradle.installations", "servers.cradle.deployments"),
     "user_registry": ("shared", "servers.marketplace"),
 }
 START_DEADLINE_S = 60.0
@@ -129,8 +129,8 @@ def _text(value: object) -> str:
 
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    if isinstance(value, list):
-        return orjson.dumps([str(each) for each in value]).decode()
+    if isinstance(value, list | tuple | dict):
+        return orjson.dumps(value, default=str).decode()
     return str(value)
 
 

@@ -104,6 +104,16 @@ class Archive:
         found = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
         return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))]
 
+    def record(self, customer_id: str, name: str) -> ImageBuilt:
+        """What was archived under a name or tag, its hashes checked; blocking.
+
+        Raises:
+            NotFound: nothing was.
+            Conflict: it is damaged.
+        """
+        folder = self._find(customer_id, name)
+        return _record(folder, listed(folder))
+
     def _keep(self, bucket: Path, tag: str) -> ImageArchived:
         built, image = built_image(bucket, tag)
         SignedBy(self.verifier, f"0711/{built.customer_id}").verify(
