@@ -52,7 +52,7 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
     """
     with HomeLock(settings.home):
         _make_private(settings.home)
-        async with _postgres(settings, notify) as superuser_url:
+        async with postgres(settings, notify) as superuser_url:
             await prepare(settings, superuser_url, notify)
             children: dict[str, Child] = {}
             try:
@@ -71,7 +71,8 @@ def _make_private(home: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
+async def postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
+    """The superuser's URL of the server of the settings, or of the embedded one, which runs while the block lasts."""
     if settings.postgres_url is not None:
         yield settings.postgres_url.get_secret_value()
         return

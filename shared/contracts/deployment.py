@@ -22,6 +22,13 @@ class Question(Contract):
     expected: str = Field(min_length=1, max_length=200)
 
 
+class EngineFound(Contract):
+    """A host's container engine answers."""
+
+    host: HostName
+    engine: str = Field(description="Its version, and how instances run in it.")
+
+
 class QuestionsKept(Contract):
     """The planted questions lie in the customer's bucket; every gate asks them."""
 

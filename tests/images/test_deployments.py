@@ -77,9 +77,8 @@ def kept(customer_image: CustomerImage, second_image: CustomerImage, engine_host
 async def site(
     customer_image: CustomerImage, kept: None, engine_host: str, tmp_path: Path, database
 ) -> AsyncIterator[Site]:  # fmt: skip
-    settings = Settings(
-        home=tmp_path, docker_host=engine_host, deployment_ports=(first := free_port(), first + 50), _env_file=None
-    )  # pyright: ignore[reportCallIssue]
+    first = free_port()
+    settings = Settings(home=tmp_path, docker_host=engine_host, deployment_ports=(first, first + 50))
     held = await database("servers.cradle.deployments")
     deployments = Deployments(settings, held.db, customer_image.signer.verifier)
     image = signed_image(customer_image.bucket, customer_image.spec.tag, "acme", customer_image.signer.verifier)
@@ -249,7 +248,7 @@ def test_only_the_image_that_this_platform_signed_for_this_customer_is_let_throu
 
 
 async def test_without_an_engine_or_with_an_unknown_host_one_sentence_says_so(database, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, docker_host=f"unix://{tmp_path}/none.sock", _env_file=None)  # pyright: ignore[reportCallIssue]
+    settings = Settings(home=tmp_path, docker_host=f"unix://{tmp_path}/none.sock")
     signer = Signer.open(tmp_path / "keys")
     made = small_image(tmp_path / "bucket", signer)
     image = signed_image(made.bucket, made.spec.tag, "acme", signer.verifier)

@@ -80,6 +80,17 @@ class Deployments:
         """Let `push` bring the instance to the dataset of `built`; back to the one before where it fails its gate."""
         return await self._to_its_end(lambda _: self._in_place(customer, row, built, planted, "updated in place", push))
 
+    async def engine_of(self, host: str) -> str:
+        """The container engine of a host, in words.
+
+        Raises:
+            InvalidInput: the host is not known.
+            Unavailable: its engine does not answer.
+        """
+        engine = await asyncio.to_thread(Engine.connect, self._address(host))
+        await asyncio.to_thread(engine.close)
+        return engine.how
+
     async def versions(self, customer: str, row: Row) -> DatasetVersions:
         """The versions of the dataset that an instance has.
 

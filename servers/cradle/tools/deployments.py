@@ -14,6 +14,7 @@ from shared.contracts.deployment import (
     DeploymentList,
     DeploymentMade,
     DeploymentStopped,
+    EngineFound,
     HostName,
     InstancesUpdated,
     Question,
@@ -31,6 +32,10 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     async def keep_questions(questions: Annotated[list[Question], Field(max_length=20)]) -> QuestionsKept:
         """Keep questions with known answers in the customer's bucket. Use it before deploy_image, which asks them."""
         return await deployment.keep_questions(services(), require_customer(), questions)
+
+    async def find_engine(host: HostName = "local") -> EngineFound:
+        """Say whether a host's container engine answers. Use it before a deployment is ordered."""
+        return EngineFound(host=host, engine=await services().deployments.engine_of(host))
 
     async def deploy_image(tag: VersionTag, host: HostName = "local", port: Port | None = None) -> DeploymentMade:
         """Let the customer's signed image serve on a host. Use it after archive_image.
@@ -71,4 +76,5 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     for tool, title in titles.items():
         server.tool(tool, scope="images:write", title=title, idempotent=True, deadline_s=longest)
     server.tool(stop_deployment, scope="images:write", title="Stop a deployment", destructive=True, idempotent=True)
+    server.tool(find_engine, scope="images:read", title="Find an engine", read_only=True, idempotent=True)
     server.tool(list_deployments, scope="images:read", title="List deployments", read_only=True, idempotent=True)

@@ -16,6 +16,7 @@ from servers.orchestrator.workflows.plan import image_tag
 from shared.contracts.deployment import (
     DeploymentList,
     DeploymentStopped,
+    EngineFound,
     HostName,
     Question,
     QuestionsKept,
@@ -57,9 +58,10 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         """
         held = services()
         customer = await known_customer(held.store, customer_id)
+        await _ask(held, customer_id, "find_engine", EngineFound, host=host)
         chosen = {"tag": tag or await _newest(held, customer), "host": host, "port": port}
         if questions is not None:
-            kept = await _ask(held, customer, "keep_questions", QuestionsKept, questions=_plain(questions))
+            kept = await _ask(held, customer_id, "keep_questions", QuestionsKept, questions=_plain(questions))
             chosen["questions"] = kept.digest
         return handle(await held.orders.start(customer, "deployment", idempotency_key, choice=chosen))
 
@@ -100,6 +102,8 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         request = Request(
             company_name, contact_email, [legacy], choice=installation_params or DEFAULTS, migration=asked
         )
+        if host is not None:
+            await _ask(services(), None, "find_engine", EngineFound, host=host)
         return handle(await services().orders.onboard(request, idempotency_key))
 
     async def rollback_customer(
@@ -115,6 +119,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         """
         held = services()
         customer = await known_customer(held.store, customer_id)
+        await _ask(held, customer_id, "find_engine", EngineFound, host=host)
         chosen = {"tag": tag, "host": host}
         return handle(await held.orders.start(customer, "rollback", idempotency_key, choice=chosen))
 
@@ -124,7 +129,8 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         Use it to find an address, the file of the access key, or a tag to go back to.
         """
         held = services()
-        return await _ask(held, await known_customer(held.store, customer_id), "list_deployments", DeploymentList)
+        await known_customer(held.store, customer_id)
+        return await _ask(held, customer_id, "list_deployments", DeploymentList)
 
     async def stop_deployment(
         customer_id: CustomerArgument,
@@ -136,8 +142,8 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         Use it to take an instance out of service.
         """
         held = services()
-        customer = await known_customer(held.store, customer_id)
-        return await _ask(held, customer, "stop_deployment", DeploymentStopped, host=host, release=release)
+        await known_customer(held.store, customer_id)
+        return await _ask(held, customer_id, "stop_deployment", DeploymentStopped, host=host, release=release)
 
     server.tool(deploy_customer, scope="images:write", title="Deploy a customer's image", idempotent=True)
     server.tool(migrate_customer, scope="customers:write", title="Migrate a customer", idempotent=True)
@@ -158,9 +164,9 @@ async def _newest(held: Services, customer: Customer) -> str:
     return image_tag(delivered.result)
 
 
-async def _ask(held: Services, customer: Customer, tool: str, answer: Any, **arguments: Any) -> Any:
+async def _ask(held: Services, customer_id: str | None, tool: str, answer: Any, **arguments: Any) -> Any:
     return await held.upstreams.cradle.call(
-        tool, arguments, answer, customer=customer.customer_id, deadline_s=held.settings.call_deadline_s
+        tool, arguments, answer, customer=customer_id, deadline_s=held.settings.call_deadline_s
     )
 
 

@@ -250,8 +250,8 @@ def reconciled(report: VerificationReport, accepted: list[str]) -> JobResult:
     if refused:
         raise Conflict(
             f"The new image differs from the legacy deployment ({'; '.join(refused)}). Nothing was cut over; the "
-            "legacy deployment goes on. The names are in the customer's bucket, in legacy/reconciliation.json. Mend the files "
-            "and call migrate_customer again, or name what is accepted in accept_differences."
+            "legacy deployment goes on. The names are in the customer's bucket, in legacy/reconciliation.json. Mend "
+            "the files and call migrate_customer again, or name what is accepted in accept_differences."
         )
     return JobResult(numbers={"reconciled_checks": len(report.checks), "accepted_differences": len(differences)})
 
