@@ -123,6 +123,19 @@ def restore(
 
 
 @app.command()
+def erase(
+    customer: Annotated[str, typer.Argument(help="The customer's id.")],
+    confirm: Annotated[str, typer.Option(help="The id once more: nothing brings the data back.")] = "",
+    home: Home = None,
+) -> None:
+    """Erase one customer: instances, rows, bucket, archive, keys. Signs a certificate. The platform has to run."""
+    from servers.local.erasure import erase_customer
+
+    made = asyncio.run(erase_customer(_settings(home=home), customer, confirm, typer.echo))
+    typer.echo(f"certificate    {made.location}")
+
+
+@app.command()
 def settings() -> None:
     """List every setting with its default."""
     for name, field in Settings.model_fields.items():

@@ -126,11 +126,11 @@ async def drill(held: Services, customer: str) -> dict[str, str]:
 
 
 async def erase_customer(held: Services, customer: str) -> Certificate:
-    """The customer's bucket, archive and key are gone; a signed certificate says so."""
+    """The customer's instances, bucket, archive and key are gone; a signed certificate says so."""
+    instances = await held.deployments.erase(customer)
     store = await CustomerStore.open(held.settings, customer, create=True)
-    return await erase(
-        store, customer, await archive_of(held), await signer_of(held), held.settings.home / "certificates"
-    )
+    certificates, signer = held.settings.home / "certificates", await signer_of(held)
+    return await erase(store, customer, await archive_of(held), signer, certificates, instances=instances)
 
 
 async def package(held: Services, customer: str, tag: str, as_tar: bool = False) -> DeliveryPackage:
