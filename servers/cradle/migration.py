@@ -32,6 +32,7 @@ from shared.dataset.tables import Tables
 from shared.errors import NotFound
 from shared.ids import canonical_digest
 from shared.objects import CustomerStore
+from shared.stopping import stoppable
 
 STATES = ("processed", "failed")
 PLACE, REPORT = f"{FOLDER}/source.json", f"{FOLDER}/reconciliation.json"
@@ -59,7 +60,7 @@ async def copy_legacy(held: Services, customer: str) -> LegacyBackup:
     store = await CustomerStore.open(held.settings, customer)
     uri = await _place(store)
     found = await asyncio.to_thread(layout, local_folder(uri, held.settings, store))
-    return await asyncio.to_thread(back_up, found, delivery.bucket_folder(store))
+    return await stoppable(back_up, found, delivery.bucket_folder(store))
 
 
 async def reconcile(held: Services, customer: str, tag: str) -> VerificationReport:

@@ -57,15 +57,16 @@ async def _erase(connection: Any, customer_id: str) -> int:
             raise Conflict("A job of this customer has not ended. Cancel it with cancel_job, and call again.")
         ids = [job["job_id"] for job in jobs]
         for row in await connection.fetch(_COLUMNS, KEPT, _OF_JOB):
-            removed += _count(
-                await connection.execute(f"DELETE FROM {row['place']} WHERE workflow_uuid = ANY($1)", ids)
-            )  # noqa: S608
+            removed += await _delete(connection, row["place"], "workflow_uuid = ANY($1)", ids)
     for row in tables:
-        where = " OR ".join(f"{name} = $1" for name in row["names"])
-        removed += _count(await connection.execute(f"DELETE FROM {row['place']} WHERE {where}", customer_id))  # noqa: S608
+        removed += await _delete(
+            connection, row["place"], " OR ".join(f"{name} = $1" for name in row["names"]), customer_id
+        )
     await connection.execute("SELECT pg_notify('registry', '')")  # triggers, which tell of changes, are off
     return removed
 
 
-def _count(status: str) -> int:
+async def _delete(connection: Any, place: str, where: str, value: object) -> int:
+    """Delete from a table, whose name the database has quoted itself; how many rows there were."""
+    status = await connection.execute(f"DELETE FROM {place} WHERE {where}", value)  # noqa: S608
     return int(status.rsplit(" ", 1)[-1])

@@ -11,6 +11,7 @@ from servers.cradle.legacy.export import Layout
 from shared.contracts.deployment import LegacyBackup
 from shared.errors import Conflict
 from shared.ids import canonical_json, digest
+from shared.stopping import stop_if_told
 
 FOLDER, FILES, EXPORT, MANIFEST = "legacy", "files", "export", "manifest.json"
 
@@ -27,6 +28,7 @@ def back_up(found: Layout, bucket: Path) -> LegacyBackup:
     target, hashes, size = bucket / FOLDER, {}, 0
     with room_or_clean():
         for source, name in _plan(found):
+            stop_if_told()
             hashes[name] = _copied(source, target / name)
             size += (target / name).stat().st_size
         body = canonical_json(hashes)
