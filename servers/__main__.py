@@ -101,6 +101,41 @@ def audit(
 
 
 @app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="Folder that gets the backup as a folder of its own.")],
+    home: Home = None,
+) -> None:
+    """Save the whole platform: databases, keys, customers' buckets, archive. Stop `0711 up` first."""
+    from servers.local.backup import backup as run
+
+    typer.echo(f"saved          {asyncio.run(run(_settings(home=home), target.absolute(), typer.echo))}")
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="A folder that `0711 backup` made.")], home: Home = None
+) -> None:
+    """Make the platform of a backup in an empty home folder, and prove that it is equal."""
+    from servers.local.backup import restore as run
+
+    tables = asyncio.run(run(_settings(home=home), source.absolute(), typer.echo))
+    typer.echo(f"restored       {tables} tables equal. Start it: 0711 up")
+
+
+@app.command()
+def erase(
+    customer: Annotated[str, typer.Argument(help="The customer's id.")],
+    confirm: Annotated[str, typer.Option(help="The id once more: nothing brings the data back.")] = "",
+    home: Home = None,
+) -> None:
+    """Erase one customer: instances, rows, bucket, archive, keys. Signs a certificate. The platform has to run."""
+    from servers.local.erasure import erase_customer
+
+    made = asyncio.run(erase_customer(_settings(home=home), customer, confirm, typer.echo))
+    typer.echo(f"certificate    {made.location}")
+
+
+@app.command()
 def settings() -> None:
     """List every setting with its default."""
     for name, field in Settings.model_fields.items():

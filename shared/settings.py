@@ -84,6 +84,11 @@ class Settings(BaseSettings):
     florence_model: Path | None = Field(None, description="Folder of a Florence-2 model (florence-community/…).")
 
     docker_host: str | None = Field(None, description="Container engine; default DOCKER_HOST or the usual socket.")
+    deployment_hosts: dict[str, str] = Field(
+        default_factory=dict,
+        description="Further container engines to deploy to: name → tcp:// or unix:// address, or context:NAME.",
+    )
+    deployment_ports: tuple[int, int] = Field((9400, 9999), description="First and last port given to deployments.")
     base_image: Path | None = Field(
         None, description="A root file system tar to build on instead of the running Python."
     )

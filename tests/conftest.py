@@ -27,7 +27,11 @@ from shared.postgres.urls import DatabaseUrls
 from shared.settings import Settings
 
 # package → the database that holds its tables, as in `servers.local.platform`
-HOME_OF = {"servers.marketplace": "user_registry", "servers.cradle.installations": "installation_configs"}
+HOME_OF = {
+    "servers.marketplace": "user_registry",
+    "servers.cradle.installations": "installation_configs",
+    "servers.cradle.deployments": "installation_configs",
+}
 
 ROOT = Path(__file__).parents[1]
 

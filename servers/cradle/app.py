@@ -8,7 +8,7 @@ from typing import Any
 
 from servers.cradle import embedding_rest, vision_rest
 from servers.cradle.services import Services, opened
-from servers.cradle.tools import embedding, images, installations, processing, status, vision
+from servers.cradle.tools import deployments, embedding, images, installations, migration, processing, status, vision
 from shared.errors import Unavailable
 from shared.serving import Server, serve
 from shared.settings import Settings
@@ -47,7 +47,7 @@ def build(settings: Settings) -> tuple[Server, Server, Server]:
     control = Server(
         "cradle", settings, title="0711 cradle", instructions=INSTRUCTIONS, lifespan=lifespan, health=health
     )
-    for room in (embedding, vision, installations, processing, images, status):
+    for room in (embedding, vision, installations, processing, images, deployments, migration, status):
         room.register(control, services)
     embeddings = Server(
         "cradle",

@@ -64,9 +64,9 @@ async def build(
     return await build_image(
         _spec(customer, tag, version.fingerprint, dataset_digest, parameter_version),
         sources,
-        bucket=_folder(store),
+        bucket=bucket_folder(store),
         cache=held.settings.home / "cache" / "layers",
-        signer=await _signer(held),
+        signer=await signer_of(held),
         base_image=held.settings.base_image,
         docker_host=held.settings.docker_host,
     )
@@ -86,15 +86,15 @@ async def make_update(held: Services, customer: str, base_digest: str) -> Update
     async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
         manifest = reader.manifest
     return await updates.make_update(
-        customer, store.path("dataset"), store.storage_options, known, base_digest, manifest, _folder(store),
-        await _signer(held),
+        customer, store.path("dataset"), store.storage_options, known, base_digest, manifest, bucket_folder(store),
+        await signer_of(held),
     )  # fmt: skip
 
 
 async def archive(held: Services, customer: str, tag: str) -> ImageArchived:
     """The built image in the archive."""
     store = await CustomerStore.open(held.settings, customer)
-    kept = await (await _archive(held)).keep(_folder(store), tag)
+    kept = await (await archive_of(held)).keep(bucket_folder(store), tag)
     settings = held.settings
     if settings.archive_bucket is not None:
         if settings.s3_endpoint is None:
@@ -112,41 +112,43 @@ async def restore(held: Services, customer: str, name: str) -> ImageBuilt:
         Conflict: it is there already, or what is archived is damaged.
     """
     store = await CustomerStore.open(held.settings, customer)
-    folder = _folder(store) / "restored"
+    folder = bucket_folder(store) / "restored"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return await (await _archive(held)).restore(customer, name, folder / name)
+    return await (await archive_of(held)).restore(customer, name, folder / name)
 
 
 async def drill(held: Services, customer: str) -> dict[str, str]:
     """Restores every archived image of the customer and throws it away; name → how it went."""
     store = await CustomerStore.open(held.settings, customer)
-    scratch = _folder(store) / "scratch"
+    scratch = bucket_folder(store) / "scratch"
     scratch.mkdir(exist_ok=True)
-    return await (await _archive(held)).drill(customer, scratch)
+    return await (await archive_of(held)).drill(customer, scratch)
 
 
 async def erase_customer(held: Services, customer: str) -> Certificate:
-    """The customer's bucket, archive and key are gone; a signed certificate says so."""
+    """The customer's instances, bucket, archive and key are gone; a signed certificate says so."""
+    instances = await held.deployments.erase(customer)
     store = await CustomerStore.open(held.settings, customer, create=True)
-    return await erase(store, customer, await _archive(held), await _signer(held), held.settings.home / "certificates")
+    certificates, signer = held.settings.home / "certificates", await signer_of(held)
+    return await erase(store, customer, await archive_of(held), signer, certificates, instances=instances)
 
 
 async def package(held: Services, customer: str, tag: str, as_tar: bool = False) -> DeliveryPackage:
     """The folder that the customer receives, and on demand one tar of it."""
     store = await CustomerStore.open(held.settings, customer)
-    built, _ = built_image(_folder(store), tag)
+    built, _ = built_image(bucket_folder(store), tag)
     versions = {each.fingerprint: each.version for each in await held.installations.history(customer)}
     if built.fingerprint not in versions:
         raise NotFound("The image was built with parameters that this customer does not have. Build it again.")
     spec = _spec(customer, tag, built.fingerprint, built.dataset_digest, versions[built.fingerprint])
-    return await package_delivery(_folder(store), tag, spec, await _signer(held), as_tar=as_tar)
+    return await package_delivery(bucket_folder(store), tag, spec, await signer_of(held), as_tar=as_tar)
 
 
 async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
     """Starts the image and asks it; content stays in the customer's folder."""
     store = await CustomerStore.open(held.settings, customer)
-    built, image = built_image(_folder(store), tag)
-    scratch = _folder(store) / "scratch"
+    built, image = built_image(bucket_folder(store), tag)
+    scratch = bucket_folder(store) / "scratch"
     scratch.mkdir(exist_ok=True)
     return await verify_image(image, built, scratch, docker_host=held.settings.docker_host)
 
@@ -168,17 +170,24 @@ def _spec(customer: str, tag: str, fingerprint: str, dataset_digest: str, parame
     return ImageSpec.model_validate(chosen)
 
 
-async def _archive(held: Services) -> Archive:
+async def archive_of(held: Services) -> Archive:
+    """The archive of delivered images."""
     home = held.settings.home
-    signer = await _signer(held)
-    return Archive(home / "archive", home / "keys" / "customers", signer.verifier, held.settings.archive_immutable)
+    signing = await signer_of(held)
+    return Archive(home / "archive", home / "keys" / "customers", signing.verifier, held.settings.archive_immutable)
 
 
-async def _signer(held: Services) -> Signer:
+async def signer_of(held: Services) -> Signer:
+    """The platform's key that images are signed with."""
     return await asyncio.to_thread(Signer.open, held.settings.home / "keys")
 
 
-def _folder(store: CustomerStore) -> Path:
+def bucket_folder(store: CustomerStore) -> Path:
+    """The customer's bucket, where it is a folder.
+
+    Raises:
+        Unavailable: it is on S3.
+    """
     folder = store.local()
     if folder is None:
         raise Unavailable("Images are built where the customer's bucket is a folder; building from S3 comes later.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from servers.cradle.deployments.service import Deployments
 from servers.cradle.embedding.service import EmbeddingService
+from servers.cradle.images.signing import Signer
 from servers.cradle.installations.service import InstallationService
 from servers.cradle.vision.service import VisionService
 from shared.postgres.database import Database
@@ -23,6 +26,7 @@ class Services:
     vision: VisionService
     installations: InstallationService
     database: Database
+    deployments: Deployments
 
 
 @asynccontextmanager
@@ -32,8 +36,10 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
     embedding, vision = EmbeddingService(settings), VisionService(settings)
     await database.open()
     await embedding.start()
+    signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
+    deployments = Deployments(settings, database, signer.verifier)
     try:
-        yield Services(settings, embedding, vision, InstallationService(database), database)
+        yield Services(settings, embedding, vision, InstallationService(database), database, deployments)
     finally:
         await embedding.close()
         await vision.close()

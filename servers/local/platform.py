@@ -16,7 +16,7 @@ SERVERS: tuple[ServerName, ...] = ("marketplace", "cradle", "orchestrator")
 # database → packages whose migrations it holds
 MIGRATIONS = {
     "platform": ("shared", "servers.orchestrator"),
-    "installation_configs": ("servers.cradle.installations",),
+    "installation_configs": ("servers.cradle.installations", "servers.cradle.deployments"),
     "user_registry": ("shared", "servers.marketplace"),
 }
 START_DEADLINE_S = 60.0
@@ -52,7 +52,7 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
     """
     with HomeLock(settings.home):
         _make_private(settings.home)
-        async with _postgres(settings, notify) as superuser_url:
+        async with postgres(settings, notify) as superuser_url:
             await prepare(settings, superuser_url, notify)
             children: dict[str, Child] = {}
             try:
@@ -71,7 +71,8 @@ def _make_private(home: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
+async def postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
+    """The superuser's URL of the server of the settings, or of the embedded one, which runs while the block lasts."""
     if settings.postgres_url is not None:
         yield settings.postgres_url.get_secret_value()
         return
@@ -129,8 +130,8 @@ def _text(value: object) -> str:
 
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    if isinstance(value, list):
-        return orjson.dumps([str(each) for each in value]).decode()
+    if isinstance(value, list | tuple | dict):
+        return orjson.dumps(value, default=str).decode()
     return str(value)
 
 

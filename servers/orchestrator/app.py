@@ -12,7 +12,7 @@ from servers.orchestrator.health import Health
 from servers.orchestrator.orders import Orders
 from servers.orchestrator.services import Services
 from servers.orchestrator.store import JobStore
-from servers.orchestrator.tools import customers, jobs, models, parameters, resources, status
+from servers.orchestrator.tools import customers, deployments, jobs, models, parameters, resources, status
 from servers.orchestrator.tools.tasks import Tasks
 from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.engine import Engine
@@ -30,6 +30,7 @@ The 0711 platform turns a company's documents into a customer image: one contain
 - New customer: initialize_customer, then get_job (wait_s=30) until the job is completed. It returns at once and runs on
   its own; the same request again gives the same job.
 - New or changed files: process_new_documents. Find customers with list_customers and get_customer.
+- Put a customer into service: deploy_customer; where it runs: list_deployments; an update was wrong: rollback_customer.
 - A job failed: its error says what to do; after that start it again, finished work is not repeated.
 - Something does not answer: platform_status.
 - Answers are short; get_job with detail='detailed' shows what a running job has made so far.
@@ -60,7 +61,7 @@ def build(settings: Settings, *, works: bool = True, verifier: Verifier | None =
         verifier=verifier,
         extensions=[Tasks(services)],
     )
-    for offers in (customers, jobs, models, parameters, status, resources):
+    for offers in (customers, jobs, deployments, models, parameters, status, resources):
         offers.register(server, services)
     return server
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from servers.orchestrator.access import may_reach, partner_of
 from servers.orchestrator.locks import Locks
@@ -14,6 +15,7 @@ from servers.orchestrator.upstreams import SourcesPrepared, Upstreams
 from servers.orchestrator.workflows.plan import STEPS, ParameterVersion, carried_over, processed_anew
 from shared.auth import principal, require_sources
 from shared.contracts.catalogue import CustomerRegistered
+from shared.contracts.deployment import LegacyPrepared, QuestionsKept
 from shared.contracts.installation import ParameterChoice
 from shared.contracts.job import JobKind, JobResult
 from shared.errors import Conflict, InvalidInput
@@ -26,8 +28,24 @@ DEFAULTS = ParameterChoice.model_validate({})
 
 
 @dataclass(frozen=True, slots=True)
+class Migration:
+    """What `migrate_customer` was asked beside.
+
+    Args:
+        host: where the new image is deployed once it is reconciled; None: nowhere.
+        accepted: names of checks whose differences do not refuse the cut-over.
+        questions: planted questions (content), passed on to the customer's bucket.
+    """
+
+    host: str | None = None
+    accepted: tuple[str, ...] = ()
+    questions: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """What `initialize_customer` was asked. `data_sources` says where content lies; only its digest is kept."""
+    """What `initialize_customer` or `migrate_customer` was asked. `data_sources` says where content lies, for a
+    migration the one place of the legacy deployment; only its digest is kept."""
 
     company_name: str
     contact_email: str
@@ -35,21 +53,36 @@ class Request:
     deployment_target: str = "package"
     mcps: list[str] = field(default_factory=list)
     choice: ParameterChoice = DEFAULTS
+    migration: Migration | None = None
+
+    @property
+    def kind(self) -> JobKind:
+        """Which job it asks for."""
+        return "onboarding" if self.migration is None else "migration"
 
     @property
     def digest(self) -> str:
         """The digest over all of it."""
-        return canonical_digest(
-            {
-                "kind": "onboarding",
-                "company_name": self.company_name,
-                "contact_email": self.contact_email,
-                "data_sources": self.data_sources,
-                "deployment_target": self.deployment_target,
-                "mcps": sorted(self.mcps),
-                "choice": self.choice.model_dump(mode="json"),
-            }
-        )
+        asked: dict[str, object] = {
+            "kind": self.kind,
+            "company_name": self.company_name,
+            "contact_email": self.contact_email,
+            "data_sources": self.data_sources,
+            "deployment_target": self.deployment_target,
+            "mcps": sorted(self.mcps),
+            "choice": self.choice.model_dump(mode="json"),
+        }
+        if self.migration is not None:
+            asked["migration"] = [self.migration.host, sorted(self.migration.accepted), self.migration.questions]
+        return canonical_digest(asked)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What the job's steps need of it; no content."""
+        chosen = self.choice.model_dump(mode="json")
+        if self.migration is not None:
+            chosen |= {"host": self.migration.host, "accept": sorted(self.migration.accepted)}
+        return chosen
 
 
 class Orders:
@@ -81,7 +114,7 @@ class Orders:
         digest = request.digest
 
         async def order(session: Session) -> Job:
-            job = await self._onboarding_of(session, named, digest)
+            job = await self._onboarding_of(session, named, request)
             return job or await self._queue_onboarding(session, named, request)
 
         return await self._once(named, digest, key, order)
@@ -93,11 +126,13 @@ class Orders:
         key: str | None = None,
         data_sources: list[str] | None = None,
         parameter_version: ParameterVersion | None = None,
+        choice: dict[str, Any] | None = None,
     ) -> Job:
-        """Start an update, a build or a verification, or give the open job that the same request has started.
+        """Start a job of a customer that exists, or give the open job that the same request has started.
 
         Args:
             data_sources: the new list of sources; None: the known one.
+            choice: what a deployment, a roll-back or a migration was ordered with; holds no content.
             parameter_version: process all files anew with these parameters; None: those of the present dataset.
 
         Raises:
@@ -109,6 +144,8 @@ class Orders:
         asked: dict[str, object] = {"kind": kind, "customer_id": named, "data_sources": data_sources}
         if parameter_version is not None:
             asked["parameter_version"] = parameter_version
+        if choice is not None:
+            asked["choice"] = choice
         digest = canonical_digest(asked)
 
         async def order(session: Session) -> Job:
@@ -123,7 +160,7 @@ class Orders:
                 start_from = processed_anew(parameter_version)
             if data_sources is not None:
                 await session.put_sources(named, await self._prepare(named, data_sources))
-            return await session.add_job(self._new(named, kind, digest, start_from))
+            return await session.add_job(self._new(named, kind, digest, start_from, choice))
 
         return await self._once(named, digest, key, order)
 
@@ -149,15 +186,15 @@ class Orders:
         self._wake()
         return job
 
-    async def _onboarding_of(self, session: Session, named: str, digest: str) -> Job | None:
+    async def _onboarding_of(self, session: Session, named: str, request: Request) -> Job | None:
         """The job that this very request has started and that is open or went well."""
         existing = await session.customer(named)
         if existing is None:
             return None
         if not may_reach(principal(), existing):
             raise Conflict("A customer of this name exists already: choose another name.", field="company_name")
-        job = await session.last_job(named, "onboarding")
-        if existing.request_digest == digest and job is not None and job.state not in {"failed", "cancelled"}:
+        job = await session.last_job(named, request.kind)
+        if existing.request_digest == request.digest and job is not None and job.state not in {"failed", "cancelled"}:
             return job
         if existing.state == "active":
             raise Conflict(
@@ -192,12 +229,25 @@ class Orders:
             mcps=tuple(sorted(request.mcps)),
             partner=partner,
             request_digest=request.digest,
-            sources_digest=await self._prepare(named, request.data_sources),
+            sources_digest=await self._prepare_all(named, request),
         )
         if not await session.put_customer(customer):
             raise Conflict(f"The customer {named} exists already: use process_new_documents for further files.")
-        job = self._new(named, "onboarding", request.digest, JobResult(), request.choice)
-        return await session.add_job(job)
+        return await session.add_job(self._new(named, request.kind, request.digest, JobResult(), request.chosen))
+
+    async def _prepare_all(self, named: str, request: Request) -> str:
+        if request.migration is None:
+            return await self._prepare(named, request.data_sources)
+        prepared = await self._upstreams.cradle.call(
+            "prepare_migration", {"legacy": request.data_sources[0]}, LegacyPrepared,
+            customer=named, deadline_s=PREPARE_DEADLINE_S,
+        )  # fmt: skip
+        if request.migration.questions:
+            await self._upstreams.cradle.call(
+                "keep_questions", {"questions": request.migration.questions}, QuestionsKept,
+                customer=named, deadline_s=PREPARE_DEADLINE_S,
+            )  # fmt: skip
+        return prepared.sources_digest
 
     async def _prepare(self, named: str, data_sources: list[str]) -> str:
         prepared = await self._upstreams.cradle.call(
@@ -207,7 +257,7 @@ class Orders:
         return prepared.sources_digest
 
     def _new(
-        self, named: str, kind: JobKind, digest: str, start_from: JobResult, choice: ParameterChoice | None = None
+        self, named: str, kind: JobKind, digest: str, start_from: JobResult, choice: dict[str, Any] | None = None
     ) -> NewJob:
         return NewJob(
             job_id=new_handle("job"),
@@ -216,7 +266,7 @@ class Orders:
             steps=STEPS[kind],
             request_digest=digest,
             created_by=principal().subject,
-            choice=choice.model_dump(mode="json") if choice else {},
+            choice=choice or {},
             result=start_from,
         )
 
@@ -247,7 +297,7 @@ def _checked(request: Request) -> Request:
         )
     if not request.data_sources or not all(source.strip() for source in request.data_sources):
         raise InvalidInput("No data source is named: name at least one folder or file.", field="data_sources")
-    return Request(name, email, request.data_sources, request.deployment_target, request.mcps, request.choice)
+    return replace(request, company_name=name, contact_email=email)
 
 
 def _busy(job: Job) -> Conflict:

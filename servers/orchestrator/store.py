@@ -164,7 +164,7 @@ class JobStore:
         async with self.session(job.customer_id) as session:
             if not await session.run(queries.complete_job, job_id=job.job_id):
                 return False
-            if job.kind == "onboarding":
+            if job.kind in {"onboarding", "migration"}:
                 await session.run(queries.activate_customer, customer_id=job.customer_id)
             return True
 

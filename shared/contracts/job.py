@@ -10,7 +10,7 @@ from pydantic import Field
 from shared.contracts.model import Contract
 from shared.ids import CustomerId, Digest, JobId
 
-JobKind = Literal["onboarding", "update", "build", "verification"]
+JobKind = Literal["onboarding", "update", "build", "verification", "deployment", "rollback", "migration"]
 JobState = Literal["queued", "running", "completed", "failed", "cancelled"]
 FINAL_STATES = frozenset({"completed", "failed", "cancelled"})
 

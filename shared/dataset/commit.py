@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from shared.contracts.processing import Counts
@@ -13,6 +14,7 @@ from shared.dataset.places import Place
 from shared.dataset.schemas import CHILDREN, ROWS, canonical_lines
 from shared.dataset.tables import Tables
 from shared.ids import canonical_digest, digest_of_lines
+from shared.stopping import stop_if_told
 
 VECTORS, GRAPH = "vectors", "graph"
 
@@ -20,7 +22,7 @@ VECTORS, GRAPH = "vectors", "graph"
 def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: str, model: DatasetModel) -> Manifest:
     """The next version, or the visible one where it holds the same already; blocking."""
     repair(tables)
-    digests = {name: digest_of_lines(_lines(tables, name)) for name in ROWS}
+    digests = {name: digest_of_lines(_stoppable(_lines(tables, name))) for name in ROWS}
     identity = canonical_digest({"tables": digests, "fingerprint": fingerprint})
     before = visible(place)
     if before and before.dataset_digest == identity and before.parameter_version == parameter_version:
@@ -30,6 +32,7 @@ def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: st
     pins = Pins(tables=tables.versions(), vectors=f"chunks_{label}", graph=f"{GRAPH}/{label}")
     _clear(place, before)
     lance.build(place.at(VECTORS), place.options, pins.vectors, tables, model.dimension)
+    stop_if_told()
     nodes, edges = graph.derive(tables)
     place.write(f"{pins.graph}/nodes.parquet", graph.parquet(nodes))
     place.write(f"{pins.graph}/edges.parquet", graph.parquet(edges))
@@ -44,6 +47,7 @@ def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: st
         languages=_languages(tables),
         pins=pins,
     )
+    stop_if_told()  # until here nothing of it is visible
     place.write(MANIFEST, manifest.model_dump_json(indent=2).encode())
     return manifest
 
@@ -59,6 +63,13 @@ def repair(tables: Tables) -> None:
 
 def _lines(tables: Tables, name: str) -> Any:
     return itertools.chain.from_iterable(canonical_lines(piece) for piece in tables.in_order(name))
+
+
+def _stoppable(lines: Iterable[bytes]) -> Iterator[bytes]:
+    for number, line in enumerate(lines):
+        if number % 1024 == 0:
+            stop_if_told()
+        yield line
 
 
 def _clear(place: Place, current: Manifest | None) -> None:

@@ -26,6 +26,7 @@ from shared.dataset.rows import DocumentBundle, DocumentParts, DocumentRow
 from shared.dataset.schemas import CHILDREN, from_arrow, to_arrow
 from shared.dataset.tables import Tables
 from shared.errors import Conflict, InvalidInput, StorageFull
+from shared.stopping import stoppable
 
 _Answer = TypeVar("_Answer")
 _ID_LENGTH = len("doc_") + 32
@@ -117,7 +118,7 @@ class DatasetWriter:
 
     async def _run(self, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+            return await stoppable(work, *arguments, executor=self._thread)
         except OSError as error:
             if "No space left" in str(error) or "os error 28" in str(error):
                 raise StorageFull(

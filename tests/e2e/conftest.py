@@ -21,6 +21,7 @@ from servers.local.agent import Agent
 from servers.local.platform import environment
 from shared.client import Upstream
 from shared.contracts.job import FINAL_STATES, JobHandle, JobView
+from shared.postgres.launcher import EmbeddedPostgres
 from shared.settings import Settings, load
 
 PORTS = ("orchestrator", "marketplace", "cradle", "embedding", "vision", "postgres")
@@ -82,6 +83,7 @@ async def platform_in(home: Path, root: Path) -> AsyncIterator[Running]:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
             await asyncio.wait_for(process.wait(), 60)
+        await asyncio.to_thread(EmbeddedPostgres(home / "postgres", 0).remove)  # as root its files lie elsewhere
     assert process.returncode == 0, log.read_text()
 
 

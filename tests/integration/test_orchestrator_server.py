@@ -60,7 +60,8 @@ async def test_every_tool_is_titled_described_annotated_and_typed_and_the_list_i
     assert {tool["name"] for tool in first} == {
         "initialize_customer", "process_new_documents", "get_job", "cancel_job", "list_customers", "get_customer",
         "embed", "ocr", "save_installation_params", "get_installation_params", "build_image", "verify_customer",
-        "platform_status",
+        "platform_status", "deploy_customer", "rollback_customer", "list_deployments", "stop_deployment",
+        "migrate_customer",
     }  # fmt: skip
     for tool in first:
         assert tool["title"]

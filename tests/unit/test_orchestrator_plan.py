@@ -9,7 +9,7 @@ from servers.orchestrator.store import Customer
 from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.plan import STEPS, base_digest, carried_over, image_tag, merged
 from servers.orchestrator.workflows.progress import safe_note
-from servers.orchestrator.workflows.steps import STEP, verified
+from servers.orchestrator.workflows.steps import STEP, reconciled, verified
 from shared.auth import Principal
 from shared.contracts.job import JobResult
 from shared.contracts.processing import VerificationCheck, VerificationReport
@@ -45,6 +45,22 @@ def test_the_same_parameters_and_dataset_give_the_same_tag() -> None:
 def test_a_tag_needs_a_dataset() -> None:
     with pytest.raises(Conflict, match="onboard it"):
         image_tag(JobResult(numbers={"parameter_version": 1}))
+
+
+def test_a_difference_from_a_legacy_deployment_refuses_the_cut_over_until_it_is_accepted_by_name() -> None:
+    checks = [
+        VerificationCheck(name="documents", passed=False, detail="31807 in the legacy export, 31806 now"),
+        VerificationCheck(name="sample answers", passed=False, detail="3 of 20 found again"),
+        VerificationCheck(name="articles", passed=True, detail="0 of 12 are missing"),
+    ]
+    report = VerificationReport(passed=False, checks=checks)
+    with pytest.raises(Conflict, match=r"documents: 31807 .* 31806 now; sample answers: 3 of 20") as refused:
+        reconciled(report, [])
+    assert "articles" not in refused.value.message
+    with pytest.raises(Conflict, match="sample answers"):
+        reconciled(report, ["documents"])
+    made = reconciled(report, ["documents", "sample answers"])
+    assert made.numbers == {"reconciled_checks": 3, "accepted_differences": 2}
 
 
 def test_what_a_job_made_grows_step_by_step() -> None:

@@ -30,6 +30,7 @@ from servers.cradle.images.signing import SignedBy
 from shared.contracts.image import ImageArchived, ImageBuilt
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
 from shared.signatures import Verifier
+from shared.stopping import stoppable
 
 SUMS, SEALED = "SHA256SUMS", "image.tar.age"
 _GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10  # linux/fs.h: FS_IOC_*FLAGS, FS_IMMUTABLE_FL
@@ -63,7 +64,7 @@ class Archive:
             Conflict: it is not signed, or not what was signed; or the archived one was altered.
             StorageFull: no room; nothing is left behind.
         """
-        return await asyncio.to_thread(self._keep, bucket, tag)
+        return await stoppable(self._keep, bucket, tag)
 
     async def restore(self, customer_id: str, name: str, target: Path) -> ImageBuilt:
         """Decrypt an archived image into the folder `target`, which it makes: as it was when it was built, checked
@@ -78,7 +79,7 @@ class Archive:
                 exists.
             StorageFull: no room; nothing is left behind.
         """
-        return await asyncio.to_thread(self._restore, customer_id, name, target)
+        return await stoppable(self._restore, customer_id, name, target)
 
     async def drill(self, customer_id: str, scratch: Path) -> dict[str, str]:
         """Restore every image of a customer, one after the other, and throw it away again.
@@ -103,6 +104,16 @@ class Archive:
         folder = self.folder / customer_id
         found = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
         return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+
+    def record(self, customer_id: str, name: str) -> ImageBuilt:
+        """What was archived under a name or tag, its hashes checked; blocking.
+
+        Raises:
+            NotFound: nothing was.
+            Conflict: it is damaged.
+        """
+        folder = self._find(customer_id, name)
+        return _record(folder, listed(folder))
 
     def _keep(self, bucket: Path, tag: str) -> ImageArchived:
         built, image = built_image(bucket, tag)

@@ -6,7 +6,6 @@ built, everything of the customer lies in a hidden folder beside it, never in a 
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import time
@@ -27,6 +26,7 @@ from shared.contracts.image import ImageBuilt
 from shared.contracts.model import Contract
 from shared.errors import InvalidInput, NotFound
 from shared.ids import Digest, canonical_digest, digest
+from shared.stopping import stoppable
 
 Progress = Callable[[float, float, str], None]
 """Called from a worker thread with what is done, what there is in all, and a note without content."""
@@ -89,7 +89,7 @@ async def build_image(
         Unavailable: this machine cannot give a base, or no engine answers; says what to do.
         StorageFull: no room; nothing is left behind.
     """
-    return await asyncio.to_thread(
+    return await stoppable(
         _build, spec, sources, bucket, cache, signer, base_image, docker_host, method, progress or _silent
     )
 

@@ -15,6 +15,7 @@ from typing import IO, Any
 from servers.cradle.images.files import sync_folder, write_new
 from shared.errors import Conflict, NotFound
 from shared.ids import Digest, digest
+from shared.stopping import Stopped, stop_if_told
 
 
 class CustomerKey:
@@ -74,16 +75,17 @@ class CustomerKey:
 
 
 class _Watched:
-    """A writer that keeps its own failure: the library turns a full disk into an error of encryption."""
+    """A writer that keeps its own failure, which the library turns into an error of encryption."""
 
     def __init__(self, target: IO[bytes]) -> None:
         self._target = target
-        self.failure: OSError | None = None
+        self.failure: OSError | Stopped | None = None
 
     def write(self, data: bytes) -> int:
         try:
+            stop_if_told()
             return self._target.write(data)
-        except OSError as error:
+        except (OSError, Stopped) as error:
             self.failure = error
             raise
 

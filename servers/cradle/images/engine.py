@@ -22,7 +22,7 @@ from servers.cradle.images.assemble import Assembled
 from servers.cradle.images.layers import Hashing, Layer, room_or_clean
 from servers.cradle.images.render import dockerfile
 from servers.cradle.images.spec import SCRATCH, SOURCE_EPOCH, ImageSpec
-from shared.errors import StorageFull, Unavailable
+from shared.errors import Conflict, InvalidInput, StorageFull, Unavailable
 from shared.ids import digest
 
 if TYPE_CHECKING:
@@ -39,6 +39,24 @@ def address(docker_host: str | None) -> str | None:
     if not found and Path(_USUAL).exists():
         found = f"unix://{_USUAL}"
     return found or None
+
+
+class PortInUse(Conflict):
+    """Another program has the port on the engine's machine."""
+
+
+def _of_context(found: str) -> tuple[str, Any]:
+    """The engine's address and its TLS settings, where `context:NAME` names a docker context."""
+    if not found.startswith("context:"):
+        return found, False
+    from docker.context import ContextAPI
+
+    context = ContextAPI.get_context(found.removeprefix("context:"))
+    if context is None or not context.Host:
+        raise InvalidInput("There is no docker context of this name. `docker context ls` lists them.", field="host")
+    if str(context.Host).startswith("ssh:"):
+        raise InvalidInput("A docker context over ssh cannot be used. Make one with a tcp:// address and TLS.")
+    return str(context.Host), context.TLSConfig or False
 
 
 def reachable(docker_host: str | None) -> bool:
@@ -66,11 +84,11 @@ class Container:
 
     def remove(self) -> None:
         """Stop it; remove it and its image."""
-        with suppress(Unavailable), _plain():
+        with suppress(Unavailable), plain():
             self.engine.api.stop(self.id, timeout=25)
-        with suppress(Unavailable), _plain():
+        with suppress(Unavailable), plain():
             self.engine.api.remove_container(self.id, v=True, force=True)
-        with suppress(Unavailable), _plain():
+        with suppress(Unavailable), plain():
             self.engine.api.remove_image(self.image, force=True)
 
 
@@ -96,8 +114,9 @@ class Engine:
         import docker
         from docker.errors import DockerException
 
+        found, tls = _of_context(found)
         try:
-            client = docker.DockerClient(base_url=found, timeout=_TIMEOUT_S)
+            client = docker.DockerClient(base_url=found, timeout=_TIMEOUT_S, tls=tls)
             version = str(client.version()["Version"])
         except (DockerException, OSError):
             raise Unavailable("The container engine does not answer. Start it, or unset P0711_DOCKER_HOST.") from None
@@ -115,7 +134,7 @@ class Engine:
 
     def inspect(self, container: str) -> dict[str, Any]:
         """What the engine knows of a container."""
-        with _plain():
+        with plain():
             return self.api.inspect_container(container)
 
     def build(self, spec: ImageSpec, layers: Sequence[Layer], target: Path) -> Assembled:
@@ -127,17 +146,17 @@ class Engine:
         """
         image = self._build(spec, layers)
         try:
-            with _plain():
+            with plain():
                 image_id = str(self.api.inspect_image(image)["Id"])
             return self._save(spec, image_id, target)
         finally:
-            with suppress(Unavailable), _plain():
+            with suppress(Unavailable), plain():
                 self.api.remove_image(image, force=True)
 
     def _build(self, spec: ImageSpec, layers: Sequence[Layer]) -> str:
         names = [f"{number:02}-{layer.kind}.tar.gz" for number, layer in enumerate(layers)]
         text = dockerfile(spec, names).encode()
-        with _context(text, list(zip(names, layers, strict=True))) as context, _plain():
+        with _context(text, list(zip(names, layers, strict=True))) as context, plain():
             answer = self.api.build(
                 fileobj=context,
                 custom_context=True,
@@ -155,7 +174,7 @@ class Engine:
     def _save(self, spec: ImageSpec, image_id: str, target: Path) -> Assembled:
         with room_or_clean(target), target.open("xb", buffering=_BLOCK) as raw:
             whole = Hashing(raw)
-            with _plain():
+            with plain():
                 for block in self.api.get_image(spec.reference, chunk_size=_BLOCK):
                     whole.write(block)
             raw.flush()
@@ -174,10 +193,10 @@ class Engine:
         Raises:
             Unavailable: the engine refuses; the image is removed from it again.
         """
-        loaded = self._load(image, image_id)
+        loaded = self.load(image, image_id)
         container = None
         try:
-            with _plain():
+            with plain():
                 limits = self.api.create_host_config(
                     read_only=True,
                     tmpfs={SCRATCH: "size=1g,mode=1777,nosuid,nodev"},
@@ -191,13 +210,16 @@ class Engine:
                 container = made["Id"]
                 self.api.start(container)
                 published = self.api.port(container, port)
-            return Container(self, container, loaded, self._reach(), int(published[0]["HostPort"]))
+            return Container(self, container, loaded, self.reach, int(published[0]["HostPort"]))
         except BaseException:
             Container(self, container or "", loaded, "", 0).remove()
             raise
 
-    def _load(self, image: Path, image_id: str) -> str:
-        with _plain(), image.open("rb") as file:
+    def load(self, image: Path, image_id: str) -> str:
+        """Load an image, where the engine does not have it yet: ids are digests. What the engine names it by."""
+        with plain(), suppress(self._missing()):
+            return str(self.api.inspect_image(image_id)["Id"])
+        with plain(), image.open("rb") as file:
             for line in self.api.load_image(file):
                 if "error" in line:
                     raise _engine_error(str(line["error"]))
@@ -218,7 +240,9 @@ class Engine:
             file = tar.extractfile("manifest.json")
             return str(orjson.loads(file.read() if file is not None else b"[]")[0]["RepoTags"][0])
 
-    def _reach(self) -> str:
+    @property
+    def reach(self) -> str:
+        """The host under which ports of this engine's machine are reached."""
         parts = urlsplit(self._host)
         return parts.hostname if parts.scheme in ("tcp", "http", "https") and parts.hostname else "127.0.0.1"
 
@@ -253,7 +277,7 @@ def _put(tar: tarfile.TarFile, name: str, source: Any, size: int) -> None:
 
 
 @contextmanager
-def _plain() -> Iterator[None]:
+def plain() -> Iterator[None]:
     """Turn the SDK's errors into ours; their texts can hold names of files and are left out."""
     from docker.errors import DockerException, ImageNotFound
     from requests import RequestException
@@ -266,7 +290,9 @@ def _plain() -> Iterator[None]:
         raise _engine_error(str(error)) from None
 
 
-def _engine_error(text: str) -> Unavailable | StorageFull:
+def _engine_error(text: str) -> Unavailable | StorageFull | PortInUse:
     if "no space left" in text.lower():
         return StorageFull("The container engine's disk is full. Free some space and call again.")
+    if "port is already allocated" in text or "address already in use" in text:
+        return PortInUse("Another program has this port on the engine's machine. Choose another port.", field="port")
     return Unavailable("The container engine refused or broke off. Look at its log and call again.")

@@ -29,16 +29,22 @@ class Certificate(Contract):
     customer_id: CustomerId
     objects: int = Field(ge=0, description="Objects that the bucket held.")
     archived_images: int = Field(ge=0)
+    instances: int = Field(0, ge=0, description="Containers and volumes that were removed.")
+    rows: int = Field(0, ge=0, description="Rows of the platform's databases; 0 where only content was erased.")
     archive_key: Digest | None = Field(description="Fingerprint of the key that was destroyed.")
     erased_at: datetime
     location: str
 
 
 async def erase(
-    store: CustomerStore, customer_id: str, archive: Archive, signer: Signer, certificates: Path
-) -> Certificate:
+    store: CustomerStore, customer_id: str, archive: Archive, signer: Signer, certificates: Path, *,
+    rows: int = 0, instances: int = 0,
+) -> Certificate:  # fmt: skip
     """Destroy the customer's key first: from then on no copy of its archive can be read, wherever it lies. Then remove
     archive and bucket, look that nothing is left, and sign the certificate. May be repeated after a crash.
+
+    Args:
+        rows, instances: what the caller has removed before; goes into the certificate.
 
     Raises:
         Unavailable: something could not be removed; call again.
@@ -52,7 +58,14 @@ async def erase(
     left = store.local()
     if folder.exists() or (left is not None and left.exists()):
         raise Unavailable("Something of the customer could not be removed. Check the folder's rights and call again.")
-    return await asyncio.to_thread(_certify, certificates, customer_id, objects, images, key, signer)
+    now = datetime.now(UTC)
+    path = certificates / f"{customer_id}-{now:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}.dsse.json"
+    certificate = Certificate(
+        customer_id=customer_id, objects=objects, archived_images=images, instances=instances, rows=rows,
+        archive_key=key, erased_at=now, location=str(path),
+    )  # fmt: skip
+    await asyncio.to_thread(_sign, certificate, path, signer)
+    return certificate
 
 
 def _remove(folder: Path) -> None:
@@ -60,17 +73,11 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _certify(folder: Path, customer_id: str, objects: int, images: int, key: str | None, signer: Signer) -> Certificate:
-    now = datetime.now(UTC)
-    path = folder / f"{customer_id}-{now:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}.dsse.json"
-    certificate = Certificate(
-        customer_id=customer_id, objects=objects, archived_images=images, archive_key=key, erased_at=now,
-        location=str(path),
-    )  # fmt: skip
+def _sign(certificate: Certificate, path: Path, signer: Signer) -> None:
+    name = certificate.customer_id
     predicate = certificate.model_dump(mode="json", exclude={"location"})
-    subject = {"name": customer_id, "digest": {"sha256": digest(customer_id.encode()).removeprefix("sha256:")}}
+    subject = {"name": name, "digest": {"sha256": digest(name.encode()).removeprefix("sha256:")}}
     statement = {"_type": STATEMENT, "subject": [subject], "predicateType": _PREDICATE, "predicate": predicate}
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_new(path, signer.envelope(statement))
-    sync_folder(folder)
-    return certificate
+    sync_folder(path.parent)

@@ -19,6 +19,7 @@ from servers.cradle.images.elf import is_elf, slim
 from servers.cradle.images.spec import SOURCE_EPOCH
 from shared.contracts.image import ImageLayer
 from shared.errors import InvalidInput, StorageFull
+from shared.stopping import stop_if_told
 
 MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system
@@ -64,6 +65,7 @@ class Hashing:
         self.size = 0
 
     def write(self, data: bytes) -> int:
+        stop_if_told()
         self._state.update(data)
         self.size += len(data)
         self._target.write(data)

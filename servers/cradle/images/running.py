@@ -76,7 +76,7 @@ async def _in_engine(tar: Path, docker_host: str | None) -> AsyncIterator[Runnin
     try:
         container = await asyncio.to_thread(engine.start, tar, contents.image_id, port, {"INSTANCE_ACCESS_KEY": key})
         try:
-            await _healthy(container.host, container.port, container.exited)
+            await wait_until_healthy(container.host, container.port, container.exited)
             yield RunningInstance(f"http://{container.host}:{container.port}/mcp", key, engine.how, contents)
         finally:
             await asyncio.shield(asyncio.to_thread(container.remove))
@@ -95,7 +95,7 @@ async def _unpacked(tar: Path, scratch: Path) -> AsyncIterator[RunningInstance]:
         process = await _spawn(contents, root, temporary, key, port)
         tail = asyncio.create_task(_keep_tail(process))
         try:
-            await _healthy("127.0.0.1", port, lambda: process.returncode is not None, tail)
+            await wait_until_healthy("127.0.0.1", port, lambda: process.returncode is not None, tail)
             yield RunningInstance(f"http://127.0.0.1:{port}/mcp", key, launch.how(), contents)
         finally:
             await asyncio.shield(_stop(process))
@@ -135,10 +135,18 @@ async def _keep_tail(process: asyncio.subprocess.Process) -> str:
     return tail.decode(errors="replace")
 
 
-async def _healthy(host: str, port: int, exited: Callable[[], bool], tail: asyncio.Task[str] | None = None) -> None:
+async def wait_until_healthy(
+    host: str, port: int, exited: Callable[[], bool], tail: asyncio.Task[str] | None = None
+) -> None:
+    """Wait until the instance at this address is healthy.
+
+    Raises:
+        Unavailable: it has ended.
+        DeadlineExceeded: it was not healthy within a minute and a half.
+    """
     try:
         async with asyncio.timeout(HEALTHY_S):
-            while not await asyncio.to_thread(_answers, host, port):
+            while not await asyncio.to_thread(answers_healthy, host, port):
                 if await asyncio.to_thread(exited):
                     error = Unavailable("The instance ended before it was healthy: the image does not start here.")
                     if tail is not None:
@@ -149,7 +157,8 @@ async def _healthy(host: str, port: int, exited: Callable[[], bool], tail: async
         raise DeadlineExceeded(f"The instance was not healthy within {HEALTHY_S:g} s. Try again.") from None
 
 
-def _answers(host: str, port: int) -> bool:
+def answers_healthy(host: str, port: int) -> bool:
+    """Whether the instance at this address says that it is healthy; blocking."""
     connection = http.client.HTTPConnection(host, port, timeout=3)
     try:
         connection.request("GET", "/health")

@@ -169,6 +169,21 @@ def _path(uri: str) -> Path:
     return path
 
 
+def local_folder(uri: str, settings: Settings, store: Store) -> Path:
+    """The folder that a checked source names.
+
+    Raises:
+        InvalidInput: it is no folder of this machine.
+    """
+    parts = urlsplit(uri)
+    place = _place(uri, settings) if parts.scheme == "file" else store.local(*_prefix(parts.path).split("/"))
+    if place is None or not place.is_dir():
+        raise InvalidInput(
+            "A legacy deployment is a folder. Copy it to one that the platform may read.", field="legacy"
+        )
+    return place
+
+
 def _prefix(path: str) -> str:
     names = [name for name in unquote(path).split("/") if name]
     if any(name in (".", "..") for name in names) or (names and names[0] in _RESERVED) or not names:

@@ -9,14 +9,24 @@ from shared.errors import Conflict
 
 ParameterVersion = int | Literal["newest"]
 
-_DELIVERY = ("build", "verify image", "archive", "package", "register instance")
+_IMAGE = ("build", "verify image", "archive", "package")
+_DELIVERY = (*_IMAGE, "register instance")
 
 STEPS: dict[JobKind, tuple[str, ...]] = {
     "onboarding": ("register", "fix parameters", "process", "verify", *_DELIVERY, "clean up"),
-    "update": ("check parameters", "process", "verify", "make update", *_DELIVERY, "clean up"),
+    "update": (
+        "check parameters", "process", "verify", "make update", *_IMAGE, "update instances", "register instance",
+        "clean up",
+    ),
     "build": ("check parameters", *_DELIVERY, "clean up"),
     "verification": ("verify", "verify image", "clean up"),
-}
+    "deployment": ("deploy", "clean up"),
+    "rollback": ("roll back", "clean up"),
+    "migration": (
+        "register", "fix parameters", "back up legacy", "process", "verify", *_IMAGE, "reconcile", "register instance",
+        "deploy", "clean up",
+    ),
+}  # fmt: skip
 
 
 def merged(so_far: JobResult, more: JobResult) -> JobResult:

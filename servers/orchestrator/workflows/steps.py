@@ -15,6 +15,7 @@ from servers.orchestrator.upstreams import CleanedUp, Upstreams
 from servers.orchestrator.workflows.plan import base_digest, dataset_digest, image_tag, parameter_version
 from shared.client import OnProgress
 from shared.contracts.catalogue import CustomerRegistered, InstanceRegistered, ServerInstalled
+from shared.contracts.deployment import DeploymentMade, InstancesUpdated, LegacyBackup
 from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.job import JobResult
@@ -69,7 +70,8 @@ async def register(work: Work) -> JobResult:
 
 async def fix_parameters(work: Work) -> JobResult:
     """The installation parameters are stored as an immutable version."""
-    choice = ParameterChoice.model_validate(work.job.choice)
+    chosen = {name: work.job.choice[name] for name in ParameterChoice.model_fields if name in work.job.choice}
+    choice = ParameterChoice.model_validate(chosen)
     stored = await work.cradle("save_installation_params", InstallationVersion, choice=choice.model_dump(mode="json"))
     return _of_parameters(stored)
 
@@ -145,6 +147,43 @@ async def verify_image(work: Work) -> JobResult:
     return JobResult(numbers={"image_checks": _passed(report, "The image")})
 
 
+async def update_instances(work: Work) -> JobResult:
+    """The customer's running instances serve the new dataset; where none is deployed, nothing is to do."""
+    updated = await work.cradle("update_instances", InstancesUpdated, tag=image_tag(work.so_far))
+    return JobResult(numbers={"instances_updated": sum(made.how != "unchanged" for made in updated.made)})
+
+
+async def deploy(work: Work) -> JobResult:
+    """The signed image serves on the chosen host, once it has passed its gate; a migration may have chosen none."""
+    chosen = {name: work.job.choice[name] for name in ("tag", "host", "port") if work.job.choice.get(name) is not None}
+    if "host" not in chosen:
+        return JobResult()
+    return _deployed(await work.cradle("deploy_image", DeploymentMade, **{"tag": image_tag(work.so_far), **chosen}))
+
+
+async def roll_back(work: Work) -> JobResult:
+    """The instance serves an earlier version."""
+    chosen = {name: work.job.choice[name] for name in ("tag", "host")}
+    return _deployed(await work.cradle("roll_back_instance", DeploymentMade, **chosen))
+
+
+async def back_up_legacy(work: Work) -> JobResult:
+    """The legacy deployment is copied into the customer's bucket."""
+    copied = await work.cradle("back_up_legacy", LegacyBackup)
+    numbers = {f"legacy_{name}": number for name, number in copied.model_dump(exclude={"digest"}).items()}
+    return JobResult(numbers=numbers, digests={"legacy_backup": copied.digest})
+
+
+async def reconcile(work: Work) -> JobResult:
+    """The new dataset and image hold and answer what the legacy deployment did, or the operator accepted otherwise.
+
+    Raises:
+        Conflict: they differ; each difference is named with its counts.
+    """
+    report = await work.cradle("reconcile_legacy", VerificationReport, tag=image_tag(work.so_far))
+    return reconciled(report, work.job.choice.get("accept", []))
+
+
 async def register_instance(work: Work) -> JobResult:
     """The catalogue knows the instance, and the servers that the customer asked for are installed for it."""
     customer_id = work.customer.customer_id
@@ -178,6 +217,11 @@ STEP: dict[str, Step] = {
     "archive": archive,
     "package": package,
     "verify image": verify_image,
+    "update instances": update_instances,
+    "deploy": deploy,
+    "roll back": roll_back,
+    "back up legacy": back_up_legacy,
+    "reconcile": reconcile,
     "register instance": register_instance,
     "clean up": clean_up,
 }
@@ -193,6 +237,34 @@ def verified(report: VerificationReport) -> JobResult:
     passed = _passed(report, "The dataset", " Call process_new_documents to bring it up to date.")
     digests = {"dataset": report.dataset_digest} if report.dataset_digest is not None else {}
     return JobResult(numbers={"dataset_checks": passed}, digests=digests)
+
+
+def reconciled(report: VerificationReport, accepted: list[str]) -> JobResult:
+    """What a reconciliation adds, where every difference was accepted by its name.
+
+    Raises:
+        Conflict: one was not.
+    """
+    differences = [check for check in report.checks if not check.passed]
+    refused = [f"{check.name}: {check.detail}" for check in differences if check.name not in accepted]
+    if refused:
+        raise Conflict(
+            f"The new image differs from the legacy deployment ({'; '.join(refused)}). Nothing was cut over; the "
+            "legacy deployment goes on. The names are in the customer's bucket, in legacy/reconciliation.json. Mend "
+            "the files and call migrate_customer again, or name what is accepted in accept_differences."
+        )
+    return JobResult(numbers={"reconciled_checks": len(report.checks), "accepted_differences": len(differences)})
+
+
+def _deployed(made: DeploymentMade) -> JobResult:
+    """Where it serves. Its digests have names of their own: a roll-back is not what the next update builds on."""
+    at = made.deployment
+    digests = {"deployed_image": at.image_digest, "deployed_dataset": at.dataset_digest}
+    return JobResult(
+        numbers={"port": at.port, "gate_checks": made.checks},
+        digests={name: digest for name, digest in digests.items() if digest is not None},
+        places={"instance": at.url, "access_key": at.access_key_file},
+    )
 
 
 def _of_parameters(stored: InstallationVersion) -> JobResult:

@@ -1,0 +1,143 @@
+"""From a signed image to a running instance, its updates, and the way back, for one customer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+
+from servers.cradle import delivery
+from servers.cradle.deployments.service import NOTHING_THERE
+from servers.cradle.deployments.store import Row
+from servers.cradle.images.signed import SignedImage, checked, signed_image
+from servers.cradle.images.updates import ledger_key, push_update
+from servers.cradle.services import Services
+from shared.client import Upstream
+from shared.contracts.deployment import DeploymentList, DeploymentMade, InstancesUpdated, Question, QuestionsKept
+from shared.contracts.image import ImageBuilt
+from shared.errors import Conflict, NotFound
+from shared.ids import canonical_json, digest
+from shared.objects import CustomerStore
+
+QUESTIONS = "questions.json"
+
+
+async def keep_questions(held: Services, customer: str, questions: list[Question]) -> QuestionsKept:
+    """Put the planted questions into the customer's bucket, in place of earlier ones."""
+    store = await CustomerStore.open(held.settings, customer)
+    body = canonical_json([each.model_dump() for each in questions])
+    await store.put(QUESTIONS, body)
+    return QuestionsKept(questions=len(questions), digest=digest(body))
+
+
+async def deploy(held: Services, customer: str, tag: str, host: str, port: int | None) -> DeploymentMade:
+    """Let the signed image of this tag serve on a host. An image that is only in the archive is restored for it.
+
+    Raises: as `Deployments.deploy` and `signed_image`.
+    """
+    store = await CustomerStore.open(held.settings, customer)
+    async with _image(held, store, customer, tag) as image:
+        return await held.deployments.deploy(customer, image, host, port, await planted_questions(store))
+
+
+async def update_instances(held: Services, customer: str, tag: str) -> InstancesUpdated:
+    """Bring every serving instance of the customer to the dataset of this image, which is the customer's newest.
+
+    An instance that holds a version made with the same parameters gets the signed difference and goes on answering;
+    any other gets the image.
+
+    Raises:
+        Conflict: an instance did not pass its gate and went back; the ones before it are updated.
+        ParameterDrift: the instance refuses a difference made with other parameters than its own.
+    """
+    store = await CustomerStore.open(held.settings, customer)
+    planted, made = await planted_questions(store), []
+    for row in await held.deployments.serving(customer):
+        image = await asyncio.to_thread(
+            signed_image, delivery.bucket_folder(store), tag, customer, (await delivery.signer_of(held)).verifier
+        )
+        base = await _base(held, store, customer, row, image.built)
+        if base is None:
+            made.append(await held.deployments.deploy(customer, image, row.host, None, planted))
+        else:
+            update = await delivery.make_update(held, customer, base)
+            if update.dataset_digest != image.built.dataset_digest:
+                raise Conflict("The dataset changed since the image was built. Call process_new_documents again.")
+            pushed = Path(update.location)
+
+            async def push(instance: Upstream, pushed: Path = pushed) -> object:
+                return await push_update(pushed, instance)
+
+            made.append(await held.deployments.update(customer, row, image.built, push, planted))
+    return InstancesUpdated(made=made)
+
+
+async def roll_back(held: Services, customer: str, tag: str, host: str) -> DeploymentMade:
+    """Let the instance serve the version of this tag: at once where it has it, else by the archived image.
+
+    Raises:
+        NotFound: nothing of this tag was archived, or nothing is deployed on the host.
+        Conflict: it did not pass its gate; what served before serves.
+    """
+    row = next(iter(await held.deployments.serving(customer, host)), None)
+    if row is None:
+        raise NotFound(NOTHING_THERE, field="host")
+    archive = await delivery.archive_of(held)
+    wanted = await asyncio.to_thread(archive.record, customer, tag)
+    there = await held.deployments.versions(customer, row)
+    if row.fingerprint == wanted.fingerprint and wanted.dataset_digest in {v.dataset_digest for v in there.versions}:
+        return await held.deployments.switch(customer, row, wanted, ())
+    store = await CustomerStore.open(held.settings, customer)
+    async with _image(held, store, customer, tag) as image:
+        return await held.deployments.deploy(customer, image, host, None, ())
+
+
+async def deployments(held: Services, customer: str) -> DeploymentList:
+    """What is deployed, each asked just now, and the tags that can be gone back to."""
+    names = await asyncio.to_thread((await delivery.archive_of(held)).names, customer)
+    tags = list(dict.fromkeys(name[:-13] for name in names))
+    return DeploymentList(deployments=await held.deployments.listed(customer), versions=tags)
+
+
+@asynccontextmanager
+async def _image(held: Services, store: CustomerStore, customer: str, tag: str) -> AsyncIterator[SignedImage]:
+    """The image of a tag as built, or restored from the archive for as long as the block lasts."""
+    bucket, verifier = delivery.bucket_folder(store), (await delivery.signer_of(held)).verifier
+    try:
+        image = await asyncio.to_thread(signed_image, bucket, tag, customer, verifier)
+    except NotFound:
+        image = None
+    if image is not None:
+        yield image
+        return
+    restored = bucket / "scratch" / f"restored-{os.getpid()}-{os.urandom(4).hex()}"
+    await asyncio.to_thread(restored.parent.mkdir, exist_ok=True)
+    try:
+        built = await (await delivery.archive_of(held)).restore(customer, tag, restored)
+        tar = restored / "image.tar"
+        yield SignedImage(tar, await asyncio.to_thread(checked, built, tar, customer, verifier))
+    finally:
+        await asyncio.to_thread(shutil.rmtree, restored, ignore_errors=True)
+
+
+async def _base(held: Services, store: CustomerStore, customer: str, row: Row, built: ImageBuilt) -> str | None:
+    """The version of the instance that a difference can be made from; None: it needs the whole image."""
+    if row.fingerprint != built.fingerprint:
+        return None
+    there = (await held.deployments.versions(customer, row)).versions
+    current = next(each.dataset_digest for each in there if each.current)
+    known = current == built.dataset_digest or await store.exists(ledger_key(current))
+    return current if known else None
+
+
+async def planted_questions(store: CustomerStore) -> list[Question]:
+    """The questions that the operator gave for this customer; none where it gave none."""
+    try:
+        return [Question.model_validate(each) for each in orjson.loads(await store.get(QUESTIONS))]
+    except NotFound:
+        return []

@@ -1,0 +1,82 @@
+"""The gate: what an instance has to answer before it may serve. Questions and answers stay in memory.
+
+Two kinds of questions. Sampled ones come from the instance itself: a passage of a document, asked for, has to lead back
+to its document. Planted ones were given by the operator: one of the first passages has to hold the expected words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.client import Upstream
+from shared.contracts.deployment import Question
+from shared.contracts.instance import DatasetAnswer, DocumentAnswer, DocumentList, SearchAnswer
+from shared.contracts.processing import VerificationCheck
+from shared.errors import Conflict
+
+SAMPLES = 10
+ENOUGH = 0.8  # of the samples: passages that many documents share lead to any of them
+LISTED = 50
+QUERY_CHARS = 300
+FOUND_AMONG = 10
+CALL_S = 30.0
+
+
+async def require_answers(instance: Upstream, dataset_digest: str, planted: Sequence[Question]) -> int:
+    """Ask the instance; how many checks it passed.
+
+    Raises:
+        Conflict: a check failed; says which, never what was asked.
+        PlatformError: the instance does not answer.
+    """
+    checks = await answers(instance, dataset_digest, planted)
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        raise Conflict(f"The instance did not pass its gate ({failed[0].name}: {failed[0].detail}).")
+    return len(checks)
+
+
+async def answers(instance: Upstream, dataset_digest: str, planted: Sequence[Question]) -> list[VerificationCheck]:
+    """Every check, passed or not. Details hold counts and digests only."""
+    about = await instance.call("describe_dataset", {}, DatasetAnswer, deadline_s=CALL_S)
+    checks = [_check("dataset", about.dataset_digest == dataset_digest, about.dataset_digest)]
+    found, asked = await _sampled(instance)
+    checks.append(_check("sampled questions", found >= ENOUGH * asked, f"{found} of {asked} found their document"))
+    right = sum([await answered(instance, question) for question in planted])
+    checks.append(_check("planted questions", right == len(planted), f"{right} of {len(planted)} answered"))
+    return checks
+
+
+async def _sampled(instance: Upstream) -> tuple[int, int]:
+    """How many documents were found by a passage of theirs, of how many that were asked for."""
+    listing = await instance.call("list_documents", {"limit": LISTED}, DocumentList, deadline_s=CALL_S)
+    with_text = [each for each in listing.documents if each.chunks]
+    step = max(1, len(with_text) // SAMPLES)
+    chosen = with_text[::step][:SAMPLES]
+    return sum([await _leads_back(instance, each.document_id) for each in chosen]), len(chosen)
+
+
+async def _leads_back(instance: Upstream, document_id: str) -> bool:
+    wanted = {"document_id": document_id, "limit": 1}
+    document = await instance.call("get_document", wanted, DocumentAnswer, deadline_s=CALL_S)
+    if not document.passages:
+        return False
+    text = document.passages[0].text
+    hits = (await _search(instance, text[:QUERY_CHARS])).hits
+    return any(hit.citation.document_id == document_id or hit.text == text for hit in hits)
+
+
+async def answered(instance: Upstream, question: Question) -> bool:
+    """Whether one of the first passages holds the expected words."""
+    hits = (await _search(instance, question.question)).hits
+    wanted = question.expected.casefold()
+    return any(wanted in hit.text.casefold() for hit in hits)
+
+
+async def _search(instance: Upstream, query: str) -> SearchAnswer:
+    arguments = {"query": query, "limit": FOUND_AMONG, "detail": "detailed"}
+    return await instance.call("search", arguments, SearchAnswer, deadline_s=CALL_S)
+
+
+def _check(name: str, passed: bool, detail: str) -> VerificationCheck:
+    return VerificationCheck(name=name, passed=passed, detail=detail)

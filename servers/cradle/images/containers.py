@@ -1,0 +1,202 @@
+"""A customer's instance in a container engine, exchanged without loss. All of it blocks.
+
+Names tell the state, so the engine alone says where a deployment stands, whatever died in between:
+
+    0711-<platform>-<customer>             serves
+    …-candidate                            is tested, on a port of its own
+    …-previous                             served until an exchange that is not confirmed yet
+
+`<platform>` begins the digest of the signing key: two platforms may share an engine. The volume `…-state` holds the
+dataset's updates and outlives every container.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from servers.cradle.images.engine import Engine, plain
+from servers.cradle.images.spec import INSTANCE_PORT, SCRATCH, STATE
+from shared.contracts.image import ImageBuilt
+from shared.errors import Unavailable
+
+_STOP_S = 25
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_OWNER = "com.0711.deployment"
+_IMAGE = "com.0711.deployed-image"
+_MEMORY = 4 * 2**30
+_CPUS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The container that serves, or would. `image` is the manifest digest of what it was made from."""
+
+    id: str
+    running: bool
+    image: str
+
+
+class Containers:
+    """The containers of one customer on one engine.
+
+    Args:
+        platform: eight digits of the signing key's digest.
+    """
+
+    def __init__(self, engine: Engine, platform: str, customer_id: str) -> None:
+        self._engine = engine
+        self._api = engine.api
+        self._owner = f"{platform}-{customer_id}"
+        self._name = f"0711-{self._owner}"
+
+    def settle(self) -> Standing | None:
+        """Undo what an earlier call that died left half done, and give the container that serves.
+
+        An exchange that was not confirmed is taken back: the container before it serves again.
+        """
+        self._remove(f"{self._name}-candidate")
+        previous = self._inspect(f"{self._name}-previous")
+        if previous is not None:
+            self.roll_back()
+        found = self._inspect(self._name)
+        if found is None:
+            return None
+        return Standing(found["Id"], bool(found["State"]["Running"]), found["Config"]["Labels"].get(_IMAGE, ""))
+
+    def load(self, tar: Path, built: ImageBuilt) -> str:
+        """Load the image into the engine; what the engine names it by."""
+        return self._engine.load(tar, built.image_id)
+
+    def start_candidate(self, image: str, built: ImageBuilt, environment: dict[str, str]) -> int:
+        """Start the image beside what serves, on a free port, without the volume; returns the port."""
+        name = f"{self._name}-candidate"
+        self._create(name, image, built, environment, None, volume=False)
+        with plain():
+            self._api.start(name)
+            return int(self._api.port(name, INSTANCE_PORT)[0]["HostPort"])
+
+    def drop_candidate(self) -> None:
+        """Remove the candidate."""
+        self._remove(f"{self._name}-candidate")
+
+    def exchange(self, image: str, built: ImageBuilt, environment: dict[str, str], port: int) -> None:
+        """Stop what serves, set it aside, and start the image with the volume at `port`. Then `confirm` or `roll_back`.
+
+        Raises:
+            PortInUse: another program has the port. What served is set aside still.
+        """
+        if self._inspect(self._name) is not None:
+            with plain():
+                self._api.stop(self._name, timeout=_STOP_S)
+                self._api.rename(self._name, f"{self._name}-previous")
+        self._create(self._name, image, built, environment, port, volume=True)
+        with plain():
+            self._api.start(self._name)
+
+    def confirm(self) -> None:
+        """What was exchanged stays; what served before is removed, and its image with it."""
+        previous = self._inspect(f"{self._name}-previous")
+        self._remove(f"{self._name}-previous")
+        if previous is not None:
+            self.drop_image(previous["Image"])
+
+    def roll_back(self) -> None:
+        """Remove what was started last; what served before serves again, where there was something."""
+        previous = self._inspect(f"{self._name}-previous")
+        self._remove(self._name)
+        if previous is not None:
+            with plain():
+                self._api.rename(f"{self._name}-previous", self._name)
+                self._api.start(self._name)
+
+    def running(self) -> bool:
+        """Whether what serves runs."""
+        found = self._inspect(self._name)
+        return found is not None and bool(found["State"]["Running"])
+
+    def start(self) -> None:
+        """Start the stopped container again."""
+        with plain():
+            self._api.start(self._name)
+
+    def stop(self) -> bool:
+        """Remove what runs, but its volume. False where nothing ran."""
+        was = self.settle()
+        if was is not None:
+            image = self._inspect(self._name)
+            self._remove(self._name)
+            self.drop_image(image["Image"] if image else "")
+        return was is not None and was.running
+
+    def erase(self) -> int:
+        """Remove every container of the customer, their images and the volume; returns how many things there were."""
+        with plain():
+            owned = self._api.containers(all=True, filters={"label": f"{_OWNER}={self._owner}"})
+        for each in owned:
+            self._remove(each["Id"])
+            self.drop_image(each["ImageID"])
+        volume = self._volume()
+        if volume is not None:
+            with plain():
+                self._api.remove_volume(volume, force=True)
+        return len(owned) + (volume is not None)
+
+    @property
+    def host(self) -> str:
+        """Where the ports of this engine are reached."""
+        return self._engine.reach
+
+    def _create(
+        self, name: str, image: str, built: ImageBuilt, environment: dict[str, str], port: int | None, *, volume: bool
+    ) -> None:
+        """As the delivered compose file has it: read-only, no capabilities, bounded, a volume for all that changes."""
+        self._remove(name)
+        with plain():
+            limits = self._api.create_host_config(
+                read_only=True,
+                tmpfs={SCRATCH: "size=1g,mode=1777,nosuid,nodev"},
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges:true"],
+                port_bindings={INSTANCE_PORT: ("127.0.0.1" if self.host in _LOOPBACK else "0.0.0.0", port)},  # noqa: S104
+                binds={f"{self._name}-state": {"bind": STATE, "mode": "rw"}} if volume else None,
+                pids_limit=512,
+                mem_limit=_MEMORY,
+                nano_cpus=int(min(_CPUS, float(self._api.info()["NCPU"])) * 1e9),
+                restart_policy={"Name": "unless-stopped"} if volume else None,
+                log_config={"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}},
+            )
+            self._api.create_container(
+                image, name=name, environment=environment, host_config=limits, ports=[INSTANCE_PORT],
+                labels={_OWNER: self._owner, _IMAGE: built.manifest_digest},
+            )  # fmt: skip
+
+    def _inspect(self, name: str) -> dict[str, Any] | None:
+        from docker.errors import NotFound
+
+        with plain():
+            try:
+                return self._api.inspect_container(name)
+            except NotFound:
+                return None
+
+    def _volume(self) -> str | None:
+        with plain():
+            found = self._api.volumes(filters={"name": f"{self._name}-state"})["Volumes"] or []
+        return next((each["Name"] for each in found if each["Name"] == f"{self._name}-state"), None)
+
+    def _remove(self, name: str) -> None:
+        if self._inspect(name) is None:
+            return
+        with plain():
+            self._api.stop(name, timeout=_STOP_S)
+            self._api.remove_container(name, v=True, force=True)
+
+    def drop_image(self, image: str) -> None:
+        """Remove an image that no container uses any more; one that is used stays."""
+        from docker.errors import ImageNotFound
+
+        with suppress(Unavailable, ImageNotFound), plain():
+            self._api.remove_image(image)

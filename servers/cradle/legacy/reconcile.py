@@ -1,0 +1,93 @@
+"""Whether the new dataset holds what the legacy one held, and the new image answers what the legacy one knew.
+
+Checks carry counts. Which documents and articles are missing is content: it is written to the customer's bucket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from servers.cradle.deployments.gate import answered
+from servers.cradle.legacy.export import Export, Sample, plain_name
+from shared.client import Upstream
+from shared.contracts.deployment import Question, ReconciledBy
+from shared.contracts.instance import SearchAnswer
+from shared.contracts.processing import VerificationCheck
+
+ENOUGH = 0.9
+QUERY_CHARS = 300
+FOUND_AMONG = 10
+SAME_CHARS = 60
+CALL_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewDataset:
+    """What the new dataset holds: document names by state, and article numbers."""
+
+    processed: set[str]
+    failed: set[str]
+    documents: int
+    articles: set[str]
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """The checks, and by check what is missing (content)."""
+
+    checks: list[VerificationCheck] = field(default_factory=list)
+    missing: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, name: ReconciledBy, passed: bool, detail: str, missing: Sequence[str] = ()) -> None:
+        self.checks.append(VerificationCheck(name=name, passed=passed, detail=detail))
+        if missing:
+            self.missing[name] = sorted(missing)
+
+
+def compare(export: Export, files: int, new: NewDataset) -> Reconciliation:
+    """Counts and names. Where no legacy table names documents, its files count.
+
+    Args:
+        files: original files in the legacy folder.
+    """
+    found = Reconciliation()
+    expected = export.documents if export.documents is not None else files
+    found.add("documents", expected == new.documents, f"{expected} in the legacy export, {new.documents} now")
+    if export.names is not None:
+        gone = export.names - new.processed - new.failed
+        found.add("missing documents", not gone, f"{len(gone)} of {len(export.names)}", list(gone))
+        unread = (export.names & new.failed) - new.processed
+        found.add("unreadable documents", not unread, f"{len(unread)} of {len(export.names)}", list(unread))
+    if export.articles is not None:
+        lost = export.articles - new.articles
+        found.add("articles", not lost, f"{len(lost)} of {len(export.articles)} are missing", list(lost))
+    return found
+
+
+async def ask(found: Reconciliation, instance: Upstream, export: Export, planted: Sequence[Question]) -> None:
+    """Sample answers: a legacy passage, asked for, is found again; and the operator's own questions."""
+    if export.samples:
+        lost = [sample for sample in export.samples if not await _found_again(instance, sample)]
+        right = len(export.samples) - len(lost)
+        enough = right >= ENOUGH * len(export.samples)
+        detail = f"{right} of {len(export.samples)} found again"
+        found.add("sample answers", enough, detail, [sample.text[:QUERY_CHARS] for sample in lost])
+    if planted:
+        wrong = [each.question for each in planted if not await answered(instance, each)]
+        detail = f"{len(planted) - len(wrong)} of {len(planted)} answered"
+        found.add("planted questions", not wrong, detail, wrong)
+
+
+async def _found_again(instance: Upstream, sample: Sample) -> bool:
+    arguments = {"query": sample.text[:QUERY_CHARS], "limit": FOUND_AMONG, "detail": "detailed"}
+    answer = await instance.call("search", arguments, SearchAnswer, deadline_s=CALL_S)
+    start = _squeezed(sample.text)[:SAME_CHARS]
+    return any(
+        (sample.name and plain_name(hit.citation.path) == sample.name) or start in _squeezed(hit.text)
+        for hit in answer.hits
+    )
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split()).casefold()

@@ -1,0 +1,113 @@
+"""From a legacy deployment to the new one: prepare, back up, and reconcile before anything is cut over.
+
+The legacy deployment is only ever read. It goes on until its operator stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import orjson
+
+from servers.cradle import delivery
+from servers.cradle.deployment import planted_questions
+from servers.cradle.images.build import built_image
+from servers.cradle.images.running import running_instance
+from servers.cradle.legacy.backup import EXPORT, FILES, FOLDER, MANIFEST, back_up
+from servers.cradle.legacy.export import layout, plain_name, read_export
+from servers.cradle.legacy.reconcile import NewDataset, Reconciliation, ask, compare
+from servers.cradle.onboarding import ASKED_BEFORE, SOURCES
+from servers.cradle.processing.sources import SourceList, local_folder
+from servers.cradle.services import Services
+from shared.auth import require_sources
+from shared.client import Upstream
+from shared.contracts.deployment import LegacyBackup
+from shared.contracts.processing import VerificationReport
+from shared.dataset.foreign import ForeignTable
+from shared.dataset.places import Place
+from shared.dataset.reader import DatasetReader
+from shared.dataset.tables import Tables
+from shared.errors import NotFound
+from shared.ids import canonical_digest
+from shared.objects import CustomerStore
+from shared.stopping import stoppable
+
+STATES = ("processed", "failed")
+PLACE, REPORT = f"{FOLDER}/source.json", f"{FOLDER}/reconciliation.json"
+
+
+async def prepare(held: Services, customer: str, legacy: str) -> str:
+    """Check the legacy deployment's folder and note in the customer's bucket where it is; its digest.
+
+    Raises:
+        Forbidden, InvalidInput: the caller may not name it, or it holds no file or a table that cannot be read.
+    """
+    require_sources([legacy], ASKED_BEFORE)
+    (uri,) = SourceList.parse([legacy], held.settings).uris
+    store = await CustomerStore.open(held.settings, customer, create=True)
+    found = await asyncio.to_thread(layout, local_folder(uri, held.settings, store))
+    await asyncio.to_thread(lambda: [ForeignTable(table) for table in found.tables])
+    delivery.bucket_folder(store)
+    await store.put(PLACE, orjson.dumps(uri))
+    await store.put(SOURCES, orjson.dumps([f"bucket:{FOLDER}/{FILES}"]))
+    return canonical_digest(uri)
+
+
+async def copy_legacy(held: Services, customer: str) -> LegacyBackup:
+    """The copy in the customer's bucket. Repeating it goes on where it was."""
+    store = await CustomerStore.open(held.settings, customer)
+    uri = await _place(store)
+    found = await asyncio.to_thread(layout, local_folder(uri, held.settings, store))
+    return await stoppable(back_up, found, delivery.bucket_folder(store))
+
+
+async def reconcile(held: Services, customer: str, tag: str) -> VerificationReport:
+    """Compare the new dataset and its image with the copy of the legacy deployment.
+
+    A failed check is a line of the report. What is missing, by name, lies in the bucket: legacy/reconciliation.json.
+    """
+    store = await CustomerStore.open(held.settings, customer)
+    bucket = delivery.bucket_folder(store)
+    copied = [name for name in orjson.loads(await store.get(f"{FOLDER}/{MANIFEST}")) if name.startswith(f"{FILES}/")]
+    export = await asyncio.to_thread(lambda: read_export(_tables(bucket / FOLDER / EXPORT)))
+    found = compare(export, len(copied), await _new_dataset(store))
+    _, image = await asyncio.to_thread(built_image, bucket, tag)
+    scratch = bucket / "scratch"
+    await asyncio.to_thread(scratch.mkdir, exist_ok=True)
+    async with (
+        running_instance(image, scratch, docker_host=held.settings.docker_host) as instance,
+        Upstream(instance.url, key=instance.access_key, name="instance") as upstream,
+    ):
+        await ask(found, upstream, export, await planted_questions(store))
+    await store.put(REPORT, _report(found, export.recognised))
+    return VerificationReport(passed=all(check.passed for check in found.checks), checks=found.checks)
+
+
+async def _place(store: CustomerStore) -> str:
+    try:
+        return orjson.loads(await store.get(PLACE))
+    except NotFound:
+        raise NotFound("No legacy deployment is noted for this customer. Call migrate_customer with it.") from None
+
+
+def _tables(folder: Path) -> list[Path]:
+    found = [path for path in folder.rglob("*") if path.is_dir()] if folder.is_dir() else []
+    return sorted(path for path in found if path.name.endswith(".lance") or (path / "_delta_log").is_dir())
+
+
+async def _new_dataset(store: CustomerStore) -> NewDataset:
+    async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
+        manifest = reader.manifest
+    tables = Tables(Place(store.path("dataset"), store.storage_options), manifest.pins.tables)
+    documents = (await asyncio.to_thread(tables.read, "documents")).select(["path", "status"]).to_pylist()
+    articles = (await asyncio.to_thread(tables.read, "products"))["article_number"].to_pylist()
+    by_state = {state: {plain_name(row["path"]) for row in documents if row["status"] == state} for state in STATES}
+    return NewDataset(by_state["processed"], by_state["failed"], len(documents), {each.strip() for each in articles})
+
+
+def _report(found: Reconciliation, recognised: list[str]) -> bytes:
+    checks = [check.model_dump() for check in found.checks]
+    body = {"checks": checks, "missing": found.missing, "recognised_tables": recognised}
+    return json.dumps(body, ensure_ascii=False, indent=2).encode()

@@ -1,0 +1,199 @@
+"""`0711 backup` and `0711 restore`: the whole platform to a folder, and an equal platform out of it.
+
+A backup holds `databases/<name>.dump`, `files/` (keys, the customers' buckets, the archive, certificates) and, written
+last, `MANIFEST.json`: the hash of every file and the fingerprint of every table. It holds every key of the platform:
+keep it where only the operator reads it. Not in it: logs, caches, models, which come back by themselves; buckets on an
+S3 server, which that server has to keep (the manifest names the endpoint); containers, which deploy_customer starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from datetime import UTC, datetime
+from hashlib import file_digest
+from pathlib import Path
+
+import orjson
+
+from servers.local.lock import HomeLock
+from servers.local.platform import Notify, postgres, prepare
+from shared.contracts.model import Contract
+from shared.errors import Conflict, InvalidInput, StorageFull
+from shared.postgres.dump import dump, fingerprints
+from shared.postgres.dump import restore as restore_database
+from shared.postgres.provision import DATABASES, provision
+from shared.settings import Settings
+
+MANIFEST = "MANIFEST.json"
+LEFT_OUT = frozenset({"postgres", "logs", "cache", "models", "up.lock"})
+
+
+class Manifest(Contract):
+    """What a backup holds."""
+
+    format: int = 1
+    made_at: datetime
+    files: dict[str, str]
+    modes: dict[str, int]
+    tables: dict[str, dict[str, str]]
+    s3_endpoint: str | None = None
+
+
+async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
+    """Write `target/0711-<time>`, whole or not there. The platform has to be stopped, so that all of it is of one time.
+
+    Raises:
+        Conflict: the platform runs.
+        InvalidInput: the target lies in the platform's own folder.
+        StorageFull: no room; nothing is left behind.
+    """
+    if await asyncio.to_thread(lambda: target.resolve().is_relative_to(settings.home.resolve())):
+        raise InvalidInput("A backup does not belong into the folder that it saves. Choose another target.")
+    now = datetime.now(UTC)
+    final, work = target / f"0711-{now:%Y%m%dT%H%M%SZ}", target / f".building-0711-{os.urandom(4).hex()}"
+    with HomeLock(settings.home):
+        work.mkdir(mode=0o700, parents=True)
+        try:
+            async with postgres(settings, notify) as superuser_url:
+                tables = await _dump(superuser_url, work / "databases", notify)
+            hashes, modes = await asyncio.to_thread(_copy_home, settings.home, work / "files")
+            hashes |= {f"databases/{name}.dump": _hash(work / "databases" / f"{name}.dump") for name in DATABASES}
+            made = Manifest(made_at=now, files=hashes, modes=modes, tables=tables, s3_endpoint=settings.s3_endpoint)
+            (work / MANIFEST).write_bytes(orjson.dumps(made.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+            work.rename(final)
+        except OSError as error:
+            raise _full(error) from None
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    notify(f"files          {len(hashes)} with their hashes")
+    return final
+
+
+async def restore(settings: Settings, source: Path, notify: Notify) -> int:
+    """Make the platform of a backup in an empty home folder, and prove that it equals; how many tables were compared.
+
+    Raises:
+        Conflict: the home folder is not empty, the backup is incomplete or damaged, or the restored rows are not equal.
+        StorageFull: no room. In each case nothing is left behind.
+    """
+    manifest = await asyncio.to_thread(_checked, source)
+    _require_empty(settings.home)
+    with HomeLock(settings.home):
+        try:
+            await asyncio.to_thread(_copy_back, source / "files", settings.home, manifest)
+            async with postgres(settings, notify) as superuser_url:
+                await provision(superuser_url, settings.home)
+                for name in DATABASES:
+                    await asyncio.to_thread(
+                        restore_database, superuser_url, name, source / "databases" / f"{name}.dump"
+                    )
+                    if await fingerprints(superuser_url, name) != manifest.tables[name]:
+                        raise Conflict(f"The restored database {name} is not equal to the saved one.")
+                notify("databases      restored, every table equal")
+                await prepare(settings, superuser_url, notify)
+        except BaseException as error:
+            await asyncio.to_thread(_empty, settings.home)
+            if isinstance(error, OSError):
+                raise _full(error) from None
+            raise
+    notify(f"files          {len(manifest.files)} with equal hashes")
+    return sum(len(tables) for tables in manifest.tables.values())
+
+
+async def _dump(superuser_url: str, folder: Path, notify: Notify) -> dict[str, dict[str, str]]:
+    await asyncio.to_thread(folder.mkdir, 0o700)
+    tables = {}
+    for name in DATABASES:
+        await asyncio.to_thread(dump, superuser_url, name, folder / f"{name}.dump")
+        tables[name] = await fingerprints(superuser_url, name)
+        notify(f"database       {name}: {len(tables[name])} tables")
+    return tables
+
+
+def _copy_home(home: Path, target: Path) -> tuple[dict[str, str], dict[str, int]]:
+    """Copy the home folder; hashes of files, and the modes of files and folders."""
+    hashes, modes = {}, {}
+    target.mkdir(mode=0o700)
+    for path in _walk(home):
+        name = path.relative_to(home).as_posix()
+        modes[name] = path.stat().st_mode & 0o777
+        if path.is_dir():
+            (target / name).mkdir(mode=0o700)
+        else:
+            shutil.copyfile(path, target / name)
+            hashes[f"files/{name}"] = _hash(target / name)
+    return hashes, modes
+
+
+def _walk(home: Path) -> list[Path]:
+    """Every folder and file that belongs into a backup, parents first.
+
+    Raises:
+        Conflict: there is a link, which would lead out of the folder.
+    """
+    found = []
+    for folder, folders, names in os.walk(home):
+        here = Path(folder)
+        left_out = LEFT_OUT if here == home else frozenset()
+        folders[:] = sorted(set(folders) - left_out)
+        found += [here / name for name in [*folders, *sorted(set(names) - left_out)]]
+    if any(path.is_symlink() for path in found):
+        raise Conflict("The home folder holds a link. Put the files there themselves, and call again.")
+    return found
+
+
+def _checked(source: Path) -> Manifest:
+    try:
+        manifest = Manifest.model_validate_json((source / MANIFEST).read_bytes())
+        damaged = [name for name, value in manifest.files.items() if _hash(source / name) != value]
+    except (OSError, ValueError):
+        raise Conflict("This is no whole backup: a file is missing. Use another one.") from None
+    if damaged:
+        raise Conflict(f"The backup is damaged: {len(damaged)} files have other hashes. Use another one.")
+    return manifest
+
+
+def _copy_back(files: Path, home: Path, manifest: Manifest) -> None:
+    later = []
+    for name, mode in manifest.modes.items():
+        target = home / name
+        if not target.resolve().is_relative_to(home.resolve()):
+            raise Conflict("The backup names a file outside of its folder. Use another one.")
+        if f"files/{name}" in manifest.files:
+            shutil.copyfile(files / name, target)
+            target.chmod(mode)
+        else:
+            target.mkdir(mode=0o700)
+            later.append((target, mode))
+    for target, mode in later:
+        target.chmod(mode)
+
+
+def _require_empty(home: Path) -> None:
+    if home.is_dir() and any(path.name not in LEFT_OUT - {"postgres"} for path in home.iterdir()):
+        raise Conflict("There is a platform in this home folder already. Choose an empty one: --home.")
+
+
+def _empty(home: Path) -> None:
+    from shared.postgres.launcher import EmbeddedPostgres
+
+    if (home / "postgres").is_dir():
+        EmbeddedPostgres(home / "postgres", 0).remove()
+    for path in home.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != "up.lock":
+            path.unlink()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return "sha256:" + file_digest(file, "sha256").hexdigest()
+
+
+def _full(error: OSError) -> Conflict | StorageFull:
+    if error.errno in (28, 122):
+        return StorageFull("No room for it. Free some space and call again; nothing is left behind.")
+    return Conflict(f"A file could not be copied: {error.strerror}. Nothing is left behind.")

@@ -1,0 +1,78 @@
+"""`0711 erase`: one customer leaves the platform: instances, rows, bucket with every version, archive, keys."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from servers.cradle.deployments.service import Deployments
+from servers.cradle.images.archive import Archive
+from servers.cradle.images.erasure import Certificate, erase
+from servers.cradle.images.signing import Signer
+from servers.local.platform import MIGRATIONS, Notify
+from shared.audit import AuditLog
+from shared.errors import InvalidInput, Unavailable
+from shared.objects import CustomerStore, bucket_name
+from shared.postgres.database import Database
+from shared.postgres.erasure import erase_rows
+from shared.postgres.launcher import EmbeddedPostgres
+from shared.postgres.urls import database_urls
+from shared.settings import Settings
+
+
+async def erase_customer(settings: Settings, customer: str, confirm: str, notify: Notify) -> Certificate:
+    """Erase a customer for ever and sign a certificate of it. May be repeated: what is gone is counted as nothing.
+
+    The databases have to run. Order: the intent into the audit log, instances, rows, then key, archive and bucket, so
+    that nobody can order anything of the customer while its content goes.
+
+    Raises:
+        InvalidInput: `confirm` is not the customer's id, or it is no id.
+        Conflict: a job of the customer is open.
+        Unavailable: a database, an engine or the object store does not answer; call again.
+    """
+    bucket_name(customer)
+    if confirm != customer:
+        raise InvalidInput("Repeat the customer's id: 0711 erase CUSTOMER --confirm CUSTOMER.", field="confirm")
+    signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
+    await _audited(settings, customer)
+    instances = await _instances(settings, customer, signer)
+    notify(f"instances      {instances} containers and volumes removed")
+    superuser_url = _superuser_url(settings)
+    rows = sum([await erase_rows(superuser_url, name, customer) for name in MIGRATIONS])
+    notify(f"rows           {rows} removed")
+    keys = settings.home / "keys" / "customers"
+    archive = Archive(settings.home / "archive", keys, signer.verifier, settings.archive_immutable)
+    store = await CustomerStore.open(settings, customer, create=True)
+    certificates = settings.home / "certificates"
+    made = await erase(store, customer, archive, signer, certificates, rows=rows, instances=instances)
+    notify(
+        f"objects        {made.objects} removed, {made.archived_images} archived images, the archive's key destroyed"
+    )
+    return made
+
+
+async def _audited(settings: Settings, customer: str) -> None:
+    database = Database(database_urls(settings, "user_registry").app)
+    await database.open()
+    try:
+        await AuditLog(database).append("operator", "customer.erased", customer, customer)
+    finally:
+        await database.close()
+
+
+async def _instances(settings: Settings, customer: str, signer: Signer) -> int:
+    database = Database(database_urls(settings, "installation_configs").app)
+    await database.open()
+    try:
+        return await Deployments(settings, database, signer.verifier).erase(customer)
+    finally:
+        await database.close()
+
+
+def _superuser_url(settings: Settings) -> str:
+    if settings.postgres_url is not None:
+        return settings.postgres_url.get_secret_value()
+    with suppress(Unavailable):
+        return EmbeddedPostgres(settings.home / "postgres", settings.postgres_port).superuser_url
+    raise Unavailable("There is no database in this home folder. Start the platform: 0711 up")

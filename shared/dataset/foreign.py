@@ -1,0 +1,65 @@
+"""Delta and LanceDB tables that something else wrote: read as they are, a few columns at a time. All of it blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.dataset import lance
+from shared.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_UNREADABLE = "A table of the legacy deployment cannot be read: it is damaged, or of a version that is not known here."
+
+
+class ForeignTable:
+    """One table in a folder of its own: `_delta_log` in it makes it Delta, a name that ends in `.lance` Lance.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = folder.name.removesuffix(".lance").casefold()
+        self._lance = folder.name.endswith(".lance")
+        try:
+            self._opened = self._open()
+            self.columns: list[str] = [field.name for field in self._schema()]
+        except Exception:  # noqa: BLE001  two libraries raise their own classes, with paths in their texts
+            raise InvalidInput(_UNREADABLE, field="legacy") from None
+
+    @property
+    def is_lance(self) -> bool:
+        """Whether it is a LanceDB table."""
+        return self._lance
+
+    def count(self) -> int:
+        """How many rows it has."""
+        try:
+            return int(self._opened.count_rows() if self._lance else self._opened.to_pyarrow_dataset().count_rows())
+        except Exception:  # noqa: BLE001
+            raise InvalidInput(_UNREADABLE, field="legacy") from None
+
+    def read(self, columns: list[str]) -> pa.Table:
+        """All rows of these columns; vectors are best left out."""
+        try:
+            if self._lance:
+                return self._opened.search().select(columns).limit(max(1, self.count())).to_arrow().select(columns)
+            return self._opened.to_pyarrow_dataset().to_table(columns=columns)
+        except InvalidInput:
+            raise
+        except Exception:  # noqa: BLE001
+            raise InvalidInput(_UNREADABLE, field="legacy") from None
+
+    def _open(self) -> Any:
+        if self._lance:
+            return lance.connect(str(self.folder.parent), {}).open_table(self.folder.name.removesuffix(".lance"))
+        from deltalake import DeltaTable
+
+        return DeltaTable(str(self.folder))
+
+    def _schema(self) -> Any:
+        return self._opened.schema if self._lance else self._opened.to_pyarrow_dataset().schema

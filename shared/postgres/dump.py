@@ -1,0 +1,88 @@
+"""Whole databases to files and back, by Postgres' own programs from the wheel, and what two are compared by."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+
+from shared.errors import Conflict, StorageFull, Unavailable
+from shared.postgres.account import Account, binaries
+from shared.postgres.failures import translated
+
+DEADLINE_S = 6 * 3600.0
+CONNECT_TIMEOUT_S = 10
+
+# Order does not matter and nothing is held in memory: the sum of a 64-bit hash of every row.
+_ROWS = "SELECT count(*) AS n, coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text AS sum FROM {} t"
+_TABLES = """
+SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
+WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1
+"""
+
+
+def dump(superuser_url: str, database: str, target: Path) -> None:
+    """Write a database to a file in Postgres' custom format; blocking.
+
+    Raises:
+        Unavailable: the server does not answer, or is newer than the wheel's programs.
+        StorageFull: no room.
+    """
+    _run(superuser_url, "pg_dump", "--format=custom", f"--file={target}", f"--dbname={database}")
+
+
+def restore(superuser_url: str, database: str, source: Path) -> None:
+    """Put a file of `dump` into a database that `provision` made, all of it or nothing; blocking.
+
+    Raises:
+        Unavailable: as `dump`, or the file is damaged.
+    """
+    options = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error", f"--dbname={database}")
+    _run(superuser_url, "pg_restore", *options, str(source))
+
+
+async def fingerprints(superuser_url: str, database: str) -> dict[str, str]:
+    """Every table → its number of rows and a sum over them: equal for equal rows.
+
+    Raises:
+        Unavailable: the server does not answer.
+    """
+    address = urlsplit(superuser_url)._replace(path=f"/{database}").geturl()
+    try:
+        connection = await asyncpg.connect(address, timeout=CONNECT_TIMEOUT_S)
+        try:
+            names = [row["name"] for row in await connection.fetch(_TABLES)]
+            rows = [await connection.fetchrow(_ROWS.format(name)) for name in names]
+        finally:
+            await connection.close(timeout=CONNECT_TIMEOUT_S)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise translated(error) from None
+    return {name: f"{row['n']} {row['sum']}" for name, row in zip(names, rows, strict=True) if row is not None}
+
+
+def _run(superuser_url: str, program: str, *arguments: str) -> None:
+    parts = urlsplit(superuser_url)
+    address = [
+        f"--host={parts.hostname}",
+        f"--port={parts.port or 5432}",
+        f"--username={unquote(parts.username or '')}",
+    ]
+    environment = {"PATH": os.defpath, "LC_ALL": "C", "PGPASSWORD": unquote(parts.password or "")}
+    command = [str(binaries(Account.current()) / program), "--no-password", *address, *arguments]
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE_S, check=False
+    )
+    if done.returncode:
+        raise _failure(program, done.stderr.decode(errors="replace"))
+
+
+def _failure(program: str, said: str) -> Unavailable | StorageFull | Conflict:
+    """The reason without the program's words, which can hold values of rows."""
+    if "No space left on device" in said:
+        return StorageFull("No room for the backup. Free some space and call again.")
+    if "server version mismatch" in said:
+        return Conflict("The Postgres server is newer than this platform's programs. Use its own pg_dump.")
+    return Unavailable(f"Postgres' {program} did not finish: the server does not answer, or the file is damaged.")

@@ -1,0 +1,260 @@
+"""Deployments in a real container engine: gate, exchange, roll-back, faults in between, ports, and who is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from servers.cradle.deployments.service import Deployments
+from servers.cradle.images.containers import Containers
+from servers.cradle.images.engine import Engine
+from servers.cradle.images.running import free_port
+from servers.cradle.images.signed import SignedImage, signed_image
+from servers.cradle.images.signing import Signer
+from servers.cradle.images.updates import make_update, push_update
+from shared.client import Upstream
+from shared.contracts.deployment import Question
+from shared.contracts.instance import SearchAnswer
+from shared.dataset.delta import ledger
+from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
+from shared.settings import Settings
+from tests.image_rig import ANSWER, QUESTION, CustomerImage, build, small_image, write_dataset
+
+slow = pytest.mark.slow
+PLANTED = [Question(question=QUESTION, expected=ANSWER)]
+NEW = {"neu.pdf": "Der Sanftanlasser SA-90 verträgt höchstens zwölf Anläufe je Stunde."}
+NEW_QUESTION, NEW_ANSWER = "Wie viele Anläufe je Stunde verträgt der Sanftanlasser?", "zwölf Anläufe"
+
+
+@dataclass
+class Site:
+    """A platform with its deployments, and the customer's image."""
+
+    settings: Settings
+    deployments: Deployments
+    first: CustomerImage
+    image: SignedImage
+
+    async def deploy(self, image: SignedImage | None = None, **changes):
+        given = {"host": "local", "port": None, "planted": PLANTED, **changes}
+        return await self.deployments.deploy("acme", image or self.image, **given)
+
+    async def ask(self, port: int, question: str) -> str:
+        key = (self.settings.home / "keys" / "instances" / "acme").read_text()
+        async with Upstream(f"http://127.0.0.1:{port}/mcp", key=key) as instance:
+            return "\n".join(
+                hit.text for hit in (await instance.call("search", {"query": question}, SearchAnswer)).hits
+            )
+
+    def containers(self) -> list[str]:
+        platform = self.first.signer.verifier.key_id.removeprefix("sha256:")[:8]
+        return sorted(docker("ps", "-a", "--filter", f"name={platform}-acme", "--format", "{{.Names}}").split())
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="session")
+def kept(customer_image: CustomerImage, second_image: CustomerImage, engine_host: str) -> Iterator[None]:
+    """Both images stay in the engine under a name of the tests, so that each is uploaded once."""
+    with Engine.connect(engine_host) as engine:
+        for number, image in enumerate((customer_image, second_image)):
+            docker("tag", engine.load(image.tar, image.built.image_id), f"0711-tests/kept:{number}")
+        yield
+        docker("rmi", "-f", "0711-tests/kept:0", "0711-tests/kept:1")
+
+
+@pytest.fixture
+async def site(
+    customer_image: CustomerImage, kept: None, engine_host: str, tmp_path: Path, database
+) -> AsyncIterator[Site]:  # fmt: skip
+    first = free_port()
+    settings = Settings(home=tmp_path, docker_host=engine_host, deployment_ports=(first, first + 50))
+    held = await database("servers.cradle.deployments")
+    deployments = Deployments(settings, held.db, customer_image.signer.verifier)
+    image = signed_image(customer_image.bucket, customer_image.spec.tag, "acme", customer_image.signer.verifier)
+    try:
+        yield Site(settings, deployments, customer_image, image)
+    finally:
+        await deployments.erase("acme")
+
+
+@pytest.fixture(scope="session")
+async def second_image(
+    customer_image: CustomerImage, tmp_path_factory: pytest.TempPathFactory, layer_cache: Path, query_model: Path
+) -> CustomerImage:
+    """The customer's next image, with one more document; signed with the same key."""
+    bucket = tmp_path_factory.mktemp("next") / "bucket"
+    shutil.copytree(customer_image.bucket / "dataset", bucket / "dataset")
+    keys = customer_image.bucket.with_name(customer_image.bucket.name + "-keys")
+    shutil.copytree(keys, bucket.with_name(bucket.name + "-keys"))
+    await write_dataset(bucket / "dataset", NEW, query_model)
+    return await build(bucket, layer_cache, query_model, tag="p1-two")
+
+
+@slow
+@pytest.mark.engine
+@pytest.mark.requirement("O-02", "O-06")
+async def test_an_image_is_deployed_exchanged_updated_in_place_and_rolled_back(
+    site: Site, second_image: CustomerImage, query_model: Path
+) -> None:
+    made = await site.deploy()
+    port = made.deployment.port
+    assert (made.how, made.deployment.state) == ("deployed", "serving")
+    assert ANSWER in await site.ask(port, QUESTION)
+    (name,) = site.containers()
+    found = json.loads(docker("inspect", name))[0]
+    assert found["HostConfig"]["ReadonlyRootfs"] is True
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    assert found["Config"]["User"] == "65532:65532"
+    assert (await site.deploy()).how == "unchanged"
+    assert site.containers() == [name]
+    # a signed difference: answers go on, and it survives the container
+    known = ledger(str(site.first.bucket / "dataset"))
+    base = site.image.built.dataset_digest
+    async with _manifest(second_image) as manifest:
+        update = await make_update(
+            "acme", str(second_image.bucket / "dataset"), {}, known, base, manifest, second_image.bucket,
+            second_image.signer,
+        )  # fmt: skip
+    (row,) = await site.deployments.serving("acme")
+    planted = [*PLANTED, Question(question=NEW_QUESTION, expected=NEW_ANSWER)]
+    pushed = await site.deployments.update(
+        "acme", row, second_image.built, lambda it: push_update(Path(update.location), it), planted
+    )
+    assert pushed.how == "updated in place"
+    back = await site.deployments.switch("acme", row, site.image.built, PLANTED)
+    assert back.how == "version switched"
+    assert NEW_ANSWER not in await site.ask(port, NEW_QUESTION)
+    forth = await site.deployments.switch("acme", row, second_image.built, planted)
+    assert forth.how == "version switched"
+    docker("rm", "-f", name)  # a container that is lost: made anew with the same volume, the update is still there
+    assert (await site.deploy()).how == "deployed"
+    assert (await site.deployments.switch("acme", row, second_image.built, planted)).how == "version switched"
+    # a whole new image at the same address
+    image = signed_image(second_image.bucket, "p1-two", "acme", site.first.signer.verifier)
+    assert (await site.deploy(image, planted=planted)).deployment.port == port
+    assert NEW_ANSWER in await site.ask(port, NEW_QUESTION)
+    assert site.containers() == [name]
+    assert await site.deployments.stop("acme", "local", release=False)
+    assert site.containers() == []
+    (row,) = await site.deployments.listed("acme")
+    assert (row.port, row.state) == (port, "stopped")
+
+
+def _manifest(image: CustomerImage):
+    from contextlib import asynccontextmanager
+
+    from shared.dataset.reader import DatasetReader
+
+    @asynccontextmanager
+    async def opened():
+        async with DatasetReader(image.bucket / "dataset") as reader:
+            yield reader.manifest
+
+    return opened()
+
+
+@slow
+@pytest.mark.engine
+async def test_an_image_that_fails_its_gate_or_dies_at_the_exchange_leaves_what_served(
+    site: Site, second_image: CustomerImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = (await site.deploy()).deployment.port
+    image = signed_image(second_image.bucket, "p1-two", "acme", site.first.signer.verifier)
+    before = site.containers()
+    with pytest.raises(Conflict, match=r"planted questions: 0 of 1 answered") as refused:
+        await site.deploy(image, planted=[Question(question=QUESTION, expected="neunundneunzig Nm")])
+    assert QUESTION not in refused.value.message
+    assert ANSWER in await site.ask(port, QUESTION)
+    # the engine breaks off just after the exchange: the next call takes it back, and ends it
+    real = Containers.exchange
+
+    def dies(self: Containers, *arguments, **named) -> None:
+        real(self, *arguments, **named)
+        monkeypatch.setattr(Engine, "connect", lambda _host: (_ for _ in ()).throw(Unavailable("gone")))
+        monkeypatch.setattr(Containers, "_inspect", lambda *_: (_ for _ in ()).throw(Unavailable("gone")))
+        raise Unavailable("The container engine refused or broke off. Look at its log and call again.")
+
+    with monkeypatch.context() as broken:
+        monkeypatch = broken
+        broken.setattr(Containers, "exchange", dies)
+        with pytest.raises(Unavailable):
+            await site.deploy(image)
+    assert len(site.containers()) == 2
+    assert (await site.deploy()).how == "unchanged"  # taken back: what served before serves
+    assert site.containers() == before
+    assert ANSWER in await site.ask(port, QUESTION)
+
+
+@slow
+@pytest.mark.engine
+async def test_a_port_in_use_is_refused_by_name_or_passed_over(site: Site) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", site.settings.deployment_ports[0]))
+        other.listen()
+        with pytest.raises(Conflict, match="Another program has this port"):
+            await site.deploy(port=site.settings.deployment_ports[0])
+        assert site.containers() == []
+        made = await site.deploy()
+    assert made.deployment.port > site.settings.deployment_ports[0]
+    with pytest.raises(Conflict, match="has port"):
+        await site.deploy(port=free_port())
+
+
+async def test_two_customers_never_get_the_same_port_of_a_host(database, tmp_path: Path) -> None:
+    from servers.cradle.deployments.store import DeploymentStore
+
+    store = DeploymentStore((await database("servers.cradle.deployments")).db)
+    rows = await asyncio.gather(*(store.reserve(f"customer-{n}", "local", range(9400, 9420)) for n in range(20)))
+    assert sorted(row.port for row in rows) == list(range(9400, 9420))
+    assert (await store.reserve("customer-3", "local", range(9400, 9420))).port == rows[3].port
+    assert (await store.reserve("customer-3", "other", range(9400, 9420))).port == 9400
+    with pytest.raises(Conflict, match="port"):
+        await store.reserve("customer-99", "local", range(9400, 9420))
+    assert await store.all("nobody") == []
+
+
+@pytest.mark.requirement("S-01")
+@pytest.mark.parametrize("case", ["unsigned", "another key", "altered", "another customer's"])
+def test_only_the_image_that_this_platform_signed_for_this_customer_is_let_through(tmp_path: Path, case: str) -> None:
+    signer = Signer.open(tmp_path / "keys")
+    stranger = Signer.open(tmp_path / "strangers-keys")
+    customer = "other" if case == "another customer's" else "acme"
+    made = small_image(tmp_path / "bucket", stranger if case == "another key" else signer, customer=customer)
+    if case == "unsigned":
+        (made.folder / "signature.json").unlink()
+        words = "not signed"
+    elif case == "altered":
+        data = bytearray(made.tar.read_bytes())
+        data[len(data) // 2] ^= 1
+        made.tar.write_bytes(data)
+        words = "altered after it was signed"
+    else:
+        words = {"another key": "another key", "another customer's": "another customer's image"}[case]
+    with pytest.raises(PlatformError, match=words):
+        signed_image(made.bucket, made.spec.tag, "acme", signer.verifier)
+    good = small_image(tmp_path / "good", signer)
+    assert signed_image(good.bucket, good.spec.tag, "acme", signer.verifier).tar == good.tar
+
+
+async def test_without_an_engine_or_with_an_unknown_host_one_sentence_says_so(database, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, docker_host=f"unix://{tmp_path}/none.sock")
+    signer = Signer.open(tmp_path / "keys")
+    made = small_image(tmp_path / "bucket", signer)
+    image = signed_image(made.bucket, made.spec.tag, "acme", signer.verifier)
+    deployments = Deployments(settings, (await database("servers.cradle.deployments")).db, signer.verifier)
+    with pytest.raises(Unavailable, match="engine does not answer"):
+        await deployments.deploy("acme", image, "local", None, ())
+    with pytest.raises(InvalidInput, match="P0711_DEPLOYMENT_HOSTS"):
+        await deployments.deploy("acme", image, "moon", None, ())
+    assert await deployments.listed("acme") == []

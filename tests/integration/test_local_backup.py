@@ -1,0 +1,128 @@
+"""A backup restores to an equal platform, on real databases and files; what is damaged or in the way is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from servers.cradle.images.customer_keys import CustomerKey
+from servers.cradle.images.signing import Signer
+from servers.local.backup import LEFT_OUT, backup, restore
+from servers.local.lock import HomeLock
+from servers.local.platform import postgres, prepare
+from servers.orchestrator.store import JobStore
+from shared.errors import Conflict, InvalidInput
+from shared.postgres.database import Database
+from shared.postgres.launcher import EmbeddedPostgres
+from shared.postgres.urls import read
+from shared.settings import Settings
+from tests.orchestrator_rig import free_port, put_onboarded
+
+
+def silent(_line: str) -> None:
+    """Nobody reads it here."""
+
+
+@pytest.fixture(scope="module")
+async def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Path]:
+    """A platform with a customer, stopped, and its backup."""
+    folder = tmp_path_factory.mktemp("backup")
+    settings = Settings(home=folder / "home", postgres_port=free_port(), marketplace_port=free_port())
+    async with postgres(settings, silent) as superuser_url:
+        await prepare(settings, superuser_url, silent)
+        database = Database(read(settings.home)["platform"].app)
+        await database.open()
+        await put_onboarded(JobStore(database), "muster")
+        await database.close()
+    Signer.open(settings.home / "keys")
+    CustomerKey.open(settings.home / "keys" / "customers", "muster", create=True)
+    bucket = settings.home / "objects" / "customer-muster"
+    bucket.mkdir(mode=0o700, parents=True)
+    (bucket / "sources.json").write_bytes(b"[]")
+    (settings.home / "logs").mkdir(exist_ok=True)
+    (settings.home / "logs" / "cradle.log").write_text("left out")
+    made = await backup(settings, folder / "backups", silent)
+    return settings, made
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Settings]:
+    settings = Settings(home=tmp_path / "home", postgres_port=free_port(), marketplace_port=free_port())
+    yield settings
+    if (settings.home / "postgres").is_dir():
+        EmbeddedPostgres(settings.home / "postgres", 0).remove()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_cluster_is_left(saved: tuple[Settings, Path]) -> Iterator[None]:
+    yield
+    EmbeddedPostgres(saved[0].home / "postgres", 0).remove()
+
+
+def files_of(home: Path) -> dict[str, tuple[bytes, int]]:
+    found = [path for path in home.rglob("*") if path.is_file() and path.relative_to(home).parts[0] not in LEFT_OUT]
+    return {
+        path.relative_to(home).as_posix(): (path.read_bytes(), path.stat().st_mode & 0o777)
+        for path in found
+        if path.name != "databases.json"  # the same passwords at another port
+    }
+
+
+@pytest.mark.requirement("O-08")
+async def test_a_backup_restores_to_an_equal_platform(saved: tuple[Settings, Path], elsewhere: Settings) -> None:
+    settings, made = saved
+    assert made.stat().st_mode & 0o777 == 0o700
+    assert await restore(elsewhere, made, silent) >= 10
+    assert files_of(elsewhere.home) == files_of(settings.home)
+    assert not (elsewhere.home / "logs").exists()
+    async with postgres(elsewhere, silent):
+        urls = read(elsewhere.home)
+        database = Database(urls["platform"].app)
+        await database.open()
+        store = JobStore(database)
+        customer = await store.customer("muster")
+        assert customer is not None
+        assert customer.state == "active"
+        async with database.session("other") as connection:  # row-level security came along
+            assert await connection.fetchval("SELECT count(*) FROM customers") == 0
+        await database.close()
+        registry = await asyncpg.connect(urls["user_registry"].owner)
+        assert await registry.fetchval("SELECT count(*) FROM migration.applied") > 0
+        await registry.close()
+
+
+async def test_a_damaged_or_incomplete_backup_is_refused_and_leaves_nothing(
+    saved: tuple[Settings, Path], elsewhere: Settings, tmp_path: Path
+) -> None:
+    harmed = tmp_path / "harmed"
+    shutil.copytree(saved[1], harmed)
+    dumped = harmed / "databases" / "platform.dump"
+    data = bytearray(dumped.read_bytes())
+    data[len(data) // 2] ^= 1
+    dumped.write_bytes(data)
+    with pytest.raises(Conflict, match="damaged: 1 files"):
+        await restore(elsewhere, harmed, silent)
+    (harmed / "MANIFEST.json").unlink()
+    with pytest.raises(Conflict, match="no whole backup"):
+        await restore(elsewhere, harmed, silent)
+    assert not elsewhere.home.exists()
+
+
+async def test_neither_a_running_platform_nor_one_that_is_in_the_way_is_touched(
+    saved: tuple[Settings, Path], tmp_path: Path
+) -> None:
+    settings, made = saved
+    before = sorted(os.listdir(settings.home))  # noqa: PTH208
+    with pytest.raises(Conflict, match="empty one"):
+        await restore(settings, made, silent)
+    with HomeLock(settings.home), pytest.raises(Conflict, match="Stop it"):
+        await backup(settings, tmp_path, silent)
+    with pytest.raises(InvalidInput, match="another target"):
+        await backup(settings, settings.home / "backups", silent)
+    assert sorted(os.listdir(settings.home)) == before  # noqa: PTH208
+    assert os.listdir(tmp_path) == []  # noqa: PTH208

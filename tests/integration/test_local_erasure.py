@@ -1,0 +1,136 @@
+"""An erased customer: no row in any database, no object, version or delete marker, no key, and a signed certificate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from servers.cradle.deployments.store import DeploymentStore
+from servers.cradle.images.archive import Archive
+from servers.cradle.images.customer_keys import CustomerKey
+from servers.cradle.images.erasure import erase
+from servers.cradle.images.signing import Signer
+from servers.cradle.installations.service import InstallationService
+from servers.local.erasure import erase_customer
+from servers.local.platform import MIGRATIONS, postgres, prepare
+from servers.marketplace.users.store import Customer, User, UserStore
+from servers.orchestrator.store import JobStore
+from shared.errors import Conflict, InvalidInput
+from shared.objects import CustomerStore, s3_client
+from shared.postgres.database import Database
+from shared.postgres.launcher import EmbeddedPostgres
+from shared.postgres.urls import read
+from shared.settings import Settings
+from tests.conftest import s3_settings
+from tests.integration.test_installations_versions import Embedder, parameters
+from tests.orchestrator_rig import free_port, put_job, put_onboarded
+
+GOING, STAYING = "abschied", "bleibt"
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[Settings]:
+    """A platform's databases with two customers of everything, and their buckets."""
+    settings = Settings(home=tmp_path / "home", postgres_port=free_port(), marketplace_port=free_port())
+    try:
+        async with postgres(settings, lambda _: None) as superuser_url:
+            await prepare(settings, superuser_url, lambda _: None)
+            for customer in (GOING, STAYING):
+                await fill(settings, customer)
+            yield settings
+    finally:
+        EmbeddedPostgres(settings.home / "postgres", 0).remove()
+
+
+async def fill(settings: Settings, customer: str) -> None:
+    databases = {name: Database(urls.app) for name, urls in read(settings.home).items()}
+    for database in databases.values():
+        await database.open()
+    await put_onboarded(JobStore(databases["platform"]), customer)
+    await InstallationService(databases["installation_configs"]).save(customer, parameters(), Embedder())
+    await DeploymentStore(databases["installation_configs"]).reserve(customer, "gone", [9400, 9401])
+    await DeploymentStore(databases["installation_configs"]).release(customer, "gone")
+    users = UserStore(databases["user_registry"])
+    await users.add_customer(Customer(customer, "Muster GmbH", "a@example.com", None), "usr_" + "a" * 26)
+    user = User(
+        "usr_" + ("b" if customer == GOING else "c") * 26, f"{customer}@example.com", "customer_user", customer, True
+    )
+    await users.add_user(user, "hash", "usr_" + "a" * 26)
+    for database in databases.values():
+        await database.close()
+    store = await CustomerStore.open(settings, customer, create=True)
+    await store.put("sources.json", b"[]")
+    CustomerKey.open(settings.home / "keys" / "customers", customer, create=True)
+
+
+async def rows_naming(settings: Settings, word: str) -> dict[str, int]:
+    """Table → rows that hold the word anywhere, over all databases, as the superuser sees them."""
+    found = {}
+    superuser_url = EmbeddedPostgres(settings.home / "postgres", settings.postgres_port).superuser_url
+    for database in MIGRATIONS:
+        connection = await asyncpg.connect(superuser_url.rsplit("/", 1)[0] + f"/{database}")
+        places = await connection.fetch(
+            "SELECT format('%I.%I', schemaname, tablename) AS place FROM pg_tables "
+            "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        )
+        for (place,) in places:
+            number = await connection.fetchval(f"SELECT count(*) FROM {place} t WHERE t::text LIKE $1", f"%{word}%")  # noqa: S608
+            if number:
+                found[f"{database} {place}"] = number
+        await connection.close()
+    return found
+
+
+@pytest.mark.requirement("Z-04")
+async def test_an_erased_customer_leaves_zero_rows_and_objects_and_a_certificate(home: Settings) -> None:
+    before, other = await rows_naming(home, GOING), await rows_naming(home, STAYING)
+    assert len(before) >= 6  # the search finds what is there
+    with pytest.raises(InvalidInput, match="confirm"):
+        await erase_customer(home, GOING, STAYING, lambda _: None)
+    made = await erase_customer(home, GOING, GOING, lambda _: None)
+    assert await rows_naming(home, GOING) == {"user_registry public.audit": before["user_registry public.audit"] + 1}
+    assert await rows_naming(home, STAYING) == other
+    assert made.rows >= 6
+    assert made.objects == 1
+    assert not (home.home / "objects" / f"customer-{GOING}").exists()
+    assert (home.home / "objects" / f"customer-{STAYING}" / "sources.json").exists()
+    assert made.archive_key is not None
+    signed = await asyncio.to_thread(Path(made.location).read_bytes)
+    predicate = Signer.open(home.home / "keys").verifier.statement(signed)["predicate"]
+    assert (predicate["customer_id"], predicate["rows"], predicate["objects"]) == (GOING, made.rows, 1)
+    assert (await erase_customer(home, GOING, GOING, lambda _: None)).rows == 0
+
+
+async def test_a_customer_with_an_open_job_is_not_erased(home: Settings) -> None:
+    database = Database(read(home.home)["platform"].app)
+    await database.open()
+    await put_job(JobStore(database), GOING, "build")
+    await database.close()
+    with pytest.raises(Conflict, match="cancel_job"):
+        await erase_customer(home, GOING, GOING, lambda _: None)
+    assert (home.home / "objects" / f"customer-{GOING}" / "sources.json").exists()
+    assert len(await rows_naming(home, GOING)) >= 6
+
+
+@pytest.mark.requirement("Z-04")
+async def test_on_s3_no_version_and_no_delete_marker_is_left(s3_url: str, tmp_path: Path) -> None:
+    from minio.commonconfig import ENABLED
+    from minio.versioningconfig import VersioningConfig
+
+    settings, signer = s3_settings(tmp_path, s3_url), Signer.open(tmp_path / "keys")
+    store = await CustomerStore.open(settings, GOING, create=True)
+    client = s3_client(settings)
+    client.set_bucket_versioning(store.bucket, VersioningConfig(ENABLED))
+    for body in (b"one", b"two"):
+        await store.put("dataset/part", body)
+    await store.delete("dataset/part")
+    entries = list(client.list_objects(store.bucket, recursive=True, include_version=True))
+    assert sorted(entry.is_delete_marker for entry in entries) == [False, False, True]
+    archive = Archive(tmp_path / "archive", tmp_path / "keys" / "customers", signer.verifier)
+    made = await erase(store, GOING, archive, signer, tmp_path / "certificates")
+    assert not client.bucket_exists(store.bucket)
+    assert made.objects == 0  # none was visible any more; its versions are gone all the same
