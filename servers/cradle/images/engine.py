@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 import orjson
 
 from servers.cradle.images.assemble import Assembled
-from servers.cradle.images.layers import Hashing, Layer, room_or_clean
+from servers.cradle.images.layers import Layer, room_or_clean
 from servers.cradle.images.render import dockerfile
 from servers.cradle.images.spec import SCRATCH, SOURCE_EPOCH, ImageSpec
+from servers.cradle.images.streams import Hashing
 from shared.errors import StorageFull, Unavailable
 from shared.ids import digest
 
