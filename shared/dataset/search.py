@@ -45,7 +45,7 @@ async def hybrid(table: Any, text: str, vector: np.ndarray | None, limit: int, w
         "codes": _full_text(table, "codes", words.codes(text), depth, where),
     }
     if vector is not None:
-        lists["vector"] = _nearest(table, vector, depth, where)
+        lists["vector"] = nearest(table, vector, depth, where)
     answers = dict(zip(lists, await asyncio.gather(*lists.values()), strict=True))
     found: dict[str, Found] = {}
     for name, rows in answers.items():
@@ -75,7 +75,8 @@ async def _full_text(table: Any, column: str, text: str, depth: int, where: str 
     return sorted(rows, key=lambda row: (-row["_score"], row["chunk_id"]))
 
 
-async def _nearest(table: Any, vector: np.ndarray, depth: int, where: str | None) -> Sequence[dict[str, Any]]:
+async def nearest(table: Any, vector: np.ndarray, depth: int, where: str | None) -> Sequence[dict[str, Any]]:
+    """The passages whose vectors lie nearest, nearest first; `_distance` is one minus the cosine."""
     query = table.query().nearest_to(vector).distance_type("cosine").limit(depth).select([*COLUMNS, "_distance"])
     rows = await (query.where(where) if where else query).to_list()
     return sorted(rows, key=lambda row: (row["_distance"], row["chunk_id"]))

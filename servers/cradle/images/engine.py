@@ -9,6 +9,7 @@ import io
 import os
 import tarfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -53,13 +54,14 @@ def reachable(docker_host: str | None) -> bool:
 
 @dataclass(slots=True)
 class Container:
-    """A started container with its port on the engine's host."""
+    """A started container with its port on the engine's host; `began` is the monotonic time of its start."""
 
     engine: Engine
     id: str
     image: str
     host: str
     port: int
+    began: float = 0.0
 
     def exited(self) -> bool:
         """Whether it is no longer running."""
@@ -190,9 +192,10 @@ class Engine:
                 )
                 made = self.api.create_container(loaded, environment=environment, host_config=limits, ports=[port])
                 container = made["Id"]
+                began = time.monotonic()
                 self.api.start(container)
                 published = self.api.port(container, port)
-            return Container(self, container, loaded, self._reach(), int(published[0]["HostPort"]))
+            return Container(self, container, loaded, self._reach(), int(published[0]["HostPort"]), began)
         except BaseException:
             Container(self, container or "", loaded, "", 0).remove()
             raise

@@ -27,7 +27,7 @@ ROOTS = (
 )  # fmt: skip
 
 _OWN = ("servers/__init__.py", "servers/instance", "shared", "templates")
-_OWN_SKIPPED = re.compile(r"(^|/)(__pycache__|\.[^/]*)(/|$)|^templates/(image|compose|delivery)/|\.pyc$")
+_OWN_SKIPPED = re.compile(r"(^|/)(__pycache__|\.[^/]*)(/|$)|^templates/(image|compose|delivery|helm|report)/|\.pyc$")
 
 
 def distributions() -> list[metadata.Distribution]:

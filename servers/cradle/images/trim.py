@@ -52,7 +52,7 @@ TRIMS = {
             "an image reads local Parquet files only",
         ),
         Trim(
-            r"^pyarrow/(.*parquet_encryption|_pyarrow_cpp_tests|_substrait|libarrow_substrait).*\.so",
+            r"^pyarrow/(.*parquet_encryption|_pyarrow_cpp_tests|_substrait).*\.so",
             "no encrypted Parquet, no query plans of others",
         ),
         Trim(r"^pyarrow/libarrow_python(_\w+)?\.so(\.\d+\.\d+\.\d+)?$", "copies of a library under other names"),
@@ -81,7 +81,7 @@ TRIMS = {
         Trim(r"^(dbm|sqlite3)/|(^|/)(_dbm|_gdbm|_sqlite3)\.", "databases that an instance does not use"),
         Trim(r"(^|/)_codecs_(cn|hk|iso2022|jp|kr|tw)\.", "texts in an image are UTF-8"),
         Trim(
-            r"^(xmlrpc|wsgiref)/|^(mailbox|imaplib|nntplib|poplib|smtpd|smtplib|ftplib|telnetlib|cgi|cgitb|aifc|sunau)\.py$",
+            r"^xmlrpc/|^(mailbox|imaplib|nntplib|poplib|smtpd|smtplib|ftplib|telnetlib|cgi|cgitb|aifc|sunau)\.py$",
             "an instance sends no mail and speaks no protocol but HTTP",
         ),
         Trim(r"^(doctest|pdb)\.py$|^unittest/", "no test and no debugger runs in an image"),
