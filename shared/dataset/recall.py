@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import lance, search
-from shared.dataset.commit import VECTORS
 from shared.dataset.manifest import visible
 from shared.dataset.places import Place
 from shared.errors import NotFound
@@ -49,19 +48,18 @@ async def recall(root: str, questions: Vectors, limit: int = 10) -> Recall:
         raise NotFound("There is no dataset here yet. Process the customer's documents first.")
     if not manifest.counts.chunks or not len(questions):
         return Recall((), ())
-    database = await lance.module().connect_async(place.at(VECTORS))
-    table = await database.open_table(manifest.pins.vectors)
+    passages = await search.opened(place, manifest)
     try:
-        wanted = await _exact(table, questions, limit)
+        wanted = await _exact(passages.table, questions, limit)
         shares, times = [], []
         for question, least in zip(questions, wanted, strict=True):
             started = time.perf_counter()
-            found = (await search.nearest(table, question, max(50, limit), None))[:limit]
+            found = (await search.nearest(passages, question, max(50, limit), None))[:limit]
             times.append((time.perf_counter() - started) * 1000)
             near = sum(1.0 - row["_distance"] >= least[-1] - _ROUNDING for row in found)
             shares.append(near / len(least))
     finally:
-        table.close()
+        passages.close()
     return Recall(tuple(shares), tuple(times))
 
 
@@ -72,9 +70,7 @@ async def _exact(table: Any, questions: Vectors, limit: int) -> Vectors:
     best = np.zeros((len(questions), 0), dtype=np.float32)
     unit = _unit(questions)
     async for batch in await table.query().select(["vector"]).to_batches():
-        column = batch.column(0)
-        vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-        best = np.concatenate([best, unit @ _unit(vectors).T], axis=1)
+        best = np.concatenate([best, unit @ _unit(lance.vectors_of(batch.column(0))).T], axis=1)
         best = -np.sort(-best, axis=1)[:, :limit]
     return best
 
