@@ -13,6 +13,7 @@ from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.build import Sources, build_image, built_image
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.package import package_delivery
+from servers.cradle.images.report import write_report
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
 from servers.cradle.images.updates import ledger_key
@@ -137,20 +138,37 @@ async def package(held: Services, customer: str, tag: str, as_tar: bool = False)
     """The folder that the customer receives, and on demand one tar of it."""
     store = await CustomerStore.open(held.settings, customer)
     built, _ = built_image(bucket_folder(store), tag)
-    versions = {each.fingerprint: each.version for each in await held.installations.history(customer)}
-    if built.fingerprint not in versions:
-        raise NotFound("The image was built with parameters that this customer does not have. Build it again.")
-    spec = _spec(customer, tag, built.fingerprint, built.dataset_digest, versions[built.fingerprint])
+    version = await _version_of(held, customer, built)
+    spec = _spec(customer, tag, built.fingerprint, built.dataset_digest, version)
     return await package_delivery(bucket_folder(store), tag, spec, await signer_of(held), as_tar=as_tar)
 
 
 async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
-    """Starts the image and asks it; content stays in the customer's folder."""
+    """Starts the image, asks it and measures it; the report, and all content, stays in the customer's folder."""
     store = await CustomerStore.open(held.settings, customer)
     built, image = built_image(bucket_folder(store), tag)
     scratch = bucket_folder(store) / "scratch"
     scratch.mkdir(exist_ok=True)
-    return await verify_image(image, built, scratch, docker_host=held.settings.docker_host)
+    signer = await signer_of(held)
+    version = await _version_of(held, customer, built)
+    report = await verify_image(
+        image, built, scratch,
+        docker_host=held.settings.docker_host,
+        signer=signer.verifier,
+        probes=await held.installations.probes(customer, version),
+    )  # fmt: skip
+    page = await asyncio.to_thread(write_report, bucket_folder(store), report)
+    return VerificationReport(
+        passed=report.passed, checks=report.checks, dataset_digest=built.dataset_digest, report=str(page)
+    )
+
+
+async def _version_of(held: Services, customer: str, built: ImageBuilt) -> int:
+    """The parameter version that an image was built with."""
+    versions = {each.fingerprint: each.version for each in await held.installations.history(customer)}
+    if built.fingerprint not in versions:
+        raise NotFound("The image was built with parameters that this customer does not have. Build it again.")
+    return versions[built.fingerprint]
 
 
 async def clean_up(held: Services, customer: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from shared.contracts.processing import Counts
-from shared.dataset import graph, lance
+from shared.dataset import graph, lance, sketch
 from shared.dataset.manifest import MANIFEST, DatasetModel, Manifest, Pins, visible
 from shared.dataset.places import Place
 from shared.dataset.schemas import CHILDREN, ROWS, canonical_lines
@@ -31,7 +31,9 @@ def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: st
     label = f"{version:06d}"
     pins = Pins(tables=tables.versions(), vectors=f"chunks_{label}", graph=f"{GRAPH}/{label}")
     _clear(place, before)
-    lance.build(place.at(VECTORS), place.options, pins.vectors, tables, model.dimension)
+    sketched = lance.build(place.at(VECTORS), place.options, pins.vectors, tables, model.dimension)
+    if sketched.rows >= sketch.ABOVE:
+        place.write(sketch_of(pins.vectors), sketched.file())
     stop_if_told()
     nodes, edges = graph.derive(tables)
     place.write(f"{pins.graph}/nodes.parquet", graph.parquet(nodes))
@@ -45,11 +47,17 @@ def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: st
         model=model,
         counts=_counts(tables, nodes.num_rows, edges.num_rows),
         languages=_languages(tables),
+        vector_index=sketched.rows >= sketch.ABOVE,
         pins=pins,
     )
     stop_if_told()  # until here nothing of it is visible
     place.write(MANIFEST, manifest.model_dump_json(indent=2).encode())
     return manifest
+
+
+def sketch_of(vectors: str) -> str:
+    """Where the sketch of a table of vectors lies in the dataset."""
+    return f"{VECTORS}/{vectors}.sketch"
 
 
 def repair(tables: Tables) -> None:
@@ -74,7 +82,9 @@ def _stoppable(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _clear(place: Place, current: Manifest | None) -> None:
     """Remove what no visible version names: older versions and what an interrupted commit left."""
-    kept = {f"{current.pins.vectors}.lance", current.pins.graph} if current else set()
+    kept = set()
+    if current:
+        kept = {f"{current.pins.vectors}.lance", f"{current.pins.vectors}.sketch", current.pins.graph}
     for name in place.children(VECTORS):
         if name not in kept:
             place.remove(f"{VECTORS}/{name}")

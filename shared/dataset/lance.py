@@ -5,7 +5,7 @@ out here: the default text compression trains on a random sample (zstd does not)
 race. What else differs (uuids, times, the order of map entries) is settled by `canonical_lance` when files are frozen.
 
 There is no approximate vector index: its k-means and rotations start from random numbers that LanceDB offers no seed
-for. Beyond `SKETCH_ABOVE` passages `sketch` narrows the search instead, deterministically.
+for. Beyond `sketch.ABOVE` passages a sketch narrows the search instead, deterministically.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import words
+from shared.dataset.sketch import SketchWriter
 
 if TYPE_CHECKING:
     import lancedb
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from shared.dataset.tables import Tables
 
@@ -61,18 +64,33 @@ def schema(dimension: int) -> pa.Schema:
     )
 
 
-def build(place_address: str, options: Mapping[str, str], name: str, tables: Tables, dimension: int) -> None:
-    """Write the table and its full-text indexes anew."""
+def build(place_address: str, options: Mapping[str, str], name: str, tables: Tables, dimension: int) -> SketchWriter:
+    """Write the table and its full-text indexes anew.
+
+    Returns:
+        The sketch of its vectors.
+    """
     import pyarrow as pa
 
     database = connect(place_address, options)
-    shape = schema(dimension)
-    reader = pa.RecordBatchReader.from_batches(shape, _batches(tables, shape, dimension))
+    shape, sketch = schema(dimension), SketchWriter(dimension)
+    reader = pa.RecordBatchReader.from_batches(shape, _sketched(_batches(tables, shape, dimension), sketch))
     table = database.create_table(name, data=reader, schema=shape)
-    if not table.count_rows():
-        return
-    for column, config in _indexes().items():
-        table.create_index(column, config=config)
+    if table.count_rows():
+        for column, config in _indexes().items():
+            table.create_index(column, config=config)
+    return sketch
+
+
+def _sketched(batches: Iterator[pa.RecordBatch], sketch: SketchWriter) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        sketch.add(vectors_of(batch.column("vector")))
+        yield batch
+
+
+def vectors_of(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
+    """A column of vectors as float32 [n, dimension]."""
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
 
 
 def _indexes() -> dict[str, Any]:

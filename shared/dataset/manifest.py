@@ -53,7 +53,7 @@ class Manifest(Contract):
     model: DatasetModel
     counts: Counts
     languages: dict[str, int] = Field(default_factory=dict, description="Language → passages.")
-    vector_index: bool = False
+    vector_index: bool = Field(False, description="A sketch of the vectors narrows the search.")
     pins: Pins
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from shared.dataset import graph, lance, search
-from shared.dataset.commit import VECTORS
+from shared.dataset import graph, search
 from shared.dataset.manifest import Manifest, visible
 from shared.dataset.places import Place
 from shared.dataset.queries import QueryWorkers
@@ -124,7 +123,7 @@ class DatasetReader:
         self._sql: QueryWorkers | None = None
         self._cypher: QueryWorkers | None = None
         self._about: dict[str, object] | None = None
-        self._passages: Any = None
+        self._passages: search.Passages | None = None
 
     async def __aenter__(self) -> Self:
         manifest = await asyncio.to_thread(visible, self._place)
@@ -135,10 +134,7 @@ class DatasetReader:
         self._ledger = await asyncio.to_thread(self._by_path)
         self._sql = QueryWorkers(self._sql_config())
         if manifest.counts.chunks:
-            database = await lance.module().connect_async(
-                self._place.at(VECTORS), storage_options=dict(self._place.options) or None
-            )
-            self._passages = await database.open_table(manifest.pins.vectors)
+            self._passages = await search.opened(self._place, manifest)
         if self.scratch:
             target = self.scratch / "graph.lbug"
             await asyncio.to_thread(self._build_graph, self.scratch, target)

@@ -12,9 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import lance, words
+from shared.dataset.commit import VECTORS, sketch_of
+from shared.dataset.sketch import Sketch
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from shared.dataset.manifest import Manifest
+    from shared.dataset.places import Place
 
 RANK_OFFSET = 60
 """Reciprocal rank fusion's constant, as in Cormack, Clarke, Büttcher (2009)."""
@@ -24,6 +29,27 @@ EXACT_BELOW = 20
 CONTENTS = 0.25
 """What a passage of a table of contents counts: it names everything, and a page that says something comes first."""
 COLUMNS = [*lance.CITED, "path", "title"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """The Lance table of passages and, where they are many, the sketch that narrows the search by vectors."""
+
+    table: Any
+    sketch: Sketch | None = None
+
+    def close(self) -> None:
+        self.table.close()
+
+
+async def opened(place: Place, manifest: Manifest) -> Passages:
+    """The passages of a dataset's visible version."""
+    database = await lance.module().connect_async(place.at(VECTORS), storage_options=dict(place.options) or None)
+    table = await database.open_table(manifest.pins.vectors)
+    if not manifest.vector_index:
+        return Passages(table)
+    data = await asyncio.to_thread(place.read, sketch_of(manifest.pins.vectors))
+    return Passages(table, await asyncio.to_thread(Sketch, data or b""))
 
 
 @dataclass(slots=True)
@@ -36,16 +62,18 @@ class Found:
     matched: list[str] = field(default_factory=list)
 
 
-async def hybrid(table: Any, text: str, vector: np.ndarray | None, limit: int, where: str | None) -> list[Found]:
+async def hybrid(
+    passages: Passages, text: str, vector: np.ndarray | None, limit: int, where: str | None
+) -> list[Found]:
     """The best passages, best first; equal scores in the order of their ids."""
-    depth = max(50, 4 * limit)
+    depth, table = max(50, 4 * limit), passages.table
     lists = {
         "text": _full_text(table, "text", text, depth, where),
         "words": _full_text(table, "words", words.long_words(text), depth, where),
         "codes": _full_text(table, "codes", words.codes(text), depth, where),
     }
     if vector is not None:
-        lists["vector"] = _nearest(table, vector, depth, where)
+        lists["vector"] = nearest(passages, vector, depth, where)
     answers = dict(zip(lists, await asyncio.gather(*lists.values()), strict=True))
     found: dict[str, Found] = {}
     for name, rows in answers.items():
@@ -75,7 +103,32 @@ async def _full_text(table: Any, column: str, text: str, depth: int, where: str 
     return sorted(rows, key=lambda row: (-row["_score"], row["chunk_id"]))
 
 
-async def _nearest(table: Any, vector: np.ndarray, depth: int, where: str | None) -> Sequence[dict[str, Any]]:
-    query = table.query().nearest_to(vector).distance_type("cosine").limit(depth).select([*COLUMNS, "_distance"])
+async def nearest(passages: Passages, vector: np.ndarray, depth: int, where: str | None) -> Sequence[dict[str, Any]]:
+    """The passages whose vectors lie nearest, nearest first; `_distance` is one minus the cosine.
+
+    With a condition every passage that satisfies it is compared; without one, where there is a sketch, the candidates.
+    """
+    if passages.sketch is not None and where is None:
+        return await _narrowed(passages.table, passages.sketch, vector, depth)
+    query = passages.table.query().nearest_to(vector).distance_type("cosine").limit(depth)
+    query = query.select([*COLUMNS, "_distance"])
     rows = await (query.where(where) if where else query).to_list()
+    return sorted(rows, key=lambda row: (row["_distance"], row["chunk_id"]))
+
+
+async def _narrowed(table: Any, sketch: Sketch, vector: np.ndarray, depth: int) -> Sequence[dict[str, Any]]:
+    """Candidates of the sketch, compared in full precision; only the best of them are read whole."""
+    import numpy as np
+
+    places = np.asarray(await asyncio.to_thread(sketch.candidates, vector))
+    vectors = lance.vectors_of(
+        (await table.take_offsets(places.tolist()).select(["vector"]).to_arrow())["vector"].combine_chunks()
+    )
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(vector)
+    distances = 1.0 - vectors @ vector / np.maximum(lengths, 1e-12)
+    best = np.argsort(distances, kind="stable")[:depth]
+    order = np.sort(best)
+    rows = await table.take_offsets(places[order].tolist()).select(COLUMNS).to_list()
+    for row, distance in zip(rows, distances[order].tolist(), strict=True):
+        row["_distance"] = distance
     return sorted(rows, key=lambda row: (row["_distance"], row["chunk_id"]))

@@ -68,14 +68,15 @@ def without_docker(tmp_path: Path) -> str:
 
 def test_the_package_holds_what_a_person_with_docker_needs(handed_over: Path) -> None:
     assert {path.name for path in handed_over.iterdir()} == {
-        "README.md", "SHA256SUMS", "SHA256SUMS.sig", "docker-compose.yml", "image.tar", "image.tar.sig",
-        "kubernetes.yaml", "provenance.dsse.json", "sbom.cdx.json", "signature.json", "signer.pub", "start.sh",
+        "README.md", "SHA256SUMS", "SHA256SUMS.sig", "docker-compose.yml", "helm-values.yaml", "image.tar",
+        "image.tar.sig", "instance-chart.tgz", "kubernetes.yaml", "neo4j-edges.csv.gz", "neo4j-import.sh",
+        "neo4j-nodes.csv.gz", "provenance.dsse.json", "sbom.cdx.json", "signature.json", "signer.pub", "start.sh",
         "verify.sh",
     }  # fmt: skip
     readme = (handed_over / "README.md").read_text()
     assert "## English" in readme
     assert "## Deutsch" in readme
-    for script in ("start.sh", "verify.sh"):
+    for script in ("start.sh", "verify.sh", "neo4j-import.sh"):
         assert (handed_over / script).stat().st_mode & 0o111
         assert run(handed_over, "sh", "-n", script).returncode == 0
 
@@ -140,7 +141,7 @@ def test_values_change_no_structure_of_any_file(customer_image: CustomerImage) -
         parameter_version=99, labels={"com.example.note": "(a) 50 % of b & c = d; @e: f"},
     )  # fmt: skip
     built, signer = customer_image.built, customer_image.signer.verifier
-    for name in ("start.sh", "verify.sh", "README.md"):
+    for name in ("start.sh", "verify.sh", "README.md", "neo4j-import.sh", "helm-values.yaml"):
         one, two = (delivery(name, spec, built, signer) for spec in (plain, strange))
         assert len(one.splitlines()) == len(two.splitlines())
         for old, new in ((plain.customer_id, "a0"), (plain.tag, strange.tag)):

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from dataset_corpus import DIMENSION, commit, document, frozen, unpack, unreadable, vector_of, written
 
+from shared.dataset import sketch
 from shared.dataset.freeze import frozen_files
-from shared.dataset.reader import DatasetReader
+from shared.dataset.reader import DatasetReader, Filters
 from shared.dataset.writer import DatasetWriter
 from shared.errors import NotFound
 
@@ -108,6 +109,28 @@ async def test_the_frozen_copy_answers_like_the_original(tmp_path: Path) -> None
             rows = (await reader.sql("SELECT * FROM products ORDER BY product_id")).rows
             answers.append((hits, rows, await reader.documents()))
     assert answers[0] == answers[1]
+
+
+@pytest.mark.requirement("O-03")
+async def test_a_large_dataset_freezes_with_a_sketch_and_answers_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents, asked = [document(n) for n in range(8)], vector_of("Die Klemme sitzt im Schaltschrank.")
+    await written(tmp_path / "plain", documents)
+    monkeypatch.setattr(sketch, "ABOVE", 5)
+    monkeypatch.setattr(sketch, "CANDIDATES", 50)
+    for name, seed in (("one", 1), ("two", 2)):
+        assert (await written(tmp_path / name, documents, seed=seed)).vector_index
+    assert frozen(tmp_path / "one") == frozen(tmp_path / "two")
+    assert "vectors/chunks.sketch" in frozen(tmp_path / "one")
+    answers = []
+    for root in (tmp_path / "plain", unpack(frozen(tmp_path / "one"), tmp_path / "copy")):
+        async with DatasetReader(root) as reader:
+            answers.append(await reader.search("Reihenklemme 3", asked, limit=5))
+            answers.append(await reader.search("Reihenklemme 3", asked, limit=5, filters=Filters(language="de")))
+    for plain, sketched in zip(answers[:2], answers[2:], strict=True):
+        assert [hit.chunk_id for hit in sketched] == [hit.chunk_id for hit in plain]
+        assert [hit.similarity for hit in sketched] == pytest.approx([hit.similarity for hit in plain], abs=1e-5)
 
 
 @pytest.mark.requirement("O-02")

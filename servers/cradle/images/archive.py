@@ -15,6 +15,7 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from servers.cradle.images.evidence import FILES
 from servers.cradle.images.files import copy, hash_file, sync_folder, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import SignedBy
+from servers.cradle.images.streams import BLOCK, Hashing
 from shared.contracts.image import ImageArchived, ImageBuilt
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
 from shared.signatures import Verifier
@@ -189,16 +191,20 @@ def listed(folder: Path) -> dict[str, str]:
 
 
 def _seal(image: Path, work: Path, key: CustomerKey, archive_digest: str) -> None:
-    with image.open("rb") as source, (work / SEALED).open("xb") as out:
-        key.encrypt(source, out)
-        out.flush()
-        os.fsync(out.fileno())
-    if "sha256:" + hash_file(image) != archive_digest:
+    with ThreadPoolExecutor(1) as beside:
+        read = beside.submit(hash_file, image)
+        with image.open("rb") as source, (work / SEALED).open("xb", buffering=BLOCK) as out:
+            sealed = Hashing(out)
+            key.encrypt(source, sealed)
+            out.flush()
+            os.fsync(out.fileno())
+    if "sha256:" + read.result() != archive_digest:
         raise Conflict("The built image was altered after it was built. Build it again.", field="tag")
     for name in (RECORD, *FILES):
         write_new(work / name, (image.parent / name).read_bytes())
-    sums = {path.name: hash_file(path) for path in sorted(work.iterdir())}
-    write_new(work / SUMS, "".join(f"{value}  {name}\n" for name, value in sums.items()).encode())
+    sums = {path.name: hash_file(path) for path in sorted(work.iterdir()) if path.name != SEALED}
+    sums[SEALED] = sealed.digest.removeprefix("sha256:")
+    write_new(work / SUMS, "".join(f"{value}  {name}\n" for name, value in sorted(sums.items())).encode())
     for path in work.iterdir():
         path.chmod(0o444)
     sync_folder(work)

@@ -6,7 +6,6 @@ since Docker 25. docker, podman and skopeo load it.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import tarfile
@@ -14,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers.cradle.images.layers import MEDIA_TYPE, Hashing, Layer, room_or_clean
+from servers.cradle.images.layers import MEDIA_TYPE, Layer, room_or_clean
 from servers.cradle.images.spec import USER, ImageSpec, created
+from servers.cradle.images.streams import BLOCK, Hash, Hashing, tar_onto
 from shared.errors import Unavailable
 from shared.ids import canonical_json, digest
 
 _IMAGE = "application/vnd.oci.image."
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +94,9 @@ def assemble(spec: ImageSpec, layers: Sequence[Layer], target: Path) -> Assemble
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
     }
     items |= {_place(layer.digest): layer.path for layer in layers}
-    with room_or_clean(target), target.open("xb", buffering=_BLOCK) as raw:
+    with room_or_clean(target), target.open("xb", buffering=BLOCK) as raw:
         whole = Hashing(raw)
-        with tarfile.open(fileobj=whole, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar:  # pyright: ignore[reportCallIssue, reportArgumentType]
+        with tar_onto(whole) as tar:
             for name in sorted(items):
                 _write(tar, name, items[name])
         raw.flush()
@@ -152,7 +151,7 @@ class _Checked:
 
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
-        self._state = hashlib.sha256()
+        self._state = Hash()
 
     def read(self, size: int) -> bytes:
         data = self._file.read(size)

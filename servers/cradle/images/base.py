@@ -17,13 +17,9 @@ from pathlib import Path
 from servers.cradle.images.elf import is_elf, needed
 from servers.cradle.images.layers import Entry
 from servers.cradle.images.spec import CERTIFICATES, USER
+from servers.cradle.images.trim import STANDARD_LIBRARY, left_out
 from shared.errors import Unavailable
 
-_SKIPPED_FOLDERS = {
-    "test", "tests", "idlelib", "idle_test", "turtledemo", "tkinter", "ensurepip", "lib2to3", "pydoc_data", "distutils",
-    "__pycache__", "site-packages", "dist-packages", "msilib", "curses", "dbm", "venv",
-}  # fmt: skip
-_SKIPPED_FILES = ("_tkinter", "_test", "_xxtestfuzz", "xxlimited", "turtle.py", "_dbm", "_gdbm", "_curses")
 _NAME_SERVICE = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -96,15 +92,13 @@ def _standard_library() -> Iterator[Entry]:
     root = Path(sysconfig.get_path("stdlib"))
     target = f"usr/local/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(
-            each for each in folders if each not in _SKIPPED_FOLDERS and not each.startswith(("config-", "."))
-        )
+        inside = Path(folder).relative_to(root)
+        folders[:] = sorted(each for each in folders if not left_out(STANDARD_LIBRARY, f"{inside / each}/"))
         for name in sorted(files):
-            path = Path(folder) / name
-            if name.startswith(_SKIPPED_FILES) or path.suffix in (".pyc", ".a", ".orig") or not path.is_file():
+            relative, path = (inside / name).as_posix(), Path(folder) / name
+            if left_out(STANDARD_LIBRARY, relative) or not path.is_file():
                 continue
             binary = path.suffix == ".so"
-            relative = path.relative_to(root).as_posix()
             yield Entry(f"{target}/{relative}", path.resolve(), 0o755 if binary else 0o644, slim=binary)
 
 

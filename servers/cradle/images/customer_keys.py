@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from servers.cradle.images.files import sync_folder, write_new
+from servers.cradle.images.streams import Hashing
 from shared.errors import Conflict, NotFound
 from shared.ids import Digest, digest
 from shared.stopping import Stopped, stop_if_told
@@ -47,7 +48,7 @@ class CustomerKey:
         """The digest of the public half."""
         return digest(str(self._identity.to_public()).encode())
 
-    def encrypt(self, source: IO[bytes], target: IO[bytes]) -> None:
+    def encrypt(self, source: IO[bytes], target: IO[bytes] | Hashing) -> None:
         """Encrypt a stream.
 
         Raises:
@@ -77,7 +78,7 @@ class CustomerKey:
 class _Watched:
     """A writer that keeps its own failure, which the library turns into an error of encryption."""
 
-    def __init__(self, target: IO[bytes]) -> None:
+    def __init__(self, target: IO[bytes] | Hashing) -> None:
         self._target = target
         self.failure: OSError | Stopped | None = None
 

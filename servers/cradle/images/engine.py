@@ -9,6 +9,7 @@ import io
 import os
 import tarfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from urllib.parse import urlsplit
 import orjson
 
 from servers.cradle.images.assemble import Assembled
-from servers.cradle.images.layers import Hashing, Layer, room_or_clean
+from servers.cradle.images.layers import Layer, room_or_clean
 from servers.cradle.images.render import dockerfile
 from servers.cradle.images.spec import SCRATCH, SOURCE_EPOCH, ImageSpec
+from servers.cradle.images.streams import Hashing
 from shared.errors import Conflict, InvalidInput, StorageFull, Unavailable
 from shared.ids import digest
 
@@ -70,13 +72,14 @@ def reachable(docker_host: str | None) -> bool:
 
 @dataclass(slots=True)
 class Container:
-    """A started container with its port on the engine's host."""
+    """A started container with its port on the engine's host; `began` is the monotonic time of its start."""
 
     engine: Engine
     id: str
     image: str
     host: str
     port: int
+    began: float = 0.0
 
     def exited(self) -> bool:
         """Whether it is no longer running."""
@@ -208,9 +211,10 @@ class Engine:
                 )
                 made = self.api.create_container(loaded, environment=environment, host_config=limits, ports=[port])
                 container = made["Id"]
+                began = time.monotonic()
                 self.api.start(container)
                 published = self.api.port(container, port)
-            return Container(self, container, loaded, self.reach, int(published[0]["HostPort"]))
+            return Container(self, container, loaded, self.reach, int(published[0]["HostPort"]), began)
         except BaseException:
             Container(self, container or "", loaded, "", 0).remove()
             raise

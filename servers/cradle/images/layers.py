@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import stat
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,13 +15,11 @@ from typing import BinaryIO
 
 from servers.cradle.images.elf import is_elf, slim
 from servers.cradle.images.spec import SOURCE_EPOCH
+from servers.cradle.images.streams import BLOCK, GZIP_MAGIC, Gzip, Hashing, tar_onto
 from shared.contracts.image import ImageLayer
 from shared.errors import InvalidInput, StorageFull
-from shared.stopping import stop_if_told
 
 MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
-_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,49 +52,6 @@ class Layer:
         return ImageLayer(kind=self.kind, digest=self.digest, size_bytes=self.size)
 
 
-class Hashing:
-    """A writer that passes on what it gets and keeps its SHA-256 and length."""
-
-    def __init__(self, target: BinaryIO | Gzip) -> None:
-        self._target = target
-        self._state = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        stop_if_told()
-        self._state.update(data)
-        self.size += len(data)
-        self._target.write(data)
-        return len(data)
-
-    @property
-    def digest(self) -> str:
-        return "sha256:" + self._state.hexdigest()
-
-
-class Gzip:
-    """A gzip stream with a fixed header: the same bytes for the same content on every machine with the same isal."""
-
-    def __init__(self, target: Hashing, level: int) -> None:
-        from isal import isal_zlib
-
-        self._target = target
-        self._compressor = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
-        self._crc = 0
-        self._size = 0
-        target.write(_GZIP_HEADER)
-
-    def write(self, data: bytes) -> int:
-        self._crc = zlib.crc32(data, self._crc)
-        self._size += len(data)
-        self._target.write(self._compressor.compress(data))
-        return len(data)
-
-    def close(self) -> None:
-        self._target.write(self._compressor.flush())
-        self._target.write(self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"))
-
-
 def write_layer(kind: str, entries: Iterable[Entry], folder: Path, *, level: int = 1) -> Layer:
     """Write a layer's blob into `folder`, named by its digest's hex digits.
 
@@ -110,19 +63,10 @@ def write_layer(kind: str, entries: Iterable[Entry], folder: Path, *, level: int
         InvalidInput: a name leaves the image, or comes twice.
         StorageFull: no room; what was written is removed.
     """
-    partial = folder / f".partial-{kind}-{os.getpid()}-{os.urandom(4).hex()}"
-    with room_or_clean(partial):
-        with partial.open("xb", buffering=_BLOCK) as raw:
-            compressed = Hashing(raw)
-            gzip = Gzip(compressed, level)
-            content = Hashing(gzip)
-            with tarfile.open(fileobj=content, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar:  # pyright: ignore[reportCallIssue, reportArgumentType]
-                for entry in ordered(entries):
-                    _add(tar, entry)
-            gzip.close()
-        blob = folder / compressed.digest.removeprefix("sha256:")
-        partial.replace(blob)
-    return Layer(kind, compressed.digest, content.digest, compressed.size, content.size, blob)
+    with _blob(kind, folder, level) as blob, tar_onto(blob.content) as tar:
+        for entry in ordered(entries):
+            _add(tar, entry)
+    return blob.layer()
 
 
 def import_tar(kind: str, source: Path, folder: Path, *, level: int = 1) -> Layer:
@@ -134,24 +78,45 @@ def import_tar(kind: str, source: Path, folder: Path, *, level: int = 1) -> Laye
     """
     if not source.is_file() or not tarfile.is_tarfile(source):
         raise InvalidInput("The base image is not a readable tar. Check P0711_BASE_IMAGE.", field="base_image")
+    with _blob(kind, folder, level) as blob, tarfile_bytes(source) as tar:
+        while block := tar.read(BLOCK):
+            blob.content.write(block)
+    return blob.layer()
+
+
+class _Blob:
+    """A layer's blob while it is written: `content` takes the tar."""
+
+    def __init__(self, kind: str, path: Path, raw: BinaryIO, level: int) -> None:
+        self._kind, self.path = kind, path
+        self._compressed = Hashing(raw)
+        self._gzip = Gzip(self._compressed, level)
+        self.content = Hashing(self._gzip)
+
+    def close(self) -> None:
+        self._gzip.close()
+
+    def layer(self) -> Layer:
+        """The finished layer, under the name of its digest."""
+        compressed, content = self._compressed, self.content
+        blob = self.path.with_name(compressed.digest.removeprefix("sha256:"))
+        self.path.replace(blob)
+        return Layer(self._kind, compressed.digest, content.digest, compressed.size, content.size, blob)
+
+
+@contextmanager
+def _blob(kind: str, folder: Path, level: int) -> Iterator[_Blob]:
     partial = folder / f".partial-{kind}-{os.getpid()}-{os.urandom(4).hex()}"
-    with room_or_clean(partial):
-        with partial.open("xb", buffering=_BLOCK) as raw, tarfile_bytes(source) as tar:
-            compressed = Hashing(raw)
-            gzip = Gzip(compressed, level)
-            content = Hashing(gzip)
-            while block := tar.read(_BLOCK):
-                content.write(block)
-            gzip.close()
-        blob = folder / compressed.digest.removeprefix("sha256:")
-        partial.replace(blob)
-    return Layer(kind, compressed.digest, content.digest, compressed.size, content.size, blob)
+    with room_or_clean(partial), partial.open("xb", buffering=BLOCK) as raw:
+        blob = _Blob(kind, partial, raw, level)
+        yield blob
+        blob.close()
 
 
 def tarfile_bytes(source: Path) -> BinaryIO:
     """The tar's uncompressed bytes, whether or not it is gzipped."""
     with source.open("rb") as file:
-        zipped = file.read(2) == _GZIP_HEADER[:2]
+        zipped = file.read(2) == GZIP_MAGIC
     if zipped:
         from isal import igzip
 

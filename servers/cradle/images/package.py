@@ -11,19 +11,21 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from servers.cradle.images import evidence
+from servers.cradle.images import evidence, neo4j_import
 from servers.cradle.images.build import IMAGE, built_image, publish, sweep
 from servers.cradle.images.files import hash_file, share, sync_folder, write_new
 from servers.cradle.images.layers import room_or_clean
-from servers.cradle.images.render import compose, delivery
+from servers.cradle.images.render import compose, delivery, helm_chart
+from servers.cradle.images.report import report_of
 from servers.cradle.images.signing import SignedBy, Signer
 from servers.cradle.images.spec import SOURCE_EPOCH, ImageSpec
 from shared.contracts.image import DeliveryPackage, ImageBuilt
 from shared.errors import Conflict
 
 SUMS, SUMS_SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
+CHART = "instance-chart.tgz"
 _SCRIPTS = ("start.sh", "verify.sh")
-_TEXTS = ("README.md", "kubernetes.yaml", *_SCRIPTS)
+_TEXTS = ("README.md", "kubernetes.yaml", "helm-values.yaml", *_SCRIPTS)
 
 
 async def package_delivery(
@@ -84,16 +86,29 @@ def _fill(work: Path, image: Path, spec: ImageSpec, built: ImageBuilt, signer: S
     contents = {name: text.encode() for name, text in texts.items()}
     contents["docker-compose.yml"] = compose(spec, signer.verifier).encode()
     contents |= {name: (image.parent / name).read_bytes() for name in evidence.FILES}
+    contents |= report_of(image.parents[2], built)
+    contents[CHART] = helm_chart()
+    contents |= _graph(image, spec, built, signer)
     sums = {IMAGE: built.archive_digest.removeprefix("sha256:")}
     for name, data in contents.items():
         write_new(work / name, data)
         sums[name] = hashlib.sha256(data).hexdigest()
-    for name in _SCRIPTS:
-        (work / name).chmod(0o755)
+    for name in contents:
+        if name.endswith(".sh"):
+            (work / name).chmod(0o755)
     listing = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
     write_new(work / SUMS, listing)
     write_new(work / SUMS_SIGNATURE, base64.b64encode(signer.sign(listing)) + b"\n")
     sync_folder(work)
+
+
+def _graph(image: Path, spec: ImageSpec, built: ImageBuilt, signer: Signer) -> dict[str, bytes]:
+    """The graph for a Neo4j of the customer's own, where the image has one."""
+    kinds = [layer.kind for layer in built.layers]
+    if "graph" not in kinds:
+        return {}
+    script = delivery(neo4j_import.SCRIPT, spec, built, signer.verifier)
+    return {**neo4j_import.neo4j_files(image, kinds.index("graph")), neo4j_import.SCRIPT: script.encode()}
 
 
 def _write_tar(folder: Path, name: str, target: Path) -> None:

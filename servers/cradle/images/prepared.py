@@ -21,7 +21,7 @@ from servers.cradle.images.layers import Entry, Layer, import_tar, room_or_clean
 from shared.contracts.model import Contract
 from shared.ids import Digest
 
-_RULES = 1  # raise when the code below would make other layers of the same files
+_RULES = 2  # raise when the code below would make other layers of the same files
 _LEVEL = 3  # smaller: these are written once and shipped often
 
 

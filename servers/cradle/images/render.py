@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from servers.cradle.images.spec import STATE, USER, ImageSpec
+from servers.cradle.images import plots
+from servers.cradle.images.spec import SOURCE_EPOCH, STATE, USER, ImageSpec
+from servers.cradle.images.streams import Gzip, Hashing, tar_onto
 from shared.contracts.image import ImageBuilt
+from shared.contracts.verification import LEAST_COSINE, LEAST_RECALL, ImageReport
 from shared.signatures import Verifier
 
 if TYPE_CHECKING:
@@ -25,12 +30,14 @@ def _templates() -> jinja2.Environment:
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(templates.__file__).parent),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - not HTML; values are checked by type before they come here
+        # what is not HTML gets values that were checked by type before they come here
+        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2", "plots.j2"), default=False),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     found.filters["quoted"] = _quoted
+    found.filters["megabytes"] = plots.megabytes
     return found
 
 
@@ -55,6 +62,48 @@ def compose(spec: ImageSpec, signer: Verifier) -> str:
 
 
 def delivery(name: str, spec: ImageSpec, built: ImageBuilt, signer: Verifier) -> str:
-    """A file of the delivery package: `README.md`, `kubernetes.yaml`, `start.sh` or `verify.sh`."""
+    """A file of the delivery package: `README.md`, `kubernetes.yaml`, `helm-values.yaml` or a script."""
     template = _templates().get_template(f"delivery/{name}.j2")
     return template.render(spec=spec, built=built, user=USER, state=STATE, signer=signer.text, key_id=signer.key_id)
+
+
+@cache
+def helm_chart() -> bytes:
+    """The Helm chart as `helm package` makes one; the same bytes on every run."""
+    import templates
+
+    root = Path(templates.__file__).parent / "helm"
+    sink = io.BytesIO()
+    gzip = Gzip(sink, 3)
+    with tar_onto(Hashing(gzip)) as tar:
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            info = tarfile.TarInfo(path.relative_to(root).as_posix())
+            info.size, info.mtime = path.stat().st_size, SOURCE_EPOCH
+            tar.addfile(info, io.BytesIO(path.read_bytes()))
+    gzip.close()
+    return sink.getvalue()
+
+
+def report(name: str, found: ImageReport) -> str:
+    """A report of a verification: `verification.html` (one page, nothing to load) or `verification.md`."""
+    built = found.image
+    platform = sum(size for kind, size in found.unpacked_bytes.items() if kind in ("base", "runtime", "app"))
+    return (
+        _templates()
+        .get_template(f"report/{name}.j2")
+        .render(
+            report=found,
+            built=built,
+            failed=sum(not check.passed for check in found.checks),
+            layers=plots.sizes({layer.kind: layer.size_bytes for layer in built.layers}),
+            unpacked=plots.sizes(found.unpacked_bytes),
+            platform=plots.megabytes(platform),
+            ranks=plots.ranks(found.questions.ranks),
+            searches=plots.curve(found.questions.milliseconds, "ms"),
+            nearest=plots.curve(found.nearest_ms, "ms"),
+            recall=plots.dots(found.recall, LEAST_RECALL),
+            probes=plots.dots(found.probe_cosines, LEAST_COSINE),
+            least_recall=LEAST_RECALL,
+            least_cosine=LEAST_COSINE,
+        )
+    )

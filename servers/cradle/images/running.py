@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -30,13 +31,16 @@ _TAIL = 8192
 class RunningInstance:
     """A healthy instance.
 
-    `url` is its MCP endpoint, `access_key` the bearer key of this start, `how` says in words where it runs.
+    `url` is its MCP endpoint, `access_key` the bearer key of this start, `how` says in words where it runs,
+    `start_s` how long it took from the start of its process to healthy, `root` where its files lie, if on this machine.
     """
 
     url: str
     access_key: str
     how: str
     contents: Contents
+    start_s: float
+    root: Path | None = None
 
 
 @asynccontextmanager
@@ -77,7 +81,8 @@ async def _in_engine(tar: Path, docker_host: str | None) -> AsyncIterator[Runnin
         container = await asyncio.to_thread(engine.start, tar, contents.image_id, port, {"INSTANCE_ACCESS_KEY": key})
         try:
             await wait_until_healthy(container.host, container.port, container.exited)
-            yield RunningInstance(f"http://{container.host}:{container.port}/mcp", key, engine.how, contents)
+            url, took = f"http://{container.host}:{container.port}/mcp", time.monotonic() - container.began
+            yield RunningInstance(url, key, engine.how, contents, took)
         finally:
             await asyncio.shield(asyncio.to_thread(container.remove))
     finally:
@@ -92,11 +97,13 @@ async def _unpacked(tar: Path, scratch: Path) -> AsyncIterator[RunningInstance]:
         await asyncio.to_thread(_make_folders, root, temporary)
         contents = await asyncio.to_thread(read_image, tar, root)
         key, port = secrets.token_urlsafe(32), free_port()
+        began = time.monotonic()
         process = await _spawn(contents, root, temporary, key, port)
         tail = asyncio.create_task(_keep_tail(process))
         try:
             await wait_until_healthy("127.0.0.1", port, lambda: process.returncode is not None, tail)
-            yield RunningInstance(f"http://127.0.0.1:{port}/mcp", key, launch.how(), contents)
+            took = time.monotonic() - began
+            yield RunningInstance(f"http://127.0.0.1:{port}/mcp", key, launch.how(), contents, took, root)
         finally:
             await asyncio.shield(_stop(process))
             tail.cancel()

@@ -17,6 +17,7 @@ from servers.cradle.images.elf import is_elf
 from servers.cradle.images.layers import Entry
 from servers.cradle.images.pycs import with_byte_code
 from servers.cradle.images.spec import APP, SITE
+from servers.cradle.images.trim import NOT_REACHED, PACKAGES, left_out
 from shared.errors import Unavailable
 
 ROOTS = (
@@ -25,33 +26,8 @@ ROOTS = (
     "lancedb", "pyarrow", "deltalake", "ladybug", "openvino", "tokenizers", "numpy",
 )  # fmt: skip
 
-# Required by a package that we use, but only by a part of it that an instance does not reach.
-NOT_REACHED = {
-    "huggingface-hub": "tokenizers downloads with it; the model is in the image",
-    "openvino-telemetry": "OpenVINO's converters report with it",
-    "pywin32": "Windows",
-}
-
-_DROPPED = re.compile(
-    r"""
-      (^|/)(tests?|testing/_private|__pycache__|include|cmake|_pyinstaller)/
-    | \.(pyi|pyx|pxd|pxi|pyc|h|hpp|hh|c|cc|cpp|a|pc|cmake|exe|lib)$
-    | \.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json|uv_cache\.json|sboms/.*)$
-    | ^numpy/(f2py|distutils|typing/tests)/
-    | ^pyarrow/(src|cmake)/
-    | ^pyarrow/(lib)?(arrow_python_)?_?(arrow_)?(flight|gandiva|orc|cuda|hdfs|gcsfs|azurefs|s3fs|s3)\b
-    | ^pyarrow/libarrow_(python_)?(flight|gandiva|s3)
-    | ^pyarrow/(.*parquet_encryption|_pyarrow_cpp_tests|_substrait).*\.so
-    | ^pyarrow/libarrow_python(_\w+)?\.so(\.\d+\.\d+\.\d+)?$
-    | ^openvino/(torch|tools|cmake|include)/
-    | ^openvino/libs/(cache\.json|libopenvino_(intel_gpu|intel_npu|auto|auto_batch|hetero)_plugin\.so)
-    | ^openvino/libs/libopenvino_(c|gguf_frontend|jax_frontend|onnx_frontend|paddle_frontend|pytorch_frontend)\.so
-    | ^openvino/libs/libopenvino_(tensorflow_frontend|tensorflow_lite_frontend)\.so
-    """,
-    re.VERBOSE,
-)
 _OWN = ("servers/__init__.py", "servers/instance", "shared", "templates")
-_OWN_SKIPPED = re.compile(r"(^|/)(__pycache__|\.[^/]*)(/|$)|^templates/(image|compose|delivery)/|\.pyc$")
+_OWN_SKIPPED = re.compile(r"(^|/)(__pycache__|\.[^/]*)(/|$)|^templates/(image|compose|delivery|helm|report)/|\.pyc$")
 
 
 def distributions() -> list[metadata.Distribution]:
@@ -93,7 +69,7 @@ def package_files() -> list[Entry]:
     for distribution in distributions():
         for file in distribution.files or []:
             name = PurePosixPath(file).as_posix()
-            if name.startswith(("..", "/")) or _DROPPED.search(name):
+            if name.startswith(("..", "/")) or left_out(PACKAGES, name):
                 continue
             path = Path(str(distribution.locate_file(file)))
             if path.is_file():

@@ -29,7 +29,7 @@ class Contents:
     """What an image says about itself, and what of it was checked.
 
     `config` is the image's configuration; `blobs` counts layers whose digests were found right; `dataset_manifest` is
-    the manifest of the dataset inside, as bytes, where there is one.
+    the manifest of the dataset inside, as bytes, where there is one; `layer_sizes` are of the layers' tars, unpacked.
     """
 
     config: dict[str, Any]
@@ -38,10 +38,14 @@ class Contents:
     files: int = 0
     dataset_manifest: bytes | None = None
     layer_names: list[str] = field(default_factory=list)
+    layer_sizes: list[int] = field(default_factory=list)
 
 
-def read_image(image: Path, target: Path | None = None) -> Contents:
+def read_image(image: Path, target: Path | None = None, below: tuple[str, ...] = ("",)) -> Contents:
     """Check the digests of an image's configuration and layers, and unpack them into `target`; blocking.
+
+    Args:
+        below: unpack only what lies in these folders, such as `data/`.
 
     Reads what `assemble` writes and what `docker save` writes.
 
@@ -55,8 +59,33 @@ def read_image(image: Path, target: Path | None = None) -> Contents:
         raise NotFound("There is no image file. Build the image first.", field="tag")
     try:
         with _cleaned(target), tarfile.open(image, "r:") as tar:
-            return _read(tar, target)
+            return _read(tar, target, below)
     except (tarfile.TarError, KeyError, ValueError, EOFError):
+        raise InvalidInput("The file is not an image, or it is damaged. Build it again.") from None
+
+
+@contextmanager
+def layer_tar(image: Path, number: int) -> Iterator[tarfile.TarFile]:
+    """One layer of an image as a tar to read from start to end; digests are not checked.
+
+    Args:
+        number: the layer's place, lowest first, from 0.
+
+    Raises:
+        InvalidInput: it is not an image, or damaged.
+    """
+    from isal import igzip
+
+    try:
+        with tarfile.open(image, "r:") as tar:
+            blob = tar.extractfile(orjson.loads(_small(tar, "manifest.json"))[0]["Layers"][number])
+            assert blob is not None  # noqa: S101 - a layer is a file
+            zipped = blob.read(2) == _GZIP_MAGIC
+            blob.seek(0)
+            raw = igzip.IGzipFile(fileobj=blob, mode="rb") if zipped else blob  # pyright: ignore[reportArgumentType]
+            with tarfile.open(fileobj=raw, mode="r|", bufsize=_BLOCK) as layer:
+                yield layer
+    except (tarfile.TarError, LookupError, ValueError, EOFError):
         raise InvalidInput("The file is not an image, or it is damaged. Build it again.") from None
 
 
@@ -71,7 +100,7 @@ def _cleaned(target: Path | None) -> Iterator[None]:
             raise
 
 
-def _read(tar: tarfile.TarFile, target: Path | None) -> Contents:
+def _read(tar: tarfile.TarFile, target: Path | None, below: tuple[str, ...]) -> Contents:
     docker = orjson.loads(_small(tar, "manifest.json"))[0]
     raw = _small(tar, docker["Config"])
     image_id = "sha256:" + hashlib.sha256(raw).hexdigest()
@@ -84,7 +113,7 @@ def _read(tar: tarfile.TarFile, target: Path | None) -> Contents:
     if len(diff_ids) != len(contents.layer_names):
         raise Conflict("The image has layers that its configuration does not name. Build it again.")
     for name, diff_id in zip(contents.layer_names, diff_ids, strict=True):
-        _read_layer(tar, name, diff_id, contents, target)
+        _read_layer(tar, name, diff_id, contents, target, below)
         contents.blobs += 1
     return contents
 
@@ -117,6 +146,7 @@ class _Hashed(io.RawIOBase):
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source
         self._state = hashlib.sha256()
+        self.size = 0
 
     def readable(self) -> bool:
         return True
@@ -124,6 +154,7 @@ class _Hashed(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = self._source.read(len(buffer))
         self._state.update(data)
+        self.size += len(data)
         buffer[: len(data)] = data
         return len(data)
 
@@ -131,10 +162,13 @@ class _Hashed(io.RawIOBase):
         """Read to the end; the digest of everything."""
         while block := self._source.read(_BLOCK):
             self._state.update(block)
+            self.size += len(block)
         return self._state.hexdigest()
 
 
-def _read_layer(tar: tarfile.TarFile, name: str, diff_id: str, contents: Contents, target: Path | None) -> None:
+def _read_layer(
+    tar: tarfile.TarFile, name: str, diff_id: str, contents: Contents, target: Path | None, below: tuple[str, ...]
+) -> None:
     from isal import igzip
 
     blob = tar.extractfile(name)
@@ -148,8 +182,10 @@ def _read_layer(tar: tarfile.TarFile, name: str, diff_id: str, contents: Content
     try:
         with tarfile.open(fileobj=io.BufferedReader(content, _BLOCK), mode="r|", bufsize=_BLOCK) as layer:
             for member in layer:
-                _take(layer, member, contents, target)
+                wanted = member.name.removeprefix("./").startswith(below)
+                _take(layer, member, contents, target if wanted else None)
         right = "sha256:" + content.finish() == diff_id
+        contents.layer_sizes.append(content.size)
     except (OSError, EOFError) as error:
         if getattr(error, "errno", None) is not None:
             raise

@@ -1,24 +1,45 @@
-"""Prove a built image: digests, what it runs as, that it starts closed in and answers from its dataset."""
+"""Prove a built image: digests and signature, what it runs as, that it starts closed in and answers from its dataset,
+that its model is the installation's, and that its search finds what an exact one finds."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import shutil
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from servers.cradle.images.files import hash_file
+from servers.cradle.images.measure import Measured, measure, rank_of
 from servers.cradle.images.running import RunningInstance, running_instance
+from servers.cradle.images.signing import SignedBy
 from servers.cradle.images.spec import USER
-from servers.cradle.images.unpack import Contents
+from servers.cradle.images.unpack import Contents, read_image
 from shared.contracts.image import ImageBuilt
-from shared.contracts.instance import DatasetAnswer, SearchAnswer
-from shared.contracts.processing import VerificationCheck, VerificationReport
+from shared.contracts.instance import DatasetAnswer, SearchAnswer, TableAnswer
+from shared.contracts.processing import VerificationCheck
+from shared.contracts.verification import LEAST_COSINE, LEAST_RECALL, ImageReport, SampledQuestions
 from shared.errors import PlatformError
+from shared.signatures import Verifier
+
+if TYPE_CHECKING:
+    from servers.cradle.installations.probes import Probes
+    from shared.client import Upstream
 
 __all__ = ["RunningInstance", "running_instance", "verify_image"]
 
+LEAST_FOUND = 0.8
 _CALL_S = 30.0
+_LEDGER = """
+    SELECT count(*), sum(CASE WHEN status = 'processed' THEN 1 ELSE 0 END),
+        sum(CASE WHEN status = 'failed' THEN 1 ELSE 0 END), sum(chunks) FROM documents
+"""
+_COUNTED = ("chunks", "products", "features", "prices")
 
 
 async def verify_image(
@@ -29,25 +50,69 @@ async def verify_image(
     docker_host: str | None = None,
     use_engine: bool | None = None,
     questions: Sequence[str] = (),
-) -> VerificationReport:
+    signer: Verifier | None = None,
+    probes: Probes | None = None,
+) -> ImageReport:
     """Check an image's files and start it. A failed check is a line of the report, not an error.
 
     Args:
-        image: the tar.
+        image: the tar; its signature and bill of materials lie beside it.
         built: what `build_image` said of it.
         scratch: a folder of the customer's bucket; empty again afterwards.
         docker_host, use_engine: see `running_instance`.
         questions: each has to find something.
+        signer: whose signature is expected; None: not checked.
+        probes: texts and vectors of the installation; None: not checked.
     """
-    checks: list[VerificationCheck] = []
+    found: dict[str, Any] = {
+        "checks": [],
+        "image": built,
+        "verified_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    checks: list[VerificationCheck] = found["checks"]
     try:
+        if signer is not None:
+            checks += await asyncio.to_thread(_checks_of_signature, image, built, signer)
         async with running_instance(image, scratch, docker_host=docker_host, use_engine=use_engine) as instance:
             checks += _checks_of_files(instance.contents, built)
-            checks.append(_check("starts", True, instance.how))
-            checks += await _checks_of_answers(instance, questions)
+            checks.append(_check("starts", True, f"{instance.how}; healthy after {instance.start_s:.1f} s"))
+            found |= {"how": instance.how, "start_seconds": instance.start_s, "unpacked_bytes": _sizes(instance, built)}
+            async with _files(instance, image, scratch) as root:
+                measured = await measure(root / "data", root / "model", probes)
+            checks += _checks_of_measures(measured, probes)
+            found |= {
+                "recall": list(measured.recall.shares),
+                "nearest_ms": list(measured.recall.milliseconds),
+                "probe_cosines": measured.probe_cosines,
+            }
+            found |= await _ask(instance, questions, measured, checks)
     except PlatformError as error:
         checks.append(_check("starts and answers", False, error.message))
-    return VerificationReport(passed=all(check.passed for check in checks), checks=checks)
+    return ImageReport(passed=all(check.passed for check in checks), **found)
+
+
+@asynccontextmanager
+async def _files(instance: RunningInstance, image: Path, scratch: Path) -> AsyncIterator[Path]:
+    """Where the image's data and model lie unpacked."""
+    if instance.root is not None:
+        yield instance.root
+        return
+    folder = scratch / f"measured-{time.monotonic_ns()}"
+    try:
+        await asyncio.to_thread(read_image, image, folder, ("data/", "model/"))
+        yield folder
+    finally:
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+
+
+def _checks_of_signature(image: Path, built: ImageBuilt, signer: Verifier) -> list[VerificationCheck]:
+    whole = "sha256:" + hash_file(image)
+    checks = [_check("image.tar", whole == built.archive_digest, whole)]
+    try:
+        SignedBy(signer, f"0711/{built.customer_id}").verify(image.parent, built.manifest_digest, whole)
+    except PlatformError as error:
+        return [*checks, _check("signature", False, error.message)]
+    return [*checks, _check("signature", True, f"by {signer.key_id}; image, bill of materials and dataset")]
 
 
 def _checks_of_files(contents: Contents, built: ImageBuilt) -> list[VerificationCheck]:
@@ -67,18 +132,54 @@ def _checks_of_files(contents: Contents, built: ImageBuilt) -> list[Verification
     ]
 
 
-async def _checks_of_answers(instance: RunningInstance, questions: Sequence[str]) -> list[VerificationCheck]:
+def _sizes(instance: RunningInstance, built: ImageBuilt) -> dict[str, int]:
+    sizes = instance.contents.layer_sizes
+    return dict(zip([layer.kind for layer in built.layers], sizes, strict=False))
+
+
+def _checks_of_measures(measured: Measured, probes: Probes | None) -> list[VerificationCheck]:
+    checks = []
+    if probes is not None:
+        worst = min(measured.probe_cosines)
+        text = f"{len(measured.probe_cosines)} probe texts, smallest cosine {worst:.6f}"
+        checks.append(_check("model of the installation", worst >= LEAST_COSINE, text))
+    if measured.recall.shares:
+        mean, asked = measured.recall.mean, len(measured.recall.shares)
+        text = f"{mean:.4f} over {asked} held-back questions, against an exact search"
+        checks.append(_check("recall@10", mean >= LEAST_RECALL, text))
+    return checks
+
+
+async def _ask(
+    instance: RunningInstance, questions: Sequence[str], measured: Measured, checks: list[VerificationCheck]
+) -> dict[str, Any]:
     from shared.client import Upstream
 
-    checks = []
     async with Upstream(instance.url, key=instance.access_key, name="instance") as upstream:
         described = await upstream.call("describe_dataset", {}, DatasetAnswer, deadline_s=_CALL_S)
         checks += _checks_of_counts(instance.contents, described)
+        checks += await _checks_of_ledger(upstream, described)
         for number, question in enumerate(questions, start=1):
             arguments = {"query": question, "limit": 3}
             answer = await upstream.call("search", arguments, SearchAnswer, deadline_s=_CALL_S)
             checks.append(_check(f"question {number}", bool(answer.hits), f"{len(answer.hits)} passages"))
-    return checks
+        sampled = await _ask_samples(upstream, measured)
+    if sampled.ranks:
+        share = sampled.found / len(sampled.ranks)
+        text = f"{sampled.found} of {len(sampled.ranks)} passages among the ten best"
+        checks.append(_check("sampled questions", share >= LEAST_FOUND, text))
+    return {"counts": described.counts, "failures": described.failures, "questions": sampled}
+
+
+async def _ask_samples(upstream: Upstream, measured: Measured) -> SampledQuestions:
+    ranks, times = [], []
+    for sampled in measured.questions:
+        arguments = {"query": sampled.question, "limit": 10, "detail": "detailed"}
+        started = time.perf_counter()
+        answer = await upstream.call("search", arguments, SearchAnswer, deadline_s=_CALL_S)
+        times.append((time.perf_counter() - started) * 1000)
+        ranks.append(rank_of(sampled, [(hit.chunk_id, hit.text) for hit in answer.hits]))
+    return SampledQuestions(ranks=ranks, milliseconds=times)
 
 
 def _checks_of_counts(contents: Contents, described: DatasetAnswer) -> list[VerificationCheck]:
@@ -97,21 +198,24 @@ def _checks_of_counts(contents: Contents, described: DatasetAnswer) -> list[Veri
     ]
 
 
+async def _checks_of_ledger(upstream: Upstream, described: DatasetAnswer) -> list[VerificationCheck]:
+    """The rows that the instance serves, counted by itself, against its ledger and its manifest."""
+    counts = described.counts
+    documents, processed, failed, passages = (await _row(upstream, _LEDGER))[:4]
+    rows = {name: (await _row(upstream, f"SELECT count(*) FROM {name}"))[0] for name in _COUNTED}  # noqa: S608 - constants
+    ledger = (documents, processed or 0, failed or 0) == (counts["documents"], counts["processed"], counts["failed"])
+    wrong = sorted(name for name, number in rows.items() if number != counts[name])
+    return [
+        _check("ledger", ledger, f"{documents} documents: {processed or 0} processed, {failed or 0} failed"),
+        _check("passages of the ledger", (passages or 0) == rows["chunks"], f"{passages or 0} and {rows['chunks']}"),
+        _check("rows", not wrong, f"differ: {wrong}" if wrong else ", ".join(f"{rows[name]} {name}" for name in rows)),
+    ]
+
+
+async def _row(upstream: Upstream, query: str) -> list[Any]:
+    answer = await upstream.call("query_table", {"sql": query, "limit": 1}, TableAnswer, deadline_s=_CALL_S)
+    return list(answer.rows[0])
+
+
 def _check(name: str, passed: bool, detail: str) -> VerificationCheck:
     return VerificationCheck(name=name, passed=passed, detail=detail)
-
-
-async def verify_files(image: Path, built: ImageBuilt) -> VerificationReport:
-    """Check an image's digests, user, entrypoint and labels without starting it."""
-    try:
-        contents = await asyncio.to_thread(_read, image)
-    except PlatformError as error:
-        return VerificationReport(passed=False, checks=[_check("digests", False, error.message)])
-    checks = _checks_of_files(contents, built)
-    return VerificationReport(passed=all(check.passed for check in checks), checks=checks)
-
-
-def _read(image: Path) -> Contents:
-    from servers.cradle.images.unpack import read_image
-
-    return read_image(image)

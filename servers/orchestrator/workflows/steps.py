@@ -144,7 +144,8 @@ async def package(work: Work) -> JobResult:
 async def verify_image(work: Work) -> JobResult:
     """The image starts and answers."""
     report = await work.cradle("verify_image", VerificationReport, tag=image_tag(work.so_far))
-    return JobResult(numbers={"image_checks": _passed(report, "The image")})
+    places = {"verification": report.report} if report.report is not None else {}
+    return JobResult(numbers={"image_checks": _passed(report, "The image")}, places=places)
 
 
 async def update_instances(work: Work) -> JobResult:

@@ -1,0 +1,110 @@
+"""Streams of a layer: hashed while they are written, compressed to the same bytes on every run."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import BinaryIO, Protocol
+
+from shared.stopping import stop_if_told
+
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system
+GZIP_MAGIC = _GZIP_HEADER[:2]
+BLOCK = 1 << 20
+_WORTH_A_THREAD = 1 << 16
+
+
+class Writable(Protocol):
+    """What these streams write to."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
+@cache
+def _hashers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(4, thread_name_prefix="hashing")
+
+
+class Hash:
+    """A SHA-256 that is computed beside what else is done with the data, block by block."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+        self._running: Future[None] | None = None
+
+    def update(self, data: bytes) -> None:
+        self._settle()
+        if len(data) < _WORTH_A_THREAD:
+            self._state.update(data)
+        else:
+            self._running = _hashers().submit(self._state.update, data)
+
+    def hexdigest(self) -> str:
+        self._settle()
+        return self._state.hexdigest()
+
+    def _settle(self) -> None:
+        if self._running is not None:
+            self._running.result()
+            self._running = None
+
+
+class Hashing:
+    """A writer that passes on what it gets and keeps its SHA-256 and length. What it gets must not change after."""
+
+    def __init__(self, target: Writable) -> None:
+        self._target = target
+        self._state = Hash()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        stop_if_told()
+        self._state.update(data)
+        self.size += len(data)
+        self._target.write(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        """Nothing waits here; whoever opened the target flushes it."""
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + self._state.hexdigest()
+
+
+class Gzip:
+    """A gzip stream with a fixed header: the same bytes for the same content on every machine with the same isal.
+
+    Args:
+        level: isal's, 0 (fast) to 3 (small).
+    """
+
+    def __init__(self, target: Writable, level: int) -> None:
+        from isal import isal_zlib
+
+        self._target = target
+        self._compressor = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
+        self._crc32 = isal_zlib.crc32
+        self._crc = 0
+        self._size = 0
+        target.write(_GZIP_HEADER)
+
+    def write(self, data: bytes) -> int:
+        self._crc = self._crc32(data, self._crc)
+        self._size += len(data)
+        self._target.write(self._compressor.compress(data))
+        return len(data)
+
+    def close(self) -> None:
+        self._target.write(self._compressor.flush())
+        self._target.write(self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"))
+
+
+def tar_onto(target: Hashing | BinaryIO) -> tarfile.TarFile:
+    """A tar that is written to a stream in large pieces: tarfile's own stream mode copies everything many times."""
+    return tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT, copybufsize=BLOCK)  # pyright: ignore[reportCallIssue, reportArgumentType]
