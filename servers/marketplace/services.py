@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from servers.marketplace.approvals.database import CustomerDatabase
+from servers.marketplace.approvals.store import ApprovalStore
 from servers.marketplace.authorization.clients import LOOPBACK, Clients
 from servers.marketplace.authorization.consent import Consent
 from servers.marketplace.authorization.provider import Provider
@@ -58,6 +60,7 @@ class Services:
     relay: Relay
     outgoing: Outgoing
     gateway: Gateway
+    customer_data: CustomerDatabase
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -103,12 +106,13 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     relay = Relay(outgoing, seal, settings.max_body_bytes)
     gateway = Gateway(settings, verifier, routes, checks, seal, relay)
     standing = Standing(accounts, changes)
+    customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, mint, ApprovalStore(database))
     await database.open()
     try:
         async with changes.heard(), checks.in_background():
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
-                standing, routes, relay, outgoing, gateway,
+                standing, routes, relay, outgoing, gateway, customer_data,
             )  # fmt: skip
     finally:
         await outgoing.close()

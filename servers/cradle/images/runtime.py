@@ -22,7 +22,7 @@ from shared.errors import Unavailable
 ROOTS = (
     "mcp", "uvicorn", "uvloop", "httptools", "orjson", "prometheus-client",
     "pydantic", "pydantic-settings", "jinja2", "pyjwt", "cryptography",
-    "lancedb", "pyarrow", "deltalake", "ladybug", "openvino", "tokenizers", "numpy",
+    "lancedb", "pyarrow", "deltalake", "ladybug", "openvino", "tokenizers", "numpy", "sqlglot",
 )  # fmt: skip
 
 # Required by a package that we use, but only by a part of it that an instance does not reach.

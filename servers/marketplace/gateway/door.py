@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.gateway.asking import SESSION
-from servers.marketplace.gateway.checks import Checks
+from servers.marketplace.gateway.checks import Checks, checked_route
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import (
     Message,
@@ -98,11 +98,9 @@ class Gateway:
         return await self._relay.run(self._exchange(caller, route, scope["method"], headers, message), receive, send)
 
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:
-        route = await self._routes.route(caller, name)
-        if not route.checked and message.method in NEEDS_TOOLS:
-            await self._checks.now(name)
-            route = await self._routes.fresh(caller, name)
-        return route
+        if message.method in NEEDS_TOOLS:
+            return await checked_route(self._routes, self._checks, caller, name)
+        return await self._routes.route(caller, name)
 
     async def _authenticate(self, headers: Headers) -> Principal:
         given = [value for name, value in headers if name == "authorization"]
