@@ -89,7 +89,8 @@ def _together(server: Server, own: ASGIApp) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if not made:
             held = server.services
-            made.append(Together(server.settings, own, own_tools, held.routes, held.relay, held.outgoing))
+            parts = (held.routes, held.relay, held.outgoing, held.quotas)
+            made.append(Together(server.settings, own, own_tools, *parts))
         await made[0](scope, receive, send)
 
     return app

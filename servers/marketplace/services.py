@@ -21,6 +21,7 @@ from servers.marketplace.changes import Changes
 from servers.marketplace.gateway.checks import Checks
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.quotas import Quotas, QuotaStore
 from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
@@ -61,6 +62,7 @@ class Services:
     outgoing: Outgoing
     gateway: Gateway
     customer_data: CustomerDatabase
+    quotas: Quotas
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -104,7 +106,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     changes.on_change(checks.wake)
     routes = Routes(settings, catalogue, tools, mint, changes)
     relay = Relay(outgoing, seal, settings.max_body_bytes)
-    gateway = Gateway(settings, verifier, routes, checks, seal, relay)
+    quotas = Quotas(settings, QuotaStore(database))
+    gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, mint, ApprovalStore(database))
     await database.open()
@@ -112,7 +115,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
         async with changes.heard(), checks.in_background():
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
-                standing, routes, relay, outgoing, gateway, customer_data,
+                standing, routes, relay, outgoing, gateway, customer_data, quotas,
             )  # fmt: skip
     finally:
         await outgoing.close()

@@ -20,6 +20,7 @@ from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import Message, ProtocolError, read_message, unknown_tool
 from servers.marketplace.gateway.names import is_full
 from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.quotas import Quotas
 from servers.marketplace.gateway.relay import Exchange, Relay
 from servers.marketplace.gateway.route import Route, Routes
 from shared.auth import Principal
@@ -30,6 +31,7 @@ from shared.telemetry import count_call
 
 OwnTools = Callable[[Principal], Awaitable[list[str]]]
 SESSIONS_KEPT = 10_000
+OWN = "marketplace"
 
 
 class Together:
@@ -41,14 +43,16 @@ class Together:
     """
 
     def __init__(
-        self, settings: Settings, own: ASGIApp, own_tools: OwnTools, routes: Routes, relay: Relay, outgoing: Outgoing
-    ) -> None:
+        self, settings: Settings, own: ASGIApp, own_tools: OwnTools, routes: Routes, relay: Relay, outgoing: Outgoing,
+        quotas: Quotas,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._own = own
         self._own_tools = own_tools
         self._routes = routes
         self._relay = relay
         self._outgoing = outgoing
+        self._quotas = quotas
         self._sessions: dict[tuple[str, str | None, str], Session] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,6 +71,8 @@ class Together:
             elif message.request_id is not None and is_full(message.tool):
                 await self._call(scope[CALLER], headers, message, receive, send)
             else:
+                if message.tool is not None:
+                    await self._quotas.take(scope[CALLER], OWN, message.tool)
                 await self._own(scope, _again(body, receive), send)
         except (PlatformError, ProtocolError) as error:
             await refuse(error, message, send)
@@ -84,6 +90,7 @@ class Together:
             found = (await self._routes.everything(caller)).tools.get(message.tool or "")
             if found is None:
                 raise unknown_tool(message)
+            await self._quotas.take(caller, found[0].server_name, found[1])
             exchange = await self._exchange(caller, *found, headers, message)
             code = await self._relay.run(exchange, receive, send)
         except (PlatformError, ProtocolError) as error:
