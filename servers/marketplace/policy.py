@@ -6,7 +6,7 @@ and `customer_user` belong to one customer, `service` is another server of the p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -16,6 +16,8 @@ Action = Literal[
     "customer.register", "instance.register", "entry.see", "entry.install", "entry.call", "entry.review", "tool.call",
     "user.create", "user.disable", "database.change", "approval.decide",
 ]  # fmt: skip
+
+Step = Literal["scope", "customer", "rule"]
 
 CUSTOMER_ROLES = frozenset({"customer_admin", "customer_user"})
 
@@ -160,12 +162,27 @@ def may_act_for(role: str, subject: str, own: str | None, customer: str, partner
 
 def decide(caller: Caller, action: Action, resource: Resource) -> Decision:
     """Whether the caller may do this. The same function decides lists and calls, so that they cannot differ."""
+    decision = Decision(False, "")
+    for _, decision in _steps(caller, action, resource):
+        if not decision.allowed:
+            break
+    return decision
+
+
+def explain(caller: Caller, action: Action, resource: Resource) -> tuple[tuple[Step, Decision], ...]:
+    """What `decide` looks at, each step with its answer, whether or not one before it refuses."""
+    return tuple(_steps(caller, action, resource))
+
+
+def _steps(caller: Caller, action: Action, resource: Resource) -> Iterator[tuple[Step, Decision]]:
     scope = SCOPE_OF_ACTION[action]
-    if scope not in caller.scopes:
-        return Decision(False, f"This needs the scope {scope}.", scope=scope)
-    if not _reaches(caller, resource):
-        return Decision(False, "It belongs to another customer.", visible=False)
-    return _RULES[action](caller, resource)
+    held = scope in caller.scopes
+    yield "scope", Decision(held, f"This needs the scope {scope}.", scope=None if held else scope)
+    if _reaches(caller, resource):
+        yield "customer", Decision(True, "It belongs to everyone, or to a customer that the caller acts for.")
+    else:
+        yield "customer", Decision(False, "It belongs to another customer.", visible=False)
+    yield "rule", _RULES[action](caller, resource)
 
 
 def _reaches(caller: Caller, resource: Resource) -> bool:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from servers.marketplace.access import Access
 from servers.marketplace.approvals.database import CustomerDatabase
 from servers.marketplace.approvals.store import ApprovalStore
 from servers.marketplace.authorization.clients import LOOPBACK, Clients
@@ -63,6 +64,7 @@ class Services:
     gateway: Gateway
     customer_data: CustomerDatabase
     quotas: Quotas
+    access: Access
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -110,12 +112,13 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, mint, ApprovalStore(database))
+    access = Access(accounts, catalogue, entries, tools, routes)
     await database.open()
     try:
         async with changes.heard(), checks.in_background():
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
-                standing, routes, relay, outgoing, gateway, customer_data, quotas,
+                standing, routes, relay, outgoing, gateway, customer_data, quotas, access,
             )  # fmt: skip
     finally:
         await outgoing.close()

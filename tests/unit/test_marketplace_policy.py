@@ -123,3 +123,14 @@ def test_customers_register_neither_customers_nor_instances_with_the_scopes_of_t
     held = Someone(caller.role, caller.customer, scopes=policy.scopes_of(caller.role))
     assert not decide(held, "customer.register", Resource("acme")).allowed
     assert not decide(held, "instance.register", Resource("acme")).allowed
+
+
+@pytest.mark.parametrize("action", policy.SCOPE_OF_ACTION)
+@pytest.mark.parametrize("caller", [ADMIN, PARTNER, ORCHESTRATOR, Someone("customer_user", "acme", scopes=frozenset())])
+@pytest.mark.parametrize("resource", [Resource("acme", installed=True), Resource("bolt"), Resource(approved=False)])
+def test_an_explanation_ends_as_the_decision_does(action: policy.Action, caller: Someone, resource: Resource) -> None:
+    steps = policy.explain(caller, action, resource)
+    assert [step for step, _ in steps] == ["scope", "customer", "rule"]
+    decision = decide(caller, action, resource)
+    assert decision.allowed == all(each.allowed for _, each in steps)
+    assert decision == next((each for _, each in steps if not each.allowed), steps[-1][1])

@@ -2,6 +2,9 @@
 
 Own tools keep their names; the others have full names (see `names`). A call of one of those is one request upstream,
 whichever era caller and upstream speak. Whatever else comes in is for the marketplace itself.
+
+At `/mcp?tools=search` only the own tools are listed, so that the list stays small: `search_tools` finds the others, and
+they are called by their full names all the same.
 """
 
 from __future__ import annotations
@@ -67,7 +70,8 @@ class Together:
             with contextlib.suppress(InvalidInput):  # the endpoint has its own words for that
                 message = read_message(body, headers)
             if message.request_id is not None and message.method == "tools/list":
-                await self._list(scope[CALLER], message, send)
+                found_by_search = b"tools=search" in scope.get("query_string", b"").split(b"&")
+                await self._list(scope[CALLER], message, send, only_own=found_by_search)
             elif message.request_id is not None and is_full(message.tool):
                 await self._call(scope[CALLER], headers, message, receive, send)
             else:
@@ -77,9 +81,10 @@ class Together:
         except (PlatformError, ProtocolError) as error:
             await refuse(error, message, send)
 
-    async def _list(self, caller: Principal, message: Message, send: Send) -> None:
-        everything = await self._routes.everything(caller)
-        definitions = [*await self._own_tools(caller), *everything.definitions]
+    async def _list(self, caller: Principal, message: Message, send: Send, *, only_own: bool) -> None:
+        definitions = await self._own_tools(caller)
+        if not only_own:
+            definitions = [*definitions, *(await self._routes.everything(caller)).definitions]
         await answer(tools_page(definitions, message), message, send)
 
     async def _call(self, caller: Principal, headers: Headers, message: Message, receive: Receive, send: Send) -> None:
