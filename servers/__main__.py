@@ -15,6 +15,9 @@ from shared.settings import PREFIX, ServerName, Settings, load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
+keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens. Postgres has to run: each change is audited.")
+app.add_typer(keys, name="keys")
+
 Home = Annotated[Path | None, typer.Option(help="Folder of keys, databases and objects. Default ~/.0711.")]
 Roots = Annotated[list[Path] | None, typer.Option(help="Folder from which customers' files may be read; repeatable.")]
 
@@ -98,6 +101,34 @@ def audit(
         typer.echo(line)
     if not whole:
         raise typer.Exit(1)
+
+
+@keys.command("list")
+def list_keys(home: Home = None) -> None:
+    """List the keys, the oldest first."""
+    from servers.local.signing import listed
+
+    typer.echo("\n".join(listed(_settings(home=home))))
+
+
+@keys.command("rotate")
+def rotate_key(home: Home = None) -> None:
+    """Make a key that signs from now on; tokens of the older ones stay good to their end."""
+    from servers.local.signing import rotate
+
+    typer.echo(asyncio.run(rotate(_settings(home=home))))
+
+
+@keys.command("retire")
+def retire_key(
+    kid: Annotated[str, typer.Argument(help="As `list` shows it.")],
+    now: Annotated[bool, typer.Option(help="Others may know it: end its tokens too.")] = False,
+    home: Home = None,
+) -> None:
+    """Remove an older key; its tokens are refused within the verifiers' cache time."""
+    from servers.local.signing import retire
+
+    asyncio.run(retire(_settings(home=home), kid, now=now))
 
 
 @app.command()

@@ -103,6 +103,9 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     call_deadline_s: float = Field(60.0, gt=0, le=600, description="Longest time one call may take.")
+    calls_per_minute_user: int = Field(1_200, ge=1, description="Calls of the marketplace and through it, of one user.")
+    calls_per_minute_customer: int = Field(12_000, ge=1, description="The same of all users of one customer.")
+    calls_per_minute_tool: int = Field(6_000, ge=1, description="The same of one tool for one customer.")
     job_step_deadline_s: float = Field(6 * 3600.0, gt=0, description="Longest time one step of a job may take.")
     max_body_bytes: int = Field(32 * 2**20, ge=2**10, description="Largest request body of any server.")
 

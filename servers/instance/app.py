@@ -14,9 +14,11 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from servers.instance.changes import Changes
 from servers.instance.console.pages import Console
 from servers.instance.search import Library
 from servers.instance.shelf import Shelf
+from servers.instance.tools import changes as change_tools
 from servers.instance.tools import dataset as dataset_tools
 from servers.instance.tools import versions as version_tools
 from servers.instance.updates import Updates
@@ -66,6 +68,7 @@ def build(
     config = read_config(place.config)
     versions = Versions(place.dataset, config.dataset_digest, place.state)
     updates = Updates(versions, config, signer)
+    changes = Changes(versions, updates.turn)
     held: list[Shelf] = []
 
     def shelf() -> Shelf:
@@ -113,6 +116,7 @@ def build(
     )
     dataset_tools.register(server, current)
     version_tools.register(server, versions, updates, shelf)
+    change_tools.register(server, versions, changes, shelf)
     _add_console(server, current, access_key)
     return server
 

@@ -72,9 +72,9 @@ class Library:
             next_start=start + len(passages) if more and passages else None,
         )
 
-    async def documents(self, cursor: str | None, limit: int) -> DocumentList:
+    async def documents(self, cursor: str | None, limit: int, prefix: str = "") -> DocumentList:
         """The ledger, page by page: every file that was found, read or not."""
-        page = await self._reader.documents(cursor, limit)
+        page = await self._reader.documents(cursor, limit, prefix)
         return DocumentList(documents=[_document(each) for each in page.documents], next_cursor=page.next_cursor)
 
     async def sql(self, query: str, limit: int) -> TableAnswer:

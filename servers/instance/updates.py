@@ -11,22 +11,19 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
+from servers.instance.merging import failure_of, made_by, publish
 from servers.instance.versions import Versions
 from shared.contracts.instance import InstanceConfig
 from shared.dataset.delta import CHANGES
-from shared.dataset.manifest import visible
-from shared.dataset.places import Place
-from shared.errors import Conflict, InvalidInput, NotFound, ParameterDrift, StorageFull, TooLarge, Unavailable
+from shared.errors import Conflict, InvalidInput, NotFound, ParameterDrift, TooLarge, Unavailable
 from shared.signatures import DELTA, Verifier
 
 STATEMENT = "statement.json"
 MAX_UPDATE = 8 * 2**30
-MERGE_S = 3600.0
 _FILE = re.compile(r"^(changes\.json|[a-z]+\.parquet)$")
 _DAMAGED = "The update is damaged. Send it again."
 
@@ -40,7 +37,7 @@ class Updates:
 
     def __init__(self, versions: Versions, config: InstanceConfig, signer: Verifier | None) -> None:
         self._versions, self._config, self._signer = versions, config, signer
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
 
     async def receive(self, update_digest: str, position: int, data: bytes) -> int:
         """Keep a part of an update; returns how many bytes of it are here. The same part may come again.
@@ -49,7 +46,7 @@ class Updates:
             Conflict: a part before this one is missing.
             StorageFull: the volume is full.
         """
-        async with self._turn:
+        async with self.turn:
             return await asyncio.to_thread(self._receive, update_digest, position, data)
 
     async def apply(self, update_digest: str) -> str:
@@ -61,7 +58,7 @@ class Updates:
             ParameterDrift: it was made with other installation parameters.
             StorageFull: the volume is full; nothing is left behind.
         """
-        async with self._turn:
+        async with self.turn:
             path = self._incoming(update_digest)
             try:
                 return await self._apply(path, update_digest)
@@ -90,7 +87,7 @@ class Updates:
                 file.truncate()
             return position + len(data)
         except OSError as error:
-            raise _full(error) from None
+            raise failure_of(error) from None
 
     async def _apply(self, path: Path, update_digest: str) -> str:
         versions = self._versions.state() / "versions"
@@ -102,10 +99,10 @@ class Updates:
             final = self._versions.place_of(wanted)
             if not final.exists():
                 await _merged(await asyncio.to_thread(self._versions.folder, base), work)
-                await asyncio.to_thread(_publish, work / "dataset", wanted, final)
+                await asyncio.to_thread(publish, work / "dataset", wanted, final)
             return wanted
         except OSError as error:
-            raise _full(error) from None
+            raise failure_of(error) from None
         finally:
             await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
 
@@ -140,39 +137,20 @@ class Updates:
                 " that was built with them.",
                 field="fingerprint",
             )
+        if self._versions.changed():
+            raise Conflict(
+                "The version that is served holds approved changes, which this update lacks. Go back with use_version, "
+                "apply the update, and make the changes again."
+            )
         if about["base"] not in {each.dataset_digest for each in self._versions.listed()}:
             raise Conflict("This update is for a version that this instance does not have. Make it for one it lists.")
         return about["base"], "sha256:" + statement["subject"][0]["digest"]["sha256"]
 
 
 async def _merged(base: Path, work: Path) -> None:
-    """Merge in a child process, so that serving goes on and the memory goes away with it."""
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "shared.dataset.delta", str(base), str(work), str(work / "dataset")),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        preexec_fn=lambda: os.nice(10),
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(MERGE_S):
-            _, said = await child.communicate()
-    except TimeoutError:
-        raise Unavailable("The update was not merged within an hour. Deploy a new image instead.") from None
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode:
-        if b"No space left" in said or b"os error 28" in said:
-            raise StorageFull("The instance's volume is full. Free some space and send the update again.")
+    code, _ = await made_by("shared.dataset.delta", base, work, work / "dataset")
+    if code:
         raise Conflict("The update could not be merged. Make it anew, or deploy a new image.")
-
-
-def _publish(made: Path, wanted: str, final: Path) -> None:
-    manifest = visible(Place(str(made)))
-    if manifest is None or manifest.dataset_digest != wanted:
-        raise Conflict("The merged dataset is not the one that was signed. Nothing was changed.")
-    os.sync()
-    made.rename(final)
 
 
 def _content(tar: tarfile.TarFile, name: str, limit: int) -> bytes:
@@ -194,11 +172,3 @@ def _unpack_file(tar: tarfile.TarFile, name: str, sha256: str, work: Path) -> No
     with (work / name).open("rb") as written:
         if hashlib.file_digest(written, "sha256").hexdigest() != sha256:
             raise Conflict(_DAMAGED)
-
-
-def _full(error: OSError) -> Exception:
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull("The instance's volume is full. Free some space and send the update again.")
-    return error

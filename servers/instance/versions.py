@@ -11,7 +11,9 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
+import orjson
 from pydantic import ValidationError
 
 from shared.contracts.instance import DatasetVersion
@@ -22,6 +24,7 @@ from shared.errors import NotFound, PlatformError, Unavailable
 from shared.ids import Digest
 
 _POINTER = "current.json"
+_CHANGE = "change.json"
 
 
 class _Current(Contract):
@@ -86,9 +89,22 @@ class Versions:
             found += [f"sha256:{name}" for name in names if self._whole(f"sha256:{name}")]
         current = self.current()
         return [
-            DatasetVersion(dataset_digest=each, origin="update" if place else "image", current=each == current)
-            for place, each in enumerate(found)
+            DatasetVersion(dataset_digest=each, origin=self._origin(each), current=each == current) for each in found
         ]
+
+    def changed(self) -> bool:
+        """Whether the version that is served was made by a change."""
+        return self._origin(self.current()) == "change"
+
+    def note_change(self, made: Path, base: str, statement_digest: str) -> None:
+        """Leave with a version that is being made what it came from."""
+        noted = {"base": base, "statement": statement_digest}
+        Place(str(made)).write(_CHANGE, orjson.dumps(noted))
+
+    def _origin(self, dataset_digest: str) -> Literal["image", "update", "change"]:
+        if dataset_digest == self.image_digest:
+            return "image"
+        return "change" if (self.place_of(dataset_digest) / _CHANGE).is_file() else "update"
 
     def choose(self, dataset_digest: str) -> None:
         """Serve this version from the next start on; durable when it returns."""

@@ -13,7 +13,7 @@ from servers.marketplace import rest
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.together import Together
 from servers.marketplace.services import Services, opened
-from servers.marketplace.tools import accounts, catalogue, registry, review
+from servers.marketplace.tools import access, accounts, catalogue, database, registry, review
 from servers.marketplace.users.standing import StandingVerifier
 from shared.auth import GivenKeys, Principal, TokenVerifier
 from shared.postgres.urls import DatabaseUrls, database_urls
@@ -61,7 +61,7 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         health=health,
         verifier=verifier,
     )
-    for offers in (catalogue, registry, review, accounts):
+    for offers in (catalogue, access, registry, review, accounts, database):
         offers.register(server, services)
     _add_routes(server, services)
     server.mount(Gateway.serves, gateway)
@@ -89,7 +89,8 @@ def _together(server: Server, own: ASGIApp) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if not made:
             held = server.services
-            made.append(Together(server.settings, own, own_tools, held.routes, held.relay, held.outgoing))
+            parts = (held.routes, held.relay, held.outgoing, held.quotas)
+            made.append(Together(server.settings, own, own_tools, *parts))
         await made[0](scope, receive, send)
 
     return app

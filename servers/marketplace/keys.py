@@ -63,6 +63,11 @@ class KeyRing:
         self._write_new()
         return self.signing
 
+    def ages(self) -> list[tuple[str, float]]:
+        """Each key's id and its age in seconds, the oldest first."""
+        names = [path.stem.split("-", 1) for path in self._files()]
+        return [(kid, (time.time_ns() - int(made)) / 1e9) for made, kid in names]
+
     def retire(self, kid: str) -> None:
         """Remove a key: its tokens are refused as soon as the verifiers' caches have gone over it.
 

@@ -6,7 +6,7 @@ and `customer_user` belong to one customer, `service` is another server of the p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -14,8 +14,10 @@ Role = Literal["platform_admin", "partner_admin", "customer_admin", "customer_us
 UserRole = Literal["platform_admin", "partner_admin", "customer_admin", "customer_user"]
 Action = Literal[
     "customer.register", "instance.register", "entry.see", "entry.install", "entry.call", "entry.review", "tool.call",
-    "user.create", "user.disable",
+    "user.create", "user.disable", "database.change", "approval.decide",
 ]  # fmt: skip
+
+Step = Literal["scope", "customer", "rule"]
 
 CUSTOMER_ROLES = frozenset({"customer_admin", "customer_user"})
 
@@ -25,8 +27,10 @@ CRADLE = frozenset({
 ERASURE = frozenset({"customers:erase"})  # at cradle; the operator's alone, not even another server's
 ORCHESTRATOR = CRADLE | {"customers:read", "customers:write", "jobs:read", "jobs:write"}
 MARKETPLACE = frozenset({
-    "catalogue:read", "catalogue:install", "registry:write", "users:write", "gateway:call",
+    "catalogue:read", "catalogue:install", "registry:write", "users:write", "gateway:call", "database:change",
+    "approvals:decide",
 })  # fmt: skip
+APPROVED_WRITE = frozenset({"dataset:write"})  # at an instance; no role holds it, a dispatched approval does
 INSTANCE = frozenset({"dataset:read"})
 ALL = ORCHESTRATOR | MARKETPLACE | INSTANCE
 
@@ -42,9 +46,11 @@ SCOPES_OF_ROLE: dict[str, frozenset[str]] = {
     "partner_admin": ALL,
     "customer_admin": frozenset({
         "catalogue:read", "catalogue:install", "users:write", "gateway:call", "dataset:read", "embed", "ocr",
-        "customers:read", "jobs:read", "installations:read",
+        "customers:read", "jobs:read", "installations:read", "database:change", "approvals:decide",
     }),
-    "customer_user": frozenset({"catalogue:read", "gateway:call", "dataset:read", "embed", "ocr"}),
+    "customer_user": frozenset({
+        "catalogue:read", "gateway:call", "dataset:read", "embed", "ocr", "database:change",
+    }),
 }  # fmt: skip
 
 SCOPES_OF_SERVICE: dict[str, frozenset[str]] = {
@@ -65,6 +71,8 @@ SCOPE_OF_ACTION: dict[Action, str] = {
     "tool.call": "gateway:call",
     "user.create": "users:write",
     "user.disable": "users:write",
+    "database.change": "database:change",
+    "approval.decide": "approvals:decide",
 }
 
 ROLES_GIVEN_BY: dict[str, frozenset[str]] = {
@@ -98,6 +106,7 @@ class Resource:
         approved: a catalogue entry's state.
         installed: the entry is installed for the caller's customer.
         pinned: the tool is defined as it was approved.
+        requester: who asked for what is decided.
     """
 
     customer: str | None = None
@@ -106,6 +115,7 @@ class Resource:
     approved: bool = True
     installed: bool = False
     pinned: bool = True
+    requester: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +162,27 @@ def may_act_for(role: str, subject: str, own: str | None, customer: str, partner
 
 def decide(caller: Caller, action: Action, resource: Resource) -> Decision:
     """Whether the caller may do this. The same function decides lists and calls, so that they cannot differ."""
+    decision = Decision(False, "")
+    for _, decision in _steps(caller, action, resource):
+        if not decision.allowed:
+            break
+    return decision
+
+
+def explain(caller: Caller, action: Action, resource: Resource) -> tuple[tuple[Step, Decision], ...]:
+    """What `decide` looks at, each step with its answer, whether or not one before it refuses."""
+    return tuple(_steps(caller, action, resource))
+
+
+def _steps(caller: Caller, action: Action, resource: Resource) -> Iterator[tuple[Step, Decision]]:
     scope = SCOPE_OF_ACTION[action]
-    if scope not in caller.scopes:
-        return Decision(False, f"This needs the scope {scope}.", scope=scope)
-    if not _reaches(caller, resource):
-        return Decision(False, "It belongs to another customer.", visible=False)
-    return _RULES[action](caller, resource)
+    held = scope in caller.scopes
+    yield "scope", Decision(held, f"This needs the scope {scope}.", scope=None if held else scope)
+    if _reaches(caller, resource):
+        yield "customer", Decision(True, "It belongs to everyone, or to a customer that the caller acts for.")
+    else:
+        yield "customer", Decision(False, "It belongs to another customer.", visible=False)
+    yield "rule", _RULES[action](caller, resource)
 
 
 def _reaches(caller: Caller, resource: Resource) -> bool:
@@ -217,6 +242,20 @@ def _change_user(caller: Caller, resource: Resource) -> Decision:
     return Decision(True, "The caller manages this user.")
 
 
+def _change_database(caller: Caller, resource: Resource) -> Decision:
+    if caller.role == "service":
+        return Decision(False, "Changes are asked for by people, each with an account of its own.")
+    return _call_tool(caller, resource)
+
+
+def _decide_approval(caller: Caller, resource: Resource) -> Decision:
+    if caller.role == "service":
+        return Decision(False, "Changes are decided by people.")
+    if resource.requester == caller.subject:
+        return Decision(False, "Another person decides: nobody approves what they asked for themselves.")
+    return Decision(True, "The caller decides on changes.")
+
+
 _RULES = {
     "customer.register": _register_customer,
     "instance.register": _register_instance,
@@ -227,4 +266,6 @@ _RULES = {
     "tool.call": _call_tool,
     "user.create": _change_user,
     "user.disable": _change_user,
+    "database.change": _change_database,
+    "approval.decide": _decide_approval,
 }

@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from servers.marketplace.access import Access
+from servers.marketplace.approvals.database import CustomerDatabase
+from servers.marketplace.approvals.store import ApprovalStore
 from servers.marketplace.authorization.clients import LOOPBACK, Clients
 from servers.marketplace.authorization.consent import Consent
 from servers.marketplace.authorization.provider import Provider
@@ -19,6 +22,7 @@ from servers.marketplace.changes import Changes
 from servers.marketplace.gateway.checks import Checks
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.quotas import Quotas, QuotaStore
 from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
@@ -58,6 +62,9 @@ class Services:
     relay: Relay
     outgoing: Outgoing
     gateway: Gateway
+    customer_data: CustomerDatabase
+    quotas: Quotas
+    access: Access
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -101,14 +108,17 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     changes.on_change(checks.wake)
     routes = Routes(settings, catalogue, tools, mint, changes)
     relay = Relay(outgoing, seal, settings.max_body_bytes)
-    gateway = Gateway(settings, verifier, routes, checks, seal, relay)
+    quotas = Quotas(settings, QuotaStore(database))
+    gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
+    customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, mint, ApprovalStore(database))
+    access = Access(accounts, catalogue, entries, tools, routes)
     await database.open()
     try:
         async with changes.heard(), checks.in_background():
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
-                standing, routes, relay, outgoing, gateway,
+                standing, routes, relay, outgoing, gateway, customer_data, quotas, access,
             )  # fmt: skip
     finally:
         await outgoing.close()

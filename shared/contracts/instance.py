@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.contracts.model import Contract
-from shared.ids import CustomerId, Digest
+from shared.ids import CustomerId, Digest, Handle
 
 Value = str | int | float | bool | None
 
@@ -148,7 +148,7 @@ class DatasetVersion(Contract):
     """A version that the instance can serve."""
 
     dataset_digest: Digest
-    origin: Literal["image", "update"]
+    origin: Literal["image", "update", "change"]
     current: bool
 
 
@@ -156,3 +156,17 @@ class DatasetVersions(Contract):
     """Every version that is here, the image's own first."""
 
     versions: list[DatasetVersion]
+
+
+class ChangeProposed(Contract):
+    """A change that waits for a decision: its handle, and how many rows it would change now."""
+
+    change_id: Handle
+    rows: int = Field(ge=0)
+
+
+class ChangeShown(Contract):
+    """The statement of a change that waits."""
+
+    statement: str
+    rows: int = Field(ge=0)

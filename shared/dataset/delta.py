@@ -9,7 +9,7 @@ of CPU for a large dataset, while the caller serves on.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,18 +68,24 @@ def merge(base: Path, delta: Path, target: Path) -> Manifest:
     """Write the dataset at `base` (a frozen copy or not), changed by `delta`, to the new folder `target`; blocking."""
     import pyarrow.parquet as pq
 
-    place, manifest = _opened(str(base), None)
     changes = orjson.loads((delta / CHANGES).read_bytes())
-    gone = {*changes["changed"], *changes["removed"]}
     made = Place(str(target))
     tables = Tables(made)
     tables.create()
+    manifest = copy_rows(base, tables, frozenset({*changes["changed"], *changes["removed"]}))
     for name in _ALL:
-        for piece in _pieces(place, manifest, name):
-            tables.append(name, _without(piece, gone))
         if (file := delta / f"{name}.parquet").is_file():
             tables.append(name, pq.read_table(file).cast(schema(name)))
     return commit(made, tables, manifest.parameter_version, manifest.fingerprint, manifest.model)
+
+
+def copy_rows(base: Path, tables: Tables, without: Collection[str]) -> Manifest:
+    """Append every row of the dataset at `base` to empty tables, but those of some documents; its manifest."""
+    place, manifest = _opened(str(base), None)
+    for name in _ALL:
+        for piece in _pieces(place, manifest, name):
+            tables.append(name, _without(piece, without))
+    return manifest
 
 
 def _opened(root: str, options: Mapping[str, str] | None) -> tuple[Place, Manifest]:
@@ -115,7 +121,7 @@ def _vectors(place: Place, manifest: Manifest) -> Iterator[pa.Table]:
         )
 
 
-def _without(table: pa.Table, document_ids: set[str]) -> pa.Table:
+def _without(table: pa.Table, document_ids: Collection[str]) -> pa.Table:
     import pyarrow.dataset as ds
 
     return table.filter(~ds.field("document_id").isin(sorted(document_ids))) if document_ids else table

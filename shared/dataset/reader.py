@@ -199,20 +199,26 @@ class DatasetReader:
     def _by_path(self) -> pa.Table:
         return self._tables.read("documents").sort_by([("path", "ascending"), ("document_id", "ascending")])
 
-    async def documents(self, cursor: str | None = None, limit: int = 50) -> DocumentPage:
-        """The ledger by path, page by page.
+    async def documents(self, cursor: str | None = None, limit: int = 50, prefix: str = "") -> DocumentPage:
+        """The ledger by path, page by page; only paths that begin with `prefix`.
 
         Raises:
-            InvalidInput: the cursor names no document of this dataset.
+            InvalidInput: the cursor names no document of this list.
         """
-        start = 0
+        import pyarrow.compute as pc
+
+        start, ledger = 0, self._ledger
+        if prefix:
+            ledger = ledger.filter(
+                pc.call_function("starts_with", [ledger["path"]], pc.MatchSubstringOptions(_writable(prefix, "prefix")))
+            )
         if cursor:
-            at = self._ledger["document_id"].index(_writable(cursor, "cursor")).as_py()
+            at = ledger["document_id"].index(_writable(cursor, "cursor")).as_py()
             if at < 0:
                 raise InvalidInput("This cursor fits no page: leave it out to begin at the first.", field="cursor")
             start = at + 1
-        page = from_arrow("documents", self._ledger.slice(start, _limited(limit)))
-        more = self._ledger.num_rows > start + len(page)
+        page = from_arrow("documents", ledger.slice(start, _limited(limit)))
+        more = ledger.num_rows > start + len(page)
         return DocumentPage(tuple(page), page[-1].document_id if more and page else None)
 
     async def sql(self, query: str, *, limit: int = 200, timeout: float = 10.0) -> Table:  # noqa: ASYNC109

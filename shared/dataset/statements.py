@@ -24,14 +24,15 @@ class Language:
     quoted: re.Pattern[str]
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
 SQL = Language(
     "SELECT",
-    _words("select with"),
-    _words(
+    words("select with"),
+    words(
         "insert update delete merge create drop alter copy set reset load install attach detach export import "
         "prepare execute deallocate truncate into call pragma vacuum external grant revoke begin commit "
         "rollback explain describe show use analyze"
@@ -40,8 +41,8 @@ SQL = Language(
 )
 CYPHER = Language(
     "MATCH … RETURN",
-    _words("match optional with unwind return"),
-    _words(
+    words("match optional with unwind return"),
+    words(
         "create merge set delete detach remove drop alter copy load attach install uninstall export import "
         "call use comment begin commit rollback checkpoint force extension macro update insert explain "
         "profile"

@@ -73,6 +73,13 @@ class Tables:
             listed = ", ".join(f"'{_safe(each)}'" for each in ids[first : first + DELETE_AT_ONCE])
             self.open(name).delete(f"document_id IN ({listed})", writer_properties=_writer())
 
+    def change(self, name: str, where: str, values: dict[str, str]) -> int:
+        """Set columns of the rows that a condition names, or delete the rows where no column is named; how many."""
+        table = self.open(name)
+        if values:
+            return table.update(updates=values, predicate=where, writer_properties=_writer())["num_updated_rows"]
+        return table.delete(where, writer_properties=_writer())["num_deleted_rows"] or 0
+
     def document_ids(self, name: str) -> set[str]:
         """The ids of the documents that have rows in a table."""
         dataset = self.open(name).to_pyarrow_dataset()

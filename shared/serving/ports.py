@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from shared.errors import Conflict
+from shared.serving.joined import JoinedProtocol
 from shared.settings import PREFIX, Settings
 
 CLOSE_S = 2
@@ -37,6 +38,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         timeout_graceful_shutdown=CLOSE_S,
         h11_max_incomplete_event_size=64 * 1024,
         ws="none",
+        http=JoinedProtocol,
     )
 
 

@@ -57,7 +57,7 @@ async def test_a_user_logs_in_and_the_token_says_who_it_is(market: Market) -> No
     assert response.headers["cache-control"] == "no-store"
     me = await market.call(response.json()["access_token"], "whoami", WhoAmI)
     assert (me.subject, me.role, me.customer_id) == (made.user_id, "customer_user", "acme")
-    assert me.scopes == ["catalogue:read", "gateway:call"]
+    assert me.scopes == ["catalogue:read", "database:change", "gateway:call"]
 
 
 async def test_an_unknown_user_and_a_wrong_password_get_the_same_answer(market: Market) -> None:

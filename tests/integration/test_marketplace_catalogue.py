@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from servers.marketplace.approvals.store import ApprovalStore, Bound
 from servers.marketplace.authorization.store import Authorization, AuthorizationStore
 from servers.marketplace.catalogue.definitions import read_definitions
 from servers.marketplace.catalogue.store import CatalogueStore, View
 from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.gateway.quotas import QuotaStore
 from shared.contracts.catalogue import (
     CataloguePage,
     CustomerRegistered,
@@ -28,7 +30,7 @@ OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator"]
 ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
 TENANT_TABLES = (
     "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
-    "authorizations", "audit",
+    "authorizations", "audit", "approvals", "quotas",
 )  # fmt: skip
 
 
@@ -233,6 +235,9 @@ async def more_rows(db: Database, customer: str) -> None:
         user = await connection.fetchval("SELECT user_id FROM users")
     given = Authorization(new_handle("ses"), user, customer, bytes(32), "x", "", "a" * 43, "x", True)
     await AuthorizationStore(db).add(given, customer)
+    bound = Bound(entry.server_name, "apply_change", DIGEST, DIGEST, DIGEST)
+    await ApprovalStore(db).add(customer, new_handle("apr"), user, bound, new_handle("chg"), 1)
+    await QuotaStore(db).lease(f"customer:{customer}", customer, 10, 1)
 
 
 async def refusal(call: Any) -> PlatformError:

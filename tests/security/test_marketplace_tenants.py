@@ -13,14 +13,17 @@ from typing import Any
 import pytest
 
 from servers.marketplace.app import build
+from servers.marketplace.approvals.store import ApprovalStore, Bound
 from shared.ids import new_handle
+from shared.postgres.database import Database
 from shared.settings import Settings
 from tests.marketplace_rig import DIGEST, Changing, Market, definition, running_market
 
 NAMES = {
     "email": "new@example.com", "role": "customer_user", "query": "instance", "cursor": None, "limit": 50,
     "company_name": "Bolt AG", "contact_email": "it@bolt.example", "name": "instance", "image_digest": DIGEST,
-    "url": None, "tools": [], "reviewed": DIGEST,
+    "url": None, "tools": [], "reviewed": DIGEST, "language": "sql", "statement": "SELECT 1", "approve": True,
+    "tool_name": "say",
 }  # fmt: skip
 IDS = {
     "customer_id": "nobody",
@@ -28,6 +31,7 @@ IDS = {
     "user_id": new_handle("usr"),
     "key_id": new_handle("key"),
     "partner": None,
+    "approval_id": new_handle("apr"),
 }
 
 
@@ -63,6 +67,16 @@ def filled(tool: str, ids: dict[str, Any]) -> dict[str, Any]:
     return {name: ids[name] if name in IDS else NAMES[name] for name in arguments_of(tool)}
 
 
+async def asked_for(market: Market) -> str:
+    """An approval of bolt that waits."""
+    approval_id, database = new_handle("apr"), Database(market.urls.app)
+    await database.open()
+    bound = Bound("io.0711.bolt/instance", "apply_change", DIGEST, DIGEST, DIGEST)
+    await ApprovalStore(database).add("bolt", approval_id, new_handle("usr"), bound, new_handle("chg"), 1)
+    await database.close()
+    return approval_id
+
+
 @pytest.mark.requirement("T-01")
 async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(market: Market) -> None:
     url = await market.add_app(Changing(definition("say")))
@@ -73,6 +87,7 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
         "user_id": bert.user_id,
         "key_id": bert.client_id,
         "partner": None,
+        "approval_id": await asked_for(market),
     }
     callers = {
         "customer_admin": await market.user_token("acme"),

@@ -33,7 +33,7 @@ def test_every_role_holds_only_scopes_that_some_server_knows() -> None:
 
 
 def test_a_token_holds_what_was_asked_for_and_the_role_has_and_the_server_knows() -> None:
-    assert granted("customer_user", None, "marketplace", None) == {"catalogue:read", "gateway:call"}
+    assert granted("customer_user", None, "marketplace", None) == {"catalogue:read", "gateway:call", "database:change"}
     assert granted("customer_user", None, "marketplace", ["gateway:call", "registry:write"]) == {"gateway:call"}
     assert granted("customer_user", None, "cradle", ["process"]) == frozenset()
     assert granted("service", "orchestrator", "cradle", None) == policy.CRADLE
@@ -61,6 +61,19 @@ def test_what_belongs_to_another_customer_is_neither_allowed_nor_visible(
 ) -> None:
     decision = decide(caller, action, Resource("bolt", "usr_other", role="customer_user", installed=True))
     assert (decision.allowed, decision.visible) == (False, False)
+
+
+@pytest.mark.requirement("A-08")
+def test_another_person_decides_and_no_service_asks_or_decides_and_no_role_holds_the_scope_of_a_write() -> None:
+    asked = Resource("acme", requester="usr_anna")
+    assert decide(ADMIN, "approval.decide", asked).allowed
+    assert not decide(Someone("customer_admin", "acme", "usr_anna"), "approval.decide", asked).allowed
+    assert not decide(ORCHESTRATOR, "approval.decide", asked).allowed
+    assert not decide(ORCHESTRATOR, "database.change", Resource("acme", installed=True)).allowed
+    assert decide(USER, "database.change", Resource("acme", installed=True)).allowed
+    assert not decide(USER, "database.change", Resource("acme", installed=True, pinned=False)).visible
+    for scopes in (*policy.SCOPES_OF_ROLE.values(), *policy.SCOPES_OF_SERVICE.values()):
+        assert not policy.APPROVED_WRITE & scopes
 
 
 def test_those_who_act_for_every_customer_reach_each() -> None:
@@ -110,3 +123,14 @@ def test_customers_register_neither_customers_nor_instances_with_the_scopes_of_t
     held = Someone(caller.role, caller.customer, scopes=policy.scopes_of(caller.role))
     assert not decide(held, "customer.register", Resource("acme")).allowed
     assert not decide(held, "instance.register", Resource("acme")).allowed
+
+
+@pytest.mark.parametrize("action", policy.SCOPE_OF_ACTION)
+@pytest.mark.parametrize("caller", [ADMIN, PARTNER, ORCHESTRATOR, Someone("customer_user", "acme", scopes=frozenset())])
+@pytest.mark.parametrize("resource", [Resource("acme", installed=True), Resource("bolt"), Resource(approved=False)])
+def test_an_explanation_ends_as_the_decision_does(action: policy.Action, caller: Someone, resource: Resource) -> None:
+    steps = policy.explain(caller, action, resource)
+    assert [step for step, _ in steps] == ["scope", "customer", "rule"]
+    decision = decide(caller, action, resource)
+    assert decision.allowed == all(each.allowed for _, each in steps)
+    assert decision == next((each for _, each in steps if not each.allowed), steps[-1][1])

@@ -53,12 +53,13 @@ def register(server: Any, library: Callable[[], Library]) -> None:
     async def list_documents(
         cursor: Annotated[str | None, Field(max_length=200)] = None,
         limit: Annotated[int, Field(ge=1, le=100)] = 30,
+        prefix: Annotated[str, Field(max_length=900, description="Only paths that begin with this.")] = "",
     ) -> DocumentList:
         """List every file that was taken in, with its state; files that could not be read carry the reason.
 
         Use it to see what the dataset covers and what is missing from it.
         """
-        return await library().documents(cursor, limit)
+        return await library().documents(cursor, limit, prefix)
 
     async def query_table(sql: Statement, limit: Annotated[int, Field(ge=1, le=500)] = 50) -> TableAnswer:
         """Answer with numbers: one read-only SELECT over the tables documents, chunks, products, features and prices.

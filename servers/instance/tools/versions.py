@@ -41,12 +41,11 @@ def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[
 
         Use it after put_update. An update that is damaged, not signed, or not for this instance changes nothing.
         """
-        wanted = await updates.apply(update_digest)
-        return await _serve(wanted)
+        return await serve_version(versions, shelf(), await updates.apply(update_digest))
 
     async def use_version(dataset_digest: Digest) -> DatasetVersions:
         """Serve another version that the instance has, an older one too. Use it to roll an update back."""
-        return await _serve(dataset_digest)
+        return await serve_version(versions, shelf(), dataset_digest)
 
     async def list_versions() -> DatasetVersions:
         """List the versions of the dataset that this instance has: the image's own and its updates.
@@ -55,14 +54,16 @@ def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[
         """
         return DatasetVersions(versions=versions.listed())
 
-    async def _serve(dataset_digest: str) -> DatasetVersions:
-        versions.folder(dataset_digest)
-        await shelf().serve(dataset_digest)
-        versions.choose(dataset_digest)
-        event("dataset_version_served")
-        return DatasetVersions(versions=versions.listed())
-
     server.tool(put_update, scope=SCOPE, title="Send an update", idempotent=True)
     server.tool(apply_update, scope=SCOPE, title="Apply an update", idempotent=True, deadline_s=UPDATE_DEADLINE_S)
     server.tool(use_version, scope=SCOPE, title="Use a version", idempotent=True, destructive=True)
     server.tool(list_versions, scope="dataset:read", title="List versions", read_only=True, idempotent=True)
+
+
+async def serve_version(versions: Versions, shelf: Shelf, dataset_digest: str) -> DatasetVersions:
+    """Serve a version that is here, now and from the next start on."""
+    versions.folder(dataset_digest)
+    await shelf.serve(dataset_digest)
+    versions.choose(dataset_digest)
+    event("dataset_version_served")
+    return DatasetVersions(versions=versions.listed())

@@ -33,6 +33,8 @@ MEANING = {
     "catalogue:read": "see the catalogue of servers",
     "catalogue:install": "install and remove servers for your company",
     "gateway:call": "call the tools of installed servers",
+    "database:change": "ask for changes to your company's data; another person has to approve each",
+    "approvals:decide": "approve or deny changes that others ask for",
     "dataset:read": "search your company's documents",
     "users:write": "create and disable users",
     "registry:write": "register customers and servers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import orjson
 
 from servers.marketplace.gateway.eras import CLIENT, ENVELOPE, LEGACY, MODERN
 from servers.marketplace.gateway.outgoing import Outgoing
-from shared.errors import Unavailable
+from shared.client.exchange import result_of
+from shared.errors import Forbidden, Unavailable
 
 DEADLINE_S = 15.0
 LARGEST = 8 * 2**20
@@ -56,11 +57,37 @@ class Reply:
         return result if self.status == 200 and isinstance(result, dict) else None
 
 
-async def ask_modern(outgoing: Outgoing, place: Place, method: str, params: Mapping[str, Any]) -> Reply:
+async def ask_modern(
+    outgoing: Outgoing,
+    place: Place,
+    method: str,
+    params: Mapping[str, Any],
+    headers: Sequence[tuple[str, str]] = (),
+    deadline_s: float = DEADLINE_S,
+) -> Reply:
     """One request of 2026-07-28."""
     meta = {ENVELOPE + "protocolVersion": MODERN, ENVELOPE + "clientInfo": CLIENT, ENVELOPE + "clientCapabilities": {}}
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
-    return await _ask(outgoing, place, body, [("mcp-protocol-version", MODERN), ("mcp-method", method)])
+    told = [("mcp-protocol-version", MODERN), ("mcp-method", method), *headers]
+    return await _ask(outgoing, place, body, told, deadline_s)
+
+
+async def call_tool(
+    outgoing: Outgoing, place: Place, tool: str, arguments: Mapping[str, Any], deadline_s: float = DEADLINE_S
+) -> dict[str, Any]:
+    """What a tool of a server of 2026-07-28 answers (its structured content).
+
+    Raises:
+        PlatformError: the server's own error, or Unavailable: it is not known what came of the call.
+    """
+    params = {"name": tool, "arguments": dict(arguments)}
+    reply = await ask_modern(outgoing, place, "tools/call", params, [("mcp-name", tool)], deadline_s)
+    if reply.status == 403:
+        raise Forbidden("The server refuses this: its tools need another scope than the platform has there.")
+    answer = result_of(reply.answer).get("structuredContent")
+    if not isinstance(answer, dict):
+        raise Unavailable("The server's answer cannot be read.")
+    return answer
 
 
 async def ask_legacy(
@@ -88,7 +115,13 @@ async def initialize(outgoing: Outgoing, place: Place) -> Session:
     return session
 
 
-async def _ask(outgoing: Outgoing, place: Place, body: Mapping[str, Any], headers: list[tuple[str, str]]) -> Reply:
+async def _ask(
+    outgoing: Outgoing,
+    place: Place,
+    body: Mapping[str, Any],
+    headers: list[tuple[str, str]],
+    deadline_s: float = DEADLINE_S,
+) -> Reply:
     from aiohttp import ClientError
 
     sent = [
@@ -100,7 +133,7 @@ async def _ask(outgoing: Outgoing, place: Place, body: Mapping[str, Any], header
     ]
     try:
         async with (
-            asyncio.timeout(DEADLINE_S),
+            asyncio.timeout(deadline_s),
             outgoing.client(place.url, operated=place.operated).post(
                 place.url, data=orjson.dumps(body), headers=sent, allow_redirects=False
             ) as response,

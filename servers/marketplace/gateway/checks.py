@@ -16,7 +16,9 @@ from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entr
 from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.gateway.asking import Place, Reply, ask_legacy, ask_modern, initialize
 from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.tokens import Grant, Mint
+from shared.auth import Principal
 from shared.errors import PlatformError, Unavailable
 from shared.settings import Settings
 from shared.telemetry import event
@@ -125,6 +127,15 @@ class Checks:
                 return read_definitions(tools)
             reply = await ask({"cursor": cursor})
         raise Unavailable("The server's list of tools does not end.")
+
+
+async def checked_route(routes: Routes, checks: Checks, caller: Principal, server_name: str) -> Route:
+    """The route of a caller to a server whose tools are known: one that was never asked is asked now."""
+    route = await routes.route(caller, server_name)
+    if route.checked:
+        return route
+    await checks.now(server_name)
+    return await routes.fresh(caller, server_name)
 
 
 LIST = "tools/list"

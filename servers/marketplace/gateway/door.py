@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.gateway.asking import SESSION
-from servers.marketplace.gateway.checks import Checks
+from servers.marketplace.gateway.checks import Checks, checked_route
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import (
     Message,
@@ -20,6 +20,7 @@ from servers.marketplace.gateway.message import (
     result_body,
     unknown_tool,
 )
+from servers.marketplace.gateway.quotas import Quotas
 from servers.marketplace.gateway.relay import Exchange, Relay, part
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.sessions import SessionSeal
@@ -48,14 +49,16 @@ class Gateway:
     """An ASGI application for the paths that `serves` accepts."""
 
     def __init__(
-        self, settings: Settings, verifier: Verifier, routes: Routes, checks: Checks, seal: SessionSeal, relay: Relay
-    ) -> None:
+        self, settings: Settings, verifier: Verifier, routes: Routes, checks: Checks, seal: SessionSeal, relay: Relay,
+        quotas: Quotas,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._verifier = verifier
         self._routes = routes
         self._checks = checks
         self._seal = seal
         self._relay = relay
+        self._quotas = quotas
 
     @staticmethod
     def serves(path: str) -> bool:
@@ -95,14 +98,14 @@ class Gateway:
             return "ok"
         if message.method == "tools/call" and message.tool not in route.tools:
             raise unknown_tool(message)
+        if message.request_id is not None:
+            await self._quotas.take(caller, route.server_name, message.tool or message.method or "")
         return await self._relay.run(self._exchange(caller, route, scope["method"], headers, message), receive, send)
 
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:
-        route = await self._routes.route(caller, name)
-        if not route.checked and message.method in NEEDS_TOOLS:
-            await self._checks.now(name)
-            route = await self._routes.fresh(caller, name)
-        return route
+        if message.method in NEEDS_TOOLS:
+            return await checked_route(self._routes, self._checks, caller, name)
+        return await self._routes.route(caller, name)
 
     async def _authenticate(self, headers: Headers) -> Principal:
         given = [value for name, value in headers if name == "authorization"]

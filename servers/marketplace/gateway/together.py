@@ -2,6 +2,9 @@
 
 Own tools keep their names; the others have full names (see `names`). A call of one of those is one request upstream,
 whichever era caller and upstream speak. Whatever else comes in is for the marketplace itself.
+
+At `/mcp?tools=search` only the own tools are listed, so that the list stays small: `search_tools` finds the others, and
+they are called by their full names all the same.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import Message, ProtocolError, read_message, unknown_tool
 from servers.marketplace.gateway.names import is_full
 from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.quotas import Quotas
 from servers.marketplace.gateway.relay import Exchange, Relay
 from servers.marketplace.gateway.route import Route, Routes
 from shared.auth import Principal
@@ -30,6 +34,7 @@ from shared.telemetry import count_call
 
 OwnTools = Callable[[Principal], Awaitable[list[str]]]
 SESSIONS_KEPT = 10_000
+OWN = "marketplace"
 
 
 class Together:
@@ -41,14 +46,16 @@ class Together:
     """
 
     def __init__(
-        self, settings: Settings, own: ASGIApp, own_tools: OwnTools, routes: Routes, relay: Relay, outgoing: Outgoing
-    ) -> None:
+        self, settings: Settings, own: ASGIApp, own_tools: OwnTools, routes: Routes, relay: Relay, outgoing: Outgoing,
+        quotas: Quotas,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._own = own
         self._own_tools = own_tools
         self._routes = routes
         self._relay = relay
         self._outgoing = outgoing
+        self._quotas = quotas
         self._sessions: dict[tuple[str, str | None, str], Session] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,17 +70,21 @@ class Together:
             with contextlib.suppress(InvalidInput):  # the endpoint has its own words for that
                 message = read_message(body, headers)
             if message.request_id is not None and message.method == "tools/list":
-                await self._list(scope[CALLER], message, send)
+                found_by_search = b"tools=search" in scope.get("query_string", b"").split(b"&")
+                await self._list(scope[CALLER], message, send, only_own=found_by_search)
             elif message.request_id is not None and is_full(message.tool):
                 await self._call(scope[CALLER], headers, message, receive, send)
             else:
+                if message.tool is not None:
+                    await self._quotas.take(scope[CALLER], OWN, message.tool)
                 await self._own(scope, _again(body, receive), send)
         except (PlatformError, ProtocolError) as error:
             await refuse(error, message, send)
 
-    async def _list(self, caller: Principal, message: Message, send: Send) -> None:
-        everything = await self._routes.everything(caller)
-        definitions = [*await self._own_tools(caller), *everything.definitions]
+    async def _list(self, caller: Principal, message: Message, send: Send, *, only_own: bool) -> None:
+        definitions = await self._own_tools(caller)
+        if not only_own:
+            definitions = [*definitions, *(await self._routes.everything(caller)).definitions]
         await answer(tools_page(definitions, message), message, send)
 
     async def _call(self, caller: Principal, headers: Headers, message: Message, receive: Receive, send: Send) -> None:
@@ -84,6 +95,7 @@ class Together:
             found = (await self._routes.everything(caller)).tools.get(message.tool or "")
             if found is None:
                 raise unknown_tool(message)
+            await self._quotas.take(caller, found[0].server_name, found[1])
             exchange = await self._exchange(caller, *found, headers, message)
             code = await self._relay.run(exchange, receive, send)
         except (PlatformError, ProtocolError) as error:

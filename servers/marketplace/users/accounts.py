@@ -161,8 +161,8 @@ class Accounts:
         await self.store.put_key(key_id, user, secret_digest(secret), made_by)
         return key_id, secret
 
-    async def disable_user(self, caller: policy.Caller, user_id: str) -> User:
-        """End a user's access.
+    async def managed(self, caller: policy.Caller, user_id: str) -> User:
+        """A user that the caller manages.
 
         Raises:
             NotFound: the user is unknown, or not the caller's to manage.
@@ -174,6 +174,15 @@ class Accounts:
             await self._decide(caller, "user.disable", user.role, user.customer)
         except (Forbidden, NotFound):
             raise NotFound("This user is not known.", field="user_id") from None
+        return user
+
+    async def disable_user(self, caller: policy.Caller, user_id: str) -> User:
+        """End a user's access.
+
+        Raises:
+            NotFound: the user is unknown, or not the caller's to manage.
+        """
+        user = await self.managed(caller, user_id)
         await self.store.disable(user, caller.subject)
         return user
 

@@ -1,0 +1,117 @@
+"""Changes of the dataset by a statement: counted first, shown to whoever decides, made once as a new version.
+
+Who may make one is decided elsewhere: by the marketplace, whose approvals alone carry the scope for it. What is
+proposed is kept in memory only, so that the statement is nowhere but here until it is decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from servers.instance.merging import failure_of, made_by, publish
+from servers.instance.search import Library
+from servers.instance.versions import Versions
+from shared.dataset.change import change_of
+from shared.dataset.editing import OTHER_COUNT
+from shared.errors import Conflict, NotFound, Overloaded
+from shared.ids import digest, new_handle
+
+KEPT_S = 900.0
+MOST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A statement that waits. `rows` is what it would change now."""
+
+    statement: str
+    rows: int
+    until: float
+
+
+class Changes:
+    """Proposes and makes changes of one instance's dataset.
+
+    Args:
+        turn: held while a new version is made; updates hold the same.
+    """
+
+    def __init__(self, versions: Versions, turn: asyncio.Lock, clock: Callable[[], float] = time.monotonic) -> None:
+        self._versions = versions
+        self._turn = turn
+        self._clock = clock
+        self._waiting: dict[str, Proposed] = {}
+
+    async def propose(self, library: Library, statement: str) -> tuple[str, int]:
+        """Count what a statement would change, changing nothing; its handle and the number of rows.
+
+        Raises:
+            InvalidInput: it is not one statement that may change the dataset.
+            Overloaded: too many wait already.
+        """
+        change = change_of(statement)
+        self._versions.state()
+        answer = await library.sql(change.count, 1)
+        rows = int(answer.rows[0][0] or 0)
+        self._waiting = {name: each for name, each in self._waiting.items() if each.until > self._clock()}
+        if len(self._waiting) >= MOST:
+            raise Overloaded("Too many changes wait for a decision: decide some first.", retry_after=60)
+        change_id = new_handle("chg")
+        self._waiting[change_id] = Proposed(statement, rows, self._clock() + KEPT_S)
+        return change_id, rows
+
+    def show(self, change_id: str) -> Proposed:
+        """What waits under a handle.
+
+        Raises:
+            NotFound: it is unknown, over or made already.
+        """
+        found = self._waiting.get(change_id)
+        if found is None or found.until <= self._clock():
+            raise NotFound("This change is not known any more: propose it again.", field="change_id")
+        return found
+
+    async def make(self, change_id: str, statement_digest: str, rows: int) -> str:
+        """Make a change; the digest of the new version, which is not served yet. A handle is good once.
+
+        Raises:
+            NotFound: as `show`.
+            Conflict: it is another statement, or would change another number of rows now; nothing was changed.
+            StorageFull: the volume is full; nothing is left behind.
+        """
+        found = self.show(change_id)
+        if digest(found.statement.encode()) != statement_digest:
+            raise Conflict("This is not the statement that was approved. Nothing was changed.")
+        del self._waiting[change_id]
+        async with self._turn:
+            try:
+                return await self._made(found.statement, rows, statement_digest)
+            except OSError as error:
+                raise failure_of(error) from None
+
+    async def _made(self, statement: str, rows: int, statement_digest: str) -> str:
+        base = self._versions.current()
+        work = self._versions.state() / "versions" / f".merging-{os.getpid()}-{os.urandom(4).hex()}"
+        try:
+            await asyncio.to_thread(work.mkdir, 0o700, True)
+            given = orjson.dumps({"statement": statement, "rows": rows})
+            folder = await asyncio.to_thread(self._versions.folder, base)
+            code, wrote = await made_by("shared.dataset.editing", folder, work / "dataset", given=given)
+            if code == OTHER_COUNT:
+                raise Conflict("The statement would change another number of rows now. Nothing was changed.")
+            if code:
+                raise Conflict("The engine refused a value of the change. Nothing was changed.")
+            wanted = wrote.decode()
+            if wanted != base and not self._versions.place_of(wanted).exists():
+                await asyncio.to_thread(self._versions.note_change, work / "dataset", base, statement_digest)
+                await asyncio.to_thread(publish, work / "dataset", wanted, self._versions.place_of(wanted))
+            return wanted
+        finally:
+            await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)

@@ -1,0 +1,67 @@
+"""New versions of the dataset, made in a child process and named by their digest only when they are whole."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sys
+from pathlib import Path
+
+from shared.dataset.manifest import visible
+from shared.dataset.places import Place
+from shared.errors import Conflict, StorageFull, Unavailable
+
+LONGEST_S = 3600.0
+
+
+async def made_by(module: str, *paths: Path, given: bytes = b"") -> tuple[int, bytes]:
+    """Run a module in a process of its own, so that serving goes on and the memory goes away with it.
+
+    Args:
+        given: what it reads from stdin.
+
+    Returns:
+        Its exit code and what it wrote to stdout.
+
+    Raises:
+        StorageFull: the volume is full.
+        Unavailable: it did not finish in an hour.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *map(str, paths)),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: os.nice(10),
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            wrote, said = await child.communicate(given)
+    except TimeoutError:
+        raise Unavailable("The new version was not made within an hour. Deploy a new image instead.") from None
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode and (b"No space left" in said or b"os error 28" in said):
+        raise StorageFull("The instance's volume is full. Free some space and send it again.")
+    return child.returncode or 0, wrote
+
+
+def publish(made: Path, wanted: str, final: Path) -> None:
+    """Give a version its name, durably; blocking.
+
+    Raises:
+        Conflict: it is not the dataset of this digest.
+    """
+    manifest = visible(Place(str(made)))
+    if manifest is None or manifest.dataset_digest != wanted:
+        raise Conflict("The dataset that was made is not the one that was signed. Nothing was changed.")
+    os.sync()
+    made.rename(final)
+
+
+def failure_of(error: OSError) -> Exception:
+    """What a failure of the volume means for the caller."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull("The instance's volume is full. Free some space and send it again.")
+    return error

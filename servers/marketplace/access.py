@@ -1,0 +1,67 @@
+"""What a caller may call: found by words, and explained step by step by the same policy that decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from servers.marketplace import policy
+from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, unknown_server, view_of
+from servers.marketplace.catalogue.store import CatalogueStore
+from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.gateway.finding import found_tools
+from servers.marketplace.gateway.route import Routes
+from servers.marketplace.users.accounts import Accounts
+from shared.auth import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user as the policy sees one, holding all that the role has at the marketplace."""
+
+    subject: str
+    role: str
+    scopes: frozenset[str]
+    customer: str | None
+
+
+class Access:
+    """Searches and explains."""
+
+    def __init__(
+        self, accounts: Accounts, catalogue: Catalogue, entries: CatalogueStore, tools: ToolStore, routes: Routes
+    ) -> None:
+        self._accounts = accounts
+        self._catalogue = catalogue
+        self._entries = entries
+        self._tools = tools
+        self._routes = routes
+
+    async def search(self, caller: Principal, query: str, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """The caller's tools of installed servers that fit a query best, and how many there are."""
+        definitions = (await self._routes.everything(caller)).definitions
+        return found_tools(definitions, query, limit), len(definitions)
+
+    async def explain(
+        self, caller: Principal, server_name: str, tool: str | None, user_id: str | None
+    ) -> tuple[policy.Caller, tuple[tuple[policy.Step, policy.Decision], ...]]:
+        """Who is asked about, and each step of the decision on a call of a server or of one of its tools.
+
+        Raises:
+            NotFound: the caller sees no such server, or manages no such user.
+        """
+        await self._catalogue.find(caller, "entry.see", server_name)
+        who = caller if user_id is None else await self._person(caller, user_id)
+        entry = await self._entries.by_name(view_of(who), server_name)
+        if entry is None:
+            raise unknown_server()
+        if tool is None:
+            return who, policy.explain(who, "entry.call", resource_of(entry))
+        stored = await self._tools.of(view_of(who), server_name)
+        pinned = any(each.name == tool and each.state == "approved" for each in stored.tools)
+        return who, policy.explain(who, "tool.call", resource_of(entry, pinned=pinned))
+
+    async def _person(self, caller: Principal, user_id: str) -> policy.Caller:
+        user = await self._accounts.managed(caller, user_id)
+        scopes = policy.granted(user.role, user_id, "marketplace", None) if user.active else frozenset()
+        return Person(user_id, user.role, scopes, user.customer)

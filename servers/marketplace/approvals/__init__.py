@@ -1,0 +1,1 @@
+"""Approvals: what one person wants to change and another one decides."""

@@ -1,0 +1,211 @@
+"""A customer's data, asked and changed through the marketplace: its own instance answers, nothing is kept here.
+
+A change takes three steps: the instance counts what it would change, another person decides within five minutes, and
+the one who asked makes it. An approval is bound to tenant, user, tool, the digest of the exact arguments, the tool's
+pin and the rules; it is used up in the transaction that records the dispatch. What came of a dispatch that was not
+answered is unknown and stays so: it is never tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+from servers.marketplace import policy
+from servers.marketplace.approvals.store import Approval, ApprovalStore, Bound, State
+from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, view_of
+from servers.marketplace.catalogue.store import Entry
+from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.gateway.asking import Place, call_tool
+from servers.marketplace.gateway.checks import Checks, checked_route
+from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.route import Route, Routes
+from servers.marketplace.tokens import Mint
+from shared.auth import Principal, require_customer
+from shared.contracts.instance import ChangeProposed, ChangeShown, DatasetVersions, DocumentList, TableAnswer
+from shared.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    PlatformError,
+    StorageFull,
+    Unauthenticated,
+    Unavailable,
+)
+from shared.ids import Digest, canonical_digest, digest, new_handle
+
+Language = Literal["sql", "cypher", "documents"]
+PROPOSE, SHOW, APPLY = "propose_change", "show_change", "apply_change"
+APPLY_S = 900.0
+REFUSALS = (Conflict, Forbidden, InvalidInput, NotFound, Overloaded, StorageFull, Unauthenticated)
+"""Answers of an instance that say that nothing was changed."""
+
+
+class CustomerDatabase:
+    """Asks and changes the data of the caller's customer."""
+
+    def __init__(
+        self, catalogue: Catalogue, tools: ToolStore, routes: Routes, checks: Checks, outgoing: Outgoing, mint: Mint,
+        store: ApprovalStore,
+    ) -> None:  # fmt: skip
+        self._catalogue = catalogue
+        self._tools = tools
+        self._routes = routes
+        self._checks = checks
+        self._outgoing = outgoing
+        self._mint = mint
+        self._store = store
+
+    async def query(
+        self, caller: Principal, server_name: str | None, language: Language, statement: str, limit: int
+    ) -> TableAnswer | DocumentList:
+        """What the instance answers to one reading statement, or to a prefix of paths."""
+        tool, arguments = _reading(language, statement, limit)
+        route = await self._route(caller, await self._instance(caller, server_name))
+        if tool not in route.tools:
+            raise Unavailable("The instance's tool for this is not approved: an administrator has to look at it.")
+        answer = await self._call(route, tool, arguments)
+        return (DocumentList if language == "documents" else TableAnswer).model_validate(answer)
+
+    async def request(self, caller: Principal, server_name: str | None, statement: str) -> Approval:
+        """Have the instance count what a statement would change, and ask for an approval of exactly that."""
+        route, bound = await self._bound(caller, server_name, statement)
+        answer = await self._call(_writing(route), PROPOSE, {"statement": statement})
+        proposed = ChangeProposed.model_validate(answer)
+        return await self._store.add(
+            require_customer(), new_handle("apr"), caller.subject, bound, proposed.change_id, proposed.rows
+        )
+
+    async def make(self, caller: Principal, server_name: str | None, statement: str, approval_id: str) -> Digest:
+        """Use an approval up and make the change; the digest of the version that is served then.
+
+        Raises:
+            NotFound: the customer has no such approval.
+            Conflict: it is not approved for exactly this, over, or used; or the instance refused the change.
+            Unavailable: what came of the change is not known. It is not tried again.
+        """
+        customer = require_customer()
+        found = await self._known(customer, approval_id)
+        route, bound = await self._bound(caller, server_name or found.bound.server_name, statement)
+        if not await self._store.dispatch(customer, approval_id, caller.subject, bound):
+            raise Conflict(
+                "This is not approved for exactly this statement, by another person, and in time; or it was used: ask "
+                "for a new approval by leaving approval_id out."
+            )
+        state: State = "unknown"
+        try:
+            arguments = {
+                "change_id": found.change_id, "statement_digest": digest(statement.encode()), "rows": found.rows,
+            }  # fmt: skip
+            answer = await self._call(_writing(route), APPLY, arguments, APPLY_S)
+            served = next(each for each in DatasetVersions.model_validate(answer).versions if each.current)
+            state = "applied"
+        except REFUSALS:
+            state = "refused"
+            raise
+        except PlatformError:
+            raise Unavailable(
+                "What came of the change is not known, and it is not tried again: look at the data, or at the "
+                "instance's list_versions."
+            ) from None
+        finally:
+            await asyncio.shield(self._store.settle(customer, approval_id, caller.subject, state))
+        return served.dataset_digest
+
+    async def open(self, caller: Principal) -> list[tuple[Approval, str | None]]:
+        """What waits for a decision or to be made, each with its statement; None where the instance lost it."""
+        found = await self._store.open(require_customer())
+        return [(each, await self._statement(caller, each)) for each in found]
+
+    async def decide(self, caller: Principal, approval_id: str, *, approve: bool) -> Approval:
+        """Approve or deny a change that another person asked for.
+
+        Raises:
+            NotFound: the customer has no such approval.
+            Forbidden: the caller asked for it.
+            Conflict: it is decided or over.
+        """
+        customer = require_customer()
+        found = await self._known(customer, approval_id)
+        decision = policy.decide(
+            caller, "approval.decide", policy.Resource(caller.customer, requester=found.requested_by)
+        )
+        if not decision.allowed:
+            raise Forbidden(decision.reason)
+        decided = await self._store.decide(customer, approval_id, caller.subject, approve=approve)
+        if decided is None:
+            raise Conflict("This was decided already, or not within five minutes: it has to be asked for again.")
+        return decided
+
+    async def _known(self, customer: str, approval_id: str) -> Approval:
+        found = await self._store.of(customer, approval_id)
+        if found is None:
+            raise NotFound("This approval is not known: list_approvals shows what waits.", field="approval_id")
+        return found
+
+    async def _statement(self, caller: Principal, approval: Approval) -> str | None:
+        try:
+            route = await self._route(caller, await self._instance(caller, approval.bound.server_name))
+            answer = await self._call(_writing(route), SHOW, {"change_id": approval.change_id})
+            return ChangeShown.model_validate(answer).statement
+        except PlatformError:
+            return None
+
+    async def _bound(self, caller: Principal, server_name: str | None, statement: str) -> tuple[Route, Bound]:
+        entry = await self._instance(caller, server_name)
+        route = await self._route(caller, entry)
+        stored = await self._tools.of(view_of(caller), entry.server_name)
+        tool = next((each for each in stored.tools if each.name == APPLY), None)
+        pinned = tool is not None and tool.state == "approved"
+        decision = policy.decide(caller, "database.change", resource_of(entry, pinned=pinned))
+        if tool is None or tool.pin is None or not (decision.allowed or decision.visible):
+            raise Unavailable("This instance takes no changes: its tool for them is not there or not approved.")
+        if not decision.allowed:
+            raise Forbidden(decision.reason)
+        arguments = canonical_digest({"server_name": entry.server_name, "statement": statement})
+        return route, Bound(entry.server_name, APPLY, arguments, tool.pin, policy_version())
+
+    async def _instance(self, caller: Principal, server_name: str | None) -> Entry:
+        require_customer()
+        if server_name is not None:
+            entry = await self._catalogue.find(caller, "entry.call", server_name)
+            if entry.kind != "instance":
+                raise InvalidInput("This server holds no dataset: name an instance.", field="server_name")
+            return entry
+        found = [each for each in await self._catalogue.installed(caller) if each.kind == "instance"]
+        if len(found) != 1:
+            raise InvalidInput(
+                "There is not exactly one instance: name it; list_installed_mcps shows which there are.",
+                field="server_name",
+            )
+        return found[0]
+
+    async def _route(self, caller: Principal, entry: Entry) -> Route:
+        return await checked_route(self._routes, self._checks, caller, entry.server_name)
+
+    async def _call(self, route: Route, tool: str, arguments: dict[str, Any], deadline_s: float = 15.0) -> Any:
+        place = Place(route.url, route.operated, self._mint.upstream(route.grant))
+        return await call_tool(self._outgoing, place, tool, arguments, deadline_s)
+
+
+@cache
+def policy_version() -> Digest:
+    """Digest of the rules: an approval that was asked for under others is refused."""
+    return digest((resources.files("servers.marketplace") / "policy.py").read_bytes())
+
+
+def _writing(route: Route) -> Route:
+    return replace(route, grant=replace(route.grant, scopes=policy.APPROVED_WRITE))
+
+
+def _reading(language: Language, statement: str, limit: int) -> tuple[str, dict[str, Any]]:
+    if language == "sql":
+        return "query_table", {"sql": statement, "limit": limit}
+    if language == "cypher":
+        return "query_graph", {"cypher": statement, "limit": limit}
+    return "list_documents", {"prefix": statement, "limit": min(limit, 100)}

@@ -1,0 +1,50 @@
+"""Finding tools by words, for callers whose list would be too long to read. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+IN_NAME, IN_TEXT = 3.0, 1.0
+_WORD = re.compile(r"[a-z0-9äöüß]+")
+
+
+def found_tools(definitions: Sequence[str], query: str, limit: int) -> list[dict[str, Any]]:
+    """The tools that fit a query best, best first; none that no word of it fits.
+
+    A word counts more in a name than in a description, and more the fewer tools have it (as in BM25). A tool's word
+    counts where it begins with the word of the query.
+
+    Args:
+        definitions: each tool's JSON.
+    """
+    wanted = set(_words(query))
+    tools = [orjson.loads(text) for text in definitions]
+    scores = [_hits(tool, wanted) for tool in tools]
+    having = Counter(word for hits in scores for word in hits)
+    ranked = [
+        (sum(weight * math.log(1 + len(tools) / having[word]) for word, weight in hits.items()), -place)
+        for place, hits in enumerate(scores)
+    ]
+    best = sorted((each for each in ranked if each[0] > 0), reverse=True)[:limit]
+    return [tools[-place] for _, place in best]
+
+
+def _hits(tool: dict[str, Any], wanted: set[str]) -> dict[str, float]:
+    name, text = _words(tool["name"]), _words(f"{tool.get('title', '')} {tool.get('description', '')}")
+    hits: dict[str, float] = {}
+    for word in wanted:
+        if any(each.startswith(word) for each in name):
+            hits[word] = IN_NAME
+        elif any(each.startswith(word) for each in text):
+            hits[word] = IN_TEXT
+    return hits
+
+
+def _words(text: object) -> list[str]:
+    return _WORD.findall(str(text).lower())

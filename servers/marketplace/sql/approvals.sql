@@ -1,0 +1,41 @@
+-- name: add_approval(approval_id, customer_id, requested_by, server_name, tool, arguments, pin, policy, change_id, changed_rows, lasts_s)^
+INSERT INTO approvals
+    (approval_id, customer_id, requested_by, server_name, tool, arguments, pin, policy, change_id, changed_rows,
+     expires_at)
+VALUES (:approval_id, :customer_id, :requested_by, :server_name, :tool, :arguments, :pin, :policy, :change_id,
+        :changed_rows, now() + make_interval(secs => :lasts_s))
+RETURNING approval_id, requested_by, server_name, tool, arguments, pin, policy, change_id, changed_rows, state,
+          decided_by, expires_at, true AS open;
+
+-- name: approval_of(approval_id)^
+SELECT approval_id, requested_by, server_name, tool, arguments, pin, policy, change_id, changed_rows, state, decided_by,
+       expires_at, expires_at > now() AS open
+FROM approvals
+WHERE approval_id = :approval_id;
+
+-- name: open_approvals(limit)
+SELECT approval_id, requested_by, server_name, tool, arguments, pin, policy, change_id, changed_rows, state, decided_by,
+       expires_at, true AS open
+FROM approvals
+WHERE state IN ('waiting', 'approved') AND expires_at > now()
+ORDER BY created_at, approval_id
+LIMIT :limit;
+
+-- name: decide(approval_id, state, decided_by, lasts_s)^
+UPDATE approvals
+SET state = :state, decided_by = :decided_by, decided_at = now(), expires_at = now() + make_interval(secs => :lasts_s)
+WHERE approval_id = :approval_id AND state = 'waiting' AND expires_at > now() AND requested_by <> :decided_by
+RETURNING approval_id, requested_by, server_name, tool, arguments, pin, policy, change_id, changed_rows, state,
+          decided_by, expires_at, true AS open;
+
+-- name: dispatch(approval_id, requested_by, arguments, pin, policy)^
+UPDATE approvals
+SET state = 'dispatched', dispatched_at = now()
+WHERE approval_id = :approval_id AND state = 'approved' AND expires_at > now() AND requested_by = :requested_by
+  AND arguments = :arguments AND pin = :pin AND policy = :policy
+RETURNING approval_id;
+
+-- name: settle(approval_id, state)!
+UPDATE approvals
+SET state = :state
+WHERE approval_id = :approval_id AND state = 'dispatched';

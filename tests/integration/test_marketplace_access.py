@@ -1,0 +1,95 @@
+"""Finding tools in a long list, and why a call would be let through or not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers.marketplace.gateway.finding import found_tools
+from servers.marketplace.tools.access import AccessExplained, ToolsFound
+from servers.marketplace.tools.accounts import WhoAmI
+from shared.errors import NotFound
+from shared.ids import canonical_json
+from tests.marketplace_rig import Changing, Market, definition, running_market
+from tests.serving_rig import envelope, headers_for
+
+
+@pytest.fixture
+async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
+    made = await database("servers.marketplace", "shared")
+    async with running_market(tmp_path, made.urls) as running:
+        await running.add_customers()
+        yield running
+
+
+def test_rare_words_and_words_of_a_name_come_first() -> None:
+    tools = [
+        definition("get_price", "Answer with the price of a product."),
+        definition("get_product", "Answer with a product."),
+        definition("list_products", "Answer with products; use get_price for a price."),
+        definition("send_mail", "Send a mail."),
+    ]
+    texts = [canonical_json(each).decode() for each in tools]
+
+    def names(query: str, limit: int = 5) -> list[str]:
+        return [each["name"] for each in found_tools(texts, query, limit)]
+
+    assert names("price of a product")[0] == "get_price"
+    assert names("prod") == ["get_product", "list_products", "get_price"]
+    assert names("MAIL", 1) == ["send_mail"]
+    assert names("nothing like it") == names("") == []
+
+
+async def test_a_tool_is_found_and_called_while_the_list_stays_small(market: Market) -> None:
+    upstream = Changing(
+        *(definition(f"tool_{number}", f"Does thing {number}.") for number in range(120)), definition("say")
+    )
+    name = await market.add_instance("acme", await market.add_app(upstream))
+    token = await market.user_token("acme")
+    await market.http.post(
+        f"{market.base}/servers/{name}/mcp", json=envelope("tools/list", {}), headers=headers_for(token, "tools/list")
+    )
+    body, headers = envelope("tools/list", {}), headers_for(token, "tools/list")
+    small = (await market.http.post(market.base + "/mcp?tools=search", json=body, headers=headers)).json()["result"]
+    assert "search_tools" in [tool["name"] for tool in small["tools"]]
+    assert not [tool["name"] for tool in small["tools"] if "__" in tool["name"]]
+    found = await market.call(token, "search_tools", ToolsFound, query="say something")
+    assert (found.tools[0].name, found.searched) == ("io-0711-acme-instance__say", 121)
+    assert found.tools[0].input_schema == {"type": "object"}
+    called = await market.post_call(token, found.tools[0].name, "/mcp?tools=search")
+    assert called.json()["result"]["content"][0]["text"] == "say"
+    other = await market.call(await market.user_token("bolt"), "search_tools", ToolsFound, query="say")
+    assert (other.tools, other.searched) == ([], 0)
+
+
+async def test_the_explanation_names_what_is_missing_and_hides_what_the_caller_does_not_see(market: Market) -> None:
+    upstream = Changing(definition("say"))
+    name = await market.add_instance("acme", await market.add_app(upstream))
+    token = await market.user_token("acme")
+    await market.post_call(token, "say", f"/servers/{name}/mcp")
+
+    async def explained(held: str, **more: Any) -> list[tuple[str, bool]]:
+        answer = await market.call(held, "explain_access", AccessExplained, **{"server_name": name, **more})
+        assert answer.allowed == all(each.allowed for each in answer.steps)
+        return [(each.step, each.allowed) for each in answer.steps]
+
+    allowed = [("scope", True), ("customer", True), ("rule", True)]
+    assert await explained(token) == await explained(token, tool_name="say") == allowed
+    assert await explained(token, tool_name="other") == [*allowed[:2], ("rule", False)]
+    assert await explained(token, server_name="io.0711/cradle") == [*allowed[:2], ("rule", False)]
+    narrow = await market.user_token("acme", scope="catalogue:read")
+    assert (await explained(narrow))[0] == ("scope", False)
+    user = await market.add_user("customer_user", "acme", "anna@acme.example")
+    assert await explained(token, user_id=user.user_id) == allowed
+    await market.call(token, "disable_user", user_id=user.user_id)
+    assert (await explained(token, user_id=user.user_id))[0] == ("scope", False)
+    stranger = await market.user_token("bolt")
+    with pytest.raises(NotFound):
+        await explained(stranger)
+    me = await market.call(stranger, "whoami", WhoAmI)
+    with pytest.raises(NotFound):
+        await explained(token, user_id=me.subject)
+    assert upstream.requests.count("tools/call") == 1, "explaining calls nothing"

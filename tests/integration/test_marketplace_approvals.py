@@ -1,0 +1,264 @@
+"""A customer's data asked and changed through the marketplace, against a real instance: no change without another
+person's approval of exactly that change, and none twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from dataset_corpus import document, frozen, unpack, written
+
+from servers.instance import app as instance
+from servers.marketplace.tools.accounts import UserCreated
+from servers.marketplace.tools.database import ApprovalList, ApprovalShown, DatabaseAnswer, DatabaseChange
+from shared.contracts.instance import InstanceConfig
+from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Unavailable
+from shared.ids import digest
+from shared.settings import Settings
+from tests.image_rig import query_model  # noqa: F401  # a fixture
+from tests.marketplace_rig import Changing, Credential, Market, definition, free_port, listening, running_market
+
+pytestmark = pytest.mark.slow
+RAISE = "UPDATE prices SET amount = amount * 2 WHERE amount >= 3"
+TOTAL = "SELECT sum(amount) AS total FROM prices"
+
+
+@dataclass
+class People:
+    """A marketplace with one customer's instance, who asks, who decides, and a way to break the instance's answers."""
+
+    market: Market
+    anna: str
+    ben: str
+    cut: list[bool]
+
+    async def total(self) -> Any:
+        answer = await self.ask(TOTAL)
+        return answer.rows[0][0]
+
+    async def ask(self, statement: str, language: str = "sql") -> DatabaseAnswer:
+        return await self.market.call(
+            self.anna, "query_customer_database", DatabaseAnswer, language=language, statement=statement
+        )
+
+    async def change(self, token: str, statement: str = RAISE, **more: Any) -> DatabaseChange:
+        return await self.market.call(token, "change_customer_database", DatabaseChange, statement=statement, **more)
+
+    async def decide(self, token: str, approval_id: str, approve: bool = True) -> ApprovalShown:
+        return await self.market.call(token, "decide_approval", ApprovalShown, approval_id=approval_id, approve=approve)
+
+    async def approved(self, statement: str = RAISE) -> str:
+        asked = await self.change(self.anna, statement)
+        assert (await self.decide(self.ben, asked.approval_id)).state == "approved"
+        return asked.approval_id
+
+
+async def user(market: Market, role: str, name: str) -> str:
+    made: UserCreated = await market.add_user(role, "acme", f"{name}@acme.example")
+    return await market.token(Credential(made.client_id, made.client_secret))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("approvals")
+    asyncio.run(written(folder / "original", [document(number) for number in range(5)]))
+    return unpack(frozen(folder / "original"), folder / "copy")
+
+
+@pytest.fixture
+async def people(database: Any, tmp_path: Path, dataset: Path, query_model: Path) -> AsyncIterator[People]:  # noqa: F811
+    made = await database("servers.marketplace", "shared")
+    async with running_market(tmp_path / "home", made.urls) as market, AsyncExitStack() as stack:
+        await market.add_customers()
+        cut: list[bool] = []
+        url = await run_instance(stack, market, dataset, query_model, tmp_path, cut)
+        await market.add_instance("acme", url)
+        yield People(
+            market, await user(market, "customer_user", "anna"), await user(market, "customer_admin", "ben"), cut
+        )
+
+
+async def run_instance(
+    stack: AsyncExitStack, market: Market, dataset: Path, model: Path, folder: Path, cut: list[bool]
+) -> str:
+    from shared.dataset.manifest import visible
+    from shared.dataset.places import Place
+
+    manifest = visible(Place(str(dataset)))
+    assert manifest is not None
+    config = InstanceConfig(
+        customer_id="acme", company_name="Acme GmbH", tag="p1", fingerprint=manifest.fingerprint,
+        dataset_digest=manifest.dataset_digest, parameter_version=1,
+    )  # fmt: skip
+    (folder / "instance.json").write_text(config.model_dump_json())
+    (folder / "state").mkdir()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    place = instance.Place(dataset, model, folder / "instance.json", folder / "state")
+    platform = instance.Platform(market.settings.url("marketplace"), url)
+    settings = Settings(home=folder / "instance", instance_port=port)
+    app = instance.build(settings, place, "access-key-of-the-test", platform).asgi()
+    await stack.enter_async_context(listening(cutting(app, cut), port, settings))
+    return url
+
+
+def cutting(app: Any, cut: list[bool]) -> Any:
+    """The application; while `cut` holds something, a change is made and its answer is lost."""
+
+    class Cutting:
+        lifespan = staticmethod(app.lifespan)
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            applies = (b"mcp-name", b"apply_change") in scope.get("headers", [])
+
+            async def losing(event: Any) -> None:
+                if not (cut and applies):
+                    await send(event)
+
+            await app(scope, receive, losing)
+
+    return Cutting()
+
+
+@pytest.mark.requirement("A-08")
+async def test_a_change_waits_for_another_person_and_is_made_once(people: People) -> None:
+    before = await people.total()
+    asked = await people.change(people.anna)
+    assert (asked.state, asked.rows) == ("waiting", 2)
+    assert await people.total() == before
+    with pytest.raises(Conflict):
+        await people.change(people.anna, approval_id=asked.approval_id)
+    waiting = (await people.market.call(people.ben, "list_approvals", ApprovalList)).approvals
+    assert [(each.statement, each.rows, each.state) for each in waiting] == [(RAISE, 2, "waiting")]
+    await people.decide(people.ben, asked.approval_id)
+    with pytest.raises(Conflict):
+        await people.decide(people.ben, asked.approval_id, approve=False)
+    made = await people.change(people.anna, approval_id=asked.approval_id)
+    assert (made.state, made.dataset_digest is None) == ("applied", False)
+    assert await people.total() == before + 7.2
+    with pytest.raises(Conflict):
+        await people.change(people.anna, approval_id=asked.approval_id)
+    assert await people.total() == before + 7.2
+    assert (await people.market.call(people.ben, "list_approvals", ApprovalList)).approvals == []
+
+
+@pytest.mark.requirement("A-08")
+async def test_nobody_decides_on_their_own_change_and_a_denied_or_altered_one_is_refused(people: People) -> None:
+    before = await people.total()
+    own = await people.change(people.ben)
+    with pytest.raises(Forbidden, match="Another person"):
+        await people.decide(people.ben, own.approval_id)
+    with pytest.raises(Forbidden):
+        await people.decide(people.anna, own.approval_id)  # without the scope
+    denied = await people.change(people.anna)
+    assert (await people.decide(people.ben, denied.approval_id, approve=False)).state == "denied"
+    approval = await people.approved()
+    for token, statement, held in (
+        (people.anna, RAISE, denied.approval_id),
+        (people.anna, RAISE + " ", approval),
+        (people.anna, RAISE.replace("3", "0"), approval),
+        (people.ben, RAISE, approval),
+    ):
+        with pytest.raises(Conflict):
+            await people.change(token, statement, approval_id=held)
+    assert await people.total() == before
+    assert (await people.change(people.anna, approval_id=approval)).state == "applied"
+
+
+@pytest.mark.requirement("A-08")
+async def test_an_approval_ends_with_its_time_its_tool_and_the_rules(people: People, postgres_server: Any) -> None:
+    name = people.market.urls.owner.rpartition("/")[2]
+    superuser = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + name)
+    other = digest(b"something else")
+    try:
+        late = await people.change(people.anna)
+        await superuser.execute("UPDATE approvals SET expires_at = now()")
+        with pytest.raises(Conflict, match="five minutes"):
+            await people.decide(people.ben, late.approval_id)
+        for column, value in (("expires_at", "now()"), ("pin", f"'{other}'"), ("policy", f"'{other}'")):
+            approval = await people.approved()
+            await superuser.execute(f"UPDATE approvals SET {column} = {value} WHERE approval_id = '{approval}'")  # noqa: S608
+            with pytest.raises(Conflict):
+                await people.change(people.anna, approval_id=approval)
+        rows = await superuser.fetch("SELECT a::text FROM approvals a")
+        assert not [row for row in rows if "UPDATE" in row[0]], "the statement is nowhere in Postgres"
+    finally:
+        await superuser.close()
+
+
+@pytest.mark.requirement("A-08")
+async def test_a_change_that_meets_another_number_of_rows_is_refused(people: People) -> None:
+    fewer = await people.approved("DELETE FROM prices WHERE amount >= 4")
+    stale = await people.approved()
+    await people.change(people.anna, "DELETE FROM prices WHERE amount >= 4", approval_id=fewer)
+    before = await people.total()
+    with pytest.raises(Conflict, match="another number of rows"):
+        await people.change(people.anna, approval_id=stale)
+    with pytest.raises(Conflict):
+        await people.change(people.anna, approval_id=stale)
+    assert await people.total() == before
+
+
+@pytest.mark.requirement("A-08")
+async def test_a_change_whose_outcome_is_lost_is_not_made_again(people: People) -> None:
+    approval = await people.approved()
+    before = await people.total()
+    people.cut.append(True)
+    with pytest.raises(Unavailable, match="not known"):
+        await people.change(people.anna, approval_id=approval)
+    people.cut.clear()
+    assert await people.total() == before + 7.2
+    with pytest.raises(Conflict):
+        await people.change(people.anna, approval_id=approval)
+    assert await people.total() == before + 7.2
+
+
+@pytest.mark.requirement("A-08")
+async def test_twenty_dispatches_of_one_approval_make_one_change(people: People) -> None:
+    approval = await people.approved()
+    before = await people.total()
+    made = await asyncio.gather(
+        *(people.change(people.anna, approval_id=approval) for _ in range(20)), return_exceptions=True
+    )
+    assert sum(isinstance(each, DatabaseChange) for each in made) == 1
+    assert all(isinstance(each, DatabaseChange | Conflict) for each in made)
+    assert await people.total() == before + 7.2
+
+
+@pytest.mark.requirement("I-11")
+async def test_the_reading_tool_changes_nothing_and_the_writing_scope_is_nobodys(people: People) -> None:
+    before = await people.total()
+    for statement in (RAISE, "DELETE FROM prices WHERE TRUE", "SELECT 1; DROP TABLE prices"):
+        with pytest.raises(InvalidInput):
+            await people.ask(statement)
+    with pytest.raises(InvalidInput):
+        await people.ask("MATCH (n:Node) DETACH DELETE n", "cypher")
+    assert (await people.ask("MATCH (n:Node {kind: 'product'}) RETURN count(n) AS n", "cypher")).rows == [[5]]
+    documents = (await people.ask("datenblaetter/blatt-00", "documents")).documents
+    assert [each.path[-7:] for each in documents] == [f"{number:03d}.pdf" for number in range(5)]
+    assert (await people.ask("scans/", "documents")).documents == []
+    operator = await people.market.token(people.market.credential("operator"), customer="acme")
+    for token in (people.anna, people.ben, operator):
+        with pytest.raises(PlatformError):
+            await people.market.call_through(token, "io.0711.acme/instance", "propose_change", statement=RAISE)
+    assert await people.total() == before
+
+
+async def test_without_an_instance_that_takes_changes_the_answer_says_so(people: People) -> None:
+    market = people.market
+    bolt = await market.user_token("bolt")
+    with pytest.raises(InvalidInput, match="name it"):
+        await people.change(bolt)
+    name = await market.add_instance("bolt", await market.add_app(Changing(definition("say"))))
+    with pytest.raises(Unavailable, match="takes no changes"):
+        await people.change(bolt, server_name=name)
+    approval = await people.approved()
+    for call in (people.change(bolt, approval_id=approval), people.decide(bolt, approval)):
+        with pytest.raises(NotFound):
+            await call

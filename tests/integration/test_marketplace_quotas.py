@@ -1,0 +1,136 @@
+"""Limits of calls, shared by replicas through Postgres: a user, a customer and a tool each has its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers.marketplace.gateway.quotas import Quotas, QuotaStore
+from shared.auth import Principal
+from shared.errors import Overloaded, Unavailable
+from shared.postgres.database import Database
+from shared.settings import Settings
+from tests.marketplace_rig import Changing, Market, definition, running_market
+
+NO_LIMIT = 1_000_000
+
+
+def settings(**limits: int) -> Settings:
+    given = dict.fromkeys(("user", "customer", "tool"), NO_LIMIT) | limits
+    return Settings(**{f"calls_per_minute_{name}": most for name, most in given.items()})  # pyright: ignore
+
+
+def caller(subject: str = "usr_anna", customer: str | None = "acme") -> Principal:
+    return Principal(subject, "customer_user", frozenset(), customer, "key", 0)
+
+
+class OneMinute(QuotaStore):
+    """The real store; the database's minute is stopped, so that no test runs across the end of one."""
+
+    def __init__(self, database: Database, made: list[int]) -> None:
+        super().__init__(database)
+        self.made = made
+
+    async def lease(self, key: str, customer: str | None, most: int, block: int) -> tuple[int, float]:
+        async with self._database.session(customer) as connection:
+            if customer is None:
+                await connection.execute("SELECT set_config('app.platform', 'on', true)")
+            await connection.execute("UPDATE quotas SET started = date_trunc('minute', now()) WHERE key = $1", key)
+        granted, _ = await super().lease(key, customer, most, block)
+        self.made.append(granted)
+        return granted, 60.0
+
+
+@pytest.fixture
+async def store(database: Any) -> OneMinute:
+    made = await database("servers.marketplace", "shared")
+    for customer in ("acme", "bolt"):
+        async with made.db.session(customer) as connection:
+            await connection.execute(
+                "INSERT INTO customers (customer_id, company_name, contact_email) VALUES ($1, $1, 'it@example.com')",
+                customer,
+            )
+    return OneMinute(made.db, [])
+
+
+async def passed(quotas: list[Quotas], who: Principal, tool: str, times: int) -> int:
+    """How many of so many calls pass, spread over replicas."""
+
+    async def one(number: int) -> bool:
+        try:
+            await quotas[number % len(quotas)].take(who, "server", tool)
+        except Overloaded as error:
+            return not 0 < (error.retry_after or 0) <= 60
+        return True
+
+    return sum(await asyncio.gather(*map(one, range(times))))
+
+
+async def test_three_replicas_together_let_no_more_pass_than_the_limit_and_ask_seldom(store: OneMinute) -> None:
+    replicas = [Quotas(settings(customer=100), store, lambda: 0.0) for _ in range(3)]
+    assert await passed(replicas, caller(), "say", 300) == 100
+    assert sum(each for each in store.made if each <= 5) == 100
+    asked = len(store.made)
+    assert await passed(replicas, caller(), "say", 50) == 0
+    assert len(store.made) == asked, "a limit that is reached is known until its minute ends"
+
+
+async def test_users_tools_and_customers_are_counted_each_for_itself(store: OneMinute) -> None:
+    quotas = [Quotas(settings(user=5, tool=8), store, lambda: 0.0)]
+    assert await passed(quotas, caller("usr_anna"), "say", 9) == 5
+    assert await passed(quotas, caller("usr_ben"), "say", 9) == 3
+    assert await passed(quotas, caller("usr_cleo"), "other", 9) == 5
+    assert await passed(quotas, caller("usr_anna", "bolt"), "say", 9) == 5
+    assert await passed(quotas, caller("usr_anna", None), "say", 9) == 5
+
+
+async def test_the_next_minute_begins_anew(store: OneMinute) -> None:
+    now = 0.0
+    quotas = Quotas(settings(user=20), QuotaStore(store._database), lambda: now)
+    assert await passed([quotas], caller(), "say", 30) == 20
+    now += 61
+    async with store._database.session("acme") as connection:
+        await connection.execute("UPDATE quotas SET started = started - interval '1 minute'")
+    assert await passed([quotas], caller(), "say", 30) == 20
+
+
+@pytest.mark.requirement("F-02")
+async def test_without_a_database_what_is_leased_still_passes_and_then_nothing(store: OneMinute) -> None:
+    quotas = Quotas(settings(user=40), store, lambda: 0.0)
+    await quotas.take(caller(), "server", "say")
+    await store._database.close()
+    await quotas.take(caller(), "server", "say")
+    with pytest.raises(Unavailable):
+        await quotas.take(caller(), "server", "say")
+
+
+@pytest.fixture
+async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
+    made = await database("servers.marketplace", "shared")
+    async with running_market(tmp_path, made.urls, calls_per_minute_tool=1) as running:
+        await running.add_customers()
+        yield running
+
+
+async def test_a_caller_over_its_limit_gets_429_and_when_to_come_back_and_the_upstream_is_not_asked(
+    market: Market,
+) -> None:
+    upstream = Changing(definition("say"), definition("shout"))
+    name = await market.add_instance("acme", await market.add_app(upstream))
+    token = await market.user_token("acme")
+    for path, say, shout in (
+        (f"/servers/{name}/mcp", "say", "shout"),
+        ("/mcp", "io-0711-acme-instance__say", "io-0711-acme-instance__shout"),
+    ):
+        answers = [await market.post_call(token, tool, path) for tool in (say, say, shout)]
+        refused = [each for each in answers if each.status_code == 429]
+        assert refused, "two calls of one tool in one minute"
+        assert all(1 <= int(each.headers["retry-after"]) <= 60 for each in refused)
+        assert all(each.json()["error"]["data"]["0711/error"]["code"] == "overloaded" for each in refused)
+    assert upstream.requests.count("tools/call") <= 4
+    own = [await market.post_call(token, "whoami") for _ in range(3)]
+    assert 429 in [each.status_code for each in own]
