@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers.marketplace import rest
+from servers.marketplace.first_party.mounting import FirstParty
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.together import Together
 from servers.marketplace.services import Services, opened
@@ -50,14 +52,22 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
     def jwks() -> dict[str, Any]:
         return services().keys.jwks()
 
-    signed = TokenVerifier.of(settings, "marketplace", GivenKeys(jwks))
-    verifier = StandingVerifier(signed, lambda: services().standing)
+    keys = GivenKeys(jwks)
+    verifier = StandingVerifier(TokenVerifier.of(settings, "marketplace", keys), lambda: services().standing)
+    first_party = FirstParty(settings, keys)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[Services]:
+        place = urls or database_urls(settings, "user_registry")
+        async with opened(settings, place, verifier) as held, first_party.running():
+            yield held
+
     server = Server(
         "marketplace",
         settings,
         title="0711 MCP Central",
         instructions=INSTRUCTIONS,
-        lifespan=lambda: opened(settings, urls or database_urls(settings, "user_registry"), verifier),
+        lifespan=lifespan,
         health=health,
         verifier=verifier,
     )
@@ -65,6 +75,7 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         offers.register(server, services)
     _add_routes(server, services)
     server.mount(Gateway.serves, gateway)
+    server.mount(first_party.serves, first_party)
     server.surround(lambda own: _together(server, own))
     return server
 

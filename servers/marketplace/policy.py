@@ -28,13 +28,15 @@ MARKETPLACE = frozenset({
     "catalogue:read", "catalogue:install", "registry:write", "users:write", "gateway:call",
 })  # fmt: skip
 INSTANCE = frozenset({"dataset:read"})
-ALL = ORCHESTRATOR | MARKETPLACE | INSTANCE
+TAX = frozenset({"tax:use"})
+ALL = ORCHESTRATOR | MARKETPLACE | INSTANCE | TAX
 
 SCOPES_OF_SERVER: dict[str, frozenset[str]] = {
     "orchestrator": ORCHESTRATOR,
     "cradle": CRADLE | ERASURE,
     "marketplace": MARKETPLACE,
     "instance": INSTANCE,
+    "tax": TAX,
 }
 
 SCOPES_OF_ROLE: dict[str, frozenset[str]] = {
@@ -42,9 +44,9 @@ SCOPES_OF_ROLE: dict[str, frozenset[str]] = {
     "partner_admin": ALL,
     "customer_admin": frozenset({
         "catalogue:read", "catalogue:install", "users:write", "gateway:call", "dataset:read", "embed", "ocr",
-        "customers:read", "jobs:read", "installations:read",
+        "customers:read", "jobs:read", "installations:read", "tax:use",
     }),
-    "customer_user": frozenset({"catalogue:read", "gateway:call", "dataset:read", "embed", "ocr"}),
+    "customer_user": frozenset({"catalogue:read", "gateway:call", "dataset:read", "embed", "ocr", "tax:use"}),
 }  # fmt: skip
 
 SCOPES_OF_SERVICE: dict[str, frozenset[str]] = {

@@ -24,7 +24,7 @@ from shared.ids import new_handle
 from shared.postgres.database import Database
 from tests.marketplace_rig import DIGEST, Credential, Market, definition, running_market
 
-OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator"]
+OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator", "io.0711/tax"]
 ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
 TENANT_TABLES = (
     "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
