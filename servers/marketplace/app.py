@@ -15,7 +15,7 @@ from servers.marketplace.first_party.mounting import FirstParty
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.together import Together
 from servers.marketplace.services import Services, opened
-from servers.marketplace.tools import accounts, catalogue, registry, review
+from servers.marketplace.tools import accounts, catalogue, registry, review, usage
 from servers.marketplace.users.standing import StandingVerifier
 from shared.auth import GivenKeys, Principal, TokenVerifier
 from shared.postgres.urls import DatabaseUrls, database_urls
@@ -71,7 +71,7 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         health=health,
         verifier=verifier,
     )
-    for offers in (catalogue, registry, review, accounts):
+    for offers in (catalogue, registry, review, accounts, usage):
         offers.register(server, services)
     _add_routes(server, services)
     server.mount(Gateway.serves, gateway)

@@ -25,7 +25,7 @@ CRADLE = frozenset({
 ERASURE = frozenset({"customers:erase"})  # at cradle; the operator's alone, not even another server's
 ORCHESTRATOR = CRADLE | {"customers:read", "customers:write", "jobs:read", "jobs:write"}
 MARKETPLACE = frozenset({
-    "catalogue:read", "catalogue:install", "registry:write", "users:write", "gateway:call",
+    "catalogue:read", "catalogue:install", "registry:write", "users:write", "gateway:call", "usage:read",
 })  # fmt: skip
 INSTANCE = frozenset({"dataset:read"})
 TAX = frozenset({"tax:use"})
@@ -44,7 +44,7 @@ SCOPES_OF_ROLE: dict[str, frozenset[str]] = {
     "partner_admin": ALL,
     "customer_admin": frozenset({
         "catalogue:read", "catalogue:install", "users:write", "gateway:call", "dataset:read", "embed", "ocr",
-        "customers:read", "jobs:read", "installations:read", "tax:use",
+        "customers:read", "jobs:read", "installations:read", "tax:use", "usage:read",
     }),
     "customer_user": frozenset({"catalogue:read", "gateway:call", "dataset:read", "embed", "ocr", "tax:use"}),
 }  # fmt: skip

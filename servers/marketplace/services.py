@@ -23,6 +23,9 @@ from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
+from servers.marketplace.metering.meter import Meter
+from servers.marketplace.metering.spool import Spool
+from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.oauth import OAuthRoutes
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
@@ -58,6 +61,8 @@ class Services:
     relay: Relay
     outgoing: Outgoing
     gateway: Gateway
+    meter: Meter
+    usage: UsageStore
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -100,15 +105,17 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     checks = Checks(settings, outgoing, mint, tools, entries)
     changes.on_change(checks.wake)
     routes = Routes(settings, catalogue, tools, mint, changes)
-    relay = Relay(outgoing, seal, settings.max_body_bytes)
+    usage = UsageStore(database)
+    meter = Meter(Spool(settings.home / "metering"), usage)
+    relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"))
     gateway = Gateway(settings, verifier, routes, checks, seal, relay)
     standing = Standing(accounts, changes)
     await database.open()
     try:
-        async with changes.heard(), checks.in_background():
+        async with changes.heard(), checks.in_background(), meter.in_background():
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
-                standing, routes, relay, outgoing, gateway,
+                standing, routes, relay, outgoing, gateway, meter, usage,
             )  # fmt: skip
     finally:
         await outgoing.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from servers.marketplace.authorization.store import Authorization, Authorization
 from servers.marketplace.catalogue.definitions import read_definitions
 from servers.marketplace.catalogue.store import CatalogueStore, View
 from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.metering.store import UsageStore
+from servers.marketplace.metering.units import Key, Units
 from shared.contracts.catalogue import (
     CataloguePage,
     CustomerRegistered,
@@ -28,7 +31,7 @@ OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator", "io.0711
 ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
 TENANT_TABLES = (
     "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
-    "authorizations", "audit",
+    "authorizations", "audit", "usage",
 )  # fmt: skip
 
 
@@ -233,6 +236,9 @@ async def more_rows(db: Database, customer: str) -> None:
         user = await connection.fetchval("SELECT user_id FROM users")
     given = Authorization(new_handle("ses"), user, customer, bytes(32), "x", "", "a" * 43, "x", True)
     await AuthorizationStore(db).add(given, customer)
+    await UsageStore(db).add(
+        new_handle("use"), {Key(customer, date(2026, 1, 1), entry.server_name, "say"): Units(calls=1)}
+    )
 
 
 async def refusal(call: Any) -> PlatformError:

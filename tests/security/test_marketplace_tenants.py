@@ -20,7 +20,7 @@ from tests.marketplace_rig import DIGEST, Changing, Market, definition, running_
 NAMES = {
     "email": "new@example.com", "role": "customer_user", "query": "instance", "cursor": None, "limit": 50,
     "company_name": "Bolt AG", "contact_email": "it@bolt.example", "name": "instance", "image_digest": DIGEST,
-    "url": None, "tools": [], "reviewed": DIGEST,
+    "url": None, "tools": [], "reviewed": DIGEST, "month": None, "start": 0,
 }  # fmt: skip
 IDS = {
     "customer_id": "nobody",
