@@ -18,6 +18,7 @@ from servers.instance.console.pages import Console
 from servers.instance.search import Library
 from servers.instance.shelf import Shelf
 from servers.instance.tools import dataset as dataset_tools
+from servers.instance.tools import growth as growth_tools
 from servers.instance.tools import products as product_tools
 from servers.instance.tools import versions as version_tools
 from servers.instance.updates import Updates
@@ -114,6 +115,7 @@ def build(
     )
     dataset_tools.register(server, current)
     product_tools.register(server, current)
+    growth_tools.register(server, versions, current)
     version_tools.register(server, versions, updates, shelf)
     _add_console(server, current, access_key)
     return server

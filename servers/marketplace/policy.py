@@ -100,6 +100,9 @@ class Resource:
         approved: a catalogue entry's state.
         installed: the entry is installed for the caller's customer.
         pinned: the tool is defined as it was approved.
+        registered_by: who put the entry there; sees it before it is approved.
+        tier_reached: the customer's tier has what the entry's tier needs.
+        licensed: the entry needs no licence, or the customer has a valid one.
     """
 
     customer: str | None = None
@@ -108,6 +111,9 @@ class Resource:
     approved: bool = True
     installed: bool = False
     pinned: bool = True
+    registered_by: str | None = None
+    tier_reached: bool = True
+    licensed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,20 +185,26 @@ def _register_instance(caller: Caller, resource: Resource) -> Decision:
 
 
 def _see_entry(caller: Caller, resource: Resource) -> Decision:
-    if not resource.approved and caller.role != "platform_admin":
+    if not resource.approved and caller.role != "platform_admin" and caller.subject != resource.registered_by:
         return Decision(False, "The entry is not approved.", visible=False)
+    if not resource.tier_reached:
+        return Decision(False, "The customer's tier does not have the entry.", visible=False)
     return Decision(True, "The entry is visible.")
 
 
 def _install_entry(caller: Caller, resource: Resource) -> Decision:
     if not resource.approved:
         return Decision(False, "The entry is not approved.", visible=caller.role == "platform_admin")
+    if not resource.tier_reached:
+        return Decision(False, "The customer's tier does not have the entry.", visible=False)
+    if not resource.licensed:
+        return Decision(False, "This server needs a licence: ask the platform's operator for one.")
     return Decision(True, "The entry may be installed.")
 
 
 def _call_entry(caller: Caller, resource: Resource) -> Decision:
-    if not resource.approved:
-        return Decision(False, "The entry is not approved.", visible=False)
+    if not (resource.approved and resource.tier_reached and resource.licensed):
+        return Decision(False, "The entry is not approved, or tier or licence do not cover it.", visible=False)
     if resource.installed or (caller.customer is None and caller.role in {"platform_admin", "service"}):
         return Decision(True, "The entry is installed.")
     return Decision(False, "The entry is not installed.", visible=False)

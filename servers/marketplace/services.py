@@ -13,9 +13,11 @@ from servers.marketplace.authorization.consent import Consent
 from servers.marketplace.authorization.provider import Provider
 from servers.marketplace.authorization.store import AuthorizationStore
 from servers.marketplace.catalogue.catalogue import Catalogue
+from servers.marketplace.catalogue.mirror import Mirror
 from servers.marketplace.catalogue.store import CatalogueStore
 from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.changes import Changes
+from servers.marketplace.compute import Compute
 from servers.marketplace.gateway.checks import Checks
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.outgoing import Outgoing
@@ -23,6 +25,8 @@ from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
+from servers.marketplace.licences.signing import LicenceKeys
+from servers.marketplace.licences.store import LicenceStore
 from servers.marketplace.metering.meter import Meter
 from servers.marketplace.metering.spool import Spool
 from servers.marketplace.metering.store import UsageStore
@@ -63,6 +67,9 @@ class Services:
     gateway: Gateway
     meter: Meter
     usage: UsageStore
+    licences: LicenceStore
+    mirror: Mirror
+    compute: Compute
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -92,7 +99,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     database, passwords = Database(urls.app), Passwords()
     keys = key_ring(settings)
     mint = Mint(keys, settings.url("marketplace"))
-    users, entries, tools = UserStore(database), CatalogueStore(database), ToolStore(database)
+    licence_keys = LicenceKeys(KeyRing(settings.home / "keys" / "licences"))
+    users, entries, tools = UserStore(database), CatalogueStore(database, licence_keys), ToolStore(database)
     accounts, catalogue = Accounts(users, passwords), Catalogue(entries, users)
     changes, outgoing = Changes(urls.app), Outgoing()
     grants = Grants(settings, accounts, entries)
@@ -116,6 +124,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
                 standing, routes, relay, outgoing, gateway, meter, usage,
+                LicenceStore(database, licence_keys), Mirror(outgoing, entries),
+                Compute(settings, outgoing, mint, meter),
             )  # fmt: skip
     finally:
         await outgoing.close()

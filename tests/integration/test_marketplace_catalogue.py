@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from servers.marketplace.authorization.store import Authorization, Authorization
 from servers.marketplace.catalogue.definitions import read_definitions
 from servers.marketplace.catalogue.store import CatalogueStore, View
 from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.keys import KeyRing
+from servers.marketplace.licences.signing import LicenceKeys
+from servers.marketplace.licences.store import LicenceStore
 from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.metering.units import Key, Units
 from shared.contracts.catalogue import (
@@ -31,7 +34,8 @@ OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator", "io.0711
 ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
 TENANT_TABLES = (
     "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
-    "authorizations", "audit", "usage",
+    "authorizations", "audit", "usage", "server_versions", "licences", "ratings",
+    "entry_words",
 )  # fmt: skip
 
 
@@ -206,7 +210,7 @@ async def test_every_table_with_a_customer_is_in_the_list_of_walled_ones(databas
 
 @pytest.mark.requirement("T-03")
 async def test_without_a_condition_a_query_sees_the_own_customers_rows_and_none_where_none_is_named(
-    market: Market,
+    market: Market, tmp_path: Path
 ) -> None:
     for customer in ("acme", "bolt"):
         await market.add_instance(customer, None)
@@ -215,7 +219,7 @@ async def test_without_a_condition_a_query_sees_the_own_customers_rows_and_none_
     await db.open()
     try:
         for customer in ("acme", "bolt"):
-            await more_rows(db, customer)
+            await more_rows(db, customer, tmp_path / "licences")
         for table in TENANT_TABLES:
             query = f"SELECT customer_id FROM {table} WHERE customer_id IS NOT NULL"  # noqa: S608
             async with db.session("acme") as connection:
@@ -227,7 +231,7 @@ async def test_without_a_condition_a_query_sees_the_own_customers_rows_and_none_
         await db.close()
 
 
-async def more_rows(db: Database, customer: str) -> None:
+async def more_rows(db: Database, customer: str, folder: Path) -> None:
     """A row of a customer in each table that no tool of this test fills."""
     entry = await CatalogueStore(db).by_name(View(customer), f"io.0711.{customer}/instance")
     assert entry is not None
@@ -236,6 +240,10 @@ async def more_rows(db: Database, customer: str) -> None:
         user = await connection.fetchval("SELECT user_id FROM users")
     given = Authorization(new_handle("ses"), user, customer, bytes(32), "x", "", "a" * 43, "x", True)
     await AuthorizationStore(db).add(given, customer)
+    store = CatalogueStore(db)
+    await store.rate(customer, entry.server_name, 4, "test")
+    keys = LicenceKeys(KeyRing(folder))
+    await LicenceStore(db, keys).issue(customer, entry.server_name, datetime(2030, 1, 1, tzinfo=UTC), "test")
     await UsageStore(db).add(
         new_handle("use"), {Key(customer, date(2026, 1, 1), entry.server_name, "say"): Units(calls=1)}
     )

@@ -21,6 +21,9 @@ NAMES = {
     "email": "new@example.com", "role": "customer_user", "query": "instance", "cursor": None, "limit": 50,
     "company_name": "Bolt AG", "contact_email": "it@bolt.example", "name": "instance", "image_digest": DIGEST,
     "url": None, "tools": [], "reviewed": DIGEST, "month": None, "start": 0,
+    "tool_name": None, "title": "X", "description": "X", "version": "1", "state": "review", "tier": "business",
+    "stars": 5, "updated_since": None,
+    "needs_licence": None, "direction": None, "days": 1,
 }  # fmt: skip
 IDS = {
     "customer_id": "nobody",
@@ -28,6 +31,7 @@ IDS = {
     "user_id": new_handle("usr"),
     "key_id": new_handle("key"),
     "partner": None,
+    "licence_id": new_handle("lic"),
 }
 
 
@@ -73,6 +77,7 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
         "user_id": bert.user_id,
         "key_id": bert.client_id,
         "partner": None,
+        "licence_id": await licence_of(market, "bolt"),
     }
     callers = {
         "customer_admin": await market.user_token("acme"),
@@ -86,6 +91,13 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
             assert (foreign.status_code, foreign.content) == (unknown.status_code, unknown.content), (caller, tool)
             refused = foreign.status_code == 403 or foreign.json()["result"]["isError"]
             assert refused, (caller, tool)
+
+
+async def licence_of(market: Market, customer: str) -> str:
+    issued = await market.call(
+        await market.operator(), "issue_licence", customer_id=customer, server_name="io.0711/tax"
+    )
+    return issued["licence_id"]
 
 
 @pytest.mark.requirement("T-01")

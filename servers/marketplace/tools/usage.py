@@ -115,7 +115,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         days = month_days(named)
         await services().meter.flush()
         settings = services().settings
-        listed = prices.PriceList(dict(settings.usage_prices), settings.shared_gpu_month, settings.own_gpu_month)
+        listed = prices.PriceList({**settings.usage_prices}, settings.shared_gpu_month, settings.own_gpu_month)
         total = await services().usage.total(view, days)
         found = prices.statement(listed, total, await services().usage.active(days), view.customer)
         return MonthlyStatement(

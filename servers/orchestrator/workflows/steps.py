@@ -25,7 +25,8 @@ from shared.errors import Conflict
 Answer = TypeVar("Answer", bound=Contract)
 
 INSTANCE_TOOLS = (
-    "classify_product", "describe_dataset", "export_products", "find_products", "get_document", "list_classes",
+    "classify_product", "describe_dataset", "export_products", "find_products", "get_data_changes",
+    "get_document", "list_classes",
     "list_documents", "query_graph", "query_table", "search",
 )  # fmt: skip
 
