@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -82,6 +83,13 @@ class Settings(BaseSettings):
     compatible_vision_model: str | None = None
     compatible_api_key: SecretStr | None = None
     florence_model: Path | None = Field(None, description="Folder of a Florence-2 model (florence-community/…).")
+
+    usage_prices: dict[Literal["calls", "tokens", "pages", "bytes"], Annotated[Decimal, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="Euros for 1,000 calls, 1,000,000 tokens, 1,000 pages, 1,000,000,000 bytes; none: not charged.",
+    )
+    shared_gpu_month: Decimal = Field(Decimal(500), ge=0, description="Euros a month for the GPU that all share.")
+    own_gpu_month: Decimal = Field(Decimal(500), ge=0, description="Euros a month for a GPU of one customer's own.")
 
     docker_host: str | None = Field(None, description="Container engine; default DOCKER_HOST or the usual socket.")
     deployment_hosts: dict[str, str] = Field(

@@ -20,6 +20,8 @@ from servers.instance.search import Library
 from servers.instance.shelf import Shelf
 from servers.instance.tools import changes as change_tools
 from servers.instance.tools import dataset as dataset_tools
+from servers.instance.tools import growth as growth_tools
+from servers.instance.tools import products as product_tools
 from servers.instance.tools import versions as version_tools
 from servers.instance.updates import Updates
 from servers.instance.versions import Versions
@@ -115,6 +117,8 @@ def build(
         max_body_bytes=2**20,
     )
     dataset_tools.register(server, current)
+    product_tools.register(server, current)
+    growth_tools.register(server, versions, current)
     version_tools.register(server, versions, updates, shelf)
     change_tools.register(server, versions, changes, shelf)
     _add_console(server, current, access_key)

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from servers.instance.products.classes import Neighbour
+from servers.instance.products.shelf import ProductShelf
 from shared.contracts.instance import (
     Citation,
     DatasetAnswer,
@@ -38,11 +40,12 @@ QUERY_TIMEOUT_S = 10.0
 class Library:
     """One customer's dataset, ready to be asked."""
 
-    def __init__(self, config: InstanceConfig, reader: DatasetReader, encoder: Encoder) -> None:
+    def __init__(self, config: InstanceConfig, reader: DatasetReader, encoder: Encoder, folder: Path) -> None:
         self.config = config
         self.dataset_digest = reader.manifest.dataset_digest
         self._reader = reader
         self._encoder = encoder
+        self.products = ProductShelf(reader, folder)
 
     async def search(self, query: str, limit: int, filters: Filters, detailed: bool) -> SearchAnswer:
         """Hybrid search: meaning and words, exact article numbers first."""
@@ -50,6 +53,17 @@ class Library:
         found = await self._reader.search(query, vectors[0], limit=limit, filters=filters, timeout=QUERY_TIMEOUT_S)
         hits = [_hit(each, detailed) for each in found]
         return SearchAnswer(hits=hits, note="" if hits else "Nothing found. Drop filters, or use other words.")
+
+    async def neighbours(self, text: str, limit: int) -> list[Neighbour]:
+        """The products whose passages are most like a text, each once, the most similar first."""
+        vectors = await asyncio.to_thread(self._encoder.encode, [text], "query")
+        filters = Filters(kind="product")
+        hits = await self._reader.search(text, vectors[0], limit=limit, filters=filters, timeout=QUERY_TIMEOUT_S)
+        best: dict[str, float] = {}
+        for hit in hits:
+            if hit.product_id and hit.similarity is not None:
+                best[hit.product_id] = max(hit.similarity, best.get(hit.product_id, 0.0))
+        return [Neighbour(key, value) for key, value in sorted(best.items(), key=lambda each: (-each[1], each[0]))]
 
     async def document(self, document_id: str, start: int, limit: int) -> DocumentAnswer:
         """A document by id or path with `limit` passages from `start`."""
@@ -143,7 +157,7 @@ async def library(
         async with DatasetReader(dataset, scratch=scratch) as reader:
             if reader.manifest.dataset_digest != dataset_digest:
                 raise PlatformError("The dataset here is not the one that is asked for. Deploy the image again.")
-            yield Library(config, reader, encoder)
+            yield Library(config, reader, encoder, scratch)
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from shared.encoder import Encoder
 
 RETIRED_AFTER_S = 6 * QUERY_TIMEOUT_S
-"""A call that began before the exchange has ended by then: describe_dataset makes four queries, no tool makes more."""
+"""A call that began before the exchange has ended by then: describe_dataset makes four queries, no tool makes more;
+export_products reads the tables whole and then needs nothing but its file."""
 
 
 class Shelf:

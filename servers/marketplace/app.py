@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from servers.marketplace import rest
+from servers.marketplace import cards, openapi, rest
+from servers.marketplace.first_party.mounting import FirstParty
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.together import Together
 from servers.marketplace.services import Services, opened
-from servers.marketplace.tools import access, accounts, catalogue, database, registry, review
+from servers.marketplace.tools import (
+    access,
+    accounts,
+    catalogue,
+    database,
+    licences,
+    publishing,
+    registry,
+    review,
+    usage,
+)
 from servers.marketplace.users.standing import StandingVerifier
 from shared.auth import GivenKeys, Principal, TokenVerifier
 from shared.postgres.urls import DatabaseUrls, database_urls
 from shared.serving import Server, serve
+from shared.serving.rest import route
 from shared.settings import Settings
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -50,21 +64,30 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
     def jwks() -> dict[str, Any]:
         return services().keys.jwks()
 
-    signed = TokenVerifier.of(settings, "marketplace", GivenKeys(jwks))
-    verifier = StandingVerifier(signed, lambda: services().standing)
+    keys = GivenKeys(jwks)
+    verifier = StandingVerifier(TokenVerifier.of(settings, "marketplace", keys), lambda: services().standing)
+    first_party = FirstParty(settings, keys)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[Services]:
+        place = urls or database_urls(settings, "user_registry")
+        async with opened(settings, place, verifier) as held, first_party.running():
+            yield held
+
     server = Server(
         "marketplace",
         settings,
         title="0711 MCP Central",
         instructions=INSTRUCTIONS,
-        lifespan=lambda: opened(settings, urls or database_urls(settings, "user_registry"), verifier),
+        lifespan=lifespan,
         health=health,
         verifier=verifier,
     )
-    for offers in (catalogue, access, registry, review, accounts, database):
+    for offers in (catalogue, access, registry, publishing, review, licences, accounts, database, usage):
         offers.register(server, services)
     _add_routes(server, services)
     server.mount(Gateway.serves, gateway)
+    server.mount(first_party.serves, first_party)
     server.surround(lambda own: _together(server, own))
     return server
 
@@ -103,8 +126,11 @@ def _add_routes(server: Server, services: Callable[[], Services]) -> None:
 
         return handle
 
-    async def servers(request: Request) -> Response:
-        return await rest.list_servers(request, services())
+    def with_services(handler: Callable[[Request, Services], Awaitable[Response]]) -> Handler:
+        async def handle(request: Request) -> Response:
+            return await handler(request, services())
+
+        return handle
 
     public: list[tuple[str, str, Callable[[Services], Handler]]] = [
         ("GET", "/oauth/authorize", lambda held: held.oauth.authorize),
@@ -119,4 +145,15 @@ def _add_routes(server: Server, services: Callable[[], Services]) -> None:
     ]
     for method, path, handler in public:
         server.route(path, handled(handler), [method], public=True)
-    server.route("/v0.1/servers", servers, scope="catalogue:read")
+    for path, handler in {
+        "/v0.1/servers": rest.list_servers,
+        "/v0.1/servers/{name:path}/versions": rest.list_versions,
+        "/v0.1/servers/{name:path}/versions/{version}": rest.show_version,
+    }.items():
+        server.route(path, with_services(handler), scope="catalogue:read")
+    server.route("/.well-known/ai-catalog.json", with_services(cards.index), public=True)
+    server.route("/openapi.json", with_services(openapi.document), public=True)
+    server.route("/v1/embeddings", handled(lambda held: held.compute.embeddings), ["POST"], scope="gateway:call")
+    server.route("/v1/vision", handled(lambda held: held.compute.vision), ["POST"], scope="gateway:call")
+    card = route("/{any:path}", with_services(cards.card), ["GET"], None)
+    server.mount(cards.serves, Starlette(routes=[card]))

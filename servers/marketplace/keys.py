@@ -53,6 +53,11 @@ class KeyRing:
         self._reload()
         return self._keys[-1]
 
+    def key(self, kid: str) -> SigningKey | None:
+        """The key of an id, while it is in the folder."""
+        self._reload()
+        return next((each for each in self._keys if each.kid == kid), None)
+
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """All public keys, as served at `/.well-known/jwks.json`."""
         self._reload()

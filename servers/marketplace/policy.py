@@ -28,17 +28,19 @@ ERASURE = frozenset({"customers:erase"})  # at cradle; the operator's alone, not
 ORCHESTRATOR = CRADLE | {"customers:read", "customers:write", "jobs:read", "jobs:write"}
 MARKETPLACE = frozenset({
     "catalogue:read", "catalogue:install", "registry:write", "users:write", "gateway:call", "database:change",
-    "approvals:decide",
+    "approvals:decide", "usage:read",
 })  # fmt: skip
 APPROVED_WRITE = frozenset({"dataset:write"})  # at an instance; no role holds it, a dispatched approval does
 INSTANCE = frozenset({"dataset:read"})
-ALL = ORCHESTRATOR | MARKETPLACE | INSTANCE
+TAX = frozenset({"tax:use"})
+ALL = ORCHESTRATOR | MARKETPLACE | INSTANCE | TAX
 
 SCOPES_OF_SERVER: dict[str, frozenset[str]] = {
     "orchestrator": ORCHESTRATOR,
     "cradle": CRADLE | ERASURE,
     "marketplace": MARKETPLACE,
     "instance": INSTANCE,
+    "tax": TAX,
 }
 
 SCOPES_OF_ROLE: dict[str, frozenset[str]] = {
@@ -46,10 +48,11 @@ SCOPES_OF_ROLE: dict[str, frozenset[str]] = {
     "partner_admin": ALL,
     "customer_admin": frozenset({
         "catalogue:read", "catalogue:install", "users:write", "gateway:call", "dataset:read", "embed", "ocr",
-        "customers:read", "jobs:read", "installations:read", "database:change", "approvals:decide",
+        "customers:read", "jobs:read", "installations:read", "database:change", "approvals:decide", "tax:use",
+        "usage:read",
     }),
     "customer_user": frozenset({
-        "catalogue:read", "gateway:call", "dataset:read", "embed", "ocr", "database:change",
+        "catalogue:read", "gateway:call", "dataset:read", "embed", "ocr", "database:change", "tax:use",
     }),
 }  # fmt: skip
 
@@ -107,6 +110,9 @@ class Resource:
         installed: the entry is installed for the caller's customer.
         pinned: the tool is defined as it was approved.
         requester: who asked for what is decided.
+        registered_by: who put the entry there; sees it before it is approved.
+        tier_reached: the customer's tier has what the entry's tier needs.
+        licensed: the entry needs no licence, or the customer has a valid one.
     """
 
     customer: str | None = None
@@ -116,6 +122,9 @@ class Resource:
     installed: bool = False
     pinned: bool = True
     requester: str | None = None
+    registered_by: str | None = None
+    tier_reached: bool = True
+    licensed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,20 +211,26 @@ def _register_instance(caller: Caller, resource: Resource) -> Decision:
 
 
 def _see_entry(caller: Caller, resource: Resource) -> Decision:
-    if not resource.approved and caller.role != "platform_admin":
+    if not resource.approved and caller.role != "platform_admin" and caller.subject != resource.registered_by:
         return Decision(False, "The entry is not approved.", visible=False)
+    if not resource.tier_reached:
+        return Decision(False, "The customer's tier does not have the entry.", visible=False)
     return Decision(True, "The entry is visible.")
 
 
 def _install_entry(caller: Caller, resource: Resource) -> Decision:
     if not resource.approved:
         return Decision(False, "The entry is not approved.", visible=caller.role == "platform_admin")
+    if not resource.tier_reached:
+        return Decision(False, "The customer's tier does not have the entry.", visible=False)
+    if not resource.licensed:
+        return Decision(False, "This server needs a licence: ask the platform's operator for one.")
     return Decision(True, "The entry may be installed.")
 
 
 def _call_entry(caller: Caller, resource: Resource) -> Decision:
-    if not resource.approved:
-        return Decision(False, "The entry is not approved.", visible=False)
+    if not (resource.approved and resource.tier_reached and resource.licensed):
+        return Decision(False, "The entry is not approved, or tier or licence do not cover it.", visible=False)
     if resource.installed or (caller.customer is None and caller.role in {"platform_admin", "service"}):
         return Decision(True, "The entry is installed.")
     return Decision(False, "The entry is not installed.", visible=False)

@@ -16,9 +16,11 @@ from servers.marketplace.authorization.consent import Consent
 from servers.marketplace.authorization.provider import Provider
 from servers.marketplace.authorization.store import AuthorizationStore
 from servers.marketplace.catalogue.catalogue import Catalogue
+from servers.marketplace.catalogue.mirror import Mirror
 from servers.marketplace.catalogue.store import CatalogueStore
 from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.changes import Changes
+from servers.marketplace.compute import Compute
 from servers.marketplace.gateway.checks import Checks
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.outgoing import Outgoing
@@ -27,6 +29,11 @@ from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
+from servers.marketplace.licences.signing import LicenceKeys
+from servers.marketplace.licences.store import LicenceStore
+from servers.marketplace.metering.meter import Meter
+from servers.marketplace.metering.spool import Spool
+from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.oauth import OAuthRoutes
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
@@ -65,6 +72,11 @@ class Services:
     customer_data: CustomerDatabase
     quotas: Quotas
     access: Access
+    meter: Meter
+    usage: UsageStore
+    licences: LicenceStore
+    mirror: Mirror
+    compute: Compute
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -94,7 +106,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     database, passwords = Database(urls.app), Passwords()
     keys = key_ring(settings)
     mint = Mint(keys, settings.url("marketplace"))
-    users, entries, tools = UserStore(database), CatalogueStore(database), ToolStore(database)
+    licence_keys = LicenceKeys(KeyRing(settings.home / "keys" / "licences"))
+    users, entries, tools = UserStore(database), CatalogueStore(database, licence_keys), ToolStore(database)
     accounts, catalogue = Accounts(users, passwords), Catalogue(entries, users)
     changes, outgoing = Changes(urls.app), Outgoing()
     grants = Grants(settings, accounts, entries)
@@ -107,7 +120,9 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     checks = Checks(settings, outgoing, mint, tools, entries)
     changes.on_change(checks.wake)
     routes = Routes(settings, catalogue, tools, mint, changes)
-    relay = Relay(outgoing, seal, settings.max_body_bytes)
+    usage = UsageStore(database)
+    meter = Meter(Spool(settings.home / "metering"), usage)
+    relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"))
     quotas = Quotas(settings, QuotaStore(database))
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
@@ -115,10 +130,12 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     access = Access(accounts, catalogue, entries, tools, routes)
     await database.open()
     try:
-        async with changes.heard(), checks.in_background():
+        async with changes.heard(), checks.in_background(), meter.in_background():
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
-                standing, routes, relay, outgoing, gateway, customer_data, quotas, access,
+                standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
+                LicenceStore(database, licence_keys), Mirror(outgoing, entries),
+                Compute(settings, outgoing, mint, meter),
             )  # fmt: skip
     finally:
         await outgoing.close()

@@ -13,7 +13,9 @@ SERVER_NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9._-]*$"
 ServerIdentifier = Annotated[str, StringConstraints(pattern=SERVER_NAME_PATTERN, min_length=3, max_length=200)]
 ToolIdentifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$", min_length=1, max_length=128)]
 EntryKind = Literal["platform", "instance", "external"]
-Approval = Literal["submitted", "approved", "suspended"]
+Approval = Literal["submitted", "review", "approved", "suspended", "rejected"]
+Tier = Literal["starter", "professional", "business", "enterprise"]
+Direction = Literal["input", "output", "both"]
 
 
 class CatalogueTool(Contract):
@@ -37,6 +39,12 @@ class CatalogueEntry(Contract):
     endpoint: str
     reachable: bool = Field(description="An address is registered, so that the endpoint can be called.")
     installed: bool = Field(description="Installed for the caller's customer.")
+    tier: Tier = Field("starter", description="The smallest tier of a customer that sees it.")
+    direction: Direction = Field("both", description="Whether it brings data in, takes data out, or both.")
+    needs_licence: bool = False
+    licensed: bool = Field(True, description="No licence is needed, or the caller's customer has one.")
+    rating: float | None = Field(None, description="Mean of the customers' ratings, 1 to 5.")
+    ratings: int = 0
 
 
 class CataloguePage(Contract):

@@ -241,6 +241,16 @@ class DatasetReader:
         """
         return await _ask(self._cypher, reading(_writable(query, "query"), CYPHER), limit, timeout)
 
+    async def whole(self, table: str) -> pa.Table:
+        """A whole table in the order of its keys, for exports; the rest of this class answers in bounded pieces."""
+
+        def read() -> pa.Table:
+            import pyarrow as pa
+
+            return pa.concat_tables(list(self._tables.in_order(table))).combine_chunks()
+
+        return await asyncio.to_thread(read)
+
     async def describe(self) -> dict[str, object]:
         """What the dataset holds: counts, languages, and the tables with their columns and a sample of each.
 

@@ -18,6 +18,7 @@ import pytest
 from servers.cradle.images.running import free_port
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.updates import make_update, push_update
+from servers.instance.tools.growth import DataChanges
 from shared.client import Upstream
 from shared.contracts.image import UpdateMade
 from shared.contracts.instance import DatasetAnswer, DatasetVersions, InstanceConfig, SearchAnswer, UpdatePart
@@ -153,6 +154,10 @@ async def test_an_update_lands_while_answers_go_on_survives_a_restart_and_is_rol
         assert "IP67" in await ask(upstream, "Welche Schutzart hat die Hallenleuchte?")
         assert "derates" not in await ask(upstream, "derating of the power supply NT-24-10")
         assert len(about.node_kinds) > 0
+        changes = await upstream.call("get_data_changes", {}, DataChanges)
+        assert (changes.older, changes.newer) == (delivered.base.dataset_digest, delivered.manifest.dataset_digest)
+        assert (changes.documents_added, changes.documents_changed, changes.documents_removed) == (1, 1, 1)
+        assert changes.offer is None
     async with instance(delivered, state) as upstream:  # a container that is made anew with the same volume
         assert NEW_ANSWER in await ask(upstream, NEW_QUESTION)
         back = {"dataset_digest": delivered.base.dataset_digest}

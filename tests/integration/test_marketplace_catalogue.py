@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from servers.marketplace.catalogue.definitions import read_definitions
 from servers.marketplace.catalogue.store import CatalogueStore, View
 from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.gateway.quotas import QuotaStore
+from servers.marketplace.keys import KeyRing
+from servers.marketplace.licences.signing import LicenceKeys
+from servers.marketplace.licences.store import LicenceStore
+from servers.marketplace.metering.store import UsageStore
+from servers.marketplace.metering.units import Key, Units
 from shared.contracts.catalogue import (
     CataloguePage,
     CustomerRegistered,
@@ -26,11 +32,12 @@ from shared.ids import new_handle
 from shared.postgres.database import Database
 from tests.marketplace_rig import DIGEST, Credential, Market, definition, running_market
 
-OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator"]
+OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator", "io.0711/tax"]
 ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
 TENANT_TABLES = (
     "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
-    "authorizations", "audit", "approvals", "quotas",
+    "authorizations", "audit", "approvals", "quotas", "usage", "server_versions", "licences", "ratings",
+    "entry_words",
 )  # fmt: skip
 
 
@@ -205,7 +212,7 @@ async def test_every_table_with_a_customer_is_in_the_list_of_walled_ones(databas
 
 @pytest.mark.requirement("T-03")
 async def test_without_a_condition_a_query_sees_the_own_customers_rows_and_none_where_none_is_named(
-    market: Market,
+    market: Market, tmp_path: Path
 ) -> None:
     for customer in ("acme", "bolt"):
         await market.add_instance(customer, None)
@@ -214,7 +221,7 @@ async def test_without_a_condition_a_query_sees_the_own_customers_rows_and_none_
     await db.open()
     try:
         for customer in ("acme", "bolt"):
-            await more_rows(db, customer)
+            await more_rows(db, customer, tmp_path / "licences")
         for table in TENANT_TABLES:
             query = f"SELECT customer_id FROM {table} WHERE customer_id IS NOT NULL"  # noqa: S608
             async with db.session("acme") as connection:
@@ -226,7 +233,7 @@ async def test_without_a_condition_a_query_sees_the_own_customers_rows_and_none_
         await db.close()
 
 
-async def more_rows(db: Database, customer: str) -> None:
+async def more_rows(db: Database, customer: str, folder: Path) -> None:
     """A row of a customer in each table that no tool of this test fills."""
     entry = await CatalogueStore(db).by_name(View(customer), f"io.0711.{customer}/instance")
     assert entry is not None
@@ -238,6 +245,13 @@ async def more_rows(db: Database, customer: str) -> None:
     bound = Bound(entry.server_name, "apply_change", DIGEST, DIGEST, DIGEST)
     await ApprovalStore(db).add(customer, new_handle("apr"), user, bound, new_handle("chg"), 1)
     await QuotaStore(db).lease(f"customer:{customer}", customer, 10, 1)
+    store = CatalogueStore(db)
+    await store.rate(customer, entry.server_name, 4, "test")
+    keys = LicenceKeys(KeyRing(folder))
+    await LicenceStore(db, keys).issue(customer, entry.server_name, datetime(2030, 1, 1, tzinfo=UTC), "test")
+    await UsageStore(db).add(
+        new_handle("use"), {Key(customer, date(2026, 1, 1), entry.server_name, "say"): Units(calls=1)}
+    )
 
 
 async def refusal(call: Any) -> PlatformError:

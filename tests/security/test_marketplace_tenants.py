@@ -23,7 +23,8 @@ NAMES = {
     "email": "new@example.com", "role": "customer_user", "query": "instance", "cursor": None, "limit": 50,
     "company_name": "Bolt AG", "contact_email": "it@bolt.example", "name": "instance", "image_digest": DIGEST,
     "url": None, "tools": [], "reviewed": DIGEST, "language": "sql", "statement": "SELECT 1", "approve": True,
-    "tool_name": "say",
+    "tool_name": "say", "month": None, "start": 0, "title": "X", "description": "X", "version": "1", "state": "review",
+    "tier": "business", "stars": 5, "updated_since": None, "needs_licence": None, "direction": None, "days": 1,
 }  # fmt: skip
 IDS = {
     "customer_id": "nobody",
@@ -32,6 +33,7 @@ IDS = {
     "key_id": new_handle("key"),
     "partner": None,
     "approval_id": new_handle("apr"),
+    "licence_id": new_handle("lic"),
 }
 
 
@@ -88,6 +90,7 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
         "key_id": bert.client_id,
         "partner": None,
         "approval_id": await asked_for(market),
+        "licence_id": await licence_of(market, "bolt"),
     }
     callers = {
         "customer_admin": await market.user_token("acme"),
@@ -101,6 +104,13 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
             assert (foreign.status_code, foreign.content) == (unknown.status_code, unknown.content), (caller, tool)
             refused = foreign.status_code == 403 or foreign.json()["result"]["isError"]
             assert refused, (caller, tool)
+
+
+async def licence_of(market: Market, customer: str) -> str:
+    issued = await market.call(
+        await market.operator(), "issue_licence", customer_id=customer, server_name="io.0711/tax"
+    )
+    return issued["licence_id"]
 
 
 @pytest.mark.requirement("T-01")

@@ -9,14 +9,17 @@ from dataclasses import replace
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.address import check_address
-from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry, View
+from servers.marketplace.catalogue.lifecycle import check_step
+from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry, Listing, Version, View, Wanted
 from servers.marketplace.users.accounts import unknown_customer
 from servers.marketplace.users.store import UserStore
-from shared.contracts.catalogue import SERVER_NAME_PATTERN, CatalogueTool
+from shared.contracts.catalogue import SERVER_NAME_PATTERN, Approval, CatalogueTool, Tier
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound
 
 MAX_TOOLS = 500
 PAGE = 200
+RESERVED = ("io.0711/", "io.0711.")
+SHOWN_TO_EVERYBODY = 1000
 OPERATORS = frozenset({"platform_admin", "service"})
 """Roles whose servers may stand on loopback or private addresses; a partner's may not."""
 SERVER_NAME = re.compile(SERVER_NAME_PATTERN)
@@ -30,33 +33,32 @@ class Catalogue:
         self._users = users
 
     async def page(
-        self, caller: policy.Caller, query: str, cursor: str | None, limit: int, *, installed_only: bool = False
+        self, caller: policy.Caller, wanted: Wanted, cursor: str | None, limit: int
     ) -> tuple[list[Entry], str | None]:
         """Entries that the caller sees, in the order of their names, and the cursor of the next page."""
-        entries = await self._store.page(
-            view_of(caller),
-            query=query.strip(),
-            after=_read_cursor(cursor),
-            limit=limit + 1,
-            installed_only=installed_only,
-            any_approval=caller.role == "platform_admin",
-        )
-        visible = [entry for entry in entries if policy.decide(caller, "entry.see", resource_of(entry)).allowed]
-        more = len(entries) > limit
-        return visible[:limit], _write_cursor(entries[limit - 1].server_name) if more else None
+        entries = await self._page(caller, wanted, _read_cursor(cursor), limit + 1)
+        visible = [entry for entry in entries[:limit] if self._sees(caller, entry)]
+        return visible, _write_cursor(entries[limit - 1].server_name) if len(entries) > limit else None
 
     async def installed(self, caller: policy.Caller) -> list[Entry]:
         """Every entry that is installed for the caller's customer and that it may call, in the order of their names."""
         found: list[Entry] = []
         after = ""
         while True:
-            page = await self._store.page(
-                view_of(caller), query="", after=after, limit=PAGE, installed_only=True, any_approval=False
-            )
+            page = await self._page(caller, Wanted(installed_only=True), after, PAGE)
             found += [each for each in page if policy.decide(caller, "entry.call", resource_of(each)).allowed]
             if len(page) < PAGE:
                 return found
             after = page[-1].server_name
+
+    async def _page(self, caller: policy.Caller, wanted: Wanted, after: str, limit: int) -> list[Entry]:
+        admin = caller.role == "platform_admin"
+        return await self._store.page(
+            view_of(caller), wanted=wanted, after=after, limit=limit, subject=caller.subject, any_approval=admin
+        )
+
+    def _sees(self, caller: policy.Caller, entry: Entry) -> bool:
+        return policy.decide(caller, "entry.see", resource_of(entry)).allowed
 
     async def find(self, caller: policy.Caller, action: policy.Action, server_name: str) -> Entry:
         """The entry of a name, if the caller may do this with it.
@@ -83,6 +85,74 @@ class Catalogue:
         """Take an entry away from a customer; True where it was installed."""
         entry = await self.find(caller, "entry.install", server_name)
         return await self._store.uninstall(customer, entry.server_name, caller.subject)
+
+    async def submit(self, caller: policy.Caller, entry: Entry) -> Entry:
+        """Propose a server of someone else's for the catalogue, or a new version of one that the caller proposed.
+
+        Raises:
+            InvalidInput: the name is one of the platform's, or the address is not allowed.
+            Conflict: the name belongs to another entry.
+        """
+        if entry.server_name.startswith(RESERVED):
+            raise InvalidInput(
+                "Names that begin with io.0711 are the platform's: use your own domain.", field="server_name"
+            )
+        operated = caller.role in OPERATORS
+        address = check_address(entry.url or "", inside=operated)
+        if (holder := await self._store.by_url(EVERYTHING, address)) and holder.server_name != entry.server_name:
+            raise Conflict("Another server is registered at this address: give each its own.", field="url")
+        proposed = replace(entry, url=address, operated=operated, customer=caller.customer, approval="submitted")
+        before = await self._store.by_name(EVERYTHING, entry.server_name)
+        if before is not None and before.listing.registered_by == caller.subject and before.approval != "submitted":
+            await self._store.set_listing(before, "submitted", before.listing, caller.subject)  # looked at anew
+        if not await self._store.put(proposed, caller.subject):
+            raise Conflict("This name belongs to another server of the catalogue: choose another.", field="server_name")
+        return proposed
+
+    async def review(self, caller: policy.Caller, entry: Entry, approval: Approval, listing: Listing) -> None:
+        """Move an entry on its way and set its tier, direction and need of a licence.
+
+        Raises:
+            Conflict: its state does not allow that step, or someone else has just changed it.
+        """
+        if approval != entry.approval:
+            check_step(entry.approval, approval)
+        if not await self._store.set_listing(entry, approval, listing, caller.subject):
+            raise Conflict("The entry's state has just been changed: look at it again.", field="state")
+
+    async def rate(self, caller: policy.Caller, customer: str, server_name: str, stars: int) -> None:
+        """A customer's rating of a server that it has installed."""
+        entry = await self.find(caller, "entry.see", server_name)
+        if not entry.installed:
+            raise unknown_server()
+        await self._store.rate(customer, entry.server_name, stars, caller.subject)
+
+    async def set_tier(self, caller: policy.Caller, customer_id: str, tier: Tier) -> bool:
+        """A customer's tier. False where it was the same."""
+        await self._may_register(caller, customer_id)
+        return await self._store.set_tier(customer_id, tier, caller.subject)
+
+    async def versions(self, caller: policy.Caller, entry: Entry) -> list[Version]:
+        """The versions of an entry that `find` gave, the newest first."""
+        return await self._store.versions(view_of(caller), entry.server_name)
+
+    async def for_everybody(self) -> list[Entry]:
+        """The entries that every customer sees: what may be known without a token. `SHOWN_TO_EVERYBODY` at most."""
+        return await self._store.for_everybody(SHOWN_TO_EVERYBODY)
+
+    def check_reviewer(self, caller: policy.Caller) -> None:
+        """Refuse who does not review entries.
+
+        Raises:
+            Forbidden: the caller's role does not.
+        """
+        decision = policy.decide(caller, "entry.review", policy.Resource())
+        if not decision.allowed:
+            raise Forbidden(decision.reason)
+
+    async def check_customer(self, caller: policy.Caller, customer_id: str) -> None:
+        """Refuse what the caller may not do for a customer as for an unknown one."""
+        await self._may_register(caller, customer_id)
 
     async def register_instance(
         self,
@@ -128,7 +198,16 @@ class Catalogue:
 def resource_of(entry: Entry, *, pinned: bool = True) -> policy.Resource:
     """An entry as the policy sees it. An entry that row-level security let through is the caller's or everyone's."""
     approved = entry.approval == "approved"
-    return policy.Resource(entry.customer, approved=approved, installed=entry.installed, pinned=pinned)
+    listing = entry.listing
+    return policy.Resource(
+        entry.customer,
+        approved=approved,
+        installed=entry.installed,
+        pinned=pinned,
+        registered_by=listing.registered_by,
+        tier_reached=listing.tier_reached,
+        licensed=listing.licensed,
+    )
 
 
 def unknown_server() -> NotFound:

@@ -1,9 +1,17 @@
-"""The entries that are there from the start: the platform's own servers."""
+"""The entries that are there from the start: the platform's own servers, and the business servers that it offers."""
 
 from __future__ import annotations
 
 from servers.marketplace.catalogue.store import Entry
 from shared.settings import ServerName, Settings
+
+FIRST_PARTY = {
+    "tax": (
+        "0711 Tax",
+        "German VAT by published rules: checks VAT ids, finds rates by date, computes totals, checks invoices.",
+    ),
+}
+"""Name → title and description of the servers that run inside the marketplace, each at an address of its own."""
 
 VERSION = "0.1.0"
 PREFIX = "io.0711/"
@@ -26,10 +34,23 @@ _DESCRIPTIONS: dict[ServerName, tuple[str, str]] = {
 
 def own_entries(settings: Settings) -> list[Entry]:
     """The platform's servers at their configured addresses. Their tools are filled in when they register them."""
+    platform = [(name, settings.resource(name), told) for name, told in _DESCRIPTIONS.items()]
+    business = [(name, first_party_address(settings, name), told) for name, told in FIRST_PARTY.items()]
     return [
-        Entry(PREFIX + name, title, text, VERSION, "platform", None, settings.resource(name), "approved", ())
-        for name, (title, text) in _DESCRIPTIONS.items()
+        Entry(PREFIX + name, title, text, VERSION, "platform", None, address, "approved", ())
+        for name, address, (title, text) in platform + business
     ]
+
+
+def first_party_address(settings: Settings, name: str) -> str:
+    """The endpoint of a first-party server."""
+    return f"{settings.url('marketplace')}/first-party/{name}/mcp"
+
+
+def kind_of_server(settings: Settings, resource: str) -> str:
+    """Which scopes the server at this address knows: a key of `policy.SCOPES_OF_SERVER`."""
+    business = (name for name in FIRST_PARTY if first_party_address(settings, name) == resource)
+    return own_server(settings, resource) or next(business, "instance")
 
 
 def own_server(settings: Settings, resource: str) -> ServerName | None:

@@ -10,6 +10,7 @@ from typing import Any
 from servers.marketplace.catalogue.definitions import Definition, Era, PinnedTool, digest_of_seen
 from servers.marketplace.catalogue.store import Entry, View
 from shared.audit import AuditLog
+from shared.contracts.catalogue import CatalogueTool
 from shared.errors import Conflict
 from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
@@ -47,6 +48,14 @@ class ToolStore:
     async def of_entry(self, entry: Entry) -> ServerTools:
         """What is stored of an entry's tools, for who has found the entry."""
         return await self.of(View(entry.customer, everything=entry.customer is None), entry.server_name)
+
+    async def pins(self, view: View, server_names: Sequence[str]) -> dict[str, list[CatalogueTool]]:
+        """The tools of these servers that may be called, each with the digest that was approved."""
+        found: dict[str, list[CatalogueTool]] = {name: [] for name in server_names}
+        async with self._seen_by(view) as connection:
+            async for row in queries.pins_of(connection, names=list(server_names)):
+                found[row["server_name"]].append(CatalogueTool(name=row["name"], digest=row["pin"]))
+        return found
 
     async def record(self, entry: Entry, era: Era, found: Sequence[Definition]) -> None:
         """Store what a check found.

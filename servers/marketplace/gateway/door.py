@@ -124,7 +124,7 @@ class Gateway:
         owner = (caller.subject, caller.customer, route.server_name)
         up = self._headers_up(owner, route, headers)
         body = message.body() if method == "POST" else b""
-        return Exchange(owner, route, method, up, body, message, until)
+        return Exchange(owner, route, method, up, body, message, until, tool=message.tool)
 
     def _headers_up(self, owner: tuple[str, str | None, str], route: Route, headers: Headers) -> Headers:
         up = [(key, value) for key, value in headers if key in UP or (key.startswith("mcp-") and key != SESSION)]

@@ -22,6 +22,8 @@ from servers.marketplace.gateway.message import Message, error_event
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.metering.meter import Meter
+from servers.marketplace.metering.units import Units, computed_units
 from shared.errors import DeadlineExceeded, PlatformError, Unavailable
 from shared.serving.failures import platform_error
 
@@ -40,6 +42,7 @@ class Exchange:
         until: monotonic seconds.
         translate: what the answer needs to fit the caller's era; None: it passes as it is.
         renew: headers of a new session, where the upstream has forgotten the one in `headers`.
+        tool: the tool that is called, as its server names it; its answer is metered.
     """
 
     owner: tuple[str, str | None, str]
@@ -51,16 +54,19 @@ class Exchange:
     until: float
     translate: Translate | None = None
     renew: Callable[[], Awaitable[Headers]] | None = None
+    tool: str | None = None
     started: bool = False
 
 
 class Relay:
     """Sends exchanges to upstreams."""
 
-    def __init__(self, outgoing: Outgoing, seal: SessionSeal, limit: int) -> None:
+    def __init__(self, outgoing: Outgoing, seal: SessionSeal, limit: int, meter: Meter, cradle: str) -> None:
         self._outgoing = outgoing
         self._seal = seal
         self._limit = limit
+        self._meter = meter
+        self._cradle = cradle
         self._breakers = Breakers()
 
     async def run(self, exchange: Exchange, receive: Receive, send: Send) -> str:
@@ -147,17 +153,28 @@ class Relay:
     async def _answer(self, exchange: Exchange, response: ClientResponse, send: Send) -> None:
         head = self._head(exchange, response)
         if response.content_type == "text/event-stream":
+            self._served(exchange, response, Units(calls=1))
             exchange.started = True
             await send(head)
             async for events in self._events(response):
+                self._served(exchange, response, Units(bytes=len(events)), events)
                 await send(part(_as_wanted(events, exchange.translate), more=True))
             await send(part(b""))
         else:
             body = await self._whole(response)
+            self._served(exchange, response, Units(calls=1, bytes=len(body)), body)
             body = translated_body(body, exchange.translate) if exchange.translate else body
             head["headers"].append((b"content-length", str(len(body)).encode()))  # else it is sent in chunks
             await send(head)
             await send(part(body))
+
+    def _served(self, exchange: Exchange, response: ClientResponse, units: Units, body: bytes = b"") -> None:
+        """Meter a tool's answer before it leaves."""
+        route = exchange.route
+        if exchange.tool is not None and response.status == 200:
+            if body and route.url == self._cradle:
+                units += computed_units(body)
+            self._meter.served(route.grant.customer, route.server_name, exchange.tool, units)
 
     def _head(self, exchange: Exchange, response: ClientResponse) -> Event:
         headers = [

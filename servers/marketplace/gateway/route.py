@@ -11,7 +11,7 @@ import orjson
 from servers.marketplace import policy
 from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, view_of
 from servers.marketplace.catalogue.definitions import Era, PinnedTool
-from servers.marketplace.catalogue.own import own_server
+from servers.marketplace.catalogue.own import kind_of_server
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.catalogue.tools import ServerTools, ToolStore
 from servers.marketplace.changes import Changes, Remembered
@@ -117,8 +117,7 @@ class Routes:
         return Route(entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked)
 
     def _grant(self, caller: Principal, entry: Entry, url: str) -> Grant:
-        server = own_server(self._settings, url)
-        scopes = policy.granted(caller.role, caller.subject, server or "instance", None)
+        scopes = policy.granted(caller.role, caller.subject, kind_of_server(self._settings, url), None)
         if not scopes:
             raise Forbidden("This account's role may do nothing on this server.")
         return Grant(caller.subject, caller.role, url, scopes, caller.customer or entry.customer, "gateway")

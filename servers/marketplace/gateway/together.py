@@ -120,7 +120,7 @@ class Together:
         change = translation(message, upstream_modern=route.era == "modern")
         if route.era == "modern":
             body, named = modern_call(message, tool)
-            return Exchange(owner, route, "POST", common + named, body, message, until, change)
+            return Exchange(owner, route, "POST", common + named, body, message, until, change, tool=tool)
         place = Place(route.url, route.operated, token)
 
         async def renewed() -> Headers:
@@ -129,7 +129,7 @@ class Together:
         held = self._sessions.get(owner) or await self._open(owner, place)
         sent = common + held.headers
         body = legacy_call(message, tool)
-        return Exchange(owner, route, "POST", sent, body, message, until, change, renewed)
+        return Exchange(owner, route, "POST", sent, body, message, until, change, renewed, tool)
 
     async def _open(self, owner: tuple[str, str | None, str], place: Place) -> Session:
         if len(self._sessions) >= SESSIONS_KEPT:

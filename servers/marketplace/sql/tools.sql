@@ -57,3 +57,9 @@ WHERE server_name = :server_name AND seen IS NOT NULL AND pin IS DISTINCT FROM s
 -- name: forget_gone(server_name)!
 DELETE FROM server_tools
 WHERE server_name = :server_name AND seen IS NULL;
+
+-- name: pins_of(names)
+SELECT server_name, name, pin
+FROM server_tools
+WHERE server_name = ANY (:names::text[]) AND pin = seen AND pinned IS NOT NULL
+ORDER BY server_name, place, name;

@@ -7,13 +7,22 @@ from typing import Annotated
 
 from pydantic import Field
 
+from servers.marketplace.catalogue.store import Wanted, words_of
 from servers.marketplace.services import Services
 from servers.marketplace.tools.shapes import endpoint, entry_view
 from shared.auth import principal, require_customer
-from shared.contracts.catalogue import CataloguePage, ServerIdentifier, ServerInstalled, ServerUninstalled
+from shared.contracts.catalogue import (
+    CataloguePage,
+    ServerIdentifier,
+    ServerInstalled,
+    ServerUninstalled,
+    ToolIdentifier,
+)
+from shared.errors import InvalidInput
 from shared.serving import Server
 
 Query = Annotated[str, Field(max_length=200, description="Words in the name, title, description or a tool's name.")]
+ToolName = Annotated[ToolIdentifier | None, Field(description="Exactly as the server names it.")]
 Cursor = Annotated[str | None, Field(max_length=400, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Field(ge=1, le=100)]
 
@@ -21,21 +30,28 @@ Limit = Annotated[int, Field(ge=1, le=100)]
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offer the tools."""
 
-    async def page(query: str, cursor: str | None, limit: int, installed_only: bool) -> CataloguePage:
-        entries, following = await services().catalogue.page(
-            principal(), query, cursor, limit, installed_only=installed_only
-        )
+    async def page(wanted: Wanted, cursor: str | None, limit: int) -> CataloguePage:
+        entries, following = await services().catalogue.page(principal(), wanted, cursor, limit)
         shown = [entry_view(services().settings, entry) for entry in entries]
         return CataloguePage(entries=shown, next_cursor=following)
 
-    async def list_marketplace_mcps(query: Query = "", cursor: Cursor = None, limit: Limit = 50) -> CataloguePage:
-        """List the MCP servers that this caller can see, by name. Use it to find a server before install_mcp."""
-        return await page(query, cursor, limit, installed_only=False)
+    async def list_marketplace_mcps(
+        query: Query = "", tool_name: ToolName = None, cursor: Cursor = None, limit: Limit = 50
+    ) -> CataloguePage:
+        """List the MCP servers that this caller can see, by name. Use it to find a server before install_mcp.
+
+        With `query`, those whose name, title, description or tools hold words that begin so; with `tool_name`,
+        those that have a tool of exactly this name.
+        """
+        words = words_of(query)
+        if query.strip() and (tool_name is not None or not words):
+            raise InvalidInput("Search with words or with a tool's name, not with both or signs alone.", field="query")
+        return await page(Wanted(words=words, tool=tool_name or ""), cursor, limit)
 
     async def list_installed_mcps(cursor: Cursor = None, limit: Limit = 50) -> CataloguePage:
         """List the MCP servers that are installed for this caller's customer. Use it to find the `endpoint` of each."""
         require_customer()
-        return await page("", cursor, limit, installed_only=True)
+        return await page(Wanted(installed_only=True), cursor, limit)
 
     async def install_mcp(server_name: ServerIdentifier) -> ServerInstalled:
         """Install a server of the catalogue for this caller's customer, so its users can call it. Safe to repeat.

@@ -30,4 +30,15 @@ def entry_view(settings: Settings, entry: Entry) -> CatalogueEntry:
         endpoint=endpoint(settings, entry),
         reachable=entry.url is not None,
         installed=entry.installed,
+        tier=entry.listing.tier,
+        direction=entry.listing.direction,
+        needs_licence=entry.listing.needs_licence,
+        licensed=entry.listing.licensed,
+        rating=rating_of(entry),
+        ratings=entry.listing.ratings,
     )
+
+
+def rating_of(entry: Entry) -> float | None:
+    """The mean of an entry's ratings; None where it has none."""
+    return round(entry.listing.stars / entry.listing.ratings, 2) if entry.listing.ratings else None

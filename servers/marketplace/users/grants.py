@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.catalogue import resource_of, view_of
-from servers.marketplace.catalogue.own import own_server
+from servers.marketplace.catalogue.own import kind_of_server, own_server
 from servers.marketplace.catalogue.store import CatalogueStore, Entry
 from servers.marketplace.tokens import Grant
 from servers.marketplace.users.accounts import Accounts, Identity
@@ -37,11 +37,10 @@ class Grants:
             Forbidden: nothing of what was asked for is allowed there.
         """
         customer = await self._accounts.customer_for(identity, customer)
-        server = own_server(self._settings, resource)
-        if server is None:
+        if own_server(self._settings, resource) is None:
             entry = await self._entry(identity, resource, customer)
             customer = customer or entry.customer
-        given = policy.granted(identity.role, identity.subject, server or "instance", scopes)
+        given = policy.granted(identity.role, identity.subject, kind_of_server(self._settings, resource), scopes)
         if not given:
             raise Forbidden("None of these scopes is allowed there for this role.", field="scope")
         return Grant(identity.subject, identity.role, resource, given, customer, identity.client_id)

@@ -25,7 +25,11 @@ from shared.errors import Conflict
 
 Answer = TypeVar("Answer", bound=Contract)
 
-INSTANCE_TOOLS = ("describe_dataset", "get_document", "list_documents", "query_graph", "query_table", "search")
+INSTANCE_TOOLS = (
+    "classify_product", "describe_dataset", "export_products", "find_products", "get_data_changes",
+    "get_document", "list_classes",
+    "list_documents", "query_graph", "query_table", "search",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,158 @@
+"""Classes of a classification (ETIM, ECLASS, …) as the dataset's own products carry them, and products by class.
+
+The systems' own class models are licensed by their publishers and not part of the platform: names come from the
+dataset's catalogues where they tell them, and a new article is classified by its neighbours in the dataset.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.dataset.rows import finite_number
+from shared.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Comparison = Literal["equals", "at_least", "at_most"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProductClass:
+    """A class, and how many products of the dataset are in it. `name` is '' where no catalogue tells it."""
+
+    system: str
+    class_id: str
+    name: str
+    products: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a feature (by its name or its id in the system) must be."""
+
+    feature: str
+    comparison: Comparison
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A product of the dataset that is like the one to be classified. `similarity` is the cosine of their passages."""
+
+    product_id: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A class that neighbours are in. `share`: of all their similarity, the part of those in this class."""
+
+    product_class: ProductClass
+    share: float
+    neighbours: tuple[Neighbour, ...]
+
+
+class Classes:
+    """The classes of one dataset.
+
+    Args:
+        tables: products, features and groups, each whole.
+    """
+
+    def __init__(self, tables: Mapping[str, pa.Table]) -> None:
+        self._products = tables["products"]
+        self._features = tables["features"]
+        names = {
+            (row["system"], row["code"]): row["name"]
+            for row in tables["groups"].select(["system", "code", "name"]).to_pylist()
+            if row["name"] != row["code"]
+        }
+        columns = self._products.select(["product_id", "class_system", "class_id"]).to_pylist()
+        members: dict[tuple[str, str], int] = defaultdict(int)
+        self._class_of: dict[str, tuple[str, str]] = {}
+        for row in columns:
+            if row["class_id"]:
+                key = (row["class_system"], row["class_id"])
+                members[key] += 1
+                self._class_of[row["product_id"]] = key
+        self._classes = {key: ProductClass(*key, names.get(key, ""), count) for key, count in sorted(members.items())}
+
+    def listed(self, query: str, start: int, limit: int) -> tuple[list[ProductClass], int | None]:
+        """Classes whose system, id or name holds the query, in order, and where the next page starts."""
+        wanted = query.casefold().strip()
+        found = [
+            each for each in self._classes.values() if wanted in f"{each.system} {each.class_id} {each.name}".casefold()
+        ]
+        return found[start : start + limit], start + limit if len(found) > start + limit else None
+
+    def products(
+        self, system: str | None, class_id: str, conditions: Sequence[Condition], start: int, limit: int
+    ) -> tuple[list[dict[str, str]], int | None]:
+        """Rows of the table of products that are in the class and meet every condition, in the order of their numbers.
+
+        Raises:
+            NotFound: no product is in this class.
+        """
+        from pyarrow.dataset import field
+
+        chosen = field("class_id") == class_id
+        if system is not None:
+            chosen = chosen & (field("class_system") == system)
+        members = self._products.filter(chosen)
+        if not members.num_rows:
+            raise NotFound("No product of this dataset is in this class: list_classes names those there are.")
+        for condition in conditions:
+            fitting = self._meeting(condition, members["product_id"].to_pylist())
+            members = members.filter(field("product_id").isin(_ids(fitting)))
+        ordered = members.sort_by([("article_number", "ascending"), ("product_id", "ascending")])
+        return ordered.slice(start, limit).to_pylist(), start + limit if ordered.num_rows > start + limit else None
+
+    def classify(self, neighbours: Sequence[Neighbour], system: str | None) -> list[Candidate]:
+        """The classes of the neighbours, the likeliest first; neighbours without a class have no vote."""
+        votes: dict[tuple[str, str], list[Neighbour]] = defaultdict(list)
+        for each in neighbours:
+            key = self._class_of.get(each.product_id)
+            if key is not None and (system is None or key[0].casefold().startswith(system.casefold())):
+                votes[key].append(each)
+        total = sum(each.similarity for voters in votes.values() for each in voters)
+        found = [
+            Candidate(self._classes[key], sum(each.similarity for each in voters) / total, tuple(voters))
+            for key, voters in votes.items()
+        ]
+        return sorted(found, key=lambda each: (-each.share, each.product_class.system, each.product_class.class_id))
+
+    def rows(self, product_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The rows of these products."""
+        from pyarrow.dataset import field
+
+        found = self._products.filter(field("product_id").isin(_ids(product_ids)))
+        return {row["product_id"]: row for row in found.to_pylist()}
+
+    def _meeting(self, condition: Condition, product_ids: list[str]) -> list[str]:
+        """The ids, of these products, that meet a condition."""
+        from pyarrow.dataset import field
+
+        named = (field("feature_id") == condition.feature) | (field("name") == condition.feature)
+        rows = self._features.filter(named & field("product_id").isin(_ids(product_ids)) & _fits(condition))
+        return rows["product_id"].to_pylist()
+
+
+def _fits(condition: Condition) -> Any:
+    from pyarrow.dataset import field
+
+    if condition.comparison == "equals":
+        return (field("value") == condition.value) | (field("value_id") == condition.value)
+    bound = finite_number(condition.value)
+    if bound is None:
+        raise InvalidInput("at_least and at_most compare numbers: give one as `value`.", field="conditions")
+    return field("number") >= bound if condition.comparison == "at_least" else field("number") <= bound
+
+
+def _ids(product_ids: Sequence[str]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(list(product_ids), pa.string())  # typed: an empty list has no type of its own

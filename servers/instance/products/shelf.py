@@ -1,0 +1,62 @@
+"""What the product tools ask: exports and classes of one open dataset, made on first use and kept while it is open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from pathlib import Path
+
+from servers.instance.products import export
+from servers.instance.products.articles import TABLES, Articles
+from servers.instance.products.bmecat import Head
+from servers.instance.products.classes import Classes
+from shared.dataset.reader import DatasetReader
+from shared.ids import canonical_digest
+
+
+class ProductShelf:
+    """Exports and classes.
+
+    Args:
+        reader: the open dataset.
+        folder: an own folder that goes away with it.
+    """
+
+    def __init__(self, reader: DatasetReader, folder: Path) -> None:
+        self._reader = reader
+        self._folder = folder
+        self._turn = asyncio.Lock()  # a dataset is read whole by one call at a time
+        self._classes: Classes | None = None
+        self._exports: OrderedDict[str, export.Export] = OrderedDict()
+
+    async def classes(self) -> Classes:
+        """The classes of the dataset."""
+        async with self._turn:
+            if self._classes is None:
+                tables = {name: await self._reader.whole(name) for name in ("products", "features", "groups")}
+                self._classes = await asyncio.to_thread(Classes, tables)
+            return self._classes
+
+    async def export(self, form: export.Format, head: Head, document: str | None) -> export.Export:
+        """The export with these options, written where it is not there yet.
+
+        Raises:
+            NotFound: there is no such document.
+        """
+        chosen = None if document is None else (await self._reader.document(document)).document_id
+        options = [form, chosen, head.buyer, head.version, head.language, head.order_unit]
+        key = canonical_digest(options).removeprefix("sha256:")[:32]
+        async with self._turn:
+            known = self._exports.get(key)
+            if known is None:
+                tables = {name: await self._reader.whole(name) for name in TABLES}
+                path = self._folder / f"export-{key}"
+                known = await asyncio.to_thread(lambda: export.write(Articles(tables, chosen), form, head, path))
+                await asyncio.to_thread(self._keep, key, known)
+            self._exports.move_to_end(key)
+            return known
+
+    def _keep(self, key: str, written: export.Export) -> None:
+        self._exports[key] = written
+        while len(self._exports) > export.KEPT:
+            self._exports.popitem(last=False)[1].path.unlink(missing_ok=True)

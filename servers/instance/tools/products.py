@@ -1,0 +1,231 @@
+"""Tools over the dataset's products: exports in the trade's formats, classes, products by class."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from servers.instance.products.bmecat import Head
+from servers.instance.products.classes import Candidate, Classes, Comparison, Condition, ProductClass
+from servers.instance.products.export import MEDIA_TYPES, Format, part
+from servers.instance.search import Library
+from shared.contracts.model import Contract
+from shared.ids import Digest
+
+SCOPE = "dataset:read"
+PART_BYTES = 256 * 1024
+EXPORT_DEADLINE_S = 300.0
+NEIGHBOURS = 25
+BMECAT_SOURCE = "BMEcat 2005 (BME e.V.), T_NEW_CATALOG; subset as in bmecat_2005_subset.xsd"
+SOURCES: dict[Format, str] = {
+    "bmecat": BMECAT_SOURCE,
+    "csv": "RFC 4180, separated by semicolons",
+    "json": "JSON Schema of ArticleRecord",
+}
+
+Start = Annotated[int, Field(ge=0, le=2**40, description="next_start of the answer before.")]
+Limit = Annotated[int, Field(ge=1, le=100)]
+System = Annotated[str | None, Field(max_length=80, description="Such as ETIM-9.0; none: every system.")]
+ClassId = Annotated[str, Field(min_length=1, max_length=60, description="Such as EC000897; list_classes names them.")]
+
+
+class ExportPart(Contract):
+    """A part of an exported file: join the texts of all parts. `digest` and `size_bytes` are of the whole file."""
+
+    format: Format
+    media_type: str
+    digest: Digest
+    size_bytes: int
+    articles: int
+    merged: int = Field(description="Articles that several documents name, put together.")
+    adjusted: int = Field(description="Articles with a text that had to be cut to the format's length.")
+    left_out: dict[str, int] = Field(description="Why articles are not in the file, and how many.")
+    source: str = Field(description="The published format that the file follows.")
+    text: str
+    next_start: int | None
+
+
+class ClassListed(Contract):
+    """A class of a classification and how many of the dataset's products are in it."""
+
+    system: str
+    class_id: str
+    name: str = Field(description="Empty where no catalogue of the dataset tells it.")
+    products: int
+
+
+class ClassList(Contract):
+    """Classes in the order of their ids; ask again with start=next_start for more."""
+
+    classes: list[ClassListed]
+    next_start: int | None
+
+
+class FeatureCondition(Contract):
+    """What a feature must be. `feature` is its name or its id, such as EF000227."""
+
+    feature: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    comparison: Comparison = "equals"
+    value: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class ProductFound(Contract):
+    """A product, and the document that it stands in."""
+
+    article_number: str
+    name: str
+    manufacturer: str
+    gtin: str
+    system: str
+    class_id: str
+    document_id: str = Field(description="The source to cite; get_document reads it.")
+    page: int | None
+
+
+class ProductList(Contract):
+    """Products in the order of their article numbers; ask again with start=next_start for more."""
+
+    products: list[ProductFound]
+    next_start: int | None
+
+
+class ClassCandidate(Contract):
+    """A class that the article may belong to, and the dataset's products that speak for it.
+
+    `share` is the part of all similarity that they have, from 0 to 1: a vote of neighbours, no probability.
+    """
+
+    product_class: ClassListed
+    share: float
+    evidence: list[ProductFound]
+
+
+class Classified(Contract):
+    """Candidates, the likeliest first; none where no product like it has a class."""
+
+    candidates: list[ClassCandidate]
+    note: str
+
+
+def register(server: Any, library: Callable[[], Library]) -> None:
+    """Offers the tools on `server`; `library()` is the opened dataset."""
+
+    async def export_products(
+        format: Format,
+        start: Start = 0,
+        document_id: Annotated[str | None, Field(max_length=900, description="Only this document's products.")] = None,
+        order_unit: Annotated[
+            str | None,
+            Field(pattern=r"^[A-Z0-9]{2,3}$", description="For BMEcat, where a catalogue names none; C62 is a piece."),
+        ] = None,
+        buyer: Annotated[str | None, Field(min_length=1, max_length=50, description="For BMEcat's header.")] = None,
+        version: Annotated[str, Field(pattern=r"^[0-9]{1,3}\.[0-9]{1,3}$")] = "1.0",
+        language: Annotated[str, Field(pattern=r"^[a-z]{3}$", description="ISO 639-2.")] = "deu",
+    ) -> ExportPart:
+        """Export the products as BMEcat 2005, CSV or JSON, in parts. The same dataset always gives the same bytes.
+
+        Use it to hand the catalogue to a shop or a trading partner; call it until next_start is null and join the
+        texts. Articles that the format cannot hold are left out and counted with the reason.
+        """
+        held = library()
+        head = Head(
+            catalogue_id=held.dataset_digest.removeprefix("sha256:")[:16],
+            supplier=held.config.company_name,
+            buyer=buyer or held.config.company_name,
+            version=version,
+            language=language,
+            order_unit=order_unit,
+        )
+        export = await held.products.export(format, head, document_id)
+        text, following = await asyncio.to_thread(part, export, start, PART_BYTES)
+        return ExportPart(
+            format=format,
+            media_type=MEDIA_TYPES[format],
+            digest=export.digest,
+            size_bytes=export.size,
+            articles=export.articles,
+            merged=export.merged,
+            adjusted=export.adjusted,
+            left_out=dict(export.left_out),
+            source=SOURCES[format],
+            text=text,
+            next_start=following,
+        )
+
+    async def list_classes(
+        query: Annotated[str, Field(max_length=200, description="Part of a system, an id or a name.")] = "",
+        start: Start = 0,
+        limit: Limit = 50,
+    ) -> ClassList:
+        """List the classes (ETIM, ECLASS, …) that the dataset's products are in, with their counts.
+
+        Use it before find_products, or to see how well the catalogue is classified.
+        """
+        found, following = (await library().products.classes()).listed(query, start, limit)
+        return ClassList(classes=[_class(each) for each in found], next_start=following)
+
+    async def find_products(
+        class_id: ClassId,
+        system: System = None,
+        conditions: Annotated[list[FeatureCondition], Field(max_length=5)] = [],  # noqa: B006
+        start: Start = 0,
+        limit: Limit = 25,
+    ) -> ProductList:
+        """Find products of a class whose features meet every condition, each with the document to cite.
+
+        Use it for questions such as which circuit breakers have at least 16 A.
+        """
+        classes = await library().products.classes()
+        wanted = [Condition(each.feature, each.comparison, each.value) for each in conditions]
+        rows, following = await asyncio.to_thread(classes.products, system, class_id, wanted, start, limit)
+        return ProductList(products=[_product(row) for row in rows], next_start=following)
+
+    async def classify_product(
+        text: Annotated[str, Field(min_length=1, max_length=1000, description="Name, description, main features.")],
+        system: System = None,
+    ) -> Classified:
+        """Suggest the class of an article by the dataset's products that are most like it, and show which ones.
+
+        Use it for articles without a class; a person confirms the choice. It knows the classes that the dataset has.
+        """
+        held = library()
+        classes = await held.products.classes()
+        found = classes.classify(await held.neighbours(text, NEIGHBOURS), system)
+        note = "" if found else "No product like it has a class in this dataset."
+        return Classified(candidates=[_candidate(each, classes) for each in found[:3]], note=note)
+
+    titles = {
+        export_products: "Export products",
+        list_classes: "List product classes",
+        find_products: "Find products of a class",
+        classify_product: "Classify an article",
+    }
+    for tool, title in titles.items():
+        deadline = EXPORT_DEADLINE_S if tool is export_products else None
+        server.tool(tool, scope=SCOPE, title=title, read_only=True, idempotent=True, deadline_s=deadline)
+
+
+def _class(found: ProductClass) -> ClassListed:
+    return ClassListed(system=found.system, class_id=found.class_id, name=found.name, products=found.products)
+
+
+def _product(row: dict[str, Any]) -> ProductFound:
+    return ProductFound(
+        article_number=row["article_number"],
+        name=row["name"],
+        manufacturer=row["manufacturer"],
+        gtin=row["gtin"],
+        system=row["class_system"],
+        class_id=row["class_id"],
+        document_id=row["document_id"],
+        page=row["page"] or None,
+    )
+
+
+def _candidate(found: Candidate, classes: Classes) -> ClassCandidate:
+    rows = classes.rows([each.product_id for each in found.neighbours])
+    evidence = [_product(rows[each.product_id]) for each in found.neighbours[:3]]
+    return ClassCandidate(product_class=_class(found.product_class), share=round(found.share, 4), evidence=evidence)

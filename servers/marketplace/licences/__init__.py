@@ -1,0 +1,1 @@
+"""Licences: which customer may use which server, until when. Each is a signed document."""

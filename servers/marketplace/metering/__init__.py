@@ -1,0 +1,1 @@
+"""What was served to whom, in units, and what that costs. Holds no content: ids, names of tools, numbers."""

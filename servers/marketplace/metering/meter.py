@@ -1,0 +1,78 @@
+"""The meter: counts what is served, before it leaves, and brings it to Postgres in batches.
+
+Calls that act for no customer are the platform's own and are not counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from servers.marketplace.metering.spool import Spool
+from servers.marketplace.metering.store import UsageStore
+from servers.marketplace.metering.units import Key, Units
+from shared.errors import PlatformError
+from shared.telemetry import event
+
+FLUSH_S = 2.0
+
+
+class Meter:
+    """Counts into the spool and empties it into the store."""
+
+    def __init__(self, spool: Spool, store: UsageStore) -> None:
+        self._spool = spool
+        self._store = store
+        self._turn = asyncio.Lock()
+
+    def served(self, customer: str | None, server: str, tool: str, units: Units) -> None:
+        """Count units that are about to be handed over.
+
+        Raises:
+            StorageFull: they cannot be counted and must not be handed over.
+        """
+        if customer is not None:
+            self._spool.append(Key(customer, datetime.now(UTC).date(), server, tool), units)
+
+    async def flush(self) -> None:
+        """Bring everything that is in the spool to Postgres; a batch that is there already changes nothing.
+
+        Raises:
+            PlatformError: Postgres does not take it; it stays in the spool.
+        """
+        async with self._turn:
+            await self._push()  # first what is old: while Postgres is away, one file grows and not many
+            await asyncio.to_thread(self._spool.detach())
+            await self._push()
+
+    @contextlib.asynccontextmanager
+    async def in_background(self) -> AsyncIterator[None]:
+        """Flushes from time to time inside the block, and once more at its end."""
+        task = asyncio.create_task(self._run(), name="metering")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self._try()
+
+    async def _run(self) -> None:
+        while True:
+            await self._try()
+            await asyncio.sleep(FLUSH_S)
+
+    async def _try(self) -> None:
+        try:
+            await self.flush()
+        except PlatformError as error:
+            event("metering_paused", level=logging.WARNING, code=error.code)
+        except (OSError, ValueError) as error:  # the disk, or a file that is none of ours: the next round tries again
+            event("unexpected_error", level=logging.ERROR, error=error, route="metering")
+
+    async def _push(self) -> None:
+        for batch in await asyncio.to_thread(lambda: list(self._spool.batches())):
+            await self._store.add(batch.batch_id, await asyncio.to_thread(batch.sums))
+            await asyncio.to_thread(batch.remove)

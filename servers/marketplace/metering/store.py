@@ -1,0 +1,76 @@
+"""The usage of customers in Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import astuple
+from datetime import date
+from typing import Any
+
+from servers.marketplace.catalogue.store import View
+from servers.marketplace.metering.units import Key, Units
+from shared.postgres.database import Database
+from shared.postgres.queries import load_queries
+
+queries: Any = load_queries("servers.marketplace", "usage.sql")
+
+BATCHES_KEPT_DAYS = 90
+Used = tuple[str, str, str, Units]
+"""Customer, server, tool, and what of it was served."""
+
+
+class UsageStore:
+    """Adds batches and reads months."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, batch_id: str, sums: Mapping[Key, Units]) -> bool:
+        """Add a batch, in one transaction. False where it was added before; nothing is changed then."""
+        rows = sorted(sums.items())  # in one order, so that replicas never wait for each other in a circle
+        amounts = list(zip(*(astuple(units) for _, units in rows), strict=True)) or [()] * 4
+        async with self._seen_by(View(everything=True)) as connection:
+            if await queries.claim_batch(connection, batch_id=batch_id) is None:
+                return False
+            await queries.forget_batches(connection, older_than_days=BATCHES_KEPT_DAYS)
+            await queries.add_usage(
+                connection,
+                customers=[key.customer for key, _ in rows],
+                days=[key.day for key, _ in rows],
+                servers=[key.server for key, _ in rows],
+                tools=[key.tool for key, _ in rows],
+                calls=amounts[0],
+                tokens=amounts[1],
+                pages=amounts[2],
+                bytes=amounts[3],
+            )
+        return True
+
+    async def rows(self, view: View, days: tuple[date, date], start: int, limit: int) -> list[Used]:
+        """Sums by customer, server and tool, in this order, from the first day to before the second."""
+        async with self._seen_by(view) as connection:
+            found = queries.usage_of(connection, since=days[0], until=days[1], start=start, limit=limit)
+            return [(row["customer_id"], row["server_name"], row["tool"], _units(row)) async for row in found]
+
+    async def total(self, view: View, days: tuple[date, date]) -> Units:
+        """Everything that the view holds of these days."""
+        async with self._seen_by(view) as connection:
+            return _units(await queries.totals_of(connection, since=days[0], until=days[1]))
+
+    async def active(self, days: tuple[date, date]) -> list[str]:
+        """The customers that were served anything in these days, in order. The platform's own knowledge."""
+        async with self._seen_by(View(everything=True)) as connection:
+            found = queries.active_customers(connection, since=days[0], until=days[1])
+            return [row["customer_id"] async for row in found]
+
+    @asynccontextmanager
+    async def _seen_by(self, view: View) -> AsyncIterator[Any]:
+        async with self._database.session(view.customer) as connection:
+            if view.everything:
+                await queries.enter_platform(connection)
+            yield connection
+
+
+def _units(row: Any) -> Units:
+    return Units(row["calls"], row["tokens"], row["pages"], row["bytes"])

@@ -1,0 +1,42 @@
+-- name: enter_platform()$
+SELECT set_config('app.platform', 'on', true);
+
+-- name: claim_batch(batch_id)$
+INSERT INTO usage_batches (batch_id)
+VALUES (:batch_id)
+ON CONFLICT (batch_id) DO NOTHING
+RETURNING batch_id;
+
+-- name: forget_batches(older_than_days)!
+DELETE FROM usage_batches
+WHERE added_at < now() - make_interval(days => :older_than_days);
+
+-- name: add_usage(customers, days, servers, tools, calls, tokens, pages, bytes)!
+INSERT INTO usage (customer_id, day, server_name, tool, calls, tokens, pages, bytes)
+SELECT * FROM unnest(:customers::text[], :days::date[], :servers::text[], :tools::text[],
+                     :calls::bigint[], :tokens::bigint[], :pages::bigint[], :bytes::bigint[])
+ON CONFLICT (customer_id, day, server_name, tool) DO UPDATE
+SET calls = usage.calls + excluded.calls, tokens = usage.tokens + excluded.tokens,
+    pages = usage.pages + excluded.pages, bytes = usage.bytes + excluded.bytes;
+
+-- name: usage_of(since, until, start, limit)
+SELECT customer_id, server_name, tool, sum(calls)::bigint AS calls, sum(tokens)::bigint AS tokens,
+       sum(pages)::bigint AS pages, sum(bytes)::bigint AS bytes
+FROM usage
+WHERE day >= :since AND day < :until
+GROUP BY customer_id, server_name, tool
+ORDER BY customer_id, server_name, tool
+OFFSET :start
+LIMIT :limit;
+
+-- name: totals_of(since, until)^
+SELECT coalesce(sum(calls), 0)::bigint AS calls, coalesce(sum(tokens), 0)::bigint AS tokens,
+       coalesce(sum(pages), 0)::bigint AS pages, coalesce(sum(bytes), 0)::bigint AS bytes
+FROM usage
+WHERE day >= :since AND day < :until;
+
+-- name: active_customers(since, until)
+SELECT DISTINCT customer_id
+FROM usage
+WHERE day >= :since AND day < :until
+ORDER BY customer_id;

@@ -1,0 +1,148 @@
+"""Tools about usage: what was served, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from servers.marketplace.catalogue.catalogue import view_of
+from servers.marketplace.catalogue.store import View
+from servers.marketplace.metering import prices
+from servers.marketplace.metering.units import Units, month_days
+from servers.marketplace.services import Services
+from shared.auth import principal, require_customer
+from shared.contracts.model import Contract
+from shared.ids import CustomerId
+from shared.serving import Server
+
+SCOPE = "usage:read"
+Month = Annotated[str | None, Field(pattern=r"^20[0-9]{2}-[0-9]{2}$", description="Such as 2026-11; none: this one.")]
+Euros = Annotated[str, Field(description="Euros, exact, as text.")]
+
+
+class UnitsServed(Contract):
+    """Calls, tokens and pages computed, bytes of answers."""
+
+    calls: int
+    tokens: int
+    pages: int
+    bytes: int
+
+
+class UsageRow(Contract):
+    """What one tool served to one customer."""
+
+    customer_id: CustomerId
+    server_name: str
+    tool: str
+    units: UnitsServed
+
+
+class Usage(Contract):
+    """A month's units; ask again with start=next_start for more rows. `total` is of all rows. Days are those of UTC."""
+
+    month: str
+    rows: list[UsageRow]
+    total: UnitsServed
+    next_start: int | None
+
+
+class ChargeShown(Contract):
+    """A unit that has a price. The price is for `per` of it."""
+
+    unit: str
+    quantity: int
+    per: int
+    price: Euros
+    amount: Euros
+
+
+class MonthlyStatement(Contract):
+    """What a month costs. Units without a price in the operator's price list cost nothing.
+
+    `gpu`: the share of the GPU that all customers share. `own_gpus`: what a GPU for each customer would cost.
+    """
+
+    month: str
+    customer_id: CustomerId | None = Field(description="None: all customers together.")
+    charges: list[ChargeShown]
+    gpu: Euros
+    total: Euros
+    own_gpus: Euros
+    saving: Euros
+    saving_percent: str
+    customers: int = Field(description="Customers that were served in the month and share the GPU.")
+
+
+def register(server: Server, services: Callable[[], Services]) -> None:
+    """Offer the tools."""
+
+    def seen() -> View:
+        """The caller's customer, or everything for the operator."""
+        view = view_of(principal())
+        return view if view.everything else View(require_customer())
+
+    async def get_usage(
+        month: Month = None,
+        start: Annotated[int, Field(ge=0, le=10**6)] = 0,
+        limit: Annotated[int, Field(ge=1, le=500)] = 100,
+    ) -> Usage:
+        """Show what was served in a month: calls, tokens, pages and bytes for each server and tool.
+
+        Use it to see where usage comes from; get_statement tells what it costs.
+        """
+        view, named = seen(), month or _this_month()
+        days = month_days(named)
+        await services().meter.flush()
+        rows = await services().usage.rows(view, days, start, limit + 1)
+        total = await services().usage.total(view, days)
+        shown = [
+            UsageRow(customer_id=customer, server_name=name, tool=tool, units=_units(units))
+            for customer, name, tool, units in rows[:limit]
+        ]
+        following = start + limit if len(rows) > limit else None
+        return Usage(month=named, rows=shown, total=_units(total), next_start=following)
+
+    async def get_statement(month: Month = None) -> MonthlyStatement:
+        """Show what a month costs by the operator's price list, and the saving against a GPU for each customer.
+
+        Use it for invoices and for the case for sharing; get_usage shows the units behind it.
+        """
+        view, named = seen(), month or _this_month()
+        days = month_days(named)
+        await services().meter.flush()
+        settings = services().settings
+        listed = prices.PriceList({**settings.usage_prices}, settings.shared_gpu_month, settings.own_gpu_month)
+        total = await services().usage.total(view, days)
+        found = prices.statement(listed, total, await services().usage.active(days), view.customer)
+        return MonthlyStatement(
+            month=named,
+            customer_id=view.customer,
+            charges=[
+                ChargeShown(
+                    unit=each.unit, quantity=each.quantity, per=prices.PER[each.unit], price=str(each.price),
+                    amount=str(each.amount),
+                )
+                for each in found.charges
+            ],
+            gpu=str(found.gpu),
+            total=str(found.total),
+            own_gpus=str(found.own_gpus),
+            saving=str(found.saving),
+            saving_percent=str(found.saving_percent),
+            customers=found.customers,
+        )  # fmt: skip
+
+    server.tool(get_usage, scope=SCOPE, title="Show usage", read_only=True, idempotent=True)
+    server.tool(get_statement, scope=SCOPE, title="Show a month's statement", read_only=True, idempotent=True)
+
+
+def _this_month() -> str:
+    return datetime.now(UTC).strftime("%Y-%m")
+
+
+def _units(units: Units) -> UnitsServed:
+    return UnitsServed(calls=units.calls, tokens=units.tokens, pages=units.pages, bytes=units.bytes)

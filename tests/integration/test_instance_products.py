@@ -1,0 +1,185 @@
+"""Exports and classes over a real dataset: the formats hold, nothing is lost silently, and neighbours classify."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import io
+from dataclasses import replace
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import orjson
+import pytest
+from dataset_corpus import article, document, frozen, unpack, written
+from lxml import etree
+from pydantic import TypeAdapter
+
+from servers.cradle.processing.extract import identify, read
+from servers.cradle.processing.extraction import joined, parts
+from servers.instance.products.bmecat import Head
+from servers.instance.products.classes import Condition, Neighbour
+from servers.instance.products.export import Export, part
+from servers.instance.products.plain_formats import ArticleRecord
+from servers.instance.products.shelf import ProductShelf
+from shared.dataset.reader import DatasetReader
+from shared.dataset.rows import DocumentBundle, DocumentRow, PriceRow, ProductRow, document_id, product_id
+from shared.errors import InvalidInput, NotFound
+
+HEAD = Head(catalogue_id="k1", supplier="Müller & Söhne KG", buyer="Handel <GmbH>", order_unit="C62")
+HOSTILE = '</SUPPLIER_PID><x a="1">&amp; ]]> =1+1;\x01 "Ende"'
+
+
+def listed_price(path: str, number: str, name: str, amount: str | None) -> DocumentBundle:
+    """A price list that names an article of another document, or one of its own."""
+    doc = document_id(path)
+    key = product_id(doc, number)
+    row = DocumentRow(
+        doc, path, "sha256:" + hashlib.sha256(path.encode()).hexdigest(), 9, "text/csv", "processed", 1, products=1
+    )
+    product = ProductRow(key, doc, 0, number, 1, name=name, unit="MTR", language="de")
+    whole = document(0)
+    prices = [] if amount is None else [PriceRow(doc, key, 0, "nrp", 1, amount=Decimal(amount), currency="EUR")]
+    return DocumentBundle(
+        row,
+        replace(
+            whole.parts,
+            chunks=(),
+            vectors=None,
+            products=[product],
+            features=[],
+            prices=prices,
+            groups=[],
+            relations=[],
+        ),
+    )
+
+
+CORPUS = [
+    *(document(number) for number in range(1, 6)),
+    listed_price("preise/liste.csv", article(2), "Klemme aus der Preisliste", "99.00"),
+    listed_price("preise/ohne.csv", "OHNE-PREIS", "Ohne Preis", None),
+    listed_price("preise/feindlich.csv", "X-1", HOSTILE, "0.5"),
+    listed_price("preise/lang.csv", "L" * 33, "Zu lang", "1"),
+    listed_price("preise/wort.csv", "W-1", "Wort " * 60, "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("products")
+    asyncio.run(written(made / "original", CORPUS))
+    return unpack(frozen(made / "original"), made / "frozen")
+
+
+async def exported(
+    folder: Path, scratch: Path, form: str, head: Head = HEAD, document: str | None = None
+) -> tuple[Export, bytes]:
+    async with DatasetReader(folder) as reader:
+        shelf = ProductShelf(reader, scratch)
+        export = await shelf.export(form, head, document)  # pyright: ignore[reportArgumentType]
+        assert await shelf.export(form, head, document) is export  # pyright: ignore[reportArgumentType]
+        text, start = "", 0
+        while start is not None:
+            piece, start = part(export, start, 101)
+            text += piece
+    data = text.encode()
+    assert ("sha256:" + hashlib.sha256(data).hexdigest(), len(data)) == (export.digest, export.size)
+    return export, data
+
+
+def schema() -> etree.XMLSchema:
+    file = resources.files("servers.instance.products") / "bmecat_2005_subset.xsd"
+    return etree.XMLSchema(etree.fromstring(file.read_bytes()))
+
+
+@pytest.mark.requirement("I-10")
+async def test_the_bmecat_export_is_valid_holds_hostile_texts_and_counts_what_it_cannot_hold(
+    folder: Path, tmp_path: Path
+) -> None:
+    export, data = await exported(folder, tmp_path, "bmecat")
+    schema().assertValid(etree.fromstring(data))
+    assert export.left_out == {"no price with amount and currency": 1, "article number over 32 characters": 1}
+    assert (export.articles, export.merged, export.adjusted) == (7, 1, 2)
+    broken = data.replace(b"<PRICE_CURRENCY>EUR", b"<PRICE_CURRENCY>Euro", 1)
+    assert not schema().validate(etree.fromstring(broken))  # the schema can refuse
+
+
+async def test_what_the_export_says_is_read_back_by_the_platforms_own_reader(folder: Path, tmp_path: Path) -> None:
+    _, data = await exported(folder, tmp_path, "bmecat")
+    whole = joined(parts(read(*identify(data, "export.xml"))))
+    found = {each.article_number: each for each in whole.products}
+    assert list(found) == sorted([*(article(number) for number in range(1, 6)), "W-1", "X-1"])
+    klemme = found[article(2)]
+    assert (klemme.gtin, klemme.names[0].text, klemme.manufacturer) == (
+        "4012345000002",
+        "Reihenklemme 2",
+        "Müller Elektro",
+    )
+    assert [(each.feature_id, each.values[0].text, each.unit) for each in klemme.features] == [("EF000227", "16", "A")]
+    assert [(each.amount, each.kind, each.currency) for each in klemme.prices] == [("2.1", "net_list", "EUR")]
+    assert klemme.order_unit == "MTR"  # the data sheet names none, the price list does
+    assert found[article(1)].order_unit == "C62"
+    names = etree.fromstring(data).iterfind(".//{*}PRODUCT_DETAILS/{*}DESCRIPTION_SHORT")
+    assert HOSTILE.replace("\x01", " ") in [each.text for each in names]
+
+
+async def test_without_a_given_unit_articles_that_name_none_are_left_out(folder: Path, tmp_path: Path) -> None:
+    export, _ = await exported(folder, tmp_path, "bmecat", replace(HEAD, order_unit=None))
+    assert (export.articles, export.left_out["no order unit"]) == (3, 4)
+
+
+async def test_json_and_csv_hold_every_article_and_equal_datasets_give_equal_bytes(
+    folder: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    _, data = await exported(folder, tmp_path, "json")
+    records = orjson.loads(data)
+    jsonschema.validate(records, TypeAdapter(list[ArticleRecord]).json_schema())
+    assert len(records) == 9
+    assert records[1]["prices"][0]["amount"] == "2.1"
+    _, table = await exported(folder, tmp_path, "csv")
+    rows = list(csv.reader(io.StringIO(table.decode()), delimiter=";"))
+    assert {len(row) for row in rows} == {15}
+    assert next(row for row in rows if row[0] == "X-1")[2] == HOSTILE
+    again = tmp_path_factory.mktemp("again")
+    await written(again / "original", CORPUS, seed=7, batch=2)
+    copy = unpack(frozen(again / "original"), again / "frozen")
+    for form, before in (("json", data), ("csv", table)):
+        assert (await exported(copy, again, form))[1] == before
+
+
+async def test_one_documents_products_are_exported_alone_and_a_wrong_start_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    export, _ = await exported(folder, tmp_path, "json", document="preise/liste.csv")
+    assert export.articles == 1
+    for start in (export.size, export.size + 1, 2**40):
+        with pytest.raises(InvalidInput):
+            part(export, start, 100)
+    with pytest.raises(NotFound):
+        await exported(folder, tmp_path, "json", document="nicht/da.csv")
+
+
+async def test_products_are_found_by_class_and_feature_and_classes_by_neighbours(folder: Path, tmp_path: Path) -> None:
+    async with DatasetReader(folder) as reader:
+        classes = await ProductShelf(reader, tmp_path).classes()
+    (only,), more = classes.listed("etim", 0, 10)
+    assert (only.class_id, only.products, more) == ("EC000897", 5, None)
+    assert classes.listed("zzz", 0, 10) == ([], None)
+    first, following = classes.products(None, "EC000897", [], 0, 2)
+    assert ([row["article_number"] for row in first], following) == ([article(1), article(2)], 2)
+    strong = classes.products("ETIM-9.0", "EC000897", [Condition("EF000227", "at_least", "16")], 0, 9)[0]
+    assert len(strong) == 5
+    assert classes.products(None, "EC000897", [Condition("Nennstrom", "at_least", "16,5")], 0, 9)[0] == []
+    assert len(classes.products(None, "EC000897", [Condition("Nennstrom", "equals", "16")], 0, 9)[0]) == 5
+    with pytest.raises(NotFound):
+        classes.products(None, "EC0", [], 0, 9)
+    with pytest.raises(InvalidInput):
+        classes.products(None, "EC000897", [Condition("Nennstrom", "at_most", "viel")], 0, 9)
+    known = product_id(document_id(document(3).document.path), article(3))
+    (candidate,) = classes.classify([Neighbour(known, 0.9), Neighbour("prd_unknown", 0.8)], "etim")
+    assert (candidate.product_class, candidate.share) == (only, 1.0)
+    assert classes.classify([Neighbour(known, 0.9)], "ECLASS") == []
