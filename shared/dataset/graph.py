@@ -59,8 +59,9 @@ class _Draft:
 
     def finish(self) -> tuple[pa.Table, pa.Table]:
         """Nodes, and edges between nodes that are there, each once, in the order of their keys."""
-        import pyarrow.compute as pc
+        import pyarrow.compute
 
+        pc: Any = pyarrow.compute  # its functions are made when it is imported
         nodes, edges = self._nodes.finish(), self._edges.finish()
         edges = edges.group_by(edges.column_names).aggregate([])
         ids = nodes.column("id").combine_chunks()
