@@ -27,8 +27,8 @@ ALLOWED = {
         "authorizations.client_sha256 authorizations.resource authorizations.scope catalogue_entries.registered_by "
         "customers.deployment_target customers.partner_id installations.fingerprint installs.installed_by "
         "job_keys.created_by jobs.created_by server_tools.approved_by services.client_id services.secret_sha256 "
-        "users.password_hash users.user_id approvals.decided_by approvals.requested_by approvals.tool licences.document "
-        "licences.issued_by licences.key_id licences.signature quotas.key"
+        "users.password_hash users.user_id approvals.decided_by approvals.requested_by approvals.tool "
+        "licences.document licences.issued_by licences.key_id licences.signature quotas.key"
     ),
     "counts, digests, durations and sentences of ours about a job": (
         "jobs.choice jobs.error jobs.progress jobs.result jobs.steps audit.detail"
