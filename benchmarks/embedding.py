@@ -76,7 +76,13 @@ def shares(texts: list[str]) -> list[list[str]]:
 async def opened(home: Path, backend: str) -> EmbeddingService:
     """The service, loaded."""
     service = EmbeddingService(
-        load(home=home, embedding_backend=backend, embedding_device="cpu", embedding_threads=THREADS)
+        load(
+            home=home,
+            embedding_backend=backend,
+            embedding_device="cpu",
+            embedding_threads=THREADS,
+            call_deadline_s=600,  # on a busy machine less would be refused
+        )
     )
     await service.start()
     await service.identity(deadline_s=300)
@@ -133,7 +139,7 @@ class Peer:
     async def started(cls, name: str, folder: Path, texts: list[str]) -> Peer | str:
         """The peer, or why there is none."""
         python = os.environ.get("PEER_PYTHON")
-        if python is None:
+        if not python:
             return "PEER_PYTHON names no environment that has it"
         peer = cls(
             await asyncio.create_subprocess_exec(
