@@ -36,7 +36,7 @@ from shared.settings import Settings, load
 
 TEXTS, ROUNDS, CLIENTS, THREADS = 64, 5, 32, 1
 LAYERS, HIDDEN, INNER = 6, 384, 1536
-PEAK_ROWS, PEAK_REPEATS = 512, 12
+PEAK_ROWS, PEAK_REPEATS, PEER_START_S = 512, 12, 300.0
 MODEL = "all-MiniLM-L6-v2"
 TORCH, BY_HAND = "sentence-transformers fp32", "OpenVINO by hand, ideal batches"
 OURS, PEAK = "platform, OpenVINO", "the matrix products alone"
@@ -76,7 +76,13 @@ def shares(texts: list[str]) -> list[list[str]]:
 async def opened(home: Path, backend: str) -> EmbeddingService:
     """The service, loaded."""
     service = EmbeddingService(
-        load(home=home, embedding_backend=backend, embedding_device="cpu", embedding_threads=THREADS)
+        load(
+            home=home,
+            embedding_backend=backend,
+            embedding_device="cpu",
+            embedding_threads=THREADS,
+            call_deadline_s=600,  # on a busy machine less would be refused
+        )
     )
     await service.start()
     await service.identity(deadline_s=300)
@@ -133,7 +139,7 @@ class Peer:
     async def started(cls, name: str, folder: Path, texts: list[str]) -> Peer | str:
         """The peer, or why there is none."""
         python = os.environ.get("PEER_PYTHON")
-        if python is None:
+        if not python:
             return "PEER_PYTHON names no environment that has it"
         peer = cls(
             await asyncio.create_subprocess_exec(
@@ -142,15 +148,15 @@ class Peer:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 limit=2**24,
-                env=os.environ | {"OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS)},
+                env=os.environ | {"OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS), "PYTHONPATH": ""},
             )
         )
         try:
             peer._write(orjson.dumps(texts) + b"\n")
-            await asyncio.wait_for(peer.embed(), 120)
-        except (TimeoutError, OSError, ValueError):
+            await asyncio.wait_for(peer.embed(), PEER_START_S)
+        except (TimeoutError, OSError, ValueError) as error:
             await peer.close()
-            return "it did not start there"
+            return f"it did not start there ({type(error).__name__})"
         return peer
 
     def _write(self, line: bytes) -> None:

@@ -18,6 +18,8 @@ HEAVY = (
     "ray",
     "transformers",
     "openvino",
+    "onnxruntime",
+    "sentencepiece",
     "pyarrow",
     "polars",
     "rapidocr",
@@ -28,6 +30,9 @@ HEAVY = (
 ONLY_IN = {
     "torch": ("servers/cradle/embedding/", "servers/cradle/vision/florence.py", "servers/cradle/training/"),
     "sentence_transformers": ("servers/cradle/embedding/",),
+    "onnx": ("servers/cradle/embedding/backends/",),
+    "onnxruntime": ("servers/cradle/embedding/backends/",),
+    "sentencepiece": ("servers/cradle/embedding/",),
     "asyncpg": ("shared/postgres/", "store.py"),
     "psycopg": (),
     "jwt": ("shared/auth", "servers/marketplace/tokens.py", "servers/marketplace/keys.py"),
