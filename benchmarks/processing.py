@@ -30,7 +30,7 @@ class NoEmbedding:
         self.tokenizer: Any = service.tokenizer
         self._one = np.full(dimension, dimension**-0.5, np.float32)
 
-    async def embed_vectors(self, texts: list[Any], *_: object) -> np.ndarray:
+    async def embed_vectors(self, texts: list[str], *_: object, **__: object) -> np.ndarray:
         return np.tile(self._one, (len(texts), 1))
 
 

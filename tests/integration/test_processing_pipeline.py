@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from examples.corpus import write
 from servers.cradle.processing import pipeline, writing
 from servers.cradle.processing.sources import SourceFile
+from servers.orchestrator.workflows.progress import safe_note
 from shared.dataset.reader import DatasetReader, Filters
 from shared.dataset.writer import DatasetWriter
 from shared.errors import ParameterDrift
@@ -305,6 +307,26 @@ async def test_progress_counts_up_to_every_document_and_names_none(customer: Cus
     assert [done for done, _, _ in told] == [1, 2, 3, 4, 5]
     assert {total for _, total, _ in told} == {5}
     assert not any("Geheimwort" in note or "n00" in note for _, _, note in told)
+    assert all(safe_note(note) == note for _, _, note in told)
+    counts = r"5 of 5 documents, 0 pages, 5 passages, \d\d+ tokens, 0 not read, [\d.]+ documents/s"
+    assert re.fullmatch(counts, told[-1][2])
+    assert re.search(r"documents/s, about \d+ s left$", told[1][2])
+
+
+async def test_progress_moves_within_a_large_document(customer: Customer) -> None:
+    (customer.folder / "gross.csv").write_bytes(catalogue(2000))
+    told: list[tuple[float, str]] = []
+
+    async def listen(done: float, total: float | None = None, note: str = "") -> None:
+        told.append((done, note))
+
+    await customer.process(progress=listen)
+    places = [done for done, _ in told]
+    assert places == sorted(set(places))
+    assert (len(places), places[-1]) == (4, 1)
+    passages = [int(re.search(r"(\d+) passages", note)[1]) for _, note in told]  # pyright: ignore[reportOptionalSubscript]
+    assert passages == sorted(passages)
+    assert passages[0] > 500
 
 
 @pytest.mark.requirement("A-09")

@@ -43,7 +43,13 @@ class Embedder(Protocol):
     def tokenizer(self) -> Tokenizer: ...
 
     async def embed_vectors(
-        self, texts: Sequence[str], input_type: Literal["passage"], tenant: str, priority: Literal["bulk"]
+        self,
+        texts: Sequence[str],
+        input_type: Literal["passage"],
+        tenant: str,
+        priority: Literal["bulk"],
+        *,
+        inputs: Sequence[list[int]],
     ) -> np.ndarray: ...
 
 
@@ -151,7 +157,7 @@ class Stages:
             part = await self._with_text(entry, extraction)
             with self.clock.stage("chunk"):
                 chunks = await asyncio.to_thread(lambda part=part: list(chunker.add(part)))
-            vectors = await self._embed([chunk.text for chunk in chunks])
+            vectors = await self._embed(chunks)
             _note(entry, part, chunks)
             yield await asyncio.to_thread(records.of, part, chunks, vectors)
 
@@ -188,15 +194,18 @@ class Stages:
                 await asyncio.sleep(error.retry_after or 0.5 * attempt)
         raise AssertionError
 
-    async def _embed(self, texts: list[str]) -> np.ndarray | None:
-        if not texts:
+    async def _embed(self, chunks: list[Chunk]) -> np.ndarray | None:
+        if not chunks:
             return None
         import numpy as np
 
+        vectors = []
         with self.clock.stage("embed"):
-            batches = [texts[at : at + EMBED_BATCH] for at in range(0, len(texts), EMBED_BATCH)]
-            tenant = self._version.customer_id
-            vectors = [await self._embedder.embed_vectors(batch, "passage", tenant, "bulk") for batch in batches]
+            for at in range(0, len(chunks), EMBED_BATCH):
+                batch = chunks[at : at + EMBED_BATCH]
+                texts, inputs = [chunk.text for chunk in batch], [chunk.ids for chunk in batch]
+                tenant = self._version.customer_id
+                vectors.append(await self._embedder.embed_vectors(texts, "passage", tenant, "bulk", inputs=inputs))
         return np.concatenate(vectors) if len(vectors) > 1 else vectors[0]
 
 
