@@ -53,7 +53,7 @@ async def engine_rate(home: Path) -> float:
     settings = Settings(home=home / "home", model_cache=home.parent / "models", source_roots=[home])
     service = EmbeddingService(settings)
     await service.start()
-    await service.identity()
+    await service.identity(600)
     store = await CustomerStore.open(settings, "bench")
     async with DatasetReader(store.path("dataset")) as reader:
         rows: Any = (await reader.sql("SELECT text, tokens FROM chunks", limit=1000)).rows

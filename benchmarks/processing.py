@@ -87,6 +87,7 @@ async def processed(
     settings = Settings(home=home / "home", model_cache=home.parent / "models", source_roots=[home])
     service, vision = EmbeddingService(settings), VisionService(settings)
     await service.start()
+    await service.identity(600)  # a busy machine takes its time to load the model
     parameters: Any = await current_parameters(ParameterChoice(), service, vision)
     version = InstallationVersion.model_validate(
         {
