@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from examples.corpus import write
-from servers.cradle.processing import pipeline, writing
+from servers.cradle.processing import pipeline, stages, writing
 from servers.cradle.processing.sources import SourceFile
 from servers.orchestrator.workflows.progress import safe_note
 from shared.dataset.reader import DatasetReader, Filters
@@ -258,6 +258,21 @@ async def test_a_large_document_cut_off_in_the_middle_is_written_anew(customer: 
     assert (report.counts.products, report.counts.prices) == (3000, 3000)
     (other.folder / "gross.csv").write_bytes(catalogue(3000))
     assert (await other.process(workers=2)).dataset_digest == report.dataset_digest
+
+
+async def test_files_read_as_a_stream_give_the_dataset_that_they_give_in_memory(
+    customer: Customer, other: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (customer.folder / "gross.csv").write_bytes(catalogue(600))
+    (customer.folder / "zeilen.jsonl").write_text('{"Artikelnummer": "A-1", "Preis EUR": 2}\n' * 3)
+    (customer.folder / "leer.txt").touch()
+    (customer.folder / "k.xml").write_text("<liste><name>Reihenklemme</name></liste>")
+    shutil.copytree(customer.folder, other.folder, dirs_exist_ok=True)
+    held = await customer.process()
+    monkeypatch.setattr(stages, "STREAM_FROM", 0)
+    streamed = await other.process()
+    assert streamed.dataset_digest == held.dataset_digest
+    assert streamed.counts.products == 603
 
 
 async def test_a_write_that_fails_ends_the_run_with_its_own_error(
