@@ -42,9 +42,10 @@ def told(name: str, documents: int, run: Run) -> str:
     shares = " ".join(f"{stage} {seconds / sum(spent.values()):.0%}" for stage, seconds in spent.items())
     return (
         f"{name}: {documents} documents ({counts.failed} not read), {counts.pages} pages, {counts.chunks} passages, "
-        f"{counts.tokens} tokens in {run.seconds:.1f} s ({run.cpu_s:.1f} s of the platform's processor time): "
-        f"{documents / run.seconds:.0f} documents/s; platform {run.memory.own:.0f} MiB, largest reader "
-        f"{run.memory.children:.0f} MiB; {shares}"
+        f"{counts.tokens} tokens in {run.seconds:.1f} s ({run.cpu_s:.1f} s of the platform's and "
+        f"{run.readers_s:.1f} s of the readers' processor time): {documents / run.seconds:.0f} documents/s, "
+        f"{2 * documents / (run.cpu_s + run.readers_s):.0f} for each second of two processors; "
+        f"platform {run.memory.own:.0f} MiB, largest reader {run.memory.children:.0f} MiB; {shares}"
     )
 
 
@@ -53,7 +54,7 @@ async def engine_rate(home: Path) -> float:
     settings = Settings(home=home / "home", model_cache=home.parent / "models", source_roots=[home])
     service = EmbeddingService(settings)
     await service.start()
-    await service.identity()
+    await service.identity(600)
     store = await CustomerStore.open(settings, "bench")
     async with DatasetReader(store.path("dataset")) as reader:
         rows: Any = (await reader.sql("SELECT text, tokens FROM chunks", limit=1000)).rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class NoEmbedding:
         self.tokenizer: Any = service.tokenizer
         self._one = np.full(dimension, dimension**-0.5, np.float32)
 
-    async def embed_vectors(self, texts: list[Any], *_: object) -> np.ndarray:
+    async def embed_vectors(self, texts: list[str], *_: object, **__: object) -> np.ndarray:
         return np.tile(self._one, (len(texts), 1))
 
 
@@ -63,13 +64,20 @@ def _resident(pid: int) -> float:
     return int(pages) * os.sysconf("SC_PAGESIZE") / 2**20
 
 
+def _children_s() -> float:
+    """Processor time of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @dataclass(frozen=True)
 class Run:
-    """A run and what it took. `cpu_s` is this process's processor time; `seconds` passed."""
+    """A run and what it took: `seconds` passed, processor time of this process and of the readers."""
 
     report: ProcessingReport
     seconds: float
     cpu_s: float
+    readers_s: float
     memory: Memory
 
 
@@ -87,6 +95,7 @@ async def processed(
     settings = Settings(home=home / "home", model_cache=home.parent / "models", source_roots=[home])
     service, vision = EmbeddingService(settings), VisionService(settings)
     await service.start()
+    await service.identity(600)  # a busy machine takes its time to load the model
     parameters: Any = await current_parameters(ParameterChoice(), service, vision)
     version = InstallationVersion.model_validate(
         {
@@ -104,9 +113,10 @@ async def processed(
     async def quiet(done: float, total: float | None = None, note: str = "") -> None:
         """Nobody watches."""
 
-    started, cpu = time.perf_counter(), time.process_time()
+    started, cpu, readers = time.perf_counter(), time.process_time(), _children_s()
     with Memory() as memory:
         report = await pipeline.process(store, files, version, embedder, no_ocr, quiet, workers=workers)
-    run = Run(report, time.perf_counter() - started, time.process_time() - cpu, memory)
+    seconds = time.perf_counter() - started
+    run = Run(report, seconds, time.process_time() - cpu, _children_s() - readers, memory)
     await service.close()
     return run

@@ -107,9 +107,9 @@ class Tokenizer:
             )
         ]
 
-    def count(self, text: str) -> int:
-        """How many tokens the model reads for this text as a passage: prefix and special tokens included."""
-        return len(self._fast.encode(self._card.passage_prefix + text).ids)
+    def passage(self, text: str) -> list[int]:
+        """The ids that the model reads for this text as a passage: `inputs` of one."""
+        return self.inputs([text], "passage")[0]
 
     def inputs(self, texts: Sequence[str], input_type: InputType) -> list[list[int]]:
         """The ids that the model reads for each text: prefix and special tokens included, of any length."""

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from minio import Minio
     from obstore.store import ObjectStore
 
+STREAMED_BYTES = 2**20
 MAX_KEY_BYTES = 900
 MAX_PART_BYTES = 200  # file systems allow 255, a write in progress adds a suffix
 REQUEST_TIMEOUT_S = 30
@@ -179,6 +180,20 @@ class CustomerStore:
 
         with _translated():
             return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        """An object's bytes in pieces of about a mebibyte.
+
+        Raises:
+            NotFound: no such key.
+        """
+        self._check(key)
+        import obstore
+
+        with _translated():
+            found = await obstore.get_async(self._store, key)
+            async for piece in found.stream(min_chunk_size=STREAMED_BYTES):
+                yield bytes(piece)
 
     async def size(self, key: str) -> int:
         """An object's size in bytes.

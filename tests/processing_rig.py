@@ -56,13 +56,19 @@ class Watched:
         return self._service.tokenizer
 
     async def embed_vectors(
-        self, texts: list[str], input_type: Literal["passage"], tenant: str, priority: Literal["bulk"]
+        self,
+        texts: list[str],
+        input_type: Literal["passage"],
+        tenant: str,
+        priority: Literal["bulk"],
+        *,
+        inputs: list[list[int]],
     ) -> np.ndarray:
         await self.gate.wait()
         if self.refuse and any(self.refuse in text for text in texts):
             raise RuntimeError("the process dies here")
         if self.real:
-            vectors = await self._service.embed_vectors(texts, input_type, tenant, priority)
+            vectors = await self._service.embed_vectors(texts, input_type, tenant, priority, inputs=inputs)
         else:
             vectors = np.stack([vector_of(text) for text in texts])
         async with self.changed:

@@ -59,13 +59,12 @@ class _Draft:
 
     def finish(self) -> tuple[pa.Table, pa.Table]:
         """Nodes, and edges between nodes that are there, each once, in the order of their keys."""
-        import pyarrow.compute
+        import pyarrow.dataset as ds
 
-        pc: Any = pyarrow.compute  # its functions are made when it is imported
         nodes, edges = self._nodes.finish(), self._edges.finish()
         edges = edges.group_by(edges.column_names).aggregate([])
         ids = nodes.column("id").combine_chunks()
-        there = pc.and_(*(pc.is_in(edges.column(end), value_set=ids) for end in ("source", "target")))
+        there = ds.field("source").isin(ids) & ds.field("target").isin(ids)
         return in_order("nodes", nodes), in_order("edges", edges.filter(there))
 
 

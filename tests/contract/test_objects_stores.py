@@ -61,6 +61,10 @@ async def test_a_large_file_goes_in_from_disk(store, tmp_path) -> None:
     file.write_bytes(os.urandom(12 * 2**20))
     await store.put("scratch/large", file)
     assert await store.get("scratch/large") == file.read_bytes()
+    assert await store.size("scratch/large") == 12 * 2**20
+    pieces = [piece async for piece in store.stream("scratch/large")]
+    assert b"".join(pieces) == file.read_bytes()
+    assert max(map(len, pieces)) < 12 * 2**20
 
 
 async def test_deleting_a_prefix_leaves_its_neighbours(store) -> None:
@@ -73,6 +77,10 @@ async def test_deleting_a_prefix_leaves_its_neighbours(store) -> None:
 async def test_what_is_not_there_is_not_found(store, settings) -> None:
     with pytest.raises(NotFound):
         await store.get("nothing")
+    with pytest.raises(NotFound):
+        await store.size("nothing")
+    with pytest.raises(NotFound):
+        await anext(store.stream("nothing"))
     with pytest.raises(NotFound):
         await CustomerStore.open(settings, "unknown")
 
@@ -87,6 +95,7 @@ async def test_opening_twice_with_create_is_opening_once(store, settings) -> Non
 @pytest.mark.parametrize("key", HOSTILE)
 async def test_a_hostile_key_is_refused_by_every_call(store, key) -> None:
     calls = [store.put(key, b"x"), store.get(key), store.exists(key), store.delete(key), store.delete_all(key)]
+    calls[:0] = [store.size(key), anext(store.stream(key))]
     if key not in ("", "/", "a/"):  # a prefix may be empty and may end with a slash
         calls.append(store.list(key))
     else:

@@ -90,7 +90,7 @@ async def test_a_long_text_is_refused_by_name_or_cut_and_reported(service: Embed
     assert error.value.field == "texts.1"
     result = await service.embed(EmbeddingRequest(texts=texts, truncate=True), "a")
     assert result.truncated == [1]
-    assert result.tokens == service.tokenizer.count("kurz") + 256
+    assert result.tokens == len(service.tokenizer.passage("kurz")) + 256
 
 
 async def test_the_answer_is_little_endian_float32_in_base64_or_numbers(service: EmbeddingService) -> None:
@@ -108,6 +108,16 @@ async def test_without_normalising_the_vectors_keep_their_length(service: Embedd
     assert np.array(raw.vectors) / lengths == pytest.approx(np.array(unit.vectors), abs=1e-6)
 
 
+async def test_what_was_tokenised_to_be_cut_is_not_tokenised_again_and_gives_the_very_same_vectors(
+    service: EmbeddingService,
+) -> None:
+    inputs = [service.tokenizer.passage(text) for text in TEXTS]
+    known = await service.embed_vectors([""] * len(TEXTS), "passage", "a", inputs=inputs)
+    assert np.array_equal(known, await service.embed_vectors(TEXTS, "passage", "a"))
+    with pytest.raises(InvalidInput, match="256 tokens"):
+        await service.embed_vectors(["Klemme " * 400], "passage", "a", inputs=[[7] * 257])
+
+
 @pytest.mark.requirement("I-04")
 async def test_half_a_character_is_refused_by_name(service: EmbeddingService) -> None:
     with pytest.raises(InvalidInput) as error:
@@ -119,7 +129,7 @@ async def test_offsets_are_characters_of_the_text(service: EmbeddingService) -> 
     text = "Größe 😀 断路 groß"
     words = [text[start:end] for _, start, end in service.tokenizer.encode_with_offsets(text)]
     assert "".join(words) == text.replace(" ", "")
-    assert service.tokenizer.count(text) == len(words) + 2
+    assert len(service.tokenizer.passage(text)) == len(words) + 2
 
 
 async def test_the_service_tells_its_stage_while_it_loads_and_the_first_call_waits(model_home: Path) -> None:

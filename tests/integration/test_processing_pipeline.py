@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from examples.corpus import write
-from servers.cradle.processing import pipeline, writing
+from servers.cradle.processing import pipeline, stages, writing
 from servers.cradle.processing.sources import SourceFile
+from servers.orchestrator.workflows.progress import safe_note
 from shared.dataset.reader import DatasetReader, Filters
 from shared.dataset.writer import DatasetWriter
 from shared.errors import ParameterDrift
@@ -258,6 +260,21 @@ async def test_a_large_document_cut_off_in_the_middle_is_written_anew(customer: 
     assert (await other.process(workers=2)).dataset_digest == report.dataset_digest
 
 
+async def test_files_read_as_a_stream_give_the_dataset_that_they_give_in_memory(
+    customer: Customer, other: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (customer.folder / "gross.csv").write_bytes(catalogue(600))
+    (customer.folder / "zeilen.jsonl").write_text('{"Artikelnummer": "A-1", "Preis EUR": 2}\n' * 3)
+    (customer.folder / "leer.txt").touch()
+    (customer.folder / "k.xml").write_text("<liste><name>Reihenklemme</name></liste>")
+    shutil.copytree(customer.folder, other.folder, dirs_exist_ok=True)
+    held = await customer.process()
+    monkeypatch.setattr(stages, "STREAM_FROM", 0)
+    streamed = await other.process()
+    assert streamed.dataset_digest == held.dataset_digest
+    assert streamed.counts.products == 603
+
+
 async def test_a_write_that_fails_ends_the_run_with_its_own_error(
     customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +322,26 @@ async def test_progress_counts_up_to_every_document_and_names_none(customer: Cus
     assert [done for done, _, _ in told] == [1, 2, 3, 4, 5]
     assert {total for _, total, _ in told} == {5}
     assert not any("Geheimwort" in note or "n00" in note for _, _, note in told)
+    assert all(safe_note(note) == note for _, _, note in told)
+    counts = r"5 of 5 documents, 0 pages, 5 passages, \d\d+ tokens, 0 not read, [\d.]+ documents/s"
+    assert re.fullmatch(counts, told[-1][2])
+    assert re.search(r"documents/s, about \d+ s left$", told[1][2])
+
+
+async def test_progress_moves_within_a_large_document(customer: Customer) -> None:
+    (customer.folder / "gross.csv").write_bytes(catalogue(2000))
+    told: list[tuple[float, str]] = []
+
+    async def listen(done: float, total: float | None = None, note: str = "") -> None:
+        told.append((done, note))
+
+    await customer.process(progress=listen)
+    places = [done for done, _ in told]
+    assert places == sorted(set(places))
+    assert (len(places), places[-1]) == (4, 1)
+    passages = [int(re.search(r"(\d+) passages", note)[1]) for _, note in told]  # pyright: ignore[reportOptionalSubscript]
+    assert passages == sorted(passages)
+    assert passages[0] > 500
 
 
 @pytest.mark.requirement("A-09")

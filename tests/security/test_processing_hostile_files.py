@@ -23,6 +23,7 @@ from servers.cradle.processing.children import ExtractionPool, Limits
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extraction import Extraction
+from servers.cradle.processing.stages import measured, required_same
 
 CONTENT_TYPES = '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
 
@@ -151,8 +152,10 @@ async def pool() -> AsyncIterator[ExtractionPool]:
         yield pool
 
 
-async def answer(pool: ExtractionPool, data: bytes, name: str) -> list[str]:
-    async with contextlib.aclosing(pool.read(data, name)) as reading:
+async def answer(
+    pool: ExtractionPool, data: bytes | AsyncIterator[bytes], name: str, size: int | None = None
+) -> list[str]:
+    async with contextlib.aclosing(pool.read(data, name, size)) as reading:
         await anext(reading)
         return [block.text async for part in reading if isinstance(part, Extraction) for block in part.blocks]
 
@@ -190,6 +193,54 @@ async def test_a_file_over_its_memory_or_time_ends_alone() -> None:
 async def test_a_reader_that_leaves_early_costs_its_child_and_not_the_pool(pool: ExtractionPool) -> None:
     async with contextlib.aclosing(pool.read(b"a;b\n" * 400_000, "a.csv")) as reading:
         await anext(reading)
+    assert await answer(pool, b"Danach.", "a.txt") == ["Danach."]
+
+
+CATALOGUE = (
+    b"<BMECAT><T_NEW_CATALOG>",
+    *(b"<PRODUCT><SUPPLIER_PID>%d</SUPPLIER_PID></PRODUCT>" % n for n in range(40_000)),
+    b"</T_NEW_CATALOG></BMECAT>",
+)
+RECORDS = tuple(b'{"Artikelnummer": "A-%d", "Preis EUR": 1}\n' % n for n in range(40_000))
+
+
+@pytest.mark.requirement("I-08")
+@pytest.mark.parametrize(("name", "pieces"), [("k.xml", CATALOGUE), ("preise.jsonl", RECORDS)])
+async def test_products_of_a_catalogue_come_before_its_second_half_is_sent(
+    pool: ExtractionPool, name: str, pieces: tuple[bytes, ...]
+) -> None:
+    came = asyncio.Event()
+
+    async def blocks() -> AsyncIterator[bytes]:
+        yield b"".join(pieces[:20_000])
+        await came.wait()  # a reader that holds the whole file would wait here for ever
+        yield b"".join(pieces[20_000:])
+
+    products = 0
+    async with (
+        asyncio.timeout(120),
+        contextlib.aclosing(pool.read(blocks(), name, sum(map(len, pieces)))) as reading,
+    ):
+        async for part in reading:
+            products += len(part.products) if isinstance(part, Extraction) else 0
+            if products:
+                came.set()
+    assert products == 40_000
+
+
+async def test_a_large_file_that_changes_while_it_is_read_is_not_taken_for_what_it_was(pool: ExtractionPool) -> None:
+    async def given(*blocks: bytes) -> AsyncIterator[bytes]:
+        for block in blocks:
+            yield block
+
+    size, sha256 = await measured(given(b"Ein Text, ", b"der bleibt."))
+    assert await answer(pool, required_same(given(b"Ein Text, der ", b"bleibt."), size, sha256), "a.txt", size) == [
+        "Ein Text, der bleibt."
+    ]
+    for other in (b"Ein Text, der weint.", b"Ein Text.", b"Ein Text, der bleibt und waechst."):
+        with pytest.raises(Unreadable) as refused:
+            await answer(pool, required_same(given(other), size, sha256), "a.txt", size)
+        assert refused.value.code == "changed"
     assert await answer(pool, b"Danach.", "a.txt") == ["Danach."]
 
 

@@ -21,8 +21,8 @@ class WordPieces:
     def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
         return [(1, match.start(), match.end()) for match in re.finditer(r"\w{1,4}|[^\w\s]", text)]
 
-    def count(self, text: str) -> int:
-        return len(self.encode_with_offsets(text)) + 2
+    def passage(self, text: str) -> list[int]:
+        return [0, *(token for token, _, _ in self.encode_with_offsets(text)), 2]
 
 
 TOKENS = WordPieces()
@@ -68,7 +68,7 @@ def test_every_character_of_every_block_is_in_a_passage_and_no_passage_is_over_t
     chunks = chunk(extraction, TOKENS, ChunkSizes(*sizes))
     covered = bytearray(len(text))
     for each in chunks:
-        assert each.tokens == TOKENS.count(each.text) <= sizes[0]
+        assert len(TOKENS.passage(each.text)) == each.tokens <= sizes[0]
         assert each.start < each.end <= len(text)
         covered[each.start : each.end] = b"\x01" * (each.end - each.start)
     missing = {text[at] for at in range(len(text)) if not covered[at] and not text[at].isspace()}

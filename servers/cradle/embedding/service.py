@@ -19,7 +19,7 @@ from servers.cradle.embedding.tokenizer import THREADS as TOKENIZER_THREADS
 from servers.cradle.embedding.wire import shortened
 from shared.contracts.embedding import EmbeddingRequest, EmbeddingResult, InputType
 from shared.contracts.installation import EmbeddingParameters
-from shared.encoder import Tokenizer
+from shared.encoder import Tokenizer, over_limit
 from shared.errors import DeadlineExceeded, Internal, InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
 from shared.settings import Settings
 from shared.telemetry import event, span
@@ -248,6 +248,7 @@ class EmbeddingService:
         *,
         deadline_s: float | None = None,
         truncate: bool = False,
+        inputs: Sequence[list[int]] | None = None,
     ) -> Vectors:
         """Vectors for a caller in this process: float32 [n, dimension], at length 1 where the model normalises.
 
@@ -256,6 +257,10 @@ class EmbeddingService:
         Args:
             texts: any number; or each as its own tokens, from `tokenizer.encode_batch`.
             deadline_s: default: that of a job's step.
+            inputs: what `tokenizer.inputs` gave for each text, where that is known already.
+
+        Raises:
+            InvalidInput: a text is longer than the model reads and may not be cut.
         """
         import numpy as np
 
@@ -263,8 +268,11 @@ class EmbeddingService:
         loaded = await self._ready(deadline)
         parts: list[Vectors] = [np.empty((0, loaded.model.card.dimension), np.float32)]
         for at in range(0, len(texts), WINDOW):
-            inputs = await loaded.tokenizers.inputs(texts[at : at + WINDOW], input_type, truncate)
-            parts.append(await self._patiently(loaded, inputs.ids, tenant, priority, deadline))
+            if inputs is None:
+                ids = (await loaded.tokenizers.inputs(texts[at : at + WINDOW], input_type, truncate)).ids
+            else:
+                ids = _within(inputs[at : at + WINDOW], loaded.model.card.max_tokens)
+            parts.append(await self._patiently(loaded, ids, tenant, priority, deadline))
         return np.concatenate(parts)
 
     async def _patiently(
@@ -320,6 +328,13 @@ class EmbeddingService:
 
     def _fail(self, error: PlatformError) -> None:
         self._failure, self._failed_at = error, time.monotonic()
+
+
+def _within(inputs: Sequence[list[int]], limit: int) -> list[list[int]]:
+    for at, ids in enumerate(inputs):
+        if len(ids) > limit:
+            raise over_limit(at, limit)
+    return list(inputs)
 
 
 def _guessed_tokens(texts: Sequence[str], most: int) -> int:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from servers.cradle.processing import wire
 from servers.cradle.processing.extract import Unreadable, identify, note, read
+from servers.cradle.processing.extract.body import Body
 from servers.cradle.processing.extraction import parts
 from shared.dumps import forbid_dumps
 
@@ -28,18 +29,20 @@ def main() -> None:
     requests = sys.stdin.buffer
     while (raw := requests.read(8)) and len(raw) == 8:
         request = wire.load_request(requests.read(int.from_bytes(raw, "little")))
-        data = requests.read(request.size)
-        if len(data) < request.size:
-            return
         _allow_cpu(request.cpu_s)
-        _answer(request, data, answers)
-        del data
+        try:
+            body = Body(requests, request.size)
+            _answer(request, body, answers)
+            body.drain()
+        except EOFError:
+            return
+        del body
 
 
-def _answer(request: wire.Request, data: bytes, out: BinaryIO) -> None:
+def _answer(request: wire.Request, body: Body, out: BinaryIO) -> None:
     kind = ""
     try:
-        file, extractor = identify(data, request.name)
+        file, extractor = identify(body, request.name)
         kind = file.media_type
         code, reason = note(file)
         _send(out, wire.IDENTIFIED, wire.dump_record(_identified(kind, extractor, code, reason)))

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -65,8 +65,14 @@ class ExtractionPool:
             child.kill()  # none waits for another: a cancelled caller gets no further than this loop
         await asyncio.gather(*(child.gone() for child in children))
 
-    async def read(self, data: bytes, name: str) -> AsyncGenerator[Identified | Extraction, None]:
+    async def read(
+        self, data: bytes | AsyncIterable[bytes], name: str, size: int | None = None
+    ) -> AsyncGenerator[Identified | Extraction, None]:
         """First what the file is, then its parts. Leaving early, or any failure, costs the child its life.
+
+        Args:
+            data: the file, or its blocks one after the other, which are read as the child takes them.
+            size: of all blocks together.
 
         Raises:
             Unreadable: the extractor's own reasons, `time_limit`, `memory_limit` or `reader_crashed`.
@@ -79,7 +85,7 @@ class ExtractionPool:
                 child = None
                 child = await _Child.start(self._limits.memory)
                 self._all.add(child)
-            async for answer in self._answers(child, data, name):
+            async for answer in self._answers(child, data, name, len(data) if isinstance(data, bytes) else size or 0):
                 if answer is None:
                     finished = True
                     return
@@ -97,20 +103,33 @@ class ExtractionPool:
                 self._idle.put_nowait(child)
 
     async def _answers(
-        self, child: _Child, data: bytes, name: str
+        self, child: _Child, data: bytes | AsyncIterable[bytes], name: str, size: int
     ) -> AsyncGenerator[Identified | Extraction | wire.Failure | None, None]:
-        seconds = self._limits.time(len(data))
+        seconds = self._limits.time(size)
+        # Beside the answers: a child that streams answers before it has taken all of the file.
+        asking = asyncio.create_task(child.ask(data, name, size, int(seconds)))
         try:
-            async with asyncio.timeout(seconds):  # not `wait_for`: before Python 3.12 it can swallow a cancellation
-                await child.ask(data, name, int(seconds))
             while True:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(seconds):  # not `wait_for`: before Python 3.12 it can swallow a cancellation
                     answer = await child.answer()
+                    if answer is None or isinstance(answer, wire.Failure):
+                        await asking
                 yield answer
         except TimeoutError:
             raise Unreadable("time_limit", f"Reading the file took longer than {seconds:.0f} s. Split it.") from None
         except (asyncio.IncompleteReadError, BrokenPipeError, ConnectionError, ValueError):
-            raise await child.post_mortem() from None
+            died = await child.post_mortem()
+            told = asking.exception() if asking.done() and not asking.cancelled() else None
+            raise told if isinstance(told, Unreadable) else died from None
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+
+async def _sliced(data: bytes) -> AsyncIterator[memoryview]:
+    view = memoryview(data)
+    for start in range(0, len(data), _SLICE):
+        yield view[start : start + _SLICE]
 
 
 class _Child:
@@ -141,14 +160,17 @@ class _Child:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def ask(self, data: bytes, name: str, cpu_s: int) -> None:
-        request = wire.dump_record(wire.Request(name, len(data), cpu_s))
+    async def ask(self, data: bytes | AsyncIterable[bytes], name: str, size: int, cpu_s: int) -> None:
+        request = wire.dump_record(wire.Request(name, size, cpu_s))
         self._in.write(len(request).to_bytes(8, "little") + request)
-        view = memoryview(data)
-        for start in range(0, len(data), _SLICE):
-            self._in.write(view[start : start + _SLICE])
+        try:
+            async for block in _sliced(data) if isinstance(data, bytes) else data:
+                self._in.write(block)
+                await self._in.drain()
             await self._in.drain()
-        await self._in.drain()
+        except BaseException:
+            self._in.close()  # the child would wait for the rest
+            raise
 
     async def answer(self) -> Identified | Extraction | wire.Failure | None:
         kind, length = wire.header(await self._out.readexactly(wire.HEADER))

@@ -35,8 +35,8 @@ class Tokenizer(Protocol):
         """(id, start, end) of each token, offsets in characters."""
         ...
 
-    def count(self, text: str) -> int:
-        """How many tokens the model sees for this text."""
+    def passage(self, text: str) -> list[int]:
+        """The ids that the model reads for this text: prefix and special tokens included."""
         ...
 
 
@@ -50,11 +50,14 @@ class ChunkSizes:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A passage. `product` is the place of its product among the document's products, None where it is of none."""
+    """A passage. `product` is the place of its product among the document's products, None where it is of none.
+
+    `ids` are what the model reads for the text, so that it is not tokenised again to be embedded.
+    """
 
     ordinal: int
     text: str
-    tokens: int
+    ids: list[int]
     page: int
     heading_path: str
     kind: ChunkKind
@@ -62,6 +65,10 @@ class Chunk:
     start: int
     end: int
     product: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +273,7 @@ class Chunker:
         made = Chunk(
             ordinal=self._ordinal,
             text=whole,
-            tokens=self._fit.count(whole),
+            ids=self._fit.ids(whole),
             page=page,
             heading_path=PATH_JOINT.join(self._path),
             kind="contents" if self._contents else kind,
@@ -286,7 +293,7 @@ class _Fit:
         self.tokenizer = tokenizer
         self._sizes = sizes
         self._contexts: dict[tuple[str, ...], str] = {}
-        self._last = ("", tokenizer.count(""))
+        self._last = ("", tokenizer.passage(""))
 
     def context(self, above: tuple[str, ...]) -> str:
         """The line of headings; the outer ones fall away where it would take over a quarter of the passage."""
@@ -294,7 +301,7 @@ class _Fit:
             if len(self._contexts) > 1000:
                 self._contexts.clear()
             kept = above
-            while kept and self.tokenizer.count(PATH_JOINT.join(kept)) > self._sizes.max_tokens // 4:
+            while kept and len(self.tokenizer.passage(PATH_JOINT.join(kept))) > self._sizes.max_tokens // 4:
                 kept = kept[1:]
             self._contexts[above] = PATH_JOINT.join(kept) + "\n" if kept else ""
         return self._contexts[above]
@@ -324,21 +331,21 @@ class _Fit:
                 return
             start = max(self._back(text, end, starts, ends), start + 1)
 
-    def count(self, text: str) -> int:
-        """The text's tokens; that of the last text is remembered, for what fits is mostly what is made."""
+    def ids(self, text: str) -> list[int]:
+        """What the model reads for a text; that of the last one is remembered, for what fits is mostly what is made."""
         if self._last[0] != text:
-            self._last = (text, self.tokenizer.count(text))
+            self._last = (text, self.tokenizer.passage(text))
         return self._last[1]
 
     def _within(self, text: str, tokens: int) -> bool:
-        return len(text) <= tokens * CHARS_PER_TOKEN and self.count(text) <= tokens
+        return len(text) <= tokens * CHARS_PER_TOKEN and len(self.ids(text)) <= tokens
 
     def _reach(self, text: str, start: int, starts: list[int], ends: list[int], opening: str) -> int:
         """The furthest end for a range from `start`: a sentence's, else a word's, else a character's."""
         from bisect import bisect_left, bisect_right
 
         budget = self._sizes.max_tokens
-        used = self.tokenizer.count(opening) if opening else 0
+        used = len(self.tokenizer.passage(opening)) if opening else 0
         last = bisect_left(starts, start) + max(budget - used, 1)
         limit = starts[last] if last < len(starts) else len(text)
         limit = min(max(limit, start + 1), start + max(budget * CHARS_PER_TOKEN - len(opening), 1))
@@ -352,7 +359,7 @@ class _Fit:
                 end = limit
             if end - start <= 1 or self._within(opening + text[start:end], budget):
                 return end
-            over = self.tokenizer.count(opening + text[start:end]) - budget
+            over = len(self.tokenizer.passage(opening + text[start:end])) - budget
             limit = max(start + 1, end - max(1, over, (end - start) // 16))
 
     def _back(self, text: str, end: int, starts: list[int], ends: list[int]) -> int:

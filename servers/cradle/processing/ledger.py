@@ -13,7 +13,7 @@ from shared.dataset.rows import DocumentRow, document_id
 
 # What may go better next time though the file is the same.
 TRANSIENT = frozenset(
-    {"time_limit", "memory_limit", "reader_crashed", "ocr_failed", "cannot_open", "folder_unreadable"}
+    {"time_limit", "memory_limit", "reader_crashed", "ocr_failed", "cannot_open", "folder_unreadable", "changed"}
 )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from servers.cradle.processing.children import ExtractionPool, Limits
+from servers.cradle.processing.pace import Pace
 from servers.cradle.processing.parameters import require_same_processing
 from servers.cradle.processing.sources import SourceFile
 from servers.cradle.processing.stages import Embedder, Ocr, Outcome, Stages
@@ -33,7 +34,7 @@ BATCH_DOCUMENTS = 256
 BATCH_CHUNKS = 4096
 BATCH_SECONDS = 20.0
 
-Progress = Callable[[int, int, str], Awaitable[None]]
+Progress = Callable[[float, int, str], Awaitable[None]]
 
 
 class DatasetPlace(Protocol):
@@ -60,7 +61,8 @@ async def process(
 
     Args:
         files: every file of every source (`sources.find_files`).
-        progress: called with documents done, documents found, and counts in words.
+        progress: called with documents done, documents found, and counts, rate and time left in words; a large
+            document in the works counts as a part of one, that grows.
         workers: child processes that read files; default one for each processor, at most eight.
 
     Raises:
@@ -76,7 +78,8 @@ async def process(
         known = await writer.documents()
         stages = Stages(version, pool, embedder, ocr, known)
         async with WriteQueue(stages.clock) as writes:
-            run = _Run(writer, writes, stages, known, len(files), progress)
+            pace = Pace((file.size for file in files), time.monotonic)
+            run = _Run(writer, writes, stages, known, len(files), progress, pace)
             await run.documents(files)
             await writes.join()
         await run.remove_gone(files)
@@ -94,10 +97,10 @@ class _Run:
     known: dict[str, DocumentRow]
     total: int
     progress: Progress
+    pace: Pace
     pending: list[DocumentBundle] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
-    started: float = field(default_factory=time.monotonic)
     flushed: float = field(default_factory=time.monotonic)
 
     async def documents(self, files: list[SourceFile]) -> None:
@@ -105,7 +108,7 @@ class _Run:
         running: deque[_Running] = deque()
         try:
             for file in files:
-                running.append(_Running(document_id(file.path), self.stages.run(file)))
+                running.append(_Running(file, self.stages.run(file)))
                 if len(running) >= AHEAD:
                     await self._document(running[0])
                     running.popleft()
@@ -142,18 +145,26 @@ class _Run:
 
     async def _document(self, document: _Running) -> None:
         held: list[DocumentParts] = []
-        streamed = False
+        streamed = 0
+        so_far: Counter[str] = Counter()
         async for outcome in document:
             if isinstance(outcome, DocumentParts):
                 held.append(outcome)
+                so_far["chunks"] += len(outcome.chunks)
+                so_far["tokens"] += sum(chunk.tokens for chunk in outcome.chunks)
                 if streamed or len(held) > 1:
                     await self._stream(document.document_id, held, first=not streamed)
-                    streamed = True
+                    streamed += 1
+                    await self.progress(
+                        self.counts["documents"] + 1 - 1 / (1 + streamed), self.total, self._note(so_far)
+                    )
             elif isinstance(outcome, DocumentRow):
-                await self._finish(outcome, held, streamed)
+                await self._finish(outcome, held, streamed > 0)
+                self.pace.add(document.file.size)
             else:
                 self._count(outcome.row, unchanged=True)
-        await self.progress(self.counts["documents"], self.total, self._note())
+                self.pace.add(document.file.size, unchanged=True)
+        await self.progress(self.counts["documents"], self.total, self._note(Counter()))
 
     async def _stream(self, key: str, held: list[DocumentParts], *, first: bool) -> None:
         """A document of several parts goes into the dataset as it comes; it counts once its row is recorded."""
@@ -189,24 +200,27 @@ class _Run:
         self.counts["documents"] += 1
         self.counts["pages"] += row.pages
         self.counts["chunks"] += row.chunks
+        self.counts["tokens"] += row.tokens
         if row.status == "failed":
             self.failures[row.failure_code] += 1
         elif unchanged:
             self.counts["unchanged"] += 1
 
-    def _note(self) -> str:
-        rate = self.counts["documents"] / max(time.monotonic() - self.started, 0.001)
+    def _note(self, so_far: Counter[str]) -> str:
+        """Counts in words, those of the document in the works too."""
+        counts = self.counts + so_far
         return (
-            f"{self.counts['documents']} of {self.total} documents, {self.counts['pages']} pages, "
-            f"{self.counts['chunks']} passages, {self.failures.total()} not read, {rate:.1f} documents/s"
+            f"{counts['documents']} of {self.total} documents, {counts['pages']} pages, {counts['chunks']} passages, "
+            f"{counts['tokens']} tokens, {self.failures.total()} not read, {self.pace.words}"
         )
 
 
 class _Running:
     """A document on its way, with a bounded queue of what it has given so far."""
 
-    def __init__(self, document_id: str, outcomes: AsyncGenerator[Outcome, None]) -> None:
-        self.document_id = document_id
+    def __init__(self, file: SourceFile, outcomes: AsyncGenerator[Outcome, None]) -> None:
+        self.file = file
+        self.document_id = document_id(file.path)
         self._queue: asyncio.Queue[Outcome | BaseException | None] = asyncio.Queue(PARTS_AHEAD)
         self._task = asyncio.create_task(self._drive(outcomes))
 

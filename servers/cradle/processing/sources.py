@@ -8,9 +8,10 @@ bucket:inbox                   the same, without naming the bucket
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -21,9 +22,11 @@ from shared.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from shared.settings import Settings
 
 MAX_FILES = 1_000_000
-MAX_FILE_BYTES = 512 * 2**20
+MAX_FILE_BYTES = 2 * 2**30
+BLOCK = 2**20
 MAX_DEPTH = 64
 EXAMPLE = "example-customer"
+_Reader = tuple[Callable[[], Awaitable[bytes]], Unreadable | None, Callable[[], AsyncIterator[bytes]]]
 _RESERVED = frozenset({"sources.json", "ledger", "dataset", "images", "scratch"})
 
 
@@ -35,6 +38,8 @@ class Store(Protocol):
         ...
 
     async def get(self, key: str) -> bytes: ...
+
+    def stream(self, key: str) -> AsyncIterator[bytes]: ...
 
     def local(self, *parts: str) -> Path | None:
         """The folder of a prefix, None where the bucket is none."""
@@ -68,6 +73,8 @@ class SourceFile:
     source: str
     read: Callable[[], Awaitable[bytes]]
     problem: Unreadable | None = None
+    blocks: Callable[[], AsyncIterator[bytes]] | None = None
+    """The same bytes piece by piece, for files that are better not held in memory."""
 
 
 async def find_files(sources: SourceList, settings: Settings, store: Store, bucket: str) -> list[SourceFile]:
@@ -225,20 +232,31 @@ async def _objects(store: Store, prefix: str, number: str) -> list[SourceFile]:
     files = []
     for key, size in sorted(await store.list(prefix + "/")):
         path = key.removeprefix(prefix + "/")
-        files.append(SourceFile(path, size, number, _object_reader(store, key), _too_large(size)))
+        files.append(SourceFile(path, size, number, *_object_reader(store, key, _too_large(size))))
     return files
 
 
-def _object_reader(store: Store, key: str) -> Callable[[], Awaitable[bytes]]:
+def _object_reader(store: Store, key: str, problem: Unreadable | None) -> _Reader:
     async def read() -> bytes:
-        try:
+        with _opening():
             return await store.get(key)
-        except NotFound:
-            raise Unreadable("cannot_open", "The file was there and is gone. Put it there again.") from None
-        except InvalidInput:
-            raise Unreadable("cannot_open", "The file's name is not one that is read. Give it a plain name.") from None
 
-    return read
+    async def blocks() -> AsyncIterator[bytes]:
+        with _opening():
+            async for block in store.stream(key):
+                yield block
+
+    return read, problem, blocks
+
+
+@contextlib.contextmanager
+def _opening() -> Iterator[None]:
+    try:
+        yield
+    except NotFound:
+        raise Unreadable("cannot_open", "The file was there and is gone. Put it there again.") from None
+    except InvalidInput:
+        raise Unreadable("cannot_open", "The file's name is not one that is read. Give it a plain name.") from None
 
 
 def _walk(root: Path, number: str, ours: Path | None) -> Iterator[SourceFile]:
@@ -292,31 +310,37 @@ def _entry(
     root: Path, path: Path, size: int, number: str, problem: Unreadable | None, target: Path | None = None
 ) -> SourceFile:
     shown = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
-    return SourceFile(shown or ".", size, number, _file_reader(root, target or path), problem)
+    return SourceFile(shown or ".", size, number, *_file_reader(root, target or path, problem))
 
 
-def _file_reader(root: Path, path: Path) -> Callable[[], Awaitable[bytes]]:
+def _file_reader(root: Path, path: Path, problem: Unreadable | None) -> _Reader:
     async def read() -> bytes:
-        return await asyncio.to_thread(_read, root, path)
+        return b"".join(await asyncio.to_thread(list, _blocks(root, path)))
 
-    return read
+    async def blocks() -> AsyncIterator[bytes]:
+        with contextlib.closing(_blocks(root, path)) as found:
+            while block := await asyncio.to_thread(next, found, b""):
+                yield block
+
+    return read, problem, blocks
 
 
-def _read(root: Path, path: Path) -> bytes:
+def _blocks(root: Path, path: Path) -> Generator[bytes, None, None]:
     """The file's bytes, if what was opened lies below the root: a folder may have become a link since it was listed."""
+    left = MAX_FILE_BYTES
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
             if not _opened(handle, path).is_relative_to(root):
                 reason = "The file's folder became a link that leads outside the source. Copy the files into it."
                 raise Unreadable("link_outside", reason)
-            data = file.read(MAX_FILE_BYTES + 1)
+            while block := file.read(BLOCK):
+                if (left := left - len(block)) < 0:
+                    raise _too_large(MAX_FILE_BYTES + 1)  # pyright: ignore[reportGeneralTypeIssues]  it is over
+                yield block
     except OSError:
         reason = "The file cannot be opened. Give the platform's user the right to read it."
         raise Unreadable("cannot_open", reason) from None
-    if problem := _too_large(len(data)):
-        raise problem
-    return data
 
 
 def _too_large(size: int) -> Unreadable | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 EMBED_BATCH = 256
 BYTES_AT_ONCE = 2**30
+STREAM_FROM = 32 * 2**20
 ATTEMPTS = 4
 Ocr = Callable[[bytes], Awaitable[str]]
 
@@ -43,7 +45,13 @@ class Embedder(Protocol):
     def tokenizer(self) -> Tokenizer: ...
 
     async def embed_vectors(
-        self, texts: Sequence[str], input_type: Literal["passage"], tenant: str, priority: Literal["bulk"]
+        self,
+        texts: Sequence[str],
+        input_type: Literal["passage"],
+        tenant: str,
+        priority: Literal["bulk"],
+        *,
+        inputs: Sequence[list[int]],
     ) -> np.ndarray: ...
 
 
@@ -103,8 +111,7 @@ class Stages:
             if file.problem is not None:
                 raise file.problem
             with self.clock.stage("read"):
-                data = await file.read()
-                entry.size, entry.sha256 = len(data), await asyncio.to_thread(digest, data)
+                data = await self._content(file, entry)
             row = self._known.get(file.path)
             if row is not None and unchanged(row, entry.sha256, entry.parameter_version):
                 yield Unchanged(row)
@@ -122,10 +129,21 @@ class Stages:
         finally:
             ticket.give_back()
 
-    async def _extractions(self, entry: Entry, data: bytes, ticket: Ticket) -> AsyncGenerator[Extraction, None]:
+    async def _content(self, file: SourceFile, entry: Entry) -> bytes | AsyncIterator[bytes]:
+        """The file, or where it is large its blocks, read twice: what it is, is known before it is worked on."""
+        if file.blocks is None or file.size < STREAM_FROM:
+            data = await file.read()
+            entry.size, entry.sha256 = len(data), await asyncio.to_thread(digest, data)
+            return data
+        entry.size, entry.sha256 = await measured(file.blocks())
+        return required_same(file.blocks(), entry.size, entry.sha256)
+
+    async def _extractions(
+        self, entry: Entry, data: bytes | AsyncIterator[bytes], ticket: Ticket
+    ) -> AsyncGenerator[Extraction, None]:
         """The file's parts. Looks one ahead, so that the last is worked on when its reader is free for another file."""
         held: Extraction | None = None
-        async with contextlib.aclosing(self._pool.read(data, entry.file.path)) as reading:
+        async with contextlib.aclosing(self._pool.read(data, entry.file.path, entry.size)) as reading:
             del data
             while True:
                 with self.clock.stage("extract"):
@@ -151,7 +169,7 @@ class Stages:
             part = await self._with_text(entry, extraction)
             with self.clock.stage("chunk"):
                 chunks = await asyncio.to_thread(lambda part=part: list(chunker.add(part)))
-            vectors = await self._embed([chunk.text for chunk in chunks])
+            vectors = await self._embed(chunks)
             _note(entry, part, chunks)
             yield await asyncio.to_thread(records.of, part, chunks, vectors)
 
@@ -188,16 +206,44 @@ class Stages:
                 await asyncio.sleep(error.retry_after or 0.5 * attempt)
         raise AssertionError
 
-    async def _embed(self, texts: list[str]) -> np.ndarray | None:
-        if not texts:
+    async def _embed(self, chunks: list[Chunk]) -> np.ndarray | None:
+        if not chunks:
             return None
         import numpy as np
 
+        vectors = []
         with self.clock.stage("embed"):
-            batches = [texts[at : at + EMBED_BATCH] for at in range(0, len(texts), EMBED_BATCH)]
-            tenant = self._version.customer_id
-            vectors = [await self._embedder.embed_vectors(batch, "passage", tenant, "bulk") for batch in batches]
+            for at in range(0, len(chunks), EMBED_BATCH):
+                batch = chunks[at : at + EMBED_BATCH]
+                texts, inputs = [chunk.text for chunk in batch], [chunk.ids for chunk in batch]
+                tenant = self._version.customer_id
+                vectors.append(await self._embedder.embed_vectors(texts, "passage", tenant, "bulk", inputs=inputs))
         return np.concatenate(vectors) if len(vectors) > 1 else vectors[0]
+
+
+async def measured(blocks: AsyncIterator[bytes]) -> tuple[int, str]:
+    size, state = 0, hashlib.sha256()
+    async for block in blocks:
+        size += len(block)
+        await asyncio.to_thread(state.update, block)
+    return size, f"sha256:{state.hexdigest()}"
+
+
+async def required_same(blocks: AsyncIterator[bytes], size: int, sha256: str) -> AsyncIterator[bytes]:
+    """The blocks once more.
+
+    Raises:
+        Unreadable: they are other ones than before.
+    """
+    left, state = size, hashlib.sha256()
+    async for block in blocks:
+        left -= len(block)
+        await asyncio.to_thread(state.update, block)
+        if left < 0:
+            break
+        yield block
+    if left or f"sha256:{state.hexdigest()}" != sha256:
+        raise Unreadable("changed", "The file was changed while it was read. Run the job again.")
 
 
 def _read_text(text: str) -> str:

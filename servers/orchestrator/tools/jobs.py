@@ -124,4 +124,4 @@ async def _start(
 async def _report(job: Job) -> None:
     done = sum(step.state == "completed" for step in job.steps)
     running = next((step.name for step in job.steps if step.state == "running"), job.state)
-    await report(done, len(job.steps), running)
+    await report(done, len(job.steps), f"{running}: {job.progress.note}" if job.progress.note else running)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from servers.cradle.processing.extract.archive import Archive
 from servers.cradle.processing.extract.bmecat import Bmecat
+from servers.cradle.processing.extract.body import Body
 from servers.cradle.processing.extract.containers import MAX_RATIO, MAX_UNPACKED, RATIO_FROM
 from servers.cradle.processing.extract.delimited import Delimited
-from servers.cradle.processing.extract.detect import UNKNOWN, media_type, mismatch
+from servers.cradle.processing.extract.detect import UNKNOWN, is_container, media_type, mismatch
 from servers.cradle.processing.extract.docx import Docx
 from servers.cradle.processing.extract.extractor import Exhausted, Extractor, File, Unreadable
 from servers.cradle.processing.extract.html import Html
@@ -62,14 +63,16 @@ def find(kind: str) -> Extractor:
     return extractor
 
 
-def identify(data: bytes, name: str) -> tuple[File, Extractor]:
-    """What a file is and who reads it.
+def identify(content: bytes | Body, name: str) -> tuple[File, Extractor]:
+    """What a file is and who reads it. What is no container shows in its first bytes, and may stay a stream.
 
     Raises:
         Unreadable: empty, damaged, encrypted or unsupported.
     """
-    kind = media_type(data, name)
-    return File(data, name, kind), find(kind)
+    if isinstance(content, Body) and is_container(content.head):
+        content = content.all()
+    kind = media_type(content if isinstance(content, bytes) else content.head, name)
+    return File(content, name, kind), find(kind)
 
 
 def read(file: File, extractor: Extractor) -> Iterator[Item]:
@@ -78,7 +81,7 @@ def read(file: File, extractor: Extractor) -> Iterator[Item]:
     Raises:
         Unreadable: at any point; what came before still holds.
     """
-    return extractor.extract(file, _Inner(len(file.data)))
+    return extractor.extract(file, _Inner(file.size))
 
 
 def note(file: File) -> tuple[str, str]:

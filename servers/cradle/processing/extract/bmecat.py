@@ -40,7 +40,7 @@ class Bmecat:
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """The catalogue's head, then groups, products and memberships in document order."""
         del inner
-        yield from _Reader().items(file.data)
+        yield from _Reader().items(file)
 
 
 class _Reader:
@@ -51,9 +51,9 @@ class _Reader:
         self._system = ""
         self._supplier = ("", "")
 
-    def items(self, data: bytes) -> Iterator[Item]:
+    def items(self, file: File) -> Iterator[Item]:
         whole: Element | None = None
-        for event, element in events(data):
+        for event, element in events(file):
             name = local(element)
             if event == "start":
                 self._transaction = _TRANSACTIONS.get(name, self._transaction)

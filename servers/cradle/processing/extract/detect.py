@@ -81,6 +81,8 @@ _EXPECTED = {
     ".bmp": {"image/bmp"},
     ".xml": {"application/xml", BMECAT, "text/html"},
 }
+_ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
+_COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _MAIL_HEADER = re.compile(
     rb"^(from|to|cc|subject|date|received|return-path|mime-version|message-id|delivered-to|content-type|x-[a-z-]+):",
     re.IGNORECASE,
@@ -98,11 +100,14 @@ def media_type(data: bytes, name: str) -> str:
         raise Unreadable("empty", "The file has no content (0 bytes). Send it again from its source.")
     if b"%PDF-" in data[:1024]:
         return PDF
-    if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return _zip(data)
-    if data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
-        return _compound(data)
+    if is_container(data):
+        return _compound(data) if data.startswith(_COMPOUND) else _zip(data)
     return _marked(data) or _text(data, PurePosixPath(name).suffix.lower())
+
+
+def is_container(head: bytes) -> bool:
+    """Whether the file is a container, whose kind only all of it tells; of others the first 64 KiB do."""
+    return head.startswith((*_ZIPS, _COMPOUND)) and b"%PDF-" not in head[:1024]
 
 
 def mismatch(kind: str, name: str) -> bool:

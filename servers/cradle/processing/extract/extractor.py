@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
+from servers.cradle.processing.extract.body import HEAD, Body
 from servers.cradle.processing.extraction import Item
 
 
@@ -20,12 +22,30 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file in memory. `depth` counts the files around it (an attachment of a mail has 1)."""
+    """One file. `depth` counts the files around it (an attachment of a mail has 1)."""
 
-    data: bytes
+    content: bytes | Body
     name: str
     media_type: str
     depth: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.content) if isinstance(self.content, bytes) else self.content.size
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes."""
+        return self.content[:HEAD] if isinstance(self.content, bytes) else self.content.head
+
+    @property
+    def data(self) -> bytes:
+        """The whole file. Ask for it once and not after `open`: it may come in only now."""
+        return self.content if isinstance(self.content, bytes) else self.content.all()
+
+    def open(self) -> BinaryIO:
+        """The file as a stream, for readers that need not hold it."""
+        return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open()
 
 
 class Exhausted(Unreadable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import orjson
 
@@ -14,6 +15,9 @@ from servers.cradle.processing.extract.xml import Element, drop, events, local
 from servers.cradle.processing.extraction import Block, Item
 
 LINES = 40
+RECORDS = 4096
+MAX_LINE = 64 * 2**20
+_DAMAGED = "The JSON is cut off, not well-formed or nested too deep."
 
 
 class Xml:
@@ -24,33 +28,36 @@ class Xml:
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """Lines `path: text`, attributes as `path@name: value`, in document order, while the document streams by."""
         del inner
-        yield from _blocks(_xml_lines(file.data))
+        yield from _blocks(_xml_lines(file))
 
 
 class Json:
     name = "json"
-    version = "1"
+    version = "2"
     media_types = frozenset({"application/json"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """A table where the content is a list of flat records (or JSON lines), else lines `path: value`.
 
+        JSON lines come as a stream: each `RECORDS` of them are a table with the names that occur in them.
+
         Raises:
             Unreadable: `damaged` where it is no JSON, or nests too deep.
         """
         del inner
-        value = _load(decode(file.data))
-        if _records(value):
-            yield from read_rows(_table(value))
+        if _is_lines(file.head):
+            values = _values(file.open())
+            while held := list(itertools.islice(values, RECORDS)):
+                yield from _read(held)
         else:
-            yield from _blocks(_json_lines(value))
+            yield from _read(_load(decode(file.data)))
 
 
-def _xml_lines(data: bytes) -> Iterator[str]:
+def _xml_lines(file: File) -> Iterator[str]:
     """Text stands before its children; what follows a child (its tail) is whole only at the next event."""
     path: list[str] = []
     ended: Element | None = None
-    for event, element in events(data):
+    for event, element in events(file):
         if ended is not None:
             yield from _line(path, ended.tail)
             drop(ended)
@@ -74,6 +81,33 @@ def _line(path: list[str], text: str | None) -> Iterator[str]:
         yield f"{'/'.join(path)}: {words}"
 
 
+def _read(value: object) -> Iterator[Item]:
+    if _records(value):
+        yield from read_rows(_table(value))
+    else:
+        yield from _blocks(_json_lines(value))
+
+
+def _is_lines(head: bytes) -> bool:
+    """Whether the first line is a JSON object that ends there, in UTF-8."""
+    first, ended, _ = head.partition(b"\n")
+    try:
+        return bool(ended) and isinstance(orjson.loads(first), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _values(lines: BinaryIO) -> Iterator[object]:
+    try:
+        while line := lines.readline(MAX_LINE + 1):
+            if len(line) > MAX_LINE:
+                raise Unreadable("too_large", f"A line of the JSON is over {MAX_LINE >> 20} MiB. Split it.")
+            if line.strip():
+                yield orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raise Unreadable("damaged", _DAMAGED) from None
+
+
 def _load(text: str) -> object:
     try:
         return orjson.loads(text.encode())
@@ -82,7 +116,7 @@ def _load(text: str) -> object:
     try:
         return [orjson.loads(line) for line in text.split("\n") if line.strip()]
     except orjson.JSONDecodeError:
-        raise Unreadable("damaged", "The JSON is cut off, not well-formed or nested too deep.") from None
+        raise Unreadable("damaged", _DAMAGED) from None
 
 
 def _records(value: object) -> bool:

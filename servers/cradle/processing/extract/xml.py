@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
-from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.extractor import File, Unreadable
 
 Element = Any  # lxml ships no types
 _ENTITY = re.compile(rb"<!ENTITY|<\0!\0E\0N\0T\0I\0T\0Y|\0<\0!\0E\0N\0T\0I\0T\0Y")
@@ -39,15 +38,15 @@ def parse(data: bytes) -> Element:
         raise Unreadable("damaged", _DAMAGED) from None
 
 
-def events(data: bytes) -> Iterator[tuple[str, Element]]:
+def events(file: File) -> Iterator[tuple[str, Element]]:
     """`start` and `end` of each element while the document streams by; the caller clears what it has read.
 
     Raises:
         Unreadable: `damaged` or `xml_entities`, at the point where the document breaks.
     """
-    refuse_entities(data)
+    refuse_entities(file.head)
     stream = etree.iterparse(
-        io.BytesIO(data),
+        file.open(),
         events=("start", "end"),
         resolve_entities=False,
         load_dtd=False,
