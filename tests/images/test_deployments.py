@@ -149,6 +149,10 @@ async def test_an_image_is_deployed_exchanged_updated_in_place_and_rolled_back(
     assert site.containers() == []
     (row,) = await site.deployments.listed("acme")
     assert (row.port, row.state) == (port, "stopped")
+    assert f"{name}-state" in docker("volume", "ls", "-q").split()
+    assert not await site.deployments.stop("acme", "local", release=True)
+    assert f"{name}-state" not in docker("volume", "ls", "-q").split()
+    assert await site.deployments.listed("acme") == []
 
 
 def _manifest(image: CustomerImage):

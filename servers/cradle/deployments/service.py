@@ -116,7 +116,7 @@ class Deployments:
         return [await self._looked_at(customer, row) for row in await self._store.all(customer)]
 
     async def stop(self, customer: str, host: str, *, release: bool) -> bool:
-        """Stop the instance; its volume stays, and its port too unless `release`. False where none ran.
+        """Stop the instance. Its port and volume stay, or with `release` go too. False where none ran.
 
         Raises:
             NotFound: nothing was deployed there.
@@ -125,6 +125,8 @@ class Deployments:
             raise NotFound(NOTHING_THERE, field="host")
         async with self._turn(customer, host), self._engine(customer, host) as containers:
             ran = await asyncio.to_thread(containers.stop)
+            if release:
+                await asyncio.to_thread(containers.erase)
             await (self._store.release if release else self._store.stopped)(customer, host)
         event("deployment_stopped")
         return ran
@@ -237,8 +239,8 @@ class Deployments:
         await wait_until_healthy(containers.host, row.port, lambda: not containers.running())
         async with self._instance(customer, row, containers.host) as instance:
             await _serve_own(instance, built.dataset_digest)
-        await self._store.serving(customer, row.host, built)
         await asyncio.to_thread(containers.confirm)
+        await self._store.serving(customer, row.host, built)
 
     async def _in_place(
         self, customer: str, row: Row, built: ImageBuilt, planted: Sequence[Question], how: Any,
