@@ -228,6 +228,20 @@ async def test_two_customers_never_get_the_same_port_of_a_host(database, tmp_pat
     assert await store.all("nobody") == []
 
 
+@pytest.mark.engine
+def test_a_docker_context_leads_to_its_engine(
+    engine_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    docker("context", "create", "edge", "--docker", f"host={engine_host}")
+    docker("context", "create", "far", "--docker", "host=ssh://user@example.com")
+    with Engine.connect("context:edge") as engine:
+        assert "container engine" in engine.how
+    for name, words in (("far", "over ssh"), ("none", "no such docker context")):
+        with pytest.raises(InvalidInput, match=words):
+            Engine.connect(f"context:{name}")
+
+
 @pytest.mark.requirement("S-01")
 @pytest.mark.parametrize("case", ["unsigned", "another key", "altered", "another customer's"])
 def test_only_the_image_that_this_platform_signed_for_this_customer_is_let_through(tmp_path: Path, case: str) -> None:
