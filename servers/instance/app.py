@@ -113,7 +113,7 @@ def build(
         instructions=INSTRUCTIONS.format(company=config.company_name),
         lifespan=lifespan,
         health=health,
-        verifier=_verifier(config, access_key, platform),
+        verifier=verifier_of(config, access_key, platform),
         resource_url=platform.resource if platform else None,
         issuer=platform.issuer if platform else "",  # by itself it knows its access key only
         hosts=("*",),  # it runs under whatever name its owner gives it; every call carries the key
@@ -149,7 +149,12 @@ async def main(
     await serve([(server.asgi(), settings.instance_port)], settings, "instance")
 
 
-def _verifier(config: InstanceConfig, access_key: str, platform: Platform | None) -> AccessKeyVerifier:
+def verifier_of(config: InstanceConfig, access_key: str, platform: Platform | None) -> AccessKeyVerifier:
+    """Who may call an instance: whoever has its access key, and the platform's tokens for it and its customer.
+
+    Raises:
+        InvalidInput: the platform's keys cannot be read.
+    """
     scopes = frozenset({dataset_tools.SCOPE, version_tools.SCOPE})
     owner = Principal("access-key", "customer_user", scopes, config.customer_id, "access-key", 0)
     tokens = None
