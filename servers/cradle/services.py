@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from servers.cradle.deployments.service import Deployments
+from servers.cradle.deployments.token_keys import token_keys
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.images.signing import Signer
 from servers.cradle.installations.service import InstallationService
@@ -37,7 +38,7 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
     await database.open()
     await embedding.start()
     signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
-    deployments = Deployments(settings, database, signer.verifier)
+    deployments = Deployments(settings, database, signer.verifier, lambda: token_keys(settings))
     try:
         yield Services(settings, embedding, vision, InstallationService(database), database, deployments)
     finally:

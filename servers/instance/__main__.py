@@ -27,7 +27,7 @@ def run() -> None:
         state, key = env("INSTANCE_STATE"), env("INSTANCE_SIGNER")
         place = Place(given.dataset, given.model, given.config, Path(state) if state else None)
         issuer, resource = env("INSTANCE_ISSUER"), env("INSTANCE_RESOURCE")
-        platform = Platform(issuer, resource) if issuer and resource else None
+        platform = Platform(issuer, resource, env("INSTANCE_KEYS")) if issuer and resource else None
         run_loop(main(settings, place, env("INSTANCE_ACCESS_KEY"), platform, Verifier.of_text(key) if key else None))
     except PlatformError as error:
         sys.stderr.write(f"instance: {error.message}\n")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -25,7 +26,7 @@ from servers.instance.tools import products as product_tools
 from servers.instance.tools import versions as version_tools
 from servers.instance.updates import Updates
 from servers.instance.versions import Versions
-from shared.auth import AccessKeyVerifier, Principal, RemoteKeys, TokenVerifier
+from shared.auth import AccessKeyVerifier, GivenKeys, KeySource, Principal, RemoteKeys, TokenVerifier
 from shared.contracts.instance import InstanceConfig
 from shared.errors import InvalidInput, Unauthenticated, Unavailable
 from shared.serving import Server, serve
@@ -50,10 +51,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Platform:
-    """A marketplace whose tokens the instance accepts beside its access key: address, and the audience they name."""
+    """A marketplace whose tokens the instance accepts beside its access key.
+
+    Args:
+        issuer: its address.
+        resource: the audience that its tokens name.
+        keys: its public keys as JSON, where the instance cannot reach it; else they are fetched from it.
+    """
 
     issuer: str
     resource: str
+    keys: str | None = None
 
 
 def build(
@@ -110,7 +118,7 @@ def build(
         instructions=INSTRUCTIONS.format(company=config.company_name),
         lifespan=lifespan,
         health=health,
-        verifier=_verifier(config, access_key, platform),
+        verifier=verifier_of(config, access_key, platform),
         resource_url=platform.resource if platform else None,
         issuer=platform.issuer if platform else "",  # by itself it knows its access key only
         hosts=("*",),  # it runs under whatever name its owner gives it; every call carries the key
@@ -149,14 +157,28 @@ async def main(
     await serve([(server.asgi(), settings.instance_port)], settings, "instance")
 
 
-def _verifier(config: InstanceConfig, access_key: str, platform: Platform | None) -> AccessKeyVerifier:
+def verifier_of(config: InstanceConfig, access_key: str, platform: Platform | None) -> AccessKeyVerifier:
+    """Who may call an instance: whoever has its access key, and the platform's tokens for it and its customer.
+
+    Raises:
+        InvalidInput: the platform's keys cannot be read.
+    """
     scopes = frozenset({dataset_tools.SCOPE, version_tools.SCOPE})
     owner = Principal("access-key", "customer_user", scopes, config.customer_id, "access-key", 0)
     tokens = None
     if platform is not None:
-        keys = RemoteKeys(platform.issuer.rstrip("/") + "/.well-known/jwks.json")
+        keys = _keys_of(platform)
         tokens = OwnCustomer(config.customer_id, TokenVerifier(platform.resource, platform.issuer, keys))
     return AccessKeyVerifier(hashlib.sha256(access_key.encode()).hexdigest(), owner, tokens)
+
+
+def _keys_of(platform: Platform) -> KeySource:
+    if platform.keys is None:
+        return RemoteKeys(platform.issuer.rstrip("/") + "/.well-known/jwks.json")
+    try:
+        return GivenKeys(dict(orjson.loads(platform.keys)))
+    except (ValueError, TypeError):
+        raise InvalidInput("INSTANCE_KEYS is no JSON Web Key Set. Give the marketplace's, or leave it out.") from None
 
 
 class OwnCustomer:

@@ -149,6 +149,10 @@ async def test_an_image_is_deployed_exchanged_updated_in_place_and_rolled_back(
     assert site.containers() == []
     (row,) = await site.deployments.listed("acme")
     assert (row.port, row.state) == (port, "stopped")
+    assert f"{name}-state" in docker("volume", "ls", "-q").split()
+    assert not await site.deployments.stop("acme", "local", release=True)
+    assert f"{name}-state" not in docker("volume", "ls", "-q").split()
+    assert await site.deployments.listed("acme") == []
 
 
 def _manifest(image: CustomerImage):
@@ -222,6 +226,20 @@ async def test_two_customers_never_get_the_same_port_of_a_host(database, tmp_pat
     with pytest.raises(Conflict, match="port"):
         await store.reserve("customer-99", "local", range(9400, 9420))
     assert await store.all("nobody") == []
+
+
+@pytest.mark.engine
+def test_a_docker_context_leads_to_its_engine(
+    engine_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    docker("context", "create", "edge", "--docker", f"host={engine_host}")
+    docker("context", "create", "far", "--docker", "host=ssh://user@example.com")
+    with Engine.connect("context:edge") as engine:
+        assert "container engine" in engine.how
+    for name, words in (("far", "over ssh"), ("none", "no such docker context")):
+        with pytest.raises(InvalidInput, match=words):
+            Engine.connect(f"context:{name}")
 
 
 @pytest.mark.requirement("S-01")

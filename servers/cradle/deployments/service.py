@@ -35,12 +35,18 @@ class Deployments:
     Args:
         database: `installation_configs`, opened by the caller.
         verifier: whose images are deployed and whose updates instances take.
+        token_keys: gives the marketplace's public keys, a JSON Web Key Set, with which instances check its tokens;
+            None: they take their access key alone.
     """
 
-    def __init__(self, settings: Settings, database: Database, verifier: Verifier) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, verifier: Verifier,
+        token_keys: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._store = DeploymentStore(database)
         self._verifier = verifier
+        self._token_keys = token_keys
         self._platform = verifier.key_id.removeprefix("sha256:")[:8]
         self._exchanges: set[asyncio.Task[Any]] = set()
         self._turns: dict[tuple[str, str], asyncio.Lock] = {}
@@ -110,7 +116,7 @@ class Deployments:
         return [await self._looked_at(customer, row) for row in await self._store.all(customer)]
 
     async def stop(self, customer: str, host: str, *, release: bool) -> bool:
-        """Stop the instance; its volume stays, and its port too unless `release`. False where none ran.
+        """Stop the instance. Its port and volume stay, or with `release` go too. False where none ran.
 
         Raises:
             NotFound: nothing was deployed there.
@@ -119,6 +125,8 @@ class Deployments:
             raise NotFound(NOTHING_THERE, field="host")
         async with self._turn(customer, host), self._engine(customer, host) as containers:
             ran = await asyncio.to_thread(containers.stop)
+            if release:
+                await asyncio.to_thread(containers.erase)
             await (self._store.release if release else self._store.stopped)(customer, host)
         event("deployment_stopped")
         return ran
@@ -174,7 +182,7 @@ class Deployments:
     ) -> DeploymentMade:  # fmt: skip
         loaded = await asyncio.to_thread(containers.load, image.tar, image.built)
         try:
-            checks = await self._try_candidate(customer, containers, loaded, image.built, planted)
+            checks = await self._try_candidate(customer, row, containers, loaded, image.built, planted)
             if gone.is_set():
                 raise Conflict("The deployment was cancelled. What served before serves.")
             row = await self._cut_over(customer, row, containers, loaded, image.built, may_move)
@@ -188,10 +196,16 @@ class Deployments:
         return await self._made(customer, row.host, containers.host, "deployed", checks)
 
     async def _try_candidate(
-        self, customer: str, containers: Containers, loaded: str, built: ImageBuilt, planted: Sequence[Question]
+        self,
+        customer: str,
+        row: Row,
+        containers: Containers,
+        loaded: str,
+        built: ImageBuilt,
+        planted: Sequence[Question],
     ) -> int:
         """How many checks a container of the image passes, beside what serves."""
-        environment = await asyncio.to_thread(self._environment, customer)
+        environment = await self._environment(customer, containers.host, row.port)
         port = await asyncio.to_thread(containers.start_candidate, loaded, built, environment)
         try:
             await wait_until_healthy(containers.host, port, lambda: False)
@@ -204,9 +218,9 @@ class Deployments:
         self, customer: str, row: Row, containers: Containers, loaded: str, built: ImageBuilt, may_move: bool
     ) -> Row:
         """Exchange at the deployment's port. A first deployment whose port another program has gets another one."""
-        environment = await asyncio.to_thread(self._environment, customer)
         last = self._settings.deployment_ports[1]
         for _ in range(PORTS_TRIED):
+            environment = await self._environment(customer, containers.host, row.port)
             try:
                 await asyncio.to_thread(containers.exchange, loaded, built, environment, row.port)
                 return row
@@ -225,8 +239,8 @@ class Deployments:
         await wait_until_healthy(containers.host, row.port, lambda: not containers.running())
         async with self._instance(customer, row, containers.host) as instance:
             await _serve_own(instance, built.dataset_digest)
-        await self._store.serving(customer, row.host, built)
         await asyncio.to_thread(containers.confirm)
+        await self._store.serving(customer, row.host, built)
 
     async def _in_place(
         self, customer: str, row: Row, built: ImageBuilt, planted: Sequence[Question], how: Any,
@@ -317,11 +331,14 @@ class Deployments:
         first, last = self._settings.deployment_ports
         return range(first, last + 1) if port is None else range(port, port + 1)
 
-    def _environment(self, customer: str) -> dict[str, str]:
-        return {
-            "INSTANCE_ACCESS_KEY": access_key(self._settings.home, customer),
-            "INSTANCE_SIGNER": self._verifier.text,
-        }
+    async def _environment(self, customer: str, address: str, port: int) -> dict[str, str]:
+        key = await asyncio.to_thread(access_key, self._settings.home, customer)
+        found = {"INSTANCE_ACCESS_KEY": key, "INSTANCE_SIGNER": self._verifier.text}
+        if self._token_keys is not None:
+            found["INSTANCE_ISSUER"] = self._settings.url("marketplace")
+            found["INSTANCE_RESOURCE"] = f"http://{address}:{port}/mcp"
+            found["INSTANCE_KEYS"] = await self._token_keys()
+        return found
 
 
 async def _serve_own(instance: Upstream, dataset_digest: str) -> bool:

@@ -20,11 +20,12 @@ from urllib.parse import urlsplit
 import orjson
 
 from servers.cradle.images.assemble import Assembled
+from servers.cradle.images.contexts import of_context
 from servers.cradle.images.layers import Layer, room_or_clean
 from servers.cradle.images.render import dockerfile
 from servers.cradle.images.spec import SCRATCH, SOURCE_EPOCH, ImageSpec
 from servers.cradle.images.streams import Hashing
-from shared.errors import Conflict, InvalidInput, StorageFull, Unavailable
+from shared.errors import Conflict, StorageFull, Unavailable
 from shared.ids import digest
 
 if TYPE_CHECKING:
@@ -45,20 +46,6 @@ def address(docker_host: str | None) -> str | None:
 
 class PortInUse(Conflict):
     """Another program has the port on the engine's machine."""
-
-
-def _of_context(found: str) -> tuple[str, Any]:
-    """The engine's address and its TLS settings, where `context:NAME` names a docker context."""
-    if not found.startswith("context:"):
-        return found, False
-    from docker.context import ContextAPI
-
-    context = ContextAPI.get_context(found.removeprefix("context:"))
-    if context is None or not context.Host:
-        raise InvalidInput("There is no docker context of this name. `docker context ls` lists them.", field="host")
-    if str(context.Host).startswith("ssh:"):
-        raise InvalidInput("A docker context over ssh cannot be used. Make one with a tcp:// address and TLS.")
-    return str(context.Host), context.TLSConfig or False
 
 
 def reachable(docker_host: str | None) -> bool:
@@ -117,7 +104,7 @@ class Engine:
         import docker
         from docker.errors import DockerException
 
-        found, tls = _of_context(found)
+        found, tls = of_context(found)
         try:
             client = docker.DockerClient(base_url=found, timeout=_TIMEOUT_S, tls=tls)
             version = str(client.version()["Version"])

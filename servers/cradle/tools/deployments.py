@@ -58,9 +58,9 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return await deployment.deployments(services(), require_customer())
 
     async def stop_deployment(host: HostName = "local", release: bool = False) -> DeploymentStopped:
-        """Stop an instance; its updates stay in their volume. Use it to take an instance out of service.
+        """Stop an instance; its port and volume stay. Use it to take an instance out of service.
 
-        With `release` its port is given back.
+        With `release` its port is given back and its volume, with the updates in it, is removed.
         """
         customer = require_customer()
         ran = await services().deployments.stop(customer, host, release=release)

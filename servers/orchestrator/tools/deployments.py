@@ -135,9 +135,9 @@ def register(server: Any, services: Callable[[], Services]) -> None:
     async def stop_deployment(
         customer_id: CustomerArgument,
         host: HostArgument = "local",
-        release: Annotated[bool, Field(description="Give the port back too.")] = False,
+        release: Annotated[bool, Field(description="Give back the port, and the volume with its updates.")] = False,
     ) -> DeploymentStopped:
-        """Stop a running instance. Its updates stay in their volume, so deploy_customer brings it back.
+        """Stop a running instance. Its port and its volume with the updates stay, so deploy_customer brings it back.
 
         Use it to take an instance out of service.
         """

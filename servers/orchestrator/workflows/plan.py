@@ -20,11 +20,11 @@ STEPS: dict[JobKind, tuple[str, ...]] = {
     ),
     "build": ("check parameters", *_DELIVERY, "clean up"),
     "verification": ("verify", "verify image", "clean up"),
-    "deployment": ("deploy", "clean up"),
-    "rollback": ("roll back", "clean up"),
+    "deployment": ("deploy", "register instance", "clean up"),
+    "rollback": ("roll back", "register instance", "clean up"),
     "migration": (
-        "register", "fix parameters", "back up legacy", "process", "verify", *_IMAGE, "reconcile", "register instance",
-        "deploy", "clean up",
+        "register", "fix parameters", "back up legacy", "process", "verify", *_IMAGE, "reconcile", "deploy",
+        "register instance", "clean up",
     ),
 }  # fmt: skip
 

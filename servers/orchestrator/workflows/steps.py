@@ -190,14 +190,15 @@ async def reconcile(work: Work) -> JobResult:
 
 
 async def register_instance(work: Work) -> JobResult:
-    """The catalogue knows the instance, and the servers that the customer asked for are installed for it."""
+    """The catalogue knows the instance, with its address where this job has deployed it, and the servers that the
+    customer asked for are installed for it."""
     customer_id = work.customer.customer_id
     await work.marketplace(
         "register_instance", InstanceRegistered, customer_id,
         customer_id=customer_id,
         name="instance",
-        url=None,
-        image_digest=work.so_far.digests["image"],
+        url=work.so_far.places.get("instance"),
+        image_digest=work.so_far.digests.get("image") or work.so_far.digests["deployed_image"],
         tools=list(INSTANCE_TOOLS),
     )  # fmt: skip
     for server_name in work.customer.mcps:
