@@ -5,7 +5,7 @@ question's are compared exactly, in full precision. Binary codes with a second e
 approximate indexes with trained parts would make other files on every build.
 
 File: `MAGIC`, u32 rows, u32 dimension, float32 × dimension means, then the bits as u64: those of the first 64 numbers
-of all rows, of the next 64, and so on: a processor reads that two and a half times as fast as row after row.
+of all rows, of the next 64 of all rows, and so on: a processor reads that 2.5 times as fast as row after row.
 Everything is little-endian; rows are in the order of the Lance table.
 """
 
