@@ -52,6 +52,4 @@ class VerificationReport(Contract):
     passed: bool
     checks: list[VerificationCheck]
     dataset_digest: Digest | None = Field(default=None, description="Of the dataset that was checked.")
-    report: str | None = Field(
-        default=None, description="Where the whole report lies in the customer's bucket, as a page."
-    )
+    report: str | None = Field(default=None, description="The whole report: a page in the customer's bucket.")
