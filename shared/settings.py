@@ -97,8 +97,10 @@ class Settings(BaseSettings):
         description="Further container engines to deploy to: name → tcp:// or unix:// address, or context:NAME.",
     )
     deployment_ports: tuple[int, int] = Field((9400, 9999), description="First and last port given to deployments.")
-    base_image: Path | None = Field(
-        None, description="A root file system tar to build on instead of the running Python."
+    base_image: str | None = Field(
+        None,
+        description="What to build on instead of the running Python: a root file system tar, or an image with the same"
+        " Python in a registry, docker://HOST/NAME@sha256:DIGEST.",
     )
     archive_bucket: str | None = Field(
         None,
@@ -117,10 +119,17 @@ class Settings(BaseSettings):
     job_step_deadline_s: float = Field(6 * 3600.0, gt=0, description="Longest time one step of a job may take.")
     max_body_bytes: int = Field(32 * 2**20, ge=2**10, description="Largest request body of any server.")
 
-    @field_validator("home", "model_cache", "base_image", "florence_model", mode="after")
+    @field_validator("home", "model_cache", "florence_model", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None
+
+    @field_validator("base_image", mode="after")
+    @classmethod
+    def _place(cls, named: str | None) -> str | None:
+        if named is None or named.startswith("docker://"):
+            return named
+        return str(Path(named).expanduser().absolute())
 
     @field_validator("source_roots", mode="after")
     @classmethod

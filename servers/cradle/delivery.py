@@ -13,6 +13,7 @@ from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.build import Sources, build_image, built_image
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.package import package_delivery
+from servers.cradle.images.registry import chosen
 from servers.cradle.images.report import write_report
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
@@ -68,7 +69,7 @@ async def build(
         bucket=bucket_folder(store),
         cache=held.settings.home / "cache" / "layers",
         signer=await signer_of(held),
-        base_image=held.settings.base_image,
+        base_image=chosen(held.settings.base_image),
         docker_host=held.settings.docker_host,
     )
 

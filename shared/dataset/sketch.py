@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ABOVE = 20_000
 """Below so many passages a comparison with all of them is quick."""
-CANDIDATES = 500
+CANDIDATES = 300
 MAGIC = b"0711 sketch 1\n\0\0"
 _HEAD = struct.Struct("<II")
 _ROWS_AT_ONCE = 16_384  # their counts stay in a processor's cache

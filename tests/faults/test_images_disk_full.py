@@ -12,7 +12,9 @@ import pytest
 
 from servers.cradle.images.archive import Archive
 from servers.cradle.images.package import package_delivery
+from servers.cradle.images.report import FILES, write_report
 from servers.cradle.images.signing import Signer
+from shared.contracts.verification import ImageReport
 from shared.errors import StorageFull
 from tests.image_rig import small_image
 
@@ -113,3 +115,18 @@ async def test_a_layer_on_a_full_disk_is_removed(disk: tuple[Path, Resize]) -> N
     with pytest.raises(StorageFull):
         write_layer("vectors", [Entry("data/noise", os.urandom(4 * MIB))], folder)
     assert names(folder) == set()
+
+
+@pytest.mark.requirement("F-09")
+@pytest.mark.parametrize("size", [4096, 8192])
+def test_the_report_on_a_full_disk_is_whole_or_not_there(tmp_path: Path, disk: tuple[Path, Resize], size: int) -> None:
+    folder, resize = disk
+    built = small_image(tmp_path / "bucket", Signer.open(tmp_path / "keys")).built
+    report = ImageReport(passed=True, checks=[], image=built, verified_at="2026-11-26T00:00:00+00:00")
+    resize(size)
+    with pytest.raises(StorageFull):
+        write_report(folder, report)
+    assert names(folder) == {"reports"}
+    resize(64 * MIB)
+    write_report(folder, report)
+    assert names(folder / "reports" / built.tag) == set(FILES)

@@ -111,7 +111,7 @@ async def test_the_package_brings_the_report_of_this_image_and_of_no_other(
 
 BUILT = {
     "customer_id": "acme", "tag": "p1", "size_bytes": 354_000_000, "method": "assembled", "seconds": 1,
-    "layers": [{"kind": "base", "digest": "sha256:" + "0" * 64, "size_bytes": 1_000}],
+    "layers": [{"kind": "base", "digest": "sha256:" + "0" * 64, "size_bytes": size} for size in (1_000, 2_500)],
     **dict.fromkeys(
         ("manifest_digest", "image_id", "archive_digest", "dataset_digest", "fingerprint"), "sha256:" + "0" * 64
     ),
@@ -155,6 +155,7 @@ def test_the_page_loads_nothing_and_runs_nothing() -> None:
     assert page.open == []
     assert sum(tag == "svg" for tag, _ in page.seen) == 7
     assert not {tag for tag, _ in page.seen} & {"script", "link", "img", "iframe", "form", "a"}
+    assert "3.5 kB" in rendered("verification.html", report)  # a pulled base has several layers
     assert not any(name in attributes for _, attributes in page.seen for name in ("src", "href", "onload"))
 
 

@@ -20,6 +20,7 @@ from servers.cradle.images.evidence import FILES, write_evidence
 from servers.cradle.images.files import sync_folder
 from servers.cradle.images.layers import Entry, Layer, room_or_clean, write_layer
 from servers.cradle.images.prepared import prepared_layers
+from servers.cradle.images.registry import Pinned
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import STATE, ImageSpec
 from shared.contracts.image import ImageBuilt
@@ -65,7 +66,7 @@ async def build_image(
     bucket: Path,
     cache: Path,
     signer: Signer,
-    base_image: Path | None = None,
+    base_image: Path | Pinned | None = None,
     docker_host: str | None = None,
     method: str = "assembled",
     progress: Progress | None = None,
@@ -79,7 +80,7 @@ async def build_image(
         bucket: the customer's folder.
         cache: folder of layers without customer content, shared by all customers.
         signer: the key that signs the image and what is said of it.
-        base_image: a root file system tar to build on instead of the running Python.
+        base_image: a root file system tar, or an image in a registry, to build on instead of the running Python.
         docker_host: container engine for `method="engine"`.
         method: `assembled` needs nothing; `engine` lets the container engine build the same layers.
 
@@ -104,7 +105,7 @@ def _build(
     bucket: Path,
     cache: Path,
     signer: Signer,
-    base_image: Path | None,
+    base_image: Path | Pinned | None,
     docker_host: str | None,
     method: str,
     progress: Progress,
@@ -114,7 +115,7 @@ def _build(
         raise InvalidInput("An image is built by `assembled` or by `engine`.", field="method")
     model = model_entries(sources.model)
     progress(0, _STEPS, "platform layers")
-    layers = prepared_layers(cache, base_image, lambda note: progress(0, _STEPS, note))
+    layers = prepared_layers(cache, base_image, lambda note: progress(0, _STEPS, note), spec.architecture)
     inputs = _inputs_digest(spec, sources.config, model, layers, method, signer.verifier.key_id)
     images = bucket / "images"
     final = images / spec.tag

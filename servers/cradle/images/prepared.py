@@ -18,7 +18,10 @@ from pydantic import ValidationError
 
 from servers.cradle.images import base, pycs, runtime, sbom
 from servers.cradle.images.layers import Entry, Layer, import_tar, room_or_clean, tarfile_bytes, write_layer
+from servers.cradle.images.registry import Pinned, pull
+from servers.cradle.images.spec import PYTHON
 from shared.contracts.model import Contract
+from shared.errors import InvalidInput
 from shared.ids import Digest
 
 _RULES = 2  # raise when the code below would make other layers of the same files
@@ -33,31 +36,70 @@ class _Record(Contract):
     content_size: int
 
 
-def prepared_layers(cache: Path, base_image: Path | None, report: Callable[[str], None]) -> list[Layer]:
-    """The layers base, runtime and app, from the cache or made now; blocking.
+def prepared_layers(
+    cache: Path, base_image: Path | Pinned | None, report: Callable[[str], None], architecture: str = "amd64"
+) -> list[Layer]:
+    """The layers base (several where it is pulled), runtime and app, from the cache or made now; blocking.
+
+    Args:
+        base_image: a root file system tar, or an image in a registry; None: the running Python.
+        architecture: which one of a pulled image.
 
     Raises:
         Unavailable: this machine cannot give a base or lacks a package; says what to do.
+        InvalidInput: the base is not readable, or has not this Python.
+        NotFound, Conflict: the registry has no such base, or sent another.
         StorageFull: no room for the cache.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    if base_image is not None:
-        base_key = _key("base", [Entry("base", base_image)])
-        libraries = lambda: _libraries_of(base_image)  # noqa: E731
-        make_base = lambda: import_tar("base", base_image, cache, level=_LEVEL)  # noqa: E731
-    else:
-        files = base.base_files()
-        base_key = _key("base", files)
-        libraries = lambda: {Path(entry.name).name for entry in files}  # noqa: E731
-        make_base = lambda: write_layer("base", pycs.with_byte_code(files), cache, level=_LEVEL)  # noqa: E731
+    lowest, base_key, libraries = _base(cache, base_image, report, architecture)
     packages = runtime.package_files()
     runtime_key = _key("runtime", packages, base_key)
     app = runtime.app_files()
     return [
-        _kept(cache, base_key, "base", make_base, report),
+        *lowest,
         _kept(cache, runtime_key, "runtime", lambda: _runtime(cache, packages, libraries()), report),
         _kept(cache, _key("app", app), "app", lambda: write_layer("app", pycs.with_byte_code(app), cache), report),
     ]
+
+
+def _base(
+    cache: Path, base_image: Path | Pinned | None, report: Callable[[str], None], architecture: str
+) -> tuple[list[Layer], str, Callable[[], set[str]]]:
+    """The lowest layers, a key for what they are, and the names of the files in them."""
+    if base_image is None:
+        files = base.base_files()
+        key = _key("base", files)
+        layer = _kept(
+            cache, key, "base", lambda: write_layer("base", pycs.with_byte_code(files), cache, level=_LEVEL), report
+        )
+        return [layer], key, lambda: {Path(entry.name).name for entry in files}
+    if isinstance(base_image, Pinned):
+        layers = pull(base_image, architecture, cache, report)
+        key = _key("base", [], base_image.digest, architecture)
+    else:
+        key = _key("base", [Entry("base", base_image)])
+        layers = [_kept(cache, key, "base", lambda: import_tar("base", base_image, cache, level=_LEVEL), report)]
+    return layers, key, lambda: _with_python(layers)
+
+
+def _with_python(layers: list[Layer]) -> set[str]:
+    """The names of a given base's files.
+
+    Raises:
+        InvalidInput: it has not the Python that the packages and their byte code are for.
+    """
+    names: set[str] = set()
+    for layer in layers:
+        with tarfile_bytes(layer.path) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
+            names |= {member.name.removeprefix("./") for member in tar}
+    wanted = f"{PYTHON.lstrip('/').removesuffix('3')}{sys.version_info[0]}.{sys.version_info[1]}"
+    if wanted not in names:
+        raise InvalidInput(
+            f"The base image has no /{wanted}. Give one with this version of Python, such as python:slim's.",
+            field="base_image",
+        )
+    return {Path(name).name for name in names}
 
 
 def _runtime(cache: Path, packages: list[Entry], provided: set[str]) -> Layer:
@@ -100,11 +142,6 @@ def _forget_others(cache: Path, kind: str, keep: Path) -> None:
         if layer is not None and layer.path not in kept:
             layer.path.unlink(missing_ok=True)
             sbom.forget(layer.path)
-
-
-def _libraries_of(base_image: Path) -> set[str]:
-    with tarfile_bytes(base_image) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
-        return {Path(member.name).name for member in tar}
 
 
 def _key(kind: str, entries: Iterable[Entry], *more: str) -> str:

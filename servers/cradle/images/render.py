@@ -87,6 +87,9 @@ def helm_chart() -> bytes:
 def report(name: str, found: ImageReport) -> str:
     """A report of a verification: `verification.html` (one page, nothing to load) or `verification.md`."""
     built = found.image
+    compressed: dict[str, int] = {}
+    for layer in built.layers:
+        compressed[layer.kind] = compressed.get(layer.kind, 0) + layer.size_bytes
     platform = sum(size for kind, size in found.unpacked_bytes.items() if kind in ("base", "runtime", "app"))
     return (
         _templates()
@@ -95,7 +98,7 @@ def report(name: str, found: ImageReport) -> str:
             report=found,
             built=built,
             failed=sum(not check.passed for check in found.checks),
-            layers=plots.sizes({layer.kind: layer.size_bytes for layer in built.layers}),
+            layers=plots.sizes(compressed),
             unpacked=plots.sizes(found.unpacked_bytes),
             platform=plots.megabytes(platform),
             ranks=plots.ranks(found.questions.ranks),

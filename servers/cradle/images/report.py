@@ -6,6 +6,7 @@ It lies in the customer's bucket at `reports/<tag>/` and in the delivery package
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from servers.cradle.images.build import publish, sweep
@@ -34,11 +35,14 @@ def write_report(bucket: Path, report: ImageReport) -> Path:
     tag = report.image.tag
     work = reports / f".building-{tag}-{os.getpid()}-{os.urandom(4).hex()}"
     work.mkdir(mode=0o700)
-    with room_or_clean(*(work / name for name in FILES)):
-        write_new(work / JSON, report.model_dump_json(indent=2).encode() + b"\n")
-        for name in (MARKDOWN, PAGE):
-            write_new(work / name, rendered(name, report).encode())
-        publish(work, reports / tag)
+    try:
+        with room_or_clean():
+            write_new(work / JSON, report.model_dump_json(indent=2).encode() + b"\n")
+            for name in (MARKDOWN, PAGE):
+                write_new(work / name, rendered(name, report).encode())
+            publish(work, reports / tag)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return reports / tag / PAGE
 
 

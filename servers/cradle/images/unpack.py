@@ -21,6 +21,7 @@ from shared.errors import Conflict, InvalidInput, NotFound
 _BLOCK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _MANIFEST_LIMIT = 4 * 2**20
+_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _DATASET_MANIFEST = "data/manifest.json"
 
 
@@ -208,11 +209,19 @@ def _take(layer: tarfile.TarFile, member: tarfile.TarInfo, contents: Contents, t
     if target is None:
         return
     path = target / name
-    if member.isdir():
+    if path.name.startswith(_WHITEOUT):
+        _white_out(path)
+    elif member.isdir():
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(member.mode & 0o1777)
     elif member.issym():
         _link(target, path, member.linkname)
+    elif member.islnk():
+        original = target / checked_name(member.linkname.removeprefix("./"))
+        if not original.is_file() or original.is_symlink():
+            raise InvalidInput("The image holds a link to nothing.")
+        _replace(path)
+        os.link(original, path)
     elif member.isreg():
         file = layer.extractfile(member)
         assert file is not None  # noqa: S101 - a regular member has content
@@ -231,20 +240,40 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 
 
 def _link(target: Path, path: Path, destination: str) -> None:
-    inside = os.path.normpath(path.parent / destination)
-    if destination.startswith("/") or not Path(inside).is_relative_to(target):
+    """A symbolic link that leads to the same place in the unpacked image as in a container."""
+    absolute = destination.startswith("/")
+    inside = Path(os.path.normpath(f"{target}{destination}" if absolute else path.parent / destination))
+    if not inside.is_relative_to(target):
         raise InvalidInput("The image holds a link that leaves it.")
     _replace(path)
-    path.symlink_to(destination)
+    path.symlink_to(os.path.relpath(inside, path.parent) if absolute else destination)
+
+
+def _white_out(path: Path) -> None:
+    """Remove what lower layers put here: OCI image layer specification, "Whiteouts"."""
+    _not_behind_a_link(path)
+    if path.name == _OPAQUE:
+        gone = list(path.parent.iterdir()) if path.parent.is_dir() else []
+    else:
+        gone = [path.with_name(checked_name(path.name.removeprefix(_WHITEOUT)))]
+    for each in gone:
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink(missing_ok=True)
 
 
 def _replace(path: Path) -> None:
     """Upper layers replace what lower ones wrote; never through a link."""
+    _not_behind_a_link(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or path.exists():
+        path.unlink()
+
+
+def _not_behind_a_link(path: Path) -> None:
     for parent in path.parents:
         if parent.is_symlink():
             raise InvalidInput("The image holds a file behind a link.")
         if parent.exists():
             break
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_symlink() or path.exists():
-        path.unlink()

@@ -133,8 +133,10 @@ def _checks_of_files(contents: Contents, built: ImageBuilt) -> list[Verification
 
 
 def _sizes(instance: RunningInstance, built: ImageBuilt) -> dict[str, int]:
-    sizes = instance.contents.layer_sizes
-    return dict(zip([layer.kind for layer in built.layers], sizes, strict=False))
+    found: dict[str, int] = {}
+    for layer, size in zip(built.layers, instance.contents.layer_sizes, strict=False):
+        found[layer.kind] = found.get(layer.kind, 0) + size
+    return found
 
 
 def _checks_of_measures(measured: Measured, probes: Probes | None) -> list[VerificationCheck]:

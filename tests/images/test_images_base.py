@@ -1,0 +1,254 @@
+"""The base of an image: pulled by digest from a registry, checked to the last byte; unpacked as an engine would."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from servers.cradle.images.prepared import prepared_layers
+from servers.cradle.images.registry import Pinned, chosen, pull
+from servers.cradle.images.unpack import read_image
+from shared.errors import Conflict, InvalidInput, NotFound, PlatformError, Unavailable
+
+PYTHON = f"usr/local/bin/python3.{sys.version_info[1]}"
+INDEX, MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+def tar_of(files: dict[str, bytes | tarfile.TarInfo]) -> bytes:
+    """A tar; a value that is a member stands for itself."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in files.items():
+            if isinstance(content, tarfile.TarInfo):
+                tar.addfile(content)
+                continue
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def link(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, to
+    return member
+
+
+def sha256(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+@dataclass
+class Registry:
+    """A registry on loopback that speaks the distribution protocol and wants an anonymous token."""
+
+    port: int = 0
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def put(self, data: bytes, kind: str = "application/octet-stream") -> dict[str, object]:
+        self.blobs[sha256(data)], self.kinds[sha256(data)] = data, kind
+        return {"mediaType": kind, "digest": sha256(data), "size": len(data)}
+
+    def image(self, *layers: bytes, architecture: str = "amd64") -> dict[str, object]:
+        config = {
+            "architecture": architecture, "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [sha256(each) for each in layers]},
+        }  # fmt: skip
+        manifest = {
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": self.put(json.dumps(config).encode()),
+            "layers": [self.put(gzip.compress(each, mtime=0), LAYER) for each in layers],
+        }  # fmt: skip
+        return self.put(json.dumps(manifest).encode(), MANIFEST)
+
+    def index(self, **images: dict[str, object]) -> str:
+        entries = [
+            {**each, "platform": {"os": "linux", "architecture": architecture}} for architecture, each in images.items()
+        ]
+        body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+        return str(self.put(json.dumps(body).encode(), INDEX)["digest"])
+
+    def pinned(self, found: str) -> Pinned:
+        return Pinned.parse(f"docker://127.0.0.1:{self.port}/library/python@{found}")
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    served = Registry()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            served.asked.append(self.path)
+            if self.path.startswith("/token?"):
+                assert "scope=repository%3Alibrary%2Fpython%3Apull" in self.path
+                self.answer(200, b'{"token": "anonymous"}', "application/json")
+            elif self.headers.get("Authorization") != "Bearer anonymous":
+                realm = f'Bearer realm="http://127.0.0.1:{served.port}/token",service="registry"'
+                self.answer(401, b"", "text/plain", realm)
+            elif (name := self.path.rsplit("/", 1)[1]) in served.blobs:
+                self.answer(200, served.blobs[name], served.kinds[name])
+            else:
+                self.answer(404, b"{}", "application/json")
+
+        def answer(self, status: int, body: bytes, kind: str, challenge: str = "") -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            if challenge:
+                self.send_header("WWW-Authenticate", challenge)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield served
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def quiet(_note: str) -> None:
+    """No one listens."""
+
+
+def test_the_layers_of_a_pinned_image_arrive_as_they_are_and_once(registry: Registry, tmp_path: Path) -> None:
+    lower, upper = tar_of({PYTHON: b"interpreter"}), tar_of({"etc/os-release": b"ID=debian"})
+    pinned = registry.pinned(
+        registry.index(arm64=registry.image(b"", architecture="arm64"), amd64=registry.image(lower, upper))
+    )
+    layers = pull(pinned, "amd64", tmp_path, quiet)
+    assert [layer.diff_id for layer in layers] == [sha256(lower), sha256(upper)]
+    assert [layer.content_size for layer in layers] == [len(lower), len(upper)]
+    assert all(sha256(layer.path.read_bytes()) == layer.digest for layer in layers)
+    before = len([path for path in registry.asked if "/blobs/" in path])
+    assert pull(pinned, "amd64", tmp_path, quiet) == layers
+    assert len([path for path in registry.asked if "/blobs/" in path]) == before + 1  # the configuration only
+
+
+@pytest.mark.parametrize("altered", ["manifest", "config", "layer", "longer"])
+def test_what_is_not_what_its_digest_says_is_refused_and_not_kept(
+    registry: Registry, tmp_path: Path, altered: str
+) -> None:
+    described = registry.image(tar_of({PYTHON: b"interpreter"}))
+    manifest = json.loads(registry.blobs[str(described["digest"])])
+    victim = {"manifest": described, "config": manifest["config"]}.get(altered, manifest["layers"][0])["digest"]
+    honest = registry.blobs[str(victim)]
+    registry.blobs[str(victim)] = honest + b"\0" if altered == "longer" else honest[:-3] + b"abc"
+    with pytest.raises(Conflict):
+        pull(registry.pinned(str(described["digest"])), "amd64", tmp_path, quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_layer_whose_content_is_another_than_the_configuration_says_is_refused(
+    registry: Registry, tmp_path: Path
+) -> None:
+    described = registry.image(tar_of({PYTHON: b"interpreter"}))
+    manifest = json.loads(registry.blobs[str(described["digest"])])
+    manifest["layers"] = [registry.put(gzip.compress(tar_of({PYTHON: b"another"}), mtime=0), LAYER)]
+    forged = registry.put(json.dumps(manifest).encode(), MANIFEST)
+    with pytest.raises(Conflict, match="not what its configuration says"):
+        pull(registry.pinned(str(forged["digest"])), "amd64", tmp_path, quiet)
+
+
+def test_what_the_registry_has_not_is_said_plainly(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no such image"):
+        pull(registry.pinned("sha256:" + "0" * 64), "amd64", tmp_path, quiet)
+    only_arm = registry.index(arm64=registry.image(b"", architecture="arm64"))
+    with pytest.raises(NotFound, match="linux/amd64"):
+        pull(registry.pinned(only_arm), "amd64", tmp_path, quiet)
+    nobody = Pinned("127.0.0.1:1", "library/python", "sha256:" + "0" * 64)
+    with pytest.raises(Unavailable, match="does not answer"):
+        pull(nobody, "amd64", tmp_path, quiet)
+
+
+@pytest.mark.requirement("I-10")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "docker://python:3.11", "docker://host/python", "docker://host/../x@sha256:" + "0" * 64,
+        "docker://host/a\n@sha256:" + "0" * 64, "docker://user:pw@host/a@sha256:" + "0" * 64,
+        "docker://host/a@sha256:" + "0" * 64 + "\n", "docker://host/{{7*7}}@sha256:" + "0" * 64,
+    ],
+)  # fmt: skip
+def test_a_reference_without_a_digest_or_with_anything_odd_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="docker://HOST/NAME@sha256:DIGEST"):
+        chosen(text)
+
+
+def test_a_base_without_this_python_is_refused(registry: Registry, tmp_path: Path) -> None:
+    described = registry.image(tar_of({"usr/bin/python3": b""}))
+    with pytest.raises(InvalidInput, match="has no /usr/local/bin/python3"):
+        prepared_layers(tmp_path, registry.pinned(str(described["digest"])), quiet)
+
+
+def image_of(folder: Path, *layers: bytes) -> Path:
+    """An image's tar as `docker save` of an old engine writes it."""
+    config = json.dumps({"config": {}, "rootfs": {"diff_ids": [sha256(each) for each in layers]}}).encode()
+    name = sha256(config).removeprefix("sha256:") + ".json"
+    places = [f"{place}/layer.tar" for place in range(len(layers))]
+    manifest = json.dumps([{"Config": name, "Layers": places}]).encode()
+    target = folder / "image.tar"
+    target.write_bytes(tar_of({name: config, "manifest.json": manifest, **dict(zip(places, layers, strict=True))}))
+    return target
+
+
+def test_whiteouts_and_links_are_unpacked_as_in_a_container(tmp_path: Path) -> None:
+    lower = tar_of({"a/old": b"1", "a/kept": b"2", "b/x": b"3", "b/y": b"4", "bin": link("bin", "/usr/bin")})
+    upper = tar_of(
+        {
+            "a/.wh.old": b"", "b/.wh..wh..opq": b"", "b/z": b"5", "usr/bin/sh": b"shell",
+            "usr/bin/ash": link("usr/bin/ash", "usr/bin/sh", tarfile.LNKTYPE),
+        }
+    )  # fmt: skip
+    root = tmp_path / "root"
+    read_image(image_of(tmp_path, lower, upper), root)
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()) == [
+        "a/kept", "b/z", "usr/bin/ash", "usr/bin/sh",
+    ]  # fmt: skip
+    assert (root / "bin").readlink() == Path("usr/bin")
+    assert (root / "bin" / "sh").read_bytes() == b"shell"
+    assert (root / "usr/bin/ash").samefile(root / "usr/bin/sh")
+
+
+@pytest.mark.requirement("I-09")
+@pytest.mark.parametrize(
+    "upper",
+    [
+        {"a/.wh...": b""}, {"a/.wh..": b""}, {".wh...": b""}, {"out/.wh.secret": b""},
+        {"x": link("x", "out/secret", tarfile.LNKTYPE)}, {"x": link("x", "../secret", tarfile.LNKTYPE)},
+        {"x": link("x", "/../secret")}, {"x": link("x", "../../secret")}, {"out/new": b""},
+    ],
+)  # fmt: skip
+def test_no_whiteout_and_no_link_reaches_what_lies_outside(
+    tmp_path: Path, upper: dict[str, bytes | tarfile.TarInfo]
+) -> None:
+    (tmp_path / "secret").write_text("kept")
+    lower = tar_of({"a/x": b"1", "inside/secret": b"2", "out": link("out", "inside")})
+    try:
+        read_image(image_of(tmp_path, lower, tar_of(upper)), tmp_path / "root")
+    except PlatformError:
+        assert not (tmp_path / "root").exists()
+    assert (tmp_path / "secret").read_text() == "kept"
+    assert (tmp_path / "image.tar").is_file()
+    assert not any(
+        path.is_symlink() and not path.resolve().is_relative_to(tmp_path / "root") for path in tmp_path.rglob("*")
+    )
