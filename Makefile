@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench up clean
+.PHONY: demo test check bench bench-gateway up clean
 demo: $(READY) ; @$(BIN)/0711 demo $(DEMO)
 test: $(READY) ; @$(BIN)/python -m pytest $(TEST)
 check: $(READY) ; @$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports && $(BIN)/python -m pytest -q tests/arch
 bench: $(READY) ; @for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench-gateway: $(READY) ; @$(BIN)/python benchmarks/gateway.py $(BENCH)
 up: $(READY) ; @$(BIN)/0711 up $(UP)
 clean: ; rm -rf $(VENV) .0711
 
