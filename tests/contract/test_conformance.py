@@ -40,10 +40,13 @@ pytestmark = [
 
 
 class Everyone:
-    """Lets everyone in."""
+    """Lets everyone in with these scopes."""
+
+    def __init__(self, scopes: frozenset[str]) -> None:
+        self._scopes = scopes
 
     async def verify(self, token: str) -> Principal:
-        return Principal("usr_suite", "platform_admin", frozenset({"any"}), "acme", "key", 9e9)
+        return Principal("usr_suite", "platform_admin", self._scopes, "acme", "key", 9e9)
 
 
 def with_token(app: Any, token: str) -> ASGIApp:
@@ -84,7 +87,8 @@ async def conforms(url: str, folder: Path, without: str = "") -> None:
 @pytest.mark.parametrize("name", ["orchestrator", "cradle", "instance"])
 async def test_a_server_conforms(name: str, tmp_path: Path) -> None:
     server = servers(tmp_path)[name]
-    object.__setattr__(server._access, "verifier", Everyone())
+    scopes = frozenset(spec.scope for spec in server.mcp.specs.values())
+    object.__setattr__(server._access, "verifier", Everyone(scopes))
     server._lifespan = None  # what the scenarios ask needs no database and no model
     port = free_port()
     async with listening(with_token(server.asgi(), "any"), port, Settings(home=tmp_path)):
