@@ -5,7 +5,7 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench bench-embedding bench-image bench-onboarding up clean
+.PHONY: demo test check bench bench-embedding bench-gateway bench-image bench-onboarding up clean
 demo: $(READY) ; @$(BIN)/0711 demo $(DEMO)
 test: $(READY) ; @$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TEST)
 check: $(READY) ; @$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports && $(BIN)/python -m pytest -q tests/arch
@@ -13,6 +13,7 @@ bench: $(READY) ; @for file in $(filter-out benchmarks/embedding_peer.py,$(wildc
 bench-embedding: export PEER_PYTHON := $(PEER_PYTHON)
 bench-embedding: $(READY) ; @for file in embedding embedding_load embedding_encoder; do echo "== $$file"; $(BIN)/python benchmarks/$$file.py || exit 1; done
 bench-onboarding: $(READY) ; @$(BIN)/python benchmarks/onboarding.py $(ONBOARDING)
+bench-gateway: $(READY) ; @$(BIN)/python benchmarks/gateway.py $(BENCH)
 bench-image: $(READY) ; @$(BIN)/python benchmarks/image.py $(BENCH)
 up: $(READY) ; @$(BIN)/0711 up $(UP)
 clean: ; rm -rf $(VENV) .0711

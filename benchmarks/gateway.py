@@ -1,9 +1,10 @@
-"""The gateway: processor time of one call and its delay, direct and through, against FastMCP's proxy in the same run.
+"""The gateway: processor time of one call and its delay, direct and through, against two others in the same run.
 
-    python benchmarks/gateway.py --load ../shared/bench/gateway [--fastmcp /path/to/another/venv/bin/python]
+    make bench-gateway [BENCH="--peers FOLDER"]
 
-Everything that production has is on: tokens, the policy, pinned definitions, metrics, Postgres. `--load` is the folder
-with `loadgen.py`, `upstream_raw.py` and `upstream_sdk.py`; FastMCP is no dependency and runs in its own environment.
+Everything that production has is on: tokens, the policy, pinned definitions, limits of calls, metrics, Postgres.
+`--load` is the folder with `loadgen.py`, `upstream_raw.py` and `upstream_sdk.py`. `--peers` is a folder for the
+environments of FastMCP and IBM's context-forge, which are installed there once. It takes less than three minutes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from typing import Any
 
 import httpx2
 import orjson
+import psutil
+from gateway_peers import environment_of, fastmcp, forge
 
 from servers.local.platform import MIGRATIONS, environment
 from servers.marketplace.bootstrap import bootstrap
@@ -38,11 +41,6 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = "1,8,32"
-PROXY = """
-import sys
-from fastmcp.server import create_proxy
-create_proxy(sys.argv[1]).run(transport="http", host="127.0.0.1", port=int(sys.argv[2]), show_banner=False)
-"""
 
 
 def free_port() -> int:
@@ -78,11 +76,13 @@ class Bench:
         self.rows: list[dict[str, Any]] = []
         self.upstreams: list[int] = []
 
-    def measure(self, label: str, url: str, *, proto: str, tool: str, pid: int = 0, token: str = "") -> None:
+    def measure(
+        self, label: str, url: str, *, proto: str, tool: str, pid: int = 0, token: str = "", clients: str = CLIENTS
+    ) -> None:
         """Call for a while with each number of clients; the rows are kept and printed."""
         command = [
             sys.executable, str(self.load / "loadgen.py"), "--url", url, "--proto", proto, "--tool", tool,
-            "--clients", CLIENTS, "--duration", str(self.seconds), "--warmup", "1", "--label", label,
+            "--clients", clients, "--duration", str(self.seconds), "--warmup", "0.7", "--label", label,
         ]  # fmt: skip
         command += ["--upid", ",".join(map(str, self.upstreams))]
         command += ["--pid", str(pid)] if pid else []
@@ -94,6 +94,11 @@ class Bench:
             print(shown(row), flush=True)
         if run.returncode:
             print(f"{label}: the load generator failed: {run.stderr.strip().splitlines()[-1:]}")
+
+    def row(self, label: str, clients: int, proto: str = "modern") -> dict[str, Any]:
+        """What was measured of one line; empty where nothing was."""
+        wanted = (label, clients, proto)
+        return next((row for row in self.rows if (row["label"], row["clients"], row["proto"]) == wanted), {})
 
 
 def shown(row: dict[str, Any]) -> str:
@@ -151,9 +156,10 @@ async def installed(settings: Settings, upstreams: dict[str, str]) -> str:
     return held
 
 
-def run(bench: Bench, home: Path, fastmcp: str | None) -> None:
+def run(bench: Bench, home: Path, peers: Path | None) -> None:
     """Start everything, measure, stop everything."""
-    settings = Settings(home=home, marketplace_port=free_port(), postgres_port=free_port())
+    limits = {f"calls_per_minute_{whose}": 10**9 for whose in ("user", "customer", "tool")}  # counted, never reached
+    settings = Settings(home=home, marketplace_port=free_port(), postgres_port=free_port(), **limits)
     postgres = EmbeddedPostgres(home / "postgres", settings.postgres_port)
     postgres.start()
     try:
@@ -169,17 +175,61 @@ def run(bench: Bench, home: Path, fastmcp: str | None) -> None:
             command = [sys.executable, "-m", "servers", "serve", "marketplace"]
             started = time.perf_counter()
             gateway = stack.enter_context(process(command, settings.marketplace_port, env))
-            print(f"\ngateway ready after {time.perf_counter() - started:.2f} s, {os.cpu_count()} cores\n\n{HEAD}")
-            token = asyncio.run(installed(settings, urls))
-            measured(bench, settings, urls, gateway.pid, token)
-            if fastmcp:
-                port = free_port()
-                proxy = stack.enter_context(process([fastmcp, "-c", PROXY, urls["raw"], str(port)], port))
-                bench.measure(
-                    "FastMCP proxy → fast", f"http://127.0.0.1:{port}/mcp", proto="legacy", tool="echo", pid=proxy.pid
-                )
+            ready_s, used = time.perf_counter() - started, psutil.Process(gateway.pid).cpu_times()
+            print(
+                f"\nready after {ready_s:.2f} s, {used.user + used.system:.2f} s of CPU; {os.cpu_count()} cores, ",
+                end="",
+            )
+            print(f"load average {os.getloadavg()[0]:.1f}\n\n{HEAD}")
+            measured(bench, settings, urls, gateway.pid, asyncio.run(installed(settings, urls)))
+            if peers:
+                others(bench, urls["raw"], peers, home)
+            summary(bench, ready_s)
     finally:
         postgres.remove()
+
+
+def others(bench: Bench, upstream: str, peers: Path, home: Path) -> None:
+    """The other gateways before the same fast upstream."""
+    started = {
+        FASTMCP: lambda: fastmcp(environment_of("fastmcp", peers), upstream, free_port()),
+        FORGE: lambda: forge(environment_of("forge", peers), upstream, free_port(), home),
+    }
+    for label, start in started.items():
+        try:
+            with start() as peer:
+                where = {"url": peer.url, "tool": peer.tool, "pid": peer.pid, "token": peer.token}
+                bench.measure(label, proto="legacy", clients="1,8", **where)
+        except (RuntimeError, subprocess.CalledProcessError, httpx2.HTTPError) as error:
+            print(f"{label}: not measured: {error}")
+
+
+def summary(bench: Bench, ready_s: float) -> None:
+    """The goals, and what this run says of each."""
+    one, eight = bench.row(FAST, 1), bench.row(FAST, 8)
+    direct, sdk, sdk_direct = bench.row(DIRECT, 1), bench.row(SDK, 8), bench.row(SDK_DIRECT, 8)
+    goals = [
+        ("CPU a call at 8 clients", eight["gw_cpu_ms_per_call"], "ms", 0.4, True),
+        ("calls/s at 8 clients before the fast upstream", eight["cps"], "", 4000, False),
+        ("of direct at 8 clients before the SDK", 100 * sdk["cps"] / sdk_direct["cps"], "%", 95, False),
+        ("added p50 at one client", one["p50_ms"] - direct["p50_ms"], "ms", 0.6, True),
+        ("start", ready_s, "s", 1.5, True),
+        ("memory", eight["gw_rss_mb"], "MB", 100, True),
+    ]
+    for label in (FASTMCP, FORGE):
+        if peer := bench.row(label, 8, "legacy"):
+            mine = bench.row(FAST, 8, "legacy")
+            goals.append((f"times the calls/s of {label} at 8 clients", mine["cps"] / peer["cps"], "×", 50, False))
+            ratio = peer["gw_cpu_ms_per_call"] / mine["gw_cpu_ms_per_call"]
+            goals.append((f"times less CPU a call than {label} at 8 clients", ratio, "×", 50, False))
+    print()
+    for name, value, unit, goal, at_most in goals:
+        met = value <= goal if at_most else value >= goal
+        print(f"{'met   ' if met else 'MISSED'} {name}: {value:.2f} {unit} ({'≤' if at_most else '≥'} {goal} {unit})")
+
+
+DIRECT, FAST, SDK_DIRECT, SDK = "direct → fast", "gateway → fast", "direct → SDK", "gateway → SDK"
+FASTMCP, FORGE = "FastMCP proxy → fast", "context-forge → fast"
 
 
 def measured(bench: Bench, settings: Settings, urls: dict[str, str], pid: int, token: str) -> None:
@@ -187,26 +237,26 @@ def measured(bench: Bench, settings: Settings, urls: dict[str, str], pid: int, t
     base = settings.url("marketplace")
     one = {name: f"{base}/servers/io.0711.acme/{name}/mcp" for name in urls}
     held = {"pid": pid, "token": token}
-    bench.measure("direct → fast", urls["raw"], proto="modern", tool="echo")
-    bench.measure("gateway → fast", one["raw"], proto="modern", tool="echo", **held)
-    bench.measure("gateway → fast", one["raw"], proto="legacy", tool="echo", **held)
+    bench.measure(DIRECT, urls["raw"], proto="modern", tool="echo")
+    bench.measure(FAST, one["raw"], proto="modern", tool="echo", **held)
+    bench.measure(FAST, one["raw"], proto="legacy", tool="echo", **held)
     bench.measure("gateway /mcp → fast", f"{base}/mcp", proto="modern", tool="io-0711-acme-raw__echo", **held)
-    bench.measure("direct → SDK", urls["sdk"], proto="modern", tool="echo")
-    bench.measure("gateway → SDK", one["sdk"], proto="modern", tool="echo", **held)
+    bench.measure(SDK_DIRECT, urls["sdk"], proto="modern", tool="echo")
+    bench.measure(SDK, one["sdk"], proto="modern", tool="echo", **held)
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--load", type=Path, default=ROOT.parent / "shared/bench/gateway")
-    parser.add_argument("--fastmcp", help="a Python that has fastmcp")
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--peers", type=Path, help="folder of the other gateways' environments")
+    parser.add_argument("--seconds", type=float, default=2.5)
     given = parser.parse_args()
     if not (given.load / "loadgen.py").is_file():
         print("skipped: name the folder of the load generator with --load")
         return
     with tempfile.TemporaryDirectory(prefix="0711-bench-") as folder:
-        run(Bench(given.load.resolve(), given.seconds), Path(folder), given.fastmcp)
+        run(Bench(given.load.resolve(), given.seconds), Path(folder), given.peers and given.peers.resolve())
 
 
 if __name__ == "__main__":

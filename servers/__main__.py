@@ -121,7 +121,7 @@ def rotate_key(home: Home = None) -> None:
 
 @keys.command("retire")
 def retire_key(
-    kid: Annotated[str, typer.Argument(help="As `list` shows it.")],
+    kid: Annotated[str, typer.Argument(help="As `list` shows it; after `--` where it begins with a dash.")],
     now: Annotated[bool, typer.Option(help="Others may know it: end its tokens too.")] = False,
     home: Home = None,
 ) -> None:

@@ -1,4 +1,8 @@
-"""Answers in one piece: uvicorn writes head and body apart, each a call of the system and a wake-up of the client."""
+"""uvicorn's HTTP, with answers in one piece and header values without the spaces around them.
+
+uvicorn writes head and body apart, each a call of the system and a wake-up of the client. Its parser leaves spaces
+after a value in it, which belong to the line and not to the value (RFC 9110, section 5.5).
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,10 @@ class Joined:
 
 class JoinedProtocol(HttpToolsProtocol):
     """uvicorn's protocol on such a transport."""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        super().on_header(name, value.strip(b" \t"))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Begin a connection."""
