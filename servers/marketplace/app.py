@@ -16,7 +16,7 @@ from servers.marketplace.first_party.mounting import FirstParty
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.together import Together
 from servers.marketplace.services import Services, opened
-from servers.marketplace.tools import accounts, catalogue, licences, publishing, registry, review, usage
+from servers.marketplace.tools import accounts, catalogue, connections, licences, publishing, registry, review, usage
 from servers.marketplace.users.standing import StandingVerifier
 from shared.auth import GivenKeys, Principal, TokenVerifier
 from shared.postgres.urls import DatabaseUrls, database_urls
@@ -73,7 +73,7 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         health=health,
         verifier=verifier,
     )
-    for offers in (catalogue, registry, publishing, review, licences, accounts, usage):
+    for offers in (catalogue, connections, registry, publishing, review, licences, accounts, usage):
         offers.register(server, services)
     _add_routes(server, services)
     server.mount(Gateway.serves, gateway)

@@ -18,6 +18,7 @@ from servers.marketplace.catalogue.store import CatalogueStore
 from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.changes import Changes
 from servers.marketplace.compute import Compute
+from servers.marketplace.connections.store import ConnectionStore
 from servers.marketplace.gateway.checks import Checks
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.outgoing import Outgoing
@@ -70,6 +71,7 @@ class Services:
     licences: LicenceStore
     mirror: Mirror
     compute: Compute
+    connections: ConnectionStore
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -110,9 +112,10 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     provider = Provider(settings, clients, seal, authorizations, accounts, grants, mint)
     oauth = OAuthRoutes(settings, keys, mint, accounts, grants, provider)
     consent = Consent(settings, provider, seal, authorizations, accounts, grants)
-    checks = Checks(settings, outgoing, mint, tools, entries)
+    connections = ConnectionStore(database, SessionSeal.of_folder(settings.home / "keys" / "connections"))
+    checks = Checks(settings, outgoing, mint, tools, entries, connections)
     changes.on_change(checks.wake)
-    routes = Routes(settings, catalogue, tools, mint, changes)
+    routes = Routes(settings, catalogue, tools, mint, changes, connections)
     usage = UsageStore(database)
     meter = Meter(Spool(settings.home / "metering"), usage)
     relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"))
@@ -125,7 +128,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
                 standing, routes, relay, outgoing, gateway, meter, usage,
                 LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter),
+                Compute(settings, outgoing, mint, meter), connections,
             )  # fmt: skip
     finally:
         await outgoing.close()

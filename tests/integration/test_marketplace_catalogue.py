@@ -13,6 +13,8 @@ from servers.marketplace.authorization.store import Authorization, Authorization
 from servers.marketplace.catalogue.definitions import read_definitions
 from servers.marketplace.catalogue.store import CatalogueStore, View
 from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.connections.store import ConnectionStore
+from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.licences.store import LicenceStore
@@ -35,7 +37,7 @@ ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it
 TENANT_TABLES = (
     "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
     "authorizations", "audit", "usage", "server_versions", "licences", "ratings",
-    "entry_words",
+    "entry_words", "connections",
 )  # fmt: skip
 
 
@@ -241,6 +243,8 @@ async def more_rows(db: Database, customer: str, folder: Path) -> None:
     given = Authorization(new_handle("ses"), user, customer, bytes(32), "x", "", "a" * 43, "x", True)
     await AuthorizationStore(db).add(given, customer)
     store = CatalogueStore(db)
+    seal = SessionSeal.of_folder(folder)
+    await ConnectionStore(db, seal).save(customer, entry.server_name, "both", ("authorization", "x"), "test")
     await store.rate(customer, entry.server_name, 4, "test")
     keys = LicenceKeys(KeyRing(folder))
     await LicenceStore(db, keys).issue(customer, entry.server_name, datetime(2030, 1, 1, tzinfo=UTC), "test")

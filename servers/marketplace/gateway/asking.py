@@ -20,11 +20,11 @@ SESSION = "mcp-session-id"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An upstream's address and the token for it."""
+    """An upstream's address and the header that lets the platform in there."""
 
     url: str
     operated: bool
-    token: str
+    header: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ async def _ask(outgoing: Outgoing, place: Place, body: Mapping[str, Any], header
         ("accept", "application/json, text/event-stream"),
         ("accept-encoding", "identity"),
         ("content-type", "application/json"),
-        ("authorization", f"Bearer {place.token}"),
+        place.header,
         *headers,
     ]
     try:
