@@ -13,6 +13,7 @@ from servers.marketplace.authorization.consent import Consent
 from servers.marketplace.authorization.provider import Provider
 from servers.marketplace.authorization.store import AuthorizationStore
 from servers.marketplace.catalogue.catalogue import Catalogue
+from servers.marketplace.catalogue.meaning import Meaning
 from servers.marketplace.catalogue.mirror import Mirror
 from servers.marketplace.catalogue.store import CatalogueStore
 from servers.marketplace.catalogue.tools import ToolStore
@@ -72,6 +73,7 @@ class Services:
     mirror: Mirror
     compute: Compute
     connections: ConnectionStore
+    meaning: Meaning
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -121,6 +123,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"))
     gateway = Gateway(settings, verifier, routes, checks, seal, relay)
     standing = Standing(accounts, changes)
+    meaning = Meaning(settings, database, mint, changes)
     await database.open()
     try:
         async with changes.heard(), checks.in_background(), meter.in_background():
@@ -128,9 +131,10 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
                 standing, routes, relay, outgoing, gateway, meter, usage,
                 LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter), connections,
+                Compute(settings, outgoing, mint, meter), connections, meaning,
             )  # fmt: skip
     finally:
+        await meaning.close()
         await outgoing.close()
         await database.close()
         passwords.close()

@@ -37,7 +37,7 @@ ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it
 TENANT_TABLES = (
     "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
     "authorizations", "audit", "usage", "server_versions", "licences", "ratings",
-    "entry_words", "connections",
+    "entry_words", "connections", "entry_vectors",
 )  # fmt: skip
 
 
@@ -243,6 +243,9 @@ async def more_rows(db: Database, customer: str, folder: Path) -> None:
     given = Authorization(new_handle("ses"), user, customer, bytes(32), "x", "", "a" * 43, "x", True)
     await AuthorizationStore(db).add(given, customer)
     store = CatalogueStore(db)
+    async with db.session(customer) as connection:
+        values = (entry.server_name, customer, "sha256:" + "0" * 64, bytes(4))
+        await connection.execute("INSERT INTO entry_vectors VALUES ($1, 'm', $2, $3, $4)", *values)
     seal = SessionSeal.of_folder(folder)
     await ConnectionStore(db, seal).save(customer, entry.server_name, "both", ("authorization", "x"), "test")
     await store.rate(customer, entry.server_name, 4, "test")

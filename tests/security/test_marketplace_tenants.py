@@ -22,7 +22,7 @@ NAMES = {
     "company_name": "Bolt AG", "contact_email": "it@bolt.example", "name": "instance", "image_digest": DIGEST,
     "url": None, "tools": [], "reviewed": DIGEST, "month": None, "start": 0,
     "tool_name": None, "title": "X", "description": "X", "version": "1", "state": "review", "tier": "business",
-    "stars": 5, "updated_since": None, "credential": "Bearer x", "header": "authorization",
+    "stars": 5, "updated_since": None, "question": "instance", "credential": "Bearer x", "header": "authorization",
     "needs_licence": None, "direction": None, "days": 1,
 }  # fmt: skip
 IDS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from servers.marketplace import policy
@@ -39,6 +40,16 @@ class Catalogue:
         entries = await self._page(caller, wanted, _read_cursor(cursor), limit + 1)
         visible = [entry for entry in entries[:limit] if self._sees(caller, entry)]
         return visible, _write_cursor(entries[limit - 1].server_name) if len(entries) > limit else None
+
+    async def seen(self, caller: policy.Caller, names: Sequence[str], limit: int) -> list[Entry]:
+        """The first entries of these names that the caller sees, in their order."""
+        found: list[Entry] = []
+        for start in range(0, len(names), PAGE):
+            entries = await self._store.named(view_of(caller), names[start : start + PAGE])
+            found += [entry for entry in entries if self._sees(caller, entry)]
+            if len(found) >= limit:
+                break
+        return found[:limit]
 
     async def installed(self, caller: policy.Caller) -> list[Entry]:
         """Every entry that is installed for the caller's customer and that it may call, in the order of their names."""
