@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.address import check_address
-from servers.marketplace.catalogue.lifecycle import check_step
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry, Listing, Version, View, Wanted
 from servers.marketplace.users.accounts import unknown_customer
 from servers.marketplace.users.store import UserStore
@@ -121,13 +120,11 @@ class Catalogue:
         return proposed
 
     async def review(self, caller: policy.Caller, entry: Entry, approval: Approval, listing: Listing) -> None:
-        """Move an entry on its way and set its tier, direction and need of a licence.
+        """Move an entry on its way (`lifecycle.check_step` allows it) and set its tier, direction and licence.
 
         Raises:
-            Conflict: its state does not allow that step, or someone else has just changed it.
+            Conflict: someone else has just changed its state.
         """
-        if approval != entry.approval:
-            check_step(entry.approval, approval)
         if not await self._store.set_listing(entry, approval, listing, caller.subject):
             raise Conflict("The entry's state has just been changed: look at it again.", field="state")
 

@@ -1,7 +1,8 @@
 """Finding servers by what they are for: titles and descriptions as vectors of cradle's model, compared with a question.
 
 Vectors are made when they are first needed, some at a time, and kept in the database with the digest of their text.
-What a view holds of them is remembered until the catalogue changes.
+Those of entries for everybody are remembered once for all callers, until the catalogue changes; a customer's own are
+few and read each time.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Meaning:
     def __init__(self, settings: Settings, database: Database, mint: Mint, changes: Changes) -> None:
         self._database = database
         self._cradle = Upstream(settings.resource("cradle"), CradleTokens(mint), name="cradle")
-        self._known: Remembered[tuple[View, str], tuple[list[str], Any]] = Remembered(changes)
+        self._known: Remembered[str, tuple[list[str], Any]] = Remembered(changes)
 
     async def close(self) -> None:
         """Close the connections to cradle."""
@@ -76,14 +77,18 @@ class Meaning:
         Raises:
             Unavailable: cradle does not answer.
         """
+        import numpy as np
+
         model, asked = await self._embed([question], "query")
         unread = await self._read(model)
         if unread:
-            self._known.forget((view, model))
-        names, matrix = await self._known.ask((view, model), lambda: self._vectors(view, model))
+            self._known.forget(model)
+        shared, matrix = await self._known.ask(model, lambda: self._vectors(EVERYTHING, model, shared=True))
+        own, few = await self._vectors(view, model, shared=False)
+        names = shared + own
         if not names:
             return Ranked((), (), unread=unread >= READ_AT_ONCE)
-        scores = matrix @ asked[0]
+        scores = np.concatenate([part @ asked[0] for part in (matrix, few) if len(part)])
         order = (-scores).argsort(kind="stable")
         found = tuple(names[place] for place in order)
         return Ranked(found, tuple(float(scores[place]) for place in order), unread=unread >= READ_AT_ONCE)
@@ -107,13 +112,15 @@ class Meaning:
             )
         return len(rows)
 
-    async def _vectors(self, view: View, model: str) -> tuple[list[str], np.ndarray]:
+    async def _vectors(self, view: View, model: str, *, shared: bool) -> tuple[list[str], np.ndarray]:
+        """Names and vectors [names, dimension] of entries for everybody, or of the view's customers."""
         import numpy as np
 
         async with self._seen_by(view) as connection:
-            rows = [(row["server_name"], row["vector"]) async for row in queries.vectors_of(connection, model=model)]
-        raw = b"".join(vector for _, vector in rows)
-        return [name for name, _ in rows], np.frombuffer(raw, dtype="<f4").reshape(len(rows), -1)
+            found = queries.vectors_of(connection, model=model, shared=shared)
+            rows = [(row["server_name"], row["vector"]) async for row in found]
+        raw = np.frombuffer(b"".join(vector for _, vector in rows), dtype="<f4")
+        return [name for name, _ in rows], raw.reshape(len(rows), -1) if rows else raw
 
     async def _embed(self, texts: Sequence[str], kind: str) -> tuple[str, np.ndarray]:
         import numpy as np

@@ -18,9 +18,9 @@ FROM unnest(:names::text[], :customers::text[], :digests::text[], :vectors::byte
      AS told (name, customer, digest, vector)
 ON CONFLICT (server_name, model) DO UPDATE SET text_digest = excluded.text_digest, vector = excluded.vector;
 
--- name: vectors_of(model)
+-- name: vectors_of(model, shared)
 SELECT v.server_name, v.vector
 FROM entry_vectors v
 JOIN catalogue_entries e USING (server_name)
-WHERE v.model = :model AND e.approval = 'approved'
+WHERE v.model = :model AND e.approval = 'approved' AND (v.customer_id IS NULL) = :shared
 ORDER BY v.server_name;
