@@ -20,6 +20,7 @@ from servers.marketplace.tools import (
     access,
     accounts,
     catalogue,
+    connections,
     database,
     licences,
     publishing,
@@ -83,7 +84,8 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         health=health,
         verifier=verifier,
     )
-    for offers in (catalogue, access, registry, publishing, review, licences, accounts, database, usage):
+    offered = (catalogue, access, connections, registry, publishing, review, licences, accounts, database, usage)
+    for offers in offered:
         offers.register(server, services)
     _add_routes(server, services)
     server.mount(Gateway.serves, gateway)

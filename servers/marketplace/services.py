@@ -16,11 +16,13 @@ from servers.marketplace.authorization.consent import Consent
 from servers.marketplace.authorization.provider import Provider
 from servers.marketplace.authorization.store import AuthorizationStore
 from servers.marketplace.catalogue.catalogue import Catalogue
+from servers.marketplace.catalogue.meaning import Meaning
 from servers.marketplace.catalogue.mirror import Mirror
 from servers.marketplace.catalogue.store import CatalogueStore
 from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.changes import Changes
 from servers.marketplace.compute import Compute
+from servers.marketplace.connections.store import ConnectionStore
 from servers.marketplace.gateway.checks import Checks
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.outgoing import Outgoing
@@ -77,6 +79,8 @@ class Services:
     licences: LicenceStore
     mirror: Mirror
     compute: Compute
+    connections: ConnectionStore
+    meaning: Meaning
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -117,9 +121,10 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     provider = Provider(settings, clients, seal, authorizations, accounts, grants, mint)
     oauth = OAuthRoutes(settings, keys, mint, accounts, grants, provider)
     consent = Consent(settings, provider, seal, authorizations, accounts, grants)
-    checks = Checks(settings, outgoing, mint, tools, entries)
+    connections = ConnectionStore(database, SessionSeal.of_folder(settings.home / "keys" / "connections"))
+    checks = Checks(settings, outgoing, mint, tools, entries, connections)
     changes.on_change(checks.wake)
-    routes = Routes(settings, catalogue, tools, mint, changes)
+    routes = Routes(settings, catalogue, tools, mint, changes, connections)
     usage = UsageStore(database)
     meter = Meter(Spool(settings.home / "metering"), usage)
     relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"))
@@ -128,6 +133,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, mint, ApprovalStore(database))
     access = Access(accounts, catalogue, entries, tools, routes)
+    meaning = Meaning(settings, database, mint, changes)
     await database.open()
     try:
         async with changes.heard(), checks.in_background(), meter.in_background():
@@ -135,9 +141,10 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
                 standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
                 LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter),
+                Compute(settings, outgoing, mint, meter), connections, meaning,
             )  # fmt: skip
     finally:
+        await meaning.close()
         await outgoing.close()
         await database.close()
         passwords.close()

@@ -28,15 +28,18 @@ async def test_without_postgres_calls_end_retryable_and_work_again_once_it_is_ba
         for package in ("shared", "servers.marketplace"):
             await migrate(urls.owner, package)
         async with running_market(tmp_path, urls) as market:
-            token = await market.service()
+            token, operator = await market.service(), await market.operator()
             assert await outcome(market) == (200, 200)
             server.stop()
             assert await outcome(market) == (503, 503)
             assert (await market.http.get(market.base + "/.well-known/jwks.json")).status_code == 200
-            with pytest.raises(Unavailable):
-                await market.call(token, "list_marketplace_mcps")
+            for tool in ("list_marketplace_mcps", "get_usage", "list_licences"):
+                with pytest.raises(Unavailable):
+                    await market.call(operator, tool)
+            assert (await market.http.get(market.base + "/.well-known/ai-catalog.json")).status_code == 503
             server.start()
             assert await outcome(market) == (200, 200)
             await market.call(token, "list_marketplace_mcps")
+            await market.call(operator, "get_usage")
     finally:
         server.remove()

@@ -14,7 +14,9 @@ from servers.marketplace.authorization.store import Authorization, Authorization
 from servers.marketplace.catalogue.definitions import read_definitions
 from servers.marketplace.catalogue.store import CatalogueStore, View
 from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.connections.store import ConnectionStore
 from servers.marketplace.gateway.quotas import QuotaStore
+from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.licences.store import LicenceStore
@@ -37,7 +39,7 @@ ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it
 TENANT_TABLES = (
     "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
     "authorizations", "audit", "approvals", "quotas", "usage", "server_versions", "licences", "ratings",
-    "entry_words",
+    "entry_words", "connections", "entry_vectors",
 )  # fmt: skip
 
 
@@ -246,6 +248,11 @@ async def more_rows(db: Database, customer: str, folder: Path) -> None:
     await ApprovalStore(db).add(customer, new_handle("apr"), user, bound, new_handle("chg"), 1)
     await QuotaStore(db).lease(f"customer:{customer}", customer, 10, 1)
     store = CatalogueStore(db)
+    async with db.session(customer) as connection:
+        values = (entry.server_name, customer, "sha256:" + "0" * 64, bytes(4))
+        await connection.execute("INSERT INTO entry_vectors VALUES ($1, 'm', $2, $3, $4)", *values)
+    seal = SessionSeal.of_folder(folder)
+    await ConnectionStore(db, seal).save(customer, entry.server_name, "both", ("authorization", "x"), "test")
     await store.rate(customer, entry.server_name, 4, "test")
     keys = LicenceKeys(KeyRing(folder))
     await LicenceStore(db, keys).issue(customer, entry.server_name, datetime(2030, 1, 1, tzinfo=UTC), "test")

@@ -85,10 +85,11 @@ async def test_a_proposed_server_is_seen_by_its_author_alone_until_it_is_approve
     assert (entry.approval, entry.kind) == ("submitted", "external")
     assert ORDERS not in await listed(market, acme)
     unreviewed = {"server_name": ORDERS, "state": "approved"}
-    assert isinstance(await refusal(market.call(operator, "review_mcp", **unreviewed)), InvalidInput)
     seen = await market.call(operator, "check_mcp", ServerReviewed, server_name=ORDERS)
     too_soon = market.call(operator, "review_mcp", **unreviewed, reviewed=seen.reviewed)
     assert isinstance(await refusal(too_soon), Conflict)
+    await market.call(operator, "review_mcp", server_name=ORDERS, state="review")
+    assert isinstance(await refusal(market.call(operator, "review_mcp", **unreviewed)), InvalidInput)
     approved = await approve(market, tier="starter", direction="input")
     assert (approved.approval, approved.direction) == ("approved", "input")
     assert ORDERS in await listed(market, acme)

@@ -25,6 +25,7 @@ NAMES = {
     "url": None, "tools": [], "reviewed": DIGEST, "language": "sql", "statement": "SELECT 1", "approve": True,
     "tool_name": "say", "month": None, "start": 0, "title": "X", "description": "X", "version": "1", "state": "review",
     "tier": "business", "stars": 5, "updated_since": None, "needs_licence": None, "direction": None, "days": 1,
+    "question": "instance", "credential": "Bearer x", "header": "authorization",
 }  # fmt: skip
 IDS = {
     "customer_id": "nobody",

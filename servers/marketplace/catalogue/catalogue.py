@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.address import check_address
-from servers.marketplace.catalogue.lifecycle import check_step
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry, Listing, Version, View, Wanted
 from servers.marketplace.users.accounts import unknown_customer
 from servers.marketplace.users.store import UserStore
@@ -39,6 +39,16 @@ class Catalogue:
         entries = await self._page(caller, wanted, _read_cursor(cursor), limit + 1)
         visible = [entry for entry in entries[:limit] if self._sees(caller, entry)]
         return visible, _write_cursor(entries[limit - 1].server_name) if len(entries) > limit else None
+
+    async def seen(self, caller: policy.Caller, names: Sequence[str], limit: int) -> list[Entry]:
+        """The first entries of these names that the caller sees, in their order."""
+        found: list[Entry] = []
+        for start in range(0, len(names), PAGE):
+            entries = await self._store.named(view_of(caller), names[start : start + PAGE])
+            found += [entry for entry in entries if self._sees(caller, entry)]
+            if len(found) >= limit:
+                break
+        return found[:limit]
 
     async def installed(self, caller: policy.Caller) -> list[Entry]:
         """Every entry that is installed for the caller's customer and that it may call, in the order of their names."""
@@ -110,13 +120,11 @@ class Catalogue:
         return proposed
 
     async def review(self, caller: policy.Caller, entry: Entry, approval: Approval, listing: Listing) -> None:
-        """Move an entry on its way and set its tier, direction and need of a licence.
+        """Move an entry on its way (`lifecycle.check_step` allows it) and set its tier, direction and licence.
 
         Raises:
-            Conflict: its state does not allow that step, or someone else has just changed it.
+            Conflict: someone else has just changed its state.
         """
-        if approval != entry.approval:
-            check_step(entry.approval, approval)
         if not await self._store.set_listing(entry, approval, listing, caller.subject):
             raise Conflict("The entry's state has just been changed: look at it again.", field="state")
 

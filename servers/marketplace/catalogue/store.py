@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -109,6 +109,12 @@ class CatalogueStore:
         """The entry of a name, where the view holds it."""
         async with self._seen_by(view) as connection:
             return next(iter(await self._named(connection, view, [server_name])), None)
+
+    async def named(self, view: View, names: Sequence[str]) -> list[Entry]:
+        """The entries of these names that the view holds, in the order of the names."""
+        async with self._seen_by(view) as connection:
+            found = {entry.server_name: entry for entry in await self._named(connection, view, list(names))}
+        return [found[name] for name in names if name in found]
 
     async def by_url(self, view: View, url: str) -> Entry | None:
         """The entry whose endpoint has this address, where the view holds it."""

@@ -21,11 +21,11 @@ SESSION = "mcp-session-id"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An upstream's address and the token for it."""
+    """An upstream's address and the header that lets the platform in there."""
 
     url: str
     operated: bool
-    token: str
+    header: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ async def _ask(
         ("accept", "application/json, text/event-stream"),
         ("accept-encoding", "identity"),
         ("content-type", "application/json"),
-        ("authorization", f"Bearer {place.token}"),
+        place.header,
         *headers,
     ]
     try:

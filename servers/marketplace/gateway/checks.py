@@ -14,6 +14,7 @@ from typing import Any
 from servers.marketplace.catalogue.definitions import MAX_TOOLS, Definition, Era, read_definitions
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry
 from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.connections.store import ConnectionStore
 from servers.marketplace.gateway.asking import Place, Reply, ask_legacy, ask_modern, initialize
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route, Routes
@@ -32,13 +33,20 @@ class Checks:
     """Asks servers for their tools and stores what they say."""
 
     def __init__(
-        self, settings: Settings, outgoing: Outgoing, mint: Mint, tools: ToolStore, entries: CatalogueStore
+        self,
+        settings: Settings,
+        outgoing: Outgoing,
+        mint: Mint,
+        tools: ToolStore,
+        entries: CatalogueStore,
+        connections: ConnectionStore,
     ) -> None:
         self._own = settings.resource("marketplace")
         self._outgoing = outgoing
         self._mint = mint
         self._tools = tools
         self._entries = entries
+        self._connections = connections
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
 
@@ -98,13 +106,33 @@ class Checks:
         entry = await self._entries.by_name(EVERYTHING, server_name)
         if entry is None or entry.url is None or entry.url == self._own:
             return
-        era, found = await self._ask(self._place(entry, entry.url))
+        era, found = await self._ask(await self._place(entry, entry.url))
         await self._tools.record(entry, era, found)
 
-    def _place(self, entry: Entry, url: str) -> Place:
+    async def with_header(self, entry: Entry, header: tuple[str, str]) -> int:
+        """Ask a server for its tools with a credential of a customer; how many there are.
+
+        They are pinned where the server could not be asked before; else what one customer may see changes nothing for
+        the others.
+
+        Raises:
+            Unavailable: it has no address, does not answer, or not with tools.
+        """
+        if entry.url is None:
+            raise Unavailable("This server has no address yet: it runs nowhere that the platform knows of.")
+        era, found = await self._ask(Place(entry.url, entry.operated, header))
+        if not (await self._tools.of_entry(entry)).checked:
+            await self._tools.record(entry, era, found)
+        return len(found)
+
+    async def _place(self, entry: Entry, url: str) -> Place:
+        # A server that wants a credential is asked with that of a customer: else a change there would go unnoticed.
+        known = await self._connections.header(entry.customer, entry.server_name) if entry.kind == "external" else None
+        if known is not None:
+            return Place(url, entry.operated, known)
         # A list needs no scope: this token can do nothing else.
         grant = Grant("marketplace", "service", url, frozenset(), entry.customer, "checks")
-        return Place(url, entry.operated, self._mint.upstream(grant))
+        return Place(url, entry.operated, ("authorization", f"Bearer {self._mint.upstream(grant)}"))
 
     async def _ask(self, place: Place) -> tuple[Era, tuple[Definition, ...]]:
         first = await ask_modern(self._outgoing, place, "tools/list", {})

@@ -130,7 +130,7 @@ class Gateway:
         up = [(key, value) for key, value in headers if key in UP or (key.startswith("mcp-") and key != SESSION)]
         sessions = [value for key, value in headers if key == SESSION]
         up += [(SESSION, self._seal.open(value, *owner)) for value in sessions[:1]]
-        return [*up, *own_headers(self._routes.upstream_token(route))]
+        return [*up, *own_headers(self._routes.upstream_header(route))]
 
     def _challenge(self, error: Exception) -> Headers:
         if isinstance(error, Unauthenticated):
@@ -148,9 +148,9 @@ def decoded_headers(scope: Scope) -> Headers:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
 
 
-def own_headers(token: str) -> Headers:
-    """The headers that the gateway adds to what travels upstream."""
-    return [("authorization", f"Bearer {token}"), ("accept-encoding", "identity")]
+def own_headers(admission: tuple[str, str]) -> Headers:
+    """The headers that the gateway adds to what travels upstream; `admission` is the one that lets it in."""
+    return [admission, ("accept-encoding", "identity")]
 
 
 async def read_all(receive: Receive, limit: int, deadline_s: float) -> bytes:

@@ -15,6 +15,7 @@ from servers.marketplace.catalogue.own import kind_of_server
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.catalogue.tools import ServerTools, ToolStore
 from servers.marketplace.changes import Changes, Remembered
+from servers.marketplace.connections.store import ConnectionStore
 from servers.marketplace.gateway.names import full_names
 from servers.marketplace.tokens import Grant, Mint
 from shared.auth import Principal
@@ -32,6 +33,7 @@ class Route:
         tools: name → definition (JSON) of each tool that this caller may list and call, in the server's order.
         era: what the upstream speaks.
         checked: the upstream was asked for its tools at least once.
+        credential: a header of the customer's own for this upstream; it travels instead of the platform's token.
     """
 
     server_name: str
@@ -41,6 +43,7 @@ class Route:
     tools: Mapping[str, str]
     era: Era
     checked: bool
+    credential: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,19 @@ class Routes:
     """Finds and remembers routes."""
 
     def __init__(
-        self, settings: Settings, catalogue: Catalogue, tools: ToolStore, mint: Mint, changes: Changes
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        tools: ToolStore,
+        mint: Mint,
+        changes: Changes,
+        connections: ConnectionStore,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._tools = tools
         self._mint = mint
+        self._connections = connections
         self._known: Remembered[tuple[Principal, str], Route] = Remembered(changes)
         self._everything: Remembered[Principal, Everything] = Remembered(changes)
 
@@ -85,9 +95,9 @@ class Routes:
         """All tools of the servers that are installed for the caller's customer; none where it acts for no customer."""
         return self._everything.get(caller) or await self._everything.ask(caller, lambda: self._find_all(caller))
 
-    def upstream_token(self, route: Route) -> str:
-        """The token that travels upstream."""
-        return self._mint.upstream(route.grant)
+    def upstream_header(self, route: Route) -> tuple[str, str]:
+        """The header that travels upstream: the platform's token for it, or the customer's own credential."""
+        return route.credential or ("authorization", f"Bearer {self._mint.upstream(route.grant)}")
 
     async def _find(self, caller: Principal, server_name: str) -> Route:
         entry = await self._catalogue.find(caller, "entry.call", server_name)
@@ -114,7 +124,10 @@ class Routes:
         stored = await self._tools.of(view_of(caller), entry.server_name)
         grant = self._grant(caller, entry, url)
         tools = _callable(caller, entry, stored)
-        return Route(entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked)
+        credential = None
+        if entry.kind == "external" and caller.customer is not None:
+            credential = await self._connections.header(caller.customer, entry.server_name)
+        return Route(entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked, credential)
 
     def _grant(self, caller: Principal, entry: Entry, url: str) -> Grant:
         scopes = policy.granted(caller.role, caller.subject, kind_of_server(self._settings, url), None)

@@ -109,19 +109,19 @@ class Together:
     ) -> Exchange:
         owner = (caller.subject, caller.customer, route.server_name)
         until = time.monotonic() + self._settings.call_deadline_s
-        token = self._routes.upstream_token(route)
+        admission = self._routes.upstream_header(route)
         common = [
             ("accept", "application/json, text/event-stream"),
             ("content-type", "application/json"),
             *((name, value) for name, value in headers if name in {"traceparent", "tracestate"}),
             *((name, value) for name, value in headers if name.startswith("mcp-param-")),
-            *own_headers(token),
+            *own_headers(admission),
         ]
         change = translation(message, upstream_modern=route.era == "modern")
         if route.era == "modern":
             body, named = modern_call(message, tool)
             return Exchange(owner, route, "POST", common + named, body, message, until, change, tool=tool)
-        place = Place(route.url, route.operated, token)
+        place = Place(route.url, route.operated, admission)
 
         async def renewed() -> Headers:
             return common + (await self._open(owner, place)).headers

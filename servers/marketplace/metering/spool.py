@@ -91,8 +91,10 @@ class Spool:
         if self._file is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = self._folder / (new_handle("use") + OPEN)
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            draft = path.with_suffix(".new")  # a name that nobody adopts, until the lock is held
+            descriptor = os.open(draft, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.rename(path)
             self._file = descriptor, path
         return self._file[0]
 

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
 
-from servers.marketplace.catalogue.store import Wanted, words_of
+from servers.marketplace.catalogue.catalogue import view_of
+from servers.marketplace.catalogue.store import Entry, Wanted, words_of
 from servers.marketplace.services import Services
 from servers.marketplace.tools.shapes import endpoint, entry_view
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import (
+    CatalogueEntry,
     CataloguePage,
     ServerIdentifier,
     ServerInstalled,
     ServerUninstalled,
     ToolIdentifier,
 )
-from shared.errors import InvalidInput
+from shared.contracts.model import Contract
+from shared.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
 from shared.serving import Server
 
 Query = Annotated[str, Field(max_length=200, description="Words in the name, title, description or a tool's name.")]
 ToolName = Annotated[ToolIdentifier | None, Field(description="Exactly as the server names it.")]
 Cursor = Annotated[str | None, Field(max_length=400, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Field(ge=1, le=100)]
+
+
+class ServerFound(Contract):
+    """A server, and how alike its description and the question are (cosine); none where words were compared."""
+
+    entry: CatalogueEntry
+    similarity: float | None
+
+
+class ServersFound(Contract):
+    """Servers, the most alike first."""
+
+    servers: list[ServerFound]
+    note: str
 
 
 def register(server: Server, services: Callable[[], Services]) -> None:
@@ -47,6 +64,35 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         if query.strip() and (tool_name is not None or not words):
             raise InvalidInput("Search with words or with a tool's name, not with both or signs alone.", field="query")
         return await page(Wanted(words=words, tool=tool_name or ""), cursor, limit)
+
+    async def search_mcps(
+        question: Annotated[
+            str, Field(min_length=1, max_length=500, description="What a server should be able to do.")
+        ],
+        limit: Annotated[int, Field(ge=1, le=25)] = 5,
+    ) -> ServersFound:
+        """Find servers by what they are for, in your own words. Use it where list_marketplace_mcps finds no word.
+
+        Where the embedding service does not answer, words alone are compared, and the note says so.
+        """
+        caller = principal()
+        try:
+            ranked = await services().meaning.ranked(view_of(caller), question)
+        except (Unavailable, Overloaded, DeadlineExceeded):
+            entries, _ = await services().catalogue.page(caller, Wanted(words=words_of(question)), None, limit)
+            return found(entries, {}, "The embedding service does not answer: only words were compared.")
+        scores = dict(zip(ranked.names, ranked.scores, strict=True))
+        entries = await services().catalogue.seen(caller, ranked.names, limit)
+        return found(entries, scores, "More servers wait to be read: ask again in a moment." if ranked.unread else "")
+
+    def found(entries: Sequence[Entry], scores: Mapping[str, float], note: str) -> ServersFound:
+        shown = [
+            ServerFound(
+                entry=entry_view(services().settings, entry), similarity=_rounded(scores.get(entry.server_name))
+            )
+            for entry in entries
+        ]
+        return ServersFound(servers=shown, note=note)
 
     async def list_installed_mcps(cursor: Cursor = None, limit: Limit = 50) -> CataloguePage:
         """List the MCP servers that are installed for this caller's customer. Use it to find the `endpoint` of each."""
@@ -78,6 +124,11 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
     read, write = "catalogue:read", "catalogue:install"
     server.tool(list_marketplace_mcps, scope=read, title="List servers", read_only=True, idempotent=True)
+    server.tool(search_mcps, scope=read, title="Search servers by meaning", read_only=True, idempotent=True)
     server.tool(list_installed_mcps, scope=read, title="List installed servers", read_only=True, idempotent=True)
     server.tool(install_mcp, scope=write, title="Install a server", idempotent=True)
     server.tool(uninstall_mcp, scope=write, title="Uninstall a server", destructive=True, idempotent=True)
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from servers.marketplace.catalogue.lifecycle import check_step
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.services import Services
 from servers.marketplace.tools.shapes import entry_view
@@ -76,6 +77,8 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         `suspended` ends every call at once. The same state again changes only tier, licence and direction.
         """
         entry = await services().catalogue.find(principal(), "entry.review", server_name)
+        if state != entry.approval:
+            check_step(entry.approval, state)  # before the tools are approved
         if state == "approved" and entry.approval != "approved":
             if reviewed is None:
                 raise InvalidInput("Give `reviewed` of check_mcp, so that what you saw is approved.", field="reviewed")

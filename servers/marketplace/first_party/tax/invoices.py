@@ -1,7 +1,9 @@
 """Totals of an invoice, and the details that it must name. All amounts are exact decimals; cents are rounded half up.
 
 Totals: EN 16931-1, rules BR-CO-10, BR-CO-14, BR-CO-15 and BR-CO-17: the lines are rounded, summed for each rate, and
-the tax is taken from the sum of the rate. Mandatory details: § 14 Abs. 4 and § 14a UStG, § 33 UStDV.
+the tax is taken from the sum of the rate. Mandatory details: § 14 Abs. 4 and § 14a UStG, § 33 UStDV. Not looked at:
+agreed reductions (Nr. 7), the note on keeping the invoice (Nr. 9), small businesses (§ 19 UStG, § 34a UStDV), margin
+schemes and the other cases of § 14a.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ Detail = Literal[
     "supplier_name", "supplier_address", "recipient_name", "recipient_address", "supplier_tax_number",
     "supplier_vat_id", "issue_date", "invoice_number", "quantity_and_kind", "supply_date", "net_by_rate", "tax_rate",
     "tax_amount", "gross_amount", "exemption_note", "reverse_charge_note", "recipient_vat_id", "self_billing_note",
-    "agreed_reduction", "retention_note",
 ]  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Connections: a customer's own credentials for servers of someone else's."""

@@ -1,0 +1,102 @@
+"""Tools for connections: a customer's own credential for a server of someone else's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from servers.marketplace.services import Services
+from shared.auth import principal, require_customer
+from shared.contracts.catalogue import Direction, ServerIdentifier
+from shared.contracts.model import Contract
+from shared.errors import Conflict
+from shared.serving import Server
+
+HeaderName = Annotated[
+    str, Field(pattern=r"^(authorization|x-[a-z0-9-]{1,60})$", description="The header that the server wants it in.")
+]
+Credential = Annotated[
+    str,
+    StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,3998}[\x21-\x7e])?$"),
+    Field(description="The header's whole value, such as 'Bearer …'. It is sealed and never shown again."),
+]
+
+
+class Connected(Contract):
+    """A connection that works. The credential is not shown again."""
+
+    server_name: ServerIdentifier
+    direction: Direction
+    tools: int = Field(description="How many tools the server showed with this credential.")
+
+
+class Disconnected(Contract):
+    """A server without a connection."""
+
+    server_name: ServerIdentifier
+    was_connected: bool
+
+
+class ConnectionListed(Contract):
+    """A connection, without its credential."""
+
+    server_name: ServerIdentifier
+    direction: Direction
+    header: str
+    tested_at: datetime
+
+
+class ConnectionList(Contract):
+    """Connections in the order of their servers' names."""
+
+    connections: list[ConnectionListed]
+
+
+def register(server: Server, services: Callable[[], Services]) -> None:
+    """Offer the tools."""
+
+    async def connect_mcp(
+        server_name: ServerIdentifier,
+        credential: Credential,
+        direction: Direction = "both",
+        header: HeaderName = "authorization",
+    ) -> Connected:
+        """Connect this caller's customer to a server of someone else's with the customer's own credential.
+
+        Use it for an external server that wants a key. The server is asked for its tools with it first: where that
+        fails, nothing is saved. Calls then carry this credential instead of the platform's token.
+        """
+        customer, caller = require_customer(), principal()
+        entry = await services().catalogue.find(caller, "entry.install", server_name)
+        if entry.kind != "external":
+            raise Conflict("The platform's own servers and instances need no credential.", field="server_name")
+        found = await services().checks.with_header(entry, (header, credential))
+        await services().connections.save(customer, entry.server_name, direction, (header, credential), caller.subject)
+        return Connected(server_name=entry.server_name, direction=direction, tools=found)
+
+    async def disconnect_mcp(server_name: ServerIdentifier) -> Disconnected:
+        """Forget this customer's credential for a server. Use it when the credential is no longer to be used."""
+        customer, caller = require_customer(), principal()
+        entry = await services().catalogue.find(caller, "entry.see", server_name)
+        was = await services().connections.remove(customer, entry.server_name, caller.subject)
+        return Disconnected(server_name=entry.server_name, was_connected=was)
+
+    async def list_connections() -> ConnectionList:
+        """List this customer's connections, without credentials. Use it to see what is connected."""
+        found = await services().connections.listed(require_customer())
+        return ConnectionList(
+            connections=[
+                ConnectionListed(
+                    server_name=each.server_name, direction=each.direction, header=each.header, tested_at=each.tested_at
+                )
+                for each in found
+            ]
+        )
+
+    read, write = "catalogue:read", "catalogue:install"
+    server.tool(connect_mcp, scope=write, title="Connect a server", idempotent=True, open_world=True)
+    server.tool(disconnect_mcp, scope=write, title="Disconnect a server", destructive=True, idempotent=True)
+    server.tool(list_connections, scope=read, title="List connections", read_only=True, idempotent=True)

@@ -1,0 +1,133 @@
+"""Connections: a customer's credential is tested, sealed, sent to its server alone, and never shown."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from servers.marketplace.tools.connections import Connected, ConnectionList, Disconnected
+from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
+from shared.postgres.database import Database
+from tests.integration.test_marketplace_lifecycle import ORDERS, refusal, say, sql, submit
+from tests.marketplace_rig import Changing, Market, answer_json, definition, running_market
+
+SECRET = "Bearer canary-7f3a9-credential"
+
+
+class Locked(Changing):
+    """A server that wants a key, and notes what it was sent."""
+
+    def __init__(self, *tools: dict[str, Any], key: str = SECRET) -> None:
+        super().__init__(*tools)
+        self.key = key
+        self.sent: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        told = {name.decode(): value.decode() for name, value in scope["headers"]}
+        self.sent.append(told.get("authorization", ""))
+        if self.sent[-1] != self.key:
+            await answer_json(send, {"error": "no"}, 401)
+            return
+        await super().__call__(scope, receive, send)
+
+
+@pytest.fixture
+async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
+    made = await database("servers.marketplace", "shared")
+    async with running_market(tmp_path, made.urls) as running:
+        await running.add_customers()
+        yield running
+
+
+async def prepared(market: Market) -> tuple[Locked, str, str]:
+    """A locked server that is approved, and tokens of two customers that have installed it."""
+    upstream = Locked(definition("say"))
+    await submit(market, await market.operator(), await market.add_app(upstream))
+    await sql(market, "UPDATE catalogue_entries SET approval = 'approved' WHERE server_name = $1", ORDERS)
+    tokens = [await market.user_token(name) for name in ("acme", "bolt")]
+    for token in tokens:
+        await market.call(token, "install_mcp", server_name=ORDERS)
+    return upstream, *tokens
+
+
+async def connect(market: Market, token: str, credential: str = SECRET, **more: Any) -> Connected:
+    told = {"server_name": ORDERS, "credential": credential} | more
+    return await market.call(token, "connect_mcp", Connected, **told)
+
+
+async def test_a_credential_that_the_server_refuses_is_not_saved_and_one_that_works_is_sent_there_alone(
+    market: Market,
+) -> None:
+    upstream, acme, bolt = await prepared(market)
+    assert isinstance(await refusal(connect(market, acme, "Bearer wrong")), Unavailable)
+    assert (await market.call(acme, "list_connections", ConnectionList)).connections == []
+    done = await connect(market, acme, direction="input")
+    assert (done.tools, done.direction) == (1, "input")
+    upstream.sent.clear()
+    assert await say(market, acme) == 200
+    together = await market.post_call(acme, "com-example-orders__say")
+    assert together.status_code == 200
+    assert set(upstream.sent) == {SECRET}
+    upstream.sent.clear()
+    assert await say(market, bolt) == 503  # another customer's credential is never used for it
+    assert SECRET not in upstream.sent
+    (listed,) = (await market.call(acme, "list_connections", ConnectionList)).connections
+    assert SECRET not in listed.model_dump_json()
+    assert (await market.call(bolt, "list_connections", ConnectionList)).connections == []
+    gone = await market.call(acme, "disconnect_mcp", Disconnected, server_name=ORDERS)
+    assert gone.was_connected
+    assert await say(market, acme) == 503
+
+
+async def test_a_changed_tool_of_a_locked_server_is_noticed_with_the_credential(market: Market) -> None:
+    upstream, acme, _ = await prepared(market)
+    await connect(market, acme)
+    upstream.tools = [definition("say", "Something else.")]
+    review = await market.call(await market.operator(), "check_mcp", server_name=ORDERS)
+    assert [tool["state"] for tool in review["tools"]] == ["changed"]
+    assert await say(market, acme) in {400, 404}
+
+
+async def test_a_credential_is_sealed_in_the_database_and_bound_to_customer_and_server(
+    market: Market, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, acme, bolt = await prepared(market)
+    await connect(market, acme)
+    copied = (
+        "INSERT INTO connections (customer_id, server_name, direction, header, sealed, saved_by) "
+        "SELECT 'bolt', server_name, direction, header, sealed, saved_by FROM connections"
+    )
+    with pytest.raises(PlatformError):  # not even the platform writes for another customer
+        await sql(market, copied)
+    db = Database(market.urls.app)
+    await db.open()
+    async with db.session("bolt") as connection:
+        row = await connection.fetchrow("SELECT count(*) AS n FROM connections")
+    async with db.session("acme") as connection:
+        sealed = await connection.fetchval("SELECT sealed FROM connections")
+    async with db.session("bolt") as connection:
+        await connection.execute(
+            "INSERT INTO connections (customer_id, server_name, direction, header, sealed, saved_by) "
+            "VALUES ('bolt', $1, 'both', 'authorization', $2, 'x')",
+            ORDERS,
+            sealed,
+        )
+    await db.close()
+    assert row["n"] == 0
+    assert "canary" not in sealed
+    assert await say(market, bolt) == 503  # acme's sealed text opens for acme alone
+    assert "canary" not in caplog.text
+    assert "canary" not in orjson.dumps([record.__dict__.get("msg") for record in caplog.records], default=str).decode()
+
+
+async def test_headers_cannot_be_injected_and_own_servers_take_no_credential(market: Market) -> None:
+    await prepared(market)
+    acme = await market.user_token("acme")
+    for wrong in ("a\r\nx-evil: 1", "a\n", " a", "", "ä"):
+        assert isinstance(await refusal(connect(market, acme, wrong)), InvalidInput), wrong
+    assert isinstance(await refusal(connect(market, acme, header="host")), InvalidInput)
+    assert isinstance(await refusal(connect(market, acme, server_name="io.0711/tax")), Conflict)
