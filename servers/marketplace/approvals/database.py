@@ -189,7 +189,7 @@ class CustomerDatabase:
         return await checked_route(self._routes, self._checks, caller, entry.server_name)
 
     async def _call(self, route: Route, tool: str, arguments: dict[str, Any], deadline_s: float = 15.0) -> Any:
-        place = Place(route.url, route.operated, self._mint.upstream(route.grant))
+        place = Place(route.url, route.operated, self._routes.upstream_header(route))
         return await call_tool(self._outgoing, place, tool, arguments, deadline_s)
 
 
