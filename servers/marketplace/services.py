@@ -131,7 +131,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     quotas = Quotas(settings, QuotaStore(database))
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
-    customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, mint, ApprovalStore(database))
+    customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database))
     access = Access(accounts, catalogue, entries, tools, routes)
     meaning = Meaning(settings, database, mint, changes)
     await database.open()

@@ -23,7 +23,6 @@ from servers.marketplace.gateway.asking import Place, call_tool
 from servers.marketplace.gateway.checks import Checks, checked_route
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route, Routes
-from servers.marketplace.tokens import Mint
 from shared.auth import Principal, require_customer
 from shared.contracts.instance import ChangeProposed, ChangeShown, DatasetVersions, DocumentList, TableAnswer
 from shared.errors import (
@@ -50,7 +49,7 @@ class CustomerDatabase:
     """Asks and changes the data of the caller's customer."""
 
     def __init__(
-        self, catalogue: Catalogue, tools: ToolStore, routes: Routes, checks: Checks, outgoing: Outgoing, mint: Mint,
+        self, catalogue: Catalogue, tools: ToolStore, routes: Routes, checks: Checks, outgoing: Outgoing,
         store: ApprovalStore,
     ) -> None:  # fmt: skip
         self._catalogue = catalogue
@@ -58,7 +57,6 @@ class CustomerDatabase:
         self._routes = routes
         self._checks = checks
         self._outgoing = outgoing
-        self._mint = mint
         self._store = store
 
     async def query(
