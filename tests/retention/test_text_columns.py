@@ -28,7 +28,8 @@ ALLOWED = {
         "customers.deployment_target customers.partner_id installations.fingerprint installs.installed_by "
         "job_keys.created_by jobs.created_by server_tools.approved_by services.client_id services.secret_sha256 "
         "users.password_hash users.user_id approvals.decided_by approvals.requested_by approvals.tool "
-        "licences.document licences.issued_by licences.key_id licences.signature quotas.key"
+        "licences.document licences.issued_by licences.key_id licences.signature quotas.key connections.saved_by "
+        "connections.sealed"
     ),
     "counts, digests, durations and sentences of ours about a job": (
         "jobs.choice jobs.error jobs.progress jobs.result jobs.steps audit.detail"
@@ -43,7 +44,8 @@ ALLOWED = {
         "authorizations.redirect_uri catalogue_entries.description catalogue_entries.title catalogue_entries.tools "
         "catalogue_entries.url catalogue_entries.version customers.mcps server_tools.name server_tools.pinned "
         "server_tools.seen_definition entry_words.word server_versions.description server_versions.title "
-        "server_versions.version usage.server_name usage.tool"
+        "server_versions.version usage.server_name usage.tool entry_vectors.model "
+        "entry_vectors.vector"
     ),
 }
 KNOWN = frozenset(place for places in ALLOWED.values() for place in places.split())
