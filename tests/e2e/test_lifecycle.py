@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 
 from servers.cradle.images.engine import reachable
 from servers.orchestrator.answers import CustomerView
-from servers.orchestrator.credentials import FileTokens
 from shared.client import Upstream
 from shared.contracts.deployment import DeploymentList, DeploymentStopped
 from shared.contracts.instance import SearchAnswer
@@ -38,20 +36,6 @@ async def found(view: JobView, question: str) -> str:
         return "\n".join(hit.text for hit in (await instance.call("search", {"query": question}, SearchAnswer)).hits)
 
 
-async def through_the_gateway(platform: Running, customer: str, question: str) -> str:
-    """What the instance finds when it is called as an installed server of the marketplace."""
-    tokens = FileTokens(platform.settings, "operator")
-    tool = f"io-0711-{customer}-instance__search"
-    async with Upstream(platform.settings.resource("marketplace"), tokens) as gateway:
-        async with asyncio.timeout(60):
-            while True:  # the marketplace asks a new address for its tools in the background
-                if tool in {each["name"] for each in await gateway.list_tools(customer)}:
-                    break
-                await asyncio.sleep(0.2)  # the interval of a poll
-        answer = await gateway.call(tool, {"query": question}, SearchAnswer, customer=customer)
-    return "\n".join(hit.text for hit in answer.hits)
-
-
 @pytest.fixture
 def engine() -> None:
     if not os.environ.get("DOCKER_HOST") or not reachable(os.environ["DOCKER_HOST"]):
@@ -74,7 +58,6 @@ async def test_a_customer_is_deployed_updated_without_a_new_address_and_rolled_b
     assert deployed.state == "completed", deployed.error
     try:
         assert ANSWER in await found(deployed, QUESTION)
-        assert ANSWER in await through_the_gateway(platform, first.customer_id, QUESTION)
         (folder / "hl240.txt").write_text(TEXTS["datenblaetter/hl240.txt"])
         update = await ordered(platform, "process_new_documents", **named)
         assert update.state == "completed", update.error

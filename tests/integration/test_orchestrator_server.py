@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
+from servers.cradle.deployments.token_keys import token_keys
 from servers.orchestrator.app import build
+from servers.orchestrator.credentials import FileTokens
+from servers.orchestrator.workflows.steps import Work, register, register_instance
+from shared.auth.keys import read_keys
+from shared.client import Upstream
+from shared.contracts.catalogue import CataloguePage
 from shared.contracts.job import JobResult
+from shared.errors import Unavailable
 from shared.postgres.migrations import migrate
-from tests.orchestrator_rig import DIGEST, TASKS, Rig, put_job, put_onboarded, running_rig, settings_in
+from tests.orchestrator_rig import DIGEST, TASKS, Rig, free_port, put_job, put_onboarded, running_rig, settings_in
 
 EXTENSIONS = {"extensions": {TASKS: {}}}
 NO_JOB = "job_" + "a" * 26
@@ -296,3 +304,21 @@ def test_the_server_says_how_to_use_it(tmp_path) -> None:
     text = build(settings_in(tmp_path), works=False).mcp.instructions
     assert text is not None
     assert "initialize_customer" in text
+
+
+async def test_a_deployed_instance_is_registered_at_its_address_and_gets_the_keys_of_tokens(rig: Rig) -> None:
+    customer = await put_onboarded(rig.store, "laufend")
+    places, digests = {"instance": "http://127.0.0.1:9407/mcp"}, {"deployed_image": DIGEST}
+    job = await put_job(rig.store, "laufend", "deployment", result=JobResult(places=places, digests=digests))
+    work = Work(job, customer, job.result, rig.services.upstreams, lambda *_: None, 30)
+    await register(work)
+    await register_instance(work)
+    tokens = FileTokens(rig.settings, "operator")
+    async with Upstream(rig.settings.resource("marketplace"), tokens) as marketplace:
+        page = await marketplace.call("list_marketplace_mcps", {}, CataloguePage, customer="laufend")
+    (entry,) = [each for each in page.entries if each.kind == "instance"]
+    assert (entry.installed, entry.reachable) == (True, True)
+    assert read_keys(orjson.loads(await token_keys(rig.settings)))
+    unreachable = rig.settings.model_copy(update={"marketplace_port": free_port()})
+    with pytest.raises(Unavailable, match="marketplace"):
+        await token_keys(unreachable)

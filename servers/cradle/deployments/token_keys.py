@@ -8,7 +8,6 @@ from shared.client.connections import open_client, unavailable
 from shared.settings import Settings
 
 DEADLINE_S = 10
-LARGEST = 64 * 1024
 
 
 async def token_keys(settings: Settings) -> str:
@@ -23,6 +22,6 @@ async def token_keys(settings: Settings) -> str:
     try:
         async with asyncio.timeout(DEADLINE_S), open_client() as client, client.get(address) as response:
             response.raise_for_status()
-            return (await response.content.read(LARGEST)).decode()
+            return (await response.read()).decode()
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
         raise unavailable("marketplace") from None
