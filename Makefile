@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 demo: $(READY) ; @$(BIN)/0711 demo $(DEMO)
 test: $(READY) ; @$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TEST)
 check: $(READY) ; @$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports && $(BIN)/python -m pytest -q tests/arch
-bench: $(READY) ; @for file in $(filter-out benchmarks/embedding_peer.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(READY) ; @for file in $(filter-out %_peer.py %_peers.py %/corpus.py %/processing.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 bench-embedding: export PEER_PYTHON := $(PEER_PYTHON)
 bench-embedding: $(READY) ; @for file in embedding embedding_load embedding_encoder; do echo "== $$file"; $(BIN)/python benchmarks/$$file.py || exit 1; done
 bench-onboarding: $(READY) ; @$(BIN)/python benchmarks/onboarding.py $(ONBOARDING)
