@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -15,23 +15,39 @@ LOCAL_PROVIDERS: frozenset[str] = frozenset({"rapidocr", "tesseract", "florence"
 """Content stays on the machine with these. A provider that is not named here counts as remote."""
 MAX_IMAGE_BYTES = 20 * 2**20
 MAX_PIXELS = 40_000_000
-PAGES_PATTERN = r"^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$"
-MAX_KEY_CHARS = 1024
+
+# The arguments of `ocr`, wherever it is offered.
+ImageBase64 = Annotated[
+    str, Field(min_length=4, max_length=MAX_IMAGE_BYTES * 4 // 3 + 4, description="PNG, JPEG, TIFF, WebP, BMP or PDF.")
+]
+ObjectKey = Annotated[
+    str,
+    Field(min_length=1, max_length=1024, description="In place of image_base64: an object of the customer's bucket."),
+]
+Pages = Annotated[
+    str,
+    Field(
+        pattern=r"^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$", description="A page or a range, '3' or '2-5'. Default: all."
+    ),
+]
+Output = Annotated[VisionOutput, Field(description="'words' adds lines with boxes.")]
+Provider = Annotated[str, Field(max_length=40, description="Default: the operator's setting.")]
+JsonSchema = Annotated[
+    dict[str, Any], Field(description="A JSON schema of an object; the facts come back in its form.")
+]
 
 
 class VisionRequest(Contract):
     """One image (PNG, JPEG, TIFF, WebP, BMP) or PDF: in base64, or as the key of an object in the customer's bucket.
     Holds customer content."""
 
-    image_base64: str | None = Field(None, min_length=4, max_length=MAX_IMAGE_BYTES * 4 // 3 + 4)
-    key: str | None = Field(
-        None, min_length=1, max_length=MAX_KEY_CHARS, description="An object of the customer's bucket."
-    )
-    pages: str | None = Field(None, pattern=PAGES_PATTERN, description="A page or a range of pages: '3' or '2-5'.")
+    image_base64: ImageBase64 | None = None
+    key: ObjectKey | None = None
+    pages: Pages | None = None
     task: VisionTask = "ocr"
-    output: VisionOutput = "text"
-    provider: str | None = Field(None, max_length=40, description="Default: the operator's setting.")
-    json_schema: dict[str, Any] | None = Field(None, description="Facts are given back as an object of this form.")
+    output: Output = "text"
+    provider: Provider | None = None
+    json_schema: JsonSchema | None = None
 
 
 class Word(Contract):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
-
-from pydantic import Field
 
 from servers.cradle.services import Services
 from shared.auth import principal
 from shared.contracts.vision import (
     MAX_IMAGE_BYTES,
-    MAX_KEY_CHARS,
-    PAGES_PATTERN,
-    VisionOutput,
+    ImageBase64,
+    JsonSchema,
+    ObjectKey,
+    Output,
+    Pages,
+    Provider,
     VisionRequest,
     VisionResult,
     VisionTask,
@@ -22,32 +22,18 @@ from shared.errors import InvalidInput, NotFound, TooLarge
 from shared.objects import CustomerStore
 from shared.serving import Server
 
-Base64 = Annotated[
-    str, Field(min_length=4, max_length=MAX_IMAGE_BYTES * 4 // 3 + 4, description="PNG, JPEG, TIFF, WebP, BMP or PDF.")
-]
-
 
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers `ocr` on the server."""
 
     async def ocr(
-        image_base64: Base64 | None = None,
-        key: Annotated[
-            str | None,
-            Field(
-                max_length=MAX_KEY_CHARS, description="In place of image_base64: an object of the customer's bucket."
-            ),
-        ] = None,
-        pages: Annotated[
-            str | None, Field(pattern=PAGES_PATTERN, description="A page or a range, '3' or '2-5'. Default: all.")
-        ] = None,
+        image_base64: ImageBase64 | None = None,
+        key: ObjectKey | None = None,
+        pages: Pages | None = None,
         task: VisionTask = "ocr",
-        output: Annotated[VisionOutput, Field(description="'words' adds lines with boxes.")] = "text",
-        provider: Annotated[str | None, Field(max_length=40, description="Default: the operator's setting.")] = None,
-        json_schema: Annotated[
-            dict[str, Any] | None,
-            Field(description="A JSON schema of an object; the facts come back in its form."),
-        ] = None,
+        output: Output = "text",
+        provider: Provider | None = None,
+        json_schema: JsonSchema | None = None,
     ) -> VisionResult:
         """Read the text of an image or of a PDF's pages. Nothing of it is kept.
 

@@ -14,10 +14,12 @@ from servers.orchestrator.tools.arguments import CustomerArgument
 from shared.auth import principal
 from shared.contracts.embedding import MAX_TEXTS, EmbeddingRequest, EmbeddingResult, Encoding, InputType, Text
 from shared.contracts.vision import (
-    MAX_IMAGE_BYTES,
-    MAX_KEY_CHARS,
-    PAGES_PATTERN,
-    VisionOutput,
+    ImageBase64,
+    JsonSchema,
+    ObjectKey,
+    Output,
+    Pages,
+    Provider,
     VisionRequest,
     VisionResult,
     VisionTask,
@@ -25,9 +27,6 @@ from shared.contracts.vision import (
 
 OnBehalf = Annotated[
     CustomerArgument | None, Field(description="The customer that it is for; leave out for your own or for none.")
-]
-Base64 = Annotated[
-    str, Field(min_length=4, max_length=MAX_IMAGE_BYTES * 4 // 3 + 4, description="PNG, JPEG, TIFF, WebP, BMP or PDF.")
 ]
 
 
@@ -66,23 +65,13 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         )
 
     async def ocr(
-        image_base64: Base64 | None = None,
-        key: Annotated[
-            str | None,
-            Field(
-                max_length=MAX_KEY_CHARS, description="In place of image_base64: an object of the customer's bucket."
-            ),
-        ] = None,
-        pages: Annotated[
-            str | None, Field(pattern=PAGES_PATTERN, description="A page or a range, '3' or '2-5'. Default: all.")
-        ] = None,
+        image_base64: ImageBase64 | None = None,
+        key: ObjectKey | None = None,
+        pages: Pages | None = None,
         task: VisionTask = "ocr",
-        output: Annotated[VisionOutput, Field(description="'words' adds lines with boxes.")] = "text",
-        provider: Annotated[str | None, Field(max_length=40, description="Default: the operator's setting.")] = None,
-        json_schema: Annotated[
-            dict[str, Any] | None,
-            Field(description="A JSON schema of an object; the facts come back in its form."),
-        ] = None,
+        output: Output = "text",
+        provider: Provider | None = None,
+        json_schema: JsonSchema | None = None,
         customer_id: OnBehalf = None,
     ) -> VisionResult:
         """Read what stands on an image or on a scanned PDF's pages. Nothing of it is kept.
