@@ -93,8 +93,10 @@ class Catalogue:
 
     async def uninstall(self, caller: policy.Caller, customer: str, server_name: str) -> bool:
         """Take an entry away from a customer; True where it was installed."""
-        entry = await self.find(caller, "entry.install", server_name)
-        return await self._store.uninstall(customer, entry.server_name, caller.subject)
+        if await self._store.uninstall(customer, server_name, caller.subject):
+            return True  # whoever has it may leave it, whatever has become of the entry
+        await self.find(caller, "entry.see", server_name)
+        return False
 
     async def submit(self, caller: policy.Caller, entry: Entry) -> Entry:
         """Propose a server of someone else's for the catalogue, or a new version of one that the caller proposed.
