@@ -20,6 +20,7 @@ from servers.marketplace.tools.review import ServerReviewed
 from shared.contracts.catalogue import CatalogueEntry, CataloguePage
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError
 from shared.postgres.database import Database
+from shared.postgres.migrations import apply, migrate, migrations_of
 from tests.marketplace_rig import Changing, Credential, Market, answer_json, definition, running_market
 
 ORDERS = "com.example/orders"
@@ -383,3 +384,25 @@ async def test_without_a_token_only_what_is_for_everybody_can_be_known(market: M
         assert entry["url"] == card.json()["remotes"][0]["url"] + "/server-card"
     for hidden in ("/servers/io.0711.acme/instance/mcp/server-card", "/servers/com.example/none/mcp/server-card"):
         assert (await market.http.get(market.base + hidden)).status_code == 404
+
+
+async def test_entries_of_customers_are_taken_over_by_the_migration(database: Any) -> None:
+    urls = (await database("servers.marketplace", migrated=False)).urls
+    migrations = migrations_of("servers.marketplace")
+    await apply(urls.owner, "servers.marketplace", migrations[:6])
+    db = Database(urls.app)
+    await db.open()
+    try:
+        async with db.session("acme") as connection:
+            await connection.execute("INSERT INTO customers VALUES ('acme', 'Acme GmbH', 'it@acme.example')")
+            await connection.execute(
+                "INSERT INTO catalogue_entries (server_name, title, description, version, kind, customer_id, approval, "
+                "registered_by) VALUES ('io.0711.acme/instance', 'a', 'b', '1', 'instance', 'acme', 'approved', 'x')"
+            )
+        await migrate(urls.owner, "servers.marketplace")
+        async with db.session("acme") as connection:
+            assert await connection.fetchval("SELECT count(*) FROM server_versions") == 1
+            assert await connection.fetchval("SELECT count(*) FROM server_checks") == 1
+            assert await connection.fetchval("SELECT count(*) FROM entry_words WHERE word = 'instance'") == 1
+    finally:
+        await db.close()

@@ -138,7 +138,9 @@ class Routes:
                 credential = await self._connections.header(caller.customer, entry.server_name, url)
             except Conflict:
                 stale = True
-        return Route(entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked, credential, stale)
+        return Route(
+            entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked, credential, stale
+        )
 
     def _grant(self, caller: Principal, entry: Entry, url: str) -> Grant:
         scopes = policy.granted(caller.role, caller.subject, kind_of_server(self._settings, url), None)
