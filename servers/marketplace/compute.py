@@ -46,9 +46,10 @@ class Compute:
         self._outgoing = outgoing
         self._mint = mint
         self._meter = meter
-        host = urlsplit(settings.url("cradle")).hostname
-        self._embed = Work(f"http://{host}:{settings.embedding_port}/v1/embeddings", "embed", "embed")
-        self._vision = Work(f"http://{host}:{settings.vision_port}/process", "ocr", "ocr")
+        cradle = urlsplit(settings.url("cradle"))
+        host = f"[{cradle.hostname}]" if ":" in (cradle.hostname or "") else cradle.hostname
+        self._embed = Work(f"{cradle.scheme}://{host}:{settings.embedding_port}/v1/embeddings", "embed", "embed")
+        self._vision = Work(f"{cradle.scheme}://{host}:{settings.vision_port}/process", "ocr", "ocr")
 
     async def embeddings(self, request: Request) -> Response:
         """`POST /v1/embeddings`, as the OpenAI client sends it."""

@@ -16,7 +16,7 @@ import pytest
 from servers.marketplace.bootstrap import bootstrap
 from servers.marketplace.metering.meter import Meter
 from servers.marketplace.metering.spool import Spool
-from servers.marketplace.metering.store import UsageStore
+from servers.marketplace.metering.store import UsageStore, queries
 from servers.marketplace.metering.units import Units
 from servers.marketplace.tools.usage import MonthlyStatement, Usage
 from shared.postgres.urls import DatabaseUrls
@@ -123,6 +123,7 @@ async def killed_under_load(market: Market, token: str, server: str, stack: Asyn
 @pytest.mark.requirement("L-05")
 async def test_a_batch_that_was_added_before_a_crash_is_not_added_again(database: Any, tmp_path: Path) -> None:
     made = await database("servers.marketplace", "shared")
+    await with_customer(made.db)
     spool, store = Spool(tmp_path), UsageStore(made.db)
     Meter(spool, store).served(SAY.customer, SAY.server, SAY.tool, Units(calls=3, bytes=9))
     spool.detach()()
@@ -134,6 +135,32 @@ async def test_a_batch_that_was_added_before_a_crash_is_not_added_again(database
         assert await connection.fetchval("SELECT sum(calls) FROM usage") == 3
     async with made.db.session("bolt") as connection:
         assert await connection.fetchval("SELECT count(*) FROM usage") == 0
+
+
+async def with_customer(db: Any) -> None:
+    async with db.session(SAY.customer) as connection:
+        await connection.execute("INSERT INTO customers VALUES ($1, 'Acme GmbH', 'it@acme.example')", SAY.customer)
+
+
+def set_aside(folder: Path) -> int:
+    return len(list(folder.glob("*.broken")))
+
+
+async def test_a_damaged_file_of_the_spool_is_set_aside_and_holds_up_no_other(database: Any, tmp_path: Path) -> None:
+    made = await database("servers.marketplace", "shared")
+    await with_customer(made.db)
+    meter = Meter(Spool(tmp_path), UsageStore(made.db))
+    for name, lines in (("use_" + "a" * 26, b"\0\0\0\n"), ("use_" + "b" * 26, b'["acme",1]\n'), ("stray", b"")):
+        (tmp_path / f"{name}.batch").write_bytes(lines)
+    (tmp_path / ("use_" + "c" * 26 + ".batch")).symlink_to(tmp_path / "removed by another replica")
+    meter.served(SAY.customer, SAY.server, SAY.tool, Units(calls=3))
+    meter.served("erased", SAY.server, SAY.tool, Units(calls=5))
+    await meter.flush()
+    assert set_aside(tmp_path) == 3
+    async with made.db.session() as connection:
+        await queries.enter_platform(connection)
+        rows = await connection.fetch("SELECT customer_id, calls FROM usage")
+    assert [tuple(row) for row in rows] == [("acme", 3)]  # and nothing of a customer that is gone comes back
 
 
 async def test_calls_through_the_gateway_are_metered_for_their_customer_and_billed(

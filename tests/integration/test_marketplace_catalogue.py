@@ -252,7 +252,9 @@ async def more_rows(db: Database, customer: str, folder: Path) -> None:
         values = (entry.server_name, customer, "sha256:" + "0" * 64, bytes(4))
         await connection.execute("INSERT INTO entry_vectors VALUES ($1, 'm', $2, $3, $4)", *values)
     seal = SessionSeal.of_folder(folder)
-    await ConnectionStore(db, seal).save(customer, entry.server_name, "both", ("authorization", "x"), "test")
+    await ConnectionStore(db, seal).save(
+        customer, entry.server_name, "https://x.example.com/mcp", "both", ("authorization", "x"), "test"
+    )
     await store.rate(customer, entry.server_name, 4, "test")
     keys = LicenceKeys(KeyRing(folder))
     await LicenceStore(db, keys).issue(customer, entry.server_name, datetime(2030, 1, 1, tzinfo=UTC), "test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from urllib.parse import parse_qsl
 import pytest
 
 from servers.marketplace.catalogue.lifecycle import FOLLOWING, TIERS, reaches
-from servers.marketplace.catalogue.store import EVER, queries
+from servers.marketplace.catalogue.store import EVER, EVERYTHING, CatalogueStore, queries
+from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.tools.licences import LicenceList, LicenceShown
 from servers.marketplace.tools.publishing import RegistryImported
 from servers.marketplace.tools.review import ServerReviewed
 from shared.contracts.catalogue import CatalogueEntry, CataloguePage
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError
 from shared.postgres.database import Database
+from shared.postgres.migrations import apply, migrate, migrations_of
 from tests.marketplace_rig import Changing, Credential, Market, answer_json, definition, running_market
 
 ORDERS = "com.example/orders"
@@ -122,7 +125,34 @@ async def test_a_name_belongs_to_who_proposed_it_and_addresses_inside_are_the_op
     acme = await market.user_token("acme")
     own = await submit(market, acme, "https://erp.acme.example.com/mcp", server_name="com.acme/erp")
     assert own.customer_id == "acme"  # a customer's own server: nobody else ever sees it
-    assert "com.acme/erp" not in await listed(market, await market.user_token("bolt"))
+    bolt = await market.user_token("bolt")
+    assert "com.acme/erp" not in await listed(market, bolt)
+    same = {"server_name": "com.bolt/erp", "url": "https://erp.acme.example.com/mcp"}
+    assert (await submit(market, bolt, **same)).customer_id == "bolt"  # nor does it learn where that one stands
+    taken = await refusal(submit(market, bolt, "https://x.example.com/mcp", server_name="com.acme/erp"))
+    assert isinstance(taken, Conflict)
+    assert taken.as_dict() == (await refusal(submit(market, bolt, "https://x.example.com/mcp"))).as_dict()
+    with pytest.raises(InvalidInput):
+        await submit(market, bolt, "http://erp.bolt.example.com/mcp", server_name="com.bolt/plain")
+
+
+async def test_an_address_that_comes_while_the_entry_is_being_approved_is_not_approved_with_it(market: Market) -> None:
+    operator = await market.operator()
+    await submit(market, operator, await market.add_app(Changing(definition("say"))))
+    db = Database(market.urls.app)
+    await db.open()
+    try:
+        store = CatalogueStore(db)
+        before = await store.by_name(EVERYTHING, ORDERS)
+        assert before is not None
+        await approve(market)
+        assert await store.put(replace(before, url="https://evil.example.com/mcp"), before.listing.registered_by)
+        after = await store.by_name(EVERYTHING, ORDERS)
+        assert after is not None
+        assert after.approval == "submitted"
+        assert (await ToolStore(db).of(EVERYTHING, ORDERS)).tools == ()  # what was reviewed stood elsewhere
+    finally:
+        await db.close()
 
 
 async def test_a_tier_decides_what_a_customer_sees_installs_and_calls(market: Market) -> None:
@@ -142,6 +172,12 @@ async def test_a_tier_decides_what_a_customer_sees_installs_and_calls(market: Ma
     assert isinstance(
         await refusal(market.call(acme, "set_customer_tier", customer_id="acme", tier="enterprise")), Forbidden
     )
+    partner = await market.add_user("partner_admin", None, "p@partner.example")
+    token = await market.token(Credential(partner.client_id, partner.client_secret))
+    who = {"customer_id": "third", "company_name": "Third GmbH", "contact_email": "it@third.example"}
+    await market.call(token, "register_customer", **who)
+    raised = market.call(token, "set_customer_tier", customer_id="third", tier="enterprise")
+    assert isinstance(await refusal(raised), Forbidden)  # not even for a customer that it brought
 
 
 async def test_a_licence_is_checked_at_use_and_a_forged_expired_or_revoked_one_is_none(market: Market) -> None:
@@ -348,3 +384,25 @@ async def test_without_a_token_only_what_is_for_everybody_can_be_known(market: M
         assert entry["url"] == card.json()["remotes"][0]["url"] + "/server-card"
     for hidden in ("/servers/io.0711.acme/instance/mcp/server-card", "/servers/com.example/none/mcp/server-card"):
         assert (await market.http.get(market.base + hidden)).status_code == 404
+
+
+async def test_entries_of_customers_are_taken_over_by_the_migration(database: Any) -> None:
+    urls = (await database("servers.marketplace", migrated=False)).urls
+    migrations = migrations_of("servers.marketplace")
+    await apply(urls.owner, "servers.marketplace", migrations[:6])
+    db = Database(urls.app)
+    await db.open()
+    try:
+        async with db.session("acme") as connection:
+            await connection.execute("INSERT INTO customers VALUES ('acme', 'Acme GmbH', 'it@acme.example')")
+            await connection.execute(
+                "INSERT INTO catalogue_entries (server_name, title, description, version, kind, customer_id, approval, "
+                "registered_by) VALUES ('io.0711.acme/instance', 'a', 'b', '1', 'instance', 'acme', 'approved', 'x')"
+            )
+        await migrate(urls.owner, "servers.marketplace")
+        async with db.session("acme") as connection:
+            assert await connection.fetchval("SELECT count(*) FROM server_versions") == 1
+            assert await connection.fetchval("SELECT count(*) FROM server_checks") == 1
+            assert await connection.fetchval("SELECT count(*) FROM entry_words WHERE word = 'instance'") == 1
+    finally:
+        await db.close()

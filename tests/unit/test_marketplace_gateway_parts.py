@@ -252,7 +252,7 @@ def test_a_sealed_session_ends_and_a_new_key_seals_while_the_old_one_opens() -> 
 def test_a_strangers_server_stands_on_no_address_inside(address: str) -> None:
     assert not ip_allowed(address, inside=False)
     with pytest.raises(InvalidInput):
-        check_address(f"http://[{address}]/mcp" if ":" in address else f"http://{address}/mcp", inside=False)
+        check_address(f"https://[{address}]/mcp" if ":" in address else f"https://{address}/mcp", inside=False)
 
 
 @pytest.mark.requirement("I-12")
@@ -261,5 +261,7 @@ def test_names_without_a_domain_and_metadata_in_disguise_are_refused_and_public_
         with pytest.raises(InvalidInput):
             check_address(f"https://{host}/mcp", inside=False)
     assert check_address("https://mcp.example.com/mcp", inside=False)
+    with pytest.raises(InvalidInput):  # a credential would travel in the clear
+        check_address("http://mcp.example.com/mcp", inside=False)
     assert ip_allowed("8.8.8.8", inside=False)
     assert not ip_allowed("64:ff9b::a9fe:a9fe", inside=True)

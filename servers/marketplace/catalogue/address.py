@@ -23,7 +23,8 @@ def check_address(url: str, *, inside: bool) -> str:
     Link-local addresses (cloud metadata), multicast and unspecified ones never are.
 
     Args:
-        inside: loopback and private hosts are allowed, because the operator or a service of the platform registers it.
+        inside: loopback and private hosts are allowed, and http, because the operator or a service of the platform
+            registers it.
 
     Raises:
         InvalidInput: it is no plain http(s) address, or leads to a forbidden host.
@@ -36,7 +37,8 @@ def check_address(url: str, *, inside: bool) -> str:
     plain = not (parts.username or parts.password or parts.query or parts.fragment)
     written = url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL
     allowed = _host_allowed(host, inside=inside)
-    if not (parts.scheme in {"http", "https"} and written and plain and allowed and port != 0):
+    schemes = {"http", "https"} if inside else {"https"}
+    if not (parts.scheme in schemes and written and plain and allowed and port != 0):
         raise InvalidInput("An address looks like https://host:port/mcp and names an allowed host.", field="url")
     return url
 

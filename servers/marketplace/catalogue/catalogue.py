@@ -93,8 +93,10 @@ class Catalogue:
 
     async def uninstall(self, caller: policy.Caller, customer: str, server_name: str) -> bool:
         """Take an entry away from a customer; True where it was installed."""
-        entry = await self.find(caller, "entry.install", server_name)
-        return await self._store.uninstall(customer, entry.server_name, caller.subject)
+        if await self._store.uninstall(customer, server_name, caller.subject):
+            return True  # whoever has it may leave it, whatever has become of the entry
+        await self.find(caller, "entry.see", server_name)
+        return False
 
     async def submit(self, caller: policy.Caller, entry: Entry) -> Entry:
         """Propose a server of someone else's for the catalogue, or a new version of one that the caller proposed.
@@ -109,13 +111,13 @@ class Catalogue:
             )
         operated = caller.role in OPERATORS
         address = check_address(entry.url or "", inside=operated)
-        if (holder := await self._store.by_url(EVERYTHING, address)) and holder.server_name != entry.server_name:
-            raise Conflict("Another server is registered at this address: give each its own.", field="url")
         proposed = replace(entry, url=address, operated=operated, customer=caller.customer, approval="submitted")
-        before = await self._store.by_name(EVERYTHING, entry.server_name)
-        if before is not None and before.listing.registered_by == caller.subject and before.approval != "submitted":
-            await self._store.set_listing(before, "submitted", before.listing, caller.subject)  # looked at anew
-        if not await self._store.put(proposed, caller.subject):
+        _check_holder(await self._store.by_url(view_of(caller), address), proposed)
+        try:
+            stored = await self._store.put(proposed, caller.subject)
+        except Forbidden:  # of Postgres: the row is another customer's
+            stored = False
+        if not stored:
             raise Conflict("This name belongs to another server of the catalogue: choose another.", field="server_name")
         return proposed
 
@@ -136,7 +138,8 @@ class Catalogue:
         await self._store.rate(customer, entry.server_name, stars, caller.subject)
 
     async def set_tier(self, caller: policy.Caller, customer_id: str, tier: Tier) -> bool:
-        """A customer's tier. False where it was the same."""
+        """A customer's tier, which the operator alone sets. False where it was the same."""
+        self.check_reviewer(caller)
         await self._may_register(caller, customer_id)
         return await self._store.set_tier(customer_id, tier, caller.subject)
 
@@ -185,8 +188,8 @@ class Catalogue:
         before = await self._store.by_name(View(customer_id), entry.server_name)
         if before is not None and url is None:
             entry = replace(entry, url=before.url, operated=before.operated)
-        if url and (holder := await self._store.by_url(EVERYTHING, url)) and holder.server_name != entry.server_name:
-            raise Conflict("Another server is registered at this address: give each its own.", field="url")
+        if url:
+            _check_holder(await self._store.by_url(EVERYTHING, url), entry)
         same = before is not None and replace(before, installed=False, approval=entry.approval) == entry
         if not same and not await self._store.put(entry, caller.subject):
             raise Conflict("This name belongs to another server of the catalogue: choose another.", field="name")
@@ -244,6 +247,14 @@ def _instance_entry(
         approval="approved",
         tools=tuple(sorted(tools, key=lambda tool: tool.name)),
     )
+
+
+def _check_holder(holder: Entry | None, entry: Entry) -> None:
+    """Refuse a second server at an address. What a customer proposed for itself alone is in nobody else's way."""
+    if holder is None or holder.server_name == entry.server_name:
+        return
+    if holder.kind != "external" or holder.customer in (None, entry.customer):
+        raise Conflict("Another server is registered at this address: give each its own.", field="url")
 
 
 def _check_tools(tools: list[CatalogueTool]) -> None:

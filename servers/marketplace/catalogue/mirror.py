@@ -91,8 +91,6 @@ class Mirror:
         elif before is not None and _same(before, entry):
             done.unchanged += 1
         else:
-            if before is not None and before.approval != "submitted":
-                await self._store.set_listing(before, "submitted", before.listing, author)
             await self._store.put(entry, author)
             done.proposed += 1
 

@@ -160,9 +160,11 @@ class CatalogueStore:
             return [Version(**dict(row)) async for row in queries.versions_of(connection, server_name=server_name)]
 
     async def put(self, entry: Entry, registered_by: str) -> bool:
-        """Store an entry or replace its description, version, address and tools; the approval of a known one stays.
+        """Store an entry or replace its description, version, address and tools.
 
-        Its tools are checked soon; those of another version are pinned anew.
+        The approval of a known one stays, but for a server of someone else's: that one gets the entry's, in the same
+        statement as the address. Its tools are checked soon; those of another version, or of someone else's server at
+        another address, are pinned anew.
         Returns False where the name belongs to an entry of another kind or customer; nothing is changed then.
         """
         async with self._seen_by(View(entry.customer, everything=entry.customer is None)) as connection:
@@ -193,12 +195,13 @@ class CatalogueStore:
                 connection, server_name=name, customer_id=entry.customer, words=_words_of_entry(entry)
             )
             await queries.add_check(connection, server_name=name, customer_id=entry.customer)
-            if before is not None and before.version != entry.version:
+            if before is not None and _asked_anew(before, entry):
                 await queries.forget_tools(connection, server_name=name)
                 await queries.unset_check(connection, server_name=name)
-            if before is None or replace(before, installed=False, approval=entry.approval) != entry:
+            if before is None or replace(entry, approval=_approval(before, entry)) != replace(before, installed=False):
+                detail = {"version": entry.version, "state": _approval(before, entry)}
                 await self._audit.append_in(
-                    connection, registered_by, "server.registered", name, entry.customer, {"version": entry.version}
+                    connection, registered_by, "server.registered", name, entry.customer, detail
                 )
         return True
 
@@ -264,6 +267,15 @@ class CatalogueStore:
             if view.everything:
                 await queries.enter_platform(connection)
             yield connection
+
+
+def _asked_anew(before: Entry, entry: Entry) -> bool:
+    moved = entry.kind == "external" and before.url != entry.url
+    return moved or before.version != entry.version
+
+
+def _approval(before: Entry | None, entry: Entry) -> Approval:
+    return entry.approval if before is None or entry.kind == "external" else before.approval
 
 
 def words_of(text: str) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
-"""Connections as rows. A credential is sealed by a key of the home folder, bound to its customer and its server, and
-opened only to be sent to that server."""
+"""Connections as rows. A credential is sealed by a key of the home folder, bound to its customer, its server and the
+address where it was tested, and opened only to be sent there. One of no customer is the operator's own."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from servers.marketplace.gateway.sessions import SessionSeal
 from shared.audit import AuditLog
 from shared.contracts.catalogue import Direction
-from shared.errors import NotFound, Unavailable
+from shared.errors import Conflict, NotFound
 from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
 
@@ -41,10 +43,12 @@ class ConnectionStore:
         self._seal = seal
         self._audit = AuditLog(database)
 
-    async def save(self, customer: str, server_name: str, direction: Direction, header: Header, saved_by: str) -> None:
-        """Save a connection that was tested; it replaces the one before."""
-        sealed = self._seal.seal(header[1], PURPOSE, customer, server_name, header[0], lifetime_s=KEPT_S)
-        async with self._database.session(customer) as connection:
+    async def save(
+        self, customer: str | None, server_name: str, url: str, direction: Direction, header: Header, saved_by: str
+    ) -> None:
+        """Save a connection that was tested at this address; it replaces the one before."""
+        sealed = self._seal.seal(header[1], PURPOSE, customer, server_name, url, header[0], lifetime_s=KEPT_S)
+        async with self._of(customer) as connection:
             await queries.put_connection(
                 connection, customer_id=customer, server_name=server_name, direction=direction, header=header[0],
                 sealed=sealed, saved_by=saved_by,
@@ -53,37 +57,45 @@ class ConnectionStore:
                 connection, saved_by, "connection.saved", server_name, customer, {"direction": direction}
             )
 
-    async def remove(self, customer: str, server_name: str, removed_by: str) -> bool:
+    async def remove(self, customer: str | None, server_name: str, removed_by: str) -> bool:
         """Forget a connection. False where there was none."""
-        async with self._database.session(customer) as connection:
-            removed = await queries.remove_connection(connection, server_name=server_name)
+        async with self._of(customer) as connection:
+            removed = await queries.remove_connection(connection, customer_id=customer, server_name=server_name)
             if removed is not None:
                 await self._audit.append_in(connection, removed_by, "connection.removed", server_name, customer)
         return removed is not None
 
-    async def listed(self, customer: str) -> list[Connection]:
+    async def listed(self, customer: str | None) -> list[Connection]:
         """A customer's connections, `MOST` at most."""
-        async with self._database.session(customer) as connection:
-            return [Connection(**dict(row)) async for row in queries.connections_of(connection, limit=MOST)]
+        async with self._of(customer) as connection:
+            rows = queries.connections_of(connection, customer_id=customer, limit=MOST)
+            return [Connection(**dict(row)) async for row in rows]
 
-    async def header(self, customer: str | None, server_name: str) -> Header | None:
-        """The header that carries a customer's credential; None: it has no connection.
-
-        Args:
-            customer: None: of any customer, for asking a server which tools it has.
+    async def header(self, customer: str | None, server_name: str, url: str) -> Header | None:
+        """The header that carries a customer's credential to this address; None: it has no connection.
 
         Raises:
-            Unavailable: the credential cannot be opened: the key is another.
+            Conflict: it was given for another address, or the key is another.
         """
-        async with self._database.session(customer) as connection:
-            if customer is None:
-                await queries.enter_platform(connection)
+        async with self._of(customer) as connection:
             row = await queries.credential_of(connection, customer_id=customer, server_name=server_name)
         if row is None:
             return None
         try:
-            return row["header"], self._seal.open(
-                row["sealed"], PURPOSE, row["customer_id"], server_name, row["header"]
-            )
+            return row["header"], self._seal.open(row["sealed"], PURPOSE, customer, server_name, url, row["header"])
         except NotFound:
-            raise Unavailable("The connection's credential cannot be opened: connect the server again.") from None
+            raise connect_again() from None
+
+    @asynccontextmanager
+    async def _of(self, customer: str | None) -> AsyncIterator[Any]:
+        async with self._database.session(customer) as connection:
+            if customer is None:
+                await queries.enter_platform(connection)
+            yield connection
+
+
+def connect_again() -> Conflict:
+    """The answer where a credential was not given for the server as it is now."""
+    return Conflict(
+        "The server's address has changed since it was connected: connect_mcp connects it again.", field="server_name"
+    )

@@ -112,8 +112,8 @@ class Checks:
     async def with_header(self, entry: Entry, header: tuple[str, str]) -> int:
         """Ask a server for its tools with a credential of a customer; how many there are.
 
-        They are pinned where the server could not be asked before; else what one customer may see changes nothing for
-        the others.
+        What one customer is shown changes nothing for the others: only a server of its own is pinned by that, where it
+        could not be asked before.
 
         Raises:
             Unavailable: it has no address, does not answer, or not with tools.
@@ -121,18 +121,25 @@ class Checks:
         if entry.url is None:
             raise Unavailable("This server has no address yet: it runs nowhere that the platform knows of.")
         era, found = await self._ask(Place(entry.url, entry.operated, header))
-        if not (await self._tools.of_entry(entry)).checked:
+        if entry.customer is not None and not (await self._tools.of_entry(entry)).checked:
             await self._tools.record(entry, era, found)
         return len(found)
 
     async def _place(self, entry: Entry, url: str) -> Place:
-        # A server that wants a credential is asked with that of a customer: else a change there would go unnoticed.
-        known = await self._connections.header(entry.customer, entry.server_name) if entry.kind == "external" else None
+        known = await self._credential(entry, url) if entry.kind == "external" else None
         if known is not None:
             return Place(url, entry.operated, known)
         # A list needs no scope: this token can do nothing else.
         grant = Grant("marketplace", "service", url, frozenset(), entry.customer, "checks")
         return Place(url, entry.operated, ("authorization", f"Bearer {self._mint.upstream(grant)}"))
+
+    async def _credential(self, entry: Entry, url: str) -> tuple[str, str] | None:
+        """The customer's at an approved server of its own, else the operator's: never that of one of many customers,
+        who may each be shown something else."""
+        own = None
+        if entry.customer is not None and entry.approval == "approved":
+            own = await self._connections.header(entry.customer, entry.server_name, url)
+        return own or await self._connections.header(None, entry.server_name, url)
 
     async def _ask(self, place: Place) -> tuple[Era, tuple[Definition, ...]]:
         first = await ask_modern(self._outgoing, place, "tools/list", {})

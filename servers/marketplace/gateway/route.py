@@ -15,11 +15,11 @@ from servers.marketplace.catalogue.own import kind_of_server
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.catalogue.tools import ServerTools, ToolStore
 from servers.marketplace.changes import Changes, Remembered
-from servers.marketplace.connections.store import ConnectionStore
+from servers.marketplace.connections.store import ConnectionStore, connect_again
 from servers.marketplace.gateway.names import full_names
 from servers.marketplace.tokens import Grant, Mint
 from shared.auth import Principal
-from shared.errors import Forbidden, InvalidInput, Unavailable
+from shared.errors import Conflict, Forbidden, InvalidInput, Unavailable
 from shared.settings import Settings
 
 
@@ -34,6 +34,7 @@ class Route:
         era: what the upstream speaks.
         checked: the upstream was asked for its tools at least once.
         credential: a header of the customer's own for this upstream; it travels instead of the platform's token.
+        stale: that credential was given for another address: there is no call before it is given again.
     """
 
     server_name: str
@@ -44,6 +45,7 @@ class Route:
     era: Era
     checked: bool
     credential: tuple[str, str] | None = None
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,13 @@ class Routes:
         return self._everything.get(caller) or await self._everything.ask(caller, lambda: self._find_all(caller))
 
     def upstream_header(self, route: Route) -> tuple[str, str]:
-        """The header that travels upstream: the platform's token for it, or the customer's own credential."""
+        """The header that travels upstream: the platform's token for it, or the customer's own credential.
+
+        Raises:
+            Conflict: that credential was given for another address.
+        """
+        if route.stale:
+            raise connect_again()
         return route.credential or ("authorization", f"Bearer {self._mint.upstream(route.grant)}")
 
     async def _find(self, caller: Principal, server_name: str) -> Route:
@@ -124,10 +132,15 @@ class Routes:
         stored = await self._tools.of(view_of(caller), entry.server_name)
         grant = self._grant(caller, entry, url)
         tools = _callable(caller, entry, stored)
-        credential = None
+        credential, stale = None, False
         if entry.kind == "external" and caller.customer is not None:
-            credential = await self._connections.header(caller.customer, entry.server_name)
-        return Route(entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked, credential)
+            try:
+                credential = await self._connections.header(caller.customer, entry.server_name, url)
+            except Conflict:
+                stale = True
+        return Route(
+            entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked, credential, stale
+        )
 
     def _grant(self, caller: Principal, entry: Entry, url: str) -> Grant:
         scopes = policy.granted(caller.role, caller.subject, kind_of_server(self._settings, url), None)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from servers.marketplace.metering.spool import Spool
 from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.metering.units import Key, Units
-from shared.errors import PlatformError
+from shared.errors import InvalidInput, PlatformError
 from shared.telemetry import event
 
 FLUSH_S = 2.0
@@ -39,6 +39,8 @@ class Meter:
 
     async def flush(self) -> None:
         """Bring everything that is in the spool to Postgres; a batch that is there already changes nothing.
+
+        A file that is none of ours, or was damaged, is set aside under another name, for the operator to look at.
 
         Raises:
             PlatformError: Postgres does not take it; it stays in the spool.
@@ -74,5 +76,11 @@ class Meter:
 
     async def _push(self) -> None:
         for batch in await asyncio.to_thread(lambda: list(self._spool.batches())):
-            await self._store.add(batch.batch_id, await asyncio.to_thread(batch.sums))
-            await asyncio.to_thread(batch.remove)
+            try:
+                await self._store.add(batch.batch_id, await asyncio.to_thread(batch.sums))
+                await asyncio.to_thread(batch.remove)
+            except FileNotFoundError:
+                continue  # another replica was faster
+            except (ValueError, InvalidInput) as error:  # one file must not hold up what all others tell
+                event("spool_file_set_aside", level=logging.ERROR, error=error, route="metering")
+                await asyncio.to_thread(batch.set_aside)

@@ -20,7 +20,7 @@ from servers.marketplace.metering.units import Key, Units
 from shared.errors import StorageFull
 from shared.ids import new_handle
 
-OPEN, CLOSED = ".open", ".batch"
+OPEN, CLOSED, BROKEN = ".open", ".batch", ".broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,12 @@ class Batch:
         return self.path.name.removesuffix(CLOSED)
 
     def sums(self) -> dict[Key, Units]:
-        """What it holds, added up; blocking. A last line that was cut off belongs to an answer that never left."""
+        """What it holds, added up; blocking. A last line that was cut off belongs to an answer that never left.
+
+        Raises:
+            FileNotFoundError: another process has removed it.
+            ValueError: a line is none of a spool.
+        """
         found: dict[Key, Units] = {}
         with self.path.open("rb") as file:
             for line in file:
@@ -47,6 +52,11 @@ class Batch:
     def remove(self) -> None:
         """Forget it; blocking."""
         self.path.unlink(missing_ok=True)
+
+    def set_aside(self) -> None:
+        """Keep it under a name that is no batch's; blocking."""
+        with suppress(FileNotFoundError):
+            self.path.rename(self.path.with_suffix(BROKEN))
 
 
 class Spool:
@@ -84,8 +94,7 @@ class Spool:
         for path in self._folder.glob("*" + OPEN):
             if self._file is None or path != self._file[1]:
                 _adopt(path)
-        closed = sorted(self._folder.glob("*" + CLOSED), key=lambda path: (path.stat().st_mtime_ns, path.name))
-        yield from map(Batch, closed)
+        yield from map(Batch, sorted(self._folder.glob("*" + CLOSED), key=_age))
 
     def _opened(self) -> int:
         if self._file is None:
@@ -122,6 +131,19 @@ def _adopt(path: Path) -> None:
             os.close(descriptor)
 
 
+def _age(path: Path) -> tuple[int, str]:
+    try:
+        return path.stat().st_mtime_ns, path.name
+    except FileNotFoundError:  # another replica has removed it since the folder was listed
+        return 0, path.name
+
+
 def _read(line: bytes) -> tuple[Key, Units]:
-    customer, day, server, tool, *amounts = orjson.loads(line)
-    return Key(customer, date.fromisoformat(day), server, tool), Units(*amounts)
+    try:
+        customer, day, server, tool, *amounts = orjson.loads(line)
+        key, units = Key(customer, date.fromisoformat(day), server, tool), Units(*amounts)
+    except (TypeError, ValueError):
+        raise ValueError("This is no line of a spool.") from None
+    if not all(isinstance(text, str) for text in (customer, server, tool)) or any(type(n) is not int for n in amounts):
+        raise ValueError("This is no line of a spool.")
+    return key, units

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import astuple
@@ -10,8 +11,10 @@ from typing import Any
 
 from servers.marketplace.catalogue.store import View
 from servers.marketplace.metering.units import Key, Units
+from servers.marketplace.users.store import changed_rows
 from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
+from shared.telemetry import event
 
 queries: Any = load_queries("servers.marketplace", "usage.sql")
 
@@ -27,14 +30,17 @@ class UsageStore:
         self._database = database
 
     async def add(self, batch_id: str, sums: Mapping[Key, Units]) -> bool:
-        """Add a batch, in one transaction. False where it was added before; nothing is changed then."""
+        """Add a batch, in one transaction. False where it was added before; nothing is changed then.
+
+        Units of a customer that is erased are dropped: the row of each is locked, so that none comes after an erasure.
+        """
         rows = sorted(sums.items())  # in one order, so that replicas never wait for each other in a circle
         amounts = list(zip(*(astuple(units) for _, units in rows), strict=True)) or [()] * 4
         async with self._seen_by(View(everything=True)) as connection:
             if await queries.claim_batch(connection, batch_id=batch_id) is None:
                 return False
             await queries.forget_batches(connection, older_than_days=BATCHES_KEPT_DAYS)
-            await queries.add_usage(
+            status = await queries.add_usage(
                 connection,
                 customers=[key.customer for key, _ in rows],
                 days=[key.day for key, _ in rows],
@@ -45,6 +51,8 @@ class UsageStore:
                 pages=amounts[2],
                 bytes=amounts[3],
             )
+            if dropped := len(rows) - changed_rows(status):
+                event("usage_of_erased_customers_dropped", level=logging.WARNING, count=dropped)
         return True
 
     async def rows(self, view: View, days: tuple[date, date], start: int, limit: int) -> list[Used]:

@@ -23,7 +23,7 @@ ORDER BY e.server_name;
 SELECT server_name
 FROM catalogue_entries
 WHERE url = :url
-ORDER BY server_name
+ORDER BY kind = 'external', customer_id IS NOT NULL, server_name
 LIMIT 1;
 
 -- name: page_names(customer, subject, after, installed_only, any_approval, since, limit)
@@ -69,7 +69,9 @@ VALUES (:server_name, :title, :description, :version, :kind, :customer_id, :url,
         :registered_by)
 ON CONFLICT (server_name) DO UPDATE
 SET title = excluded.title, description = excluded.description, version = excluded.version,
-    url = excluded.url, tools = excluded.tools, operated = excluded.operated, registered_by = excluded.registered_by, updated_at = now()
+    url = excluded.url, tools = excluded.tools, operated = excluded.operated, registered_by = excluded.registered_by,
+    approval = CASE WHEN excluded.kind = 'external' THEN excluded.approval ELSE catalogue_entries.approval END,
+    updated_at = now()
 WHERE catalogue_entries.customer_id IS NOT DISTINCT FROM excluded.customer_id
   AND catalogue_entries.kind = excluded.kind
   AND (catalogue_entries.kind <> 'external' OR catalogue_entries.registered_by = excluded.registered_by)

@@ -4,24 +4,23 @@ SELECT set_config('app.platform', 'on', true);
 -- name: put_connection(customer_id, server_name, direction, header, sealed, saved_by)!
 INSERT INTO connections (customer_id, server_name, direction, header, sealed, saved_by)
 VALUES (:customer_id, :server_name, :direction, :header, :sealed, :saved_by)
-ON CONFLICT (customer_id, server_name) DO UPDATE
+ON CONFLICT (server_name, coalesce(customer_id, '')) DO UPDATE
 SET direction = excluded.direction, header = excluded.header, sealed = excluded.sealed, saved_by = excluded.saved_by,
     tested_at = now();
 
--- name: remove_connection(server_name)$
+-- name: remove_connection(customer_id, server_name)$
 DELETE FROM connections
-WHERE server_name = :server_name
+WHERE server_name = :server_name AND customer_id IS NOT DISTINCT FROM :customer_id
 RETURNING server_name;
 
--- name: connections_of(limit)
+-- name: connections_of(customer_id, limit)
 SELECT server_name, direction, header, tested_at
 FROM connections
+WHERE customer_id IS NOT DISTINCT FROM :customer_id
 ORDER BY server_name
 LIMIT :limit;
 
 -- name: credential_of(customer_id, server_name)^
-SELECT customer_id, header, sealed
+SELECT header, sealed
 FROM connections
-WHERE server_name = :server_name AND (:customer_id::text IS NULL OR customer_id = :customer_id)
-ORDER BY customer_id
-LIMIT 1;
+WHERE server_name = :server_name AND customer_id IS NOT DISTINCT FROM :customer_id;

@@ -13,8 +13,12 @@ WHERE added_at < now() - make_interval(days => :older_than_days);
 
 -- name: add_usage(customers, days, servers, tools, calls, tokens, pages, bytes)!
 INSERT INTO usage (customer_id, day, server_name, tool, calls, tokens, pages, bytes)
-SELECT * FROM unnest(:customers::text[], :days::date[], :servers::text[], :tools::text[],
-                     :calls::bigint[], :tokens::bigint[], :pages::bigint[], :bytes::bigint[])
+SELECT told.*
+FROM unnest(:customers::text[], :days::date[], :servers::text[], :tools::text[],
+            :calls::bigint[], :tokens::bigint[], :pages::bigint[], :bytes::bigint[])
+     AS told (customer_id, day, server_name, tool, calls, tokens, pages, bytes)
+JOIN customers c ON c.customer_id = told.customer_id
+FOR KEY SHARE OF c
 ON CONFLICT (customer_id, day, server_name, tool) DO UPDATE
 SET calls = usage.calls + excluded.calls, tokens = usage.tokens + excluded.tokens,
     pages = usage.pages + excluded.pages, bytes = usage.bytes + excluded.bytes;

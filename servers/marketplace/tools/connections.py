@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from servers.marketplace.catalogue.address import check_address
 from servers.marketplace.services import Services
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import Direction, ServerIdentifier
@@ -67,26 +68,29 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """Connect this caller's customer to a server of someone else's with the customer's own credential.
 
         Use it for an external server that wants a key. The server is asked for its tools with it first: where that
-        fails, nothing is saved. Calls then carry this credential instead of the platform's token.
+        fails, nothing is saved. Calls then carry this credential instead of the platform's token, to the address where
+        it was tested. One of the operator without a customer is for check_mcp and the checks alone.
         """
-        customer, caller = require_customer(), principal()
-        entry = await services().catalogue.find(caller, "entry.install", server_name)
+        customer, caller = _owner(), principal()
+        action = "entry.review" if customer is None else "entry.install"
+        entry = await services().catalogue.find(caller, action, server_name)
         if entry.kind != "external":
             raise Conflict("The platform's own servers and instances need no credential.", field="server_name")
-        found = await services().checks.with_header(entry, (header, credential))
-        await services().connections.save(customer, entry.server_name, direction, (header, credential), caller.subject)
+        url, told = check_address(entry.url or "", inside=entry.operated), (header, credential)
+        found = await services().checks.with_header(entry, told)
+        await services().connections.save(customer, entry.server_name, url, direction, told, caller.subject)
         return Connected(server_name=entry.server_name, direction=direction, tools=found)
 
     async def disconnect_mcp(server_name: ServerIdentifier) -> Disconnected:
         """Forget this customer's credential for a server. Use it when the credential is no longer to be used."""
-        customer, caller = require_customer(), principal()
-        entry = await services().catalogue.find(caller, "entry.see", server_name)
-        was = await services().connections.remove(customer, entry.server_name, caller.subject)
-        return Disconnected(server_name=entry.server_name, was_connected=was)
+        was = await services().connections.remove(_owner(), server_name, principal().subject)
+        if not was:  # whoever is connected may leave, whatever has become of the entry
+            await services().catalogue.find(principal(), "entry.see", server_name)
+        return Disconnected(server_name=server_name, was_connected=was)
 
     async def list_connections() -> ConnectionList:
         """List this customer's connections, without credentials. Use it to see what is connected."""
-        found = await services().connections.listed(require_customer())
+        found = await services().connections.listed(_owner())
         return ConnectionList(
             connections=[
                 ConnectionListed(
@@ -100,3 +104,9 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     server.tool(connect_mcp, scope=write, title="Connect a server", idempotent=True, open_world=True)
     server.tool(disconnect_mcp, scope=write, title="Disconnect a server", destructive=True, idempotent=True)
     server.tool(list_connections, scope=read, title="List connections", read_only=True, idempotent=True)
+
+
+def _owner() -> str | None:
+    """The customer that the caller acts for; None for the operator, who acts for none."""
+    caller = principal()
+    return None if caller.customer is None and caller.role == "platform_admin" else require_customer()
