@@ -231,6 +231,17 @@ async def test_twenty_dispatches_of_one_approval_make_one_change(people: People)
     assert await people.total() == before + 7.2
 
 
+@pytest.mark.requirement("A-08")
+async def test_of_two_changes_that_are_made_at_once_none_is_lost(people: People) -> None:
+    before, other = await people.total(), "UPDATE prices SET amount = amount + 1 WHERE amount < 1"
+    approvals = {statement: await people.approved(statement) for statement in (RAISE, other)}
+    made = await asyncio.gather(
+        *(people.change(people.anna, statement, approval_id=held) for statement, held in approvals.items())
+    )
+    assert [each.state for each in made] == ["applied", "applied"]
+    assert await people.total() == pytest.approx(before + 7.2 + 1)
+
+
 @pytest.mark.requirement("I-11")
 async def test_the_reading_tool_changes_nothing_and_the_writing_scope_is_nobodys(people: People) -> None:
     before = await people.total()
