@@ -141,7 +141,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
                 standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
                 LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter), connections, meaning,
+                Compute(settings, outgoing, mint, meter, quotas), connections, meaning,
             )  # fmt: skip
     finally:
         await meaning.close()
