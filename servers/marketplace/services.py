@@ -132,7 +132,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database))
-    access = Access(accounts, catalogue, entries, tools, routes)
+    access = Access(settings, accounts, catalogue, entries, tools, routes)
     meaning = Meaning(settings, database, mint, changes)
     await database.open()
     try:
