@@ -40,12 +40,12 @@ class Changes:
     """Proposes and makes changes of one instance's dataset.
 
     Args:
-        turn: held while a new version is made; updates hold the same.
+        turn: held by whoever makes a change, until its version is served; updates hold the same.
     """
 
     def __init__(self, versions: Versions, turn: asyncio.Lock, clock: Callable[[], float] = time.monotonic) -> None:
         self._versions = versions
-        self._turn = turn
+        self.turn = turn
         self._clock = clock
         self._waiting: dict[str, Proposed] = {}
 
@@ -81,6 +81,8 @@ class Changes:
     async def make(self, change_id: str, statement_digest: str, rows: int) -> str:
         """Make a change; the digest of the new version, which is not served yet. A handle is good once.
 
+        The caller holds `turn` until it is served: the next change is made from this one, or it would lose it.
+
         Raises:
             NotFound: as `show`.
             Conflict: it is another statement, or would change another number of rows now; nothing was changed.
@@ -90,11 +92,10 @@ class Changes:
         if digest(found.statement.encode()) != statement_digest:
             raise Conflict("This is not the statement that was approved. Nothing was changed.")
         del self._waiting[change_id]
-        async with self._turn:
-            try:
-                return await self._made(found.statement, rows, statement_digest)
-            except OSError as error:
-                raise failure_of(error) from None
+        try:
+            return await self._made(found.statement, rows, statement_digest)
+        except OSError as error:
+            raise failure_of(error) from None
 
     async def _made(self, statement: str, rows: int, statement_digest: str) -> str:
         base = self._versions.current()

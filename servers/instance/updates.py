@@ -52,18 +52,19 @@ class Updates:
     async def apply(self, update_digest: str) -> str:
         """Merge a received update; returns the digest of the new version, which is not served yet.
 
+        The caller holds `turn` until it is served, so that no change is made from the version before it.
+
         Raises:
             NotFound: it was not received.
             Conflict: damaged, not signed by the expected key, for another customer, or for another version.
             ParameterDrift: it was made with other installation parameters.
             StorageFull: the volume is full; nothing is left behind.
         """
-        async with self.turn:
-            path = self._incoming(update_digest)
-            try:
-                return await self._apply(path, update_digest)
-            finally:
-                await asyncio.to_thread(path.unlink, missing_ok=True)
+        path = self._incoming(update_digest)
+        try:
+            return await self._apply(path, update_digest)
+        finally:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
 
     def _incoming(self, update_digest: str) -> Path:
         folder = self._versions.state() / "incoming"

@@ -7,12 +7,14 @@ from typing import Any
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, unknown_server, view_of
-from servers.marketplace.catalogue.store import CatalogueStore
+from servers.marketplace.catalogue.own import kind_of_server
+from servers.marketplace.catalogue.store import CatalogueStore, Entry
 from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.gateway.finding import found_tools
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.users.accounts import Accounts
 from shared.auth import Principal
+from shared.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,10 @@ class Access:
     """Searches and explains."""
 
     def __init__(
-        self, accounts: Accounts, catalogue: Catalogue, entries: CatalogueStore, tools: ToolStore, routes: Routes
-    ) -> None:
+        self, settings: Settings, accounts: Accounts, catalogue: Catalogue, entries: CatalogueStore, tools: ToolStore,
+        routes: Routes,
+    ) -> None:  # fmt: skip
+        self._settings = settings
         self._accounts = accounts
         self._catalogue = catalogue
         self._entries = entries
@@ -56,10 +60,20 @@ class Access:
         if entry is None:
             raise unknown_server()
         if tool is None:
-            return who, policy.explain(who, "entry.call", resource_of(entry))
+            return who, (*policy.explain(who, "entry.call", resource_of(entry)), self._server_step(who, entry))
         stored = await self._tools.of(view_of(who), server_name)
         pinned = any(each.name == tool and each.state == "approved" for each in stored.tools)
-        return who, policy.explain(who, "tool.call", resource_of(entry, pinned=pinned))
+        steps = policy.explain(who, "tool.call", resource_of(entry, pinned=pinned))
+        return who, (*steps, self._server_step(who, entry))
+
+    def _server_step(self, who: policy.Caller, entry: Entry) -> tuple[policy.Step, policy.Decision]:
+        """What a route needs beside the policy: an address, and a scope of the role there."""
+        if entry.url is None:
+            return "server", policy.Decision(False, "The server has no address yet.")
+        kind = kind_of_server(self._settings, entry.url)
+        if not policy.granted(who.role, who.subject, kind, None):
+            return "server", policy.Decision(False, "The role has no scope on this server.")
+        return "server", policy.Decision(True, "The role has scopes on this server, which asks for one by each tool.")
 
     async def _person(self, caller: Principal, user_id: str) -> policy.Caller:
         user = await self._accounts.managed(caller, user_id)

@@ -115,7 +115,7 @@ def _together(server: Server, own: ASGIApp) -> ASGIApp:
         if not made:
             held = server.services
             parts = (held.routes, held.relay, held.outgoing, held.quotas)
-            made.append(Together(server.settings, own, own_tools, *parts))
+            made.append(Together(server.settings, own, own_tools, server.mcp.specs, *parts))
         await made[0](scope, receive, send)
 
     return app

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from servers.marketplace import policy
 from servers.marketplace.catalogue.own import PREFIX
 from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.quotas import Quotas
 from servers.marketplace.gateway.relay import REFUSALS
 from servers.marketplace.metering.meter import Meter
 from servers.marketplace.metering.units import LARGEST, Units, units_of_result
@@ -26,6 +27,7 @@ from shared.errors import DeadlineExceeded, Forbidden, Unavailable
 from shared.serving.rest import read_body
 from shared.settings import Settings
 
+CRADLE = PREFIX + "cradle"
 PASSED = ("content-type", "retry-after", "x-model", "x-dimension", "x-count", "x-tokens", "x-truncated")
 
 
@@ -41,11 +43,12 @@ class Work:
 class Compute:
     """Passes requests on to cradle."""
 
-    def __init__(self, settings: Settings, outgoing: Outgoing, mint: Mint, meter: Meter) -> None:
+    def __init__(self, settings: Settings, outgoing: Outgoing, mint: Mint, meter: Meter, quotas: Quotas) -> None:
         self._settings = settings
         self._outgoing = outgoing
         self._mint = mint
         self._meter = meter
+        self._quotas = quotas
         cradle = urlsplit(settings.url("cradle"))
         host = f"[{cradle.hostname}]" if ":" in (cradle.hostname or "") else cradle.hostname
         self._embed = Work(f"{cradle.scheme}://{host}:{settings.embedding_port}/v1/embeddings", "embed", "embed")
@@ -62,9 +65,10 @@ class Compute:
     async def _pass_on(self, request: Request, work: Work) -> Response:
         caller = principal()
         token = self._token(caller, work)
+        await self._quotas.take(caller, CRADLE, work.tool)
         status, headers, body = await self._ask(work, token, await read_body(request))
         if status == 200:
-            self._meter.served(caller.customer, PREFIX + "cradle", work.tool, _units(work, headers, body))
+            self._meter.served(caller.customer, CRADLE, work.tool, _units(work, headers, body))
         return Response(body, status, {name: headers[name] for name in PASSED if name in headers})
 
     def _token(self, caller: Principal, work: Work) -> str:

@@ -17,7 +17,7 @@ Action = Literal[
     "user.create", "user.disable", "database.change", "approval.decide",
 ]  # fmt: skip
 
-Step = Literal["scope", "customer", "rule"]
+Step = Literal["scope", "customer", "rule", "server"]
 
 CUSTOMER_ROLES = frozenset({"customer_admin", "customer_user"})
 
@@ -110,6 +110,7 @@ class Resource:
         installed: the entry is installed for the caller's customer.
         pinned: the tool is defined as it was approved.
         requester: who asked for what is decided.
+        one_hand: one person may hold the requester's account and the caller's.
         registered_by: who put the entry there; sees it before it is approved.
         tier_reached: the customer's tier has what the entry's tier needs.
         licensed: the entry needs no licence, or the customer has a valid one.
@@ -122,6 +123,7 @@ class Resource:
     installed: bool = False
     pinned: bool = True
     requester: str | None = None
+    one_hand: bool = False
     registered_by: str | None = None
     tier_reached: bool = True
     licensed: bool = True
@@ -268,6 +270,12 @@ def _decide_approval(caller: Caller, resource: Resource) -> Decision:
         return Decision(False, "Changes are decided by people.")
     if resource.requester == caller.subject:
         return Decision(False, "Another person decides: nobody approves what they asked for themselves.")
+    if resource.one_hand:
+        return Decision(
+            False,
+            "Another person decides: one of these two accounts made the other, or a third of this customer made both. "
+            "The operator or the partner makes an account for someone who decides.",
+        )
     return Decision(True, "The caller decides on changes.")
 
 

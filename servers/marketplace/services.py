@@ -132,7 +132,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database))
-    access = Access(accounts, catalogue, entries, tools, routes)
+    access = Access(settings, accounts, catalogue, entries, tools, routes)
     meaning = Meaning(settings, database, mint, changes)
     await database.open()
     try:
@@ -141,7 +141,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
                 standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
                 LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter), connections, meaning,
+                Compute(settings, outgoing, mint, meter, quotas), connections, meaning,
             )  # fmt: skip
     finally:
         await meaning.close()

@@ -106,7 +106,10 @@ def _expression(node: Any, table: str) -> str:
             raise _refused("Conditions and values are made of columns, literals, comparisons and arithmetic only.")
         if kind == "Column" and (part.table or part.name not in _columns(table)):
             raise _refused("A column is not one of this table: describe_dataset names them.")
-    return f"({node.sql(_DIALECT, identify=True, comments=False)})"
+    try:
+        return f"({node.sql(_DIALECT, identify=True, comments=False)})"
+    except RecursionError:
+        raise _refused("The statement nests too deep: write it shorter.") from None
 
 
 def _columns(table: str) -> frozenset[str]:

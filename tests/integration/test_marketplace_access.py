@@ -76,10 +76,11 @@ async def test_the_explanation_names_what_is_missing_and_hides_what_the_caller_d
         assert answer.allowed == all(each.allowed for each in answer.steps)
         return [(each.step, each.allowed) for each in answer.steps]
 
-    allowed = [("scope", True), ("customer", True), ("rule", True)]
+    allowed = [("scope", True), ("customer", True), ("rule", True), ("server", True)]
     assert await explained(token) == await explained(token, tool_name="say") == allowed
-    assert await explained(token, tool_name="other") == [*allowed[:2], ("rule", False)]
-    assert await explained(token, server_name="io.0711/cradle") == [*allowed[:2], ("rule", False)]
+    assert await explained(token, tool_name="other") == [*allowed[:2], ("rule", False), ("server", True)]
+    assert await explained(token, server_name="io.0711/cradle") == [*allowed[:2], ("rule", False), ("server", True)]
+    assert (await explained(await market.service(), server_name="io.0711/tax"))[-1] == ("server", False)
     narrow = await market.user_token("acme", scope="catalogue:read")
     assert (await explained(narrow))[0] == ("scope", False)
     user = await market.add_user("customer_user", "acme", "anna@acme.example")

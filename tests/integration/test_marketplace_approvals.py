@@ -172,6 +172,26 @@ async def test_nobody_decides_on_their_own_change_and_a_denied_or_altered_one_is
 
 
 @pytest.mark.requirement("A-08")
+async def test_accounts_that_one_account_of_the_customer_made_do_not_decide_for_each_other(people: People) -> None:
+    market, tokens = people.market, [people.ben]
+    for number in range(2):
+        email = f"second{number}@acme.example"
+        who = {"email": email, "role": "customer_admin", "customer_id": "acme"}
+        made = await market.call(people.ben, "create_user", UserCreated, **who)
+        tokens.append(await market.token(Credential(made.client_id, made.client_secret)))
+    ben, one, two = tokens
+    for asks, decides in ((ben, one), (one, ben), (one, two)):
+        asked = await people.change(asks)
+        with pytest.raises(Forbidden, match="made the other"):
+            await people.decide(decides, asked.approval_id)
+    operator = await market.token(market.credential("operator"), customer="acme")
+    with pytest.raises(Forbidden, match="made the other"):
+        await people.decide(operator, (await people.change(ben)).approval_id)
+    asked = await people.change(people.anna)
+    assert (await people.decide(two, asked.approval_id)).state == "approved"
+
+
+@pytest.mark.requirement("A-08")
 async def test_an_approval_ends_with_its_time_its_tool_and_the_rules(people: People, postgres_server: Any) -> None:
     name = people.market.urls.owner.rpartition("/")[2]
     superuser = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + name)
@@ -186,6 +206,10 @@ async def test_an_approval_ends_with_its_time_its_tool_and_the_rules(people: Peo
             await superuser.execute(f"UPDATE approvals SET {column} = {value} WHERE approval_id = '{approval}'")  # noqa: S608
             with pytest.raises(Conflict):
                 await people.change(people.anna, approval_id=approval)
+        await people.change(people.anna)
+        await superuser.execute(f"UPDATE approvals SET arguments = '{other}'")  # noqa: S608
+        shown = (await people.market.call(people.ben, "list_approvals", ApprovalList)).approvals
+        assert {each.statement for each in shown} == {None}, "another statement than the approved one is not shown"
         rows = await superuser.fetch("SELECT a::text FROM approvals a")
         assert not [row for row in rows if "UPDATE" in row[0]], "the statement is nowhere in Postgres"
     finally:
@@ -229,6 +253,17 @@ async def test_twenty_dispatches_of_one_approval_make_one_change(people: People)
     assert sum(isinstance(each, DatabaseChange) for each in made) == 1
     assert all(isinstance(each, DatabaseChange | Conflict) for each in made)
     assert await people.total() == before + 7.2
+
+
+@pytest.mark.requirement("A-08")
+async def test_of_two_changes_that_are_made_at_once_none_is_lost(people: People) -> None:
+    before, other = await people.total(), "UPDATE prices SET amount = amount + 1 WHERE amount < 1"
+    approvals = {statement: await people.approved(statement) for statement in (RAISE, other)}
+    made = await asyncio.gather(
+        *(people.change(people.anna, statement, approval_id=held) for statement, held in approvals.items())
+    )
+    assert [each.state for each in made] == ["applied", "applied"]
+    assert await people.total() == pytest.approx(before + 7.2 + 1)
 
 
 @pytest.mark.requirement("I-11")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from servers.marketplace.gateway.quotas import Quotas, QuotaStore
@@ -15,6 +16,7 @@ from shared.errors import Overloaded, Unavailable
 from shared.postgres.database import Database
 from shared.settings import Settings
 from tests.marketplace_rig import Changing, Market, definition, running_market
+from tests.serving_rig import envelope, headers_for
 
 NO_LIMIT = 1_000_000
 
@@ -98,6 +100,23 @@ async def test_the_next_minute_begins_anew(store: OneMinute) -> None:
     assert await passed([quotas], caller(), "say", 30) == 20
 
 
+async def test_a_lease_that_is_late_for_its_minute_hands_nothing_out_twice(store: OneMinute) -> None:
+    plain = QuotaStore(store._database)
+    assert (await plain.lease("user:acme:usr_anna", "acme", 20, 20))[0] == 20
+    async with store._database.session("acme") as connection:
+        await connection.execute("UPDATE quotas SET started = started + interval '1 minute'")
+    assert (await plain.lease("user:acme:usr_anna", "acme", 20, 20))[0] == 0
+
+
+async def test_what_was_counted_hours_ago_is_forgotten(store: OneMinute) -> None:
+    await store.lease("user:acme:usr_anna", "acme", 20, 1)
+    async with store._database.session("acme") as connection:
+        await connection.execute("UPDATE quotas SET started = started - interval '2 hours'")
+    await store.lease("user:acme:usr_ben", "acme", 20, 1)
+    async with store._database.session("acme") as connection:
+        assert [row["key"] for row in await connection.fetch("SELECT key FROM quotas")] == ["user:acme:usr_ben"]
+
+
 @pytest.mark.requirement("F-02")
 async def test_without_a_database_what_is_leased_still_passes_and_then_nothing(store: OneMinute) -> None:
     quotas = Quotas(settings(user=40), store, lambda: 0.0)
@@ -134,3 +153,30 @@ async def test_a_caller_over_its_limit_gets_429_and_when_to_come_back_and_the_up
     assert upstream.requests.count("tools/call") <= 4
     own = [await market.post_call(token, "whoami") for _ in range(3)]
     assert 429 in [each.status_code for each in own]
+
+
+async def test_rest_is_counted_like_a_call_of_the_tool_of_the_same_meaning(market: Market) -> None:
+    headers = {"authorization": f"Bearer {await market.user_token('acme')}"}
+    for path in ("/v1/embeddings", "/v1/vision"):
+        answers = [await market.http.post(market.base + path, json={}, headers=headers) for _ in range(3)]
+        refused = [each for each in answers if each.status_code == 429]
+        assert refused
+        assert all(1 <= int(each.headers["retry-after"]) <= 60 for each in refused)
+
+
+@pytest.mark.requirement("Z-03")
+async def test_what_a_caller_writes_into_a_call_is_not_stored_with_its_count(market: Market) -> None:
+    name = await market.add_instance("acme", await market.add_app(Changing(definition("say"))))
+    token = await market.user_token("acme")
+    await market.post_call(token, "secret_of_acme")
+    method = "secret/of-acme"
+    body, headers = envelope(method, {}), headers_for(token, method)
+    await market.http.post(f"{market.base}/servers/{name}/mcp", json=body, headers=headers)
+    connection = await asyncpg.connect(market.urls.owner)
+    try:
+        await connection.execute("SELECT set_config('app.platform', 'on', false)")
+        keys = [row["key"] for row in await connection.fetch("SELECT key FROM quotas")]
+    finally:
+        await connection.close()
+    assert {"tool:acme:marketplace:*", f"tool:acme:{name}:*"} <= set(keys)
+    assert not [key for key in keys if "secret" in key]

@@ -38,6 +38,8 @@ REFUSED = [
     "DELETE FROM prices WHERE product_id IN (SELECT product_id FROM products)",
     "DELETE FROM prices WHERE EXISTS (SELECT 1)",
     "UPDATE prices SET amount = random() WHERE TRUE",
+    pytest.param(f"UPDATE prices SET amount = amount{'+1-1' * 1900} WHERE TRUE", id="deep value"),  # noqa: S608
+    pytest.param(f"DELETE FROM prices WHERE amount{'+1-1' * 1900} > 1", id="deep condition"),  # noqa: S608
     "UPDATE products SET name = current_user WHERE TRUE",
     "UPDATE products SET name = read_text('/etc/passwd') WHERE TRUE",
     "UPDATE products SET name = $$x$$ || E'\\n' WHERE TRUE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -59,6 +60,22 @@ def test_what_travels_upstream_is_what_was_read_so_a_doubled_key_cannot_name_a_s
     message = read_message(body)
     assert message.tool == "say"
     assert b"blocked" not in message.body()
+
+
+@pytest.mark.requirement("A-07")
+@pytest.mark.parametrize(
+    "said",
+    [
+        *({"id": wrong, "method": "tools/list"} for wrong in (1.0, True, None, [1], 2**64)),
+        {"method": "tools/call", "params": {"name": "say"}},
+        {"id": 1, "method": ["tools/list"]},
+    ],
+    ids=str,
+)
+def test_a_message_that_a_server_could_take_for_another_kind_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        read_message(json.dumps({"jsonrpc": "2.0", **said}).encode())
+    assert caught.value.code == -32600
 
 
 def test_full_names_are_short_plain_and_never_shared() -> None:

@@ -68,6 +68,7 @@ def test_another_person_decides_and_no_service_asks_or_decides_and_no_role_holds
     asked = Resource("acme", requester="usr_anna")
     assert decide(ADMIN, "approval.decide", asked).allowed
     assert not decide(Someone("customer_admin", "acme", "usr_anna"), "approval.decide", asked).allowed
+    assert not decide(ADMIN, "approval.decide", Resource("acme", requester="usr_anna", one_hand=True)).allowed
     assert not decide(ORCHESTRATOR, "approval.decide", asked).allowed
     assert not decide(ORCHESTRATOR, "database.change", Resource("acme", installed=True)).allowed
     assert decide(USER, "database.change", Resource("acme", installed=True)).allowed

@@ -39,7 +39,8 @@ def register(server: Any, versions: Versions, changes: Changes, shelf: Callable[
         change_id: Handle, statement_digest: Digest, rows: Annotated[int, Field(ge=0)]
     ) -> DatasetVersions:
         """Make a proposed change as a new version and serve it; use_version goes back. Use it once it is approved."""
-        return await serve_version(versions, shelf(), await changes.make(change_id, statement_digest, rows))
+        async with changes.turn:
+            return await serve_version(versions, shelf(), await changes.make(change_id, statement_digest, rows))
 
     server.tool(propose_change, scope=SCOPE, title="Propose a change", read_only=True)
     server.tool(show_change, scope=SCOPE, title="Show a change", read_only=True, idempotent=True)

@@ -41,11 +41,16 @@ def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[
 
         Use it after put_update. An update that is damaged, not signed, or not for this instance changes nothing.
         """
-        return await serve_version(versions, shelf(), await updates.apply(update_digest))
+        async with updates.turn:
+            return await serve_version(versions, shelf(), await updates.apply(update_digest))
 
     async def use_version(dataset_digest: Digest) -> DatasetVersions:
-        """Serve another version that the instance has, an older one too. Use it to roll an update back."""
-        return await serve_version(versions, shelf(), dataset_digest)
+        """Serve another version that the instance has, an older one too. Use it to roll an update back.
+
+        It waits for a change or an update that is being made, and comes after it.
+        """
+        async with updates.turn:
+            return await serve_version(versions, shelf(), dataset_digest)
 
     async def list_versions() -> DatasetVersions:
         """List the versions of the dataset that this instance has: the image's own and its updates.
@@ -56,14 +61,23 @@ def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[
 
     server.tool(put_update, scope=SCOPE, title="Send an update", idempotent=True)
     server.tool(apply_update, scope=SCOPE, title="Apply an update", idempotent=True, deadline_s=UPDATE_DEADLINE_S)
-    server.tool(use_version, scope=SCOPE, title="Use a version", idempotent=True, destructive=True)
+    server.tool(
+        use_version, scope=SCOPE, title="Use a version", idempotent=True, destructive=True, deadline_s=UPDATE_DEADLINE_S
+    )
     server.tool(list_versions, scope="dataset:read", title="List versions", read_only=True, idempotent=True)
 
 
 async def serve_version(versions: Versions, shelf: Shelf, dataset_digest: str) -> DatasetVersions:
-    """Serve a version that is here, now and from the next start on."""
-    versions.folder(dataset_digest)
-    await shelf.serve(dataset_digest)
+    """Serve a version that is here, now and from the next start on. The caller holds the turn.
+
+    It is noted before it answers: what is raised leaves the version before it, which answers and is noted.
+    """
+    before = versions.current()
     versions.choose(dataset_digest)
+    try:
+        await shelf.serve(dataset_digest)
+    except BaseException:
+        versions.choose(before)
+        raise
     event("dataset_version_served")
     return DatasetVersions(versions=versions.listed())

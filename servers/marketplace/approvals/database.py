@@ -41,6 +41,7 @@ from shared.ids import Digest, canonical_digest, digest, new_handle
 Language = Literal["sql", "cypher", "documents"]
 PROPOSE, SHOW, APPLY = "propose_change", "show_change", "apply_change"
 APPLY_S = 900.0
+SHOWN_S, SHOWN_AT_ONCE = 3.0, 10
 REFUSALS = (Conflict, Forbidden, InvalidInput, NotFound, Overloaded, StorageFull, Unauthenticated)
 """Answers of an instance that say that nothing was changed."""
 
@@ -116,23 +117,31 @@ class CustomerDatabase:
         return served.dataset_digest
 
     async def open(self, caller: Principal) -> list[tuple[Approval, str | None]]:
-        """What waits for a decision or to be made, each with its statement; None where the instance lost it."""
-        found = await self._store.open(require_customer())
-        return [(each, await self._statement(caller, each)) for each in found]
+        """What waits for a decision or to be made, each with its statement.
+
+        The statement is None where the instance lost it, shows another one, or does not answer in time.
+        """
+        found, turns = await self._store.open(require_customer()), asyncio.Semaphore(SHOWN_AT_ONCE)
+
+        async def statement(approval: Approval) -> str | None:
+            async with turns:
+                return await self._statement(caller, approval)
+
+        return list(zip(found, await asyncio.gather(*map(statement, found)), strict=True))
 
     async def decide(self, caller: Principal, approval_id: str, *, approve: bool) -> Approval:
         """Approve or deny a change that another person asked for.
 
         Raises:
             NotFound: the customer has no such approval.
-            Forbidden: the caller asked for it.
+            Forbidden: the caller asked for it, or may be the same person.
             Conflict: it is decided or over.
         """
         customer = require_customer()
         found = await self._known(customer, approval_id)
-        decision = policy.decide(
-            caller, "approval.decide", policy.Resource(caller.customer, requester=found.requested_by)
-        )
+        one_hand = await self._store.one_hand(customer, found.requested_by, caller.subject)
+        asked = policy.Resource(caller.customer, requester=found.requested_by, one_hand=one_hand)
+        decision = policy.decide(caller, "approval.decide", asked)
         if not decision.allowed:
             raise Forbidden(decision.reason)
         decided = await self._store.decide(customer, approval_id, caller.subject, approve=approve)
@@ -148,11 +157,14 @@ class CustomerDatabase:
 
     async def _statement(self, caller: Principal, approval: Approval) -> str | None:
         try:
-            route = await self._route(caller, await self._instance(caller, approval.bound.server_name))
-            answer = await self._call(_writing(route), SHOW, {"change_id": approval.change_id})
-            return ChangeShown.model_validate(answer).statement
-        except PlatformError:
+            async with asyncio.timeout(SHOWN_S):
+                route = await self._route(caller, await self._instance(caller, approval.bound.server_name))
+                answer = await self._call(_writing(route), SHOW, {"change_id": approval.change_id})
+            statement = ChangeShown.model_validate(answer).statement
+        except (PlatformError, TimeoutError):
             return None
+        shown = _arguments(approval.bound.server_name, statement)
+        return statement if shown == approval.bound.arguments else None
 
     async def _bound(self, caller: Principal, server_name: str | None, statement: str) -> tuple[Route, Bound]:
         entry = await self._instance(caller, server_name)
@@ -165,7 +177,7 @@ class CustomerDatabase:
             raise Unavailable("This instance takes no changes: its tool for them is not there or not approved.")
         if not decision.allowed:
             raise Forbidden(decision.reason)
-        arguments = canonical_digest({"server_name": entry.server_name, "statement": statement})
+        arguments = _arguments(entry.server_name, statement)
         return route, Bound(entry.server_name, APPLY, arguments, tool.pin, policy_version())
 
     async def _instance(self, caller: Principal, server_name: str | None) -> Entry:
@@ -195,6 +207,10 @@ class CustomerDatabase:
 def policy_version() -> Digest:
     """Digest of the rules: an approval that was asked for under others is refused."""
     return digest((resources.files("servers.marketplace") / "policy.py").read_bytes())
+
+
+def _arguments(server_name: str, statement: str) -> Digest:
+    return canonical_digest({"server_name": server_name, "statement": statement})
 
 
 def _writing(route: Route) -> Route:

@@ -83,6 +83,17 @@ class ApprovalStore:
         async with self._database.session(customer) as connection:
             return [_approval(row) async for row in queries.open_approvals(connection, limit=LISTED)]
 
+    async def one_hand(self, customer: str, one: str, other: str) -> bool:
+        """Whether one person may hold both accounts: one of them made the other, or one account of the customer made
+        both, itself or by accounts between. What operator and partner make for a customer belongs to two people."""
+        async with self._database.session(customer) as connection:
+            first, second = [
+                (row["user_id"], row["created_by"]) if row else (user_id, None)  # no row: no account of the customer
+                for user_id in (one, other)
+                for row in [await queries.first_of_line(connection, user_id=user_id)]
+            ]
+        return first[0] == second[0] or first[1] == second[0] or second[1] == first[0]
+
     async def decide(self, customer: str, approval_id: str, decided_by: str, *, approve: bool) -> Approval | None:
         """Approve or deny what waits. None: it is decided or over, or was asked for by the same person."""
         state = "approved" if approve else "denied"

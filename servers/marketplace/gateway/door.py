@@ -20,7 +20,7 @@ from servers.marketplace.gateway.message import (
     result_body,
     unknown_tool,
 )
-from servers.marketplace.gateway.quotas import Quotas
+from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
 from servers.marketplace.gateway.relay import Exchange, Relay, part
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.sessions import SessionSeal
@@ -99,7 +99,7 @@ class Gateway:
         if message.method == "tools/call" and message.tool not in route.tools:
             raise unknown_tool(message)
         if message.request_id is not None:
-            await self._quotas.take(caller, route.server_name, message.tool or message.method or "")
+            await self._quotas.take(caller, route.server_name, message.tool or NO_TOOL)
         return await self._relay.run(self._exchange(caller, route, scope["method"], headers, message), receive, send)
 
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:

@@ -13,7 +13,7 @@ from mcp.shared.inbound import (
     decode_header_value,
     find_duplicated_routing_header,
 )
-from mcp_types.jsonrpc import HEADER_MISMATCH, INVALID_PARAMS
+from mcp_types.jsonrpc import HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from shared.errors import InvalidInput, PlatformError
@@ -79,7 +79,8 @@ def read_message(body: bytes, headers: Headers = ()) -> Message:
 
     Raises:
         InvalidInput: it is no JSON object of JSON-RPC.
-        ProtocolError: a header says something else than the body.
+        ProtocolError: a header says something else than the body, or a server could take the message for another kind
+            than it is taken for here: a request with an id that is no text or whole number, a call without an id.
     """
     try:
         value = orjson.loads(body)
@@ -87,15 +88,23 @@ def read_message(body: bytes, headers: Headers = ()) -> Message:
         value = None
     if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":
         raise InvalidInput("The body is one JSON-RPC 2.0 message.")
-    request_id, method = value.get("id"), value.get("method")
-    request_id = request_id if isinstance(request_id, str | int) and not isinstance(request_id, bool) else None
+    method = value.get("method")
+    request_id = value["id"] if type(value.get("id")) in (str, int) else None
     told = dict(headers)
     version = told.get(VERSION)
     modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
     message = Message(request_id, method if isinstance(method, str) else "", value, modern)
     if "method" in value:
+        _check_kind(message)
         _check_headers(message, headers, told)
     return message
+
+
+def _check_kind(message: Message) -> None:
+    if message.request_id is None and ("id" in message.value or (message.method or "").startswith("tools/")):
+        raise ProtocolError(INVALID_REQUEST, "A request has an id: a text or a whole number of at most 64 bits.")
+    if not message.method:
+        raise ProtocolError(INVALID_REQUEST, "The method is a text.", message.request_id)
 
 
 def _check_headers(message: Message, headers: Headers, told: Mapping[str, str]) -> None:

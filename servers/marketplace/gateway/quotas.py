@@ -23,6 +23,8 @@ queries: Any = load_queries("servers.marketplace", "quotas.sql")
 BLOCKS = 20
 """A replica leases a twentieth of a limit at a time."""
 KEPT = 50_000
+NO_TOOL = "*"
+"""Counts all that calls no known tool of a server: what a caller writes is never stored."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class QuotaStore:
             if customer is None:
                 await queries.enter_platform(connection)
             row = await queries.lease(connection, key=key, customer_id=customer, most=most, block=block)
+            await queries.forget_old(connection)
         return row["granted"], row["left_s"]
 
 
@@ -63,6 +66,9 @@ class Quotas:
 
     async def take(self, caller: Principal, server_name: str, tool: str) -> None:
         """Count one call of a tool; services of the platform itself are not limited.
+
+        Args:
+            tool: a name that the platform knows, never one as it came from a caller; else `NO_TOOL`.
 
         Raises:
             Overloaded: the user, the customer or the tool has had its calls of this minute; says when the next begins.

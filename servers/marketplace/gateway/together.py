@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
@@ -23,7 +23,7 @@ from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import Message, ProtocolError, read_message, unknown_tool
 from servers.marketplace.gateway.names import is_full
 from servers.marketplace.gateway.outgoing import Outgoing
-from servers.marketplace.gateway.quotas import Quotas
+from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
 from servers.marketplace.gateway.relay import Exchange, Relay
 from servers.marketplace.gateway.route import Route, Routes
 from shared.auth import Principal
@@ -43,15 +43,17 @@ class Together:
     Args:
         own: the marketplace's endpoint.
         own_tools: the definitions (JSON) of the own tools that a caller may call.
+        own_names: the names of all own tools.
     """
 
     def __init__(
-        self, settings: Settings, own: ASGIApp, own_tools: OwnTools, routes: Routes, relay: Relay, outgoing: Outgoing,
-        quotas: Quotas,
+        self, settings: Settings, own: ASGIApp, own_tools: OwnTools, own_names: Container[str], routes: Routes,
+        relay: Relay, outgoing: Outgoing, quotas: Quotas,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._own = own
         self._own_tools = own_tools
+        self._own_names = own_names
         self._routes = routes
         self._relay = relay
         self._outgoing = outgoing
@@ -76,7 +78,8 @@ class Together:
                 await self._call(scope[CALLER], headers, message, receive, send)
             else:
                 if message.tool is not None:
-                    await self._quotas.take(scope[CALLER], OWN, message.tool)
+                    counted = message.tool if message.tool in self._own_names else NO_TOOL
+                    await self._quotas.take(scope[CALLER], OWN, counted)
                 await self._own(scope, _again(body, receive), send)
         except (PlatformError, ProtocolError) as error:
             await refuse(error, message, send)

@@ -9,6 +9,8 @@ CREATE TABLE quotas (
     granted     bigint NOT NULL
 );
 
+CREATE INDEX quotas_by_time ON quotas (started);
+
 ALTER TABLE quotas ENABLE ROW LEVEL SECURITY;
 ALTER TABLE quotas FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_quotas ON quotas

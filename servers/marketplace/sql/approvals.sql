@@ -21,6 +21,14 @@ WHERE state IN ('waiting', 'approved') AND expires_at > now()
 ORDER BY created_at, approval_id
 LIMIT :limit;
 
+-- name: first_of_line(user_id)^
+WITH RECURSIVE line AS (
+    SELECT user_id, created_by, 0 AS steps FROM users WHERE user_id = :user_id
+    UNION ALL
+    SELECT maker.user_id, maker.created_by, line.steps + 1 FROM users AS maker JOIN line ON maker.user_id = line.created_by
+)
+SELECT user_id, created_by FROM line ORDER BY steps DESC LIMIT 1;
+
 -- name: decide(approval_id, state, decided_by, lasts_s)^
 UPDATE approvals
 SET state = :state, decided_by = :decided_by, decided_at = now(), expires_at = now() + make_interval(secs => :lasts_s)

@@ -26,9 +26,9 @@ UPDATE users
 SET failed_logins = 0, locked_until = NULL
 WHERE user_id = :user_id AND (failed_logins > 0 OR locked_until IS NOT NULL);
 
--- name: add_user(user_id, email, password_hash, role, customer_id)!
-INSERT INTO users (user_id, email, password_hash, role, customer_id)
-VALUES (:user_id, :email, :password_hash, :role, :customer_id);
+-- name: add_user(user_id, email, password_hash, role, customer_id, created_by)!
+INSERT INTO users (user_id, email, password_hash, role, customer_id, created_by)
+VALUES (:user_id, :email, :password_hash, :role, :customer_id, :created_by);
 
 -- name: set_password(password_hash, user_id)!
 UPDATE users

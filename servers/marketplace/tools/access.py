@@ -40,7 +40,7 @@ class AccessStep(Contract):
 
 
 class AccessExplained(Contract):
-    """Whether a call would be let through, and each step of the decision. Nothing was called."""
+    """Whether the gateway lets a call through, and each step of the decision. Nothing was called."""
 
     allowed: bool
     subject: str
@@ -72,7 +72,8 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     ) -> AccessExplained:
         """Explain, without calling anything, whether a call of a server or tool would be let through, and why.
 
-        Use it when something is refused or missing from a list.
+        It ends at the gateway: the server itself may refuse, such as for a scope that its tool needs. Use it when
+        something is refused or missing from a list.
         """
         who, steps = await services().access.explain(principal(), server_name, tool_name, user_id)
         return AccessExplained(

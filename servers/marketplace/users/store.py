@@ -146,6 +146,7 @@ class UserStore:
                 password_hash=password_hash,
                 role=user.role,
                 customer_id=user.customer,
+                created_by=made_by,
             )
             await self._audit.append_in(
                 connection, made_by, "user.created", user.user_id, user.customer, {"role": user.role}
