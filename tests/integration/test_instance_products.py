@@ -183,3 +183,4 @@ async def test_products_are_found_by_class_and_feature_and_classes_by_neighbours
     (candidate,) = classes.classify([Neighbour(known, 0.9), Neighbour("prd_unknown", 0.8)], "etim")
     assert (candidate.product_class, candidate.share) == (only, 1.0)
     assert classes.classify([Neighbour(known, 0.9)], "ECLASS") == []
+    assert classes.classify([Neighbour(known, 0.0), Neighbour(known, -0.2)], None) == []  # nothing is like it
