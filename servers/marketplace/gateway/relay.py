@@ -174,7 +174,7 @@ class Relay:
         if exchange.tool is not None and response.status == 200:
             if body and route.url == self._cradle:
                 units += computed_units(body)
-            self._meter.served(route.grant.customer, route.server_name, exchange.tool, units)
+            self._meter.served(route.metered, route.server_name, exchange.tool, units)
 
     def _head(self, exchange: Exchange, response: ClientResponse) -> Event:
         headers = [

@@ -34,6 +34,8 @@ class Route:
         era: what the upstream speaks.
         checked: the upstream was asked for its tools at least once.
         credential: a header of the customer's own for this upstream; it travels instead of the platform's token.
+        metered: the customer that the caller acts for. None: a call of the platform's own, which nobody is billed for,
+            also where the grant names the instance's customer so that the instance takes it.
     """
 
     server_name: str
@@ -44,6 +46,7 @@ class Route:
     era: Era
     checked: bool
     credential: tuple[str, str] | None = None
+    metered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,10 @@ class Routes:
         credential = None
         if entry.kind == "external" and caller.customer is not None:
             credential = await self._connections.header(caller.customer, entry.server_name)
-        return Route(entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked, credential)
+        return Route(
+            entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked, credential,
+            metered=caller.customer,
+        )  # fmt: skip
 
     def _grant(self, caller: Principal, entry: Entry, url: str) -> Grant:
         scopes = policy.granted(caller.role, caller.subject, kind_of_server(self._settings, url), None)
