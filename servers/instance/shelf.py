@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from shared.encoder import Encoder
 
 RETIRED_AFTER_S = 6 * QUERY_TIMEOUT_S
-"""A call that began before the exchange has ended by then: describe_dataset makes four queries, no tool makes more;
-export_products reads the tables whole and then needs nothing but its file."""
+"""A call that began before the exchange has ended by then: describe_dataset makes four queries, no tool makes more.
+Exports may take longer, and their files go away with the library: they are waited for."""
 
 
 class Shelf:
@@ -48,7 +48,7 @@ class Shelf:
             opened = await stack.enter_async_context(library(folder, dataset_digest, self._encoder, self._config))
             before, self._current = self._current, (opened, stack)
             if before is not None:
-                task = asyncio.create_task(self._retire(before[1]))
+                task = asyncio.create_task(self._retire(*before))
                 self._retiring[task] = before[1]
                 task.add_done_callback(lambda done: self._retiring.pop(done, None))
 
@@ -64,6 +64,7 @@ class Shelf:
             await self._current[1].aclose()
             self._current = None
 
-    async def _retire(self, stack: AsyncExitStack) -> None:
+    async def _retire(self, retired: Library, stack: AsyncExitStack) -> None:
         await asyncio.sleep(RETIRED_AFTER_S)
+        await retired.products.finished()
         await stack.aclose()

@@ -6,10 +6,13 @@ import asyncio
 import csv
 import hashlib
 import io
+import shutil
+import threading
 from dataclasses import replace
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import orjson
@@ -20,16 +23,31 @@ from pydantic import TypeAdapter
 
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extraction import joined, parts
+from servers.instance import shelf as shelf_module
+from servers.instance.products import export as export_module
 from servers.instance.products.bmecat import Head
 from servers.instance.products.classes import Condition, Neighbour
 from servers.instance.products.export import Export, part
 from servers.instance.products.plain_formats import ArticleRecord
 from servers.instance.products.shelf import ProductShelf
+from servers.instance.versions import Versions
+from shared.contracts.instance import InstanceConfig
 from shared.dataset.reader import DatasetReader
-from shared.dataset.rows import DocumentBundle, DocumentRow, PriceRow, ProductRow, document_id, product_id
+from shared.dataset.rows import (
+    DocumentBundle,
+    DocumentRow,
+    MediaRow,
+    PriceRow,
+    ProductRow,
+    RelationRow,
+    document_id,
+    product_id,
+)
 from shared.errors import InvalidInput, NotFound
+from tests.image_rig import FINGERPRINT
 
 HEAD = Head(catalogue_id="k1", supplier="Müller & Söhne KG", buyer="Handel <GmbH>", order_unit="C62")
+NO_PRICE = "no complete price (amount, currency, type, order unit, dates)"
 HOSTILE = '</SUPPLIER_PID><x a="1">&amp; ]]> =1+1;\x01 "Ende"'
 
 
@@ -80,11 +98,10 @@ async def exported(
 ) -> tuple[Export, bytes]:
     async with DatasetReader(folder) as reader:
         shelf = ProductShelf(reader, scratch)
-        export = await shelf.export(form, head, document)  # pyright: ignore[reportArgumentType]
-        assert await shelf.export(form, head, document) is export  # pyright: ignore[reportArgumentType]
-        text, start = "", 0
+        export, text, start = await shelf.part(form, head, document, 0, 101)  # pyright: ignore[reportArgumentType]
         while start is not None:
-            piece, start = part(export, start, 101)
+            again, piece, start = await shelf.part(form, head, document, start, 101)  # pyright: ignore[reportArgumentType]
+            assert again is export
             text += piece
     data = text.encode()
     assert ("sha256:" + hashlib.sha256(data).hexdigest(), len(data)) == (export.digest, export.size)
@@ -102,7 +119,7 @@ async def test_the_bmecat_export_is_valid_holds_hostile_texts_and_counts_what_it
 ) -> None:
     export, data = await exported(folder, tmp_path, "bmecat")
     schema().assertValid(etree.fromstring(data))
-    assert export.left_out == {"no price with amount and currency": 1, "article number over 32 characters": 1}
+    assert export.left_out == {NO_PRICE: 1, "article number over 32 characters": 1}
     assert (export.articles, export.merged, export.adjusted) == (7, 1, 2)
     broken = data.replace(b"<PRICE_CURRENCY>EUR", b"<PRICE_CURRENCY>Euro", 1)
     assert not schema().validate(etree.fromstring(broken))  # the schema can refuse
@@ -142,13 +159,124 @@ async def test_json_and_csv_hold_every_article_and_equal_datasets_give_equal_byt
     assert records[1]["prices"][0]["amount"] == "2.1"
     _, table = await exported(folder, tmp_path, "csv")
     rows = list(csv.reader(io.StringIO(table.decode()), delimiter=";"))
-    assert {len(row) for row in rows} == {15}
+    assert {len(row) for row in rows} == {16}
     assert next(row for row in rows if row[0] == "X-1")[2] == HOSTILE
     again = tmp_path_factory.mktemp("again")
     await written(again / "original", CORPUS, seed=7, batch=2)
     copy = unpack(frozen(again / "original"), again / "frozen")
     for form, before in (("json", data), ("csv", table)):
         assert (await exported(copy, again, form))[1] == before
+
+
+def variant(number: str, price: dict[str, Any], **changes: Any) -> DocumentBundle:
+    """An article with the price of 12.50 euros for one metre, but for the changes."""
+    bundle = listed_price(f"preise/{document_id(number)}.csv", number, "Klemme", "12.50")
+    (row,), (cost,) = bundle.parts.products, bundle.parts.prices
+    cost = replace(cost, **{"price_type": "net_list", "unit": "MTR"} | price)
+    media = [MediaRow(row.document_id, row.product_id, 0, each, 1) for each in changes.pop("media", ())]
+    relations = [RelationRow(row.document_id, number, "similar", each, 1) for each in changes.pop("similar", ())]
+    told = {"products": [replace(row, **changes)], "prices": [cost], "media": media, "relations": relations}
+    return replace(bundle, parts=replace(bundle.parts, **told))
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("odd")
+    bundles = [
+        variant("A-HUNDERT", {"quantity": 100.0}),
+        variant(
+            "B-SPALTE",
+            {"price_type": "Preis (netto)"},
+            similar=["K" * 33, "K-1"],
+            media=["m" * 256, "k.jpg"],
+        ),
+        variant("C-ZEIT", {"valid_from": "2026-01-01T08:00:00+01:00", "valid_to": "2026-12-31"}),
+        variant("D-OHNE-ART", {"price_type": ""}),
+        variant("E-ANDERE-EINHEIT", {"unit": "KGM"}),
+        variant("F-DATUM", {"valid_from": "morgen"}),
+        variant("G-LEER", {}, name=" "),
+        variant("H-EINHEIT", {"unit": "E" * 21}, unit="E" * 21),
+        variant("I-TYP", {}, type_name="T" * 51),
+        variant("=1+1", {"price_type": "@SUM(A1)", "amount": Decimal("-5")}, name="-klemme", manufacturer="+49 30"),
+    ]
+    two = variant("J-ZWEI", {"quantity": 100.0})
+    both = [*two.parts.prices, replace(two.parts.prices[0], ordinal=1, quantity=10.0)]
+    bundles.append(replace(two, parts=replace(two.parts, prices=both)))
+    asyncio.run(written(made / "original", bundles))
+    return unpack(frozen(made / "original"), made / "frozen")
+
+
+async def test_prices_keep_what_they_are_for_and_nothing_is_cut_that_names_a_thing(odd: Path, tmp_path: Path) -> None:
+    export, data = await exported(odd, tmp_path, "bmecat")
+    book = etree.fromstring(data)
+    schema().assertValid(book)
+    found = {each.findtext("{*}SUPPLIER_PID"): each for each in book.iterfind(".//{*}PRODUCT")}
+    assert set(found) == {"A-HUNDERT", "B-SPALTE", "C-ZEIT", "I-TYP", "=1+1"}
+    assert export.left_out == {
+        NO_PRICE: 3, "no description": 1, "order unit over 20 characters": 1, "prices for different quantities": 1,
+    }  # fmt: skip
+    assert found["A-HUNDERT"].findtext("{*}PRODUCT_ORDER_DETAILS/{*}PRICE_QUANTITY") == "100"
+    assert found["C-ZEIT"].find(".//{*}PRICE_QUANTITY") is None
+    assert [each.get("price_type") for each in found["B-SPALTE"].iterfind(".//{*}PRODUCT_PRICE")] == ["udp_Preis_netto"]
+    assert [each.text for each in found["B-SPALTE"].iterfind(".//{*}PROD_ID_TO")] == ["K-1"]
+    assert [each.text for each in found["B-SPALTE"].iterfind(".//{*}MIME_SOURCE")] == ["k.jpg"]
+    moments = [[part.text for part in each] for each in found["C-ZEIT"].iterfind(".//{*}DATETIME")]
+    assert moments == [["2026-01-01", "08:00:00", "+01:00"], ["2026-12-31"]]
+    assert export.adjusted == 2  # B-SPALTE and I-TYP
+    again = {each.article_number: each for each in joined(parts(read(*identify(data, "k.xml")))).products}
+    assert [(each.amount, each.quantity) for each in again["A-HUNDERT"].prices] == [("12.5", "100")]
+
+
+async def test_csv_and_json_name_the_price_quantity_and_no_cell_is_a_formula(odd: Path, tmp_path: Path) -> None:
+    _, table = await exported(odd, tmp_path, "csv")
+    rows = {row["article_number"]: row for row in csv.DictReader(io.StringIO(table.decode()), delimiter=";")}
+    assert (rows["A-HUNDERT"]["price"], rows["A-HUNDERT"]["price_quantity"]) == ("12.5", "100")
+    hostile = rows["'=1+1"]
+    assert (hostile["name"], hostile["manufacturer"], hostile["price_type"]) == ("'-klemme", "'+49 30", "'@SUM(A1)")
+    assert hostile["price"] == "-5"
+    _, data = await exported(odd, tmp_path, "json")
+    told = {each["article_number"]: each for each in orjson.loads(data)}
+    assert told["A-HUNDERT"]["prices"][0]["quantity"] == "100"
+    assert told["=1+1"]["name"] == "-klemme"
+
+
+async def test_a_library_that_is_replaced_stays_until_its_exports_have_ended(
+    folder: Path, odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = []
+    for each in (folder, odd):
+        async with DatasetReader(each) as reader:
+            digests.append(reader.manifest.dataset_digest)
+    (tmp_path / "versions").mkdir()
+    shutil.copytree(odd, tmp_path / "versions" / digests[1].removeprefix("sha256:"))
+    started, go, write = threading.Event(), threading.Event(), export_module.write
+
+    def slow(*args: Any) -> Export:
+        started.set()
+        assert go.wait(60)
+        return write(*args)
+
+    monkeypatch.setattr(export_module, "write", slow)
+    monkeypatch.setattr(shelf_module, "RETIRED_AFTER_S", 0)
+    config = InstanceConfig(
+        customer_id="acme", company_name="Müller", tag="p1", fingerprint=FINGERPRINT, dataset_digest=digests[0],
+        parameter_version=1,
+    )  # fmt: skip
+    shelf = shelf_module.Shelf(Versions(folder, digests[0], tmp_path), None, config)  # pyright: ignore[reportArgumentType]
+    await shelf.serve(digests[0])
+    before = shelf.current()
+    running = asyncio.create_task(before.products.part("json", HEAD, None, 0, 2**20))
+    assert await asyncio.to_thread(started.wait, 60)
+    await shelf.serve(digests[1])
+    (retiring,) = shelf._retiring
+    await asyncio.wait([retiring], timeout=0.3)
+    go.set()
+    export, text, following = await running
+    assert (len(text.encode()), following) == (export.size, None)
+    await retiring
+    assert not export.path.exists()
+    assert shelf.current().dataset_digest == digests[1]
+    await shelf.close()
 
 
 async def test_one_documents_products_are_exported_alone_and_a_wrong_start_is_refused(
@@ -183,3 +311,4 @@ async def test_products_are_found_by_class_and_feature_and_classes_by_neighbours
     (candidate,) = classes.classify([Neighbour(known, 0.9), Neighbour("prd_unknown", 0.8)], "etim")
     assert (candidate.product_class, candidate.share) == (only, 1.0)
     assert classes.classify([Neighbour(known, 0.9)], "ECLASS") == []
+    assert classes.classify([Neighbour(known, 0.0), Neighbour(known, -0.2)], None) == []  # nothing is like it

@@ -1,7 +1,8 @@
 """Articles as BMEcat 2005 (BME e.V.): a T_NEW_CATALOG in the subset that `bmecat_2005_subset.xsd` describes.
 
-Nothing is made up: an article that lacks what the format demands is left out and counted with the reason. No time is
-written, so that equal datasets give equal bytes.
+Nothing is made up: an article that lacks what the format demands is left out and counted with the reason. A price needs
+amount, currency, type, the article's order unit and readable dates. No time of writing stands in it, so that equal
+datasets give equal bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
 from xml.etree import ElementTree as ET  # only writes: nothing is parsed here
@@ -18,11 +20,13 @@ from shared.dataset.rows import FeatureRow, PriceRow
 
 NAMESPACE = "http://www.bmecat.org/bmecat/2005fd"
 NUMBER_CHARS, SHORT_CHARS, LONG_CHARS, NAME_CHARS, KEYWORD_CHARS, MEDIA_CHARS = 32, 150, 64_000, 50, 50, 255
+UNIT_CHARS = 20
 REFERENCES = frozenset({
     "sparepart", "similar", "followup", "mandatory", "select", "diff_orderunit", "accessories", "consists_of",
     "base_product", "others",
 })  # fmt: skip
-_CURRENCY = re.compile(r"^[A-Z]{3}$")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_PRICE_TYPE = re.compile(r"net_list|gros_list|net_customer|nrp|net_customer_exp|udp_\w{1,16}")
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -60,21 +64,45 @@ def problem_of(article: Article, head: Head) -> str | None:
     product = article.product
     if len(product.article_number) > NUMBER_CHARS:
         return f"article number over {NUMBER_CHARS} characters"
-    if not (product.name or product.description):
+    if not _exact(product.article_number, NUMBER_CHARS):
+        return "article number with spaces around it or characters that XML cannot hold"
+    if not (_clean(product.name) or _clean(product.description)):
         return "no description"
-    if not (product.unit or head.order_unit):
+    if not _order_unit(article, head):
         return "no order unit"
-    if not _writable_prices(article.prices):
-        return "no price with amount and currency"
+    if len(_order_unit(article, head)) > UNIT_CHARS:
+        return f"order unit over {UNIT_CHARS} characters"
+    return _problem_of_prices(_writable_prices(article, head))
+
+
+def _problem_of_prices(prices: Sequence[PriceRow]) -> str | None:
+    if not prices:
+        return "no complete price (amount, currency, type, order unit, dates)"
+    if len({_quantity(each) for each in prices}) > 1:
+        return "prices for different quantities"
+    if len({_type(each) for each in prices}) < len({each.price_type for each in prices}):
+        return "price types that the format cannot tell apart"
     return None
 
 
-def is_adjusted(article: Article) -> bool:
-    """Whether a text has to be cut, or freed of characters that XML cannot hold."""
-    product = article.product
-    texts = (product.name, product.description, product.manufacturer, product.manufacturer_article_number)
-    limits = (SHORT_CHARS, LONG_CHARS, NAME_CHARS, NAME_CHARS)
-    return any(len(text) > limit or _NOT_XML.search(text) for text, limit in zip(texts, limits, strict=True))
+def is_adjusted(article: Article, head: Head) -> bool:
+    """Whether a text has to be cut or freed of characters that XML cannot hold, or a price, a medium or a reference
+    that the format cannot hold is left out."""
+    row = article.product
+    texts = [
+        (row.name, SHORT_CHARS), (row.description, LONG_CHARS), (row.manufacturer, NAME_CHARS),
+        (row.manufacturer_article_number, NAME_CHARS), (row.type_name, NAME_CHARS),
+        *((word, KEYWORD_CHARS) for word in row.keywords.split(", ")),
+    ]  # fmt: skip
+    exact = [
+        *((each.source, MEDIA_CHARS) for each in article.media if each.source),
+        *((number, NUMBER_CHARS) for _, number in article.references),
+    ]
+    return (
+        any(len(text) > limit or _NOT_XML.search(text) for text, limit in texts)
+        or not all(_exact(text, limit) for text, limit in exact)
+        or len(_writable_prices(article, head)) < len(article.prices)
+    )
 
 
 def product(article: Article, head: Head) -> bytes:
@@ -84,19 +112,22 @@ def product(article: Article, head: Head) -> bytes:
     _texts(element, ("SUPPLIER_PID", row.article_number))
     _details(element, article)
     _features(element, article)
-    _texts(ET.SubElement(element, "PRODUCT_ORDER_DETAILS"), ("ORDER_UNIT", row.unit or head.order_unit or ""))
-    _prices(element, article.prices)
+    prices = _writable_prices(article, head)
+    _order(element, _order_unit(article, head), _quantity(prices[0]))
+    _prices(element, prices)
     _media(element, article)
     for kind, number in article.references:
+        if not _exact(number, NUMBER_CHARS):  # cut, it could name another article
+            continue
         reference = ET.SubElement(element, "PRODUCT_REFERENCE", type=kind if kind in REFERENCES else "others")
-        _texts(reference, ("PROD_ID_TO", number[:NUMBER_CHARS]))
+        _texts(reference, ("PROD_ID_TO", number))
     return ET.tostring(element, "utf-8") + b"\n"
 
 
 def _details(element: ET.Element, article: Article) -> None:
     row = article.product
     details = ET.SubElement(element, "PRODUCT_DETAILS")
-    name, long = row.name or row.description, row.description
+    name, long = _clean(row.name) or _clean(row.description), _clean(row.description)
     if len(name) > SHORT_CHARS and not long:
         long = name
     _texts(details, ("DESCRIPTION_SHORT", name[:SHORT_CHARS]), ("DESCRIPTION_LONG", long[:LONG_CHARS]))
@@ -143,25 +174,68 @@ def _feature(features: ET.Element, ordinal: int, rows: Sequence[FeatureRow]) -> 
         _texts(feature, ("FVALUE_DETAILS", "; ".join(values)))
 
 
-def _writable_prices(prices: Sequence[PriceRow]) -> list[PriceRow]:
-    return [each for each in prices if each.amount is not None and _CURRENCY.match(each.currency)]
+def _order_unit(article: Article, head: Head) -> str:
+    return _clean(article.product.unit) or head.order_unit or ""
+
+
+def _order(element: ET.Element, unit: str, quantity: Decimal) -> None:
+    """The order unit, and for how many of it the prices are where that is not one."""
+    details = ET.SubElement(element, "PRODUCT_ORDER_DETAILS")
+    _texts(details, ("ORDER_UNIT", unit), ("PRICE_QUANTITY", "" if quantity == 1 else plain(quantity)))
+
+
+def _writable_prices(article: Article, head: Head) -> list[PriceRow]:
+    unit = _order_unit(article, head)
+    return [
+        each
+        for each in article.prices
+        if each.amount is not None
+        and _CURRENCY.fullmatch(each.currency)
+        and _type(each)
+        and _quantity(each) > 0
+        and _clean(each.unit) in ("", unit)
+        and None not in (_moment(each.valid_from), _moment(each.valid_to))
+    ]
+
+
+def _quantity(price: PriceRow) -> Decimal:
+    """For how many order units the amount is; catalogues that do not tell mean one."""
+    return Decimal(1) if price.quantity is None else Decimal(str(price.quantity))
+
+
+def _type(price: PriceRow) -> str:
+    """The type as the format names it; one that it does not know (a table's heading) is user-defined; '' for none."""
+    if _PRICE_TYPE.fullmatch(price.price_type):
+        return price.price_type
+    name = re.sub(r"\W+", "_", price.price_type).strip("_")
+    return f"udp_{name[:16]}" if name else ""
+
+
+def _moment(text: str) -> tuple[tuple[str, str], ...] | None:
+    """DATE, and TIME and TIMEZONE where the text has a time; none for ''; None where it cannot be read."""
+    try:
+        moment = datetime.fromisoformat(text).isoformat(timespec="seconds") if text else ""
+    except ValueError:
+        return None
+    date, time, zone = moment[:10], moment[11:19], moment[19:]
+    return (("DATE", date), ("TIME", time), ("TIMEZONE", zone)) if len(text) > 10 else (("DATE", date),)
 
 
 def _prices(element: ET.Element, prices: Sequence[PriceRow]) -> None:
     def days(price: PriceRow) -> tuple[str, str]:
         return price.valid_from, price.valid_to
 
-    for (since, until), same in groupby(sorted(_writable_prices(prices), key=days), key=days):
+    for (since, until), same in groupby(sorted(prices, key=days), key=days):
         details = ET.SubElement(element, "PRODUCT_PRICE_DETAILS")
         for kind, day in (("valid_start_date", since), ("valid_end_date", until)):
             if day:
-                _texts(ET.SubElement(details, "DATETIME", type=kind), ("DATE", day))
+                _texts(ET.SubElement(details, "DATETIME", type=kind), *(_moment(day) or ()))
         for price in same:
             _price(details, price)
 
 
 def _price(details: ET.Element, price: PriceRow) -> None:
-    element = ET.SubElement(details, "PRODUCT_PRICE", price_type=_clean(price.price_type or "net_list")[:20])
+    element = ET.SubElement(details, "PRODUCT_PRICE", price_type=_type(price))
     _texts(
         element,
         ("PRICE_AMOUNT", plain(price.amount)), ("PRICE_CURRENCY", price.currency), ("TAX", price.tax),
@@ -170,7 +244,7 @@ def _price(details: ET.Element, price: PriceRow) -> None:
 
 
 def _media(element: ET.Element, article: Article) -> None:
-    named = [each for each in article.media if each.source]
+    named = [each for each in article.media if _exact(each.source, MEDIA_CHARS)]  # cut, an address leads nowhere
     if not named:
         return
     info = ET.SubElement(element, "MIME_INFO")
@@ -178,7 +252,7 @@ def _media(element: ET.Element, article: Article) -> None:
         mime = ET.SubElement(info, "MIME")
         _texts(
             mime,
-            ("MIME_TYPE", each.media_type), ("MIME_SOURCE", each.source[:MEDIA_CHARS]),
+            ("MIME_TYPE", each.media_type), ("MIME_SOURCE", each.source),
             ("MIME_DESCR", each.description), ("MIME_PURPOSE", each.purpose),
         )  # fmt: skip
 
@@ -189,6 +263,11 @@ def plain(number: Decimal | float | None) -> str:
         return ""
     text = f"{Decimal(str(number)):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _exact(text: str, limit: int) -> bool:
+    """Whether a text that names something can stand in the format as it is."""
+    return 0 < len(text) <= limit and _clean(text) == text
 
 
 def _texts(parent: ET.Element, *children: tuple[str, str]) -> None:

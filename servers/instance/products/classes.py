@@ -112,9 +112,9 @@ class Classes:
         return ordered.slice(start, limit).to_pylist(), start + limit if ordered.num_rows > start + limit else None
 
     def classify(self, neighbours: Sequence[Neighbour], system: str | None) -> list[Candidate]:
-        """The classes of the neighbours, the likeliest first; neighbours without a class have no vote."""
+        """The classes of the neighbours, the likeliest first; those without a class or any similarity have no vote."""
         votes: dict[tuple[str, str], list[Neighbour]] = defaultdict(list)
-        for each in neighbours:
+        for each in (each for each in neighbours if each.similarity > 0):
             key = self._class_of.get(each.product_id)
             if key is not None and (system is None or key[0].casefold().startswith(system.casefold())):
                 votes[key].append(each)

@@ -82,7 +82,7 @@ def _bmecat(articles: Articles, head: bmecat.Head, export: Export) -> Iterator[b
             export.left_out[problem] += 1
             continue
         _counted(article, export)
-        export.adjusted += bmecat.is_adjusted(article)
+        export.adjusted += bmecat.is_adjusted(article, head)
         yield bmecat.product(article, head)
     yield bmecat.END
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from decimal import Decimal
 
 from pydantic import Field
@@ -23,10 +24,14 @@ class FeatureRecord(Contract):
 
 
 class PriceRecord(Contract):
-    """A price; `amount` is an exact decimal as text, null where the catalogue names none."""
+    """A price; `amount` is an exact decimal as text, null where the catalogue names none.
+
+    It is for `quantity` of `unit`, '' where the catalogue tells no quantity; `lower_bound` is a least quantity.
+    """
 
     price_type: str
     amount: str | None = Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")
+    quantity: str
     currency: str
     lower_bound: str
     unit: str
@@ -51,9 +56,12 @@ class ArticleRecord(Contract):
     media: list[str]
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
 COLUMNS = (
     "article_number", "gtin", "name", "description", "manufacturer", "manufacturer_article_number", "class_system",
-    "class_id", "order_unit", "price_type", "price", "currency", "lower_bound", "features", "media",
+    "class_id", "order_unit", "price_type", "price", "price_quantity", "currency", "lower_bound", "features",
+    "media",
 )  # fmt: skip
 
 
@@ -75,6 +83,7 @@ def record(article: Article) -> ArticleRecord:
             PriceRecord(
                 price_type=each.price_type,
                 amount=_amount(each.amount),
+                quantity=plain(each.quantity),
                 currency=each.currency,
                 lower_bound=plain(each.lower_bound),
                 unit=each.unit,
@@ -88,9 +97,12 @@ def record(article: Article) -> ArticleRecord:
 
 
 def csv_lines(rows: list[list[str]]) -> bytes:
-    """Rows as CSV (RFC 4180), separated by semicolons, as German spreadsheets read it."""
+    """Rows as CSV (RFC 4180), separated by semicolons, as German spreadsheets read it.
+
+    A text that a spreadsheet would take for a formula has ' before it: suppliers' texts must not run.
+    """
     text = io.StringIO()
-    csv.writer(text, delimiter=";", lineterminator="\r\n").writerows(rows)
+    csv.writer(text, delimiter=";", lineterminator="\r\n").writerows([_harmless(cell) for cell in row] for row in rows)
     return text.getvalue().encode()
 
 
@@ -102,8 +114,14 @@ def csv_rows(article: Article) -> list[list[str]]:
     )
     head = [str(getattr(told, name)) for name in COLUMNS[:9]]
     tail = [features, " ".join(told.media)]
-    prices = [[each.price_type, each.amount or "", each.currency, each.lower_bound] for each in told.prices]
-    return [[*head, *price, *tail] for price in prices or [["", "", "", ""]]]
+    prices = [
+        [each.price_type, each.amount or "", each.quantity, each.currency, each.lower_bound] for each in told.prices
+    ]
+    return [[*head, *price, *tail] for price in prices or [[""] * 5]]
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell) else cell
 
 
 def _features(article: Article) -> list[FeatureRecord]:

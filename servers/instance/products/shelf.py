@@ -37,24 +37,37 @@ class ProductShelf:
                 self._classes = await asyncio.to_thread(Classes, tables)
             return self._classes
 
-    async def export(self, form: export.Format, head: Head, document: str | None) -> export.Export:
-        """The export with these options, written where it is not there yet.
+    async def part(
+        self, form: export.Format, head: Head, document: str | None, start: int, size: int
+    ) -> tuple[export.Export, str, int | None]:
+        """The export with these options, written where it is not there yet; its text from a byte on, and where the next
+        part starts.
 
         Raises:
             NotFound: there is no such document.
+            InvalidInput: no part starts there.
         """
         chosen = None if document is None else (await self._reader.document(document)).document_id
-        options = [form, chosen, head.buyer, head.version, head.language, head.order_unit]
-        key = canonical_digest(options).removeprefix("sha256:")[:32]
+        async with self._turn:  # nothing else removes the file before this part is read
+            known = await self._export(form, head, chosen)
+            return known, *await asyncio.to_thread(export.part, known, start, size)
+
+    async def finished(self) -> None:
+        """Wait for the calls that have begun: the folder may go away once they have ended."""
         async with self._turn:
-            known = self._exports.get(key)
-            if known is None:
-                tables = {name: await self._reader.whole(name) for name in TABLES}
-                path = self._folder / f"export-{key}"
-                known = await asyncio.to_thread(lambda: export.write(Articles(tables, chosen), form, head, path))
-                await asyncio.to_thread(self._keep, key, known)
-            self._exports.move_to_end(key)
-            return known
+            return
+
+    async def _export(self, form: export.Format, head: Head, document: str | None) -> export.Export:
+        options = [form, document, head.buyer, head.version, head.language, head.order_unit]
+        key = canonical_digest(options).removeprefix("sha256:")[:32]
+        known = self._exports.get(key)
+        if known is None:
+            tables = {name: await self._reader.whole(name) for name in TABLES}
+            path = self._folder / f"export-{key}"
+            known = await asyncio.to_thread(lambda: export.write(Articles(tables, document), form, head, path))
+            await asyncio.to_thread(self._keep, key, known)
+        self._exports.move_to_end(key)
+        return known
 
     def _keep(self, key: str, written: export.Export) -> None:
         self._exports[key] = written

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 
 from servers.instance.products.bmecat import Head
 from servers.instance.products.classes import Candidate, Classes, Comparison, Condition, ProductClass
-from servers.instance.products.export import MEDIA_TYPES, Format, part
+from servers.instance.products.export import MEDIA_TYPES, Format
 from servers.instance.search import Library
 from shared.contracts.model import Contract
 from shared.ids import Digest
@@ -22,7 +22,7 @@ NEIGHBOURS = 25
 BMECAT_SOURCE = "BMEcat 2005 (BME e.V.), T_NEW_CATALOG; subset as in bmecat_2005_subset.xsd"
 SOURCES: dict[Format, str] = {
     "bmecat": BMECAT_SOURCE,
-    "csv": "RFC 4180, separated by semicolons",
+    "csv": "RFC 4180, separated by semicolons; ' before texts that a spreadsheet would take for formulas",
     "json": "JSON Schema of ArticleRecord",
 }
 
@@ -41,7 +41,9 @@ class ExportPart(Contract):
     size_bytes: int
     articles: int
     merged: int = Field(description="Articles that several documents name, put together.")
-    adjusted: int = Field(description="Articles with a text that had to be cut to the format's length.")
+    adjusted: int = Field(
+        description="Articles with a text that had to be cut, or a price, medium or reference that had to be left out."
+    )
     left_out: dict[str, int] = Field(description="Why articles are not in the file, and how many.")
     source: str = Field(description="The published format that the file follows.")
     text: str
@@ -139,8 +141,7 @@ def register(server: Any, library: Callable[[], Library]) -> None:
             language=language,
             order_unit=order_unit,
         )
-        export = await held.products.export(format, head, document_id)
-        text, following = await asyncio.to_thread(part, export, start, PART_BYTES)
+        export, text, following = await held.products.part(format, head, document_id, start, PART_BYTES)
         return ExportPart(
             format=format,
             media_type=MEDIA_TYPES[format],

@@ -2,8 +2,8 @@
 
 Totals: EN 16931-1, rules BR-CO-10, BR-CO-14, BR-CO-15 and BR-CO-17: the lines are rounded, summed for each rate, and
 the tax is taken from the sum of the rate. Mandatory details: § 14 Abs. 4 and § 14a UStG, § 33 UStDV. Not looked at:
-agreed reductions (Nr. 7), the note on keeping the invoice (Nr. 9), small businesses (§ 19 UStG, § 34a UStDV), margin
-schemes and the other cases of § 14a.
+agreed reductions (Nr. 7), the note on keeping the invoice (Nr. 9), small businesses (§ 19 UStG, § 34a UStDV), farmers'
+flat rates (§ 24 UStG), margin schemes and the other cases of § 14a.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from servers.marketplace.first_party.tax.rates import percents_on
 from servers.marketplace.first_party.tax.vat_ids import read_vat_id
 
 CENT = Decimal("0.01")
-SMALL_AMOUNT = Decimal(250)  # § 33 UStDV, since 1 January 2017
+SMALL_AMOUNTS = ((date(2017, 1, 1), Decimal(250)), (date(2007, 1, 1), Decimal(150)), (date.min, Decimal(100)))
+"""§ 33 UStDV in its versions, the newest first; before 2002 it said 200 DM."""
 
 Case = Literal["domestic", "reverse_charge", "intra_community"]
 Detail = Literal[
@@ -114,8 +115,11 @@ def from_gross(gross: Decimal, percent: Decimal) -> RateTotal:
 
 
 def is_small(facts: Facts) -> bool:
-    """Whether § 33 UStDV asks for fewer details: at most 250 euros, and no case that it excludes."""
-    return facts.gross is not None and facts.gross <= SMALL_AMOUNT and facts.case == "domestic"
+    """Whether § 33 UStDV asks for fewer details: an amount (of a correction: without its sign) of at most 250 euros, or
+    what the limit was on the day of supply, and no case that it excludes."""
+    day = facts.supply_date or date.max
+    limit = next(amount for since, amount in SMALL_AMOUNTS if since <= day)
+    return facts.gross is not None and abs(facts.gross) <= limit and facts.case == "domestic"
 
 
 def check(facts: Facts) -> list[Finding]:
@@ -210,10 +214,13 @@ def _wrong_rates(facts: Facts) -> list[Finding]:
         return []
     known = percents_on(facts.supply_date) | {Decimal(0)}  # exempt supplies stand there with zero
     return [
-        Finding("tax_rate", "wrong", "§ 12, § 27 Abs. 1 UStG", f"There was no rate of {each.percent} % on that day.")
+        Finding(
+            "tax_rate", "wrong", "§ 12, § 27 Abs. 1 UStG",
+            f"§ 12 UStG had no rate of {each.percent} % on that day; flat rates of farmers (§ 24) are not looked at.",
+        )
         for each in facts.by_rate
         if each.percent not in known
-    ]
+    ]  # fmt: skip
 
 
 def _wrong_amounts(facts: Facts) -> list[Finding]:
@@ -224,7 +231,7 @@ def _wrong_amounts(facts: Facts) -> list[Finding]:
             f"The tax at {each.percent} % should be {tax_on(each.net, each.percent)}.",
         )
         for each in facts.by_rate
-        if abs(each.tax - tax_on(each.net, each.percent)) > allowed
+        if facts.case == "domestic" and abs(each.tax - tax_on(each.net, each.percent)) > allowed
     ]  # fmt: skip
     named = sum((each.net + each.tax for each in facts.by_rate), Decimal(0))
     if facts.gross is not None and facts.by_rate and cents(facts.gross) != named:

@@ -1,7 +1,8 @@
 """Rates of German VAT by the date of supply (§ 27 Abs. 1 UStG: the law in force when the supply is made decides).
 
 Source: § 12 UStG in its versions; 1 July to 31 December 2020: § 28 Abs. 1 and 2 UStG (Zweites Corona-Steuerhilfegesetz,
-29 June 2020, BGBl. I p. 1512). Which goods the reduced rate is for (§ 12 Abs. 2, Anlage 2) is not decided here.
+29 June 2020, BGBl. I p. 1512). Which goods the reduced rate is for (§ 12 Abs. 2, Anlage 2) is not decided here. Not in
+here: the flat rates of farmers and foresters (§ 24 UStG).
 """
 
 from __future__ import annotations
@@ -62,6 +63,6 @@ def last_day(rate: Rate, kind: Kind) -> date | None:
 
 
 def percents_on(day: date) -> frozenset[Decimal]:
-    """Every rate that an invoice of this day of supply can name."""
+    """Every rate of § 12 UStG on a day of supply; the flat rates of farmers (§ 24 UStG) are not among them."""
     found = (rate_on(day, kind) for kind in RATES)
     return frozenset(rate.percent for rate in found if rate is not None)

@@ -166,7 +166,8 @@ def register(server: Server) -> None:
         """Find what a German invoice lacks (§ 14 Abs. 4, § 14a UStG, § 33 UStDV) and wrong ids, rates and sums.
 
         Use it with what you read on the invoice; names and addresses need not be sent, only that they are there.
-        It does not look at agreed reductions, the note on keeping it, small businesses (§ 19 UStG), margin schemes.
+        It does not look at agreed reductions, the note on keeping it, small businesses (§ 19 UStG), farmers' flat rates
+        (§ 24 UStG), margin schemes.
         """
         facts = invoices.Facts(
             details=frozenset(details),
