@@ -143,7 +143,7 @@ class Archive:
         finally:
             shutil.rmtree(work, ignore_errors=True)
         if self.immutable:
-            _set_immutable(final, on=True)
+            make_immutable(final)
         return _contract(built, image, final, already_there=False)
 
     def _restore(self, customer_id: str, name: str, target: Path) -> ImageBuilt:
@@ -234,6 +234,11 @@ def _contract(built: ImageBuilt, image: Path, final: Path, *, already_there: boo
         image=str(image.parent),
         already_there=already_there,
     )
+
+
+def make_immutable(folder: Path) -> None:
+    """Let the file system refuse changes and deletion of an archived image, where it can and this process may."""
+    _set_immutable(folder, on=True)
 
 
 def _set_immutable(folder: Path, *, on: bool) -> None:
