@@ -192,7 +192,7 @@ def _work_name(home: Path) -> str:
 def _seal_again(settings: Settings) -> bool:
     """Let the file system refuse changes of the archive, where the settings say so: a copy does not carry it."""
     if settings.archive_immutable:
-        for folder in (settings.home / "archive").glob("*/*"):
+        for folder in (settings.home / "archive").glob("*/*/"):
             make_immutable(folder)
     return settings.archive_immutable
 
