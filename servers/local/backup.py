@@ -109,8 +109,10 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
             if isinstance(error, OSError):
                 raise _full(error) from None
             raise
-    if await asyncio.to_thread(_seal_again, settings):
-        notify("archive        immutable again")
+    if settings.archive_immutable:
+        sealed = await asyncio.to_thread(_seal_again, settings.home / "archive")
+        refused = "not immutable: only root can, on ext4, xfs and btrfs"
+        notify(f"archive        {'immutable again' if sealed else refused}")
     notify(f"files          {len(manifest.files)} with equal hashes")
     return sum(len(tables) for tables in manifest.tables.values())
 
@@ -189,12 +191,10 @@ def _work_name(home: Path) -> str:
     return f".building-0711-{hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:8]}"
 
 
-def _seal_again(settings: Settings) -> bool:
-    """Let the file system refuse changes of the archive, where the settings say so: a copy does not carry it."""
-    if settings.archive_immutable:
-        for folder in (settings.home / "archive").glob("*/*/"):
-            make_immutable(folder)
-    return settings.archive_immutable
+def _seal_again(archive: Path) -> bool:
+    """Let the file system refuse changes of every archived image: a copy does not carry that. False: it cannot."""
+    done = {make_immutable(folder) for folder in archive.glob("*/*/")}
+    return False not in done
 
 
 def _require_empty(home: Path) -> None:

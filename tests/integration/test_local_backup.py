@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from servers.cradle.images.archive import release
 from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.signing import Signer
 from servers.local.backup import LEFT_OUT, _work_name, backup, restore
@@ -22,6 +23,7 @@ from shared.postgres.database import Database
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.urls import read
 from shared.settings import Settings
+from tests.images.test_images_archive import file_system_refuses
 from tests.orchestrator_rig import free_port, put_onboarded
 
 
@@ -45,6 +47,9 @@ async def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Pat
     bucket = settings.home / "objects" / "customer-muster"
     bucket.mkdir(mode=0o700, parents=True)
     (bucket / "sources.json").write_bytes(b"[]")
+    archived = settings.home / "archive" / "muster" / "p1-one"
+    archived.mkdir(parents=True)
+    (archived / "image.age").write_bytes(b"sealed")
     (settings.home / "logs").mkdir(exist_ok=True)
     (settings.home / "logs" / "cradle.log").write_text("left out")
     made = await backup(settings, folder / "backups", silent)
@@ -156,14 +161,23 @@ async def test_a_restore_that_fails_leaves_what_was_there_and_nothing_else(
     manifest["tables"]["user_registry"]["public.users"] = "0 0"
     (harmed / "MANIFEST.json").write_text(json.dumps(manifest))
     async with postgres(elsewhere, silent) as superuser_url:
-        other = Settings(home=tmp_path / "other", postgres_url=superuser_url, marketplace_port=free_port())
+        changes = {"postgres_url": superuser_url, "marketplace_port": free_port(), "archive_immutable": True}
+        other = Settings(home=tmp_path / "other", **changes)
         (other.home / "models").mkdir(parents=True)
         (other.home / "models" / "weights").write_text("kept")
         with pytest.raises(Conflict, match="not equal"):
             await restore(other, harmed, silent)
         assert sorted(path.name for path in other.home.iterdir()) == ["models", "up.lock"]
         assert (other.home / "models" / "weights").read_text() == "kept"
-        assert await restore(other, saved[1], silent) >= 10  # onto the same server: no database was left there
+        said: list[str] = []
+        try:
+            assert await restore(other, saved[1], said.append) >= 10  # onto the same server: no database was left there
+            assert any("immutable again" in line for line in said) == file_system_refuses(tmp_path)
+            if file_system_refuses(tmp_path):
+                with pytest.raises(PermissionError):
+                    (other.home / "archive" / "muster" / "p1-one" / "image.age").unlink()
+        finally:
+            release(other.home / "archive")
 
 
 async def test_what_a_killed_backup_left_is_gone_with_the_next_one(saved: tuple[Settings, Path]) -> None:
