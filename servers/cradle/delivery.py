@@ -128,7 +128,10 @@ async def drill(held: Services, customer: str) -> dict[str, str]:
 
 
 async def erase_customer(held: Services, customer: str) -> Certificate:
-    """The customer's instances, bucket, archive and key are gone; a signed certificate says so."""
+    """The customer's instances, bucket, archive and key are gone; a signed certificate says so.
+
+    Jobs are the orchestrator's, and not seen from here: the caller makes sure that none is open.
+    """
     instances = await held.deployments.erase(customer)
     store = await CustomerStore.open(held.settings, customer, create=True)
     certificates, signer = held.settings.home / "certificates", await signer_of(held)

@@ -14,6 +14,7 @@ import orjson
 from servers.cradle import delivery
 from servers.cradle.deployment import planted_questions
 from servers.cradle.images.build import built_image
+from servers.cradle.images.containers import owner_of
 from servers.cradle.images.running import running_instance
 from servers.cradle.legacy.backup import EXPORT, FILES, FOLDER, MANIFEST, back_up
 from servers.cradle.legacy.export import layout, plain_name, read_export
@@ -76,8 +77,9 @@ async def reconcile(held: Services, customer: str, tag: str) -> VerificationRepo
     _, image = await asyncio.to_thread(built_image, bucket, tag)
     scratch = bucket / "scratch"
     await asyncio.to_thread(scratch.mkdir, exist_ok=True)
+    owner = owner_of((await delivery.signer_of(held)).verifier, customer)
     async with (
-        running_instance(image, scratch, docker_host=held.settings.docker_host) as instance,
+        running_instance(image, scratch, docker_host=held.settings.docker_host, owner=owner) as instance,
         Upstream(instance.url, key=instance.access_key, name="instance") as upstream,
     ):
         await ask(found, upstream, export, await planted_questions(store))

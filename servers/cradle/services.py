@@ -42,6 +42,7 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
     try:
         yield Services(settings, embedding, vision, InstallationService(database), database, deployments)
     finally:
+        await deployments.close()
         await embedding.close()
         await vision.close()
         await database.close()

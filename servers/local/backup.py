@@ -9,25 +9,28 @@ S3 server, which that server has to keep (the manifest names the endpoint); cont
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
-from hashlib import file_digest
 from pathlib import Path
 
 import orjson
 
+from servers.cradle.images.archive import make_immutable
 from servers.local.lock import HomeLock
 from servers.local.platform import Notify, postgres, prepare
 from shared.contracts.model import Contract
-from shared.errors import Conflict, InvalidInput, StorageFull
+from shared.errors import Conflict, InvalidInput, PlatformError, StorageFull
 from shared.postgres.dump import dump, fingerprints
 from shared.postgres.dump import restore as restore_database
-from shared.postgres.provision import DATABASES, provision
+from shared.postgres.provision import DATABASES, drop_databases, provision, require_nobody_connected, require_unused
 from shared.settings import Settings
 
 MANIFEST = "MANIFEST.json"
-LEFT_OUT = frozenset({"postgres", "logs", "cache", "models", "up.lock"})
+MAY_BE_THERE = frozenset({"logs", "cache", "models", "up.lock"})
+LEFT_OUT = MAY_BE_THERE | {"postgres"}
 
 
 class Manifest(Contract):
@@ -45,18 +48,20 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
     """Write `target/0711-<time>`, whole or not there. The platform has to be stopped, so that all of it is of one time.
 
     Raises:
-        Conflict: the platform runs.
+        Conflict: the platform runs, or a server of it that was started alone is connected to its databases.
         InvalidInput: the target lies in the platform's own folder.
         StorageFull: no room; nothing is left behind.
     """
     if await asyncio.to_thread(lambda: target.resolve().is_relative_to(settings.home.resolve())):
         raise InvalidInput("A backup does not belong into the folder that it saves. Choose another target.")
     now = datetime.now(UTC)
-    final, work = target / f"0711-{now:%Y%m%dT%H%M%SZ}", target / f".building-0711-{os.urandom(4).hex()}"
+    final, work = target / f"0711-{now:%Y%m%dT%H%M%SZ}", target / _work_name(settings.home)
     with HomeLock(settings.home):
+        shutil.rmtree(work, ignore_errors=True)  # of a backup that was killed: it holds keys
         work.mkdir(mode=0o700, parents=True)
         try:
             async with postgres(settings, notify) as superuser_url:
+                await require_nobody_connected(superuser_url)
                 tables = await _dump(superuser_url, work / "databases", notify)
             hashes, modes = await asyncio.to_thread(_copy_home, settings.home, work / "files")
             hashes |= {f"databases/{name}.dump": _hash(work / "databases" / f"{name}.dump") for name in DATABASES}
@@ -75,11 +80,14 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
     """Make the platform of a backup in an empty home folder, and prove that it equals; how many tables were compared.
 
     Raises:
-        Conflict: the home folder is not empty, the backup is incomplete or damaged, or the restored rows are not equal.
+        Conflict: the home folder is not empty, the Postgres server of the settings holds a platform, the backup is
+            incomplete or damaged, or the restored rows are not equal.
         StorageFull: no room. In each case nothing is left behind.
     """
     manifest = await asyncio.to_thread(_checked, source)
     _require_empty(settings.home)
+    if settings.postgres_url is not None:
+        await require_unused(settings.postgres_url.get_secret_value())
     with HomeLock(settings.home):
         try:
             await asyncio.to_thread(_copy_back, source / "files", settings.home, manifest)
@@ -94,10 +102,17 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
                 notify("databases      restored, every table equal")
                 await prepare(settings, superuser_url, notify)
         except BaseException as error:
+            if settings.postgres_url is not None:
+                with suppress(PlatformError):  # a server that is gone: the next restore says what is left there
+                    await drop_databases(settings.postgres_url.get_secret_value())
             await asyncio.to_thread(_empty, settings.home)
             if isinstance(error, OSError):
                 raise _full(error) from None
             raise
+    if settings.archive_immutable:
+        sealed = await asyncio.to_thread(_seal_again, settings.home / "archive")
+        refused = "not immutable: only root can, on ext4, xfs and btrfs"
+        notify(f"archive        {'immutable again' if sealed else refused}")
     notify(f"files          {len(manifest.files)} with equal hashes")
     return sum(len(tables) for tables in manifest.tables.values())
 
@@ -171,26 +186,40 @@ def _copy_back(files: Path, home: Path, manifest: Manifest) -> None:
         target.chmod(mode)
 
 
+def _work_name(home: Path) -> str:
+    """Each home folder has one name for what it is building, so that the next backup finds what a killed one left."""
+    return f".building-0711-{hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:8]}"
+
+
+def _seal_again(archive: Path) -> bool:
+    """Let the file system refuse changes of every archived image: a copy does not carry that. False: it cannot."""
+    done = {make_immutable(folder) for folder in archive.glob("*/*/")}
+    return False not in done
+
+
 def _require_empty(home: Path) -> None:
-    if home.is_dir() and any(path.name not in LEFT_OUT - {"postgres"} for path in home.iterdir()):
+    if home.is_dir() and any(path.name not in MAY_BE_THERE for path in home.iterdir()):
         raise Conflict("There is a platform in this home folder already. Choose an empty one: --home.")
 
 
 def _empty(home: Path) -> None:
+    """Remove what a restore made; what `_require_empty` let stand was there before it."""
     from shared.postgres.launcher import EmbeddedPostgres
 
     if (home / "postgres").is_dir():
         EmbeddedPostgres(home / "postgres", 0).remove()
     for path in home.iterdir():
+        if path.name in MAY_BE_THERE:
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name != "up.lock":
+        else:
             path.unlink()
 
 
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
-        return "sha256:" + file_digest(file, "sha256").hexdigest()
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _full(error: OSError) -> Conflict | StorageFull:

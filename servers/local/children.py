@@ -14,7 +14,7 @@ from pathlib import Path
 
 from shared.errors import Unavailable
 
-STOP_AFTER_S = 25.0  # a server drains for up to 20 s
+STOP_AFTER_S = 75.0  # a server drains for up to 20 s, and cradle ends an exchange of containers that has begun
 RESTARTS = 5
 RESTART_WINDOW_S = 60.0
 

@@ -23,12 +23,13 @@ from shared.settings import Settings
 async def erase_customer(settings: Settings, customer: str, confirm: str, notify: Notify) -> Certificate:
     """Erase a customer for ever and sign a certificate of it. May be repeated: what is gone is counted as nothing.
 
-    The databases have to run. Order: the intent into the audit log, instances, rows, then key, archive and bucket, so
-    that nobody can order anything of the customer while its content goes.
+    The databases have to run. Order: the intent into the audit log, the platform's rows, so that nobody can order
+    anything of the customer while its content goes, instances, the other rows, then key, archive and bucket. Instances
+    are looked for again at the end: a deployment that cradle had been told of directly may have ended in between.
 
     Raises:
         InvalidInput: `confirm` is not the customer's id, or it is no id.
-        Conflict: a job of the customer is open.
+        Conflict: a job of the customer is open; nothing was touched.
         Unavailable: a database, an engine or the object store does not answer; call again.
     """
     bucket_name(customer)
@@ -36,10 +37,13 @@ async def erase_customer(settings: Settings, customer: str, confirm: str, notify
         raise InvalidInput("Repeat the customer's id: 0711 erase CUSTOMER --confirm CUSTOMER.", field="confirm")
     signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
     await _audited(settings, customer)
-    instances = await _instances(settings, customer, signer)
-    notify(f"instances      {instances} containers and volumes removed")
     superuser_url = _superuser_url(settings)
-    rows = sum([await erase_rows(superuser_url, name, customer) for name in MIGRATIONS])
+    rows = await erase_rows(superuser_url, "platform", customer)
+    instances = await _instances(settings, customer, signer)
+    others = [name for name in MIGRATIONS if name != "platform"]
+    rows += sum([await erase_rows(superuser_url, name, customer) for name in others])
+    instances += await _instances(settings, customer, signer)
+    notify(f"instances      {instances} containers and volumes removed")
     notify(f"rows           {rows} removed")
     keys = settings.home / "keys" / "customers"
     archive = Archive(settings.home / "archive", keys, signer.verifier, settings.archive_immutable)

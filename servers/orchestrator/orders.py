@@ -127,12 +127,14 @@ class Orders:
         data_sources: list[str] | None = None,
         parameter_version: ParameterVersion | None = None,
         choice: dict[str, Any] | None = None,
+        questions: list[dict[str, Any]] | None = None,
     ) -> Job:
         """Start a job of a customer that exists, or give the open job that the same request has started.
 
         Args:
             data_sources: the new list of sources; None: the known one.
             choice: what a deployment, a roll-back or a migration was ordered with; holds no content.
+            questions: planted questions (content), which take the place of earlier ones once the order is accepted.
             parameter_version: process all files anew with these parameters; None: those of the present dataset.
 
         Raises:
@@ -146,6 +148,8 @@ class Orders:
             asked["parameter_version"] = parameter_version
         if choice is not None:
             asked["choice"] = choice
+        if questions is not None:
+            asked["questions"] = canonical_digest(questions)
         digest = canonical_digest(asked)
 
         async def order(session: Session) -> Job:
@@ -160,6 +164,8 @@ class Orders:
                 start_from = processed_anew(parameter_version)
             if data_sources is not None:
                 await session.put_sources(named, await self._prepare(named, data_sources))
+            if questions is not None:
+                await self._keep(named, questions)
             return await session.add_job(self._new(named, kind, digest, start_from, choice))
 
         return await self._once(named, digest, key, order)
@@ -243,11 +249,13 @@ class Orders:
             customer=named, deadline_s=PREPARE_DEADLINE_S,
         )  # fmt: skip
         if request.migration.questions:
-            await self._upstreams.cradle.call(
-                "keep_questions", {"questions": request.migration.questions}, QuestionsKept,
-                customer=named, deadline_s=PREPARE_DEADLINE_S,
-            )  # fmt: skip
+            await self._keep(named, request.migration.questions)
         return prepared.sources_digest
+
+    async def _keep(self, named: str, questions: list[dict[str, Any]]) -> None:
+        await self._upstreams.cradle.call(
+            "keep_questions", {"questions": questions}, QuestionsKept, customer=named, deadline_s=PREPARE_DEADLINE_S
+        )
 
     async def _prepare(self, named: str, data_sources: list[str]) -> str:
         prepared = await self._upstreams.cradle.call(

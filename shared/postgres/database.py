@@ -45,6 +45,11 @@ class Database:
         self._command_timeout_s = command_timeout_s
         self._pool: asyncpg.Pool | None = None
 
+    @property
+    def url(self) -> str:
+        """The address, for a `Lease` beside the pool."""
+        return self._url
+
     async def open(self) -> None:
         """Prepares the pool. Connects to nothing yet, so it succeeds while the server is down."""
         if self._pool is None:

@@ -13,21 +13,38 @@ import hashlib
 import hmac
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 
-from shared.errors import PlatformError
+from shared.errors import Conflict, PlatformError
 from shared.postgres import urls as stored
 from shared.postgres.failures import translated
 from shared.postgres.urls import DatabaseUrls, database_urls, password_of, with_role
 
-__all__ = ["DATABASES", "DatabaseUrls", "create_database", "database_urls", "provision"]
+__all__ = [
+    "DATABASES",
+    "DatabaseUrls",
+    "create_database",
+    "database_urls",
+    "drop_databases",
+    "provision",
+    "require_nobody_connected",
+    "require_unused",
+]
 
 DATABASES = ("platform", "installation_configs", "user_registry")
 LOCK = 711_000_001
 CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 60.0
 SCRAM_ROUNDS = 4096
+_ANY_TABLE = """
+SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema'))
+"""
+_SESSIONS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = ANY($1) AND usename IN (datname || '_app', datname || '_owner', datname || '_dbos')
+"""
 
 
 async def provision(superuser_url: str, home: Path) -> dict[str, DatabaseUrls]:
@@ -45,6 +62,48 @@ async def provision(superuser_url: str, home: Path) -> dict[str, DatabaseUrls]:
         urls = {name: await _database(admin, superuser_url, name, known.get(name)) for name in DATABASES}
     stored.write(home, urls)
     return urls
+
+
+async def require_unused(superuser_url: str) -> None:
+    """Make sure that no platform uses this server: none of the three databases holds a table.
+
+    Raises:
+        Conflict: one does.
+        Unavailable: the server does not answer or refuses the credential.
+    """
+    async with _connected(superuser_url) as admin:
+        known = await admin.fetch("SELECT datname FROM pg_database WHERE datname = ANY($1)", list(DATABASES))
+    for row in known:
+        async with _connected(urlsplit(superuser_url)._replace(path=f"/{row['datname']}").geturl()) as admin:
+            if await admin.fetchval(_ANY_TABLE):
+                raise Conflict(
+                    f"The Postgres server has a database {row['datname']} with tables. Restore onto another server, or"
+                    " unset P0711_POSTGRES_URL for one in the home folder."
+                )
+
+
+async def require_nobody_connected(superuser_url: str) -> None:
+    """Make sure that no server of a platform is connected to the three databases.
+
+    Raises:
+        Conflict: one is.
+        Unavailable: the server does not answer or refuses the credential.
+    """
+    async with _connected(superuser_url) as admin:
+        sessions = await admin.fetchval(_SESSIONS, list(DATABASES))
+    if sessions:
+        raise Conflict("A server of the platform is connected to its databases. Stop every server, and call again.")
+
+
+async def drop_databases(superuser_url: str) -> None:
+    """Remove the three databases with all that is in them.
+
+    Raises:
+        Unavailable: the server does not answer or refuses the credential.
+    """
+    async with _connected(superuser_url) as admin:
+        for name in DATABASES:
+            await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 async def create_database(

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from servers.cradle.deployments.service import Deployments
-from servers.cradle.images.containers import Containers
-from servers.cradle.images.engine import Engine
+from servers.cradle.images.containers import Containers, owner_of
+from servers.cradle.images.engine import OWNER, Engine
 from servers.cradle.images.running import free_port
 from servers.cradle.images.signed import SignedImage, signed_image
 from servers.cradle.images.signing import Signer
+from servers.cradle.images.spec import STATE
 from servers.cradle.images.updates import make_update, push_update
 from shared.client import Upstream
 from shared.contracts.deployment import Question
@@ -128,10 +129,46 @@ async def test_an_image_is_deployed_exchanged_updated_in_place_and_rolled_back(
         )  # fmt: skip
     (row,) = await site.deployments.serving("acme")
     planted = [*PLANTED, Question(question=NEW_QUESTION, expected=NEW_ANSWER)]
-    pushed = await site.deployments.update(
-        "acme", row, second_image.built, lambda it: push_update(Path(update.location), it), planted
-    )
+
+    async def push(it: Upstream) -> object:
+        return await push_update(Path(update.location), it)
+
+    async def push_and_lose_the_answer(it: Upstream) -> object:
+        await push(it)
+        raise Unavailable("The instance does not answer.")
+
+    with pytest.raises(Unavailable):
+        await site.deployments.update("acme", row, second_image.built, push_and_lose_the_answer, planted)
+    assert NEW_ANSWER not in await site.ask(port, NEW_QUESTION)
+    # a call that died between the change and its gate: the next one asks, and goes back where the gate is not passed
+    async with site.deployments._instance("acme", row, "127.0.0.1") as instance:
+        await push(instance)
+    wrong = [Question(question=QUESTION, expected="neunundneunzig Nm")]
+    with pytest.raises(Conflict, match="gate"):
+        await site.deployments.update("acme", row, second_image.built, push, wrong)
+    assert NEW_ANSWER not in await site.ask(port, NEW_QUESTION)
+    async with site.deployments._instance("acme", row, "127.0.0.1") as instance:
+        await push(instance)
+    gated = await site.deployments.update("acme", row, second_image.built, push, planted)
+    assert (gated.how, gated.checks) == ("unchanged", 3)
+    assert gated.deployment.tag == "p1-two"
+    back = await site.deployments.switch("acme", row, site.image.built, PLANTED)
+    pushed = await site.deployments.update("acme", row, second_image.built, push, planted)
     assert pushed.how == "updated in place"
+    # a version that holds approved changes is not lost to another image, nor to the same one
+    image = signed_image(second_image.bucket, "p1-two", "acme", site.first.signer.verifier)
+    digits = second_image.built.dataset_digest.removeprefix("sha256:")
+    note = f"{STATE}/versions/{digits}/change.json"
+    docker("exec", name, "/usr/local/bin/python3", "-c", f"open({note!r}, 'w').write('{{}}')")
+    with pytest.raises(Conflict, match="approved changes"):
+        await site.deploy(image, planted=planted)
+    docker("stop", name)  # as a call that died may leave it: it serves again, whatever becomes of the image
+    with pytest.raises(Conflict, match="approved changes"):
+        await site.deploy(image, planted=planted)
+    kept = await site.deploy(planted=planted)
+    assert (kept.how, kept.deployment.dataset_digest) == ("unchanged", second_image.built.dataset_digest)
+    assert NEW_ANSWER in await site.ask(port, NEW_QUESTION)
+    docker("exec", name, "/usr/local/bin/python3", "-c", f"import os; os.unlink({note!r})")
     back = await site.deployments.switch("acme", row, site.image.built, PLANTED)
     assert back.how == "version switched"
     assert NEW_ANSWER not in await site.ask(port, NEW_QUESTION)
@@ -141,7 +178,6 @@ async def test_an_image_is_deployed_exchanged_updated_in_place_and_rolled_back(
     assert (await site.deploy()).how == "deployed"
     assert (await site.deployments.switch("acme", row, second_image.built, planted)).how == "version switched"
     # a whole new image at the same address
-    image = signed_image(second_image.bucket, "p1-two", "acme", site.first.signer.verifier)
     assert (await site.deploy(image, planted=planted)).deployment.port == port
     assert NEW_ANSWER in await site.ask(port, NEW_QUESTION)
     assert site.containers() == [name]
@@ -209,10 +245,65 @@ async def test_a_port_in_use_is_refused_by_name_or_passed_over(site: Site) -> No
         with pytest.raises(Conflict, match="Another program has this port"):
             await site.deploy(port=site.settings.deployment_ports[0])
         assert site.containers() == []
+        platform = owner_of(site.first.signer.verifier, "acme")
+        assert docker("volume", "ls", "-q", "--filter", f"name=0711-{platform}-state") == ""
         made = await site.deploy()
     assert made.deployment.port > site.settings.deployment_ports[0]
     with pytest.raises(Conflict, match="has port"):
         await site.deploy(port=free_port())
+
+
+@pytest.mark.engine
+@pytest.mark.requirement("Z-04")
+async def test_an_erasure_finds_in_the_engine_what_no_row_tells_of(engine_host: str, database, tmp_path: Path) -> None:
+    signer = Signer.open(tmp_path / "keys")
+    checked, loaded = (small_image(tmp_path / "bucket", signer, customer="wegzug", tag=f"p1-{n}") for n in "ab")
+    images = ("images", "-q", "--filter", "label=com.0711.customer=wegzug")
+    with Engine.connect(engine_host) as engine:
+        name = engine.load(checked.tar, checked.built.image_id)  # a check that was killed
+        engine.api.create_container(name, labels={OWNER: owner_of(signer.verifier, "wegzug")})
+        engine.load(loaded.tar, loaded.built.image_id)  # a deployment that was killed before it made a container
+        with pytest.raises(Unavailable, match="meanwhile"):  # and one whose image a check has removed again
+            Containers(engine, signer.verifier, "wegzug").start_candidate("sha256:" + "0" * 64, loaded.built, {})
+    assert len(docker(*images).split()) == 2
+    settings = Settings(home=tmp_path, docker_host=engine_host)
+    deployments = Deployments(settings, (await database("servers.cradle.deployments")).db, signer.verifier)
+    assert await deployments.erase("wegzug") == 1
+    assert docker(*images) == ""
+
+
+async def test_closing_waits_for_an_exchange_whose_caller_has_gone(database, tmp_path: Path) -> None:
+    verifier = Signer.open(tmp_path / "keys").verifier
+    deployments = Deployments(Settings(home=tmp_path), (await database("servers.cradle.deployments")).db, verifier)
+    ended = []
+
+    async def work(gone: asyncio.Event):
+        await gone.wait()
+        for _ in range(20):  # turns of the loop, more than the caller's end takes
+            await asyncio.sleep(0)
+        ended.append("safely")
+        raise Conflict("The deployment was cancelled. What served before serves.")
+
+    caller = asyncio.create_task(deployments._to_its_end(work))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await deployments.close()
+    assert ended == ["safely"]
+
+
+async def test_two_processes_do_not_change_one_deployment_at_a_time(database, tmp_path: Path) -> None:
+    verifier, held = Signer.open(tmp_path / "keys").verifier, (await database("servers.cradle.deployments")).db
+    one, other = (Deployments(Settings(home=tmp_path), held, verifier) for _ in range(2))
+    async with one._turn("acme", "local"):
+        with pytest.raises(Unavailable, match="Another process"):
+            async with other._turn("acme", "local"):
+                pass
+        async with other._turn("acme", "far"), other._turn("beta", "local"):
+            pass
+    async with other._turn("acme", "local"):
+        pass
 
 
 async def test_two_customers_never_get_the_same_port_of_a_host(database, tmp_path: Path) -> None:

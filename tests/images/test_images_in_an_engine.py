@@ -32,7 +32,7 @@ def container(customer_image: CustomerImage, engine_host: str) -> Iterator[Conta
     """The customer's image, started by the platform in the engine."""
     with Engine.connect(engine_host) as engine:
         started = engine.start(
-            customer_image.tar, customer_image.built.image_id, 9312, {"INSTANCE_ACCESS_KEY": "k" * 24}
+            customer_image.tar, customer_image.built.image_id, 9312, {"INSTANCE_ACCESS_KEY": "k" * 24}, "tests-acme"
         )
         try:
             yield started
@@ -60,6 +60,7 @@ def test_the_container_runs_read_only_without_privileges_as_a_plain_user(contain
     assert found["HostConfig"]["ReadonlyRootfs"] is True
     assert found["HostConfig"]["CapDrop"] == ["ALL"]
     assert found["HostConfig"]["Privileged"] is False
+    assert found["Config"]["Labels"]["com.0711.deployment"] == "tests-acme"  # so an erasure finds it
     write = "import os; print(os.getuid(), os.getgid()); open('/data/probe', 'w')"
     tried = subprocess.run(
         ["docker", "exec", container.id, "/usr/local/bin/python3", "-c", write],

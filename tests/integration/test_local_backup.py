@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from servers.cradle.images.archive import release
 from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.signing import Signer
-from servers.local.backup import LEFT_OUT, backup, restore
+from servers.local.backup import LEFT_OUT, _work_name, backup, restore
 from servers.local.lock import HomeLock
 from servers.local.platform import postgres, prepare
 from servers.orchestrator.store import JobStore
@@ -21,6 +23,7 @@ from shared.postgres.database import Database
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.urls import read
 from shared.settings import Settings
+from tests.images.test_images_archive import file_system_refuses
 from tests.orchestrator_rig import free_port, put_onboarded
 
 
@@ -44,6 +47,9 @@ async def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Pat
     bucket = settings.home / "objects" / "customer-muster"
     bucket.mkdir(mode=0o700, parents=True)
     (bucket / "sources.json").write_bytes(b"[]")
+    archived = settings.home / "archive" / "muster" / "p1-one"
+    archived.mkdir(parents=True)
+    (archived / "image.age").write_bytes(b"sealed")
     (settings.home / "logs").mkdir(exist_ok=True)
     (settings.home / "logs" / "cradle.log").write_text("left out")
     made = await backup(settings, folder / "backups", silent)
@@ -126,3 +132,61 @@ async def test_neither_a_running_platform_nor_one_that_is_in_the_way_is_touched(
         await backup(settings, settings.home / "backups", silent)
     assert sorted(os.listdir(settings.home)) == before  # noqa: PTH208
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+async def test_a_server_that_holds_a_platform_is_not_restored_onto_and_one_that_it_is_connected_to_not_saved(
+    saved: tuple[Settings, Path], tmp_path: Path
+) -> None:
+    settings, made = saved
+    async with postgres(settings, silent) as superuser_url:
+        other = Settings(home=tmp_path / "other", postgres_url=superuser_url, marketplace_port=free_port())
+        with pytest.raises(Conflict, match="with tables"):
+            await restore(other, made, silent)
+        database = Database(read(settings.home)["platform"].app)  # with the password that it had
+        await database.open()
+        assert (await JobStore(database).customer("muster")) is not None
+        alone = settings.model_copy(update={"postgres_url": other.postgres_url})
+        with pytest.raises(Conflict, match="Stop every server"):
+            await backup(alone, tmp_path / "backups", silent)
+        await database.close()
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+async def test_a_restore_that_fails_leaves_what_was_there_and_nothing_else(
+    saved: tuple[Settings, Path], elsewhere: Settings, tmp_path: Path
+) -> None:
+    harmed = tmp_path / "harmed"
+    shutil.copytree(saved[1], harmed)
+    manifest = json.loads((harmed / "MANIFEST.json").read_bytes())
+    manifest["tables"]["user_registry"]["public.users"] = "0 0"
+    (harmed / "MANIFEST.json").write_text(json.dumps(manifest))
+    async with postgres(elsewhere, silent) as superuser_url:
+        changes = {"postgres_url": superuser_url, "marketplace_port": free_port(), "archive_immutable": True}
+        other = Settings(home=tmp_path / "other", **changes)
+        (other.home / "models").mkdir(parents=True)
+        (other.home / "models" / "weights").write_text("kept")
+        with pytest.raises(Conflict, match="not equal"):
+            await restore(other, harmed, silent)
+        assert sorted(path.name for path in other.home.iterdir()) == ["models", "up.lock"]
+        assert (other.home / "models" / "weights").read_text() == "kept"
+        said: list[str] = []
+        try:
+            assert await restore(other, saved[1], said.append) >= 10  # onto the same server: no database was left there
+            assert any("immutable again" in line for line in said) == file_system_refuses(tmp_path)
+            if file_system_refuses(tmp_path):
+                with pytest.raises(PermissionError):
+                    (other.home / "archive" / "muster" / "p1-one" / "image.age").unlink()
+        finally:
+            release(other.home / "archive")
+
+
+async def test_what_a_killed_backup_left_is_gone_with_the_next_one(saved: tuple[Settings, Path]) -> None:
+    settings, made = saved
+    left, others = made.parent / _work_name(settings.home), made.parent / ".building-0711-00000000"
+    for folder in (left, others):
+        (folder / "files" / "keys").mkdir(parents=True)
+    again = await backup(settings, made.parent, silent)
+    assert not left.exists()
+    assert others.exists()  # another platform may be writing it
+    shutil.rmtree(again)
+    shutil.rmtree(others)

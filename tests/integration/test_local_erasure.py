@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from servers.cradle.deployments.access_keys import access_key, key_file
 from servers.cradle.deployments.store import DeploymentStore
 from servers.cradle.images.archive import Archive
 from servers.cradle.images.customer_keys import CustomerKey
@@ -110,9 +111,11 @@ async def test_a_customer_with_an_open_job_is_not_erased(home: Settings) -> None
     await database.open()
     await put_job(JobStore(database), GOING, "build")
     await database.close()
+    access_key(home.home, GOING)
     with pytest.raises(Conflict, match="cancel_job"):
         await erase_customer(home, GOING, GOING, lambda _: None)
     assert (home.home / "objects" / f"customer-{GOING}" / "sources.json").exists()
+    assert key_file(home.home, GOING).exists()  # its instances go on
     assert len(await rows_naming(home, GOING)) >= 6
 
 

@@ -94,6 +94,17 @@ async def test_a_failed_onboarding_may_be_ordered_again(orders: Orders) -> None:
         await orders.onboard(REQUEST)
 
 
+async def test_planted_questions_change_only_with_an_order_that_is_accepted(orders: Orders) -> None:
+    store = store_of(orders)
+    customer = await put_onboarded(store, "muster")
+    ordered = {"choice": {"host": "local"}, "questions": [{"question": "Wie schwer?", "expected": "4 kg"}]}
+    with pytest.raises(Unavailable):  # they are asked to be kept of cradle, which is away here: no job without them
+        await orders.start(customer, "deployment", **ordered)
+    job = await put_job(store, "muster", "build")
+    with pytest.raises(Conflict, match=job.job_id):  # refused before cradle is asked for anything
+        await orders.start(customer, "deployment", **ordered)
+
+
 @pytest.mark.requirement("F-10")
 async def test_fifty_identical_orders_at_once_are_one_job(orders: Orders) -> None:
     customer = await put_onboarded(store_of(orders), "muster")

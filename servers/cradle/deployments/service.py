@@ -11,21 +11,30 @@ from servers.cradle.deployments.access_keys import access_key, key_file
 from servers.cradle.deployments.gate import require_answers
 from servers.cradle.deployments.store import DeploymentStore, Row
 from servers.cradle.images.containers import Containers, Standing
-from servers.cradle.images.engine import Engine, PortInUse
+from servers.cradle.images.engine import Engine, PortInUse, address
 from servers.cradle.images.running import answers_healthy, wait_until_healthy
 from servers.cradle.images.signed import SignedImage
 from shared.client import Upstream
 from shared.contracts.deployment import Deployment, DeploymentMade, Question
 from shared.contracts.image import ImageBuilt
-from shared.contracts.instance import DatasetVersions
-from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
+from shared.contracts.instance import DatasetVersion, DatasetVersions
+from shared.errors import Conflict, InvalidInput, NotFound, PlatformError, Unavailable
 from shared.postgres.database import Database
+from shared.postgres.lease import Lease
 from shared.settings import Settings
 from shared.signatures import Verifier
 from shared.telemetry import event
 
 LOCAL = "local"
 PORTS_TRIED = 20
+CHANGED = (
+    "The version that is served holds approved changes, which this image lacks. Go back with rollback_customer, deploy,"
+    " and make the changes again."
+)
+UNKNOWN = (
+    "What serves does not answer, so whether it holds approved changes is not known. Look at its log, or stop it with"
+    " stop_deployment and deploy again: then changes go on only with the image that they were made on."
+)
 NOTHING_THERE = "Nothing is deployed on this host: deploy_customer deploys the newest image."
 
 
@@ -44,10 +53,10 @@ class Deployments:
         token_keys: Callable[[], Awaitable[str]] | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
+        self._database = database
         self._store = DeploymentStore(database)
         self._verifier = verifier
         self._token_keys = token_keys
-        self._platform = verifier.key_id.removeprefix("sha256:")[:8]
         self._exchanges: set[asyncio.Task[Any]] = set()
         self._turns: dict[tuple[str, str], asyncio.Lock] = {}
 
@@ -62,7 +71,8 @@ class Deployments:
         Raises:
             InvalidInput: the host is not known.
             Unavailable: its engine does not answer, or breaks off: call again.
-            Conflict: the gate was not passed, or the port is taken; what served before serves.
+            Conflict: the gate was not passed, the port is taken, or what serves holds approved changes that the image
+                lacks; what served before serves.
         """
         return await self._to_its_end(lambda gone: self._deploy(customer, image, host, port, planted, gone))
 
@@ -132,18 +142,27 @@ class Deployments:
         return ran
 
     async def erase(self, customer: str) -> int:
-        """Remove every container, image and volume of the customer on every host, its ports and its access key.
+        """Remove every container, image and volume of the customer, its ports and its access key: on the hosts where it
+        has a port, and on the platform's own engine, which may hold what a check left that died.
 
         Raises:
             Unavailable: a host's engine does not answer; call again when it does.
         """
         removed = 0
-        for row in await self._store.all(customer):
-            async with self._turn(customer, row.host), self._engine(customer, row.host) as containers:
+        hosts = {row.host for row in await self._store.all(customer)}
+        if address(self._settings.docker_host) is not None:
+            hosts.add(LOCAL)
+        for host in sorted(hosts):
+            async with self._turn(customer, host), self._engine(customer, host) as containers:
                 removed += await asyncio.to_thread(containers.erase)
-            await self._store.release(customer, row.host)
+                await self._store.release(customer, host)
         await asyncio.to_thread(key_file(self._settings.home, customer).unlink, True)
         return removed
+
+    async def close(self) -> None:
+        """Wait until every exchange that goes on without its caller has come to its safe end."""
+        while self._exchanges:
+            await asyncio.wait(self._exchanges)
 
     async def _deploy(
         self, customer: str, image: SignedImage, host: str, port: int | None, planted: Sequence[Question],
@@ -159,22 +178,39 @@ class Deployments:
                 )
             if standing is not None and standing.image == image.built.manifest_digest:
                 return await self._kept(customer, row, containers, standing, image, planted)
+            if standing is not None and row.state != "reserved":
+                await self._require_no_changes(customer, row, containers, standing)
             return await self._exchange(customer, row, containers, image, port is None, planted, gone)
 
     async def _kept(
         self, customer: str, row: Row, containers: Containers, standing: Standing, image: SignedImage,
         planted: Sequence[Question],
     ) -> DeploymentMade:  # fmt: skip
-        """The same image is there: it runs, or is started again; an update that it took is set aside."""
+        """The same image is there: it runs, or is started again. An update that it took is set aside; approved changes
+        go on being served."""
+        await self._started(row, containers, standing)
+        async with self._instance(customer, row, containers.host) as instance:
+            served, switched = await _serve_own(instance, image.built.dataset_digest)
+            checks = await require_answers(instance, served, planted)
+        await self._store.serving(customer, row.host, _noted(image.built, row, served))
+        how = "version switched" if switched else "unchanged"
+        return await self._made(customer, row.host, containers.host, how, checks)
+
+    async def _require_no_changes(self, customer: str, row: Row, containers: Containers, standing: Standing) -> None:
+        """What serves, started again where it was stopped, holds nothing that another image would lose."""
+        try:
+            await self._started(row, containers, standing)
+            async with self._instance(customer, row, containers.host) as instance:
+                current = await _current(instance)
+        except PlatformError:
+            raise Conflict(UNKNOWN) from None
+        if current.origin == "change":
+            raise Conflict(CHANGED)
+
+    async def _started(self, row: Row, containers: Containers, standing: Standing) -> None:
         if not standing.running:
             await asyncio.to_thread(containers.start)
         await wait_until_healthy(containers.host, row.port, lambda: not containers.running())
-        async with self._instance(customer, row, containers.host) as instance:
-            switched = await _serve_own(instance, image.built.dataset_digest)
-            checks = await require_answers(instance, image.built.dataset_digest, planted)
-        await self._store.serving(customer, row.host, image.built)
-        how = "version switched" if switched else "unchanged"
-        return await self._made(customer, row.host, containers.host, how, checks)
 
     async def _exchange(
         self, customer: str, row: Row, containers: Containers, image: SignedImage, may_move: bool,
@@ -222,12 +258,13 @@ class Deployments:
         for _ in range(PORTS_TRIED):
             environment = await self._environment(customer, containers.host, row.port)
             try:
-                await asyncio.to_thread(containers.exchange, loaded, built, environment, row.port)
+                await _to_end(containers.exchange, loaded, built, environment, row.port)
                 return row
             except PortInUse:
-                await asyncio.to_thread(containers.roll_back)
+                await _to_end(containers.roll_back)
                 if not may_move or row.state != "reserved":
                     if row.state == "reserved":
+                        await asyncio.to_thread(containers.remove_volume)  # without a row nobody knows of it
                         await self._store.release(customer, row.host)
                     raise
                 await self._store.release(customer, row.host)
@@ -238,9 +275,9 @@ class Deployments:
         """What was exchanged is healthy at its address and serves the image's dataset; then what served before goes."""
         await wait_until_healthy(containers.host, row.port, lambda: not containers.running())
         async with self._instance(customer, row, containers.host) as instance:
-            await _serve_own(instance, built.dataset_digest)
-        await asyncio.to_thread(containers.confirm)
-        await self._store.serving(customer, row.host, built)
+            served, _ = await _serve_own(instance, built.dataset_digest)
+        await _to_end(containers.confirm)
+        await self._store.serving(customer, row.host, _noted(built, row, served))
 
     async def _in_place(
         self, customer: str, row: Row, built: ImageBuilt, planted: Sequence[Question], how: Any,
@@ -251,19 +288,22 @@ class Deployments:
             self._engine(customer, row.host) as containers,
             self._instance(customer, row, containers.host) as instance,
         ):
-            before = await _current(instance)
-            if before == built.dataset_digest:
-                return await self._made(customer, row.host, containers.host, "unchanged", 0)
-            await change(instance)
+            served = (await _current(instance)).dataset_digest
+            there = served == built.dataset_digest  # an earlier call may have died before its gate
+            before = row.dataset_digest if there else served
             try:
+                if not there:
+                    await change(instance)
                 checks = await require_answers(instance, built.dataset_digest, planted)
             except PlatformError:
-                await instance.call("use_version", {"dataset_digest": before}, DatasetVersions)
+                if before is not None:
+                    with suppress(PlatformError):  # the reason why counts, and the next call asks again
+                        await instance.call("use_version", {"dataset_digest": before}, DatasetVersions)
                 raise
             image = built.model_copy(update={"manifest_digest": row.image_digest or built.manifest_digest})
             await self._store.serving(customer, row.host, image)
             event("deployment_version_changed")
-            return await self._made(customer, row.host, containers.host, how, checks)
+            return await self._made(customer, row.host, containers.host, "unchanged" if there else how, checks)
 
     async def _to_its_end(self, work: Callable[[asyncio.Event], Coroutine[Any, Any, DeploymentMade]]) -> DeploymentMade:
         """Await the work. Where the caller is cancelled, the work sees the event and goes on to its own safe end."""
@@ -302,15 +342,25 @@ class Deployments:
 
     @asynccontextmanager
     async def _turn(self, customer: str, host: str):
-        """One change of a deployment at a time, those that go on without their caller included."""
+        """One change of a deployment at a time, those that go on without their caller included.
+
+        Raises:
+            Unavailable: another process changes it.
+        """
         async with self._turns.setdefault((customer, host), asyncio.Lock()):
-            yield
+            lease = Lease(self._database.url, f"deployment {customer} {host}")
+            try:
+                if not await lease.hold():
+                    raise Unavailable("Another process changes this deployment. Call again when it has ended.")
+                yield
+            finally:
+                await lease.close()
 
     @asynccontextmanager
     async def _engine(self, customer: str, host: str):
         engine = await asyncio.to_thread(Engine.connect, self._address(host))
         try:
-            yield Containers(engine, self._platform, customer)
+            yield Containers(engine, self._verifier, customer)
         finally:
             await asyncio.to_thread(engine.close)
 
@@ -341,17 +391,39 @@ class Deployments:
         return found
 
 
-async def _serve_own(instance: Upstream, dataset_digest: str) -> bool:
-    """Serve the image's own dataset, where the volume says otherwise. True: it did."""
-    if await _current(instance) == dataset_digest:
-        return False
+async def _serve_own(instance: Upstream, dataset_digest: str) -> tuple[str, bool]:
+    """Let the image's own dataset be served in place of an update, never in place of approved changes.
+
+    Returns:
+        What is served now, and whether it was switched to.
+    """
+    current = await _current(instance)
+    if current.origin == "change" or current.dataset_digest == dataset_digest:
+        return current.dataset_digest, False
     await instance.call("use_version", {"dataset_digest": dataset_digest}, DatasetVersions)
-    return True
+    return dataset_digest, True
 
 
-async def _current(instance: Upstream) -> str:
+async def _current(instance: Upstream) -> DatasetVersion:
     found = await instance.call("list_versions", {}, DatasetVersions, deadline_s=30)
-    return next(each.dataset_digest for each in found.versions if each.current)
+    return next(each for each in found.versions if each.current)
+
+
+def _noted(built: ImageBuilt, row: Row, served: str) -> ImageBuilt:
+    """What the row says of an image that serves; the tag is the one that approved changes were made on."""
+    if served == built.dataset_digest:
+        return built
+    return built.model_copy(update={"tag": row.tag or built.tag, "dataset_digest": served})
+
+
+async def _to_end(work: Callable[..., object], *arguments: object) -> None:
+    """Run blocking work in a thread, and wait for its end even where this task is cancelled meanwhile."""
+    thread = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait([thread])
+        raise
 
 
 def _seen(task: asyncio.Task[DeploymentMade]) -> None:

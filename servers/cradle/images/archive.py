@@ -16,7 +16,7 @@ import shutil
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +143,7 @@ class Archive:
         finally:
             shutil.rmtree(work, ignore_errors=True)
         if self.immutable:
-            _set_immutable(final, on=True)
+            make_immutable(final)
         return _contract(built, image, final, already_there=False)
 
     def _restore(self, customer_id: str, name: str, target: Path) -> ImageBuilt:
@@ -236,15 +236,25 @@ def _contract(built: ImageBuilt, image: Path, final: Path, *, already_there: boo
     )
 
 
-def _set_immutable(folder: Path, *, on: bool) -> None:
-    """`chattr +i` or `-i`; does nothing where the file system cannot or this process may not."""
+def make_immutable(folder: Path) -> bool:
+    """Let the file system refuse changes and deletion of an archived image. False: it, or this process, cannot."""
+    return _set_immutable(folder, on=True)
+
+
+def _set_immutable(folder: Path, *, on: bool) -> bool:
+    """`chattr +i` or `-i`; False where the file system cannot or this process may not."""
     if os.geteuid() != 0:
-        return
+        return False
+    done = True
     for path in (*folder.iterdir(), folder):
-        with suppress(OSError), _opened(path) as descriptor:
-            (flags,) = struct.unpack("<L", fcntl.ioctl(descriptor, _GET_FLAGS, b"\0" * 8)[:4])
-            flags = flags | _IMMUTABLE if on else flags & ~_IMMUTABLE
-            fcntl.ioctl(descriptor, _SET_FLAGS, struct.pack("<LL", flags, 0))
+        try:
+            with _opened(path) as descriptor:
+                (flags,) = struct.unpack("<L", fcntl.ioctl(descriptor, _GET_FLAGS, b"\0" * 8)[:4])
+                flags = flags | _IMMUTABLE if on else flags & ~_IMMUTABLE
+                fcntl.ioctl(descriptor, _SET_FLAGS, struct.pack("<LL", flags, 0))
+        except OSError:
+            done = False
+    return done
 
 
 def release(folder: Path) -> None:

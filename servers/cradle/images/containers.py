@@ -12,20 +12,21 @@ dataset's updates and outlives every container.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from servers.cradle.images.engine import Engine, plain
+from servers.cradle.images.engine import OURS, OWNER, Engine, plain
 from servers.cradle.images.spec import INSTANCE_PORT, SCRATCH, STATE
 from shared.contracts.image import ImageBuilt
 from shared.errors import Unavailable
+from shared.signatures import Verifier
 
 _STOP_S = 25
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_OWNER = "com.0711.deployment"
+_CUSTOMER = "com.0711.customer"
 _IMAGE = "com.0711.deployed-image"
+_NAMELESS = "<none>:<none>"
 _MEMORY = 4 * 2**30
 _CPUS = 2.0
 
@@ -39,17 +40,23 @@ class Standing:
     image: str
 
 
+def owner_of(verifier: Verifier, customer_id: str) -> str:
+    """The label of a customer's containers: eight digits of the signing key's digest, and the customer."""
+    return f"{verifier.key_id.removeprefix('sha256:')[:8]}-{customer_id}"
+
+
 class Containers:
     """The containers of one customer on one engine.
 
     Args:
-        platform: eight digits of the signing key's digest.
+        verifier: the platform's signing key.
     """
 
-    def __init__(self, engine: Engine, platform: str, customer_id: str) -> None:
+    def __init__(self, engine: Engine, verifier: Verifier, customer_id: str) -> None:
         self._engine = engine
         self._api = engine.api
-        self._owner = f"{platform}-{customer_id}"
+        self._customer = customer_id
+        self._owner = owner_of(verifier, customer_id)
         self._name = f"0711-{self._owner}"
 
     def settle(self) -> Standing | None:
@@ -132,17 +139,33 @@ class Containers:
         return was is not None and was.running
 
     def erase(self) -> int:
-        """Remove every container of the customer, their images and the volume; returns how many things there were."""
+        """Remove every container of the customer, those of a check that died included, every image of the customer
+        and the volume; returns how many containers and volumes there were.
+
+        Images are found by their label, whether a container was made of them or not. One that a container of another
+        platform uses stays, and so does one that somebody has given a name of his own.
+
+        Raises:
+            Unavailable: the engine does not answer, or an image could not be removed; call again.
+        """
         with plain():
-            owned = self._api.containers(all=True, filters={"label": f"{_OWNER}={self._owner}"})
+            owned = self._api.containers(all=True, filters={"label": f"{OWNER}={self._owner}"})
         for each in owned:
             self._remove(each["Id"])
-            self.drop_image(each["ImageID"])
+        images = set(self._images())
+        for image in images:
+            self.drop_image(image)
+        if images.intersection(self._images()):
+            raise Unavailable("An image of the customer could not be removed from the container engine. Call again.")
+        return len(owned) + self.remove_volume()
+
+    def remove_volume(self) -> bool:
+        """Remove the volume, which no container uses any more. False where there was none."""
         volume = self._volume()
         if volume is not None:
             with plain():
                 self._api.remove_volume(volume, force=True)
-        return len(owned) + (volume is not None)
+        return volume is not None
 
     @property
     def host(self) -> str:
@@ -153,6 +176,8 @@ class Containers:
         self, name: str, image: str, built: ImageBuilt, environment: dict[str, str], port: int | None, *, volume: bool
     ) -> None:
         """As the delivered compose file has it: read-only, no capabilities, bounded, a volume for all that changes."""
+        from docker.errors import ImageNotFound
+
         self._remove(name)
         with plain():
             limits = self._api.create_host_config(
@@ -168,10 +193,13 @@ class Containers:
                 restart_policy={"Name": "unless-stopped"} if volume else None,
                 log_config={"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}},
             )
-            self._api.create_container(
-                image, name=name, environment=environment, host_config=limits, ports=[INSTANCE_PORT],
-                labels={_OWNER: self._owner, _IMAGE: built.manifest_digest},
-            )  # fmt: skip
+            try:
+                self._api.create_container(
+                    image, name=name, environment=environment, host_config=limits, ports=[INSTANCE_PORT],
+                    labels={OWNER: self._owner, _IMAGE: built.manifest_digest},
+                )  # fmt: skip
+            except ImageNotFound:  # a check of the same image, which has just ended, took it away
+                raise Unavailable("The image was removed from the container engine meanwhile. Call again.") from None
 
     def _inspect(self, name: str) -> dict[str, Any] | None:
         from docker.errors import NotFound
@@ -181,6 +209,19 @@ class Containers:
                 return self._api.inspect_container(name)
             except NotFound:
                 return None
+
+    def _images(self) -> list[str]:
+        """The customer's images that no container uses and nobody has named otherwise."""
+        with plain():
+            used = {each["ImageID"] for each in self._api.containers(all=True)}
+            found = self._api.images(filters={"label": f"{_CUSTOMER}={self._customer}"})
+        names = {each["Id"]: [name for name in each["RepoTags"] or [] if name != _NAMELESS] for each in found}
+        ours = f"{OURS}{self._customer}:"
+        return [
+            image
+            for image, given in names.items()
+            if image not in used and (not given or any(name.startswith(ours) for name in given))
+        ]
 
     def _volume(self) -> str | None:
         with plain():
@@ -195,8 +236,5 @@ class Containers:
             self._api.remove_container(name, v=True, force=True)
 
     def drop_image(self, image: str) -> None:
-        """Remove an image that no container uses any more; one that is used stays."""
-        from docker.errors import ImageNotFound
-
-        with suppress(Unavailable, ImageNotFound), plain():
-            self._api.remove_image(image)
+        """As `Engine.drop_image`."""
+        self._engine.drop_image(image)

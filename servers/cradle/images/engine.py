@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 600
 _BLOCK = 1 << 20
 _USUAL = "/var/run/docker.sock"
+OWNER = "com.0711.deployment"  # label of every container that the platform starts: whose it is
+OURS = "0711/"  # how the names of built images begin
 
 
 def address(docker_host: str | None) -> str | None:
@@ -78,8 +80,7 @@ class Container:
             self.engine.api.stop(self.id, timeout=25)
         with suppress(Unavailable), plain():
             self.engine.api.remove_container(self.id, v=True, force=True)
-        with suppress(Unavailable), plain():
-            self.engine.api.remove_image(self.image, force=True)
+        self.engine.drop_image(self.image)
 
 
 class Engine:
@@ -177,8 +178,13 @@ class Engine:
         manifest = found["manifests"][0]["digest"] if name == "index.json" else digest(data)
         return Assembled(image_id, manifest, whole.digest, whole.size)
 
-    def start(self, image: Path, image_id: str, port: int, environment: dict[str, str]) -> Container:
+    def start(
+        self, image: Path, image_id: str, port: int, environment: dict[str, str], owner: str | None = None
+    ) -> Container:
         """Load an image and start it closed in: read-only, no capabilities, no new privileges, a tmpfs for its scratch.
+
+        Args:
+            owner: whose it is (`owner_of`), so that an erasure finds it although the process that started it died.
 
         Raises:
             Unavailable: the engine refuses; the image is removed from it again.
@@ -196,7 +202,10 @@ class Engine:
                     pids_limit=512,
                     init=False,
                 )
-                made = self.api.create_container(loaded, environment=environment, host_config=limits, ports=[port])
+                made = self.api.create_container(
+                    loaded, environment=environment, host_config=limits, ports=[port],
+                    labels={OWNER: owner} if owner else None,
+                )  # fmt: skip
                 container = made["Id"]
                 began = time.monotonic()
                 self.api.start(container)
@@ -218,6 +227,16 @@ class Engine:
                 return str(self.api.inspect_image(image_id)["Id"])
             except self._missing():  # engines with containerd's store name an image by its manifest
                 return self._reference_in(image)
+
+    def drop_image(self, image: str) -> None:
+        """Remove an image that no container uses any more; one that is used, or that others named too, stays."""
+        names: list[str] = []
+        with suppress(Unavailable, self._missing()), plain():
+            names = self.api.inspect_image(image)["RepoTags"] or [image]
+        for name in names:
+            if name.startswith(OURS) or name == image:
+                with suppress(Unavailable, self._missing()), plain():
+                    self.api.remove_image(name)
 
     @staticmethod
     def _missing() -> type[Exception]:

@@ -45,8 +45,9 @@ class RunningInstance:
 
 @asynccontextmanager
 async def running_instance(
-    image: Path, scratch: Path, *, docker_host: str | None = None, use_engine: bool | None = None
-) -> AsyncIterator[RunningInstance]:
+    image: Path, scratch: Path, *, docker_host: str | None = None, use_engine: bool | None = None,
+    owner: str | None = None,
+) -> AsyncIterator[RunningInstance]:  # fmt: skip
     """Start an image, wait until it is healthy, and leave nothing of it behind.
 
     Args:
@@ -54,6 +55,7 @@ async def running_instance(
         scratch: a folder of the customer's bucket; a folder in it exists while the instance runs.
         docker_host: the container engine; default DOCKER_HOST or the usual socket.
         use_engine: True: only in an engine; False: never; None: where one answers.
+        owner: whose container it is (`owner_of`).
 
     Raises:
         NotFound, InvalidInput, Conflict: the file is missing, no image, or altered.
@@ -62,7 +64,7 @@ async def running_instance(
     """
     tar = await asyncio.to_thread(_tar_of, image)
     engine = use_engine if use_engine is not None else await asyncio.to_thread(reachable, docker_host)
-    start = _in_engine(tar, docker_host) if engine else _unpacked(tar, scratch)
+    start = _in_engine(tar, docker_host, owner) if engine else _unpacked(tar, scratch)
     async with start as instance:
         yield instance
 
@@ -72,13 +74,14 @@ def _tar_of(image: Path) -> Path:
 
 
 @asynccontextmanager
-async def _in_engine(tar: Path, docker_host: str | None) -> AsyncIterator[RunningInstance]:
+async def _in_engine(tar: Path, docker_host: str | None, owner: str | None) -> AsyncIterator[RunningInstance]:
     contents = await asyncio.to_thread(read_image, tar)
     key = secrets.token_urlsafe(32)
     port = _port_of(contents)
     engine = await asyncio.to_thread(Engine.connect, docker_host)
     try:
-        container = await asyncio.to_thread(engine.start, tar, contents.image_id, port, {"INSTANCE_ACCESS_KEY": key})
+        environment = {"INSTANCE_ACCESS_KEY": key}
+        container = await asyncio.to_thread(engine.start, tar, contents.image_id, port, environment, owner)
         try:
             await wait_until_healthy(container.host, container.port, container.exited)
             url, took = f"http://{container.host}:{container.port}/mcp", time.monotonic() - container.began

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from servers.cradle.images.containers import owner_of
 from servers.cradle.images.files import hash_file
 from servers.cradle.images.measure import Measured, measure, rank_of
 from servers.cradle.images.running import RunningInstance, running_instance
@@ -73,7 +74,10 @@ async def verify_image(
     try:
         if signer is not None:
             checks += await asyncio.to_thread(_checks_of_signature, image, built, signer)
-        async with running_instance(image, scratch, docker_host=docker_host, use_engine=use_engine) as instance:
+        owner = owner_of(signer, built.customer_id) if signer is not None else None
+        async with running_instance(
+            image, scratch, docker_host=docker_host, use_engine=use_engine, owner=owner
+        ) as instance:
             checks += _checks_of_files(instance.contents, built)
             checks.append(_check("starts", True, f"{instance.how}; healthy after {instance.start_s:.1f} s"))
             found |= {"how": instance.how, "start_seconds": instance.start_s, "unpacked_bytes": _sizes(instance, built)}

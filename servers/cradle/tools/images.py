@@ -89,9 +89,11 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return RestoreDrill(passed=bool(found) and set(found.values()) == {"restored"}, images=found)
 
     async def erase_customer(confirm: CustomerId) -> Certificate:
-        """Erase the customer for ever: its bucket, its archive, and the key that the archive is encrypted with.
+        """Erase the customer for ever: its instances, its bucket, its archive, and the key that this is encrypted with.
 
-        Use it only when the customer demands erasure; nothing brings the data back. `confirm` repeats the id.
+        Use it only when the customer demands erasure; nothing brings the data back. Its jobs have to have ended, since
+        one that runs may write again: `0711 erase` makes sure of that, and removes its rows too. `confirm` repeats the
+        id.
         """
         customer = require_customer()
         if confirm != customer:

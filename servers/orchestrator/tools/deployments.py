@@ -19,7 +19,6 @@ from shared.contracts.deployment import (
     EngineFound,
     HostName,
     Question,
-    QuestionsKept,
     ReconciledBy,
     VersionTag,
 )
@@ -60,10 +59,10 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         customer = await known_customer(held.store, customer_id)
         await _ask(held, customer_id, "find_engine", EngineFound, host=host)
         chosen = {"tag": tag or await _newest(held, customer), "host": host, "port": port}
-        if questions is not None:
-            kept = await _ask(held, customer_id, "keep_questions", QuestionsKept, questions=_plain(questions))
-            chosen["questions"] = kept.digest
-        return handle(await held.orders.start(customer, "deployment", idempotency_key, choice=chosen))
+        planted = None if questions is None else _plain(questions)
+        return handle(
+            await held.orders.start(customer, "deployment", idempotency_key, choice=chosen, questions=planted)
+        )
 
     async def migrate_customer(
         company_name: Annotated[str, Field(max_length=200, description="As on the letterhead: 'Muster GmbH'.")],
