@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from minio import Minio
     from obstore.store import ObjectStore
 
-STREAMED_BYTES = 2**20
+STREAMED_BYTES = 4 * 2**20
 MAX_KEY_BYTES = 900
 MAX_PART_BYTES = 200  # file systems allow 255, a write in progress adds a suffix
 REQUEST_TIMEOUT_S = 30
@@ -182,18 +182,28 @@ class CustomerStore:
             return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
 
     async def stream(self, key: str) -> AsyncIterator[bytes]:
-        """An object's bytes in pieces of about a mebibyte.
+        """An object's bytes in pieces of `STREAMED_BYTES`.
+
+        Each piece is a request of its own: the limit of a request's time is for its whole body, and who reads a large
+        object may be slow.
 
         Raises:
             NotFound: no such key.
+            Unavailable: it was replaced while it was read.
         """
         self._check(key)
         import obstore
 
         with _translated():
-            found = await obstore.get_async(self._store, key)
-            async for piece in found.stream(min_chunk_size=STREAMED_BYTES):
-                yield bytes(piece)
+            told = await obstore.head_async(self._store, key)
+        for start in range(0, told["size"], STREAMED_BYTES):
+            end = min(start + STREAMED_BYTES, told["size"])
+            with _translated(), _unchanged():
+                found = await obstore.get_async(
+                    self._store, key, options={"range": (start, end), "if_match": told["e_tag"]}
+                )
+                piece = bytes(await found.bytes_async())
+            yield piece
 
     async def size(self, key: str) -> int:
         """An object's size in bytes.
@@ -389,6 +399,16 @@ def _translated() -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001  the clients raise classes of three libraries
         raise _meaning(error) from None
+
+
+@contextlib.contextmanager
+def _unchanged() -> Iterator[None]:
+    from obstore.exceptions import PreconditionError
+
+    try:
+        yield
+    except PreconditionError:
+        raise Unavailable("An object was replaced while it was read. Try again.", retry_after=RETRY_AFTER_S) from None
 
 
 def _meaning(error: Exception) -> PlatformError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 
 import orjson
@@ -105,7 +106,9 @@ async def _new_dataset(store: CustomerStore) -> NewDataset:
     tables = Tables(Place(store.path("dataset"), store.storage_options), manifest.pins.tables)
     documents = (await asyncio.to_thread(tables.read, "documents")).select(["path", "status"]).to_pylist()
     articles = (await asyncio.to_thread(tables.read, "products"))["article_number"].to_pylist()
-    by_state = {state: {plain_name(row["path"]) for row in documents if row["status"] == state} for state in STATES}
+    by_state = {
+        state: Counter(plain_name(row["path"]) for row in documents if row["status"] == state) for state in STATES
+    }
     return NewDataset(by_state["processed"], by_state["failed"], len(documents), {each.strip() for each in articles})
 
 

@@ -96,6 +96,7 @@ class LegacyBackup(Contract):
 
 
 ReconciledBy = Literal[
-    "documents", "missing documents", "unreadable documents", "articles", "sample answers", "planted questions"
-]
+    "documents", "missing documents", "unreadable documents", "articles", "unrecognised tables", "sample answers",
+    "planted questions",
+]  # fmt: skip
 """What a migration is reconciled by; a difference is accepted by this name."""

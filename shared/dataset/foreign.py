@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from shared.errors import InvalidInput
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BATCH = 4096
 _UNREADABLE = "A table of the legacy deployment cannot be read: it is damaged, or of a version that is not known here."
 
 
@@ -43,12 +45,14 @@ class ForeignTable:
         except Exception:  # noqa: BLE001
             raise InvalidInput(_UNREADABLE, field="legacy") from None
 
-    def read(self, columns: list[str]) -> pa.Table:
-        """All rows of these columns; vectors are best left out."""
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """All rows of these columns, some at a time; vectors are best left out."""
         try:
             if self._lance:
-                return self._opened.search().select(columns).limit(max(1, self.count())).to_arrow().select(columns)
-            return self._opened.to_pyarrow_dataset().to_table(columns=columns)
+                found = self._opened.search().select(columns).limit(max(1, self.count())).to_batches(BATCH)
+            else:
+                found = self._opened.to_pyarrow_dataset().to_batches(columns=columns, batch_size=BATCH)
+            yield from found
         except InvalidInput:
             raise
         except Exception:  # noqa: BLE001

@@ -6,10 +6,12 @@ The S3 half runs against moto's server, or against the endpoint that TEST_S3_URL
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from shared import objects
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.ids import new_handle
 from shared.objects import CustomerStore, bucket_name, checked_key
@@ -65,6 +67,31 @@ async def test_a_large_file_goes_in_from_disk(store, tmp_path) -> None:
     pieces = [piece async for piece in store.stream("scratch/large")]
     assert b"".join(pieces) == file.read_bytes()
     assert max(map(len, pieces)) < 12 * 2**20
+
+
+async def test_who_reads_slower_than_a_request_may_last_gets_all(settings, monkeypatch) -> None:
+    monkeypatch.setattr(objects, "REQUEST_TIMEOUT_S", 1)
+    store = await CustomerStore.open(settings, new_handle("slow").replace("_", "-"), create=True)
+    data = os.urandom(24 * 2**20)
+    await store.put("scratch/large", data)
+    reading, end = store.stream("scratch/large"), time.monotonic() + 1.2
+    pieces = [await anext(reading)]
+    while time.monotonic() < end:  # the reader has other work for longer than the limit
+        await store.size("scratch/large")
+    pieces += [piece async for piece in reading]
+    assert b"".join(pieces) == data
+    await store.remove()
+
+
+async def test_an_object_that_is_replaced_while_it_is_read_is_not_a_mixture_of_two(store) -> None:
+    await store.put("scratch/large", bytes(12 * 2**20))
+    reading = store.stream("scratch/large")
+    await anext(reading)
+    await store.put("scratch/large", b"1" * 13 * 2**20)
+    with pytest.raises(Unavailable, match="replaced"):
+        await anext(reading)
+    await store.put("scratch/none", b"")
+    assert [piece async for piece in store.stream("scratch/none")] == []
 
 
 async def test_deleting_a_prefix_leaves_its_neighbours(store) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from servers.cradle.images.archive import SEALED, Archive, release
 from servers.cradle.images.build import built_image
-from servers.cradle.images.customer_keys import CustomerKey
+from servers.cradle.images.customer_keys import CustomerKey, destroy
 from servers.cradle.images.erasure import erase
 from servers.cradle.images.files import hash_file
 from servers.cradle.images.signing import Signer
@@ -186,6 +186,17 @@ async def test_an_erased_customer_leaves_nothing_that_can_be_read_and_a_signed_c
     again = await erase(store, "acme", archive, signer, tmp_path / "certificates")
     assert again.objects == 0
     assert again.archive_key is None
+
+
+@pytest.mark.parametrize("left", ["noted", "half noted", "overwritten"])
+def test_a_key_whose_destruction_broke_off_is_destroyed_by_the_next_call(tmp_path: Path, left: str) -> None:
+    fingerprint = CustomerKey.open(tmp_path, "acme", create=True).fingerprint
+    (tmp_path / "acme.erased").write_text("" if left == "half noted" else fingerprint + "\n")
+    if left == "overwritten":
+        (tmp_path / "acme.age").write_bytes(b"\xff" * 75)
+    assert destroy(tmp_path, "acme") == fingerprint
+    assert not (tmp_path / "acme.age").exists()
+    assert destroy(tmp_path, "acme") is None
 
 
 async def test_two_archivers_of_one_image_leave_one_copy(archive: Archive, image: CustomerImage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import stat
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from servers.cradle.images import neo4j_import
 from servers.cradle.images.neo4j_import import EDGES, NODES, neo4j_files
 from servers.cradle.images.render import delivery, helm_chart
 from servers.cradle.images.signing import Signer
@@ -60,17 +62,29 @@ def rows(data: bytes) -> list[list[str]]:
 
 
 def test_the_graph_is_csv_with_the_headers_that_neo4j_reads(tmp_path: Path) -> None:
-    found = neo4j_files(image_with(GRAPH, tmp_path), 0)
+    (tmp_path / "made").mkdir()
+    sums = neo4j_files(image_with(GRAPH, tmp_path), 0, tmp_path / "made")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "made").iterdir()}
+    assert sums == {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
     nodes, edges = rows(found[NODES]), rows(found[EDGES])
     assert nodes[0] == ["id:ID", "kind", "name", "number", "document_id", ":LABEL"]
     assert ["prd_1", "product", ODD, "RK-4", "doc_1", "Node"] in nodes
     assert edges == [[":START_ID", ":END_ID", "kind", "label", ":TYPE"], ["doc_1", "prd_1", "CONTAINS", "", "Edge"]]
-    assert found == neo4j_files(tmp_path / "image.tar", 0)
+    (tmp_path / "again").mkdir()
+    assert sums == neo4j_files(tmp_path / "image.tar", 0, tmp_path / "again")
+
+
+def test_a_graph_of_many_batches_is_whole_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neo4j_import, "ROWS", 7)
+    made = [NodeRow(f"prd_{at:03}", "product", "n", "", "d") for at in range(100)]
+    graph = {**GRAPH, "data/graph/nodes.parquet": parquet(to_arrow("nodes", made))}
+    neo4j_files(image_with(graph, tmp_path), 0, tmp_path)
+    assert [row[0] for row in rows((tmp_path / NODES).read_bytes())[1:]] == [row.id for row in made]
 
 
 def test_a_layer_without_a_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
-        neo4j_files(image_with({"data/manifest.json": b"{}"}, tmp_path), 0)
+        neo4j_files(image_with({"data/manifest.json": b"{}"}, tmp_path), 0, tmp_path)
 
 
 def test_the_import_script_calls_neo4j_admin_with_both_files(tmp_path: Path) -> None:

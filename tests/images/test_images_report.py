@@ -12,7 +12,8 @@ import pytest
 
 from servers.cradle.images.measure import Sampled, rank_of
 from servers.cradle.images.package import package_delivery
-from servers.cradle.images.plots import curve, dots, megabytes, ranks
+from servers.cradle.images.plots import curve, dots, megabytes, ranks, sizes
+from servers.cradle.images.render import _templates
 from servers.cradle.images.render import report as rendered
 from servers.cradle.images.report import FILES, report_of, write_report
 from servers.cradle.images.signing import Signer
@@ -60,6 +61,12 @@ def test_a_good_image_passes_every_check_with_numbers_of_its_own(found: ImageRep
     assert found.start_seconds is not None
     assert len(found.probe_cosines) == len(PROBES)
     assert found.unpacked_bytes.keys() >= {"base", "runtime", "model", "vectors", "tables"}
+
+
+def test_what_a_plot_is_labelled_with_is_text() -> None:
+    drawn = str(_templates().get_template("report/plots.html.j2").module.lines(sizes({"<script>": 1}), '"&'))  # pyright: ignore[reportAttributeAccessIssue]
+    assert "&lt;script&gt;" in drawn
+    assert 'aria-label="&#34;&amp;"' in drawn
 
 
 async def test_an_image_of_another_signer_or_model_is_named(

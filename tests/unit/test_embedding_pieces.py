@@ -91,6 +91,23 @@ def test_a_file_that_is_not_the_models_tokenizer_is_not_used_and_the_log_says_wh
     assert [record.msg for record in caplog.records] == ["embedding_pieces_differ"]
 
 
+@pytest.mark.parametrize("part", ["断", "コ", "콘", "🔌", "Ω", "π"])
+def test_another_handling_of_some_characters_is_found_by_the_corpus(folder: Path, tmp_path: Path, part: str) -> None:
+    def change(told: dict[str, Any]) -> None:
+        split = {"type": "Split", "pattern": {"String": part}, "behavior": "Isolated", "invert": False}
+        told["pre_tokenizer"]["pretokenizers"].append(split)
+
+    found = open_tokenizer(changed(folder, tmp_path / "model", change), CARD)
+    assert type(found) is (PieceTokenizer if part == "π" else Tokenizer)  # no line of the corpus holds this one
+
+
+def test_a_tokenizer_file_that_lacks_what_is_compared_is_used_alone(folder: Path, tmp_path: Path) -> None:
+    def change(told: dict[str, Any]) -> None:
+        del told["model"]["unk_id"]
+
+    assert type(open_tokenizer(changed(folder, tmp_path / "model", change), CARD)) is Tokenizer
+
+
 def test_another_handling_of_spaces_is_found_by_the_corpus(folder: Path, tmp_path: Path) -> None:
     def change(told: dict[str, Any]) -> None:
         told["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": True}

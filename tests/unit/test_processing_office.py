@@ -227,5 +227,7 @@ def test_json_in_lines_nested_or_flat_is_read_whole() -> None:
     lines = "\n".join(json.dumps(row) for row in rows).encode()
     assert len(extracted(lines, "a.jsonl").products) == 1200
     assert len(extracted(json.dumps(rows).encode("utf-16"), "a.json").products) == 1200
+    for line in ('{"sku": "A-ö"}'.encode("cp1252"), b'{"sku": "A\x01-2"}'):  # the first line does not show it
+        assert len(extracted(lines + b"\n" + line, "a.jsonl").products) == 1201
     nested = extracted(json.dumps({"produkte": [{"nr": "A-1", "maße": {"höhe": 7}}]}).encode(), "a.json")
     assert [block.text for block in nested.blocks] == ["produkte.nr: A-1\nprodukte.maße.höhe: 7"]

@@ -8,6 +8,7 @@ destroyed: a customer that was erased gets no second key under the same id by ac
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ from typing import IO, Any
 from servers.cradle.images.files import sync_folder, write_new
 from servers.cradle.images.streams import Hashing
 from shared.errors import Conflict, NotFound
-from shared.ids import Digest, digest
+from shared.ids import DIGEST_PATTERN, Digest, digest
 from shared.stopping import Stopped, stop_if_told
 
 
@@ -41,6 +42,11 @@ class CustomerKey:
                 raise NotFound("There is no archive key for this customer: nothing was archived.")
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _put(path, str(_age().x25519.Identity.generate()).encode() + b"\n")
+        return cls.read(path)
+
+    @classmethod
+    def read(cls, path: Path) -> CustomerKey:
+        """The key in a file; blocking."""
         return cls(_age().x25519.Identity.from_str(path.read_text().strip()))
 
     @property
@@ -101,12 +107,12 @@ class _Watched:
 def destroy(folder: Path, customer_id: str) -> Digest | None:
     """Destroy the customer's key for ever; blocking. Returns its fingerprint, None where there was none.
 
-    The file is overwritten before it is removed. Where the file system keeps old blocks (snapshots, some solid-state
-    disks), the keys' folder belongs on an encrypted volume.
+    May be repeated after a crash. The file is overwritten before it is removed. Where the file system keeps old blocks
+    (snapshots, some solid-state disks), the keys' folder belongs on an encrypted volume.
     """
     path, erased = _places(folder, customer_id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fingerprint = CustomerKey.open(folder, customer_id, create=False).fingerprint if path.exists() else None
+    fingerprint = _fingerprint(path, erased) if path.exists() else None
     with suppress(FileExistsError):
         write_new(erased, (fingerprint or "no key").encode() + b"\n")
     sync_folder(folder)
@@ -119,6 +125,12 @@ def destroy(folder: Path, customer_id: str) -> Digest | None:
         path.unlink()
         sync_folder(folder)
     return fingerprint
+
+
+def _fingerprint(path: Path, erased: Path) -> Digest:
+    """As it was noted before a crash, after which the key may be overwritten already; else the key's own."""
+    noted = erased.read_text().strip() if erased.exists() else ""
+    return noted if re.fullmatch(DIGEST_PATTERN, noted) else CustomerKey.read(path).fingerprint
 
 
 def _age() -> Any:

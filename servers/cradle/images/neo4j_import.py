@@ -7,17 +7,17 @@ The nodes and relationships are those that the instance serves, `(:Node {id, kin
 from __future__ import annotations
 
 import io
+import os
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO
 
-from servers.cradle.images.streams import BLOCK, Gzip
+from servers.cradle.images.streams import BLOCK, Gzip, Hashing
 from servers.cradle.images.unpack import layer_tar
 from shared.errors import InvalidInput
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 NODES, EDGES, SCRIPT = "neo4j-nodes.csv.gz", "neo4j-edges.csv.gz", "neo4j-import.sh"
+ROWS = 1 << 16
 _FILES = {
     NODES: ("data/graph/nodes.parquet", ("id", "kind", "name", "number", "document_id"), "Node"),
     EDGES: ("data/graph/edges.parquet", ("source", "target", "kind", "label"), "Edge"),
@@ -28,45 +28,62 @@ _HEADERS = {
 }
 
 
-def neo4j_files(image: Path, layer: int) -> dict[str, bytes]:
-    """The CSV files of an image's graph, gzipped; the same bytes for the same graph; blocking.
+def neo4j_files(image: Path, layer: int, folder: Path) -> dict[str, str]:
+    """Write the CSV files of an image's graph, gzipped, into a folder; the same bytes for the same graph; blocking.
 
     Args:
         image: the tar.
         layer: place of the layer that holds the graph, from 0.
 
+    Returns:
+        The SHA-256 of each file, in hexadecimal.
+
     Raises:
         InvalidInput: the image is damaged, or its layer holds no graph.
     """
-    import pyarrow.parquet as pq
-
     places = {place: (name, columns, kind) for name, (place, columns, kind) in _FILES.items()}
-    found: dict[str, bytes] = {}
+    sums: dict[str, str] = {}
     with layer_tar(image, layer) as tar:
         for member in tar:
             file = tar.extractfile(member) if member.name in places else None
             if file is not None:
                 name, columns, kind = places[member.name]
-                table = pq.read_table(io.BytesIO(file.read())).select(list(columns))
-                found[name] = _gzipped(_HEADERS[name], table, kind)
-    if found.keys() != _FILES.keys():
+                sums[name] = _written(file, folder / name, columns, kind)
+    if sums.keys() != _FILES.keys():
         raise InvalidInput("The image holds no graph. Build it again.", field="tag")
-    return found
+    return sums
 
 
-def _gzipped(header: str, table: pa.Table, kind: str) -> bytes:
+def _written(source: IO[bytes], target: Path, columns: tuple[str, ...], kind: str) -> str:
+    """A large graph is never whole in memory: Parquet is read from its end, so it lies beside the CSV meanwhile."""
+    held = target.with_name(f".{target.name}.parquet")
+    try:
+        with held.open("xb") as file:
+            shutil.copyfileobj(source, file, BLOCK)
+        with target.open("xb") as raw:
+            hashed = Hashing(raw)
+            _write_csv(held, hashed, columns, kind, _HEADERS[target.name])
+            raw.flush()
+            os.fsync(raw.fileno())
+    finally:
+        held.unlink(missing_ok=True)
+    return hashed.digest.removeprefix("sha256:")
+
+
+def _write_csv(parquet: Path, target: Hashing, columns: tuple[str, ...], kind: str, header: str) -> None:
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from pyarrow import csv
 
-    sink = io.BytesIO()
-    gzip = Gzip(sink, 3)
+    gzip = Gzip(target, 3)
     gzip.write(header.encode() + b"\n")
     options = csv.WriteOptions(include_header=False, quoting_style="all_valid")
-    for batch in table.to_batches(max_chunksize=1 << 16):
-        rows = pa.table([*batch.columns, pa.array([kind] * batch.num_rows)], names=[*table.column_names, "kind_of"])
-        text = io.BytesIO()
-        csv.write_csv(rows, text, options)
-        for start in range(0, text.tell(), BLOCK):
-            gzip.write(text.getbuffer()[start : start + BLOCK].tobytes())
+    with pq.ParquetFile(parquet) as file:
+        for batch in file.iter_batches(ROWS, columns=list(columns)):
+            found = [batch[column] for column in columns]
+            rows = pa.table([*found, pa.array([kind] * batch.num_rows)], names=[*columns, "kind_of"])
+            text = io.BytesIO()
+            csv.write_csv(rows, text, options)
+            for start in range(0, text.tell(), BLOCK):
+                gzip.write(text.getbuffer()[start : start + BLOCK].tobytes())
     gzip.close()
-    return sink.getvalue()

@@ -88,8 +88,11 @@ def _fill(work: Path, image: Path, spec: ImageSpec, built: ImageBuilt, signer: S
     contents |= {name: (image.parent / name).read_bytes() for name in evidence.FILES}
     contents |= report_of(image.parents[2], built)
     contents[CHART] = helm_chart()
-    contents |= _graph(image, spec, built, signer)
     sums = {IMAGE: built.archive_digest.removeprefix("sha256:")}
+    kinds = [layer.kind for layer in built.layers]
+    if "graph" in kinds:  # for a Neo4j of the customer's own
+        sums |= neo4j_import.neo4j_files(image, kinds.index("graph"), work)
+        contents[neo4j_import.SCRIPT] = delivery(neo4j_import.SCRIPT, spec, built, signer.verifier).encode()
     for name, data in contents.items():
         write_new(work / name, data)
         sums[name] = hashlib.sha256(data).hexdigest()
@@ -100,15 +103,6 @@ def _fill(work: Path, image: Path, spec: ImageSpec, built: ImageBuilt, signer: S
     write_new(work / SUMS, listing)
     write_new(work / SUMS_SIGNATURE, base64.b64encode(signer.sign(listing)) + b"\n")
     sync_folder(work)
-
-
-def _graph(image: Path, spec: ImageSpec, built: ImageBuilt, signer: Signer) -> dict[str, bytes]:
-    """The graph for a Neo4j of the customer's own, where the image has one."""
-    kinds = [layer.kind for layer in built.layers]
-    if "graph" not in kinds:
-        return {}
-    script = delivery(neo4j_import.SCRIPT, spec, built, signer.verifier)
-    return {**neo4j_import.neo4j_files(image, kinds.index("graph")), neo4j_import.SCRIPT: script.encode()}
 
 
 def _write_tar(folder: Path, name: str, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Numbers of a report as the coordinates of its plots. Pure; the drawing is in `templates/report/plots.j2`."""
+"""Numbers of a report as the coordinates of its plots. Pure; the drawing is in `templates/report/plots.html.j2`."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def _templates() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(Path(templates.__file__).parent),
         undefined=jinja2.StrictUndefined,
         # what is not HTML gets values that were checked by type before they come here
-        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2", "plots.j2"), default=False),
+        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",), default=False),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

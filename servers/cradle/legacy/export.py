@@ -1,14 +1,15 @@
 """What a legacy deployment's folder holds: original files, and tables that say what its dataset held.
 
 Nothing is known of a legacy schema beforehand, so tables and columns are recognised by the names that such systems use;
-what was not recognised is said in the reconciliation. A graph dump is copied and not read.
+a table that was not recognised is a difference of the reconciliation. A graph dump is copied and not read.
 """
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,13 +25,15 @@ SAMPLES = 20
 SHORTEST = 40
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Layout:
-    """The folder, sorted: files of the customer, and folders that are tables. `links` were not followed."""
+    """The folder, sorted: files of the customer, folders that are tables, and the files in those. `links` were not
+    followed, wherever they lay."""
 
     root: Path
     files: list[Path]
     tables: list[Path]
+    parts: list[Path]
     links: int
 
 
@@ -44,38 +47,55 @@ class Sample:
 
 @dataclass(slots=True)
 class Export:
-    """What the legacy dataset held; None where no table says so. Content: stays in memory."""
+    """What the legacy dataset held; None where no table says so. Several tables of one kind count together. Content:
+    stays in memory.
 
-    names: set[str] | None = None
+    `names` counts how many documents had a file name, `unrecognised` are tables that nothing was read of.
+    """
+
+    names: Counter[str] | None = None
     documents: int | None = None
     articles: set[str] | None = None
     samples: list[Sample] = field(default_factory=list)
     recognised: list[str] = field(default_factory=list)
+    unrecognised: list[str] = field(default_factory=list)
 
 
 def layout(root: Path) -> Layout:
     """Look through a legacy folder; blocking.
 
     Raises:
-        InvalidInput: it holds no file of the customer.
+        InvalidInput: it holds no file of the customer, or a folder that cannot be opened.
     """
-    files, tables, links = [], [], 0
-    for folder, folders, names in os.walk(root):
+    found, within = Layout(root, [], [], [], 0), set[Path]()
+    for folder, folders, names in os.walk(root, onerror=_closed):
         place = Path(folder)
-        found = {name for name in folders if name.endswith(".lance") or (place / name / "_delta_log").is_dir()}
-        tables += [place / name for name in sorted(found)]
-        linked = {name for name in folders if (place / name).is_symlink()}
-        folders[:] = sorted(set(folders) - found - linked)
-        plain = [place / name for name in sorted(names)]
-        files += [path for path in plain if path.is_file() and not path.is_symlink()]
-        links += len(linked) + sum(path.is_symlink() for path in plain)
-    if not files:
+        linked = {name for name in (*folders, *names) if (place / name).is_symlink()}
+        found.links += len(linked)
+        folders[:] = sorted(set(folders) - linked)
+        below = [place / name for name in folders]
+        plain = [place / name for name in sorted(set(names) - linked) if (place / name).is_file()]
+        if place in within:
+            found.parts += plain
+        else:
+            found.files += plain
+            below = [path for path in below if path.name.endswith(".lance") or (path / "_delta_log").is_dir()]
+            found.tables += below
+        within.update(below)
+    if not found.files:
         raise InvalidInput(
             "The legacy deployment holds no original files. Add the customer's files to its folder: a dataset is not "
             "made anew from tables alone.",
             field="legacy",
         )
-    return Layout(root, files, tables, links)
+    return found
+
+
+def _closed(error: OSError) -> None:
+    raise InvalidInput(
+        "A folder of the legacy deployment cannot be opened. Give the platform's user the right to read it.",
+        field="legacy",
+    ) from None
 
 
 def read_export(tables: list[Path]) -> Export:
@@ -84,24 +104,27 @@ def read_export(tables: list[Path]) -> Export:
     Raises:
         InvalidInput: a table cannot be read.
     """
-    export = Export()
+    export, named, cited = Export(), Counter[str](), set[str]()
     for table in map(ForeignTable, tables):
         path, article = _column(table, PATH), _column(table, ARTICLE)
         if table.name in DOCUMENTS:
-            export.documents = table.count()
-            if path is not None:
-                export.names = {plain_name(each) for each in _texts(table, path)}
+            paths = Counter(_texts(table, path) if path is not None else ())
+            export.documents = (export.documents or 0) + table.count() - (paths & named).total()
+            named |= paths
             export.recognised.append(f"documents ({path or 'no path'})")
         elif table.name in PRODUCTS and article is not None:
-            export.articles = {each.strip() for each in _texts(table, article)} - {""}
+            found = {each.strip() for each in _texts(table, article)} - {""}
+            export.articles = (export.articles or set()) | found
             export.recognised.append(f"products ({article})")
         elif table.is_lance and (text := _column(table, TEXT)) is not None:
-            export.samples += list(_samples(table, text, path))
-            if path is not None and export.names is None:
-                export.names = {plain_name(each) for each in _texts(table, path)}
+            export.samples += _samples(table, text, path)
+            cited |= set(_texts(table, path)) if path is not None else set()
             export.recognised.append(f"passages ({text})")
-    if export.documents is None and export.names is not None:
-        export.documents = len(export.names)
+        else:
+            export.unrecognised.append(table.name)
+    if named or cited:
+        export.names = Counter(map(plain_name, named.elements() if named else cited))
+        export.documents = len(cited) if export.documents is None else export.documents
     return export
 
 
@@ -116,13 +139,28 @@ def _column(table: ForeignTable, names: tuple[str, ...]) -> str | None:
 
 
 def _texts(table: ForeignTable, column: str) -> Iterator[str]:
-    return (str(value) for value in table.read([column])[column].to_pylist() if value is not None)
+    for batch in table.batches([column]):
+        yield from (str(value) for value in batch[column].to_pylist() if value is not None)
 
 
-def _samples(table: ForeignTable, text: str, path: str | None) -> Iterator[Sample]:
+def _samples(table: ForeignTable, text: str, path: str | None) -> list[Sample]:
     """Passages from all over the table, long enough to mean something."""
     columns = [text] if path is None else [text, path]
-    rows = [row for row in table.read(columns).to_pylist() if len(str(row[text] or "").strip()) >= SHORTEST]
-    step = max(1, len(rows) // SAMPLES)
-    for row in rows[::step][:SAMPLES]:
-        yield Sample(str(row[text]).strip(), plain_name(str(row[path])) if path is not None and row[path] else "")
+    rows = (row for batch in table.batches(columns) for row in batch.select(columns).to_pylist())
+    found = _spread(row for row in rows if len(str(row[text] or "").strip()) >= SHORTEST)
+    return [
+        Sample(str(row[text]).strip(), plain_name(str(row[path])) if path is not None and row[path] else "")
+        for row in found
+    ]
+
+
+def _spread(rows: Iterable[dict[str, object]]) -> list[dict[str, object]]:
+    """At most `SAMPLES` of the rows, evenly spaced; few are held at a time."""
+    kept, step = list[dict[str, object]](), 1
+    for place, row in enumerate(rows):
+        if place % step == 0:
+            kept.append(row)
+        if len(kept) > 2 * SAMPLES:
+            kept, step = kept[::2], step * 2
+    count = min(SAMPLES, len(kept))
+    return [kept[at * len(kept) // count] for at in range(count)]

@@ -5,6 +5,7 @@ Checks carry counts. Which documents and articles are missing is content: it is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,10 +25,10 @@ CALL_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class NewDataset:
-    """What the new dataset holds: document names by state, and article numbers."""
+    """What the new dataset holds: how many documents have a file name, by state, and article numbers."""
 
-    processed: set[str]
-    failed: set[str]
+    processed: Counter[str]
+    failed: Counter[str]
     documents: int
     articles: set[str]
 
@@ -46,7 +47,7 @@ class Reconciliation:
 
 
 def compare(export: Export, files: int, new: NewDataset) -> Reconciliation:
-    """Counts and names. Where no legacy table names documents, its files count.
+    """Counts and names. Where no legacy table names documents, its files count, and every one that failed.
 
     Args:
         files: original files in the legacy folder.
@@ -54,14 +55,18 @@ def compare(export: Export, files: int, new: NewDataset) -> Reconciliation:
     found = Reconciliation()
     expected = export.documents if export.documents is not None else files
     found.add("documents", expected == new.documents, f"{expected} in the legacy export, {new.documents} now")
+    unread, named = new.failed, new.documents
     if export.names is not None:
-        gone = export.names - new.processed - new.failed
-        found.add("missing documents", not gone, f"{len(gone)} of {len(export.names)}", list(gone))
-        unread = (export.names & new.failed) - new.processed
-        found.add("unreadable documents", not unread, f"{len(unread)} of {len(export.names)}", list(unread))
+        gone, named = export.names - (new.processed + new.failed), export.names.total()
+        found.add("missing documents", not gone, f"{gone.total()} of {named}", list(gone))
+        unread = export.names - gone - new.processed
+    found.add("unreadable documents", not unread, f"{unread.total()} of {named}", list(unread))
     if export.articles is not None:
         lost = export.articles - new.articles
         found.add("articles", not lost, f"{len(lost)} of {len(export.articles)} are missing", list(lost))
+    if export.unrecognised:
+        detail = f"{len(export.unrecognised)} were copied and not compared"
+        found.add("unrecognised tables", False, detail, export.unrecognised)
     return found
 
 

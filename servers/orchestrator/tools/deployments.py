@@ -84,7 +84,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             Field(max_length=20, description="Questions that the legacy one answers, with words of its answers."),
         ] = None,
         accept_differences: Annotated[
-            list[ReconciledBy] | None, Field(max_length=6, description="Checks whose differences are accepted.")
+            list[ReconciledBy] | None, Field(max_length=7, description="Checks whose differences are accepted.")
         ] = None,
         installation_params: Annotated[
             ParameterChoice | None, Field(description="How documents are cut and read; leave out for the defaults.")

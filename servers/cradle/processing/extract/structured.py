@@ -33,7 +33,7 @@ class Xml:
 
 class Json:
     name = "json"
-    version = "2"
+    version = "3"
     media_types = frozenset({"application/json"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -89,7 +89,7 @@ def _read(value: object) -> Iterator[Item]:
 
 
 def _is_lines(head: bytes) -> bool:
-    """Whether the first line is a JSON object that ends there, in UTF-8."""
+    """Whether the first line is a JSON object that ends there, in UTF-8; later ones may be in a code page."""
     first, ended, _ = head.partition(b"\n")
     try:
         return bool(ended) and isinstance(orjson.loads(first), dict)
@@ -103,9 +103,16 @@ def _values(lines: BinaryIO) -> Iterator[object]:
             if len(line) > MAX_LINE:
                 raise Unreadable("too_large", f"A line of the JSON is over {MAX_LINE >> 20} MiB. Split it.")
             if line.strip():
-                yield orjson.loads(line)
+                yield _value(line)
     except orjson.JSONDecodeError:
         raise Unreadable("damaged", _DAMAGED) from None
+
+
+def _value(line: bytes) -> object:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return orjson.loads(decode(line))
 
 
 def _load(text: str) -> object:
