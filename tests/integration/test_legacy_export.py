@@ -47,9 +47,11 @@ def test_a_link_that_is_named_like_a_table_or_lies_in_one_brings_in_nothing(lega
     (legacy / "theirs").symlink_to(other / "delta" / "documents")
     (legacy / "delta" / "documents" / "theirs.txt").symlink_to(other / "files" / "preise.csv")
     (legacy / "delta" / "documents" / "folder").symlink_to(other / "files")
+    (legacy / "delta" / "half").mkdir()
+    (legacy / "delta" / "half" / "_delta_log").symlink_to(other / "delta" / "documents" / "_delta_log")
     found = layout(legacy)
     assert sorted(path.name for path in found.tables) == ["documents", "embeddings.lance", "products"]
-    assert back_up(found, tmp_path / "bucket").links_left_out == 4
+    assert back_up(found, tmp_path / "bucket").links_left_out == 5
     assert not [path for path in (tmp_path / "bucket").rglob("*") if "theirs" in path.name or path.name == "folder"]
 
 

@@ -146,7 +146,7 @@ async def test_a_credential_follows_a_server_to_no_other_address_and_whoever_is_
     assert (await market.post_call(acme, "com-example-orders__say")).status_code == 409
     assert SECRET not in elsewhere.sent
     await connect(market, acme)
-    assert await say(market, acme) == 200
+    assert await say(market, await market.user_token("acme")) == 200  # of whom nothing is remembered
     await market.call(operator, "review_mcp", server_name=ORDERS, state="suspended")
     gone = await market.call(acme, "disconnect_mcp", Disconnected, server_name=ORDERS)
     taken = await market.call(acme, "uninstall_mcp", ServerUninstalled, server_name=ORDERS)

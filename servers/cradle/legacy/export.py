@@ -79,7 +79,7 @@ def layout(root: Path) -> Layout:
             found.parts += plain
         else:
             found.files += plain
-            below = [path for path in below if path.name.endswith(".lance") or (path / "_delta_log").is_dir()]
+            below = [path for path in below if path.name.endswith(".lance") or _has_log(path)]
             found.tables += below
         within.update(below)
     if not found.files:
@@ -89,6 +89,11 @@ def layout(root: Path) -> Layout:
             field="legacy",
         )
     return found
+
+
+def _has_log(folder: Path) -> bool:
+    log = folder / "_delta_log"
+    return log.is_dir() and not log.is_symlink()
 
 
 def _closed(error: OSError) -> None:
