@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from examples.corpus.sheets import scanned_report
-from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.installations.service import InstallationService
 from servers.cradle.services import Services
 from servers.cradle.tools.vision import read
@@ -48,7 +48,8 @@ async def test_text_that_is_not_base64_is_refused() -> None:
 async def test_an_object_of_the_callers_own_bucket_is_read_as_markdown_and_no_other(database, tmp_path: Path) -> None:
     db = (await database("servers.cradle.installations")).db
     settings = Settings(home=tmp_path)
-    held = Services(settings, EmbeddingService(settings), VisionService(settings), InstallationService(db), db)
+    unused: Any = None
+    held = Services(settings, unused, VisionService(settings), InstallationService(db), db, unused)
     for customer in ("acme", "berg"):
         await CustomerStore.open(settings, customer, create=True)
     store = await CustomerStore.open(settings, "acme")

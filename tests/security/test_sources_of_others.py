@@ -66,7 +66,7 @@ async def cradle(tmp_path: Path) -> Services:
     unused: Any = None
     settings = Settings(home=tmp_path / "home", source_roots=[tmp_path / "customers"])
     await (await CustomerStore.open(settings, "berg", create=True)).put("inbox/blatt.txt", b"Klemme")
-    return Services(settings, unused, unused, unused, unused)
+    return Services(settings, unused, unused, unused, unused, unused)
 
 
 def folder(held: Services) -> str:
