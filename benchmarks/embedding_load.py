@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -175,18 +177,27 @@ async def overload(service: EmbeddingService, capacity: float) -> None:
     )
 
 
-async def main() -> None:
-    """Prints the figures."""
+@asynccontextmanager
+async def service_for_measuring(backend: str = "openvino") -> AsyncIterator[EmbeddingService]:
+    """A service on the CPU whose model is loaded; says what and where."""
     with tempfile.TemporaryDirectory() as folder:
-        given = {"embedding_device": "cpu", "embedding_backend": sys.argv[1] if sys.argv[1:] else "openvino"}
+        given = {"embedding_device": "cpu", "embedding_backend": backend}
         service = EmbeddingService(load(home=Path(folder), **given))
         await service.start()
         identity = await service.identity(deadline_s=300)
         print(f"{identity.model} on {identity.backend}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
+        try:
+            yield service
+        finally:
+            await service.close()
+
+
+async def main() -> None:
+    """Prints the figures."""
+    async with service_for_measuring(*sys.argv[1:2]) as service:
         await flooded(service)  # every shape once
         await fairness(service)
         await overload(service, await shares(service))
-        await service.close()
 
 
 if __name__ == "__main__":
