@@ -129,7 +129,8 @@ class FeatureRow:
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
-    """One price of a product. `amount` is exact (None where the catalogue names none), `lower_bound` a least quantity.
+    """One price of a product. `amount` is exact and what is charged, factors applied (None where the catalogue names
+    none), `lower_bound` a least quantity, `quantity` how many units it is for.
 
     Dates are ISO 8601 as text, '' where unbounded.
     """

@@ -128,6 +128,14 @@ def test_a_products_words_hold_each_fact_and_nested_features_their_path() -> Non
     assert "Preis (net_list): 12.5 EUR je 100 C62 ab 1 Steuer 0.19 gültig 2026-01-01–2026-12-31 DE AT" in lines
 
 
+@pytest.mark.parametrize(("factor", "charged"), [("0.8", "10.000000"), ("1", "12.500000"), ("x", "None")])
+def test_a_price_factor_is_part_of_what_is_charged(factor: str, charged: str) -> None:
+    stated = "<PRICE_AMOUNT>12.5</PRICE_AMOUNT>"
+    priced = PRODUCT.replace(stated, f"{stated}<PRICE_FACTOR>{factor}</PRICE_FACTOR>")
+    rows = Records(document_id("k.xml"), 1).of(extracted(catalogue(GROUPS + priced + MAP)), [], None)
+    assert str(rows.prices[0].amount) == charged
+
+
 def test_the_rows_of_a_feature_share_its_ordinal_and_a_price_is_one_row() -> None:
     found = extracted(catalogue(GROUPS + PRODUCT + PRODUCT + MAP))
     rows = Records(document_id("k.xml"), 1).of(found, [], None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from servers.cradle.processing.chunking import Chunk
@@ -142,7 +143,7 @@ class Records:
             ordinal=ordinal,
             price_type=price.kind,
             parameter_version=self._version,
-            amount=exact_amount(price.amount),
+            amount=_charged(price),
             currency=price.currency,
             lower_bound=finite_number(price.lower_bound),
             quantity=finite_number(price.quantity),
@@ -187,6 +188,12 @@ class Records:
             if relation not in self._relations and relation[2]:
                 self._relations.add(relation)
                 yield RelationRow(self._document, *relation, self._version)
+
+
+def _charged(price: Price) -> Decimal | None:
+    """The amount times BMEcat's PRICE_FACTOR, as the standard has it; None where one of them is no number."""
+    amount, factor = exact_amount(price.amount), exact_amount(price.factor or "1")
+    return None if amount is None or factor is None else exact_amount(str(amount * factor))
 
 
 def _is_class(place: Classification) -> bool:

@@ -34,7 +34,7 @@ _CONTAINERS = frozenset(
 
 class Bmecat:
     name = "bmecat"
-    version = "1"
+    version = "2"
     media_types = frozenset({BMECAT})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
