@@ -6,6 +6,7 @@ what lies there is encrypted.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import os
@@ -221,7 +222,19 @@ async def test_nothing_of_a_customer_remains_on_the_platform(folders: Path) -> N
         await calls_that_fail(site)
         await questions_to_the_image(Path(view.result.places["image"]), folders / "scratch")
         planted = await control_in_postgres(site)
-        places = site.places
+        await stopped(site.running)
+        require_nothing_left(site.places, planted, vector, folders)
+
+
+async def stopped(running: Running) -> None:
+    """The platform has ended and written everything that it writes; its database's files are still there."""
+    running.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(90):
+        await running.process.wait()
+
+
+def require_nothing_left(places: list[Path], planted: str, vector: np.ndarray, folders: Path) -> None:
+    """Finds what is known to be there, and nothing of the customer."""
     assert found_in(places, forms_of(planted)), "the search would not find what Postgres keeps"
     control = folders / "tmp" / "control"
     expected = plant(control, planted, vector)

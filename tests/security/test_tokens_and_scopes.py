@@ -27,9 +27,10 @@ from tests.serving_rig import envelope, headers_for
 
 METADATA = {"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"}
 PUBLIC = {"/health", "/metrics"} | METADATA
-SIGN_IN = {
+OPEN_AT_MARKETPLACE = {
     "/oauth/authorize", "/oauth/consent", "/oauth/token", "/oauth/register", "/oauth/revoke", "/v1/login",
     "/.well-known/jwks.json", "/.well-known/oauth-authorization-server",
+    "/.well-known/ai-catalog.json", "/openapi.json",  # what describes the server
 }  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def test_every_tool_declares_a_scope_that_the_policy_knows(built: dict[str, Serv
 async def test_every_route_but_the_listed_ones_answers_401_without_a_token(built: dict[str, Server]) -> None:
     for name, server in built.items():
         app = server.asgi()
-        assert server._access.public <= PUBLIC | (SIGN_IN if name == "marketplace" else set()), name
+        assert server._access.public <= PUBLIC | (OPEN_AT_MARKETPLACE if name == "marketplace" else set()), name
         paths = {route.path: sorted(route.methods or {"GET"})[-1] for route in server._routes} | {"/mcp": "POST"}
         async with httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app=app),

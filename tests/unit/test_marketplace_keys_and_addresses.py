@@ -10,7 +10,7 @@ import pytest
 
 from servers.marketplace.catalogue.address import check_address, ip_allowed
 from servers.marketplace.gateway.door import Gateway
-from servers.marketplace.gateway.message import read_message
+from servers.marketplace.gateway.message import ProtocolError, read_message
 from servers.marketplace.gateway.relay import whole_events
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
@@ -112,7 +112,9 @@ def test_a_body_that_is_no_single_message_is_refused() -> None:
     for body in (b"", b"[]", b"[{}]", b"{}", b'{"jsonrpc":"1.0"}', b"\xff", b"NaN"):
         with pytest.raises(InvalidInput):
             read_message(body)
-    assert read_message(b'{"jsonrpc":"2.0","id":true,"method":3}').request_id is None
+    for message in (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', b'{"jsonrpc":"2.0","id":1.0,"method":"ping"}'):
+        with pytest.raises(ProtocolError):
+            read_message(message)
 
 
 def test_only_whole_events_are_passed_on() -> None:

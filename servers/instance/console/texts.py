@@ -7,6 +7,7 @@ from typing import Any
 # The ledger's reasons are English sentences with a fixed word each; German readers get these instead.
 FAILURES_DE = {
     "broken_link": "Die Verknüpfung führt ins Leere.",
+    "changed": "Die Datei hat sich geändert, während sie gelesen wurde.",
     "cannot_open": "Die Datei ließ sich nicht öffnen.",
     "damaged": "Die Datei ist beschädigt.",
     "empty": "Die Datei ist leer.",
