@@ -79,7 +79,7 @@ class AuditProof(Contract):
 class Sessions(Protocol):
     """What is used of `shared.postgres.database.Database`."""
 
-    def session(self, customer: str | None = None) -> AbstractAsyncContextManager[Any]: ...
+    def session(self, customer: str | None = None, *, platform: bool = False) -> AbstractAsyncContextManager[Any]: ...
 
 
 class AuditLog:
@@ -144,9 +144,7 @@ class AuditLog:
         Args:
             before: only entries with a smaller number, to read on.
         """
-        async with self._database.session(customer) as connection:
-            if customer is None:
-                await _queries().enter_platform(connection)
+        async with self._database.session(customer, platform=customer is None) as connection:
             rows = _queries().entries_before(connection, number=before or 2**62, limit=limit)
             return [_read(row) async for row in rows]
 
@@ -158,8 +156,7 @@ class AuditLog:
         """
         number, previous = 0, START
         while True:
-            async with self._database.session() as connection:
-                await _queries().enter_platform(connection)
+            async with self._database.session(platform=True) as connection:
                 page = [row async for row in _queries().entries_after(connection, number=number, limit=PAGE)]
             for row in page:
                 reason = _broken(row, number, previous, known)

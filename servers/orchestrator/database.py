@@ -22,14 +22,14 @@ class PlatformDatabase:
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def session(self, customer: str | None = None) -> AsyncIterator[Any]:
+    async def session(self, customer: str | None = None, *, platform: bool = False) -> AsyncIterator[Any]:
         """One transaction; see `Database.session`.
 
         Raises:
             Unavailable: the databases are not set up yet, or do not answer.
         """
         database = self._opened or await self._open()
-        async with database.session(customer) as connection:
+        async with database.session(customer, platform=platform) as connection:
             yield connection
 
     async def healthy(self) -> bool:

@@ -89,7 +89,7 @@ class Job:
 class Sessions(Protocol):
     """What is used of `shared.postgres.database.Database`."""
 
-    def session(self, customer: str | None = None) -> AbstractAsyncContextManager[Any]: ...
+    def session(self, customer: str | None = None, *, platform: bool = False) -> AbstractAsyncContextManager[Any]: ...
     async def healthy(self) -> bool: ...
 
 
@@ -106,9 +106,7 @@ class JobStore:
     @asynccontextmanager
     async def session(self, customer: str | None) -> AsyncIterator[Session]:
         """One transaction. `customer` None sees every customer: only for the platform's own work and administrators."""
-        async with self._database.session(customer) as connection:
-            if customer is None:
-                await queries.enter_platform(connection)
+        async with self._database.session(customer, platform=customer is None) as connection:
             yield Session(connection)
 
     async def job(self, job_id: str, customer: str | None) -> Job | None:

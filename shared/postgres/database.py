@@ -17,6 +17,7 @@ __all__ = ["Database", "load_queries"]
 
 CUSTOMER_SETTING = "app.customer"
 SET_CUSTOMER = f"SELECT set_config('{CUSTOMER_SETTING}', $1, true)"  # as SET LOCAL: ends with the transaction
+SET_PLATFORM = "SELECT set_config('app.platform', 'on', true)"
 CONNECT_TIMEOUT_S = 5.0
 ACQUIRE_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 15.0
@@ -74,11 +75,17 @@ class Database:
             pool.terminate()
 
     @contextlib.asynccontextmanager
-    async def session(self, customer: str | None = None) -> AsyncIterator[asyncpg.Connection]:
+    async def session(
+        self, customer: str | None = None, *, platform: bool = False
+    ) -> AsyncIterator[asyncpg.Connection]:
         """One transaction; it is committed at the end of the block, or rolled back where the block raises.
 
         Row-level security shows the rows of `customer`, and none where it is not given. The policies must read the
         setting as `nullif(current_setting('app.customer', true), '')`: after a transaction it is empty, not absent.
+
+        Args:
+            platform: shows what policies show to `app.platform`, usually every customer's rows: for the platform's own
+                work and its administrators.
 
         Raises:
             Conflict, InvalidInput, Forbidden: the database refuses a row.
@@ -92,6 +99,8 @@ class Database:
                 async with connection.transaction():
                     if customer is not None:
                         await connection.execute(SET_CUSTOMER, customer)
+                    if platform:
+                        await connection.execute(SET_PLATFORM)
                     yield connection  # pyright: ignore[reportReturnType]
             finally:
                 await self._release(self._pool, connection)

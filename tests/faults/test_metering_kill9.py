@@ -16,7 +16,7 @@ import pytest
 from servers.marketplace.bootstrap import bootstrap
 from servers.marketplace.metering.meter import Meter
 from servers.marketplace.metering.spool import Spool
-from servers.marketplace.metering.store import UsageStore, queries
+from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.metering.units import Units
 from servers.marketplace.tools.usage import MonthlyStatement, Usage
 from shared.postgres.urls import DatabaseUrls
@@ -157,8 +157,7 @@ async def test_a_damaged_file_of_the_spool_is_set_aside_and_holds_up_no_other(da
     meter.served("erased", SAY.server, SAY.tool, Units(calls=5))
     await meter.flush()
     assert set_aside(tmp_path) == 3
-    async with made.db.session() as connection:
-        await queries.enter_platform(connection)
+    async with made.db.session(platform=True) as connection:
         rows = await connection.fetch("SELECT customer_id, calls FROM usage")
     assert [tuple(row) for row in rows] == [("acme", 3)]  # and nothing of a customer that is gone comes back
 

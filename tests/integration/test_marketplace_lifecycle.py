@@ -66,8 +66,7 @@ async def refusal(call: Any) -> PlatformError:
 async def sql(market: Market, statement: str, *values: Any) -> None:
     db = Database(market.urls.app)
     await db.open()
-    async with db.session() as connection:
-        await queries.enter_platform(connection)
+    async with db.session(platform=True) as connection:
         await connection.execute(statement, *values)
     await db.close()
 

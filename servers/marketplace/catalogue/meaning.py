@@ -8,12 +8,11 @@ few and read each time.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from servers.marketplace.catalogue.store import EVERYTHING, View
+from servers.marketplace.catalogue.store import EVERYTHING, View, seen_by
 from servers.marketplace.changes import Changes, Remembered
 from servers.marketplace.tokens import Grant, Mint
 from shared.client import Upstream
@@ -95,13 +94,13 @@ class Meaning:
 
     async def _read(self, model: str) -> int:
         """Make the vectors of entries whose text has none yet; how many were made."""
-        async with self._seen_by(EVERYTHING) as connection:
+        async with seen_by(self._database, EVERYTHING) as connection:
             rows = [row async for row in queries.unread_entries(connection, model=model, limit=READ_AT_ONCE)]
         if not rows:
             return 0
         texts = [f"{row['title']}\n{row['description']}" for row in rows]
         _, vectors = await self._embed([text[:MAX_TEXT_CHARS] for text in texts], "passage")
-        async with self._seen_by(EVERYTHING) as connection:
+        async with seen_by(self._database, EVERYTHING) as connection:
             await queries.put_vectors(
                 connection,
                 names=[row["server_name"] for row in rows],
@@ -116,7 +115,7 @@ class Meaning:
         """Names and vectors [names, dimension] of entries for everybody, or of the view's customers."""
         import numpy as np
 
-        async with self._seen_by(view) as connection:
+        async with seen_by(self._database, view) as connection:
             found = queries.vectors_of(connection, model=model, shared=shared)
             rows = [(row["server_name"], row["vector"]) async for row in found]
         raw = np.frombuffer(b"".join(vector for _, vector in rows), dtype="<f4")
@@ -129,10 +128,3 @@ class Meaning:
         found = await self._cradle.call("embed", arguments, EmbeddingResult, deadline_s=DEADLINE_S)
         raw = np.frombuffer(base64.b64decode(found.data or ""), dtype="<f4")
         return f"{found.model}@{found.revision}", raw.reshape(len(texts), found.dimension)
-
-    @asynccontextmanager
-    async def _seen_by(self, view: View) -> AsyncIterator[Any]:
-        async with self._database.session(view.customer) as connection:
-            if view.everything:
-                await queries.enter_platform(connection)
-            yield connection

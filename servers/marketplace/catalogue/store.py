@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -97,6 +97,11 @@ class View:
 EVERYTHING = View(everything=True)
 
 
+def seen_by(database: Database, view: View) -> AbstractAsyncContextManager[Any]:
+    """A transaction in which row-level security shows what the view holds."""
+    return database.session(view.customer, platform=view.everything)
+
+
 class CatalogueStore:
     """Reads and writes the catalogue. Each change is in the audit log, in the same transaction."""
 
@@ -107,18 +112,18 @@ class CatalogueStore:
 
     async def by_name(self, view: View, server_name: str) -> Entry | None:
         """The entry of a name, where the view holds it."""
-        async with self._seen_by(view) as connection:
+        async with seen_by(self._database, view) as connection:
             return next(iter(await self._named(connection, view, [server_name])), None)
 
     async def named(self, view: View, names: Sequence[str]) -> list[Entry]:
         """The entries of these names that the view holds, in the order of the names."""
-        async with self._seen_by(view) as connection:
+        async with seen_by(self._database, view) as connection:
             found = {entry.server_name: entry for entry in await self._named(connection, view, list(names))}
         return [found[name] for name in names if name in found]
 
     async def by_url(self, view: View, url: str) -> Entry | None:
         """The entry whose endpoint has this address, where the view holds it."""
-        async with self._seen_by(view) as connection:
+        async with seen_by(self._database, view) as connection:
             name = await queries.name_by_url(connection, url=url)
             return next(iter(await self._named(connection, view, [name])), None) if name else None
 
@@ -131,7 +136,7 @@ class CatalogueStore:
             subject: who asks: sees what it registered itself, approved or not.
         """
         common = {"after": after, "limit": limit, "subject": subject, "any_approval": any_approval}
-        async with self._seen_by(view) as connection:
+        async with seen_by(self._database, view) as connection:
             if wanted.words:
                 rows = queries.search_names(
                     connection, words=wanted.words, ends=[word + LAST for word in wanted.words], **common
@@ -150,13 +155,13 @@ class CatalogueStore:
 
     async def for_everybody(self, limit: int) -> list[Entry]:
         """Approved entries of no customer, for every tier and without a licence."""
-        async with self._seen_by(View()) as connection:
+        async with seen_by(self._database, View()) as connection:
             names = [row["server_name"] async for row in queries.names_for_everybody(connection, limit=limit)]
             return await self._named(connection, View(), names)
 
     async def versions(self, view: View, server_name: str) -> list[Version]:
         """The versions of a server, the newest first."""
-        async with self._seen_by(view) as connection:
+        async with seen_by(self._database, view) as connection:
             return [Version(**dict(row)) async for row in queries.versions_of(connection, server_name=server_name)]
 
     async def put(self, entry: Entry, registered_by: str) -> bool:
@@ -167,7 +172,7 @@ class CatalogueStore:
         another address, are pinned anew.
         Returns False where the name belongs to an entry of another kind or customer; nothing is changed then.
         """
-        async with self._seen_by(View(entry.customer, everything=entry.customer is None)) as connection:
+        async with seen_by(self._database, View(entry.customer, everything=entry.customer is None)) as connection:
             view = View(entry.customer)
             before = next(iter(await self._named(connection, view, [entry.server_name])), None)
             name = await queries.put_entry(
@@ -225,7 +230,7 @@ class CatalogueStore:
 
     async def set_listing(self, entry: Entry, approval: Approval, listing: Listing, changed_by: str) -> bool:
         """Change an entry's state, tier, licence and direction. False where its state is no longer `entry.approval`."""
-        async with self._seen_by(EVERYTHING) as connection:
+        async with seen_by(self._database, EVERYTHING) as connection:
             name = await queries.set_listing(
                 connection, server_name=entry.server_name, before=entry.approval, approval=approval, tier=listing.tier,
                 needs_licence=listing.needs_licence, direction=listing.direction,
@@ -237,14 +242,14 @@ class CatalogueStore:
 
     async def rate(self, customer: str, server_name: str, stars: int, rated_by: str) -> None:
         """A customer's rating of a server; a new one replaces the one before."""
-        async with self._seen_by(View(customer, everything=True)) as connection:
+        async with seen_by(self._database, View(customer, everything=True)) as connection:
             await queries.lock_entry(connection, server_name=server_name)  # two ratings at once would count wrong
             await queries.rate(connection, customer_id=customer, server_name=server_name, stars=stars)
             await self._audit.append_in(connection, rated_by, "server.rated", server_name, customer, {"stars": stars})
 
     async def set_tier(self, customer: str, tier: Tier, set_by: str) -> bool:
         """A customer's tier. False where it was the same."""
-        async with self._seen_by(View(customer)) as connection:
+        async with seen_by(self._database, View(customer)) as connection:
             changed = await queries.set_tier(connection, customer_id=customer, tier=tier)
             if changed is not None:
                 await self._audit.append_in(connection, set_by, "customer.tier", customer, customer, {"tier": tier})
@@ -260,13 +265,6 @@ class CatalogueStore:
         if row["document"] is None or self._licences is None:
             return False
         return self._licences.good(row["document"], row["key_id"], row["signature"], customer, row["server_name"])
-
-    @asynccontextmanager
-    async def _seen_by(self, view: View) -> AsyncIterator[Any]:
-        async with self._database.session(view.customer) as connection:
-            if view.everything:
-                await queries.enter_platform(connection)
-            yield connection
 
 
 def _asked_anew(before: Entry, entry: Entry) -> bool:

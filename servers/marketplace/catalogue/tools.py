@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from servers.marketplace.catalogue.definitions import Definition, Era, PinnedTool, digest_of_seen
-from servers.marketplace.catalogue.store import Entry, View
+from servers.marketplace.catalogue.store import Entry, View, seen_by
 from shared.audit import AuditLog
 from shared.contracts.catalogue import CatalogueTool
 from shared.errors import Conflict
@@ -40,7 +40,7 @@ class ToolStore:
 
     async def of(self, view: View, server_name: str) -> ServerTools:
         """What is stored of a server's tools, where the view holds it."""
-        async with self._seen_by(view) as connection:
+        async with seen_by(self._database, view) as connection:
             check = await queries.check_of(connection, server_name=server_name)
             tools = await _tools(connection, server_name)
         return ServerTools(tools, (check and check["era"]) or "modern", bool(check and check["checked"]))
@@ -52,7 +52,7 @@ class ToolStore:
     async def pins(self, view: View, server_names: Sequence[str]) -> dict[str, list[CatalogueTool]]:
         """The tools of these servers that may be called, each with the digest that was approved."""
         found: dict[str, list[CatalogueTool]] = {name: [] for name in server_names}
-        async with self._seen_by(view) as connection:
+        async with seen_by(self._database, view) as connection:
             async for row in queries.pins_of(connection, names=list(server_names)):
                 found[row["server_name"]].append(CatalogueTool(name=row["name"], digest=row["pin"]))
         return found
@@ -105,17 +105,8 @@ class ToolStore:
         async with self._of(None) as connection:
             return await queries.claim_due(connection, hold_s=CLAIM_S)
 
-    @asynccontextmanager
-    async def _seen_by(self, view: View) -> AsyncIterator[Any]:
-        async with self._database.session(view.customer) as connection:
-            if view.everything:
-                await queries.enter_platform(connection)
-            yield connection
-
-    @asynccontextmanager
-    async def _of(self, customer: str | None) -> AsyncIterator[Any]:
-        async with self._seen_by(View(customer, everything=customer is None)) as connection:
-            yield connection
+    def _of(self, customer: str | None) -> AbstractAsyncContextManager[Any]:
+        return self._database.session(customer, platform=customer is None)
 
 
 async def _tools(connection: Any, server_name: str) -> tuple[PinnedTool, ...]:

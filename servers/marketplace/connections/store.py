@@ -3,8 +3,7 @@ address where it was tested, and opened only to be sent there. One of no custome
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -86,12 +85,8 @@ class ConnectionStore:
         except NotFound:
             raise connect_again() from None
 
-    @asynccontextmanager
-    async def _of(self, customer: str | None) -> AsyncIterator[Any]:
-        async with self._database.session(customer) as connection:
-            if customer is None:
-                await queries.enter_platform(connection)
-            yield connection
+    def _of(self, customer: str | None) -> AbstractAsyncContextManager[Any]:
+        return self._database.session(customer, platform=customer is None)
 
 
 def connect_again() -> Conflict:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from servers.marketplace.catalogue.store import View
+from servers.marketplace.catalogue.store import View, seen_by
 from servers.marketplace.licences.signing import LicenceKeys
 from shared.audit import AuditLog
 from shared.errors import NotFound
@@ -40,8 +40,7 @@ class LicenceStore:
         """A new licence; earlier ones stay as they are."""
         licence_id = new_handle("lic")
         document, key_id, signature = self._keys.signed(licence_id, customer, server_name, expires_at)
-        async with self._database.session(customer) as connection:
-            await queries.enter_platform(connection)
+        async with self._database.session(customer, platform=True) as connection:
             await queries.add_licence(
                 connection, licence_id=licence_id, customer_id=customer, server_name=server_name, document=document,
                 key_id=key_id, signature=signature, issued_by=issued_by, expires_at=expires_at,
@@ -60,8 +59,7 @@ class LicenceStore:
         Raises:
             NotFound: there is none that could be ended.
         """
-        async with self._database.session() as connection:
-            await queries.enter_platform(connection)
+        async with self._database.session(platform=True) as connection:
             row = await queries.revoke_licence(connection, licence_id=licence_id, customer=customer)
             if row is None:
                 raise NotFound(
@@ -78,9 +76,7 @@ class LicenceStore:
 
     async def page(self, view: View, after: str, limit: int) -> list[Licence]:
         """Licences in the order of their ids, after the id `after`."""
-        async with self._database.session(view.customer) as connection:
-            if view.everything:
-                await queries.enter_platform(connection)
+        async with seen_by(self._database, view) as connection:
             rows = queries.licences_of(connection, after=after, limit=limit)
             return [
                 Licence(row["licence_id"], row["customer_id"], row["server_name"], row["expires_at"], row["revoked"])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import astuple
 from datetime import date
 from typing import Any
 
-from servers.marketplace.catalogue.store import View
+from servers.marketplace.catalogue.store import View, seen_by
 from servers.marketplace.metering.units import Key, Units
 from servers.marketplace.users.store import changed_rows
 from shared.postgres.database import Database
@@ -36,7 +35,7 @@ class UsageStore:
         """
         rows = sorted(sums.items())  # in one order, so that replicas never wait for each other in a circle
         amounts = list(zip(*(astuple(units) for _, units in rows), strict=True)) or [()] * 4
-        async with self._seen_by(View(everything=True)) as connection:
+        async with seen_by(self._database, View(everything=True)) as connection:
             if await queries.claim_batch(connection, batch_id=batch_id) is None:
                 return False
             await queries.forget_batches(connection, older_than_days=BATCHES_KEPT_DAYS)
@@ -57,27 +56,20 @@ class UsageStore:
 
     async def rows(self, view: View, days: tuple[date, date], start: int, limit: int) -> list[Used]:
         """Sums by customer, server and tool, in this order, from the first day to before the second."""
-        async with self._seen_by(view) as connection:
+        async with seen_by(self._database, view) as connection:
             found = queries.usage_of(connection, since=days[0], until=days[1], start=start, limit=limit)
             return [(row["customer_id"], row["server_name"], row["tool"], _units(row)) async for row in found]
 
     async def total(self, view: View, days: tuple[date, date]) -> Units:
         """Everything that the view holds of these days."""
-        async with self._seen_by(view) as connection:
+        async with seen_by(self._database, view) as connection:
             return _units(await queries.totals_of(connection, since=days[0], until=days[1]))
 
     async def active(self, days: tuple[date, date]) -> list[str]:
         """The customers that were served anything in these days, in order. The platform's own knowledge."""
-        async with self._seen_by(View(everything=True)) as connection:
+        async with seen_by(self._database, View(everything=True)) as connection:
             found = queries.active_customers(connection, since=days[0], until=days[1])
             return [row["customer_id"] async for row in found]
-
-    @asynccontextmanager
-    async def _seen_by(self, view: View) -> AsyncIterator[Any]:
-        async with self._database.session(view.customer) as connection:
-            if view.everything:
-                await queries.enter_platform(connection)
-            yield connection
 
 
 def _units(row: Any) -> Units:

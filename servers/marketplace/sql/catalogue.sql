@@ -1,6 +1,3 @@
--- name: enter_platform()$
-SELECT set_config('app.platform', 'on', true);
-
 -- name: entries_named(customer, names)
 SELECT e.server_name, e.title, e.description, e.version, e.kind, e.customer_id, e.url, e.approval, e.tools, e.operated,
        e.tier, e.needs_licence, e.direction, e.stars, e.ratings, e.registered_by, e.created_at, e.updated_at,

@@ -1,6 +1,3 @@
--- name: enter_platform()$
-SELECT set_config('app.platform', 'on', true);
-
 -- name: put_connection(customer_id, server_name, direction, header, sealed, saved_by)!
 INSERT INTO connections (customer_id, server_name, direction, header, sealed, saved_by)
 VALUES (:customer_id, :server_name, :direction, :header, :sealed, :saved_by)

@@ -1,6 +1,3 @@
--- name: enter_platform()$
-SELECT set_config('app.platform', 'on', true);
-
 -- name: add_licence(licence_id, customer_id, server_name, document, key_id, signature, issued_by, expires_at)!
 INSERT INTO licences (licence_id, customer_id, server_name, document, key_id, signature, issued_by, expires_at)
 VALUES (:licence_id, :customer_id, :server_name, :document, :key_id, :signature, :issued_by, :expires_at);

@@ -1,6 +1,3 @@
--- name: enter_platform()$
-SELECT set_config('app.platform', 'on', true);
-
 -- name: unread_entries(model, limit)
 SELECT e.server_name, e.customer_id, e.title, e.description
 FROM catalogue_entries e

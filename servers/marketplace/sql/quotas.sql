@@ -1,6 +1,3 @@
--- name: enter_platform()$
-SELECT set_config('app.platform', 'on', true);
-
 -- name: lease(key, customer_id, most, block)^
 INSERT INTO quotas (key, customer_id, started, used, granted)
 VALUES (:key, :customer_id, date_trunc('minute', now()), least(:block::bigint, :most::bigint),

@@ -1,6 +1,3 @@
--- name: enter_platform()$
-SELECT set_config('app.platform', 'on', true);
-
 -- name: tools_of(server_name)
 SELECT name, pin, pinned, seen, seen_definition
 FROM server_tools

@@ -1,6 +1,3 @@
--- name: enter_platform()$
-SELECT set_config('app.platform', 'on', true);
-
 -- name: claim_batch(batch_id)$
 INSERT INTO usage_batches (batch_id)
 VALUES (:batch_id)

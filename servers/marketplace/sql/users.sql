@@ -1,6 +1,3 @@
--- name: enter_platform()$
-SELECT set_config('app.platform', 'on', true);
-
 -- name: enter_login(identity)$
 SELECT set_config('app.login', :identity, true);
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -196,12 +196,8 @@ class UserStore:
             await queries.enter_login(connection, identity=identity)
             yield connection
 
-    @asynccontextmanager
-    async def _of(self, customer: str | None) -> AsyncIterator[Any]:
-        async with self._database.session(customer) as connection:
-            if customer is None:
-                await queries.enter_platform(connection)
-            yield connection
+    def _of(self, customer: str | None) -> AbstractAsyncContextManager[Any]:
+        return self._database.session(customer, platform=customer is None)
 
 
 def changed_rows(status: object) -> int:
