@@ -14,6 +14,7 @@ import orjson
 from servers.cradle import delivery
 from servers.cradle.deployments.service import NOTHING_THERE
 from servers.cradle.deployments.store import Row
+from servers.cradle.images.archive import tag_of
 from servers.cradle.images.signed import SignedImage, checked, signed_image
 from servers.cradle.images.updates import ledger_key, push_update
 from servers.cradle.services import Services
@@ -100,7 +101,7 @@ async def roll_back(held: Services, customer: str, tag: str, host: str) -> Deplo
 async def deployments(held: Services, customer: str) -> DeploymentList:
     """What is deployed, each asked just now, and the tags that can be gone back to."""
     names = await asyncio.to_thread((await delivery.archive_of(held)).names, customer)
-    tags = list(dict.fromkeys(name[:-13] for name in names))
+    tags = list(dict.fromkeys(tag_of(name) for name in names))
     return DeploymentList(deployments=await held.deployments.listed(customer), versions=tags)
 
 

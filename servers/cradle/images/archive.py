@@ -175,10 +175,15 @@ class Archive:
         if "/" in name or name.startswith("."):
             raise InvalidInput("An archived image's name has no slash and no leading dot.", field="name")
         names = self.names(customer_id)
-        matching = [each for each in names if each == name] or [each for each in names if each[:-13] == name]
+        matching = [each for each in names if each == name] or [each for each in names if tag_of(each) == name]
         if not matching:
             raise NotFound("Nothing is archived under this name.", field="name")
         return self.folder / customer_id / matching[-1]
+
+
+def tag_of(name: str) -> str:
+    """The image's tag in the name under which it is archived, `<tag>-<12 digits>`."""
+    return name.rpartition("-")[0]
 
 
 def listed(folder: Path) -> dict[str, str]:

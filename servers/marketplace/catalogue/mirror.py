@@ -18,7 +18,7 @@ import orjson
 from servers.marketplace.catalogue.address import check_address
 from servers.marketplace.catalogue.catalogue import RESERVED, SERVER_NAME
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry
-from shared.errors import InvalidInput, PlatformError, Unavailable
+from shared.errors import PlatformError, Unavailable
 from shared.values import problem_of
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _entry(told: Any) -> Entry | str:
         return "no address to call"
     try:
         check_address(urls[0], inside=False)
-    except (InvalidInput, PlatformError):
+    except PlatformError:
         return "an address that is not allowed"
     return Entry(
         name, str(title)[:200], str(description)[:2000], str(version), "external", None, urls[0], "submitted", (),

@@ -124,7 +124,7 @@ def is_small(facts: Facts) -> bool:
 
 def check(facts: Facts) -> list[Finding]:
     """What is missing or wrong, in the order of the law's numbers."""
-    missing = _missing_small(facts) if is_small(facts) else _missing(facts)
+    missing = _absent(facts, _SMALL) if is_small(facts) else _missing(facts)
     return [*missing, *_wrong_ids(facts), *_wrong_rates(facts), *_wrong_amounts(facts)]
 
 
@@ -177,10 +177,6 @@ def _missing(facts: Facts) -> list[Finding]:
     if facts.self_billed:
         wanted.append((("self_billing_note",), "§ 14 Abs. 4 Nr. 10 UStG", "The word “Gutschrift”."))
     return _absent(facts, wanted)
-
-
-def _missing_small(facts: Facts) -> list[Finding]:
-    return _absent(facts, _SMALL)
 
 
 def _absent(facts: Facts, wanted: Sequence[tuple[tuple[Detail, ...], str, str]]) -> list[Finding]:
