@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -87,7 +88,8 @@ def postgres_server() -> Iterator[PostgresServer]:
     """One embedded server for the run; it forgets everything at the end, so it need not wait for the disk."""
     with tempfile.TemporaryDirectory(prefix="0711-tests-") as folder:
         home = Path(folder)
-        server = EmbeddedPostgres(home / "postgres", 0, {"fsync": "off", "synchronous_commit": "off"})
+        options = {"fsync": "off", "synchronous_commit": "off", "max_wal_size": "64MB", "min_wal_size": "32MB"}
+        server = EmbeddedPostgres(home / "postgres", 0, options)
         server.start()
         try:
             yield PostgresServer(server, home, asyncio.run(provision(server.superuser_url, home)))
@@ -107,10 +109,10 @@ _numbers = itertools.count(1)
 async def database(postgres_server: PostgresServer, _templates: dict[tuple[str, ...], str]) -> AsyncIterator[Databases]:
     """`await database("servers.marketplace")` → a fresh, migrated `TestDatabase` whose `.db` is open.
 
-    Cloned from a template in tens of milliseconds; several packages may share one database. `migrated=False` leaves it
-    empty, with the package's roles.
+    Cloned from a template in tens of milliseconds and dropped after the test; several packages may share one database.
+    `migrated=False` leaves it empty, with the package's roles.
     """
-    opened: list[Database] = []
+    opened: dict[str, Database] = {}
 
     async def make(*packages: str, migrated: bool = True) -> TestDatabase:
         roles = postgres_server.urls[HOME_OF.get(packages[0], "platform")]
@@ -121,17 +123,25 @@ async def database(postgres_server: PostgresServer, _templates: dict[tuple[str, 
             for package in packages if migrated else ():
                 await migrate(template.owner, package)
             _templates[key] = name
-        urls = await create_database(
-            postgres_server.superuser_url, f"test_{next(_numbers)}", roles, template=_templates[key]
-        )
-        db = Database(urls.app)
+        name = f"test_{next(_numbers)}"
+        urls = await create_database(postgres_server.superuser_url, name, roles, template=_templates[key])
+        opened[name] = db = Database(urls.app)
         await db.open()
-        opened.append(db)
         return TestDatabase(db, urls)
 
     yield make
-    for db in opened:
+    for name, db in opened.items():
         await db.close()
+        await drop_database(postgres_server.superuser_url, name)
+
+
+async def drop_database(superuser_url: str, name: str) -> None:
+    """Removes a test's database, whoever is connected to it."""
+    admin = await asyncpg.connect(superuser_url)
+    try:
+        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    finally:
+        await admin.close()
 
 
 @pytest.fixture(scope="session")

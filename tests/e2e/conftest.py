@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -65,7 +66,7 @@ class Running:
 
 @asynccontextmanager
 async def platform_in(home: Path, root: Path) -> AsyncIterator[Running]:
-    """`0711 up` with free ports and a home of its own, until the block ends."""
+    """`0711 up` with free ports and a home of its own, until the block ends; then its home is removed."""
     settings = load(home=home, source_roots=[root], **free_ports())
     log = home.parent / f"{home.name}.up.log"
     with log.open("wb") as out:
@@ -84,6 +85,7 @@ async def platform_in(home: Path, root: Path) -> AsyncIterator[Running]:
             process.send_signal(signal.SIGTERM)
             await asyncio.wait_for(process.wait(), 60)
         await asyncio.to_thread(EmbeddedPostgres(home / "postgres", 0).remove)  # as root its files lie elsewhere
+        await asyncio.to_thread(shutil.rmtree, home)
     assert process.returncode == 0, log.read_text()
 
 
