@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.contracts.vision import ProviderName
@@ -17,6 +17,24 @@ from shared.ids import Digest
 
 PREFIX = "P0711_"
 ServerName = Literal["orchestrator", "marketplace", "cradle", "instance"]
+
+
+class RunnerCommand(BaseModel):
+    """How the operator starts a package that it has installed: nothing of a submission is part of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: list[str] = Field(min_length=1, max_length=64, description="The program's whole path, and its arguments.")
+    environment: dict[str, str] = Field(default_factory=dict, description="What it gets beside PATH and HOME.")
+    variables: list[str] = Field(default_factory=list, description="Variables that may hold a customer's credential.")
+    shared: bool = Field(False, description="One process for all customers: for servers that keep nothing of a call.")
+
+    @field_validator("command", mode="after")
+    @classmethod
+    def _whole_path(cls, command: list[str]) -> list[str]:
+        if not command[0].startswith("/"):
+            raise ValueError("a command begins with the program's whole path")
+        return command
 
 
 class Settings(BaseSettings):
@@ -90,6 +108,22 @@ class Settings(BaseSettings):
     )
     shared_gpu_month: Decimal = Field(Decimal(500), ge=0, description="Euros a month for the GPU that all share.")
     own_gpu_month: Decimal = Field(Decimal(500), ge=0, description="Euros a month for a GPU of one customer's own.")
+
+    runner_commands: dict[str, RunnerCommand] = Field(
+        default_factory=dict,
+        description="Packages that may run over stdio: `pypi:NAME@VERSION` → command, environment, variables, shared.",
+    )
+    runner_images: list[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*(:[0-9]+)?/")]] = Field(
+        default_factory=list, description="How the names of images begin that may run over stdio: HOST/ or HOST/NAME@."
+    )
+    runner_network: Literal["none", "bridge"] = Field("none", description="Network of these images' containers.")
+    runner_children: int = Field(16, ge=1, le=1000, description="Servers over stdio that run at once.")
+    runner_memory_mb: int = Field(512, ge=32, description="Memory of each, with all its processes.")
+    runner_start_s: float = Field(20.0, gt=0, le=120, description="Seconds until one has to answer.")
+    runner_idle_s: float = Field(300.0, gt=0, description="Seconds without a call after which one ends.")
+    runner_uid: int = Field(
+        64_711, ge=0, description="As root, first of the user ids that commands run as, one each; 0: the marketplace's."
+    )
 
     docker_host: str | None = Field(None, description="Container engine; default DOCKER_HOST or the usual socket.")
     deployment_hosts: dict[str, str] = Field(

@@ -37,6 +37,7 @@ from servers.marketplace.metering.meter import Meter
 from servers.marketplace.metering.spool import Spool
 from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.oauth import OAuthRoutes
+from servers.marketplace.runners.pool import Runners
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.api_keys import ApiKeys
@@ -80,6 +81,7 @@ class Services:
     mirror: Mirror
     compute: Compute
     connections: ConnectionStore
+    runners: Runners
     meaning: Meaning
 
     async def health(self) -> dict[str, object]:
@@ -122,12 +124,14 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     oauth = OAuthRoutes(settings, keys, mint, accounts, grants, provider)
     consent = Consent(settings, provider, seal, authorizations, accounts, grants)
     connections = ConnectionStore(database, SessionSeal.of_folder(settings.home / "keys" / "connections"))
-    checks = Checks(settings, outgoing, mint, tools, entries, connections)
+    runners = Runners(settings, entries, connections)
+    checks = Checks(settings, outgoing, mint, tools, entries, connections, runners)
     changes.on_change(checks.wake)
+    changes.on_change(runners.look)
     routes = Routes(settings, catalogue, tools, mint, changes, connections)
     usage = UsageStore(database)
     meter = Meter(Spool(settings.home / "metering"), usage)
-    relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"))
+    relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"), runners)
     quotas = Quotas(settings, QuotaStore(database))
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
@@ -136,12 +140,13 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     meaning = Meaning(settings, database, mint, changes)
     await database.open()
     try:
-        async with changes.heard(), checks.in_background(), meter.in_background():
+        async with changes.heard(), runners.in_background(), checks.in_background(), meter.in_background():
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
                 standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
                 LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter, quotas), connections, meaning,
+                Compute(settings, outgoing, mint, meter, quotas), connections, runners,
+                meaning,
             )  # fmt: skip
     finally:
         await meaning.close()

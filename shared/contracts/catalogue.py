@@ -37,6 +37,7 @@ class CatalogueEntry(Contract):
     approval: Approval
     tools: list[CatalogueTool]
     endpoint: str
+    package: str | None = Field(None, description="What the platform itself runs; none: a server at an address.")
     reachable: bool = Field(description="An address is registered, so that the endpoint can be called.")
     installed: bool = Field(description="Installed for the caller's customer.")
     tier: Tier = Field("starter", description="The smallest tier of a customer that sees it.")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from servers.marketplace import policy
 from servers.marketplace.catalogue.address import check_address
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry, Listing, Version, View, Wanted
+from servers.marketplace.runners.package import check_package
 from servers.marketplace.users.accounts import unknown_customer
 from servers.marketplace.users.store import UserStore
 from shared.contracts.catalogue import SERVER_NAME_PATTERN, Approval, CatalogueTool, Tier
@@ -102,7 +103,7 @@ class Catalogue:
         """Propose a server of someone else's for the catalogue, or a new version of one that the caller proposed.
 
         Raises:
-            InvalidInput: the name is one of the platform's, or the address is not allowed.
+            InvalidInput: the name is one of the platform's, or the address or the package is not allowed.
             Conflict: the name belongs to another entry.
         """
         if entry.server_name.startswith(RESERVED):
@@ -110,7 +111,10 @@ class Catalogue:
                 "Names that begin with io.0711 are the platform's: use your own domain.", field="server_name"
             )
         operated = caller.role in OPERATORS
-        address = check_address(entry.url or "", inside=operated)
+        if entry.package is None:
+            address = check_address(entry.url or "", inside=operated)
+        else:
+            address = check_package(entry.package).address(entry.server_name)
         proposed = replace(entry, url=address, operated=operated, customer=caller.customer, approval="submitted")
         _check_holder(await self._store.by_url(view_of(caller), address), proposed)
         try:

@@ -7,6 +7,7 @@ that was deleted there is suspended here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ import orjson
 from servers.marketplace.catalogue.address import check_address
 from servers.marketplace.catalogue.catalogue import RESERVED, SERVER_NAME
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry
-from shared.errors import PlatformError, Unavailable
+from servers.marketplace.runners.package import Package, package_of
+from shared.errors import InvalidInput, PlatformError, Unavailable
 from shared.values import problem_of
 
 if TYPE_CHECKING:
@@ -146,16 +148,24 @@ def _entry(told: Any) -> Entry | str:
     urls = [
         each.get("url") for each in remotes or [] if isinstance(each, dict) and each.get("type") == "streamable-http"
     ]
-    if not urls or not isinstance(urls[0], str):
-        return "no address to call"
+    address, package = (urls[0], None) if urls else ("", _package(server))
     try:
-        check_address(urls[0], inside=False)
+        address = check_address(str(address), inside=False) if package is None else package.address(name)
     except PlatformError:
-        return "an address that is not allowed"
+        return "an address that is not allowed" if urls else "no address to call, and no package that is run here"
     return Entry(
-        name, str(title)[:200], str(description)[:2000], str(version), "external", None, urls[0], "submitted", (),
-        operated=False,
+        name, str(title)[:200], str(description)[:2000], str(version), "external", None, address, "submitted", (),
+        operated=False, package=package,
     )  # fmt: skip
+
+
+def _package(server: Mapping[str, Any]) -> Package | None:
+    """The first package that can be run here."""
+    told = server.get("packages")
+    for each in told if isinstance(told, list) else []:
+        with contextlib.suppress(InvalidInput):
+            return package_of(each if isinstance(each, dict) else {})
+    return None
 
 
 def _deleted(told: Any) -> bool:

@@ -13,6 +13,7 @@ import orjson
 
 from servers.marketplace.catalogue.lifecycle import reaches
 from servers.marketplace.licences.signing import LicenceKeys
+from servers.marketplace.runners.package import Package, package_of
 from servers.marketplace.users.store import changed_rows
 from shared.audit import AuditLog
 from shared.contracts.catalogue import Approval, CatalogueTool, Direction, EntryKind, Tier
@@ -70,6 +71,7 @@ class Entry:
     """A catalogue entry as stored. `url` is the server's MCP endpoint and the audience of its tokens.
 
     `operated`: registered by the operator or a service of the platform, so its address may be loopback or private.
+    `package`: what the platform runs itself; `url` is then no URL but stands for exactly this package.
     """
 
     server_name: str
@@ -83,6 +85,7 @@ class Entry:
     tools: tuple[CatalogueTool, ...]
     installed: bool = False
     operated: bool = True
+    package: Package | None = None
     listing: Listing = field(default_factory=Listing, compare=False)
 
 
@@ -187,6 +190,7 @@ class CatalogueStore:
                 approval=entry.approval,
                 tools=orjson.dumps([tool.model_dump() for tool in entry.tools]).decode(),
                 operated=entry.operated,
+                package=orjson.dumps(entry.package.as_stored()).decode() if entry.package else None,
                 registered_by=registered_by,
             )
             if name is None:
@@ -312,5 +316,6 @@ def _entry(row: Any, licensed: bool) -> Entry:
         tools=tools,
         installed=row["installed"],
         operated=row["operated"],
+        package=package_of(orjson.loads(row["package"])) if row["package"] else None,
         listing=listing,
     )

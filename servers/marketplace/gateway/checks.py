@@ -18,6 +18,7 @@ from servers.marketplace.connections.store import ConnectionStore
 from servers.marketplace.gateway.asking import Place, Reply, ask_legacy, ask_modern, initialize
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route, Routes
+from servers.marketplace.runners.pool import Runners, Wanted
 from servers.marketplace.tokens import Grant, Mint
 from shared.auth import Principal
 from shared.errors import PlatformError, Unavailable
@@ -40,6 +41,7 @@ class Checks:
         tools: ToolStore,
         entries: CatalogueStore,
         connections: ConnectionStore,
+        runners: Runners,
     ) -> None:
         self._own = settings.resource("marketplace")
         self._outgoing = outgoing
@@ -47,6 +49,7 @@ class Checks:
         self._tools = tools
         self._entries = entries
         self._connections = connections
+        self._runners = runners
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
 
@@ -106,7 +109,10 @@ class Checks:
         entry = await self._entries.by_name(EVERYTHING, server_name)
         if entry is None or entry.url is None or entry.url == self._own:
             return
-        era, found = await self._ask(await self._place(entry, entry.url))
+        if entry.package is None:
+            era, found = await self._ask(await self._place(entry, entry.url))
+        else:
+            era, found = await self._run_once(entry, await self._credential(entry, entry.url))
         await self._tools.record(entry, era, found)
 
     async def with_header(self, entry: Entry, header: tuple[str, str]) -> int:
@@ -120,10 +126,20 @@ class Checks:
         """
         if entry.url is None:
             raise Unavailable("This server has no address yet: it runs nowhere that the platform knows of.")
-        era, found = await self._ask(Place(entry.url, entry.operated, header))
+        if entry.package is None:
+            era, found = await self._ask(Place(entry.url, entry.operated, header))
+        else:
+            era, found = await self._run_once(entry, header)
         if entry.customer is not None and not (await self._tools.of_entry(entry)).checked:
             await self._tools.record(entry, era, found)
         return len(found)
+
+    async def _run_once(self, entry: Entry, credential: tuple[str, str] | None) -> tuple[Era, tuple[Definition, ...]]:
+        """What a package says of its tools, run for that alone."""
+        assert entry.package is not None and entry.url is not None  # noqa: S101, PT018 - of a package
+        wanted = Wanted(entry.server_name, entry.url, entry.package, entry.customer, credential)
+        async with self._runners.tried(wanted, entry.approval) as child:
+            return child.era, child.definitions
 
     async def _place(self, entry: Entry, url: str) -> Place:
         known = await self._credential(entry, url) if entry.kind == "external" else None

@@ -23,6 +23,7 @@ from servers.marketplace.gateway.message import (
 from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
 from servers.marketplace.gateway.relay import Exchange, Relay, part
 from servers.marketplace.gateway.route import Route, Routes
+from servers.marketplace.gateway.running import own_answer
 from servers.marketplace.gateway.sessions import SessionSeal
 from shared.auth import Principal, Verifier
 from shared.errors import (
@@ -98,9 +99,21 @@ class Gateway:
             return "ok"
         if message.method == "tools/call" and message.tool not in route.tools:
             raise unknown_tool(message)
+        if route.package is not None and message.method != "tools/call":
+            await self._answer_for_child(scope["method"], route, message, send)
+            return "ok"
         if message.request_id is not None:
             await self._quotas.take(caller, route.server_name, message.tool or NO_TOOL)
         return await self._relay.run(self._exchange(caller, route, scope["method"], headers, message), receive, send)
+
+    async def _answer_for_child(self, method: str, route: Route, message: Message, send: Send) -> None:
+        """What is no call of a server that the platform runs: the greetings of both eras, and nothing to listen to."""
+        if message.request_id is not None:
+            await answer(own_answer(route, message), message, send)
+            return
+        status = {"POST": 202, "DELETE": 200}.get(method, 405)
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+        await send(part(b""))
 
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:
         if message.method in NEEDS_TOOLS:
@@ -122,6 +135,9 @@ class Gateway:
         if message.listens and method != "DELETE":
             until = time.monotonic() + max(0.0, caller.expires_at - time.time())
         owner = (caller.subject, caller.customer, route.server_name)
+        if route.package is not None:
+            self._routes.check_credential(route)
+            return Exchange(owner, route, method, [], b"", message, until, tool=message.tool)
         up = self._headers_up(owner, route, headers)
         body = message.body() if method == "POST" else b""
         return Exchange(owner, route, method, up, body, message, until, tool=message.tool)

@@ -24,6 +24,18 @@ Translate = Callable[[Answer], Answer]
 
 def modern_call(message: Message, tool: str) -> tuple[bytes, list[tuple[str, str]]]:
     """The body and headers of a call to an upstream of 2026-07-28."""
+    value = modern_value(message, tool)
+    version = str(value["params"]["_meta"].get(ENVELOPE + "protocolVersion", MODERN))
+    headers = [
+        ("mcp-protocol-version", version if version.isascii() and version.isprintable() else MODERN),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", encode_header_value(tool)),
+    ]
+    return orjson.dumps(value), headers
+
+
+def modern_value(message: Message, tool: str) -> dict[str, Any]:
+    """The message of a call to an upstream of 2026-07-28."""
     given = message.params.get("_meta")
     meta = given if isinstance(given, dict) else {}
     if not message.modern:
@@ -33,20 +45,14 @@ def modern_call(message: Message, tool: str) -> tuple[bytes, list[tuple[str, str
             ENVELOPE + "clientInfo": CLIENT,
             ENVELOPE + "clientCapabilities": {},
         }
-    version = str(meta.get(ENVELOPE + "protocolVersion", MODERN))
-    headers = [
-        ("mcp-protocol-version", version if version.isascii() and version.isprintable() else MODERN),
-        ("mcp-method", "tools/call"),
-        ("mcp-name", encode_header_value(tool)),
-    ]
-    return _body(message, tool, meta), headers
+    return _called(message, tool, meta)
 
 
-def legacy_call(message: Message, tool: str) -> bytes:
-    """The body of a call to an upstream of 2025-11-25; its headers belong to the session."""
+def legacy_value(message: Message, tool: str) -> dict[str, Any]:
+    """The message of a call to an upstream of 2025-11-25."""
     given = message.params.get("_meta")
     kept = {name: value for name, value in (given or {}).items() if not name.startswith(ENVELOPE)} if given else {}
-    return _body(message, tool, kept)
+    return _called(message, tool, kept)
 
 
 def translation(message: Message, *, upstream_modern: bool) -> Translate | None:
@@ -75,12 +81,12 @@ def translated_body(body: bytes, translate: Translate) -> bytes:
     return orjson.dumps(translate(answer)) if isinstance(answer, dict) else body
 
 
-def _body(message: Message, tool: str, meta: dict[str, Any]) -> bytes:
+def _called(message: Message, tool: str, meta: dict[str, Any]) -> dict[str, Any]:
     params = {**message.params, "name": tool}
     params.pop("_meta", None)
     if meta:
         params["_meta"] = meta
-    return orjson.dumps({**message.value, "params": params})
+    return {**message.value, "params": params}
 
 
 def _to_legacy(answer: Answer) -> Answer:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import ClientError, ClientResponse
+from aiohttp import ClientError
 from starlette.types import Message as Event
 from starlette.types import Receive, Send
 
@@ -21,9 +22,11 @@ from servers.marketplace.gateway.eras import Translate, translated_body, transla
 from servers.marketplace.gateway.message import Message, error_event
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route
+from servers.marketplace.gateway.running import Arriving, child_answer
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.metering.meter import Meter
 from servers.marketplace.metering.units import Units, computed_units
+from servers.marketplace.runners.pool import Runners
 from shared.errors import DeadlineExceeded, PlatformError, Unavailable
 from shared.serving.failures import platform_error
 
@@ -61,13 +64,16 @@ class Exchange:
 class Relay:
     """Sends exchanges to upstreams."""
 
-    def __init__(self, outgoing: Outgoing, seal: SessionSeal, limit: int, meter: Meter, cradle: str) -> None:
+    def __init__(
+        self, outgoing: Outgoing, seal: SessionSeal, limit: int, meter: Meter, cradle: str, runners: Runners
+    ) -> None:
         self._outgoing = outgoing
         self._seal = seal
         self._limit = limit
         self._meter = meter
         self._cradle = cradle
         self._breakers = Breakers()
+        self._runners = runners
 
     async def run(self, exchange: Exchange, receive: Receive, send: Send) -> str:
         """Relay until the answer ends or the caller is gone; the outcome's code.
@@ -110,7 +116,8 @@ class Relay:
 
     async def _forward(self, exchange: Exchange, send: Send) -> None:
         route = exchange.route
-        self._breakers.admit(route.url)
+        if route.package is None:  # a child's failures are counted where it is started
+            self._breakers.admit(route.url)
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + exchange.until - time.monotonic()):
                 renewed = await self._once(exchange, send)
@@ -118,15 +125,33 @@ class Relay:
                     exchange.headers, exchange.renew = renewed, None
                     await self._once(exchange, send)
         except TimeoutError:
-            self._breakers.failed(route.url)
+            self._failed(route)
             raise DeadlineExceeded("The server did not finish in time.") from None
         except (ClientError, OSError, ValueError):
-            self._breakers.failed(route.url)
+            self._failed(route)
             raise Unavailable("The server cannot be reached: try again later.") from None
+
+    def _failed(self, route: Route) -> None:
+        if route.package is None:
+            self._breakers.failed(route.url)
 
     async def _once(self, exchange: Exchange, send: Send) -> Headers | None:
         """One request. Headers to try again with, where the upstream has forgotten the session."""
         route = exchange.route
+        async with self._arriving(exchange) as response:
+            if response.status == 404 and exchange.renew is not None:
+                return await exchange.renew()
+            self._check(route, response.status)
+            await self._answer(exchange, response, send)
+            return None
+
+    @asynccontextmanager
+    async def _arriving(self, exchange: Exchange) -> AsyncIterator[Arriving]:
+        route = exchange.route
+        if route.package is not None:
+            async with child_answer(self._runners, route, exchange.message, exchange.tool or "") as answer:
+                yield answer
+            return
         async with self._outgoing.client(route.url, operated=route.operated).request(
             exchange.method,
             route.url,
@@ -134,13 +159,13 @@ class Relay:
             data=exchange.body or None,
             allow_redirects=False,
         ) as response:
-            if response.status == 404 and exchange.renew is not None:
-                return await exchange.renew()
-            self._check(route, response.status)
-            await self._answer(exchange, response, send)
-            return None
+            streams, chunks = response.content_type == "text/event-stream", response.content.iter_any()
+            session = response.headers.get(SESSION)
+            yield Arriving(response.status, streams, list(response.raw_headers), session, chunks)
 
     def _check(self, route: Route, status: int) -> None:
+        if route.package is not None:
+            return
         if status >= 500:
             self._breakers.failed(route.url)
         else:
@@ -150,9 +175,9 @@ class Relay:
         if status >= 500 or 300 <= status < 400:
             raise Unavailable(f"The server answers with HTTP status {status}: try again later.")
 
-    async def _answer(self, exchange: Exchange, response: ClientResponse, send: Send) -> None:
+    async def _answer(self, exchange: Exchange, response: Arriving, send: Send) -> None:
         head = self._head(exchange, response)
-        if response.content_type == "text/event-stream":
+        if response.streams:
             self._served(exchange, response, Units(calls=1))
             exchange.started = True
             await send(head)
@@ -168,7 +193,7 @@ class Relay:
             await send(head)
             await send(part(body))
 
-    def _served(self, exchange: Exchange, response: ClientResponse, units: Units, body: bytes = b"") -> None:
+    def _served(self, exchange: Exchange, response: Arriving, units: Units, body: bytes = b"") -> None:
         """Meter a tool's answer before it leaves."""
         route = exchange.route
         if exchange.tool is not None and response.status == 200:
@@ -176,30 +201,30 @@ class Relay:
                 units += computed_units(body)
             self._meter.served(exchange.owner[1], route.server_name, exchange.tool, units)
 
-    def _head(self, exchange: Exchange, response: ClientResponse) -> Event:
+    def _head(self, exchange: Exchange, response: Arriving) -> Event:
         headers = [
             (name.lower(), value)
-            for name, value in response.raw_headers
+            for name, value in response.headers
             if (key := name.lower().decode("latin-1")) in DOWN or (key.startswith("mcp-") and key != SESSION)
         ]
-        session = response.headers.get(SESSION)
+        session = response.session
         if session and exchange.renew is None and exchange.translate is None:
             headers.append((SESSION.encode(), self._seal.seal(session, *exchange.owner).encode()))
         return {"type": "http.response.start", "status": response.status, "headers": headers}
 
-    async def _whole(self, response: ClientResponse) -> bytes:
+    async def _whole(self, response: Arriving) -> bytes:
         parts, size = [], 0
-        async for chunk in response.content.iter_any():
+        async for chunk in response.chunks:
             size += len(chunk)
             if size > self._limit:
                 raise self._too_large()
             parts.append(chunk)
         return b"".join(parts)
 
-    async def _events(self, response: ClientResponse) -> AsyncIterator[bytes]:
+    async def _events(self, response: Arriving) -> AsyncIterator[bytes]:
         """Events as they come. Only whole ones are passed, so that an error can still follow them."""
         passed, rest = 0, b""
-        async for chunk in response.content.iter_any():
+        async for chunk in response.chunks:
             passed += len(chunk)
             if passed > self._limit:
                 raise self._too_large()

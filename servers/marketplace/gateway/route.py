@@ -17,6 +17,7 @@ from servers.marketplace.catalogue.tools import ServerTools, ToolStore
 from servers.marketplace.changes import Changes, Remembered
 from servers.marketplace.connections.store import ConnectionStore, connect_again
 from servers.marketplace.gateway.names import full_names
+from servers.marketplace.runners.package import Package
 from servers.marketplace.tokens import Grant, Mint
 from shared.auth import Principal
 from shared.errors import Conflict, Forbidden, InvalidInput, Unavailable
@@ -35,6 +36,7 @@ class Route:
         checked: the upstream was asked for its tools at least once.
         credential: a header of the customer's own for this upstream; it travels instead of the platform's token.
         stale: that credential was given for another address: there is no call before it is given again.
+        package: what the platform runs itself; nothing is sent to `url` then.
     """
 
     server_name: str
@@ -46,6 +48,7 @@ class Route:
     checked: bool
     credential: tuple[str, str] | None = None
     stale: bool = False
+    package: Package | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,17 @@ class Routes:
         Raises:
             Conflict: that credential was given for another address.
         """
+        self.check_credential(route)
+        return route.credential or ("authorization", f"Bearer {self._mint.upstream(route.grant)}")
+
+    def check_credential(self, route: Route) -> None:
+        """Refuse a call with a credential that was given for something else.
+
+        Raises:
+            Conflict: so it was.
+        """
         if route.stale:
             raise connect_again()
-        return route.credential or ("authorization", f"Bearer {self._mint.upstream(route.grant)}")
 
     async def _find(self, caller: Principal, server_name: str) -> Route:
         entry = await self._catalogue.find(caller, "entry.call", server_name)
@@ -139,8 +150,9 @@ class Routes:
             except Conflict:
                 stale = True
         return Route(
-            entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked, credential, stale
-        )
+            entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked, credential, stale,
+            entry.package,
+        )  # fmt: skip
 
     def _grant(self, caller: Principal, entry: Entry, url: str) -> Grant:
         scopes = policy.granted(caller.role, caller.subject, kind_of_server(self._settings, url), None)

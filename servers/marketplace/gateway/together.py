@@ -13,12 +13,13 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Container
 
+import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
 from servers.marketplace.gateway.asking import Place, Session, initialize
 from servers.marketplace.gateway.door import SCOPE, Headers, answer, decoded_headers, own_headers, read_all, refuse
-from servers.marketplace.gateway.eras import legacy_call, modern_call, translation
+from servers.marketplace.gateway.eras import legacy_value, modern_call, translation
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import Message, ProtocolError, read_message, unknown_tool
 from servers.marketplace.gateway.names import is_full
@@ -112,6 +113,9 @@ class Together:
     ) -> Exchange:
         owner = (caller.subject, caller.customer, route.server_name)
         until = time.monotonic() + self._settings.call_deadline_s
+        if route.package is not None:
+            self._routes.check_credential(route)
+            return Exchange(owner, route, "POST", [], b"", message, until, tool=tool)
         admission = self._routes.upstream_header(route)
         common = [
             ("accept", "application/json, text/event-stream"),
@@ -131,7 +135,7 @@ class Together:
 
         held = self._sessions.get(owner) or await self._open(owner, place)
         sent = common + held.headers
-        body = legacy_call(message, tool)
+        body = orjson.dumps(legacy_value(message, tool))
         return Exchange(owner, route, "POST", sent, body, message, until, change, renewed, tool)
 
     async def _open(self, owner: tuple[str, str | None, str], place: Place) -> Session:

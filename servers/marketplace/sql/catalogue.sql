@@ -1,5 +1,5 @@
 -- name: entries_named(customer, names)
-SELECT e.server_name, e.title, e.description, e.version, e.kind, e.customer_id, e.url, e.approval, e.tools, e.operated,
+SELECT e.server_name, e.title, e.description, e.version, e.kind, e.customer_id, e.url, e.approval, e.tools, e.operated, e.package,
        e.tier, e.needs_licence, e.direction, e.stars, e.ratings, e.registered_by, e.created_at, e.updated_at,
        i.server_name IS NOT NULL AS installed, c.tier AS customer_tier, l.document, l.key_id, l.signature
 FROM catalogue_entries e
@@ -59,14 +59,16 @@ WHERE t.name = :tool
 ORDER BY e.server_name
 LIMIT :limit;
 
--- name: put_entry(server_name, title, description, version, kind, customer_id, url, approval, tools, operated, registered_by)$
+-- name: put_entry(server_name, title, description, version, kind, customer_id, url, approval, tools, operated, package, registered_by)$
 INSERT INTO catalogue_entries
-    (server_name, title, description, version, kind, customer_id, url, approval, tools, operated, registered_by)
+    (server_name, title, description, version, kind, customer_id, url, approval, tools, operated, package,
+     registered_by)
 VALUES (:server_name, :title, :description, :version, :kind, :customer_id, :url, :approval, :tools::jsonb, :operated,
-        :registered_by)
+        :package::jsonb, :registered_by)
 ON CONFLICT (server_name) DO UPDATE
 SET title = excluded.title, description = excluded.description, version = excluded.version,
-    url = excluded.url, tools = excluded.tools, operated = excluded.operated, registered_by = excluded.registered_by,
+    url = excluded.url, tools = excluded.tools, operated = excluded.operated, package = excluded.package,
+    registered_by = excluded.registered_by,
     approval = CASE WHEN excluded.kind = 'external' THEN excluded.approval ELSE catalogue_entries.approval END,
     updated_at = now()
 WHERE catalogue_entries.customer_id IS NOT DISTINCT FROM excluded.customer_id

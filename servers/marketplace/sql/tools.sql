@@ -39,7 +39,7 @@ WHERE server_name = (
     SELECT c.server_name
     FROM server_checks c
     JOIN catalogue_entries e USING (server_name)
-    WHERE c.due_at <= now() AND e.url IS NOT NULL AND e.approval = 'approved'
+    WHERE c.due_at <= now() AND e.url IS NOT NULL AND e.package IS NULL AND e.approval = 'approved'
       AND EXISTS (SELECT FROM installs i WHERE i.server_name = c.server_name)
     ORDER BY c.due_at
     LIMIT 1

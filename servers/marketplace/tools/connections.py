@@ -9,15 +9,20 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from servers.marketplace.catalogue.address import check_address
+from servers.marketplace.runners.command import variable_for
 from servers.marketplace.services import Services
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import Direction, ServerIdentifier
 from shared.contracts.model import Contract
-from shared.errors import Conflict
+from shared.errors import Conflict, InvalidInput
 from shared.serving import Server
 
 HeaderName = Annotated[
-    str, Field(pattern=r"^(authorization|x-[a-z0-9-]{1,60})$", description="The header that the server wants it in.")
+    str,
+    Field(
+        pattern=r"^(authorization|x-[a-z0-9-]{1,60}|[A-Z][A-Z0-9_]{0,63})$",
+        description="The header that the server wants it in, or the variable that a package reads; none: the usual.",
+    ),
 ]
 Credential = Annotated[
     str,
@@ -63,7 +68,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         server_name: ServerIdentifier,
         credential: Credential,
         direction: Direction = "both",
-        header: HeaderName = "authorization",
+        header: HeaderName | None = None,
     ) -> Connected:
         """Connect this caller's customer to a server of someone else's with the customer's own credential.
 
@@ -76,7 +81,13 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         entry = await services().catalogue.find(caller, action, server_name)
         if entry.kind != "external":
             raise Conflict("The platform's own servers and instances need no credential.", field="server_name")
-        url, told = check_address(entry.url or "", inside=entry.operated), (header, credential)
+        if entry.package is None:
+            url, name = check_address(entry.url or "", inside=entry.operated), header or "authorization"
+        else:
+            url, name = entry.url or "", variable_for(services().settings, entry.package, header)
+        if entry.package is None and name.isupper():
+            raise InvalidInput("This server is called at its address: name a header.", field="header")
+        told = (name, credential)
         found = await services().checks.with_header(entry, told)
         await services().connections.save(customer, entry.server_name, url, direction, told, caller.subject)
         return Connected(server_name=entry.server_name, direction=direction, tools=found)

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 
 from servers.marketplace.catalogue.lifecycle import check_step
 from servers.marketplace.catalogue.store import Entry
+from servers.marketplace.runners.package import Package
 from servers.marketplace.services import Services
 from servers.marketplace.tools.shapes import entry_view
 from shared.auth import principal, require_customer
@@ -52,14 +53,22 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         title: Annotated[str, Line],
         description: Annotated[str, StringConstraints(min_length=1, max_length=2000)],
         version: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")],
-        url: Annotated[str, Field(max_length=500, description="Its MCP endpoint, over https.")],
+        url: Annotated[str | None, Field(max_length=500, description="Its MCP endpoint, over https.")] = None,
+        package: Annotated[
+            Package | None, Field(description="Or the package, as in server.json, that the platform runs over stdio.")
+        ] = None,
     ) -> CatalogueEntry:
         """Propose an MCP server for the catalogue: it is listed for others once the operator has approved it.
 
         Use it again with a new version; that one is reviewed anew. A customer's own server stays visible to this
-        customer only. Names are those of your own domain, such as com.example/orders.
+        customer only. Names are those of your own domain, such as com.example/orders. Nothing of a package runs before
+        the operator takes it into review, and only with the operator's own command or as a closed container.
         """
-        proposed = Entry(server_name, title, description, version, "external", None, url, "submitted", ())
+        if (url is None) == (package is None):
+            raise InvalidInput("Give the server's `url`, or its `package`: one of both.", field="url")
+        proposed = Entry(
+            server_name, title, description, version, "external", None, url, "submitted", (), package=package
+        )
         await services().catalogue.submit(principal(), proposed)
         return await shown(server_name)
 

@@ -28,6 +28,7 @@ def entry_view(settings: Settings, entry: Entry) -> CatalogueEntry:
         approval=entry.approval,
         tools=list(entry.tools),
         endpoint=endpoint(settings, entry),
+        package=entry.package.name if entry.package else None,
         reachable=entry.url is not None,
         installed=entry.installed,
         tier=entry.listing.tier,

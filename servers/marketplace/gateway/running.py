@@ -1,0 +1,105 @@
+"""Calls of servers that the marketplace runs itself: what the door answers for them, and one call of a child.
+
+To the relay a child looks like any upstream: an answer that arrives in events. Only `tools/call` goes to it; its tools
+are listed from the snapshot, and it is what was approved: the definitions that it shows at its start are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from mcp_types.jsonrpc import METHOD_NOT_FOUND
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+from servers.marketplace.gateway.eras import LEGACY, MODERN, legacy_value, modern_value, translation
+from servers.marketplace.gateway.listing import SERVER_INFO, TTL_MS
+from servers.marketplace.gateway.message import Message, ProtocolError
+from servers.marketplace.gateway.route import Route
+from servers.marketplace.runners.child import Call, Child
+from servers.marketplace.runners.pool import Runners, Wanted
+from shared.errors import Unavailable
+from shared.ids import digest
+
+CAPABILITIES = {"tools": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """An answer on its way from an upstream: head and body as HTTP has them.
+
+    Args:
+        streams: the body is server-sent events.
+        session: the id of the session that the upstream opened.
+    """
+
+    status: int
+    streams: bool
+    headers: list[tuple[bytes, bytes]]
+    session: str | None
+    chunks: AsyncIterator[bytes]
+
+
+@asynccontextmanager
+async def child_answer(runners: Runners, route: Route, message: Message, tool: str) -> AsyncIterator[Arriving]:
+    """The answer of a running server to one call of a tool, in the caller's era.
+
+    Raises:
+        Overloaded: too many servers run.
+        Unavailable: it does not start, or the tool is not what was approved.
+    """
+    assert route.package is not None  # noqa: S101
+    wanted = Wanted(route.server_name, route.url, route.package, route.grant.customer, route.credential)
+    async with runners.lent(wanted) as child:
+        _check_tool(child, route, tool)
+        modern = child.era == "modern"
+        value = modern_value(message, tool) if modern else legacy_value(message, tool)
+        async with child.call(value) as call:
+            headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+            yield Arriving(200, True, headers, None, _events(call, message, modern=modern))
+
+
+async def _events(call: Call, message: Message, *, modern: bool) -> AsyncIterator[bytes]:
+    change = translation(message, upstream_modern=modern)
+    async for value in call.messages():
+        yield b"event: message\ndata: " + orjson.dumps(change(value) if change else value) + b"\n\n"
+
+
+def own_answer(route: Route, message: Message) -> dict[str, Any]:
+    """The result of a request that the door itself answers for a running server.
+
+    Raises:
+        ProtocolError: it is of a method that such a server is not asked for.
+    """
+    if message.method == "initialize":
+        asked = message.params.get("protocolVersion")
+        version = asked if asked in HANDSHAKE_PROTOCOL_VERSIONS else LEGACY
+        info = {"name": route.server_name, "version": "0.1.0"}
+        return {"protocolVersion": version, "capabilities": CAPABILITIES, "serverInfo": info}
+    if message.method == "ping" and not message.modern:
+        return {}
+    if message.method == "server/discover":
+        return {
+            "supportedVersions": [MODERN],
+            "capabilities": CAPABILITIES,
+            "resultType": "complete",
+            "ttlMs": TTL_MS,
+            "cacheScope": "private",
+            "_meta": SERVER_INFO,
+        }
+    raise ProtocolError(
+        METHOD_NOT_FOUND, "Of a server that the platform runs, tools are listed and called; nothing else.",
+        message.request_id, 404 if message.modern else 200,
+    )  # fmt: skip
+
+
+def _check_tool(child: Child, route: Route, tool: str) -> None:
+    """A process that shows another definition than the approved one is not called."""
+    pinned = digest(route.tools[tool].encode())
+    if all(each.name != tool or each.digest != pinned for each in child.definitions):
+        raise Unavailable(
+            "The server that runs does not have this tool as it was approved: its operator looks with check_mcp."
+        )

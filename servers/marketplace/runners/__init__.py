@@ -1,0 +1,1 @@
+"""Servers that the marketplace runs itself: packages over stdio, as bounded child processes and containers."""

@@ -1,0 +1,45 @@
+"""A small MCP server over stdio that the official SDK makes: it speaks both eras. Tests run it as an installed package."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from mcp.server.mcpserver import Context, MCPServer
+
+server = MCPServer("small")
+
+
+@server.tool(description="Say who runs.")
+def say() -> str:
+    return f"{os.getpid()} {os.environ.get('KEY', '')}"
+
+
+@server.tool(description="Report progress.")
+async def count(steps: int, ctx: Context) -> str:
+    for step in range(1, steps + 1):
+        await ctx.report_progress(step, steps, f"step {step}")
+    return str(steps)
+
+
+@server.tool(description="Wait until it is cancelled, and note both in files.")
+async def wait(started: str, cancelled: str) -> str:
+    Path(started).touch()
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        Path(cancelled).touch()
+        raise
+    return ""
+
+
+@server.tool(description="Fail.")
+def fail() -> str:
+    raise ValueError("canary of an error")
+
+
+if __name__ == "__main__":
+    sys.stderr.write("canary of standard error\n" * 20_000)  # more than a pipe holds
+    server.run("stdio")
