@@ -14,7 +14,20 @@ from pathlib import Path
 from typing import Any
 
 FLAW = sys.argv[1] if len(sys.argv) > 1 else ""
-TOOLS = ("say", "surroundings", "hog", "hog_together", "forks", "leave", "hang", "die", "floods", "garbage", "fills")
+TOOLS = (
+    "say",
+    "surroundings",
+    "hog",
+    "hog_together",
+    "forks",
+    "leave",
+    "hang",
+    "die",
+    "floods",
+    "garbage",
+    "fills",
+    "read",
+)
 
 
 def main() -> None:
@@ -61,10 +74,9 @@ def say() -> str:
 
 
 def surroundings() -> str:
-    opened = sorted(map(int, os.listdir("/proc/self/fd")))
-    limits = Path("/proc/self/limits").read_text()
-    told = {"environment": dict(os.environ), "cwd": os.getcwd(), "files": os.listdir(), "uid": os.getuid()}
-    return json.dumps({**told, "opened": opened, "parent": os.getppid(), "limits": limits})
+    here, opened = Path.cwd(), sorted(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    told = {"environment": dict(os.environ), "cwd": str(here), "files": [each.name for each in here.iterdir()]}
+    return json.dumps({**told, "opened": opened, "parent": os.getppid(), "uid": os.getuid()})
 
 
 def hog() -> str:
@@ -119,8 +131,18 @@ def garbage() -> str:
 
 
 def fills() -> str:
-    Path("big").write_bytes(b"x" * (300 * 2**20))
+    try:
+        Path("big").write_bytes(b"x" * (300 * 2**20))
+    except OSError as error:
+        return str(error.strerror)
     return "filled"
+
+
+def read(file: str) -> str:
+    try:
+        return Path(file).read_bytes().hex()
+    except OSError as error:
+        return str(error.strerror)
 
 
 if __name__ == "__main__":

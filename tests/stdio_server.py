@@ -1,4 +1,4 @@
-"""A small MCP server over stdio that the official SDK makes: it speaks both eras. Tests run it as an installed package."""
+"""A small MCP server over stdio, made with the official SDK: it speaks both eras. Tests run it as a package."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ async def count(steps: int, ctx: Context) -> str:
 
 @server.tool(description="Wait until it is cancelled, and note both in files.")
 async def wait(started: str, cancelled: str) -> str:
-    Path(started).touch()
+    Path(started).touch()  # noqa: ASYNC240
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
-        Path(cancelled).touch()
+        Path(cancelled).touch()  # noqa: ASYNC240
         raise
     return ""
 

@@ -82,6 +82,7 @@ class Services:
     compute: Compute
     connections: ConnectionStore
     runners: Runners
+    seal: SessionSeal
     meaning: Meaning
 
     async def health(self) -> dict[str, object]:
@@ -145,7 +146,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
                 standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
                 LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter, quotas), connections, runners,
+                Compute(settings, outgoing, mint, meter, quotas), connections, runners, seal,
                 meaning,
             )  # fmt: skip
     finally:

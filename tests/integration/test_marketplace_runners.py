@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,14 +21,16 @@ import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from servers.marketplace.bootstrap import bootstrap
 from servers.marketplace.runners.package import Package, package_of
 from servers.marketplace.tools.connections import Connected
 from servers.marketplace.tools.review import ServerReviewed
 from servers.marketplace.tools.usage import Usage
 from shared.contracts.catalogue import CatalogueEntry
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
+from shared.settings import Settings
 from tests.integration.test_marketplace_lifecycle import ORDERS, approve, refusal
-from tests.marketplace_rig import Credential, Market, running_market
+from tests.marketplace_rig import Credential, Market, free_port, running_market
 
 SMALL = str(Path(__file__).parents[1] / "stdio_server.py")
 PLAIN = str(Path(__file__).parents[1] / "plain_stdio_server.py")
@@ -75,11 +80,12 @@ async def installed(market: Market, *customers: str) -> list[str]:
 
 @asynccontextmanager
 async def sdk_client(market: Market, token: str, mode: str, path: str = f"/servers/{ORDERS}/mcp") -> Any:
-    async with httpx2.AsyncClient(
-        headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=60, verify=False
-    ) as http:
-        async with Client(streamable_http_client(market.base + path, http_client=http), mode=mode) as client:
-            yield client
+    headers = {"authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60, verify=False) as http,
+        Client(streamable_http_client(market.base + path, http_client=http), mode=mode) as client,
+    ):
+        yield client
 
 
 async def said(market: Market, token: str, tool: str = "say", **arguments: Any) -> str:
@@ -91,23 +97,22 @@ async def said(market: Market, token: str, tool: str = "say", **arguments: Any) 
     return answer["result"]["content"][0]["text"] if "result" in answer else f"error: {answer['error']['message']}"
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that another process does: it has no other way to tell."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
 async def gone(*pids: int) -> None:
     """Wait until none of these processes is there; a zombie is none."""
-    async with asyncio.timeout(30):
-        while any(map(alive, pids)):
-            await asyncio.sleep(0.05)
+    await until(lambda: not any(map(alive, pids)))
 
 
 def alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     return False
-
-
-async def until(path: Path) -> None:
-    async with asyncio.timeout(30):
-        while not path.exists():
-            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -147,8 +152,342 @@ async def test_progress_errors_and_cancellation_of_a_package_pass_through(
         assert (await client.call_tool("fail", {})).is_error
         started, cancelled = tmp_path / "started", tmp_path / "cancelled"
         call = asyncio.create_task(client.call_tool("wait", {"started": str(started), "cancelled": str(cancelled)}))
-        await until(started)
+        await until(started.exists)
         call.cancel()
-        await until(cancelled)
+        await until(cancelled.exists)
         await asyncio.gather(call, return_exceptions=True)
         assert (await client.call_tool("count", {"steps": 1})).content[0].text == "1"  # the same process goes on
+
+
+async def test_nothing_of_a_submission_runs_before_the_operator_reviews_it_and_then_only_what_is_allowed(
+    running: Running, tmp_path: Path
+) -> None:
+    """The command itself notes that it ran: no way to it may be open too early."""
+    ran = tmp_path / "ran"
+    market = await running("/bin/sh", "-c", f'echo x >> {ran}; exec "$@"', "sh", sys.executable, PLAIN)
+    partner = await market.add_user("partner_admin", None, "p@partner.example")
+    author = await market.token(Credential(partner.client_id, partner.client_secret))
+    operator = await market.operator()
+    entry = await submit(market, author)
+    assert (entry.package, entry.approval) == ("pypi:small@1.0", "submitted")
+    customers = [await market.user_token("acme")]
+    for token in (author, *customers):
+        for call in (
+            market.call(token, "check_mcp", server_name=ORDERS),
+            market.call(token, "review_mcp", server_name=ORDERS, state="review"),
+            market.call(token, "connect_mcp", server_name=ORDERS, credential="x", header="KEY"),
+            market.call(token, "install_mcp", server_name=ORDERS),
+        ):
+            await refusal(call)
+        assert (await market.post_call(token, "say", f"/servers/{ORDERS}/mcp")).status_code >= 400
+    for call in (
+        market.call(operator, "check_mcp", server_name=ORDERS),
+        market.call(operator, "connect_mcp", server_name=ORDERS, credential="x", header="KEY"),
+    ):
+        assert isinstance(await refusal(call), Conflict)
+    assert (await market.post_call(operator, "say", f"/servers/{ORDERS}/mcp")).status_code == 404
+    await asyncio.sleep(0)
+    assert not ran.exists()
+    await approve(market)
+    assert ran.read_text() == "x\n"  # for the review alone
+    await submit(market, author, version="2.0", package=package(version="2.0"))
+    assert isinstance(await refusal(market.call(operator, "check_mcp", server_name=ORDERS)), Conflict)
+    await market.call(operator, "review_mcp", server_name=ORDERS, state="review")
+    told = await refusal(market.call(operator, "check_mcp", server_name=ORDERS))
+    assert isinstance(told, Unavailable)
+    assert "P0711_RUNNER_COMMANDS" in told.message  # another version than allowed
+    assert ran.read_text() == "x\n"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"packageArguments": [{"type": "positional", "value": "--config=/etc/passwd"}]},
+        {"runtimeArguments": [{"type": "named", "name": "-c", "value": "import os"}]},
+        {"transport": {"type": "streamable-http", "url": "http://localhost:1/mcp"}},
+        {"version": "latest; rm -rf /"}, {"version": None}, {"identifier": "../small"}, {"identifier": "small --flag"},
+        {"registryType": "oci", "identifier": "registry.example/small:latest", "version": None},
+        {"registryType": "oci", "identifier": "--privileged", "version": None},
+        {"registryType": "oci", "identifier": f"-v/:/x@sha256:{'0' * 64}", "version": None},
+        {"registryType": "sh"},
+        {"environmentVariables": [{"name": "KEY=1 OTHER"}]},
+    ],
+)  # fmt: skip
+def test_a_package_says_what_it_is_and_nothing_of_a_command(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        package_of(package() | changes)
+
+
+async def test_an_account_of_a_package_is_the_same_however_it_is_written() -> None:
+    told = package_of(package())
+    assert Package.model_validate(told.as_stored()) == told
+    assert told.address("a.b/c") != told.address("a.b/d")
+    assert told.address("a.b/c") != package_of(package(version="1.1")).address("a.b/c")
+
+
+@pytest.mark.requirement("T-01")
+async def test_customers_have_a_process_each_that_holds_their_own_credential_and_nothing_of_the_platform(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANARY_OF_THE_PLATFORM", "secret")
+    market = await running(told={"environment": {"REGION": "eu"}, "variables": ["KEY"]})
+    acme, bolt = await installed(market, "acme", "bolt")
+    assert (await market.call(acme, "connect_mcp", Connected, server_name=ORDERS, credential="k1")).tools > 0
+    (first, key), second = (await said(market, acme)).split(" "), (await said(market, bolt)).split(" ")
+    assert (key, second[1], first == second[0]) == ("k1", "", False)
+    seen = orjson.loads(await said(market, acme, "surroundings"))
+    assert seen["environment"].keys() == {"PATH", "HOME", "TMPDIR", "LANG", "REGION", "KEY"}
+    assert seen["cwd"] == seen["environment"]["HOME"] != str(market.settings.home)
+    assert seen["files"] == []
+    assert seen["opened"][:3] == [0, 1, 2]
+    assert len(seen["opened"]) == 4  # the last one lists them
+    await market.call(acme, "disconnect_mcp", server_name=ORDERS)
+    await gone(int(first))  # the credential is no longer given
+    assert (await said(market, acme)).split(" ")[1] == ""
+    with pytest.raises(InvalidInput):
+        await market.call(bolt, "connect_mcp", server_name=ORDERS, credential="x", header="LD_PRELOAD")
+
+
+async def test_customers_share_a_process_only_where_the_operator_says_so_and_none_has_a_credential(
+    running: Running,
+) -> None:
+    market = await running(told={"shared": True, "variables": ["KEY"]})
+    acme, bolt = await installed(market, "acme", "bolt")
+    assert await said(market, acme) == await said(market, bolt)
+    await market.call(acme, "connect_mcp", server_name=ORDERS, credential="k1")
+    mine, theirs = (await said(market, acme)).split(" "), (await said(market, bolt)).split(" ")
+    assert mine[0] != theirs[0]
+    assert theirs[1] == ""
+
+
+@pytest.mark.parametrize("end", ["uninstall", "suspend", "new version"])
+async def test_a_process_ends_with_what_it_was_for(running: Running, end: str) -> None:
+    market = await running()
+    (token,) = await installed(market)
+    pid = int((await said(market, token)).split(" ")[0])
+    if end == "uninstall":
+        await market.call(token, "uninstall_mcp", server_name=ORDERS)
+    elif end == "suspend":
+        await market.call(await market.operator(), "review_mcp", server_name=ORDERS, state="suspended")
+    else:
+        await submit(market, await market.operator(), version="1.1", package=package(version="1.1"))
+    await gone(pid)
+    with pytest.raises(NotFound):
+        await market.call_through(token, ORDERS, "say")
+
+
+async def test_an_idle_process_ends_with_all_that_it_started_and_its_folder(running: Running, tmp_path: Path) -> None:
+    market = await running(runner_idle_s=0.5)
+    (token,) = await installed(market)
+    seen = orjson.loads(await said(market, token, "surroundings"))
+    await said(market, token, "leave", note=str(tmp_path / "note"))
+    server, left = map(int, (tmp_path / "note").read_text().split())
+    assert alive(left)
+    await gone(server, left, seen["parent"])
+    await until(lambda: not os.path.lexists(seen["cwd"]))
+    assert int((await said(market, token)).split(" ")[0]) != server  # the next call starts another
+
+
+async def test_a_killed_process_is_started_again_and_one_that_dies_again_and_again_waits(running: Running) -> None:
+    market = await running()
+    (token,) = await installed(market)
+    pid = int((await said(market, token)).split(" ")[0])
+    os.kill(pid, signal.SIGKILL)
+    await gone(pid)
+    assert "ended" in await said(market, token, "die")
+    for _ in range(5):
+        response = await market.post_call(token, "die", f"/servers/{ORDERS}/mcp")
+        if response.status_code == 503:
+            break
+    assert response.status_code == 503
+    assert "failed" in response.json()["error"]["message"]
+    assert int(response.headers["retry-after"]) >= 1
+
+
+async def test_a_process_whose_guard_is_killed_ends_too(running: Running, tmp_path: Path) -> None:
+    market = await running()
+    (token,) = await installed(market)
+    seen = orjson.loads(await said(market, token, "surroundings"))
+    pid = int((await said(market, token)).split(" ")[0])
+    os.kill(seen["parent"], signal.SIGKILL)
+    await gone(seen["parent"], pid)
+    await until(lambda: not os.path.lexists(seen["cwd"]))
+
+
+@pytest.mark.parametrize("tool", ["hog", "hog_together", "forks"])
+async def test_a_process_that_takes_too_much_is_ended_and_the_marketplace_serves_on(
+    running: Running, tool: str, tmp_path: Path
+) -> None:
+    market = await running(runner_memory_mb=200)
+    (token,) = await installed(market)
+    before = int((await said(market, token)).split(" ")[0])
+    arguments = {"hog_together": {"each_mb": 90}, "forks": {"note": str(tmp_path / "note")}}.get(tool, {})
+    answer = await said(market, token, tool, **arguments)
+    why = {"hog": "ended", "hog_together": "P0711_RUNNER_MEMORY_MB", "forks": "too many processes"}[tool]
+    assert answer.startswith("error")
+    assert why in answer
+    await gone(before)
+    assert int((await said(market, token)).split(" ")[0]) != before
+
+
+async def test_a_process_that_hangs_costs_one_call_its_deadline_and_is_then_replaced(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servers.marketplace.runners.child.STILL_THERE_S", 0.5)
+    market = await running(call_deadline_s=2.0)
+    (token,) = await installed(market)
+    before = int((await said(market, token)).split(" ")[0])
+    assert "in time" in await said(market, token, "hang")
+    await gone(before)
+    assert int((await said(market, token)).split(" ")[0]) != before
+
+
+@pytest.mark.parametrize("tool", ["floods", "garbage"])
+async def test_what_a_process_writes_beside_its_answers_is_dropped_and_never_shown(
+    running: Running, tool: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    market = await running()
+    (token,) = await installed(market)
+    answer = await said(market, token, tool)
+    assert answer == "well" if tool == "garbage" else "said more than it may" in answer
+    assert await said(market, token)
+    assert "canary" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("flaw", "told"), [("mute", "P0711_RUNNER_START_S"), ("floods", "more than it may"), ("dies", "ended")]
+)
+async def test_a_server_that_does_not_start_is_one_clear_sentence_for_the_review(
+    running: Running, flaw: str, told: str
+) -> None:
+    market = await running(sys.executable, PLAIN, flaw, runner_start_s=3.0)
+    operator = await market.operator()
+    await submit(market, operator)
+    await market.call(operator, "review_mcp", server_name=ORDERS, state="review")
+    error = await refusal(market.call(operator, "check_mcp", server_name=ORDERS))
+    assert isinstance(error, Unavailable)
+    assert told in error.message
+
+
+async def test_a_server_that_talks_before_it_speaks_mcp_is_understood(running: Running) -> None:
+    market = await running(sys.executable, PLAIN, "garbage")
+    (token,) = await installed(market)
+    assert await said(market, token)
+
+
+@pytest.mark.requirement("A-07")
+async def test_a_process_that_shows_other_tools_than_were_approved_is_not_called(running: Running) -> None:
+    market = await running(sys.executable, PLAIN, "lies")
+    acme, bolt = await installed(market, "acme", "bolt")
+    await market.call(acme, "connect_mcp", server_name=ORDERS, credential="k1")
+    refused = await market.post_call(acme, "say", f"/servers/{ORDERS}/mcp")
+    assert refused.status_code == 503
+    assert "as it was approved" in refused.json()["error"]["message"]
+    assert await said(market, bolt)
+    seen = await market.call(await market.operator(), "check_mcp", ServerReviewed, server_name=ORDERS)
+    assert seen.blocked == 0  # what one customer's key shows is nobody else's list
+
+
+async def test_no_more_processes_run_than_the_operator_allows(running: Running) -> None:
+    market = await running(runner_children=2, call_deadline_s=5.0)
+    acme, bolt = await installed(market, "acme", "bolt")
+    first = int((await said(market, acme)).split(" ")[0])
+    busy = asyncio.create_task(said(market, bolt, "hang"))
+    await until(lambda: len(guards()) == 2)
+    await market.call(acme, "connect_mcp", server_name=ORDERS, credential="k1")  # takes the place of the idle one
+    await gone(first)
+    busy.cancel()
+    await asyncio.gather(busy, return_exceptions=True)
+
+
+def guards() -> list[int]:
+    """The guards that this process has started."""
+    found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in found if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+SERVE = """
+import asyncio, json, sys
+from servers.marketplace.app import build
+from shared.postgres.urls import DatabaseUrls
+from shared.serving import serve
+from shared.settings import Settings
+told = json.load(sys.stdin)
+settings, urls = Settings(**told["settings"]), DatabaseUrls(**told["urls"])
+asyncio.run(serve([(build(settings, urls).asgi(), settings.marketplace_port)], settings, "marketplace"))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_when_the_marketplace_is_killed_nothing_that_it_started_stays(
+    database: Any, tmp_path: Path, how: signal.Signals
+) -> None:
+    made = await database("servers.marketplace", "shared")
+    allowed = {"pypi:small@1.0": {"command": [sys.executable, PLAIN], "variables": ["KEY"]}}
+    told = {"home": str(tmp_path), "marketplace_port": free_port(), "runner_commands": allowed, "runner_uid": 0}
+    settings = Settings(**told)
+    await bootstrap(settings, made.urls)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVE, stdin=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdin is not None
+        process.stdin.write(orjson.dumps({"settings": told, "urls": dataclasses.asdict(made.urls)}))
+        process.stdin.close()
+        async with AsyncExitStack() as stack:
+            http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=60, verify=False))
+            market = Market(settings, made.urls, http, stack)
+            await healthy(market)
+            await market.add_customers()
+            (token,) = await installed(market)
+            seen = orjson.loads(await said(market, token, "surroundings"))
+            await said(market, token, "leave", note=str(tmp_path / "note"))
+        server, left = map(int, (tmp_path / "note").read_text().split())
+        assert alive(server)
+        assert alive(left)
+        process.send_signal(how)
+        await process.wait()
+        await gone(seen["parent"], server, left)
+        await until(lambda: not os.path.lexists(seen["cwd"]))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+async def healthy(market: Market) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(httpx2.TransportError):
+                if (await market.http.get(market.base + "/health")).status_code == 200:
+                    return
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a process another user")
+async def test_as_root_each_process_has_a_user_of_its_own_that_reads_no_key_and_starts_few_processes(
+    running: Running, tmp_path: Path
+) -> None:
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    if python is None:
+        pytest.skip("no python3 that another user can run")
+    folder = Path(tempfile.mkdtemp(prefix="0711-test-"))
+    try:
+        folder.chmod(0o755)  # noqa: ASYNC240
+        script = shutil.copy(PLAIN, folder)
+        market = await running(python, script, runner_uid=64_711)
+        acme, bolt = await installed(market, "acme", "bolt")
+        mine, theirs = [orjson.loads(await said(market, token, "surroundings")) for token in (acme, bolt)]
+        assert len({mine["uid"], theirs["uid"], 0}) == 3
+        assert min(mine["uid"], theirs["uid"]) >= 64_711
+        (key,) = (market.settings.home / "keys" / "connections").glob("*.key")
+        key.parents[2].chmod(0o755)
+        assert "Permission" in await said(market, acme, "read", file=str(key))
+        assert "Permission" in await said(market, acme, "read", file=f"/proc/{os.getpid()}/environ")
+        assert "ended" in await said(market, acme, "forks", note=str(tmp_path / "note"))
+        assert not (tmp_path / "note").exists()
+    finally:
+        shutil.rmtree(folder)
+
+
+async def test_a_file_has_a_bound_too(running: Running) -> None:
+    market = await running()
+    (token,) = await installed(market)
+    assert await said(market, token, "fills") == "File too large"

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.gateway.asking import SESSION
 from servers.marketplace.gateway.checks import Checks, checked_route
+from servers.marketplace.gateway.greeting import can_be_asked, session_for, session_of
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import (
     Message,
@@ -100,17 +101,23 @@ class Gateway:
         if message.method == "tools/call" and message.tool not in route.tools:
             raise unknown_tool(message)
         if route.package is not None and message.method != "tools/call":
-            await self._answer_for_child(scope["method"], route, message, send)
+            await self._answer_for_child(scope["method"], route, caller, headers, message, send)
             return "ok"
         if message.request_id is not None:
             await self._quotas.take(caller, route.server_name, message.tool or NO_TOOL)
         return await self._relay.run(self._exchange(caller, route, scope["method"], headers, message), receive, send)
 
-    async def _answer_for_child(self, method: str, route: Route, message: Message, send: Send) -> None:
+    async def _answer_for_child(
+        self, method: str, route: Route, caller: Principal, headers: Headers, message: Message, send: Send
+    ) -> None:
         """What is no call of a server that the platform runs: the greetings of both eras, and nothing to listen to."""
-        if message.request_id is not None:
-            await answer(own_answer(route, message), message, send)
+        if message.request_id is not None and message.method:
+            greets = message.method == "initialize"
+            held = [(SESSION, session_for(self._seal, caller, message))] if greets else []
+            await answer(own_answer(route, message), message, send, held)
             return
+        if message.method == "notifications/cancelled":
+            self._relay.cancel((caller.subject, caller.customer), session_of(headers), message)
         status = {"POST": 202, "DELETE": 200}.get(method, 405)
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
         await send(part(b""))
@@ -137,7 +144,11 @@ class Gateway:
         owner = (caller.subject, caller.customer, route.server_name)
         if route.package is not None:
             self._routes.check_credential(route)
-            return Exchange(owner, route, method, [], b"", message, until, tool=message.tool)
+            asked = can_be_asked(self._seal, caller, headers, message)
+            return Exchange(
+                owner, route, method, [], b"", message, until, tool=message.tool, session=session_of(headers),
+                can_be_asked=asked,
+            )  # fmt: skip
         up = self._headers_up(owner, route, headers)
         body = message.body() if method == "POST" else b""
         return Exchange(owner, route, method, up, body, message, until, tool=message.tool)
@@ -205,9 +216,12 @@ async def refuse(
     await send(part(error_body(error, request_id)))
 
 
-async def answer(result: Mapping[str, Any], message: Message, send: Send) -> None:
+async def answer(
+    result: Mapping[str, Any], message: Message, send: Send, headers: Sequence[tuple[str, str]] = ()
+) -> None:
     """Answer a request that no upstream is needed for."""
     body = result_body(result, message.request_id)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    sent = [("content-type", "application/json"), ("content-length", str(len(body))), *headers]
+    raw = [(name.encode(), value.encode()) for name, value in sent]
+    await send({"type": "http.response.start", "status": 200, "headers": raw})
     await send(part(body))

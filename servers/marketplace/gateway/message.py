@@ -149,6 +149,6 @@ def error_body(error: PlatformError | ProtocolError, request_id: Id) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": told})
 
 
-def error_event(error: PlatformError, request_id: Id) -> bytes:
+def error_event(error: PlatformError | ProtocolError, request_id: Id) -> bytes:
     """The same error as one event of a stream that has begun."""
     return b"event: message\ndata: " + error_body(error, request_id) + b"\n\n"

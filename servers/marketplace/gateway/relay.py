@@ -19,7 +19,7 @@ from starlette.types import Receive, Send
 from servers.marketplace.gateway.asking import SESSION
 from servers.marketplace.gateway.breaker import Breakers
 from servers.marketplace.gateway.eras import Translate, translated_body, translated_event
-from servers.marketplace.gateway.message import Message, error_event
+from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route
 from servers.marketplace.gateway.running import Arriving, child_answer
@@ -28,12 +28,15 @@ from servers.marketplace.metering.meter import Meter
 from servers.marketplace.metering.units import Units, computed_units
 from servers.marketplace.runners.pool import Runners
 from shared.errors import DeadlineExceeded, PlatformError, Unavailable
+from shared.serving.calls import REQUEST_CANCELLED
 from shared.serving.failures import platform_error
 
 DOWN = frozenset({"content-type", "content-encoding", "cache-control", "retry-after", "allow"})
 REFUSALS = frozenset({401, 403, 407})
 
 Headers = list[tuple[str, str]]
+CallName = tuple[tuple[str, str | None], str, str | int]
+"""Whose call it is (subject and customer), in which session, with which id."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class Exchange:
         translate: what the answer needs to fit the caller's era; None: it passes as it is.
         renew: headers of a new session, where the upstream has forgotten the one in `headers`.
         tool: the tool that is called, as its server names it; its answer is metered.
+        session: the session id of a caller of the older era, which cancels its calls by name.
+        can_be_asked: the caller answers questions of the server.
     """
 
     owner: tuple[str, str | None, str]
@@ -58,7 +63,16 @@ class Exchange:
     translate: Translate | None = None
     renew: Callable[[], Awaitable[Headers]] | None = None
     tool: str | None = None
+    session: str | None = None
+    can_be_asked: bool = False
     started: bool = False
+
+    @property
+    def name(self) -> CallName | None:
+        """What a cancellation names it by; None: it cannot be."""
+        if self.session is None or self.message.request_id is None:
+            return None
+        return self.owner[:2], self.session, self.message.request_id
 
 
 class Relay:
@@ -74,6 +88,13 @@ class Relay:
         self._cradle = cradle
         self._breakers = Breakers()
         self._runners = runners
+        self._named: dict[CallName, Callable[[], None]] = {}
+
+    def cancel(self, owner: tuple[str, str | None], session: str | None, message: Message) -> None:
+        """Cancel the call that a `notifications/cancelled` names, where it is this caller's and not over."""
+        called = message.params.get("requestId")
+        if session is not None and isinstance(called, str | int):
+            self._named.get((owner, session, called), lambda: None)()
 
     async def run(self, exchange: Exchange, receive: Receive, send: Send) -> str:
         """Relay until the answer ends or the caller is gone; the outcome's code.
@@ -82,7 +103,16 @@ class Relay:
             PlatformError: nothing has been answered yet.
         """
         work = asyncio.current_task()
-        gone = False
+        gone, named, name = False, False, exchange.name
+
+        def cancel() -> None:
+            nonlocal named
+            named = True
+            if work is not None:
+                work.cancel()
+
+        if name is not None:
+            self._named[name] = cancel
 
         async def watch() -> None:
             nonlocal gone
@@ -96,12 +126,26 @@ class Relay:
         try:
             return await self._answered(exchange, send)
         except asyncio.CancelledError:
-            if not gone or work is None:
+            if not (gone or named) or work is None:
                 raise
             work.uncancel()
+            if named and not gone:
+                await self._cancelled(exchange, send)
             return "cancelled"
         finally:
             watcher.cancel()
+            if name is not None:
+                self._named.pop(name, None)
+
+    async def _cancelled(self, exchange: Exchange, send: Send) -> None:
+        """End the answer of a call that its caller has cancelled by name."""
+        error = ProtocolError(REQUEST_CANCELLED, "Request cancelled", status=200)
+        if not exchange.started:
+            head = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            await send(part(error_body(error, exchange.message.request_id)))
+        else:
+            await send(part(error_event(error, exchange.message.request_id)))
 
     async def _answered(self, exchange: Exchange, send: Send) -> str:
         try:

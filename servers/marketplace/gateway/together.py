@@ -12,14 +12,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Container
+from typing import Any
 
 import orjson
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
-from servers.marketplace.gateway.asking import Place, Session, initialize
+from servers.marketplace.gateway.asking import SESSION, Place, Session, initialize
 from servers.marketplace.gateway.door import SCOPE, Headers, answer, decoded_headers, own_headers, read_all, refuse
 from servers.marketplace.gateway.eras import legacy_value, modern_call, translation
+from servers.marketplace.gateway.greeting import can_be_asked, session_for, session_of
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import Message, ProtocolError, read_message, unknown_tool
 from servers.marketplace.gateway.names import is_full
@@ -27,6 +30,7 @@ from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
 from servers.marketplace.gateway.relay import Exchange, Relay
 from servers.marketplace.gateway.route import Route, Routes
+from servers.marketplace.gateway.sessions import SessionSeal
 from shared.auth import Principal
 from shared.errors import InvalidInput, PlatformError
 from shared.serving.guard import CALLER
@@ -49,7 +53,7 @@ class Together:
 
     def __init__(
         self, settings: Settings, own: ASGIApp, own_tools: OwnTools, own_names: Container[str], routes: Routes,
-        relay: Relay, outgoing: Outgoing, quotas: Quotas,
+        relay: Relay, outgoing: Outgoing, quotas: Quotas, seal: SessionSeal,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._own = own
@@ -59,6 +63,7 @@ class Together:
         self._relay = relay
         self._outgoing = outgoing
         self._quotas = quotas
+        self._seal = seal
         self._sessions: dict[tuple[str, str | None, str], Session] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,6 +83,11 @@ class Together:
             elif message.request_id is not None and is_full(message.tool):
                 await self._call(scope[CALLER], headers, message, receive, send)
             else:
+                if message.method == "notifications/cancelled":
+                    caller = scope[CALLER]
+                    self._relay.cancel((caller.subject, caller.customer), session_of(headers), message)
+                if message.method == "initialize":
+                    send = _in_session(send, session_for(self._seal, scope[CALLER], message))
                 if message.tool is not None:
                     counted = message.tool if message.tool in self._own_names else NO_TOOL
                     await self._quotas.take(scope[CALLER], OWN, counted)
@@ -113,9 +123,13 @@ class Together:
     ) -> Exchange:
         owner = (caller.subject, caller.customer, route.server_name)
         until = time.monotonic() + self._settings.call_deadline_s
+        asked: Any = {
+            "session": session_of(headers),
+            "can_be_asked": can_be_asked(self._seal, caller, headers, message),
+        }
         if route.package is not None:
             self._routes.check_credential(route)
-            return Exchange(owner, route, "POST", [], b"", message, until, tool=tool)
+            return Exchange(owner, route, "POST", [], b"", message, until, tool=tool, **asked)
         admission = self._routes.upstream_header(route)
         common = [
             ("accept", "application/json, text/event-stream"),
@@ -127,7 +141,7 @@ class Together:
         change = translation(message, upstream_modern=route.era == "modern")
         if route.era == "modern":
             body, named = modern_call(message, tool)
-            return Exchange(owner, route, "POST", common + named, body, message, until, change, tool=tool)
+            return Exchange(owner, route, "POST", common + named, body, message, until, change, tool=tool, **asked)
         place = Place(route.url, route.operated, admission)
 
         async def renewed() -> Headers:
@@ -136,13 +150,24 @@ class Together:
         held = self._sessions.get(owner) or await self._open(owner, place)
         sent = common + held.headers
         body = orjson.dumps(legacy_value(message, tool))
-        return Exchange(owner, route, "POST", sent, body, message, until, change, renewed, tool)
+        return Exchange(owner, route, "POST", sent, body, message, until, change, renewed, tool, **asked)
 
     async def _open(self, owner: tuple[str, str | None, str], place: Place) -> Session:
         if len(self._sessions) >= SESSIONS_KEPT:
             self._sessions.clear()
         session = self._sessions[owner] = await initialize(self._outgoing, place)
         return session
+
+
+def _in_session(send: Send, session: str) -> Send:
+    """The answer to a greeting, with the session id that says how the caller greeted."""
+
+    async def sending(event: Event) -> None:
+        if event["type"] == "http.response.start" and event["status"] < 400:
+            MutableHeaders(scope=event)[SESSION] = session
+        await send(event)
+
+    return sending
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
