@@ -138,6 +138,15 @@ def fills() -> str:
     return "filled"
 
 
+def ask(method: str) -> str:
+    """What the client answers to a request of this server."""
+    params = {"message": "Which colour?", "requestedSchema": {"type": "object", "properties": {}}}
+    tell({"jsonrpc": "2.0", "id": "mine", "method": method, "params": params})
+    while (told := json.loads(sys.stdin.readline())).get("id") != "mine":
+        pass
+    return json.dumps(told.get("result") or told.get("error"))
+
+
 def read(file: str) -> str:
     try:
         return Path(file).read_bytes().hex()

@@ -6,10 +6,36 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve
+from mcp_types import ListRootsResult
+from pydantic import BaseModel
 
 server = MCPServer("small")
+
+
+class Colour(BaseModel):
+    colour: str
+
+
+def which() -> Elicit[Colour]:
+    return Elicit("Which colour?", Colour)
+
+
+def where() -> ListRoots:
+    return ListRoots()
+
+
+@server.tool(description="Order something, after asking for its colour.")
+def order(thing: str, told: Annotated[Colour, Resolve(which)]) -> str:
+    return f"{told.colour} {thing}"
+
+
+@server.tool(description="Ask for the client's roots.")
+def roots(found: Annotated[ListRootsResult, Resolve(where)]) -> str:
+    return str(len(found.roots))
 
 
 @server.tool(description="Say who runs.")

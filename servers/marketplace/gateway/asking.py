@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from servers.marketplace.gateway.eras import CLIENT, ENVELOPE, LEGACY, MODERN
+from servers.marketplace.gateway.eras import ASKED, CLIENT, ENVELOPE, LEGACY, MODERN
 from servers.marketplace.gateway.outgoing import Outgoing
 from shared.client.exchange import result_of
 from shared.errors import Forbidden, Unavailable
@@ -98,13 +98,16 @@ async def ask_legacy(
     return await _ask(outgoing, place, body, session.headers)
 
 
-async def initialize(outgoing: Outgoing, place: Place) -> Session:
+async def initialize(outgoing: Outgoing, place: Place, *, asks: bool = False) -> Session:
     """A new session of 2025-11-25.
+
+    Args:
+        asks: the upstream may ask something back during a call (`elicitation/create`).
 
     Raises:
         Unavailable: the upstream gives none.
     """
-    params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": CLIENT}
+    params = {"protocolVersion": LEGACY, "capabilities": ASKED if asks else {}, "clientInfo": CLIENT}
     reply = await ask_legacy(outgoing, place, "initialize", params, Session())
     version = (reply.result or {}).get("protocolVersion")
     if not isinstance(version, str) or not version.isascii() or len(version) > 40:

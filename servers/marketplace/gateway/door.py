@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.gateway.asking import SESSION
 from servers.marketplace.gateway.checks import Checks, checked_route
+from servers.marketplace.gateway.exchange import Exchange
 from servers.marketplace.gateway.greeting import can_be_asked, session_for, session_of
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import (
@@ -22,7 +23,7 @@ from servers.marketplace.gateway.message import (
     unknown_tool,
 )
 from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
-from servers.marketplace.gateway.relay import Exchange, Relay, part
+from servers.marketplace.gateway.relay import Relay, part
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.running import own_answer
 from servers.marketplace.gateway.sessions import SessionSeal
@@ -116,11 +117,12 @@ class Gateway:
             held = [(SESSION, session_for(self._seal, caller, message))] if greets else []
             await answer(own_answer(route, message), message, send, held)
             return
+        if await self._relay.questions.answer((caller.subject, caller.customer), message):
+            await accepted(send)
+            return
         if message.method == "notifications/cancelled":
             self._relay.cancel((caller.subject, caller.customer), session_of(headers), message)
-        status = {"POST": 202, "DELETE": 200}.get(method, 405)
-        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
-        await send(part(b""))
+        await accepted(send, {"POST": 202, "DELETE": 200}.get(method, 405))
 
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:
         if message.method in NEEDS_TOOLS:
@@ -147,7 +149,7 @@ class Gateway:
             asked = can_be_asked(self._seal, caller, headers, message)
             return Exchange(
                 owner, route, method, [], b"", message, until, tool=message.tool, session=session_of(headers),
-                can_be_asked=asked,
+                can_be_asked=asked, talks=True,
             )  # fmt: skip
         up = self._headers_up(owner, route, headers)
         body = message.body() if method == "POST" else b""
@@ -214,6 +216,12 @@ async def refuse(
     raw = [(name.encode(), value.encode()) for name, value in sent]
     await send({"type": "http.response.start", "status": error.status, "headers": raw})
     await send(part(error_body(error, request_id)))
+
+
+async def accepted(send: Send, status: int = 202) -> None:
+    """Answer what wants no answer."""
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+    await send(part(b""))
 
 
 async def answer(

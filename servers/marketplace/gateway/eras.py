@@ -12,19 +12,21 @@ from typing import Any
 import orjson
 from mcp.shared.inbound import encode_header_value
 
-from servers.marketplace.gateway.message import GATEWAY_ERROR, Message
+from servers.marketplace.gateway.message import GATEWAY_ERROR, Message, event_of
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 ENVELOPE = "io.modelcontextprotocol/"
+ASKED = {"elicitation": {"form": {}}}
+"""The capabilities of a caller that answers questions."""
 CLIENT = {"name": "platform-0711-gateway", "version": "0.1.0"}
 
 Answer = dict[str, Any]
-Translate = Callable[[Answer], Answer]
+Translate = Callable[[Answer], Answer | None]
 
 
-def modern_call(message: Message, tool: str) -> tuple[bytes, list[tuple[str, str]]]:
+def modern_call(message: Message, tool: str, *, asks: bool = False) -> tuple[bytes, list[tuple[str, str]]]:
     """The body and headers of a call to an upstream of 2026-07-28."""
-    value = modern_value(message, tool)
+    value = modern_value(message, tool, asks=asks)
     version = str(value["params"]["_meta"].get(ENVELOPE + "protocolVersion", MODERN))
     headers = [
         ("mcp-protocol-version", version if version.isascii() and version.isprintable() else MODERN),
@@ -34,8 +36,12 @@ def modern_call(message: Message, tool: str) -> tuple[bytes, list[tuple[str, str
     return orjson.dumps(value), headers
 
 
-def modern_value(message: Message, tool: str) -> dict[str, Any]:
-    """The message of a call to an upstream of 2026-07-28."""
+def modern_value(message: Message, tool: str, *, asks: bool = False) -> dict[str, Any]:
+    """The message of a call to an upstream of 2026-07-28.
+
+    Args:
+        asks: a caller of the older era answers questions.
+    """
     given = message.params.get("_meta")
     meta = given if isinstance(given, dict) else {}
     if not message.modern:
@@ -43,7 +49,7 @@ def modern_value(message: Message, tool: str) -> dict[str, Any]:
             **meta,
             ENVELOPE + "protocolVersion": MODERN,
             ENVELOPE + "clientInfo": CLIENT,
-            ENVELOPE + "clientCapabilities": {},
+            ENVELOPE + "clientCapabilities": ASKED if asks else {},
         }
     return _called(message, tool, meta)
 
@@ -55,7 +61,7 @@ def legacy_value(message: Message, tool: str) -> dict[str, Any]:
     return _called(message, tool, kept)
 
 
-def translation(message: Message, *, upstream_modern: bool) -> Translate | None:
+def translation(message: Message, *, upstream_modern: bool) -> Callable[[Answer], Answer] | None:
     """What an answer needs on its way to the caller; None: nothing."""
     if message.modern == upstream_modern:
         return None
@@ -69,16 +75,18 @@ def translated_event(event: bytes, translate: Translate) -> bytes:
     )
     if not data:
         return event
-    return b"event: message\ndata: " + translated_body(data, translate) + b"\n\n"
+    body = translated_body(data, translate)
+    return event_of(body) if body else b""
 
 
 def translated_body(body: bytes, translate: Translate) -> bytes:
-    """One JSON-RPC message translated; what is none passes."""
+    """One JSON-RPC message translated; what is none passes. Empty: the caller gets nothing of it."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         return body
-    return orjson.dumps(translate(answer)) if isinstance(answer, dict) else body
+    told = translate(answer) if isinstance(answer, dict) else answer
+    return body if told is answer else b"" if told is None else orjson.dumps(told)
 
 
 def _called(message: Message, tool: str, meta: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +102,7 @@ def _to_legacy(answer: Answer) -> Answer:
     if not isinstance(result, dict):
         return answer
     if result.get("resultType", "complete") != "complete":
-        text = "This tool asks something back, which this client cannot answer: use one of protocol 2026-07-28."
+        text = "This tool asks something back: use a client that answers elicitation/create."
         return {"jsonrpc": "2.0", "id": answer.get("id"), "error": {"code": GATEWAY_ERROR, "message": text}}
     return {**answer, "result": {name: value for name, value in result.items() if name != "resultType"}}
 

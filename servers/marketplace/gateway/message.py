@@ -151,4 +151,9 @@ def error_body(error: PlatformError | ProtocolError, request_id: Id) -> bytes:
 
 def error_event(error: PlatformError | ProtocolError, request_id: Id) -> bytes:
     """The same error as one event of a stream that has begun."""
-    return b"event: message\ndata: " + error_body(error, request_id) + b"\n\n"
+    return event_of(error_body(error, request_id))
+
+
+def event_of(body: bytes) -> bytes:
+    """One message as one event of a stream."""
+    return b"event: message\ndata: " + body + b"\n\n"

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from typing import Any
 
+import orjson
 from aiohttp import ClientError
 from starlette.types import Message as Event
 from starlette.types import Receive, Send
 
-from servers.marketplace.gateway.asking import SESSION
+from servers.marketplace.gateway.asking import DEADLINE_S, SESSION
 from servers.marketplace.gateway.breaker import Breakers
-from servers.marketplace.gateway.eras import Translate, translated_body, translated_event
-from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event
+from servers.marketplace.gateway.eras import Answer, Translate, modern_call, translated_body, translated_event
+from servers.marketplace.gateway.exchange import Arriving, CallName, Exchange, Headers
+from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event, event_of
 from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.questions import Conversation, Questions, Reply
 from servers.marketplace.gateway.route import Route
-from servers.marketplace.gateway.running import Arriving, child_answer
+from servers.marketplace.gateway.running import child_answer
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.metering.meter import Meter
 from servers.marketplace.metering.units import Units, computed_units
@@ -33,46 +36,6 @@ from shared.serving.failures import platform_error
 
 DOWN = frozenset({"content-type", "content-encoding", "cache-control", "retry-after", "allow"})
 REFUSALS = frozenset({401, 403, 407})
-
-Headers = list[tuple[str, str]]
-CallName = tuple[tuple[str, str | None], str, str | int]
-"""Whose call it is (subject and customer), in which session, with which id."""
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request on its way.
-
-    Args:
-        owner: who may use the session that the upstream opens: the caller's subject and customer, the server's name.
-        until: monotonic seconds.
-        translate: what the answer needs to fit the caller's era; None: it passes as it is.
-        renew: headers of a new session, where the upstream has forgotten the one in `headers`.
-        tool: the tool that is called, as its server names it; its answer is metered.
-        session: the session id of a caller of the older era, which cancels its calls by name.
-        can_be_asked: the caller answers questions of the server.
-    """
-
-    owner: tuple[str, str | None, str]
-    route: Route
-    method: str
-    headers: Headers
-    body: bytes
-    message: Message
-    until: float
-    translate: Translate | None = None
-    renew: Callable[[], Awaitable[Headers]] | None = None
-    tool: str | None = None
-    session: str | None = None
-    can_be_asked: bool = False
-    started: bool = False
-
-    @property
-    def name(self) -> CallName | None:
-        """What a cancellation names it by; None: it cannot be."""
-        if self.session is None or self.message.request_id is None:
-            return None
-        return self.owner[:2], self.session, self.message.request_id
 
 
 class Relay:
@@ -88,6 +51,7 @@ class Relay:
         self._cradle = cradle
         self._breakers = Breakers()
         self._runners = runners
+        self.questions = Questions()
         self._named: dict[CallName, Callable[[], None]] = {}
 
     def cancel(self, owner: tuple[str, str | None], session: str | None, message: Message) -> None:
@@ -151,11 +115,14 @@ class Relay:
         try:
             await self._forward(exchange, send)
         except Exception as cause:  # noqa: BLE001  # translated and logged; the caller gets one clear error
-            error = platform_error(cause, route="gateway")
+            error = cause if isinstance(cause, ProtocolError) else platform_error(cause, route="gateway")
             if not exchange.started:
                 raise error from None
             await send(part(error_event(error, exchange.message.request_id)))
-            return error.code
+            return error.code if isinstance(error, PlatformError) else "refused"
+        finally:
+            if exchange.talk is not None:
+                await exchange.talk.close()
         return "ok"
 
     async def _forward(self, exchange: Exchange, send: Send) -> None:
@@ -163,11 +130,14 @@ class Relay:
         if route.package is None:  # a child's failures are counted where it is started
             self._breakers.admit(route.url)
         try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + exchange.until - time.monotonic()):
-                renewed = await self._once(exchange, send)
+            async with asyncio.timeout_at(_loop_time() + exchange.until - time.monotonic()) as deadline:
+                renewed = await self._once(exchange, deadline, send)
                 if renewed is not None:
                     exchange.headers, exchange.renew = renewed, None
-                    await self._once(exchange, send)
+                    await self._once(exchange, deadline, send)
+                while exchange.talk is not None and exchange.talk.wanted is not None:
+                    await self._ask_back(exchange, exchange.talk, send)
+                    await self._once(exchange, deadline, send)
         except TimeoutError:
             self._failed(route)
             raise DeadlineExceeded("The server did not finish in time.") from None
@@ -179,13 +149,32 @@ class Relay:
         if route.package is None:
             self._breakers.failed(route.url)
 
-    async def _once(self, exchange: Exchange, send: Send) -> Headers | None:
+    async def _ask_back(self, exchange: Exchange, talk: Conversation, send: Send) -> None:
+        """Ask the caller what the upstream wants to know, and make the next call of it."""
+
+        async def tell(question: Answer) -> None:
+            if not exchange.started:
+                exchange.started = True
+                head = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+                await send({"type": "http.response.start", "status": 200, "headers": head})
+            await send(part(event_of(orjson.dumps(question)), more=True))
+
+        exchange.message = await talk.ask_back(tell)
+        if exchange.route.package is None:
+            exchange.body = modern_call(exchange.message, exchange.tool or "", asks=True)[0]
+
+    async def _once(self, exchange: Exchange, deadline: asyncio.Timeout, send: Send) -> Headers | None:
         """One request. Headers to try again with, where the upstream has forgotten the session."""
         route = exchange.route
         async with self._arriving(exchange) as response:
             if response.status == 404 and exchange.renew is not None:
                 return await exchange.renew()
             self._check(route, response.status)
+            if exchange.talks and exchange.talk is None:
+                exchange.talk = Conversation(
+                    self.questions, exchange.owner[:2], exchange.message, modern=response.modern,
+                    can_be_asked=exchange.can_be_asked, extend=_extending(deadline),
+                )  # fmt: skip
             await self._answer(exchange, response, send)
             return None
 
@@ -193,7 +182,7 @@ class Relay:
     async def _arriving(self, exchange: Exchange) -> AsyncIterator[Arriving]:
         route = exchange.route
         if route.package is not None:
-            async with child_answer(self._runners, route, exchange.message, exchange.tool or "") as answer:
+            async with child_answer(self._runners, exchange) as answer:
                 yield answer
             return
         async with self._outgoing.client(route.url, operated=route.operated).request(
@@ -205,7 +194,27 @@ class Relay:
         ) as response:
             streams, chunks = response.content_type == "text/event-stream", response.content.iter_any()
             session = response.headers.get(SESSION)
-            yield Arriving(response.status, streams, list(response.raw_headers), session, chunks)
+            modern = route.era == "modern"
+            yield Arriving(
+                response.status, streams, list(response.raw_headers), session, chunks, modern, self._reply_to(exchange)
+            )
+
+    def _reply_to(self, exchange: Exchange) -> Reply:
+        """Answers go to the upstream as the call went: to its address, with its headers."""
+
+        async def reply(question: Any, told: Mapping[str, Any]) -> None:
+            route, body = exchange.route, orjson.dumps({"jsonrpc": "2.0", "id": question, **told})
+            client = self._outgoing.client(route.url, operated=route.operated)
+            try:
+                async with (
+                    asyncio.timeout(DEADLINE_S),
+                    client.post(route.url, headers=exchange.headers, data=body, allow_redirects=False) as response,
+                ):
+                    self._check(route, response.status)
+            except (ClientError, OSError, ValueError, TimeoutError):
+                raise Unavailable("The server cannot be reached: try again later.") from None
+
+        return reply
 
     def _check(self, route: Route, status: int) -> None:
         if route.package is not None:
@@ -220,22 +229,34 @@ class Relay:
             raise Unavailable(f"The server answers with HTTP status {status}: try again later.")
 
     async def _answer(self, exchange: Exchange, response: Arriving, send: Send) -> None:
-        head = self._head(exchange, response)
         if response.streams:
             self._served(exchange, response, Units(calls=1))
-            exchange.started = True
-            await send(head)
+            await self._begin(exchange, response, send)
             async for events in self._events(response):
                 self._served(exchange, response, Units(bytes=len(events)), events)
-                await send(part(_as_wanted(events, exchange.translate), more=True))
-            await send(part(b""))
+                await send(part(_as_wanted(events, _translate(exchange, response)), more=True))
         else:
             body = await self._whole(response)
             self._served(exchange, response, Units(calls=1, bytes=len(body)), body)
-            body = translated_body(body, exchange.translate) if exchange.translate else body
+            translate = _translate(exchange, response)
+            body = translated_body(body, translate) if translate else body
+            if exchange.talk is not None and exchange.talk.wanted is not None:
+                return
+            if exchange.started:  # a question has begun the stream
+                await send(part(event_of(body)))
+                return
+            head = self._head(exchange, response)
             head["headers"].append((b"content-length", str(len(body)).encode()))  # else it is sent in chunks
             await send(head)
             await send(part(body))
+            return
+        if exchange.talk is None or exchange.talk.wanted is None:
+            await send(part(b""))
+
+    async def _begin(self, exchange: Exchange, response: Arriving, send: Send) -> None:
+        if not exchange.started:
+            exchange.started = True
+            await send(self._head(exchange, response))
 
     def _served(self, exchange: Exchange, response: Arriving, units: Units, body: bytes = b"") -> None:
         """Meter a tool's answer before it leaves."""
@@ -252,7 +273,7 @@ class Relay:
             if (key := name.lower().decode("latin-1")) in DOWN or (key.startswith("mcp-") and key != SESSION)
         ]
         session = response.session
-        if session and exchange.renew is None and exchange.translate is None:
+        if session and exchange.renew is None and not exchange.talks:
             headers.append((SESSION.encode(), self._seal.seal(session, *exchange.owner).encode()))
         return {"type": "http.response.start", "status": response.status, "headers": headers}
 
@@ -291,6 +312,27 @@ def whole_events(data: bytes) -> tuple[bytes, bytes]:
     """What of a stream ends with an empty line, and the rest."""
     end = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in (b"\n\n", b"\r\n\r\n"))
     return data[:end], data[end:]
+
+
+def _translate(exchange: Exchange, response: Arriving) -> Translate | None:
+    """What becomes of each message of the upstream; None: it passes as it is."""
+    talk = exchange.talk
+    if talk is None or talk.same:
+        return None
+    return lambda value: talk.said(value, response.reply)
+
+
+def _extending(deadline: asyncio.Timeout) -> Callable[[float], None]:
+    """Lets a call go on longer, never shorter."""
+
+    def extend(seconds: float) -> None:
+        deadline.reschedule(max(deadline.when() or 0.0, _loop_time() + seconds))
+
+    return extend
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _as_wanted(events: bytes, translate: Translate | None) -> bytes:

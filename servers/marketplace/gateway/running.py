@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from mcp_types.jsonrpc import METHOD_NOT_FOUND
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from servers.marketplace.gateway.eras import LEGACY, MODERN, legacy_value, modern_value, translation
+from servers.marketplace.gateway.eras import LEGACY, MODERN, legacy_value, modern_value
+from servers.marketplace.gateway.exchange import Arriving, Exchange
 from servers.marketplace.gateway.listing import SERVER_INFO, TTL_MS
-from servers.marketplace.gateway.message import Message, ProtocolError
+from servers.marketplace.gateway.message import Message, ProtocolError, event_of
 from servers.marketplace.gateway.route import Route
 from servers.marketplace.runners.child import Call, Child
 from servers.marketplace.runners.pool import Runners, Wanted
@@ -27,45 +27,31 @@ from shared.ids import digest
 CAPABILITIES = {"tools": {}}
 
 
-@dataclass(frozen=True, slots=True)
-class Arriving:
-    """An answer on its way from an upstream: head and body as HTTP has them.
-
-    Args:
-        streams: the body is server-sent events.
-        session: the id of the session that the upstream opened.
-    """
-
-    status: int
-    streams: bool
-    headers: list[tuple[bytes, bytes]]
-    session: str | None
-    chunks: AsyncIterator[bytes]
-
-
 @asynccontextmanager
-async def child_answer(runners: Runners, route: Route, message: Message, tool: str) -> AsyncIterator[Arriving]:
-    """The answer of a running server to one call of a tool, in the caller's era.
+async def child_answer(runners: Runners, exchange: Exchange) -> AsyncIterator[Arriving]:
+    """The answer of a running server to one call of a tool.
 
     Raises:
         Overloaded: too many servers run.
         Unavailable: it does not start, or the tool is not what was approved.
     """
+    route, message, tool = exchange.route, exchange.message, exchange.tool or ""
     assert route.package is not None  # noqa: S101
-    wanted = Wanted(route.server_name, route.url, route.package, route.grant.customer, route.credential)
+    asks = exchange.can_be_asked and route.era == "legacy" and not message.modern
+    caller = f"{exchange.owner[0]} {exchange.session}" if asks else None
+    wanted = Wanted(route.server_name, route.url, route.package, route.grant.customer, route.credential, caller)
     async with runners.lent(wanted) as child:
         _check_tool(child, route, tool)
         modern = child.era == "modern"
-        value = modern_value(message, tool) if modern else legacy_value(message, tool)
+        value = modern_value(message, tool, asks=exchange.can_be_asked) if modern else legacy_value(message, tool)
         async with child.call(value) as call:
             headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
-            yield Arriving(200, True, headers, None, _events(call, message, modern=modern))
+            yield Arriving(200, True, headers, None, _events(call), modern, call.answer)
 
 
-async def _events(call: Call, message: Message, *, modern: bool) -> AsyncIterator[bytes]:
-    change = translation(message, upstream_modern=modern)
+async def _events(call: Call) -> AsyncIterator[bytes]:
     async for value in call.messages():
-        yield b"event: message\ndata: " + orjson.dumps(change(value) if change else value) + b"\n\n"
+        yield event_of(orjson.dumps(value))
 
 
 def own_answer(route: Route, message: Message) -> dict[str, Any]:

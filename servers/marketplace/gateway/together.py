@@ -20,15 +20,25 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
 from servers.marketplace.gateway.asking import SESSION, Place, Session, initialize
-from servers.marketplace.gateway.door import SCOPE, Headers, answer, decoded_headers, own_headers, read_all, refuse
-from servers.marketplace.gateway.eras import legacy_value, modern_call, translation
+from servers.marketplace.gateway.door import (
+    SCOPE,
+    Headers,
+    accepted,
+    answer,
+    decoded_headers,
+    own_headers,
+    read_all,
+    refuse,
+)
+from servers.marketplace.gateway.eras import legacy_value, modern_call
+from servers.marketplace.gateway.exchange import Exchange
 from servers.marketplace.gateway.greeting import can_be_asked, session_for, session_of
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import Message, ProtocolError, read_message, unknown_tool
 from servers.marketplace.gateway.names import is_full
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
-from servers.marketplace.gateway.relay import Exchange, Relay
+from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from shared.auth import Principal
@@ -39,6 +49,8 @@ from shared.telemetry import count_call
 
 OwnTools = Callable[[Principal], Awaitable[list[str]]]
 SESSIONS_KEPT = 10_000
+Owner = tuple[str, str | None, str, bool]
+"""Whose session with an upstream: subject, customer, server, and whether the caller can be asked something back."""
 OWN = "marketplace"
 
 
@@ -64,7 +76,7 @@ class Together:
         self._outgoing = outgoing
         self._quotas = quotas
         self._seal = seal
-        self._sessions: dict[tuple[str, str | None, str], Session] = {}
+        self._sessions: dict[Owner, Session] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -83,11 +95,14 @@ class Together:
             elif message.request_id is not None and is_full(message.tool):
                 await self._call(scope[CALLER], headers, message, receive, send)
             else:
+                caller = scope[CALLER]
+                if await self._relay.questions.answer((caller.subject, caller.customer), message):
+                    await accepted(send)
+                    return
                 if message.method == "notifications/cancelled":
-                    caller = scope[CALLER]
                     self._relay.cancel((caller.subject, caller.customer), session_of(headers), message)
                 if message.method == "initialize":
-                    send = _in_session(send, session_for(self._seal, scope[CALLER], message))
+                    send = _in_session(send, session_for(self._seal, caller, message))
                 if message.tool is not None:
                     counted = message.tool if message.tool in self._own_names else NO_TOOL
                     await self._quotas.take(scope[CALLER], OWN, counted)
@@ -124,6 +139,7 @@ class Together:
         owner = (caller.subject, caller.customer, route.server_name)
         until = time.monotonic() + self._settings.call_deadline_s
         asked: Any = {
+            "talks": True,
             "session": session_of(headers),
             "can_be_asked": can_be_asked(self._seal, caller, headers, message),
         }
@@ -138,24 +154,25 @@ class Together:
             *((name, value) for name, value in headers if name.startswith("mcp-param-")),
             *own_headers(admission),
         ]
-        change = translation(message, upstream_modern=route.era == "modern")
         if route.era == "modern":
-            body, named = modern_call(message, tool)
-            return Exchange(owner, route, "POST", common + named, body, message, until, change, tool=tool, **asked)
+            body, named = modern_call(message, tool, asks=asked["can_be_asked"])
+            return Exchange(owner, route, "POST", common + named, body, message, until, tool=tool, **asked)
         place = Place(route.url, route.operated, admission)
 
-        async def renewed() -> Headers:
-            return common + (await self._open(owner, place)).headers
+        asks = asked["can_be_asked"] and not message.modern
 
-        held = self._sessions.get(owner) or await self._open(owner, place)
+        async def renewed() -> Headers:
+            return common + (await self._open((*owner, asks), place)).headers
+
+        held = self._sessions.get((*owner, asks)) or await self._open((*owner, asks), place)
         sent = common + held.headers
         body = orjson.dumps(legacy_value(message, tool))
-        return Exchange(owner, route, "POST", sent, body, message, until, change, renewed, tool, **asked)
+        return Exchange(owner, route, "POST", sent, body, message, until, renew=renewed, tool=tool, **asked)
 
-    async def _open(self, owner: tuple[str, str | None, str], place: Place) -> Session:
+    async def _open(self, owner: Owner, place: Place) -> Session:
         if len(self._sessions) >= SESSIONS_KEPT:
             self._sessions.clear()
-        session = self._sessions[owner] = await initialize(self._outgoing, place)
+        session = self._sessions[owner] = await initialize(self._outgoing, place, asks=owner[3])
         return session
 
 

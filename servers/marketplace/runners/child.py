@@ -18,7 +18,7 @@ import orjson
 from mcp_types.jsonrpc import METHOD_NOT_FOUND
 
 from servers.marketplace.catalogue.definitions import MAX_TOOLS, Definition, Era, read_definitions
-from servers.marketplace.gateway.eras import CLIENT, ENVELOPE, LEGACY, MODERN
+from servers.marketplace.gateway.eras import ASKED, CLIENT, ENVELOPE, LEGACY, MODERN
 from servers.marketplace.runners.command import Command
 from servers.marketplace.runners.process import GuardedProcess
 from shared.errors import Overloaded, PlatformError, Unavailable
@@ -194,7 +194,7 @@ class Child:
         versions = (found.get("result") or {}).get("supportedVersions")
         if not isinstance(versions, list) or MODERN not in versions:
             self.era = "legacy"
-            told = {"elicitation": {}} if self.asks else {}
+            told = ASKED if self.asks else {}
             greeting = {"protocolVersion": LEGACY, "capabilities": told, "clientInfo": CLIENT}
             if "result" not in await self.ask("initialize", greeting):
                 raise Unavailable("The server speaks no version of MCP that the gateway knows.")
