@@ -27,6 +27,7 @@ TOOLS = (
     "garbage",
     "fills",
     "read",
+    "ask",
 )
 
 

@@ -150,6 +150,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
                 meaning,
             )  # fmt: skip
     finally:
+        await relay.close()
         await meaning.close()
         await outgoing.close()
         await database.close()

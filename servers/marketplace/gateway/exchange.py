@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from servers.marketplace.gateway.message import Message
+from servers.marketplace.gateway.pausing import Pausing
 from servers.marketplace.gateway.questions import Conversation, Reply
 from servers.marketplace.gateway.route import Route
 
@@ -42,6 +43,12 @@ class Exchange:
     can_be_asked: bool = False
     started: bool = False
     talk: Conversation | None = None
+    call: Pausing | None = None
+
+    @property
+    def may_pause(self) -> bool:
+        """The upstream may ask in the middle of a call, and the caller is asked between two requests."""
+        return self.talks and self.can_be_asked and self.message.modern and self.route.era == "legacy"
 
     @property
     def name(self) -> CallName | None:

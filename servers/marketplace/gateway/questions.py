@@ -2,8 +2,8 @@
 
 A server of 2025-11-25 sends a request of its own in the stream of the call; one of 2026-07-28 ends the call with what
 it wants to know, and is called again with it. A caller of the older era gets a request either way and posts its answer;
-one of the newer era can be asked by servers of that era alone, which it calls again itself. Only `elicitation/create`
-is passed on. Everything else that a server asks (sampling, roots) is refused at once, in words.
+one of the newer era gets a result that asks, and calls again: the server's call is paused until then. Only
+`elicitation/create` is passed on. Everything else that a server asks (sampling, roots) is refused at once, in words.
 
 An answer has to reach the process that holds the call.
 """
@@ -20,10 +20,14 @@ from mcp_types.jsonrpc import INVALID_REQUEST, METHOD_NOT_FOUND
 
 from servers.marketplace.gateway.eras import Answer, translation
 from servers.marketplace.gateway.greeting import QUESTION
-from servers.marketplace.gateway.message import Message, ProtocolError
+from servers.marketplace.gateway.message import Message, ProtocolError, invalid_params
+from servers.marketplace.gateway.pausing import Pausing
 from shared.errors import Overloaded, Unavailable
 
 PREFIX = "0711-question-"
+PAUSED = "0711-paused-"
+KEY = "question"
+"""The one key of `inputRequests` that the gateway itself makes."""
 ANSWER_S = 300.0
 """Seconds that a call goes on for a person to answer."""
 ROUNDS = 10
@@ -41,11 +45,57 @@ class _Open:
     answered: Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A call that goes on: what answers the question, and the request that waits now."""
+
+    told: Mapping[str, Any]
+    message: Message
+
+
+@dataclass(slots=True)
+class Paused:
+    """A call whose caller was asked and has to call again: whose it is, of what, and who waits for that."""
+
+    owner: Owner
+    called: tuple[str, str | None, object]
+    resumed: asyncio.Future[Resumed]
+    call: Pausing
+
+
 class Questions:
-    """The questions of this process that wait for an answer."""
+    """The questions of this process that wait for an answer, and the calls that are paused for one."""
 
     def __init__(self) -> None:
         self._open: dict[str, _Open] = {}
+        self._paused: dict[str, Paused] = {}
+
+    def pause(self, call: Paused) -> str:
+        """What the caller names a paused call by when it calls again.
+
+        Raises:
+            Overloaded: too many wait.
+        """
+        if len(self._paused) >= OPEN:
+            raise Overloaded("Too many questions wait for an answer: try again later.", retry_after=5.0)
+        name = PAUSED + secrets.token_urlsafe(16)
+        self._paused[name] = call
+        return name
+
+    def paused(self, owner: Owner, called: tuple[str, str | None, object], message: Message) -> Paused | None:
+        """The call that this one goes on with; None: it is a call of its own.
+
+        Raises:
+            ProtocolError: that call is over, or was another one.
+        """
+        name = message.params.get("requestState")
+        if not message.modern or not isinstance(name, str) or not name.startswith(PAUSED):
+            return None
+        found = self._paused.get(name)
+        if found is None or (found.owner, found.called) != (owner, called) or found.resumed.done():
+            raise invalid_params("This call is over: call the tool anew, without requestState.", message)
+        self.forget(name)
+        return found
 
     def put(self, owner: Owner, answered: Callable[[Mapping[str, Any]], Awaitable[None]]) -> str:
         """A question's id, which nobody can guess.
@@ -62,6 +112,7 @@ class Questions:
     def forget(self, name: str) -> None:
         """Nobody waits for this answer any more."""
         self._open.pop(name, None)
+        self._paused.pop(name, None)
 
     async def answer(self, owner: Owner, message: Message) -> bool:
         """Bring an answer to the server that waits for it. False where it is to none of these questions."""
@@ -91,6 +142,7 @@ class Conversation:
         extend: Callable[[float], None],
     ) -> None:  # fmt: skip
         self.wanted: Answer | None = None
+        self.question: tuple[Answer, Reply] | None = None
         self._questions = questions
         self._owner = owner
         self._message = message
@@ -110,7 +162,8 @@ class Conversation:
     def said(self, value: Answer, reply: Reply) -> Answer | None:
         """What the caller gets of something that the server says; None: nothing."""
         if "method" in value:
-            return self._asked(value, reply) if "id" in value else value
+            return self._asked(value, reply) if "id" in value else self._told(value)
+        value = {**value, "id": self._message.request_id}
         result = value.get("result")
         asks = isinstance(result, dict) and result.get("resultType") == "input_required"
         if asks and not self._message.modern and self._can_be_asked:
@@ -147,6 +200,22 @@ class Conversation:
         value = {**self._message.value, "params": params}
         return Message(self._message.request_id, self._message.method, value, self._message.modern)
 
+    def pause(self, call: Paused) -> Answer:
+        """The result that asks the caller, and ends its request but not the server's call."""
+        assert self.question is not None  # noqa: S101
+        name = self._questions.pause(call)
+        self._mine.add(name)
+        asked = {KEY: {"method": QUESTION, "params": self.question[0].get("params") or {}}}
+        result = {"resultType": "input_required", "inputRequests": asked, "requestState": name}
+        return {"jsonrpc": "2.0", "id": self._message.request_id, "result": result}
+
+    async def resume(self, with_: Resumed) -> None:
+        """Bring the answer to the server; what it says from now on is for the new request."""
+        assert self.question is not None  # noqa: S101
+        (request, reply), self.question = self.question, None
+        self._message = with_.message
+        await reply(request["id"], with_.told)
+
     async def close(self) -> None:
         """Nothing of this call is waited for any more."""
         for name in self._mine:
@@ -155,10 +224,22 @@ class Conversation:
             task.cancel()
         await asyncio.gather(*self._refusals, return_exceptions=True)
 
+    def _told(self, notification: Answer) -> Answer | None:
+        """Progress, with the token of the request that waits now."""
+        params = notification.get("params")
+        if notification["method"] != "notifications/progress" or not isinstance(params, dict):
+            return notification
+        meta = self._message.params.get("_meta")
+        token = meta.get("progressToken") if isinstance(meta, dict) else None
+        return None if token is None else {**notification, "params": {**params, "progressToken": token}}
+
     def _asked(self, request: Answer, reply: Reply) -> Answer | None:
         """A request of a server of 2025-11-25."""
-        if request["method"] == QUESTION and self._can_be_asked and not self._message.modern:
+        if request["method"] == QUESTION and self._can_be_asked:
             self._count(1)
+            if self._message.modern:
+                self.question = (request, reply)
+                return None
 
             async def answered(told: Mapping[str, Any]) -> None:
                 await reply(request["id"], told)
@@ -180,6 +261,15 @@ class Conversation:
         name = self._questions.put(self._owner, answered)
         self._mine.add(name)
         return name
+
+
+def answer_in(message: Message) -> Mapping[str, Any]:
+    """What a call that goes on says to the question (`result`), or that it says nothing."""
+    given = message.params.get("inputResponses")
+    told = given.get(KEY) if isinstance(given, dict) else None
+    if isinstance(told, dict):
+        return {"result": told}
+    return {"error": {"code": INVALID_REQUEST, "message": "The client's answer is none."}}
 
 
 def _passed_on(request: object) -> bool:

@@ -23,7 +23,8 @@ from servers.marketplace.gateway.eras import Answer, Translate, modern_call, tra
 from servers.marketplace.gateway.exchange import Arriving, CallName, Exchange, Headers
 from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event, event_of
 from servers.marketplace.gateway.outgoing import Outgoing
-from servers.marketplace.gateway.questions import Conversation, Questions, Reply
+from servers.marketplace.gateway.pausing import Pausing
+from servers.marketplace.gateway.questions import Conversation, Paused, Questions, Reply, Resumed, answer_in
 from servers.marketplace.gateway.route import Route
 from servers.marketplace.gateway.running import child_answer
 from servers.marketplace.gateway.sessions import SessionSeal
@@ -52,7 +53,14 @@ class Relay:
         self._breakers = Breakers()
         self._runners = runners
         self.questions = Questions()
+        self._calls: set[asyncio.Future[str]] = set()
         self._named: dict[CallName, Callable[[], None]] = {}
+
+    async def close(self) -> None:
+        """End the calls that are paused."""
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
 
     def cancel(self, owner: tuple[str, str | None], session: str | None, message: Message) -> None:
         """Cancel the call that a `notifications/cancelled` names, where it is this caller's and not over."""
@@ -66,6 +74,16 @@ class Relay:
         Raises:
             PlatformError: nothing has been answered yet.
         """
+        paused = self.questions.paused(exchange.owner[:2], _called(exchange), exchange.message)
+        if paused is not None:
+            paused.call.go_on(send)
+            paused.resumed.set_result(Resumed(answer_in(exchange.message), exchange.message))
+            return await paused.call.served(receive)
+        if exchange.may_pause:
+            call = exchange.call = Pausing(send, lambda sending: self._answered(exchange, sending))
+            self._calls.add(call.task)
+            call.task.add_done_callback(self._calls.discard)
+            return await call.served(receive)
         work = asyncio.current_task()
         gone, named, name = False, False, exchange.name
 
@@ -235,6 +253,8 @@ class Relay:
             async for events in self._events(response):
                 self._served(exchange, response, Units(bytes=len(events)), events)
                 await send(part(_as_wanted(events, _translate(exchange, response)), more=True))
+                if exchange.talk is not None and exchange.talk.question is not None:
+                    await self._pause(exchange, exchange.talk, response, send)
         else:
             body = await self._whole(response)
             self._served(exchange, response, Units(calls=1, bytes=len(body)), body)
@@ -252,6 +272,20 @@ class Relay:
             return
         if exchange.talk is None or exchange.talk.wanted is None:
             await send(part(b""))
+
+    async def _pause(self, exchange: Exchange, talk: Conversation, response: Arriving, send: Send) -> None:
+        """End the caller's request with a question, and go on when it calls again with the answer."""
+        assert exchange.call is not None  # noqa: S101 - only such a call is asked so
+        resumed = asyncio.get_running_loop().create_future()
+        asked = talk.pause(Paused(exchange.owner[:2], _called(exchange), resumed, exchange.call))
+        await send(part(event_of(orjson.dumps(asked)), more=True))
+        await send(part(b""))
+        exchange.started = False
+        exchange.call.pause()
+        told: Resumed = await resumed
+        exchange.message = told.message
+        await self._begin(exchange, response, send)
+        await talk.resume(told)
 
     async def _begin(self, exchange: Exchange, response: Arriving, send: Send) -> None:
         if not exchange.started:
@@ -320,6 +354,11 @@ def _translate(exchange: Exchange, response: Arriving) -> Translate | None:
     if talk is None or talk.same:
         return None
     return lambda value: talk.said(value, response.reply)
+
+
+def _called(exchange: Exchange) -> tuple[str, str | None, object]:
+    """What a call is of: server, tool and arguments."""
+    return exchange.route.server_name, exchange.tool, exchange.message.params.get("arguments")
 
 
 def _extending(deadline: asyncio.Timeout) -> Callable[[float], None]:

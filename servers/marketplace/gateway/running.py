@@ -37,7 +37,7 @@ async def child_answer(runners: Runners, exchange: Exchange) -> AsyncIterator[Ar
     """
     route, message, tool = exchange.route, exchange.message, exchange.tool or ""
     assert route.package is not None  # noqa: S101
-    asks = exchange.can_be_asked and route.era == "legacy" and not message.modern
+    asks = exchange.can_be_asked and route.era == "legacy"
     caller = f"{exchange.owner[0]} {exchange.session}" if asks else None
     wanted = Wanted(route.server_name, route.url, route.package, route.grant.customer, route.credential, caller)
     async with runners.lent(wanted) as child:

@@ -159,7 +159,7 @@ class Together:
             return Exchange(owner, route, "POST", common + named, body, message, until, tool=tool, **asked)
         place = Place(route.url, route.operated, admission)
 
-        asks = asked["can_be_asked"] and not message.modern
+        asks = asked["can_be_asked"]
 
         async def renewed() -> Headers:
             return common + (await self._open((*owner, asks), place)).headers
