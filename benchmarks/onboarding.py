@@ -1,14 +1,16 @@
 """A generated corpus of mixed documents through the pipeline: `make bench-onboarding`, the whole of it with
 `ONBOARDING="--documents 31807"`.
 
-Prints documents a second with embedding as a no-op, each stage's share, memory at a quarter and at full size, what part
-of the embedding engine's own rate the pipeline reaches, and a peer on the same files where one is named.
+Prints documents a second with embedding as a no-op, each stage's share, memory over time, at a quarter and at full size,
+the machine's load, what part of the embedding engine's own rate the pipeline reaches, and a peer on the same files where
+one is named.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import subprocess
 import tempfile
 import time
@@ -45,7 +47,9 @@ def told(name: str, documents: int, run: Run) -> str:
         f"{counts.tokens} tokens in {run.seconds:.1f} s ({run.cpu_s:.1f} s of the platform's and "
         f"{run.readers_s:.1f} s of the readers' processor time): {documents / run.seconds:.0f} documents/s, "
         f"{2 * documents / (run.cpu_s + run.readers_s):.0f} for each second of two processors; "
-        f"platform {run.memory.own:.0f} MiB, largest reader {run.memory.children:.0f} MiB; {shares}"
+        f"platform {run.memory.own:.0f} MiB, largest reader {run.memory.children:.0f} MiB; {shares}; "
+        f"platform at each tenth of the time {' '.join(f'{each:.0f}' for each in run.memory.over_time())} MiB; "
+        f"load {os.getloadavg()[1]:.1f}"
     )
 
 

@@ -36,10 +36,11 @@ class NoEmbedding:
 
 
 class Memory:
-    """The largest resident size of this process and of any child, in MiB, while the block runs."""
+    """The largest resident size of this process and of any child, in MiB, while the block runs; and its own over time."""
 
     def __enter__(self) -> Memory:
         self.own = self.children = 0.0
+        self._seen: list[float] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -49,9 +50,14 @@ class Memory:
         self._ended.set()
         self._thread.join()
 
+    def over_time(self, moments: int = 10) -> list[float]:
+        """What this process held at so many evenly spaced moments, the last at the end."""
+        return [self._seen[max(len(self._seen) * at // moments - 1, 0)] for at in range(1, moments + 1)]
+
     def _watch(self) -> None:
         while not self._ended.wait(0.1):
-            self.own = max(self.own, _resident(os.getpid()))
+            self._seen.append(_resident(os.getpid()))
+            self.own = max(self.own, self._seen[-1])
             listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
             self.children = max([self.children, *(_resident(int(each)) for each in listed)])
 
