@@ -1,9 +1,9 @@
 """A generated corpus of mixed documents through the pipeline: `make bench-onboarding`, the whole of it with
 `ONBOARDING="--documents 31807"`.
 
-Prints documents a second with embedding as a no-op, each stage's share, memory over time, at a quarter and at full size,
-the machine's load, what part of the embedding engine's own rate the pipeline reaches, and a peer on the same files where
-one is named.
+Prints documents a second with embedding as a no-op, each stage's share, memory over time, at a quarter and at full
+size, the machine's load, what part of the embedding engine's own rate the pipeline reaches, and a peer on the same
+files where one is named.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class NoEmbedding:
 
 
 class Memory:
-    """The largest resident size of this process and of any child, in MiB, while the block runs; and its own over time."""
+    """Resident MiB while the block runs: the largest of this process and of any child, and this one's over time."""
 
     def __enter__(self) -> Memory:
         self.own = self.children = 0.0

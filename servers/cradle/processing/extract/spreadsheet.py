@@ -6,6 +6,7 @@ import datetime
 import io
 from collections.abc import Iterator
 
+from servers.cradle.processing.extract.columns import Figure
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
 from servers.cradle.processing.extract.encoding import clean
@@ -19,7 +20,7 @@ _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and se
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "2"
+    version = "3"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -56,8 +57,9 @@ def _cell(value: object) -> str:
         return clean(value).strip()
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
+    if isinstance(value, float | int):
+        whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+        return Figure(int(value) if whole else value)
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
         value = value.date()
     if isinstance(value, datetime.date | datetime.time):

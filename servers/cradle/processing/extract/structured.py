@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import orjson
 
+from servers.cradle.processing.extract.columns import Figure
 from servers.cradle.processing.extract.encoding import clean, decode
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.product_table import read_rows
@@ -33,7 +34,7 @@ class Xml:
 
 class Json:
     name = "json"
-    version = "3"
+    version = "4"
     media_types = frozenset({"application/json"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -145,7 +146,10 @@ def _table(value: object) -> Iterator[tuple[str, ...]]:
 def _scalar(value: object) -> str:
     if value is None:
         return ""
-    return clean(value).strip() if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return clean(value).strip()
+    text = orjson.dumps(value).decode()
+    return text if isinstance(value, bool | dict | list) else Figure(text)
 
 
 def _json_lines(value: object) -> Iterator[str]:
