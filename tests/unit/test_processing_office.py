@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -111,6 +113,83 @@ def test_an_opendocument_sheet_is_read_to_its_last_row() -> None:
     document.write(out)
     found = extracted(out.getvalue(), "a.ods")
     assert [(p.article_number, p.name) for p in found.products] == [(f"A-{i}", f"Größe {i}") for i in range(700)]
+
+
+def opendocument(fill: Callable[[Any], None], name: str = "Liste") -> bytes:
+    from odf.opendocument import OpenDocumentSpreadsheet
+    from odf.table import Table
+
+    document, table = OpenDocumentSpreadsheet(), Table(name=name)
+    fill(table)
+    document.spreadsheet.addElement(table)
+    out = io.BytesIO()
+    document.write(out)
+    return out.getvalue()
+
+
+def row_of(table: Any, *cells: str | tuple[str, int, int] | int | None, repeated: int = 1) -> None:
+    """A row of texts, of merged cells (text, rows, columns), of so many empty cells, and of None for a covered one."""
+    from odf.table import CoveredTableCell, TableCell, TableRow
+    from odf.text import P
+
+    row = TableRow(numberrowsrepeated=repeated)
+    for each in cells:
+        if each is None or isinstance(each, int):
+            row.addElement(CoveredTableCell() if each is None else TableCell(numbercolumnsrepeated=each))
+            continue
+        text, rows, columns = each if isinstance(each, tuple) else (each, 1, 1)
+        cell = TableCell(valuetype="string", numberrowsspanned=rows, numbercolumnsspanned=columns)
+        cell.addElement(P(text=text))
+        row.addElement(cell)
+    table.addElement(row)
+
+
+def test_merged_cells_of_an_opendocument_sheet_are_read_as_those_of_excel() -> None:
+    from openpyxl import Workbook
+
+    def fill(table: Any) -> None:
+        row_of(table, 3, repeated=2)
+        row_of(table, 2, ("Artikelnummer", 2, 1), ("Maße", 1, 2), None, ("Reihe", 2, 1), 1000)
+        row_of(table, 2, None, "Breite [mm]", "Höhe [mm]", None)
+        row_of(table, 2, "A-1", "6", "7", ("Klemmen", 3, 1))
+        row_of(table, 2, "A-2", "6", "8", None)
+        row_of(table, 2, "A-3", "6", "9", None)
+        row_of(table, 2, "A-4", "6", "9", "Leuchten")
+        row_of(table, 16384, repeated=1048567)
+
+    book = Workbook()
+    sheet: Any = book.active
+    sheet.title = "Liste"
+    for row, cells in enumerate(
+        (("Artikelnummer", "Maße", None, "Reihe"), (None, "Breite [mm]", "Höhe [mm]"), ("A-1", "6", "7", "Klemmen"),
+         ("A-2", "6", "8"), ("A-3", "6", "9"), ("A-4", "6", "9", "Leuchten")), 3,
+    ):  # fmt: skip
+        for column, text in enumerate(cells, 3):
+            sheet.cell(row, column, text)
+    for merged in ("C3:C4", "D3:E3", "F3:F4", "F5:F7"):
+        sheet.merge_cells(merged)
+    out = io.BytesIO()
+    book.save(out)
+    found = extracted(opendocument(fill), "a.ods")
+    assert found == extracted(out.getvalue(), "a.xlsx")
+    assert [[(f.name, f.values[0].text) for f in product.features] for product in found.products][2:] == [
+        [("Maße Breite", "6"), ("Maße Höhe", "9"), ("Reihe", "Klemmen")],
+        [("Maße Breite", "6"), ("Maße Höhe", "9"), ("Reihe", "Leuchten")],
+    ]
+
+
+def test_rows_that_an_opendocument_sheet_repeats_are_all_read_or_refused_before_it_is_opened() -> None:
+    def some(table: Any) -> None:
+        row_of(table, "Artikelnummer", "Bezeichnung")
+        row_of(table, "A-1", "Klemme", repeated=2500)
+
+    def too_many(table: Any) -> None:
+        row_of(table, 16000, "x", repeated=1048576)
+
+    assert len(extracted(opendocument(some), "a.ods").products) == 2500
+    with pytest.raises(Unreadable) as refused:
+        extracted(opendocument(too_many), "a.ods")
+    assert refused.value.code == "zip_bomb"
 
 
 def test_a_header_of_two_rows_with_merged_cells_is_one_header() -> None:
