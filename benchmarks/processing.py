@@ -70,7 +70,7 @@ def _resident(pid: int) -> float:
     return int(pages) * os.sysconf("SC_PAGESIZE") / 2**20
 
 
-def _children_s() -> float:
+def children_s() -> float:
     """Processor time of all children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -119,10 +119,10 @@ async def processed(
     async def quiet(done: float, total: float | None = None, note: str = "") -> None:
         """Nobody watches."""
 
-    started, cpu, readers = time.perf_counter(), time.process_time(), _children_s()
+    started, cpu, readers = time.perf_counter(), time.process_time(), children_s()
     with Memory() as memory:
         report = await pipeline.process(store, files, version, embedder, no_ocr, quiet, workers=workers)
     seconds = time.perf_counter() - started
-    run = Run(report, seconds, time.process_time() - cpu, _children_s() - readers, memory)
+    run = Run(report, seconds, time.process_time() - cpu, children_s() - readers, memory)
     await service.close()
     return run

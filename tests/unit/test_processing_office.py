@@ -12,6 +12,7 @@ import pytest
 
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.json import RECORDS
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extraction import Extraction, joined, parts
 from tests.compound_file import compound, message
@@ -310,3 +311,27 @@ def test_json_in_lines_nested_or_flat_is_read_whole() -> None:
         assert len(extracted(lines + b"\n" + line, "a.jsonl").products) == 1201
     nested = extracted(json.dumps({"produkte": [{"nr": "A-1", "maße": {"höhe": 7}}]}).encode(), "a.json")
     assert [block.text for block in nested.blocks] == ["produkte.nr: A-1\nprodukte.maße.höhe: 7"]
+
+
+def test_lists_of_records_in_a_json_object_are_tables_only_where_they_are_products() -> None:
+    rows = [{"sku": f"A-{i}", "name": f"Teil {i}", "price": 12.5} for i in range(2 * RECORDS + 1)]
+    orders = [{"jahr": 2025, "umsatz": 1.50}, {"jahr": 2026, "umsatz": 2}]
+    data = {"katalog": {"stand": "2026", "produkte": rows, "leer": []}, "orte": ["Köln", "Ulm"], "umsätze": orders}
+    found = extracted(json.dumps(data, ensure_ascii=False).encode(), "a.json")
+    assert [product.article_number for product in found.products] == [row["sku"] for row in rows]
+    assert found.products[-1].prices[0].amount == "12.5"
+    assert found.products[0].properties == (("table", "katalog.produkte"),)
+    assert [block.text for block in found.blocks] == [
+        "katalog.stand: 2026",
+        "orte: Köln\norte: Ulm\numsätze.jahr: 2025\numsätze.umsatz: 1.5\numsätze.jahr: 2026\numsätze.umsatz: 2",
+    ]
+
+
+def test_json_is_read_value_by_value_and_refused_where_it_breaks_or_nests_too_deep() -> None:
+    assert [block.text for block in extracted(b'[1, 2.50]\n[true, null, "x"]\n1e400', "a.json").blocks] == [
+        "1\n2.50\ntrue\nx\n1E+400"
+    ]
+    for broken in (b"[1, 2", b'{"a": NaN}', b"[" * 300 + b"]" * 300, b'{"a":' * 300 + b"1" + b"}" * 300):
+        with pytest.raises(Unreadable) as refused:
+            extracted(broken, "a.json")
+        assert refused.value.code == "damaged"
