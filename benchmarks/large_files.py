@@ -3,7 +3,8 @@
     python benchmarks/large_files.py xlsx 100000      12 columns
     python benchmarks/large_files.py wide 104699      75 columns
     python benchmarks/large_files.py bmecat 200000    about 2.4 kB a product
-    python benchmarks/large_files.py jsonl 100000
+    python benchmarks/large_files.py jsonl 100000     JSON lines; `json`: one array in an object
+    python benchmarks/large_files.py bmecat 209000 read    500 MB, read alone: what the reader in its child process does
 
 Embedding is a no-op. The ratio at the end tells whether memory grows with the file. The reader holds a sheet (calamine
 reads it whole), the platform does not.
@@ -12,15 +13,21 @@ reads it whole), the platform does not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
 from corpus import bmecat
-from processing import processed
+from processing import Memory, children_s, processed
+
+from servers.cradle.processing.children import ExtractionPool
+from servers.cradle.processing.extraction import Extraction
 
 PRODUCTS = 20_000
 HEADERS = [
@@ -58,36 +65,82 @@ def lines(path: Path, products: int) -> None:
             out.write(json.dumps(dict(zip(HEADERS, row, strict=True)), ensure_ascii=False) + "\n")
 
 
+def array(path: Path, products: int) -> None:
+    with path.open("w", encoding="utf-8") as out:
+        out.write('{"stand": "2026", "artikel": [')
+        for n, row in enumerate(rows(products, len(HEADERS))):
+            out.write(("," if n else "") + json.dumps(dict(zip(HEADERS, row, strict=True)), ensure_ascii=False))
+        out.write("]}")
+
+
 KINDS = {
     "xlsx": ("preise.xlsx", sheet),
     "wide": ("preise.xlsx", partial(sheet, columns=WIDE)),
     "bmecat": ("katalog.xml", bmecat),
     "jsonl": ("preise.jsonl", lines),
+    "json": ("preise.json", array),
 }
+
+
+async def read_alone(path: Path, size: int) -> tuple[int, Memory]:
+    """Products and memory while a file is read as the pipeline reads it."""
+    products = 0
+    with Memory() as memory:
+        async with ExtractionPool(1) as pool, contextlib.aclosing(pool.read(_blocks(path), path.name, size)) as reading:
+            async for part in reading:
+                products += len(part.products) if isinstance(part, Extraction) else 0
+    return products, memory
+
+
+async def _blocks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while block := await asyncio.to_thread(file.read, 2**20):
+            yield block
+
+
+def through_the_pipeline(home: Path, kind: str, size: int) -> Memory:
+    """One run, told in a line."""
+    name, write = KINDS[kind]
+    run = asyncio.run(processed(home, lambda folder: write(folder / name, size), workers=1))
+    counts = run.report.counts
+    assert (counts.products, counts.failed) == (size, 0), (counts, run.report.failures_by_code)
+    stages = " ".join(f"{stage} {spent:.0f} s" for stage, spent in run.report.seconds_by_stage.items())
+    megabytes = (home / "files" / name).stat().st_size / 1e6
+    print(
+        f"{kind}: {size} products, {megabytes:.0f} MB, {counts.chunks} passages: "
+        f"{run.seconds:.0f} s, {size / run.seconds:.0f} products/s; platform {run.memory.own:.0f} MiB, "
+        f"reader {run.memory.children:.0f} MiB; {stages}; load {os.getloadavg()[1]:.1f}",
+        flush=True,
+    )
+    return run.memory
+
+
+def through_the_reader(home: Path, kind: str, size: int) -> Memory:
+    """The same for the reader alone."""
+    name, write = KINDS[kind]
+    home.mkdir(parents=True)
+    write(path := home / name, size)
+    length, started, used = path.stat().st_size, time.perf_counter(), children_s()
+    products, memory = asyncio.run(read_alone(path, length))
+    seconds, used = time.perf_counter() - started, children_s() - used
+    assert products == size, (products, size)
+    print(
+        f"{kind}, read alone: {size} products, {length / 1e6:.0f} MB: {seconds:.0f} s passed, the reader's processor "
+        f"time {used:.0f} s: {size / used:.0f} products for each second of it; platform {memory.own:.0f} MiB, "
+        f"reader {memory.children:.0f} MiB; load {os.getloadavg()[1]:.1f}",
+        flush=True,
+    )
+    return memory
 
 
 def main() -> None:
     """Prints a line for a quarter and one for the whole, then the ratio."""
     kind = sys.argv[1] if len(sys.argv) > 1 else "xlsx"
     products = int(sys.argv[2]) if len(sys.argv) > 2 else PRODUCTS
-    name, write = KINDS[kind]
-    runs = []
+    measure = through_the_reader if sys.argv[3:] == ["read"] else through_the_pipeline
     with tempfile.TemporaryDirectory() as base:
-        for size in (products // 4, products):
-            home = Path(base) / str(size)
-            run = asyncio.run(processed(home, lambda folder, size=size: write(folder / name, size), workers=1))
-            counts = run.report.counts
-            assert (counts.products, counts.failed) == (size, 0), (counts, run.report.failures_by_code)
-            stages = " ".join(f"{stage} {spent:.0f} s" for stage, spent in run.report.seconds_by_stage.items())
-            megabytes = (home / "files" / name).stat().st_size / 1e6
-            print(
-                f"{kind}: {size} products, {megabytes:.0f} MB, {counts.chunks} passages: "
-                f"{run.seconds:.0f} s, {size / run.seconds:.0f} products/s; platform {run.memory.own:.0f} MiB, "
-                f"reader {run.memory.children:.0f} MiB; {stages}",
-                flush=True,
-            )
-            runs.append(run)
-    ratios = (runs[1].memory.own / runs[0].memory.own, runs[1].memory.children / runs[0].memory.children)
+        part, whole = (measure(Path(base) / str(size), kind, size) for size in (products // 4, products))
+    ratios = (whole.own / part.own, whole.children / part.children)
     print(f"memory at full size against a quarter: platform {ratios[0]:.2f}, reader {ratios[1]:.2f}")
 
 

@@ -1,15 +1,15 @@
 """A generated corpus of mixed documents through the pipeline: `make bench-onboarding`, the whole of it with
 `ONBOARDING="--documents 31807"`.
 
-Prints documents a second with embedding as a no-op, each stage's share, memory at a quarter and at full size, what part
-of the embedding engine's own rate the pipeline reaches, and a peer on the same files where one is named.
+Prints documents a second with embedding as a no-op, each stage's share, memory over time, at a quarter and at full
+size, the machine's load, and what part of the embedding engine's own rate the pipeline reaches.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import subprocess
+import os
 import tempfile
 import time
 from functools import partial
@@ -24,18 +24,6 @@ from shared.dataset.reader import DatasetReader
 from shared.objects import CustomerStore
 from shared.settings import Settings
 
-PEER = """
-import pathlib, sys, time
-from markitdown import MarkItDown
-reader, words, failed, started = MarkItDown(), 0, 0, time.perf_counter()
-for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.*")):
-    try:
-        words += len(reader.convert(str(path)).text_content.split())
-    except Exception:
-        failed += 1
-print(time.perf_counter() - started, words, failed)
-"""
-
 
 def told(name: str, documents: int, run: Run) -> str:
     counts, spent = run.report.counts, run.report.seconds_by_stage
@@ -45,7 +33,9 @@ def told(name: str, documents: int, run: Run) -> str:
         f"{counts.tokens} tokens in {run.seconds:.1f} s ({run.cpu_s:.1f} s of the platform's and "
         f"{run.readers_s:.1f} s of the readers' processor time): {documents / run.seconds:.0f} documents/s, "
         f"{2 * documents / (run.cpu_s + run.readers_s):.0f} for each second of two processors; "
-        f"platform {run.memory.own:.0f} MiB, largest reader {run.memory.children:.0f} MiB; {shares}"
+        f"platform {run.memory.own:.0f} MiB, largest reader {run.memory.children:.0f} MiB; {shares}; "
+        f"platform at each tenth of the time {' '.join(f'{each:.0f}' for each in run.memory.over_time())} MiB; "
+        f"load {os.getloadavg()[1]:.1f}"
     )
 
 
@@ -65,27 +55,12 @@ async def engine_rate(home: Path) -> float:
     return sum(tokens for _, tokens in rows) / seconds
 
 
-async def words_written(home: Path) -> int:
-    """Words in all passages of a run."""
-    settings = Settings(home=home / "home", model_cache=home.parent / "models", source_roots=[home])
-    store = await CustomerStore.open(settings, "bench")
-    from shared.dataset.places import Place
-    from shared.dataset.tables import Tables
-
-    return sum(
-        len(text.split())
-        for piece in Tables(Place(store.path("dataset"))).in_order("chunks")
-        for text in piece.column("text").to_pylist()
-    )
-
-
 def main() -> None:
     """Prints the table's lines."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--documents", type=int, default=2000)
     options.add_argument("--embedded", type=int, default=300, help="documents of the run with the real model; 0: none")
     options.add_argument("--seed", type=int, default=711)
-    options.add_argument("--markitdown", help="a Python that has markitdown, for comparison")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as base:
         home, peaks = Path(base), []
@@ -96,19 +71,6 @@ def main() -> None:
             print(told("no-op embedding", size, run), flush=True)
             peaks.append(run.memory.own)
         print(f"memory at full size against a quarter: {peaks[1] / peaks[0]:.2f}")
-        if asked.markitdown:
-            files = home / str(asked.documents) / "files"
-            peer = subprocess.run(
-                [asked.markitdown, "-c", PEER, str(files)], capture_output=True, text=True, check=True
-            )
-            seconds, words, failed = map(float, peer.stdout.split())
-            ours = asyncio.run(words_written(home / str(asked.documents)))
-            print(
-                f"markitdown, one process, reading alone: {asked.documents / seconds:.0f} documents/s, {words:.0f} "
-                f"words, {failed:.0f} not read; the platform, reading, cutting and writing: "
-                f"{asked.documents / run.seconds:.0f} documents/s, {ours} words in passages, "
-                "where headings and table heads repeat"
-            )
         if asked.embedded:
             write_some = partial(write, documents=asked.embedded, seed=asked.seed)
             run = asyncio.run(processed(home / "embedded", write_some, embedding=True))

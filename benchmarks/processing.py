@@ -36,10 +36,11 @@ class NoEmbedding:
 
 
 class Memory:
-    """The largest resident size of this process and of any child, in MiB, while the block runs."""
+    """Resident MiB while the block runs: the largest of this process and of any child, and this one's over time."""
 
     def __enter__(self) -> Memory:
         self.own = self.children = 0.0
+        self._seen: list[float] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -49,9 +50,14 @@ class Memory:
         self._ended.set()
         self._thread.join()
 
+    def over_time(self, moments: int = 10) -> list[float]:
+        """What this process held at so many evenly spaced moments, the last at the end."""
+        return [self._seen[max(len(self._seen) * at // moments - 1, 0)] for at in range(1, moments + 1)]
+
     def _watch(self) -> None:
         while not self._ended.wait(0.1):
-            self.own = max(self.own, _resident(os.getpid()))
+            self._seen.append(_resident(os.getpid()))
+            self.own = max(self.own, self._seen[-1])
             listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
             self.children = max([self.children, *(_resident(int(each)) for each in listed)])
 
@@ -64,7 +70,7 @@ def _resident(pid: int) -> float:
     return int(pages) * os.sysconf("SC_PAGESIZE") / 2**20
 
 
-def _children_s() -> float:
+def children_s() -> float:
     """Processor time of all children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -113,10 +119,10 @@ async def processed(
     async def quiet(done: float, total: float | None = None, note: str = "") -> None:
         """Nobody watches."""
 
-    started, cpu, readers = time.perf_counter(), time.process_time(), _children_s()
+    started, cpu, readers = time.perf_counter(), time.process_time(), children_s()
     with Memory() as memory:
         report = await pipeline.process(store, files, version, embedder, no_ocr, quiet, workers=workers)
     seconds = time.perf_counter() - started
-    run = Run(report, seconds, time.process_time() - cpu, _children_s() - readers, memory)
+    run = Run(report, seconds, time.process_time() - cpu, children_s() - readers, memory)
     await service.close()
     return run

@@ -67,7 +67,9 @@ EMBEDDINGS: Schema = {
     },
 }
 LOGIN_ERRORS = (400, 401, 403, 404, 413, 429, 503)
-LOGIN, VISION = Login.model_json_schema(), VisionRequest.model_json_schema()
+LOGIN = Login.model_json_schema()
+VISION = VisionRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+PARTS: dict[str, Schema] = VISION.pop("$defs")
 TOKEN: Schema = {
     "type": "object",
     "required": ["access_token", "token_type", "expires_in", "scope"],
@@ -93,7 +95,7 @@ def openapi(settings: Settings) -> dict[str, Any]:
         "servers": [{"url": settings.url("marketplace")}],
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": ERROR},
+            "schemas": {"Error": ERROR, **PARTS},
         },
         "paths": {
             "/health": {"get": _operation("Whether the service works", {"type": "object"}, public=True, errors=(503,))},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from shared.contracts.model import Contract
 
@@ -24,6 +24,7 @@ ObjectKey = Annotated[
     str,
     Field(min_length=1, max_length=1024, description="In place of image_base64: an object of the customer's bucket."),
 ]
+ResourceUri = Annotated[str, Field(min_length=1, max_length=MAX_IMAGE_BYTES * 4 // 3 + 200)]
 Pages = Annotated[
     str,
     Field(
@@ -37,11 +38,31 @@ JsonSchema = Annotated[
 ]
 
 
+class ResourceContents(Contract):
+    """Contents of an MCP resource, as `resources/read` and embedded resources hold them: base64 in `blob`. Without it
+    the URI is resolved. What kind it is shows in the content; further fields are ignored. Holds customer content."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    uri: ResourceUri
+    blob: ImageBase64 | None = None
+
+
+Resource = Annotated[
+    ResourceUri | ResourceContents,
+    Field(
+        description="In place of image_base64: an MCP resource's contents, or a URI: 'data:image/png;base64,…', or "
+        "'bucket:path' in the customer's own bucket. Nothing is fetched from elsewhere."
+    ),
+]
+
+
 class VisionRequest(Contract):
-    """One image (PNG, JPEG, TIFF, WebP, BMP) or PDF: in base64, or as the key of an object in the customer's bucket.
-    Holds customer content."""
+    """One image (PNG, JPEG, TIFF, WebP, BMP) or PDF: in base64, as an MCP resource, or as the key of an object in the
+    customer's bucket. Holds customer content."""
 
     image_base64: ImageBase64 | None = None
+    resource: Resource | None = None
     key: ObjectKey | None = None
     pages: Pages | None = None
     task: VisionTask = "ocr"

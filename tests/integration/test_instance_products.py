@@ -159,7 +159,7 @@ async def test_json_and_csv_hold_every_article_and_equal_datasets_give_equal_byt
     assert records[1]["prices"][0]["amount"] == "2.1"
     _, table = await exported(folder, tmp_path, "csv")
     rows = list(csv.reader(io.StringIO(table.decode()), delimiter=";"))
-    assert {len(row) for row in rows} == {16}
+    assert {len(row) for row in rows} == {17}
     assert next(row for row in rows if row[0] == "X-1")[2] == HOSTILE
     again = tmp_path_factory.mktemp("again")
     await written(again / "original", CORPUS, seed=7, batch=2)
@@ -230,7 +230,7 @@ async def test_prices_keep_what_they_are_for_and_nothing_is_cut_that_names_a_thi
 async def test_csv_and_json_name_the_price_quantity_and_no_cell_is_a_formula(odd: Path, tmp_path: Path) -> None:
     _, table = await exported(odd, tmp_path, "csv")
     rows = {row["article_number"]: row for row in csv.DictReader(io.StringIO(table.decode()), delimiter=";")}
-    assert (rows["A-HUNDERT"]["price"], rows["A-HUNDERT"]["price_quantity"]) == ("12.5", "100")
+    assert [rows["A-HUNDERT"][name] for name in ("price", "price_quantity", "price_unit")] == ["12.5", "100", "MTR"]
     hostile = rows["'=1+1"]
     assert (hostile["name"], hostile["manufacturer"], hostile["price_type"]) == ("'-klemme", "'+49 30", "'@SUM(A1)")
     assert hostile["price"] == "-5"

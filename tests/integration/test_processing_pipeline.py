@@ -181,6 +181,19 @@ async def test_a_second_run_does_nothing_and_a_third_only_what_changed(customer:
     assert (await other.process(workers=2)).dataset_digest == third.dataset_digest
 
 
+async def test_a_price_carries_its_quantity_into_the_table_and_the_passage_or_is_no_price(customer: Customer) -> None:
+    (customer.folder / "preise.csv").write_text(
+        "Artikelnummer;Bezeichnung;Preis EUR per 1.000 Stück\nA-1;Klemme;12,50\nA-2;Leuchte;3,00 / 100 Stk\n"
+    )
+    await customer.process()
+    assert await customer.sql("SELECT amount::TEXT, quantity, unit FROM prices") == [("12.500000", 1000.0, "Stück")]
+    unclear = "SELECT value FROM features WHERE name LIKE '%(Menge nicht eindeutig)'"
+    assert await customer.sql(unclear) == [("3,00 / 100 Stk",)]
+    first, second = await customer.texts("preise.csv")
+    assert "12.50 EUR je 1000 Stück" in first
+    assert "Preis EUR per 1.000 Stück (Menge nicht eindeutig): 3,00 / 100 Stk" in second
+
+
 async def test_a_file_replaced_supersedes_all_its_old_rows(customer: Customer, other: Customer) -> None:
     path = customer.folder / "preise.csv"
     path.write_bytes(catalogue(1500, "Alt"))

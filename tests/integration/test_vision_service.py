@@ -69,7 +69,21 @@ async def test_an_object_of_the_callers_own_bucket_is_read_as_markdown_and_no_ot
         for refused in (VisionRequest(key="../customer-berg/x"), VisionRequest(), scan_request(key="inbox/scan.pdf")):
             with pytest.raises(InvalidInput):
                 await read(held, refused)
-    with acting_as(caller("berg")), pytest.raises(NotFound):
-        await read(held, asked)
+        for uri in ("bucket:inbox/scan.pdf", "s3://customer-acme/inbox/scan.pdf"):
+            for named in (uri, {"uri": uri, "mimeType": "application/pdf"}):
+                (again,) = (
+                    await read(
+                        held, VisionRequest.model_validate({**asked.model_dump(), "key": None, "resource": named})
+                    )
+                ).pages
+                assert again == page
+    with acting_as(caller("berg")):
+        for other in (asked, VisionRequest(resource="bucket:inbox/scan.pdf")):
+            with pytest.raises(NotFound):
+                await read(held, other)
+        with pytest.raises(InvalidInput, match="own bucket"):
+            await read(held, VisionRequest(resource="s3://customer-acme/inbox/scan.pdf"))
+    with acting_as(caller(None)), pytest.raises(InvalidInput, match="act for the customer"):
+        await read(held, VisionRequest(resource="bucket:inbox/scan.pdf"))
     with acting_as(caller(None)), pytest.raises(InvalidInput, match="act for the customer"):
         await read(held, asked)

@@ -202,10 +202,15 @@ CATALOGUE = (
     b"</T_NEW_CATALOG></BMECAT>",
 )
 RECORDS = tuple(b'{"Artikelnummer": "A-%d", "Preis EUR": 1}\n' % n for n in range(40_000))
+LISTED = (  # over 32 MiB: a smaller file is decoded whole
+    b'{"Katalog": {"Stand": 2026, "Artikel": [{"Artikelnummer": "A-0", "Preis EUR": 1}',
+    *(b', {"Artikelnummer": "A-%d", "Langtext": "%s"}' % (n, b"x" * 900) for n in range(1, 40_000)),
+    b']}, "Ende": "ja"}',
+)
 
 
 @pytest.mark.requirement("I-08")
-@pytest.mark.parametrize(("name", "pieces"), [("k.xml", CATALOGUE), ("preise.jsonl", RECORDS)])
+@pytest.mark.parametrize(("name", "pieces"), [("k.xml", CATALOGUE), ("preise.jsonl", RECORDS), ("preise.json", LISTED)])
 async def test_products_of_a_catalogue_come_before_its_second_half_is_sent(
     pool: ExtractionPool, name: str, pieces: tuple[bytes, ...]
 ) -> None:

@@ -10,9 +10,10 @@ import json
 import pytest
 
 from servers.cradle.processing.extract import identify, note, read
+from servers.cradle.processing.extract.columns import amount_of, role_of
 from servers.cradle.processing.extract.delimited import delimiter
 from servers.cradle.processing.extract.encoding import clean, decode
-from servers.cradle.processing.extract.product_table import amount_of, header_position, role_of
+from servers.cradle.processing.extract.product_table import header_position
 from servers.cradle.processing.extraction import Extraction, joined, parts
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.json import RECORDS
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extraction import Extraction, joined, parts
 from tests.compound_file import compound, message
@@ -111,6 +114,83 @@ def test_an_opendocument_sheet_is_read_to_its_last_row() -> None:
     document.write(out)
     found = extracted(out.getvalue(), "a.ods")
     assert [(p.article_number, p.name) for p in found.products] == [(f"A-{i}", f"Größe {i}") for i in range(700)]
+
+
+def opendocument(fill: Callable[[Any], None], name: str = "Liste") -> bytes:
+    from odf.opendocument import OpenDocumentSpreadsheet
+    from odf.table import Table
+
+    document, table = OpenDocumentSpreadsheet(), Table(name=name)
+    fill(table)
+    document.spreadsheet.addElement(table)
+    out = io.BytesIO()
+    document.write(out)
+    return out.getvalue()
+
+
+def row_of(table: Any, *cells: str | tuple[str, int, int] | int | None, repeated: int = 1) -> None:
+    """A row of texts, of merged cells (text, rows, columns), of so many empty cells, and of None for a covered one."""
+    from odf.table import CoveredTableCell, TableCell, TableRow
+    from odf.text import P
+
+    row = TableRow(numberrowsrepeated=repeated)
+    for each in cells:
+        if each is None or isinstance(each, int):
+            row.addElement(CoveredTableCell() if each is None else TableCell(numbercolumnsrepeated=each))
+            continue
+        text, rows, columns = each if isinstance(each, tuple) else (each, 1, 1)
+        cell = TableCell(valuetype="string", numberrowsspanned=rows, numbercolumnsspanned=columns)
+        cell.addElement(P(text=text))
+        row.addElement(cell)
+    table.addElement(row)
+
+
+def test_merged_cells_of_an_opendocument_sheet_are_read_as_those_of_excel() -> None:
+    from openpyxl import Workbook
+
+    def fill(table: Any) -> None:
+        row_of(table, 3, repeated=2)
+        row_of(table, 2, ("Artikelnummer", 2, 1), ("Maße", 1, 2), None, ("Reihe", 2, 1), 1000)
+        row_of(table, 2, None, "Breite [mm]", "Höhe [mm]", None)
+        row_of(table, 2, "A-1", "6", "7", ("Klemmen", 3, 1))
+        row_of(table, 2, "A-2", "6", "8", None)
+        row_of(table, 2, "A-3", "6", "9", None)
+        row_of(table, 2, "A-4", "6", "9", "Leuchten")
+        row_of(table, 16384, repeated=1048567)
+
+    book = Workbook()
+    sheet: Any = book.active
+    sheet.title = "Liste"
+    for row, cells in enumerate(
+        (("Artikelnummer", "Maße", None, "Reihe"), (None, "Breite [mm]", "Höhe [mm]"), ("A-1", "6", "7", "Klemmen"),
+         ("A-2", "6", "8"), ("A-3", "6", "9"), ("A-4", "6", "9", "Leuchten")), 3,
+    ):  # fmt: skip
+        for column, text in enumerate(cells, 3):
+            sheet.cell(row, column, text)
+    for merged in ("C3:C4", "D3:E3", "F3:F4", "F5:F7"):
+        sheet.merge_cells(merged)
+    out = io.BytesIO()
+    book.save(out)
+    found = extracted(opendocument(fill), "a.ods")
+    assert found == extracted(out.getvalue(), "a.xlsx")
+    assert [[(f.name, f.values[0].text) for f in product.features] for product in found.products][2:] == [
+        [("Maße Breite", "6"), ("Maße Höhe", "9"), ("Reihe", "Klemmen")],
+        [("Maße Breite", "6"), ("Maße Höhe", "9"), ("Reihe", "Leuchten")],
+    ]
+
+
+def test_rows_that_an_opendocument_sheet_repeats_are_all_read_or_refused_before_it_is_opened() -> None:
+    def some(table: Any) -> None:
+        row_of(table, "Artikelnummer", "Bezeichnung")
+        row_of(table, "A-1", "Klemme", repeated=2500)
+
+    def too_many(table: Any) -> None:
+        row_of(table, 16000, "x", repeated=1048576)
+
+    assert len(extracted(opendocument(some), "a.ods").products) == 2500
+    with pytest.raises(Unreadable) as refused:
+        extracted(opendocument(too_many), "a.ods")
+    assert refused.value.code == "zip_bomb"
 
 
 def test_a_header_of_two_rows_with_merged_cells_is_one_header() -> None:
@@ -231,3 +311,27 @@ def test_json_in_lines_nested_or_flat_is_read_whole() -> None:
         assert len(extracted(lines + b"\n" + line, "a.jsonl").products) == 1201
     nested = extracted(json.dumps({"produkte": [{"nr": "A-1", "maße": {"höhe": 7}}]}).encode(), "a.json")
     assert [block.text for block in nested.blocks] == ["produkte.nr: A-1\nprodukte.maße.höhe: 7"]
+
+
+def test_lists_of_records_in_a_json_object_are_tables_only_where_they_are_products() -> None:
+    rows = [{"sku": f"A-{i}", "name": f"Teil {i}", "price": 12.5} for i in range(2 * RECORDS + 1)]
+    orders = [{"jahr": 2025, "umsatz": 1.50}, {"jahr": 2026, "umsatz": 2}]
+    data = {"katalog": {"stand": "2026", "produkte": rows, "leer": []}, "orte": ["Köln", "Ulm"], "umsätze": orders}
+    found = extracted(json.dumps(data, ensure_ascii=False).encode(), "a.json")
+    assert [product.article_number for product in found.products] == [row["sku"] for row in rows]
+    assert found.products[-1].prices[0].amount == "12.5"
+    assert found.products[0].properties == (("table", "katalog.produkte"),)
+    assert [block.text for block in found.blocks] == [
+        "katalog.stand: 2026",
+        "orte: Köln\norte: Ulm\numsätze.jahr: 2025\numsätze.umsatz: 1.5\numsätze.jahr: 2026\numsätze.umsatz: 2",
+    ]
+
+
+def test_json_is_read_value_by_value_and_refused_where_it_breaks_or_nests_too_deep() -> None:
+    assert [block.text for block in extracted(b'[1, 2.50]\n[true, null, "x"]\n1e400', "a.json").blocks] == [
+        "1\n2.50\ntrue\nx\n1E+400"
+    ]
+    for broken in (b"[1, 2", b'{"a": NaN}', b"[" * 300 + b"]" * 300, b'{"a":' * 300 + b"1" + b"}" * 300):
+        with pytest.raises(Unreadable) as refused:
+            extracted(broken, "a.json")
+        assert refused.value.code == "damaged"

@@ -1,17 +1,23 @@
-"""Lines from recognised pieces, and pages from files within their bounds."""
+"""Lines from recognised pieces, pages from files within their bounds, and what may be given to be read."""
 
 from __future__ import annotations
 
+import base64
 import io
 import math
+import typing
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from servers.cradle.tools import vision
 from servers.cradle.vision.lines import Piece, group, skew, text
 from servers.cradle.vision.markdown import markdown
 from servers.cradle.vision.pages import MAX_PAGES, page_images
-from shared.contracts.vision import VisionRequest, Word
+from servers.cradle.vision.resources import contents_of, key_of
+from servers.orchestrator.tools import models
+from shared.contracts.vision import ResourceContents, VisionRequest, Word
 from shared.errors import InvalidInput, TooLarge
 
 
@@ -111,6 +117,67 @@ def test_a_long_pdf_is_read_by_ranges() -> None:
 def test_what_is_no_range_of_pages_is_refused(pages: str) -> None:
     with pytest.raises(ValueError, match="pages"):
         VisionRequest(image_base64="AAAA", pages=pages)
+
+
+BLOB = base64.b64encode(b"an image").decode()
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        f"data:image/png;base64,{BLOB}", f"DATA:;name=a.png;BASE64,{BLOB}", {"uri": f"data:;base64,{BLOB}"},
+        {"uri": "file:///etc/passwd", "mimeType": "image/png", "blob": BLOB},  # a name; what counts is in the blob
+    ],
+)  # fmt: skip
+def test_a_resource_brings_its_contents(resource: Any) -> None:
+    given = VisionRequest(resource=resource).resource
+    assert given is not None
+    assert contents_of(given) == b"an image"
+
+
+@pytest.mark.requirement("I-12")
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://169.254.169.254/latest/meta-data", "https://example.com/a.png", "file:///etc/passwd", "/etc/passwd",
+        "s3://customer-berg/a.png", "s3://customer-acme@evil/a.png", "bucket://customer-berg/a.png", "bucket:", "ui://a",
+        "bucket:a.png?versionId=1", "s3://customer-acme", "gopher://[::1", "data", "",
+    ],
+)  # fmt: skip
+def test_a_resource_of_any_other_place_is_not_resolved(uri: str) -> None:
+    for resource in (uri, ResourceContents.model_construct(uri=uri)):
+        assert contents_of(resource) is None
+        with pytest.raises(InvalidInput, match="Nothing is fetched"):
+            key_of(resource, "customer-acme")
+
+
+def test_a_resource_that_is_no_base64_is_refused_and_one_of_the_own_bucket_is_named_by_its_key() -> None:
+    for wrong in ("data:image/png,text", "data:image/svg+xml;utf8,<svg/>", "data:image/png;base64,@@@"):
+        with pytest.raises(InvalidInput, match="base64"):
+            contents_of(wrong)
+    named = ("bucket:inbox/a%20b.png", "bucket:/inbox/a b.png", "s3://customer-acme/inbox/a b.png")
+    assert {key_of(uri, "customer-acme") for uri in named} == {"inbox/a b.png"}
+
+
+def test_orchestrator_and_cradle_read_the_same_with_the_same_arguments() -> None:
+    class Offered:
+        """What a server is offered."""
+
+        def __init__(self) -> None:
+            self.tools: dict[str, Any] = {}
+
+        def tool(self, function: Any, **_: object) -> None:
+            self.tools[function.__name__] = function
+
+    def unused() -> Any:
+        raise AssertionError("no tool is called here")
+
+    cradle, orchestrator = Offered(), Offered()
+    vision.register(typing.cast(Any, cradle), unused)
+    models.register(orchestrator, unused)
+    theirs, ours = (typing.get_type_hints(each.tools["ocr"], include_extras=True) for each in (cradle, orchestrator))
+    assert {name: hint for name, hint in ours.items() if name != "customer_id"} == theirs
+    assert set(theirs) - {"return"} == set(VisionRequest.model_fields)
 
 
 def word(text: str, x: float, y: float, height: float = 20) -> Word:

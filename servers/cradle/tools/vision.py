@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from servers.cradle.services import Services
+from servers.cradle.vision.resources import contents_of, key_of
 from shared.auth import principal
 from shared.contracts.vision import (
     MAX_IMAGE_BYTES,
@@ -14,6 +15,7 @@ from shared.contracts.vision import (
     Output,
     Pages,
     Provider,
+    Resource,
     VisionRequest,
     VisionResult,
     VisionTask,
@@ -28,6 +30,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
     async def ocr(
         image_base64: ImageBase64 | None = None,
+        resource: Resource | None = None,
         key: ObjectKey | None = None,
         pages: Pages | None = None,
         task: VisionTask = "ocr",
@@ -41,6 +44,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """
         request = VisionRequest(
             image_base64=image_base64,
+            resource=resource,
             key=key,
             pages=pages,
             task=task,
@@ -59,24 +63,29 @@ async def read(held: Services, request: VisionRequest) -> VisionResult:
 
 
 async def _stored(held: Services, request: VisionRequest) -> bytes | None:
-    """The object that a request names, out of the caller's own bucket.
+    """What a request does not hold in base64 itself: a resource's contents, or an object of the caller's own bucket.
 
     Raises:
-        InvalidInput: the request holds an image too, or the caller has no bucket.
+        InvalidInput: the request names more than one image, a resource that is none of these, or the caller has no
+            bucket.
         NotFound: there is no such object.
         TooLarge: it is over the bound of an image.
     """
-    if request.key is None:
+    given = [each for each in (request.image_base64, request.resource, request.key) if each is not None]
+    if len(given) > 1:
+        raise InvalidInput("Send one of image_base64, resource and key, not several.", field="key")
+    if request.resource is not None and (contents := contents_of(request.resource)) is not None:
+        return contents
+    if not given or request.image_base64 is not None:
         return None
-    customer = principal().customer
-    if request.image_base64 is not None or customer is None:
-        raise InvalidInput(
-            "Send either image_base64, or a key and act for the customer whose bucket it is.", field="key"
-        )
+    if (customer := principal().customer) is None:
+        raise InvalidInput("To name an object, act for the customer whose bucket it is.", field="key")
     store = await CustomerStore.open(held.settings, customer)
-    if await store.size(request.key) > MAX_IMAGE_BYTES:
+    key = request.key if request.resource is None else key_of(request.resource, store.bucket)
+    assert key is not None  # noqa: S101 - one of the two is given
+    if await store.size(key) > MAX_IMAGE_BYTES:
         raise TooLarge(f"The object is over {MAX_IMAGE_BYTES // 2**20} MB. Name a smaller one.", field="key")
-    return await store.get(request.key)
+    return await store.get(key)
 
 
 async def local_only(held: Services) -> bool:

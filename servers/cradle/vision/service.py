@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from servers.cradle.vision.chain import Chain
 from servers.cradle.vision.markdown import markdown
 from servers.cradle.vision.pages import page_images
 from servers.cradle.vision.providers import HINTS, configured
+from servers.cradle.vision.resources import decoded
 from servers.cradle.vision.structured import check_schema
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionAttempt, VisionPage, VisionRequest, VisionResult
@@ -69,7 +68,7 @@ class VisionService:
         operator's fallback providers are asked in turn, remote ones never for a customer marked local only.
 
         Args:
-            stored: the object's bytes where the request names a key.
+            stored: the image's bytes where the request names a key or a resource.
 
         Raises:
             InvalidInput: not base64, not an image, not a schema, no such page, or something that the provider does not
@@ -83,7 +82,7 @@ class VisionService:
         if ask.json_schema is not None:
             check_schema(ask.json_schema)
         providers = self._order(request.provider, ask, local_only)
-        data = stored if stored is not None else _decoded(request.image_base64)
+        data = stored if stored is not None else _held(request.image_base64)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._deadline):
@@ -175,17 +174,13 @@ def _formed(page: VisionPage, ask: Ask) -> VisionPage:
     return page.model_copy(update={"text": markdown(page.words), "words": None})
 
 
-def _decoded(text: str | None) -> bytes:
+def _held(text: str | None) -> bytes:
     if text is None:
         raise InvalidInput(
-            "Send the image or PDF as image_base64, or name an object of the bucket as key.", field="key"
+            "Send the image or PDF as image_base64 or as a resource, or name an object of the bucket as key.",
+            field="key",
         )
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidInput(
-            "The image is not valid base64 (no data: prefix, no line breaks).", field="image_base64"
-        ) from None
+    return decoded(text, "image_base64")
 
 
 def _next_page(images: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:

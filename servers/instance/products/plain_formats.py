@@ -60,8 +60,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
 COLUMNS = (
     "article_number", "gtin", "name", "description", "manufacturer", "manufacturer_article_number", "class_system",
-    "class_id", "order_unit", "price_type", "price", "price_quantity", "currency", "lower_bound", "features",
-    "media",
+    "class_id", "order_unit", "price_type", "price", "price_quantity", "price_unit", "currency", "lower_bound",
+    "features", "media",
 )  # fmt: skip
 
 
@@ -115,9 +115,10 @@ def csv_rows(article: Article) -> list[list[str]]:
     head = [str(getattr(told, name)) for name in COLUMNS[:9]]
     tail = [features, " ".join(told.media)]
     prices = [
-        [each.price_type, each.amount or "", each.quantity, each.currency, each.lower_bound] for each in told.prices
+        [each.price_type, each.amount or "", each.quantity, each.unit, each.currency, each.lower_bound]
+        for each in told.prices
     ]
-    return [[*head, *price, *tail] for price in prices or [[""] * 5]]
+    return [[*head, *price, *tail] for price in prices or [[""] * 6]]
 
 
 def _harmless(cell: str) -> str:

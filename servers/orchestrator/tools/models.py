@@ -20,6 +20,7 @@ from shared.contracts.vision import (
     Output,
     Pages,
     Provider,
+    Resource,
     VisionRequest,
     VisionResult,
     VisionTask,
@@ -66,6 +67,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
 
     async def ocr(
         image_base64: ImageBase64 | None = None,
+        resource: Resource | None = None,
         key: ObjectKey | None = None,
         pages: Pages | None = None,
         task: VisionTask = "ocr",
@@ -81,6 +83,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         held = services()
         request = VisionRequest(
             image_base64=image_base64,
+            resource=resource,
             key=key,
             pages=pages,
             task=task,

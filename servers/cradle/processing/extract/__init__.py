@@ -15,12 +15,13 @@ from servers.cradle.processing.extract.docx import Docx
 from servers.cradle.processing.extract.extractor import Exhausted, Extractor, File, Unreadable
 from servers.cradle.processing.extract.html import Html
 from servers.cradle.processing.extract.image import Image
+from servers.cradle.processing.extract.json import Json
 from servers.cradle.processing.extract.mail import Mail
 from servers.cradle.processing.extract.outlook import Outlook
 from servers.cradle.processing.extract.pdf import Pdf
 from servers.cradle.processing.extract.pptx import Pptx
 from servers.cradle.processing.extract.spreadsheet import Spreadsheet
-from servers.cradle.processing.extract.structured import Json, Xml
+from servers.cradle.processing.extract.structured import Xml
 from servers.cradle.processing.extract.text import Markdown, Text
 from servers.cradle.processing.extraction import Attachment, Block, Item, Product, Scan
 

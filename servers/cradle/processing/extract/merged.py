@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
-from servers.cradle.processing.extract.product_table import SEARCHED, Row, role_of
+from servers.cradle.processing.extract.columns import Row, role_of
+from servers.cradle.processing.extract.product_table import SEARCHED
 
 HEADER_ROWS = 4
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from servers.cradle.processing.extract.columns import Figure
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.merged import Merge, unmerged
+from servers.cradle.processing.extract.opendocument import merges_of
 from servers.cradle.processing.extract.product_table import read_rows
 from servers.cradle.processing.extraction import About, Block, Item
 
@@ -19,7 +21,7 @@ _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and se
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "2"
+    version = "3"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -27,15 +29,15 @@ class Spreadsheet:
         del inner
         import python_calamine as calamine
 
-        if file.media_type != XLS:
-            check_zip(file.data)
+        archive = check_zip(file.data) if file.media_type != XLS else None
+        merges = merges_of(archive) if archive and file.media_type == ODS else {}
         try:
             book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(file.data))
             names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
             yield About(pages=len(names))
             for number, name in enumerate(names, 1):
                 yield Block("heading", clean(name), level=1, page=number)
-                yield from read_rows(_rows(book.get_sheet_by_name(name)), number, clean(name))
+                yield from read_rows(_rows(book.get_sheet_by_name(name), merges.get(name, ())), number, clean(name))
         except calamine.PasswordError:
             reason = "The file is protected by a password. Save it without one and send it again."
             raise Unreadable("encrypted", reason) from None
@@ -43,11 +45,13 @@ class Spreadsheet:
             raise Unreadable("damaged", _DAMAGED) from None
 
 
-def _rows(sheet) -> Iterator[tuple[str, ...]]:
+def _rows(sheet, merges: Iterable[Merge]) -> Iterator[tuple[str, ...]]:
+    """The rows of a sheet. `merges`: its merged cells where calamine does not tell them."""
     left = sheet.start[1] if sheet.start else 0  # rows come from the first one on, columns from the first used one
-    merges = [Merge(top, a - left, bottom, b - left) for (top, a), (bottom, b) in sheet.merged_cell_ranges or ()]
+    told = [Merge(top, a, bottom, b) for (top, a), (bottom, b) in sheet.merged_cell_ranges or ()]
+    shown = [Merge(each.top, each.left - left, each.bottom, each.right - left) for each in told or merges]
     rows = (tuple(_cell(value) for value in row) for row in sheet.iter_rows())
-    return unmerged(rows, merges)
+    return unmerged(rows, shown)
 
 
 def _cell(value: object) -> str:
@@ -56,8 +60,9 @@ def _cell(value: object) -> str:
         return clean(value).strip()
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
+    if isinstance(value, float | int):
+        whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+        return Figure(int(value) if whole else value)
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
         value = value.date()
     if isinstance(value, datetime.date | datetime.time):

@@ -1,0 +1,168 @@
+"""The columns of a sheet or CSV file: what each header names, German or English, and how the table writes numbers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of, priced_for, priced_from
+from servers.cradle.processing.language import guess
+
+Row = tuple[str, ...]
+
+_FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
+_UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(](?:in\s+)?(?P<unit>[^\])]{1,12})[\])]$")
+_NUMBER = re.compile(r"^[^\d+-]{0,4}([+-]?)([\d.,' ]*\d)\s*[^\d]{0,4}$")
+
+_COLUMNS = {
+    "article": (
+        "artikelnummer artikelnr artnr artikelno artikelid bestellnummer bestellnr bestnr materialnummer materialnr "
+        "produktnummer produktnr sachnummer typnummer supplieraid supplierpid articlenumber articleno articlenr "
+        "itemnumber itemno partnumber partno productnumber productno productid ordernumber orderno sku ordercode "
+        "bestellcode"
+    ),
+    "gtin": "ean gtin eancode eannummer eannr gtincode ean13 gtin13 barcode upc eangtin gtinean",
+    "name": (
+        "bezeichnung artikelbezeichnung produktbezeichnung produktname artikelname kurztext kurzbezeichnung "
+        "kurzbeschreibung benennung name productname articlename itemname title titel description shortdescription "
+        "descriptionshort"
+    ),
+    "description": (
+        "langtext langbeschreibung beschreibung artikelbeschreibung produktbeschreibung longdescription "
+        "descriptionlong longtext details"
+    ),
+    "manufacturer": "hersteller herstellername marke manufacturer manufacturername brand",
+    "manufacturer_number": (
+        "herstellernummer herstellernr herstellerartikelnummer herstellerartikelnr herstellerteilenummer mpn "
+        "manufacturernumber manufacturerpartnumber manufacturerpartno manufacturerpid manufactureraid"
+    ),
+    "type_name": "typ type typbezeichnung modell model",
+    "price": (
+        "preis listenpreis bruttopreis nettopreis bruttolistenpreis verkaufspreis vkpreis uvp stueckpreis einzelpreis "
+        "price listprice grossprice netprice unitprice rrp"
+    ),
+    "currency": "waehrung currency whg",
+    "order_unit": "einheit mengeneinheit bestelleinheit me unit orderunit uom",
+    "price_quantity": (
+        "preiseinheit pe preismenge priceunit pricequantity preisbasis preiseinh peh peinh priceper preisje preispro "
+        "preisper preisbezugsmenge bezugsmenge basismenge preisfuermenge preismengeneinheit pricebasis pricebase "
+        "je pro per pricingunit priceunitquantity pricebasisquantity"
+    ),
+    "lower_bound": "mindestmenge staffelmenge abmenge lowerbound minquantity moq mindestbestellmenge",
+    "group": ("warengruppe produktgruppe artikelgruppe kategorie category productgroup productcategory group gruppe"),
+    "packing": (
+        "vpe ve verpackungseinheit verpackungsmenge packungsinhalt packungsgroesse packunit packingunit packagingunit "
+        "packsize packagesize packqty packquantity"
+    ),
+}
+_ROLE_OF = {word: role for role, words in _COLUMNS.items() for word in words.split()}
+
+
+class Figure(str):
+    """A cell that its file holds as a number, so that its point is a decimal point."""
+
+    __slots__ = ()
+
+
+@dataclass(slots=True)
+class Columns:
+    """What each column of a table is: its header, its role in a product or None, a unit or currency in the header, and
+    of a price the quantity and the least quantity that its header names."""
+
+    headers: Row
+    roles: list[str | None] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    priced_for: list[str] = field(default_factory=list)
+    priced_from: list[str] = field(default_factory=list)
+    decimal: str = "."
+    writing: Writing = field(default_factory=Writing)
+
+    def first(self, role: str, row: Row) -> str:
+        """The first cell of the row that has the role and is not empty."""
+        return next((row[i] for i, known in enumerate(self.roles) if known == role and i < len(row) and row[i]), "")
+
+    @property
+    def products(self) -> bool:
+        """Whether rows of this table are products: an article number or GTIN, and something said about it."""
+        known = {role for role in self.roles if role}
+        return bool(known & {"article", "gtin"}) and len([header for header in self.headers if header]) >= 2
+
+    def learn(self, sample: list[Row]) -> None:
+        """Finds out how the table writes numbers, from its headers' language and the prices of some rows."""
+        language = guess(re.sub(r"\bper\b", "", " ".join(self.headers)))  # a word of both
+        prices = [
+            cell
+            for row in sample
+            for role, cell in zip(self.roles, row, strict=False)
+            if role == "price" and not isinstance(cell, Figure)
+        ]
+        comma = any(re.search(r",\d{1,4}\D*$", cell) and not re.search(r",\d{3}\.\d", cell) for cell in prices)
+        point = any(re.search(r"\d\.\d{1,2}\D*$", cell) for cell in prices)
+        self.writing = Writing("," if comma else "." if point else "", language)
+        grouped = language == "de" and not point and any(re.search(r"\d\.\d{3}\b", cell) for cell in prices)
+        self.decimal = "," if comma or grouped else "."
+
+
+def role_of(header: str) -> str | None:
+    """The role that a column's header names, None where it is any other property."""
+    name, _ = _split_unit(header)
+    return _role(name) or _role(header) or ("price" if _is_price(_stated(header)[0], header) else None)
+
+
+def columns_of(headers: Row) -> Columns:
+    """The roles of all columns under this header; a name that stands twice counts once, the rest are properties."""
+    columns = Columns(headers)
+    for header in headers:
+        name, unit = _split_unit(header)
+        role = role_of(header)
+        if role == "type_name" and "name" not in {role_of(other) for other in headers}:
+            role = "name"
+        bare, quantity, bound = _stated(header) if role == "price" else (name, "", "")
+        columns.roles.append(None if role in columns.roles and role not in ("price", "group") else role)
+        columns.names.append((bare or name) if quantity or bound else name)
+        columns.units.append(unit)
+        columns.priced_for.append(quantity)
+        columns.priced_from.append(bound)
+    return columns
+
+
+def amount_of(cell: str, decimal: str) -> str | None:
+    """A price as digits with a decimal point, None where the cell holds no number."""
+    match = _NUMBER.match(cell.strip())
+    if match is None:
+        return None
+    number = number_of(match[2], Writing("." if isinstance(cell, Figure) else decimal))
+    return None if number is None else match[1] + number
+
+
+def _role(header: str) -> str | None:
+    folded = re.sub(r"[^a-z0-9]", "", header.lower().translate(_FOLD))
+    if role := _ROLE_OF.get(folded):
+        return role
+    shorter = re.sub(r"(ineuro|ineur|euro|eur|chf|usd|netto|brutto|de|deu|en|eng)$", "", folded)
+    return _ROLE_OF.get(shorter) if shorter and shorter != folded else None
+
+
+def _split_unit(header: str) -> tuple[str, str]:
+    match = _UNIT.match(header.strip())
+    return (match.group("name"), match.group("unit")) if match else (header.strip(), "")
+
+
+def _stated(header: str) -> tuple[str, str, str]:
+    """A price's header without what it says of quantities, the quantity that it is for, and the least one.
+
+    `Preis (VPE 50)` may mean either; what is given for it names no quantity.
+    """
+    name, quantity = priced_for(header.strip())
+    name, bound = priced_from(name)
+    if quantity or bound:
+        return name, quantity, bound
+    if re.match(r"stückpreis\b", header.strip(), re.IGNORECASE):
+        return name, "Stück", ""
+    return name, header if re.search(r"(?<!\w)(?:VPE|VE)\b.*\d", header) else "", ""
+
+
+def _is_price(name: str, header: str) -> bool:
+    """Whether a header that names a quantity is a price's: `Preis je 100`, `EUR/Stk`."""
+    return name != header.strip() and (_role(name) == "price" or (not name and bool(currency_of(header))))

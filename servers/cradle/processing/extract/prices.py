@@ -1,0 +1,69 @@
+"""What a cell of a price column states: an amount, and for what quantity. Pure."""
+
+from __future__ import annotations
+
+from servers.cradle.processing.extract.columns import Columns, Figure, Row, amount_of
+from servers.cradle.processing.extract.quantities import (
+    Quantity,
+    Writing,
+    currency_of,
+    is_package,
+    priced_for,
+    quantity_of,
+)
+from servers.cradle.processing.extraction import Price
+
+
+class Unclear(Exception):
+    """It is open for what quantity a price is. Holds no content."""
+
+
+def price_of(row: Row, columns: Columns, index: int) -> Price | None:
+    """The price in a cell; None where it holds no amount.
+
+    Raises:
+        Unclear: cell, header or a column of its own name a quantity that can be read in two ways, or not all the same.
+    """
+    cell = row[index]
+    bare, stated = priced_for(cell)
+    amount = amount_of(bare if stated else cell, columns.decimal)
+    if amount is None:
+        return None
+    quantity = _quantity(stated, row, columns, index)
+    bound = columns.priced_from[index] or columns.first("lower_bound", row)
+    return Price(
+        amount=amount,
+        currency=columns.first("currency", row) or currency_of(f"{cell} {columns.headers[index]}"),
+        kind=columns.names[index],
+        lower_bound=_read(bound, columns).number if bound else "",
+        quantity=quantity.number,
+        unit=quantity.unit or columns.first("order_unit", row),
+    )
+
+
+def _quantity(stated: str, row: Row, columns: Columns, index: int) -> Quantity:
+    """What cell, header and column say together; no number where none says anything."""
+    texts = (stated, columns.priced_for[index], columns.first("price_quantity", row))
+    found = [_unpacked(_read(text, columns), row, columns) for text in texts if text]
+    if len({float(each.number) for each in found}) > 1:
+        raise Unclear
+    return Quantity(found[0].number if found else "", next((each.unit for each in found if each.unit), ""))
+
+
+def _read(text: str, columns: Columns) -> Quantity:
+    quantity = quantity_of(text, Writing(".") if isinstance(text, Figure) else columns.writing)
+    if quantity is None:
+        raise Unclear
+    return quantity
+
+
+def _unpacked(quantity: Quantity, row: Row, columns: Columns) -> Quantity:
+    """A price of a package is one of what it holds, unless packages are what is ordered."""
+    if not quantity.package:
+        return quantity
+    if is_package(unit := columns.first("order_unit", row)):
+        return Quantity("1", unit)
+    if quantity.number:
+        return quantity
+    held = columns.first("packing", row)
+    return _read(held, columns) if held else Quantity("1", quantity.unit)
