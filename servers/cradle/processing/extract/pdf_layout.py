@@ -31,7 +31,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """A page's characters and their fonts' boxes (advance width, ascent to descent), in columns: a page holds thousands.
+    """A page's characters and their fonts' boxes (advance width, ascent to descent), in columns: a page has thousands.
 
     `spans` are (left, right), `spaces` says which characters are white space.
     """
@@ -79,7 +79,7 @@ def lines_of(glyphs: Glyphs) -> list[Line]:
     """Lines from top to bottom: characters whose middles are closer than half a line. Spaces follow their word."""
     middles, sizes = glyphs.middles, glyphs.sizes
     words = [at for at, space in enumerate(glyphs.spaces) if not space]
-    ends = dict(zip(words, [*words[1:], len(glyphs.chars)], strict=True))  # the spaces behind it go with it
+    ends = dict(zip(words, [*words[1:], len(glyphs.chars)], strict=False))  # the spaces behind it go with it
     keys = [(-middle, left) for middle, (left, _) in zip(middles, glyphs.spans, strict=True)]
     rows: list[list[int]] = []
     middle = size = 0.0  # of the row's first
