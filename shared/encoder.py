@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -116,7 +116,19 @@ class Tokenizer:
         prefix = self._card.prefix(input_type)
         return [each.ids for each in self._fast.encode_batch_fast([prefix + text for text in texts])]
 
-    def wrapped(self, ids: Sequence[int], input_type: InputType) -> list[int]:
+    @cached_property
+    def takes_words_apart(self) -> bool:
+        """Whether the ids of a text are those of its words, one after the other: it is one of BERT's."""
+        parts = (self._fast.model, self._fast.pre_tokenizer, self._fast.normalizer)
+        berts = tuple(type(part).__name__ for part in parts) == ("WordPiece", "BertPreTokenizer", "BertNormalizer")
+        return berts and self._card.passage_prefix[-1:] in ("", " ")
+
+    @cached_property
+    def special_names(self) -> list[str]:
+        """The names of special and added tokens: in a text they are read as these."""
+        return [each.content for each in self._fast.get_added_tokens_decoder().values()]
+
+    def wrapped(self, ids: Iterable[int], input_type: InputType) -> list[int]:
         """The ids that the model reads for a text that is given as its own tokens."""
         opening, closing = self._special
         return [*opening, *self._prefixes[input_type], *ids, *closing]

@@ -11,7 +11,7 @@ from shared.contracts.processing import Counts
 from shared.dataset import graph, lance, sketch
 from shared.dataset.manifest import MANIFEST, DatasetModel, Manifest, Pins, visible
 from shared.dataset.places import Place
-from shared.dataset.schemas import CHILDREN, ROWS, canonical_lines
+from shared.dataset.schemas import CHILDREN, ROWS, canonical_lines, schema
 from shared.dataset.tables import Tables
 from shared.ids import canonical_digest, digest_of_lines
 from shared.stopping import stop_if_told
@@ -35,9 +35,9 @@ def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: st
     if sketched.rows >= sketch.ABOVE:
         place.write(sketch_of(pins.vectors), sketched.file())
     stop_if_told()
-    nodes, edges = graph.derive(tables)
-    place.write(f"{pins.graph}/nodes.parquet", graph.parquet(nodes))
-    place.write(f"{pins.graph}/edges.parquet", graph.parquet(edges))
+    derived = graph.derive(tables)
+    place.write(f"{pins.graph}/nodes.parquet", graph.parquet_of(schema("nodes"), derived.nodes()))
+    place.write(f"{pins.graph}/edges.parquet", graph.parquet_of(schema("edges"), derived.edges()))
     manifest = Manifest(
         dataset_version=version,
         dataset_digest=identity,
@@ -45,7 +45,7 @@ def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: st
         parameter_version=parameter_version,
         fingerprint=fingerprint,
         model=model,
-        counts=_counts(tables, nodes.num_rows, edges.num_rows),
+        counts=_counts(tables, *derived.counts),
         languages=_languages(tables),
         vector_index=sketched.rows >= sketch.ABOVE,
         pins=pins,

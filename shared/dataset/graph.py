@@ -6,106 +6,156 @@ The Parquet files are the truth; the database file is a product of them, because
 from __future__ import annotations
 
 import io
-from collections import defaultdict
-from collections.abc import Iterable
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import words
-from shared.dataset.rows import EdgeRow, NodeRow, node_id
-from shared.dataset.schemas import in_order, to_arrow
+from shared.dataset.numbered import Edges, Ids, Names, pieces
+from shared.dataset.rows import NodeRow, node_id
+from shared.dataset.schemas import in_order, schema, to_arrow
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from shared.dataset.tables import Tables
 
 RULES = "graph-1"
 MIN_MENTION = 5
-ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 64 * 1024
 _NAMED = ["product_id", "document_id", "article_number", "name", "manufacturer", "class_system", "class_id"]
 _NAMED += ["group_id", "group_path"]
 
 
 class _Draft:
-    """Nodes and edges so far, in columns: as objects, those of a large catalogue would take many times the memory."""
+    """What is known so far: numbers for nodes and edges, and the rows of nodes that several rows of tables name."""
 
     def __init__(self) -> None:
-        self.articles: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        self._shared: set[str] = set()
-        self._nodes = _Columns("nodes")
-        self._edges = _Columns("edges")
+        self.ids, self.edges = Ids(), Edges()
+        self.articles, self.codes = Names(), Names()
+        self.owners = array("i")
+        self.shared_nodes: list[NodeRow] = []
 
-    def node(self, node: NodeRow) -> None:
-        """A node that comes once."""
-        self._nodes.add(node)
+    def product(self, product: str, article: str, document: int) -> int:
+        number = self.ids.once(product)
+        self.owners.extend([-1] * (number - len(self.owners)))
+        self.owners.append(document)
+        self.articles.add(article, number)
+        code = words.codes(article).split(" ")[-1]
+        if len(code) >= MIN_MENTION:
+            self.codes.add(code, number)
+        return number
 
-    def shared(self, node: NodeRow) -> str:
-        """The id of a node that several rows name; the first one says what it is called."""
-        if node.id not in self._shared:
-            self._shared.add(node.id)
-            self._nodes.add(node)
-        return node.id
+    def shared(self, node: NodeRow) -> int:
+        """The number of a node that several rows name; the first one says what it is called."""
+        number, first = self.ids.there(node.id)
+        if first:
+            self.shared_nodes.append(node)
+        return number
 
-    def edge(self, source: str, kind: str, target: str, label: str = "") -> None:
-        self._edges.add(EdgeRow(source, target, kind, label))
-
-    def named(self, article: str, document: str) -> list[str]:
-        """The products of an article number: the document's own, else those of any document."""
-        known = self.articles.get(article, [])
-        own = [product for product, owner in known if owner == document]
-        return own or [product for product, _ in known]
-
-    def finish(self) -> tuple[pa.Table, pa.Table]:
-        """Nodes, and edges between nodes that are there, each once, in the order of their keys."""
-        import pyarrow.dataset as ds
-
-        nodes, edges = self._nodes.finish(), self._edges.finish()
-        edges = edges.group_by(edges.column_names).aggregate([])
-        ids = nodes.column("id").combine_chunks()
-        there = ds.field("source").isin(ids) & ds.field("target").isin(ids)
-        return in_order("nodes", nodes), in_order("edges", edges.filter(there))
+    def named(self, articles: list[str], documents: list[int]) -> list[list[int]]:
+        """The products of each article number: the document's own, else those of any document."""
+        found: list[list[int]] = [[] for _ in articles]
+        for at, known in self.articles.find(articles):
+            own = [product for product in known if self.owners[product] == documents[at]]
+            found[at] = own or known
+        return found
 
 
-class _Columns:
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._rows: list[NodeRow | EdgeRow] = []
-        self._tables: list[pa.Table] = []
+class Graph:
+    """The nodes and edges of a dataset, each once, in the order of their keys, in tables of `ROWS_AT_ONCE` rows."""
 
-    def add(self, row: NodeRow | EdgeRow) -> None:
-        self._rows.append(row)
-        if len(self._rows) == ROWS_AT_ONCE:
-            self._flush()
+    def __init__(self, tables: Tables, draft: _Draft) -> None:
+        self._tables = tables
+        self._shared = sorted(draft.shared_nodes, key=lambda node: node.id)
+        self._ids, places = draft.ids.finish()
+        self._edges, self._words = draft.edges.finish(places)
 
-    def finish(self) -> pa.Table:
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of nodes and of edges."""
+        return len(self._ids), len(self._edges)
+
+    def nodes(self) -> Iterator[pa.Table]:
+        """What nodes are called is read again from the tables, piece by piece."""
+        for piece in pieces(len(self._ids), ROWS_AT_ONCE):
+            first, last = self._ids[[piece.start, piece.stop - 1]].astype(str).tolist()
+            yield self._nodes_of(first, last)
+
+    def edges(self) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        self._flush()
-        return pa.concat_tables(self._tables)
+        said = pa.array(self._words, pa.string())
+        for piece in pieces(len(self._edges), ROWS_AT_ONCE):
+            source, kind, target, label = self._edges[piece].T
+            columns = {
+                "source": _texts(self._ids[source]),
+                "target": _texts(self._ids[target]),
+                "kind": said.take(pa.array(kind)),
+                "label": said.take(pa.array(label)),
+            }
+            yield pa.table([columns[name] for name in schema("edges").names], schema=schema("edges"))
 
-    def _flush(self) -> None:
-        rows, self._rows = self._rows, []
-        self._tables.append(to_arrow(self._name, rows))
+    def _nodes_of(self, first: str, last: str) -> pa.Table:
+        """The nodes whose ids lie between these two."""
+        low, high = (bisect_left(self._shared, bound, key=lambda node: node.id) for bound in (first, last + "\0"))
+        documents = [
+            NodeRow(row["document_id"], "document", row["title"] or row["path"], "", row["document_id"])
+            for row in self._between("documents", "document_id", first, last, ["path", "title"])
+        ]
+        products = [
+            NodeRow(
+                row["product_id"],
+                "product",
+                row["name"] or row["article_number"],
+                row["article_number"],
+                row["document_id"],
+            )
+            for row in self._between("products", "product_id", first, last, ["document_id", "article_number", "name"])
+        ]
+        return in_order("nodes", to_arrow("nodes", [*documents, *products, *self._shared[low:high]]))
+
+    def _between(self, name: str, key: str, first: str, last: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        import pyarrow.dataset as ds
+
+        dataset = self._tables.open(name).to_pyarrow_dataset()
+        inside = (ds.field(key) >= first) & (ds.field(key) <= last)
+        for batch in dataset.to_batches(columns=[key, *columns], filter=inside):
+            yield from batch.to_pylist()
 
 
-def derive(tables: Tables) -> tuple[pa.Table, pa.Table]:
-    """Nodes and edges of everything in the tables, in the order of their keys."""
+def _texts(ids: NDArray[np.bytes_]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(ids, pa.binary()).cast(pa.string())
+
+
+def derive(tables: Tables) -> Graph:
+    """Nodes and edges of everything in the tables."""
     draft = _Draft()
-    for row in _rows(tables, "documents", ["document_id", "path", "title"]):
-        draft.node(NodeRow(row["document_id"], "document", row["title"] or row["path"], "", row["document_id"]))
-    _groups(draft, _rows(tables, "groups"))
-    _products(draft, _rows(tables, "products", _NAMED))
-    _relations(draft, _rows(tables, "relations"))
-    _mentions(draft, _rows(tables, "chunks", ["document_id", "text"]))
-    return draft.finish()
+    for batch in _batches(tables, "documents", ["document_id"]):
+        for row in batch:
+            draft.ids.there(row["document_id"])
+    for batch in _batches(tables, "groups"):
+        _groups(draft, batch)
+    for batch in _batches(tables, "products", _NAMED):
+        _products(draft, batch)
+    for batch in _batches(tables, "relations"):
+        _relations(draft, batch)
+    if len(draft.codes):
+        for batch in _batches(tables, "chunks", ["document_id", "text"]):
+            _mentions(draft, batch)
+    return Graph(tables, draft)
 
 
-def _rows(tables: Tables, name: str, columns: list[str] | None = None) -> Iterable[dict[str, Any]]:
+def _batches(tables: Tables, name: str, columns: list[str] | None = None) -> Iterator[list[dict[str, Any]]]:
     for piece in tables.in_order(name):
         for batch in (piece.select(columns) if columns else piece).to_batches(max_chunksize=1024):
-            yield from batch.to_pylist()
+            yield batch.to_pylist()
 
 
 def _group(document: str, code: str) -> str:
@@ -115,60 +165,66 @@ def _group(document: str, code: str) -> str:
 def _groups(draft: _Draft, rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
         document, code = row["document_id"], row["code"]
-        draft.shared(NodeRow(_group(document, code), "group", row["name"], code, document))
+        group = draft.shared(NodeRow(_group(document, code), "group", row["name"], code, document))
         if row["parent"] and row["parent"] != code:
-            draft.edge(_group(document, code), "SUBGROUP_OF", _group(document, row["parent"]))
+            draft.edges.add(group, "SUBGROUP_OF", draft.ids.named(_group(document, row["parent"])))
 
 
 def _products(draft: _Draft, rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
-        product, document, article = row["product_id"], intern(row["document_id"]), row["article_number"]
-        draft.node(NodeRow(product, "product", row["name"] or article, article, document))
-        draft.articles[article].append((product, document))
-        draft.edge(document, "CONTAINS", product)
+        owner = draft.ids.named(row["document_id"])
+        product = draft.product(row["product_id"], row["article_number"], owner)
+        draft.edges.add(owner, "CONTAINS", product)
         if maker := row["manufacturer"].strip():
             node = node_id("manufacturer", words.folded(maker))
-            draft.edge(product, "MADE_BY", draft.shared(NodeRow(node, "manufacturer", maker)))
+            draft.edges.add(product, "MADE_BY", draft.shared(NodeRow(node, "manufacturer", maker)))
         if code := row["class_id"]:
             node = node_id("class", row["class_system"], code)
-            draft.edge(product, "IN_CLASS", draft.shared(NodeRow(node, "class", row["class_system"], code)))
+            draft.edges.add(product, "IN_CLASS", draft.shared(NodeRow(node, "class", row["class_system"], code)))
         if code := row["group_id"]:
+            document = row["document_id"]
             node = NodeRow(_group(document, code), "group", row["group_path"] or code, code, document)
-            draft.edge(product, "IN_GROUP", draft.shared(node))
+            draft.edges.add(product, "IN_GROUP", draft.shared(node))
 
 
-def _relations(draft: _Draft, rows: Iterable[dict[str, Any]]) -> None:
-    for row in rows:
-        document = row["document_id"]
-        for source in draft.named(row["article_number"], document):
+def _relations(draft: _Draft, rows: list[dict[str, Any]]) -> None:
+    owners = [draft.ids.named(row["document_id"]) for row in rows]
+    sources = draft.named([row["article_number"] for row in rows], owners)
+    targets = draft.named([row["target"] for row in rows], owners)
+    for row, named, meant in zip(rows, sources, targets, strict=True):
+        for source in named:
             if row["kind"] == "member":
-                draft.edge(source, "IN_GROUP", _group(document, row["target"]))
+                draft.edges.add(source, "IN_GROUP", draft.ids.named(_group(row["document_id"], row["target"])))
                 continue
-            for target in draft.named(row["target"], document):
-                draft.edge(source, "REFERS_TO", target, row["kind"])
+            for target in meant:
+                draft.edges.add(source, "REFERS_TO", target, row["kind"])
 
 
-def _mentions(draft: _Draft, rows: Iterable[dict[str, Any]]) -> None:
-    by_code: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for article, products in draft.articles.items():
-        code = words.codes(article).split(" ")[-1]
-        if len(code) >= MIN_MENTION:
-            by_code[code].extend(products)
-    if not by_code:
-        return
+def _mentions(draft: _Draft, rows: list[dict[str, Any]]) -> None:
+    owners, codes = array("i"), list[str]()
     for row in rows:
-        for code in words.codes(row["text"]).split():
-            for product, owner in by_code.get(code, ()):
-                if owner != row["document_id"]:
-                    draft.edge(row["document_id"], "MENTIONS", product)
+        said = words.codes(row["text"]).split()
+        codes += said
+        owners.extend([draft.ids.named(row["document_id"])] * len(said))
+    for at, products in draft.codes.find(codes):
+        for product in products:
+            if draft.owners[product] != owners[at]:
+                draft.edges.add(owners[at], "MENTIONS", product)
 
 
 def parquet(table: pa.Table) -> bytes:
     """The table as Parquet, the same bytes for the same rows."""
+    return parquet_of(table.schema, [table])
+
+
+def parquet_of(shape: pa.Schema, tables: Iterable[pa.Table]) -> bytes:
+    """The tables as one of Parquet, the same bytes for the same rows where each but the last has `ROWS_AT_ONCE`."""
     import pyarrow.parquet as pq
 
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", compression_level=6, row_group_size=64 * 1024, store_schema=False)
+    with pq.ParquetWriter(sink, shape, compression="zstd", compression_level=6, store_schema=False) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=ROWS_AT_ONCE)
     return sink.getvalue()
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import anyio
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dataset_corpus import DIMENSION, commit, document, frozen, unreadable, vector_of, written
 
-from shared.dataset import tables
+from shared.dataset import graph, tables
 from shared.dataset import writer as writer_module
 from shared.dataset.manifest import visible
 from shared.dataset.places import Place
@@ -158,6 +159,21 @@ async def test_a_table_comes_in_order_and_in_pieces_even_where_one_document_fill
         joined = pa.concat_tables(pieces).combine_chunks()
         assert joined == in_order(name, held.read(name))
     assert [each.num_rows for each in held.in_order("chunks")] == [each.num_rows for each in held.in_order("vectors")]
+
+
+async def test_the_graph_is_made_in_pieces_that_together_are_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles = [*(document(n) for n in range(5)), large(200), document(6)]
+    whole = await written(tmp_path / "whole", bundles)
+    monkeypatch.setattr(graph, "ROWS_AT_ONCE", 50)
+    pieced = await written(tmp_path / "pieced", bundles, seed=3, batch=2)
+    for name, count in (("nodes", whole.counts.nodes), ("edges", whole.counts.edges)):
+        one = pq.ParquetFile(tmp_path / "whole" / whole.pins.graph / f"{name}.parquet")
+        many = pq.ParquetFile(tmp_path / "pieced" / pieced.pins.graph / f"{name}.parquet")
+        assert (one.num_row_groups, many.num_row_groups) == (1, -(-count // 50))
+        assert many.read() == one.read() == in_order(name, one.read())
+        assert one.metadata.num_rows == count > 200
 
 
 async def test_parts_of_a_large_document_are_joined_up_to_a_bound_before_they_are_added(

@@ -23,6 +23,7 @@ from servers.cradle.processing.ledger import Entry, unchanged
 from servers.cradle.processing.records import Records
 from servers.cradle.processing.sources import SourceFile
 from servers.cradle.processing.wire import Identified
+from servers.cradle.processing.word_ids import with_memory
 from shared.contracts.installation import InstallationVersion
 from shared.dataset.rows import DocumentParts, DocumentRow
 from shared.errors import InvalidInput, PlatformError, TooLarge
@@ -95,6 +96,7 @@ class Stages:
         self._version = version
         self._pool = pool
         self._embedder = embedder
+        self._tokenizer = with_memory(embedder.tokenizer)
         self._ocr = ocr
         self._known = known
         chunking = version.parameters.chunking
@@ -163,7 +165,7 @@ class Stages:
     async def _parts(
         self, entry: Entry, extractions: AsyncGenerator[Extraction, None]
     ) -> AsyncGenerator[DocumentParts, None]:
-        chunker = Chunker(self._embedder.tokenizer, self._sizes)
+        chunker = Chunker(self._tokenizer, self._sizes)
         records = Records(entry.document_id, entry.parameter_version)
         async for extraction in extractions:
             part = await self._with_text(entry, extraction)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import ctypes
+import re
+import struct
+from collections import deque
 from collections.abc import Iterator
+from itertools import repeat
 
 from servers.cradle.processing.extract.detect import PDF
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.image import MAX_PIXELS, to_png
-from servers.cradle.processing.extract.pdf_layout import Glyph, blocks_of, lines_of
+from servers.cradle.processing.extract.pdf_layout import Box, Glyphs, blocks_of, lines_of
 from servers.cradle.processing.extraction import About, Item, Scan
 
 DPI = 200
 MAX_PAGES = 20_000
 MAX_CHARS = 500_000
 _PASSWORD = 4
+_NO_TEXT = frozenset("\0\2\n\r \ufffe\uffff")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_FLOATS = struct.Struct("4f")
+_ASK_BOX = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
 
 class Pdf:
@@ -65,7 +73,7 @@ def _page(document, index: int) -> Iterator[Item]:
     page = document[index]
     try:
         glyphs = _glyphs(page)
-        if any(not glyph.char.isspace() for glyph in glyphs):
+        if not all(map(str.isspace, glyphs.chars)):
             yield from blocks_of(lines_of(glyphs), index + 1)
         elif _drawn(page):
             yield Scan(_render(page), index + 1)
@@ -73,7 +81,7 @@ def _page(document, index: int) -> Iterator[Item]:
         page.close()
 
 
-def _glyphs(page) -> list[Glyph]:
+def _glyphs(page) -> Glyphs:
     """Every character with its box, in the order of the content stream."""
     from pypdfium2 import raw
 
@@ -82,32 +90,43 @@ def _glyphs(page) -> list[Glyph]:
         count = textpage.count_chars()
         if count > MAX_CHARS:
             raise Unreadable("too_large", f"A page of the PDF holds more than {MAX_CHARS} characters; it was not read.")
-        handle, box = textpage.raw, raw.FS_RECTF()
-        place = ctypes.byref(box)
-        glyphs = []
-        for position in range(count):
-            code = raw.FPDFText_GetUnicode(handle, position)
-            if code in (0, 2, 13, 10, 0xFFFE, 0xFFFF) or raw.FPDFText_IsGenerated(handle, position) == 1:
-                continue
-            raw.FPDFText_GetLooseCharBox(handle, position, place)
-            glyphs.append(Glyph(chr(code), box.left, box.right, box.bottom, box.top))
-        return _paired(glyphs)
+        handle = textpage.raw
+        chars = list(map(chr, map(raw.FPDFText_GetUnicode, repeat(handle), range(count))))
+        kept = [  # pdfium makes up spaces and ends of lines, nothing else
+            at
+            for at, char in enumerate(chars)
+            if char not in _NO_TEXT or (char == " " and raw.FPDFText_IsGenerated(handle, at) != 1)
+        ]
+        return Glyphs.of(*_paired([chars[at] for at in kept], _boxes(handle, kept)))
     finally:
         textpage.close()
 
 
-def _paired(glyphs: list[Glyph]) -> list[Glyph]:
+def _boxes(handle, positions: list[int]) -> list[Box]:
+    """The characters' boxes. A page holds thousands: they are asked for without a step of Python for each."""
+    from pypdfium2 import raw
+
+    size, boxes = ctypes.sizeof(raw.FS_RECTF), (raw.FS_RECTF * len(positions))()
+    start = ctypes.addressof(boxes)
+    ask = _ASK_BOX(ctypes.cast(raw.FPDFText_GetLooseCharBox, ctypes.c_void_p).value or 0)
+    page = ctypes.cast(handle, ctypes.c_void_p).value
+    deque(map(ask, repeat(page), positions, range(start, start + size * len(positions), size)), maxlen=0)
+    return list(_FLOATS.iter_unpack(boxes))
+
+
+def _paired(chars: list[str], boxes: list[Box]) -> tuple[list[str], list[Box]]:
     """Characters beyond the first plane come as two surrogates on one place: joined here."""
-    if not any("\ud800" <= glyph.char <= "\udfff" for glyph in glyphs):
-        return glyphs
-    joined: list[Glyph] = []
-    for glyph in glyphs:
-        if joined and "\udc00" <= glyph.char <= "\udfff" and "\ud800" <= joined[-1].char <= "\udbff":
-            char = (joined[-1].char + glyph.char).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            joined[-1] = joined[-1]._replace(char=char)
+    if not _SURROGATE.search("".join(chars)):
+        return chars, boxes
+    joined: list[str] = []
+    places: list[Box] = []
+    for char, box in zip(chars, boxes, strict=True):
+        if joined and "\udc00" <= char <= "\udfff" and "\ud800" <= joined[-1] <= "\udbff":
+            joined[-1] = (joined[-1] + char).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         else:
-            joined.append(glyph)
-    return [g._replace(char="\ufffd") if "\ud800" <= g.char[0] <= "\udfff" else g for g in joined]
+            joined.append(char)
+            places.append(box)
+    return ["\ufffd" if "\ud800" <= char[0] <= "\udfff" else char for char in joined], places
 
 
 def _drawn(page) -> bool:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
-from typing import NamedTuple
 
 from servers.cradle.processing.contents import without_leaders
 from servers.cradle.processing.extract.encoding import clean
@@ -26,22 +25,32 @@ _HYPHENATED = re.compile(r"[a-zäöüß]-$")
 _KEEPS_HYPHEN = ("und ", "oder ", "bzw", "and ", "or ", "sowie ")
 
 
-class Glyph(NamedTuple):
-    """A character and its font's box in points (origin bottom left): advance width, ascent to descent."""
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in points (origin bottom left)."""
 
-    char: str
-    left: float
-    right: float
-    bottom: float
-    top: float
 
-    @property
-    def size(self) -> float:
-        return max(self.top - self.bottom, 1.0)
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """A page's characters and their fonts' boxes (advance width, ascent to descent), in columns: a page has thousands.
 
-    @property
-    def middle(self) -> float:
-        return (self.top + self.bottom) / 2
+    `spans` are (left, right), `spaces` says which characters are white space.
+    """
+
+    chars: list[str]
+    spaces: list[bool]
+    spans: list[tuple[float, float]]
+    middles: list[float]
+    sizes: list[float]
+
+    @classmethod
+    def of(cls, chars: list[str], boxes: list[Box]) -> Glyphs:
+        return cls(
+            chars,
+            list(map(str.isspace, chars)),
+            [(left, right) for left, _, right, _ in boxes],
+            [(top + bottom) / 2 for _, top, _, bottom in boxes],
+            [1.0 if top - bottom < 1.0 else top - bottom for _, top, _, bottom in boxes],
+        )
 
 
 @dataclass(slots=True)
@@ -66,22 +75,22 @@ class Line:
         return " ".join(segment.text for segment in self.segments)
 
 
-def lines_of(glyphs: list[Glyph]) -> list[Line]:
+def lines_of(glyphs: Glyphs) -> list[Line]:
     """Lines from top to bottom: characters whose middles are closer than half a line. Spaces follow their word."""
-    words: list[tuple[Glyph, list[Glyph]]] = []
-    for glyph in glyphs:
-        if not glyph.char.isspace():
-            words.append((glyph, []))
-        elif words:
-            words[-1][1].append(glyph)
-    rows: list[list[tuple[Glyph, list[Glyph]]]] = []
-    for word in sorted(words, key=lambda w: (-w[0].middle, w[0].left)):
-        first = rows[-1][0][0] if rows else None
-        if first and first.middle - word[0].middle < SAME_LINE * max(first.size, word[0].size):
-            rows[-1].append(word)
+    middles, sizes = glyphs.middles, glyphs.sizes
+    words = [at for at, space in enumerate(glyphs.spaces) if not space]
+    ends = dict(zip(words, [*words[1:], len(glyphs.chars)], strict=False))  # the spaces behind it go with it
+    keys = [(-middle, left) for middle, (left, _) in zip(middles, glyphs.spans, strict=True)]
+    rows: list[list[int]] = []
+    middle = size = 0.0  # of the row's first
+    for at in sorted(words, key=keys.__getitem__):
+        larger = sizes[at] if sizes[at] > size else size
+        if rows and middle - middles[at] < SAME_LINE * larger:
+            rows[-1].append(at)
         else:
-            rows.append([word])
-    return [_line([glyph for word, spaces in row for glyph in (word, *spaces)]) for row in rows]
+            rows.append([at])
+            middle, size = middles[at], sizes[at]
+    return [_line(glyphs, row, [each for at in row for each in range(at, ends[at])]) for row in rows]
 
 
 def body_size(lines: list[Line]) -> float:
@@ -110,26 +119,36 @@ def blocks_of(lines: list[Line], page: int) -> Iterator[Block]:
     yield from _paragraphs(held, page, body)
 
 
-def _line(row: list[Glyph]) -> Line:
-    row = sorted(row, key=lambda glyph: (glyph.left, glyph.right))
-    size = median(glyph.size for glyph in row if not glyph.char.isspace())
+def _line(glyphs: Glyphs, words: list[int], row: list[int]) -> Line:
+    """The line of these characters; `words` are those of `row` that are no spaces."""
+    chars, spaces, spans = glyphs.chars, glyphs.spaces, glyphs.spans
+    row = sorted(row, key=spans.__getitem__)
+    size = median([glyphs.sizes[at] for at in words])
+    cell, word = CELL_GAP * size, WORD_GAP * size
     segments: list[Segment] = []
+    text: list[str] = []
+    first = last = 0.0
     spaced = False
-    for glyph in row:
-        if glyph.char.isspace():
+    for at in row:
+        if spaces[at]:
             spaced = True
             continue
-        gap = glyph.left - segments[-1].right if segments else 0.0
-        if segments and gap <= CELL_GAP * size:
-            last = segments[-1]
-            last.text += (" " if spaced or gap > WORD_GAP * size else "") + glyph.char
-            last.right = max(last.right, glyph.right)
+        left, right = spans[at]
+        gap = left - last
+        if not text or gap > cell:
+            if text:
+                segments.append(_segment(text, first, last))
+            text, first, last = [chars[at]], left, right
         else:
-            segments.append(Segment(glyph.char, glyph.left, glyph.right))
+            text.append(f" {chars[at]}" if spaced or gap > word else chars[at])
+            last = right if right > last else last
         spaced = False
-    for segment in segments:
-        segment.text = without_leaders(clean(segment.text))
-    return Line(segments, row[0].middle, size)
+    segments.append(_segment(text, first, last))
+    return Line(segments, glyphs.middles[row[0]], size)
+
+
+def _segment(text: list[str], left: float, right: float) -> Segment:
+    return Segment(without_leaders(clean("".join(text))), left, right)
 
 
 def _run(lines: list[Line], start: int) -> int:

@@ -1,0 +1,86 @@
+"""The ids of a text from those of its words, each of which the model's tokenizer is asked for once in a run.
+
+BERT's tokenizers take a text apart at white space and punctuation before anything else, so that a text's ids are those
+of its words, one after the other; passages are measured many times, and their words repeat. A text with characters
+that may join the one before or after them, or with the name of a special token, goes to the tokenizer as a whole.
+
+What is remembered is of one run and thus of one customer: else a text would be read faster where another has sent it.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from typing import Any
+
+from servers.cradle.processing.chunking import Tokenizer
+
+REMEMBERED = 100_000
+"""Words; then it begins anew. About 30 MB."""
+LONGEST = 100
+_WORDS = re.compile(r"[!-/:-@\[-`{-~]|[^ \t\n!-/:-@\[-`{-~]+")
+_ALONE = re.compile(r"[\t\n\x20-\x7e\xa0-\u02ff\u0391-\u03c9\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2100-\u22ff]*")
+_Tokens = tuple[tuple[int, int, int], ...]
+
+
+class WordIds:
+    """`Tokenizer` with a memory. Safe to call from several threads.
+
+    Args:
+        tokenizer: one whose `takes_words_apart`.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._ids: dict[str, tuple[int, ...]] = {}
+        self._tokens: dict[str, _Tokens] = {}
+        self._names = re.compile("|".join(map(re.escape, tokenizer.special_names)) or "(?!)")
+
+    def passage(self, text: str) -> list[int]:
+        """See `Tokenizer.passage`."""
+        if not self._apart(text):
+            return self._tokenizer.passage(text)
+        words = _WORDS.findall(text)
+        found: list[Any] = list(map(self._ids.get, words))
+        if None in found:
+            new = self._learnt(words, found)
+            found = [new[word] if ids is None else ids for word, ids in zip(words, found, strict=True)]
+        return self._tokenizer.wrapped(chain.from_iterable(found), "passage")
+
+    def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
+        """See `Tokenizer.encode_with_offsets`."""
+        if not self._apart(text):
+            return self._tokenizer.encode_with_offsets(text)
+        return [
+            (token, match.start() + start, match.start() + end)
+            for match in _WORDS.finditer(text)
+            for token, start, end in self._placed(match.group())
+        ]
+
+    def _apart(self, text: str) -> bool:
+        return _ALONE.fullmatch(text) is not None and self._names.search(text) is None
+
+    def _learnt(self, words: list[str], found: list[Any]) -> dict[str, tuple[int, ...]]:
+        unknown = list({word for word, ids in zip(words, found, strict=True) if ids is None})
+        new = dict(zip(unknown, map(tuple, self._tokenizer.encode_batch(unknown)), strict=True))
+        _remember(self._ids, {word: ids for word, ids in new.items() if len(word) <= LONGEST})
+        return new
+
+    def _placed(self, word: str) -> _Tokens:
+        tokens = self._tokens.get(word)
+        if tokens is None:
+            tokens = tuple(self._tokenizer.encode_with_offsets(word))
+            if len(word) <= LONGEST:
+                _remember(self._tokens, {word: tokens})
+        return tokens
+
+
+def with_memory(tokenizer: Any) -> Tokenizer:
+    """The tokenizer, with a memory for words where it takes texts apart by them."""
+    return WordIds(tokenizer) if tokenizer.takes_words_apart else tokenizer
+
+
+def _remember(known: dict[str, Any], new: dict[str, Any]) -> None:
+    if len(known) + len(new) > REMEMBERED:
+        known.clear()
+    known.update(new)
