@@ -92,6 +92,7 @@ def _fill(work: Path, image: Path, spec: ImageSpec, built: ImageBuilt, signer: S
     kinds = [layer.kind for layer in built.layers]
     if "graph" in kinds:  # for a Neo4j of the customer's own
         sums |= neo4j_import.neo4j_files(image, kinds.index("graph"), work)
+        contents[neo4j_import.DATASET] = neo4j_import.dataset_node(built.dataset_digest)
         contents[neo4j_import.SCRIPT] = delivery(neo4j_import.SCRIPT, spec, built, signer.verifier).encode()
     for name, data in contents.items():
         write_new(work / name, data)
