@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -21,7 +22,7 @@ from servers.cradle.images.updates import ledger_key
 from servers.cradle.images.verify import verify_image
 from servers.cradle.services import Services
 from servers.cradle.workplace import sweep_work, workplace
-from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
+from shared.contracts.image import Companion, DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.instance import InstanceConfig
 from shared.contracts.processing import VerificationReport
 from shared.dataset.delta import ledger
@@ -150,14 +151,18 @@ async def erase_customer(held: Services, customer: str) -> Certificate:
     return await erase(store, customer, await archive_of(held), signer, certificates, instances=instances)
 
 
-async def package(held: Services, customer: str, tag: str, as_tar: bool = False) -> DeliveryPackage:
+async def package(
+    held: Services, customer: str, tag: str, as_tar: bool = False, companions: Sequence[Companion] = ()
+) -> DeliveryPackage:
     """The folder that the customer receives, and on demand one tar of it."""
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store, _image(tag), f"reports/{tag}") as place:
         built, _ = built_image(place.folder, tag)
         version = await _version_of(held, customer, built)
         spec = _spec(customer, tag, built.fingerprint, built.dataset_digest, version)
-        made = await package_delivery(place.folder, tag, spec, await signer_of(held), as_tar=as_tar)
+        made = await package_delivery(
+            place.folder, tag, spec, await signer_of(held), as_tar=as_tar, companions=companions
+        )
         tar = await place.give(f"delivery/{tag}.tar")
         location = await place.give(f"delivery/{tag}", SUMS_SIGNATURE)
     return made.model_copy(update={"location": location, "tar": tar if made.tar else None})
