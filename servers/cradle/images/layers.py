@@ -176,7 +176,8 @@ def ordered(entries: Iterable[Entry]) -> list[Entry]:
         original = named.get(entry.same_as)
         if original is None or original.source is None:
             raise InvalidInput("A hard link of an image leads to no file of its layer.")
-        named[name] = replace(entry, mode=original.mode)  # engines set the mode of the one file that both name
+        # engines set owner and mode of the one file once more for its second name, and its capability is gone with that
+        named[name] = replace(entry, mode=original.mode, attributes=original.attributes)
     for name in list(named):
         parts = name.split("/")[:-1]
         for depth in range(len(parts)):
