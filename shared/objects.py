@@ -181,8 +181,8 @@ class CustomerStore:
         with _translated():
             return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
 
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
-        """An object's bytes in pieces of `STREAMED_BYTES`.
+    async def stream(self, key: str, piece_bytes: int = STREAMED_BYTES) -> AsyncIterator[bytes]:
+        """An object's bytes in pieces of this size.
 
         Each piece is a request of its own: the limit of a request's time is for its whole body, and who reads a large
         object may be slow.
@@ -196,8 +196,8 @@ class CustomerStore:
 
         with _translated():
             told = await obstore.head_async(self._store, key)
-        for start in range(0, told["size"], STREAMED_BYTES):
-            end = min(start + STREAMED_BYTES, told["size"])
+        for start in range(0, told["size"], piece_bytes):
+            end = min(start + piece_bytes, told["size"])
             with _translated(), _unchanged():
                 found = await obstore.get_async(
                     self._store, key, options={"range": (start, end), "if_match": told["e_tag"]}

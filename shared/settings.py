@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     s3_access_key: SecretStr | None = None
     s3_secret_key: SecretStr | None = None
     s3_region: str = "eu-central-1"
+    work_folder: Path = Field(
+        Path("/dev/shm"),  # noqa: S108  a folder of its own is made in it, for its owner only
+        description="Where an image of a bucket on S3 lies while it is made or loaded. Keep it in memory, or on an"
+        " encrypted disk.",
+    )
 
     source_roots: list[Path] = Field(
         default_factory=list, description="Local folders from which a customer's files may be read."
@@ -153,7 +158,7 @@ class Settings(BaseSettings):
     job_step_deadline_s: float = Field(6 * 3600.0, gt=0, description="Longest time one step of a job may take.")
     max_body_bytes: int = Field(32 * 2**20, ge=2**10, description="Largest request body of any server.")
 
-    @field_validator("home", "model_cache", "florence_model", mode="after")
+    @field_validator("home", "work_folder", "model_cache", "florence_model", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -10,17 +11,18 @@ import orjson
 from servers.cradle.images import updates
 from servers.cradle.images.archive import Archive
 from servers.cradle.images.archive_s3 import LockedBucket
-from servers.cradle.images.build import Sources, build_image, built_image
+from servers.cradle.images.build import RECORD, Sources, build_image, built_image
 from servers.cradle.images.erasure import Certificate, erase
-from servers.cradle.images.package import package_delivery
+from servers.cradle.images.package import SUMS_SIGNATURE, package_delivery
 from servers.cradle.images.registry import chosen
-from servers.cradle.images.report import write_report
+from servers.cradle.images.report import JSON, write_report
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
 from servers.cradle.images.updates import ledger_key
 from servers.cradle.images.verify import verify_image
 from servers.cradle.services import Services
-from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
+from servers.cradle.workplace import sweep_work, workplace
+from shared.contracts.image import Companion, DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.instance import InstanceConfig
 from shared.contracts.processing import VerificationReport
 from shared.dataset.delta import ledger
@@ -63,15 +65,18 @@ async def build(
     )
     known = await asyncio.to_thread(ledger, store.path("dataset"), store.storage_options)
     await store.put(ledger_key(dataset_digest), canonical_json(known))
-    return await build_image(
-        _spec(customer, tag, version.fingerprint, dataset_digest, parameter_version),
-        sources,
-        bucket=bucket_folder(store),
-        cache=held.settings.home / "cache" / "layers",
-        signer=await signer_of(held),
-        base_image=chosen(held.settings.base_image),
-        docker_host=held.settings.docker_host,
-    )
+    async with workplace(held.settings, customer, store, _image(tag)) as place:
+        built = await build_image(
+            _spec(customer, tag, version.fingerprint, dataset_digest, parameter_version),
+            sources,
+            bucket=place.folder,
+            cache=held.settings.home / "cache" / "layers",
+            signer=await signer_of(held),
+            base_image=chosen(held.settings.base_image),
+            docker_host=held.settings.docker_host,
+        )
+        await place.give(_image(tag), RECORD)
+    return built
 
 
 async def make_update(held: Services, customer: str, base_digest: str) -> UpdateMade:
@@ -87,24 +92,27 @@ async def make_update(held: Services, customer: str, base_digest: str) -> Update
         raise NotFound("No image of this dataset was built. Name the dataset of a delivery.", field="base") from None
     async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
         manifest = reader.manifest
-    return await updates.make_update(
-        customer, store.path("dataset"), store.storage_options, known, base_digest, manifest, bucket_folder(store),
-        await signer_of(held),
-    )  # fmt: skip
+    async with workplace(held.settings, customer, store) as place:
+        made = await updates.make_update(
+            customer, store.path("dataset"), store.storage_options, known, base_digest, manifest, place.folder,
+            await signer_of(held),
+        )  # fmt: skip
+        return made.model_copy(update={"location": await place.give(updates.key_of(made))})
 
 
 async def archive(held: Services, customer: str, tag: str) -> ImageArchived:
     """The built image in the archive."""
     store = await CustomerStore.open(held.settings, customer)
-    kept = await (await archive_of(held)).keep(bucket_folder(store), tag)
     settings = held.settings
+    async with workplace(settings, customer, store, _image(tag)) as place:
+        kept = await (await archive_of(held)).keep(place.folder, tag)
     if settings.archive_bucket is not None:
         if settings.s3_endpoint is None:
             raise Unavailable("P0711_ARCHIVE_BUCKET needs P0711_S3_ENDPOINT. Set it, or unset the bucket.")
         folder = Path(kept.location)
         locked = LockedBucket(await asyncio.to_thread(s3_client, settings), settings.archive_bucket)
         await locked.mirror(folder, f"{customer}/{folder.name}")
-    return kept
+    return kept.model_copy(update={"image": store.path("images", tag)})
 
 
 async def restore(held: Services, customer: str, name: str) -> ImageBuilt:
@@ -114,17 +122,21 @@ async def restore(held: Services, customer: str, name: str) -> ImageBuilt:
         Conflict: it is there already, or what is archived is damaged.
     """
     store = await CustomerStore.open(held.settings, customer)
-    folder = bucket_folder(store) / "restored"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return await (await archive_of(held)).restore(customer, name, folder / name)
+    if store.local() is None and await store.list(f"restored/{name}"):
+        raise Conflict("The folder to restore to exists already. Choose another name.", field="name")
+    async with workplace(held.settings, customer, store) as place:
+        folder = place.folder / "restored"
+        await asyncio.to_thread(folder.mkdir, mode=0o700, exist_ok=True)
+        restored = await (await archive_of(held)).restore(customer, name, folder / name)
+        await place.give(f"restored/{name}", RECORD)
+    return restored
 
 
 async def drill(held: Services, customer: str) -> dict[str, str]:
     """Restores every archived image of the customer and throws it away; name → how it went."""
     store = await CustomerStore.open(held.settings, customer)
-    scratch = bucket_folder(store) / "scratch"
-    scratch.mkdir(exist_ok=True)
-    return await (await archive_of(held)).drill(customer, scratch)
+    async with workplace(held.settings, customer, store) as place:
+        return await (await archive_of(held)).drill(customer, place.scratch)
 
 
 async def erase_customer(held: Services, customer: str) -> Certificate:
@@ -133,38 +145,48 @@ async def erase_customer(held: Services, customer: str) -> Certificate:
     Jobs are the orchestrator's, and not seen from here: the caller makes sure that none is open.
     """
     instances = await held.deployments.erase(customer)
+    await asyncio.to_thread(sweep_work, held.settings)
     store = await CustomerStore.open(held.settings, customer, create=True)
     certificates, signer = held.settings.home / "certificates", await signer_of(held)
     return await erase(store, customer, await archive_of(held), signer, certificates, instances=instances)
 
 
-async def package(held: Services, customer: str, tag: str, as_tar: bool = False) -> DeliveryPackage:
+async def package(
+    held: Services, customer: str, tag: str, as_tar: bool = False, companions: Sequence[Companion] = ()
+) -> DeliveryPackage:
     """The folder that the customer receives, and on demand one tar of it."""
     store = await CustomerStore.open(held.settings, customer)
-    built, _ = built_image(bucket_folder(store), tag)
-    version = await _version_of(held, customer, built)
-    spec = _spec(customer, tag, built.fingerprint, built.dataset_digest, version)
-    return await package_delivery(bucket_folder(store), tag, spec, await signer_of(held), as_tar=as_tar)
+    async with workplace(held.settings, customer, store, _image(tag), f"reports/{tag}") as place:
+        built, _ = built_image(place.folder, tag)
+        version = await _version_of(held, customer, built)
+        spec = _spec(customer, tag, built.fingerprint, built.dataset_digest, version)
+        made = await package_delivery(
+            place.folder, tag, spec, await signer_of(held), as_tar=as_tar, companions=companions
+        )
+        tar = await place.give(f"delivery/{tag}.tar")
+        location = await place.give(f"delivery/{tag}", SUMS_SIGNATURE)
+    return made.model_copy(update={"location": location, "tar": tar if made.tar else None})
 
 
 async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
     """Starts the image, asks it and measures it; the report, and all content, stays in the customer's folder."""
     store = await CustomerStore.open(held.settings, customer)
-    built, image = built_image(bucket_folder(store), tag)
-    scratch = bucket_folder(store) / "scratch"
-    scratch.mkdir(exist_ok=True)
-    signer = await signer_of(held)
-    version = await _version_of(held, customer, built)
-    report = await verify_image(
-        image, built, scratch,
-        docker_host=held.settings.docker_host,
-        signer=signer.verifier,
-        probes=await held.installations.probes(customer, version),
-    )  # fmt: skip
-    page = await asyncio.to_thread(write_report, bucket_folder(store), report)
+    async with workplace(held.settings, customer, store, _image(tag)) as place:
+        built, image = built_image(place.folder, tag)
+        signer = await signer_of(held)
+        version = await _version_of(held, customer, built)
+        report = await verify_image(
+            image, built, place.scratch,
+            docker_host=held.settings.docker_host,
+            signer=signer.verifier,
+            probes=await held.installations.probes(customer, version),
+        )  # fmt: skip
+        page = await asyncio.to_thread(write_report, place.folder, report)
+        await place.give(f"reports/{tag}", JSON)
     return VerificationReport(
-        passed=report.passed, checks=report.checks, dataset_digest=built.dataset_digest, report=str(page)
-    )
+        passed=report.passed, checks=report.checks, dataset_digest=built.dataset_digest,
+        report=store.path("reports", tag, page.name),
+    )  # fmt: skip
 
 
 async def _version_of(held: Services, customer: str, built: ImageBuilt) -> int:
@@ -204,13 +226,5 @@ async def signer_of(held: Services) -> Signer:
     return await asyncio.to_thread(Signer.open, held.settings.home / "keys")
 
 
-def bucket_folder(store: CustomerStore) -> Path:
-    """The customer's bucket, where it is a folder.
-
-    Raises:
-        Unavailable: it is on S3.
-    """
-    folder = store.local()
-    if folder is None:
-        raise Unavailable("Images are built where the customer's bucket is a folder; building from S3 comes later.")
-    return folder
+def _image(tag: str) -> str:
+    return f"images/{tag}"

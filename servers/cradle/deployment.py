@@ -16,8 +16,9 @@ from servers.cradle.deployments.service import NOTHING_THERE
 from servers.cradle.deployments.store import Row
 from servers.cradle.images.archive import tag_of
 from servers.cradle.images.signed import SignedImage, checked, signed_image
-from servers.cradle.images.updates import ledger_key, push_update
+from servers.cradle.images.updates import key_of, ledger_key, push_update
 from servers.cradle.services import Services
+from servers.cradle.workplace import Workplace, workplace
 from shared.client import Upstream
 from shared.contracts.deployment import DeploymentList, DeploymentMade, InstancesUpdated, Question, QuestionsKept
 from shared.contracts.image import ImageBuilt
@@ -58,23 +59,23 @@ async def update_instances(held: Services, customer: str, tag: str) -> Instances
     """
     store = await CustomerStore.open(held.settings, customer)
     planted, made = await planted_questions(store), []
-    for row in await held.deployments.serving(customer):
-        image = await asyncio.to_thread(
-            signed_image, delivery.bucket_folder(store), tag, customer, (await delivery.signer_of(held)).verifier
-        )
-        base = await _base(held, store, customer, row, image.built)
-        if base is None:
-            made.append(await held.deployments.deploy(customer, image, row.host, None, planted))
-        else:
-            update = await delivery.make_update(held, customer, base)
-            if update.dataset_digest != image.built.dataset_digest:
-                raise Conflict("The dataset changed since the image was built. Call process_new_documents again.")
-            pushed = Path(update.location)
+    rows = await held.deployments.serving(customer)
+    if not rows:
+        return InstancesUpdated(made=[])
+    async with workplace(held.settings, customer, store, f"images/{tag}") as place:
+        verifier = (await delivery.signer_of(held)).verifier
+        for row in rows:
+            image = await asyncio.to_thread(signed_image, place.folder, tag, customer, verifier)
+            base = await _base(held, store, customer, row, image.built)
+            if base is None:
+                made.append(await held.deployments.deploy(customer, image, row.host, None, planted))
+            else:
+                pushed = await _update(held, customer, base, image.built, place)
 
-            async def push(instance: Upstream, pushed: Path = pushed) -> object:
-                return await push_update(pushed, instance)
+                async def push(instance: Upstream, pushed: Path = pushed) -> object:
+                    return await push_update(pushed, instance)
 
-            made.append(await held.deployments.update(customer, row, image.built, push, planted))
+                made.append(await held.deployments.update(customer, row, image.built, push, planted))
     return InstancesUpdated(made=made)
 
 
@@ -108,22 +109,30 @@ async def deployments(held: Services, customer: str) -> DeploymentList:
 @asynccontextmanager
 async def _image(held: Services, store: CustomerStore, customer: str, tag: str) -> AsyncIterator[SignedImage]:
     """The image of a tag as built, or restored from the archive for as long as the block lasts."""
-    bucket, verifier = delivery.bucket_folder(store), (await delivery.signer_of(held)).verifier
-    try:
-        image = await asyncio.to_thread(signed_image, bucket, tag, customer, verifier)
-    except NotFound:
-        image = None
-    if image is not None:
-        yield image
-        return
-    restored = bucket / "scratch" / f"restored-{os.getpid()}-{os.urandom(4).hex()}"
-    await asyncio.to_thread(restored.parent.mkdir, exist_ok=True)
-    try:
-        built = await (await delivery.archive_of(held)).restore(customer, tag, restored)
-        tar = restored / "image.tar"
-        yield SignedImage(tar, await asyncio.to_thread(checked, built, tar, customer, verifier))
-    finally:
-        await asyncio.to_thread(shutil.rmtree, restored, ignore_errors=True)
+    verifier = (await delivery.signer_of(held)).verifier
+    async with workplace(held.settings, customer, store, f"images/{tag}") as place:
+        try:
+            image = await asyncio.to_thread(signed_image, place.folder, tag, customer, verifier)
+        except NotFound:
+            image = None
+        if image is not None:
+            yield image
+            return
+        restored = place.scratch / f"restored-{os.getpid()}-{os.urandom(4).hex()}"
+        try:
+            built = await (await delivery.archive_of(held)).restore(customer, tag, restored)
+            tar = restored / "image.tar"
+            yield SignedImage(tar, await asyncio.to_thread(checked, built, tar, customer, verifier))
+        finally:
+            await asyncio.to_thread(shutil.rmtree, restored, ignore_errors=True)
+
+
+async def _update(held: Services, customer: str, base: str, built: ImageBuilt, place: Workplace) -> Path:
+    """The signed difference from `base` to the dataset of this image."""
+    update = await delivery.make_update(held, customer, base)
+    if update.dataset_digest != built.dataset_digest:
+        raise Conflict("The dataset changed since the image was built. Call process_new_documents again.")
+    return await place.fetch(key_of(update))
 
 
 async def _base(held: Services, store: CustomerStore, customer: str, row: Row, built: ImageBuilt) -> str | None:

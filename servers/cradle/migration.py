@@ -8,6 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -17,12 +20,13 @@ from servers.cradle.deployment import planted_questions
 from servers.cradle.images.build import built_image
 from servers.cradle.images.containers import owner_of
 from servers.cradle.images.running import running_instance
-from servers.cradle.legacy.backup import EXPORT, FILES, FOLDER, MANIFEST, back_up
-from servers.cradle.legacy.export import layout, plain_name, read_export
+from servers.cradle.legacy.backup import EXPORT, FILES, FOLDER, MANIFEST, back_up, back_up_to, held_below
+from servers.cradle.legacy.export import Export, Layout, layout, layout_of, plain_name, read_export, sort_names
 from servers.cradle.legacy.reconcile import NewDataset, Reconciliation, ask, compare
 from servers.cradle.onboarding import ASKED_BEFORE, SOURCES
-from servers.cradle.processing.sources import SourceList, local_folder
+from servers.cradle.processing.sources import SourceList, legacy_place
 from servers.cradle.services import Services
+from servers.cradle.workplace import Workplace, workplace
 from shared.auth import require_sources
 from shared.client import Upstream
 from shared.contracts.deployment import LegacyBackup
@@ -49,9 +53,8 @@ async def prepare(held: Services, customer: str, legacy: str) -> str:
     require_sources([legacy], ASKED_BEFORE)
     (uri,) = SourceList.parse([legacy], held.settings).uris
     store = await CustomerStore.open(held.settings, customer, create=True)
-    found = await asyncio.to_thread(layout, local_folder(uri, held.settings, store))
-    await asyncio.to_thread(lambda: [ForeignTable(table) for table in found.tables])
-    delivery.bucket_folder(store)
+    lies = await _legacy(held, store, uri)
+    await asyncio.to_thread(lambda: [ForeignTable(lies.place, table) for table in lies.found.tables])
     await store.put(PLACE, orjson.dumps(uri))
     await store.put(SOURCES, orjson.dumps([f"bucket:{FOLDER}/{FILES}"]))
     return canonical_digest(uri)
@@ -60,9 +63,14 @@ async def prepare(held: Services, customer: str, legacy: str) -> str:
 async def copy_legacy(held: Services, customer: str) -> LegacyBackup:
     """The copy in the customer's bucket. Repeating it goes on where it was."""
     store = await CustomerStore.open(held.settings, customer)
-    uri = await _place(store)
-    found = await asyncio.to_thread(layout, local_folder(uri, held.settings, store))
-    return await stoppable(back_up, found, delivery.bucket_folder(store))
+    lies, bucket = await _legacy(held, store, await _place(store)), store.local()
+    root = lies.place.folder
+    if bucket is not None and root is not None:
+        return await stoppable(back_up, lies.found, root, bucket)
+    if root is not None:
+        return await back_up_to(store, lies.found, lambda name: held_below(root, name))
+    async with workplace(held.settings, customer, store) as place:
+        return await back_up_to(store, lies.found, lambda name: _passing(place, f"{lies.prefix}/{name}"))
 
 
 async def reconcile(held: Services, customer: str, tag: str) -> VerificationReport:
@@ -71,19 +79,17 @@ async def reconcile(held: Services, customer: str, tag: str) -> VerificationRepo
     A failed check is a line of the report. What is missing, by name, lies in the bucket: legacy/reconciliation.json.
     """
     store = await CustomerStore.open(held.settings, customer)
-    bucket = delivery.bucket_folder(store)
     copied = [name for name in orjson.loads(await store.get(f"{FOLDER}/{MANIFEST}")) if name.startswith(f"{FILES}/")]
-    export = await asyncio.to_thread(lambda: read_export(_tables(bucket / FOLDER / EXPORT)))
+    export = await _export(store)
     found = compare(export, len(copied), await _new_dataset(store))
-    _, image = await asyncio.to_thread(built_image, bucket, tag)
-    scratch = bucket / "scratch"
-    await asyncio.to_thread(scratch.mkdir, exist_ok=True)
     owner = owner_of((await delivery.signer_of(held)).verifier, customer)
-    async with (
-        running_instance(image, scratch, docker_host=held.settings.docker_host, owner=owner) as instance,
-        Upstream(instance.url, key=instance.access_key, name="instance") as upstream,
-    ):
-        await ask(found, upstream, export, await planted_questions(store))
+    async with workplace(held.settings, customer, store, f"images/{tag}") as place:
+        _, image = await asyncio.to_thread(built_image, place.folder, tag)
+        async with (
+            running_instance(image, place.scratch, docker_host=held.settings.docker_host, owner=owner) as instance,
+            Upstream(instance.url, key=instance.access_key, name="instance") as upstream,
+        ):
+            await ask(found, upstream, export, await planted_questions(store))
     await store.put(REPORT, _report(found, export.recognised))
     return VerificationReport(passed=all(check.passed for check in found.checks), checks=found.checks)
 
@@ -95,9 +101,39 @@ async def _place(store: CustomerStore) -> str:
         raise NotFound("No legacy deployment is noted for this customer. Call migrate_customer with it.") from None
 
 
-def _tables(folder: Path) -> list[Path]:
-    found = [path for path in folder.rglob("*") if path.is_dir()] if folder.is_dir() else []
-    return sorted(path for path in found if path.name.endswith(".lance") or (path / "_delta_log").is_dir())
+@dataclass(frozen=True, slots=True)
+class _Lies:
+    """Where a legacy deployment lies, and what there is; `prefix` is that of a bucket on S3."""
+
+    place: Place
+    found: Layout
+    prefix: str = ""
+
+
+async def _legacy(held: Services, store: CustomerStore, uri: str) -> _Lies:
+    lies = await asyncio.to_thread(legacy_place, uri, held.settings, store, store.bucket)
+    if isinstance(lies, Path):
+        return _Lies(Place(str(lies)), await asyncio.to_thread(layout, lies))
+    names = [key.removeprefix(f"{lies}/") for key, _ in await store.list(lies)]
+    return _Lies(Place(store.path(*lies.split("/")), store.storage_options), layout_of(names), lies)
+
+
+@asynccontextmanager
+async def _passing(place: Workplace, key: str) -> AsyncIterator[Path]:
+    """An object as a file that is gone again after the block."""
+    path = await place.fetch(key)
+    try:
+        yield path
+    finally:
+        await asyncio.to_thread(path.unlink)
+
+
+async def _export(store: CustomerStore) -> Export:
+    """What the copied tables say."""
+    folder = f"{FOLDER}/{EXPORT}"
+    tables = sort_names([key.removeprefix(f"{folder}/") for key, _ in await store.list(folder)]).tables
+    place = Place(store.path(*folder.split("/")), store.storage_options)
+    return await asyncio.to_thread(read_export, place, tables)
 
 
 async def _new_dataset(store: CustomerStore) -> NewDataset:

@@ -13,6 +13,7 @@ from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.images.signing import Signer
 from servers.cradle.installations.service import InstallationService
 from servers.cradle.vision.service import VisionService
+from servers.cradle.workplace import sweep_work
 from shared.postgres.database import Database
 from shared.postgres.provision import database_urls
 from shared.settings import Settings
@@ -35,6 +36,7 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
     """Opens every service; models load in the background and on first use."""
     database = Database(database_urls(settings, "installation_configs").app)
     embedding, vision = EmbeddingService(settings), VisionService(settings)
+    await asyncio.to_thread(sweep_work, settings)
     await database.open()
     await embedding.start()
     signer = await asyncio.to_thread(Signer.open, settings.home / "keys")

@@ -8,10 +8,30 @@ import sys
 from pathlib import Path
 
 from servers.instance.app import Place, Platform, main
-from shared.errors import PlatformError
+from shared.dataset.bolt import GraphServer
+from shared.errors import InvalidInput, PlatformError
 from shared.serving import run_loop
 from shared.settings import load
 from shared.signatures import Verifier
+
+
+def graph_server() -> GraphServer | None:
+    """The Neo4j that NEO4J_URL names; None: the embedded graph.
+
+    Raises:
+        InvalidInput: the address is none, or the password is missing.
+    """
+    env = os.environ.get
+    if not (url := env("NEO4J_URL")):
+        return None
+    password, file = env("NEO4J_PASSWORD"), env("NEO4J_PASSWORD_FILE")
+    try:
+        password = Path(file).read_text().strip() if file else password
+    except (OSError, ValueError):
+        raise InvalidInput("NEO4J_PASSWORD_FILE cannot be read. Give the container's user the right to.") from None
+    if not password:
+        raise InvalidInput("NEO4J_URL needs a password: set NEO4J_PASSWORD_FILE or NEO4J_PASSWORD.")
+    return GraphServer(url, env("NEO4J_USER") or "neo4j", password, env("NEO4J_DATABASE") or "neo4j")
 
 
 def run() -> None:
@@ -28,7 +48,8 @@ def run() -> None:
         place = Place(given.dataset, given.model, given.config, Path(state) if state else None)
         issuer, resource = env("INSTANCE_ISSUER"), env("INSTANCE_RESOURCE")
         platform = Platform(issuer, resource, env("INSTANCE_KEYS")) if issuer and resource else None
-        run_loop(main(settings, place, env("INSTANCE_ACCESS_KEY"), platform, Verifier.of_text(key) if key else None))
+        signer = Verifier.of_text(key) if key else None
+        run_loop(main(settings, place, env("INSTANCE_ACCESS_KEY"), platform, signer, graph_server()))
     except PlatformError as error:
         sys.stderr.write(f"instance: {error.message}\n")
         sys.exit(2)

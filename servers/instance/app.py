@@ -28,6 +28,7 @@ from servers.instance.updates import Updates
 from servers.instance.versions import Versions
 from shared.auth import AccessKeyVerifier, GivenKeys, KeySource, Principal, RemoteKeys, TokenVerifier
 from shared.contracts.instance import InstanceConfig
+from shared.dataset.bolt import GraphServer
 from shared.errors import InvalidInput, Unauthenticated, Unavailable
 from shared.serving import Server, serve
 from shared.settings import Settings
@@ -65,12 +66,14 @@ class Platform:
 
 
 def build(
-    settings: Settings, place: Place, access_key: str, platform: Platform | None = None, signer: Verifier | None = None
-) -> Server:
+    settings: Settings, place: Place, access_key: str, platform: Platform | None = None, signer: Verifier | None = None,
+    graph: GraphServer | None = None,
+) -> Server:  # fmt: skip
     """The server of one instance.
 
     Args:
         signer: whose updates it takes; none: it takes none.
+        graph: a Neo4j to ask for the graph, in place of the embedded one.
 
     Raises:
         InvalidInput: the configuration cannot be read.
@@ -94,7 +97,7 @@ def build(
         from shared.encoder import Encoder
 
         await asyncio.to_thread(versions.sweep)
-        opened = Shelf(versions, await asyncio.to_thread(Encoder, place.model), config)
+        opened = Shelf(versions, await asyncio.to_thread(Encoder, place.model), config, graph)
         try:
             await opened.serve(await asyncio.to_thread(versions.current))
             held.append(opened)
@@ -145,7 +148,7 @@ def read_config(path: Path) -> InstanceConfig:
 
 async def main(
     settings: Settings, place: Place, access_key: str | None, platform: Platform | None = None,
-    signer: Verifier | None = None,
+    signer: Verifier | None = None, graph: GraphServer | None = None,
 ) -> None:  # fmt: skip
     """Serves until SIGTERM. Without an access key it makes one and prints it once."""
     if access_key is None:
@@ -153,7 +156,7 @@ async def main(
         print(f"Access key of this start (set INSTANCE_ACCESS_KEY to keep one): {access_key}", flush=True)  # noqa: T201
     elif len(access_key) < 16:
         raise InvalidInput("INSTANCE_ACCESS_KEY is too short: use at least 16 characters.")
-    server = build(settings, place, access_key, platform, signer)
+    server = build(settings, place, access_key, platform, signer, graph)
     await serve([(server.asgi(), settings.instance_port)], settings, "instance")
 
 

@@ -31,6 +31,7 @@ from shared.dataset.rows import DocumentRow
 from shared.errors import PlatformError, Unavailable
 
 if TYPE_CHECKING:
+    from shared.dataset.bolt import GraphServer
     from shared.encoder import Encoder
 
 CONCISE_CHARS = 700
@@ -145,16 +146,19 @@ class Library:
 
 @asynccontextmanager
 async def library(
-    dataset: Path, dataset_digest: str, encoder: Encoder, config: InstanceConfig
+    dataset: Path, dataset_digest: str, encoder: Encoder, config: InstanceConfig, graph: GraphServer | None = None
 ) -> AsyncIterator[Library]:
     """Opens a dataset; what it writes (the graph file) goes to an own temporary folder and away with it.
+
+    Args:
+        graph: a Neo4j that holds the graph, in place of the file.
 
     Raises:
         PlatformError: the dataset is not the one with this digest, or cannot be opened.
     """
     scratch = Path(tempfile.mkdtemp(prefix="instance-"))
     try:
-        async with DatasetReader(dataset, scratch=scratch) as reader:
+        async with DatasetReader(dataset, scratch=scratch, graph_server=graph) as reader:
             if reader.manifest.dataset_digest != dataset_digest:
                 raise PlatformError("The dataset here is not the one that is asked for. Deploy the image again.")
             yield Library(config, reader, encoder, scratch)

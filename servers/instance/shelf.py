@@ -12,6 +12,7 @@ from shared.contracts.instance import InstanceConfig
 from shared.errors import Unavailable
 
 if TYPE_CHECKING:
+    from shared.dataset.bolt import GraphServer
     from shared.encoder import Encoder
 
 RETIRED_AFTER_S = 6 * QUERY_TIMEOUT_S
@@ -22,8 +23,10 @@ Exports may take longer, and their files go away with the library: they are wait
 class Shelf:
     """Holds the open libraries of one instance."""
 
-    def __init__(self, versions: Versions, encoder: Encoder, config: InstanceConfig) -> None:
-        self._versions, self._encoder, self._config = versions, encoder, config
+    def __init__(
+        self, versions: Versions, encoder: Encoder, config: InstanceConfig, graph: GraphServer | None = None
+    ) -> None:
+        self._versions, self._encoder, self._config, self._graph = versions, encoder, config, graph
         self._current: tuple[Library, AsyncExitStack] | None = None
         self._retiring: dict[asyncio.Task[None], AsyncExitStack] = {}
         self._turn = asyncio.Lock()
@@ -45,7 +48,8 @@ class Shelf:
                 return
             folder = await asyncio.to_thread(self._versions.folder, dataset_digest)
             stack = AsyncExitStack()
-            opened = await stack.enter_async_context(library(folder, dataset_digest, self._encoder, self._config))
+            opening = library(folder, dataset_digest, self._encoder, self._config, self._graph)
+            opened = await stack.enter_async_context(opening)
             before, self._current = self._current, (opened, stack)
             if before is not None:
                 task = asyncio.create_task(self._retire(*before))

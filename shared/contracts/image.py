@@ -45,6 +45,10 @@ class ImageArchived(Contract):
     already_there: bool
 
 
+Companion = Literal["neo4j"]
+"""A service that a delivery can bring beside the instance. Postgres and S3 are none: an instance talks to neither."""
+
+
 class DeliveryPackage(Contract):
     """The folder that is handed to the customer."""
 

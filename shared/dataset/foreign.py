@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import lance
+from shared.dataset.places import Place
 from shared.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -19,14 +19,20 @@ _UNREADABLE = "A table of the legacy deployment cannot be read: it is damaged, o
 class ForeignTable:
     """One table in a folder of its own: `_delta_log` in it makes it Delta, a name that ends in `.lance` Lance.
 
+    Args:
+        place: a folder, or a prefix of an object store.
+        path: of the table's folder below it.
+
     Raises:
         InvalidInput: it cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.name = folder.name.removesuffix(".lance").casefold()
-        self._lance = folder.name.endswith(".lance")
+    def __init__(self, place: Place, path: str) -> None:
+        self._place = place
+        self._above, _, last = path.rpartition("/")
+        self._own = last
+        self.name = last.removesuffix(".lance").casefold()
+        self._lance = last.endswith(".lance")
         try:
             self._opened = self._open()
             self.columns: list[str] = [field.name for field in self._schema()]
@@ -59,11 +65,12 @@ class ForeignTable:
             raise InvalidInput(_UNREADABLE, field="legacy") from None
 
     def _open(self) -> Any:
+        above = self._place.at(self._above) if self._above else self._place.root
         if self._lance:
-            return lance.connect(str(self.folder.parent), {}).open_table(self.folder.name.removesuffix(".lance"))
+            return lance.connect(above, self._place.options).open_table(self._own.removesuffix(".lance"))
         from deltalake import DeltaTable
 
-        return DeltaTable(str(self.folder))
+        return DeltaTable(f"{above}/{self._own}", storage_options=dict(self._place.options) or None)
 
     def _schema(self) -> Any:
         return self._opened.schema if self._lance else self._opened.to_pyarrow_dataset().schema

@@ -16,7 +16,7 @@ WORKERS = 2
 START_S = 30.0
 MAX_CHARS = 200_000
 MAX_FRAME = 16 * 2**20
-LOADER = ("LD_LIBRARY_PATH", "PYTHONHOME")  # without them the Python of an image does not start
+KEPT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SSL_CERT_FILE")  # without them an image's Python and its TLS do not work
 
 
 class QueryWorkers:
@@ -34,10 +34,11 @@ class QueryWorkers:
         Raises:
             DeadlineExceeded: it took longer; its process was killed.
             InvalidInput: the engine refused the statement, or it needed more memory than one statement may have.
+            Unavailable: the engine is a server, and it does not answer or holds other data.
         """
         try:
             async with asyncio.timeout(deadline), self._free:
-                return await self._ask(query, limit)
+                return await self._ask(query, limit, deadline)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The query was stopped after {deadline:g} seconds. Narrow it, or aggregate less."
@@ -49,12 +50,12 @@ class QueryWorkers:
             await _end(process)
         self._idle.clear()
 
-    async def _ask(self, query: str, limit: int) -> dict[str, Any]:
+    async def _ask(self, query: str, limit: int, seconds: float) -> dict[str, Any]:
         process = self._idle.pop() if self._idle else await self._start()
         self._busy.add(process)
         kept = False
         try:
-            _send(process, {"query": query, "limit": limit, "chars": MAX_CHARS})
+            _send(process, {"query": query, "limit": limit, "chars": MAX_CHARS, "seconds": seconds})
             answer = await _receive(process)
             kept = True
         except (EOFError, ConnectionError, RuntimeError):  # uvloop: RuntimeError for a closed pipe
@@ -67,6 +68,8 @@ class QueryWorkers:
                 self._idle.append(process)
             else:
                 await _end(process)
+        if "unavailable" in answer:
+            raise Unavailable(str(answer["unavailable"]))
         if "error" in answer:
             raise InvalidInput(f"The query cannot be answered: {answer['error']}", field="query")
         return answer
@@ -76,7 +79,7 @@ class QueryWorkers:
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": os.pathsep.join(entry or str(os.getcwd()) for entry in sys.path),  # noqa: PTH109
             "PYTHONDONTWRITEBYTECODE": "1",
-            **{name: os.environ[name] for name in LOADER if name in os.environ},
+            **{name: os.environ[name] for name in KEPT if name in os.environ},
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable,

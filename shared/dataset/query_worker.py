@@ -3,8 +3,8 @@
     python -m shared.dataset.query_worker
 
 It talks in frames (u32 length, JSON) over stdin and stdout. The first frame configures it (`engine`, and where the data
-is) and is answered when it is open; each further one is `{"query", "limit", "chars"}` and is answered by
-`{"columns", "rows", "truncated"}` or `{"error"}`.
+is) and is answered when it is open; each further one is `{"query", "limit", "chars", "seconds"}` and is answered by
+`{"columns", "rows", "truncated"}`, `{"error"}` or `{"unavailable"}`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from shared.dataset.bolt import Bolt
 from shared.dumps import forbid_dumps
+from shared.errors import Unavailable
 
 MEMORY = 2 * 2**30
 MAX_ERROR = 300
@@ -38,7 +40,7 @@ def main() -> None:
     config = _read(source)
     if config is None:
         return
-    engine = (_Sql if config["engine"] == "sql" else _Cypher)(config)
+    engine = {"sql": _Sql, "cypher": _Cypher, "bolt": Bolt}[config["engine"]](config)
     _confine(MEMORY + engine.reserved)
     _write(target, {"ready": True})
     while (request := _read(source)) is not None:
@@ -55,12 +57,14 @@ def _confine(memory: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _answer(engine: _Sql | _Cypher, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(engine: _Sql | _Cypher | Bolt, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        columns, rows = engine.run(request["query"])
+        columns, rows = engine.run(request["query"], request["seconds"])
         return _bounded(columns, rows, request["limit"], request["chars"])
     except MemoryError:
         raise
+    except Unavailable as error:
+        return {"unavailable": error.message}
     except Exception as error:  # noqa: BLE001 - whatever an engine raises is the statement's fault
         return {"error": _sentence(error)}
 
@@ -79,7 +83,7 @@ class _Sql:
             opened = DeltaTable(table["address"], version=table["version"], storage_options=options)
             self._builder.register(name, opened)
 
-    def run(self, query: str) -> tuple[list[str], Iterator[list[Any]]]:
+    def run(self, query: str, _seconds: float) -> tuple[list[str], Iterator[list[Any]]]:
         import pyarrow as pa
 
         self._plan(query)
@@ -113,7 +117,7 @@ class _Cypher:
         )
         self._connection = ladybug.Connection(database)
 
-    def run(self, query: str) -> tuple[list[str], Iterator[list[Any]]]:
+    def run(self, query: str, _seconds: float) -> tuple[list[str], Iterator[list[Any]]]:
         result = self._connection.execute(query)
         if isinstance(result, list):
             raise ValueError("one statement at a time")

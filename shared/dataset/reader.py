@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from shared.dataset import graph, search
+from shared.dataset.bolt import GraphServer
 from shared.dataset.manifest import Manifest, visible
 from shared.dataset.places import Place
 from shared.dataset.queries import QueryWorkers
@@ -107,6 +108,7 @@ class DatasetReader:
         scratch: an own, writable folder for the graph file that is built on entering; without it `cypher` is
             unavailable.
         storage_options: credentials where `root` is a URI.
+        graph_server: a Neo4j that holds the dataset's graph, in place of the file.
 
     Raises on entering:
         NotFound: no version is visible at `root`.
@@ -115,10 +117,12 @@ class DatasetReader:
     manifest: Manifest
 
     def __init__(
-        self, root: Path | str, scratch: Path | None = None, storage_options: Mapping[str, str] | None = None
-    ) -> None:
+        self, root: Path | str, scratch: Path | None = None, storage_options: Mapping[str, str] | None = None,
+        graph_server: GraphServer | None = None,
+    ) -> None:  # fmt: skip
         self.root = str(root)
         self.scratch = scratch
+        self._graph_server = graph_server
         self._place = Place(self.root, dict(storage_options or {}))
         self._sql: QueryWorkers | None = None
         self._cypher: QueryWorkers | None = None
@@ -135,7 +139,10 @@ class DatasetReader:
         self._sql = QueryWorkers(self._sql_config())
         if manifest.counts.chunks:
             self._passages = await search.opened(self._place, manifest)
-        if self.scratch:
+        if self._graph_server:
+            there = {"engine": "bolt", "dataset": manifest.dataset_digest, **asdict(self._graph_server)}
+            self._cypher = QueryWorkers(there)
+        elif self.scratch:
             target = self.scratch / "graph.lbug"
             await asyncio.to_thread(self._build_graph, self.scratch, target)
             self._cypher = QueryWorkers({"engine": "cypher", "database": str(target)})
@@ -237,7 +244,8 @@ class DatasetReader:
 
         Raises:
             InvalidInput, DeadlineExceeded: as `sql`.
-            Unavailable: the reader was opened without a scratch folder.
+            Unavailable: the reader was opened without a scratch folder, or its Neo4j does not answer or holds another
+                graph.
         """
         return await _ask(self._cypher, reading(_writable(query, "query"), CYPHER), limit, timeout)
 

@@ -16,12 +16,16 @@ MAX_CHARS = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """What a statement may begin with, which words it may not hold, and what is text rather than words in it."""
+    """What a statement may begin with, which words it may not hold, and what is text rather than words in it.
+
+    `called` are calls that are refused too.
+    """
 
     name: str
     begins: frozenset[str]
     refused: frozenset[str]
     quoted: re.Pattern[str]
+    called: re.Pattern[str] | None = None
 
 
 def words(text: str) -> frozenset[str]:
@@ -48,6 +52,7 @@ CYPHER = Language(
         "profile"
     ),
     re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|//[^\n]*|/\*.*?\*/", re.DOTALL),
+    called=re.compile(r"(?:\.\s*(?:\w+|'')|'')\s*\("),  # of libraries that a Neo4j may have: apoc.…(), `apoc`.…()
 )
 _WORD = re.compile(r"(?<![\w.])[a-z_]+(?!\w)", re.IGNORECASE)
 
@@ -71,6 +76,8 @@ def reading(statement: str, language: Language) -> str:
     found = [word.lower() for word in _WORD.findall(bare)]
     if not found or found[0] not in language.begins or not bare.lstrip(" (").lower().startswith(found[0]):
         raise InvalidInput(f"Only reading is possible here: begin with {language.name}.", field="query")
+    if language.called and language.called.search(bare):
+        raise InvalidInput("Only Cypher's own functions are possible here, none with a dot in its name.", field="query")
     if refused := language.refused.intersection(found):
         word = min(refused).upper()
         raise InvalidInput(f"{word} is not possible here: only reading is. Quote it if it is a name.", field="query")

@@ -24,6 +24,7 @@ HEAVY = (
     "polars",
     "rapidocr",
     "cv2",
+    "neo4j",
 )
 
 # package → the only places that may import it
@@ -44,6 +45,7 @@ ONLY_IN = {
     "lancedb": ("shared/dataset/",),
     "deltalake": ("shared/dataset/",),
     "ladybug": ("shared/dataset/",),
+    "neo4j": ("shared/dataset/bolt.py",),
     "obstore": ("shared/objects.py", "shared/dataset/places.py"),
     "minio": ("shared/objects.py", "servers/cradle/images/archive_s3.py"),
 }

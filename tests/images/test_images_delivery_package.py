@@ -69,9 +69,9 @@ def without_docker(tmp_path: Path) -> str:
 def test_the_package_holds_what_a_person_with_docker_needs(handed_over: Path) -> None:
     assert {path.name for path in handed_over.iterdir()} == {
         "README.md", "SHA256SUMS", "SHA256SUMS.sig", "docker-compose.yml", "helm-values.yaml", "image.tar",
-        "image.tar.sig", "instance-chart.tgz", "kubernetes.yaml", "neo4j-edges.csv.gz", "neo4j-import.sh",
-        "neo4j-nodes.csv.gz", "provenance.dsse.json", "sbom.cdx.json", "signature.json", "signer.pub", "start.sh",
-        "verify.sh",
+        "image.tar.sig", "instance-chart.tgz", "kubernetes.yaml", "neo4j-dataset.csv", "neo4j-edges.csv.gz",
+        "neo4j-import.sh", "neo4j-nodes.csv.gz", "provenance.dsse.json", "sbom.cdx.json", "signature.json",
+        "signer.pub", "start.sh", "verify.sh",
     }  # fmt: skip
     readme = (handed_over / "README.md").read_text()
     assert "## English" in readme

@@ -87,7 +87,7 @@ def test_a_layer_without_a_graph_is_refused(tmp_path: Path) -> None:
         neo4j_files(image_with({"data/manifest.json": b"{}"}, tmp_path), 0, tmp_path)
 
 
-def test_the_import_script_calls_neo4j_admin_with_both_files(tmp_path: Path) -> None:
+def test_the_import_script_calls_neo4j_admin_with_every_file(tmp_path: Path) -> None:
     signer = Signer.open(tmp_path / "keys").verifier
     built = small_image(tmp_path / "bucket", Signer.open(tmp_path / "keys")).built
     script = tmp_path / "neo4j-import.sh"
@@ -101,7 +101,7 @@ def test_the_import_script_calls_neo4j_admin_with_both_files(tmp_path: Path) -> 
     )
     assert run.stdout.split() == [
         "database", "import", "full", "--overwrite-destination", "--multiline-fields=true", "--id-type=string",
-        "--nodes=neo4j-nodes.csv.gz", "--relationships=neo4j-edges.csv.gz", "neo4j",
+        "--nodes=neo4j-nodes.csv.gz", "--nodes=neo4j-dataset.csv", "--relationships=neo4j-edges.csv.gz", "neo4j",
     ]  # fmt: skip
     alone = subprocess.run([str(script)], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
     assert alone.returncode == 1

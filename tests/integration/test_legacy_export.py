@@ -18,6 +18,7 @@ from servers.cradle.legacy import backup
 from servers.cradle.legacy.backup import back_up
 from servers.cradle.legacy.export import Export, layout, plain_name, read_export
 from servers.cradle.legacy.reconcile import NewDataset, compare
+from shared.dataset.places import Place
 from shared.errors import Conflict, InvalidInput
 from tests.e2e.legacy_rig import TEXTS, write_legacy
 
@@ -34,8 +35,8 @@ def test_files_and_tables_are_told_apart_and_links_are_not_followed(legacy: Path
     (legacy / "files" / "link.txt").symlink_to(tmp_path / "outside.txt")
     (legacy / "files" / "loop").symlink_to(legacy)
     found = layout(legacy)
-    assert sorted(path.name for path in found.files) == ["hl240.txt", "nt24.txt", "preise.csv", "rk4.txt"]
-    assert sorted(path.name for path in found.tables) == ["documents", "embeddings.lance", "products"]
+    assert sorted(Path(name).name for name in found.files) == ["hl240.txt", "nt24.txt", "preise.csv", "rk4.txt"]
+    assert sorted(Path(name).name for name in found.tables) == ["documents", "embeddings.lance", "products"]
     assert found.links == 2
 
 
@@ -50,8 +51,8 @@ def test_a_link_that_is_named_like_a_table_or_lies_in_one_brings_in_nothing(lega
     (legacy / "delta" / "half").mkdir()
     (legacy / "delta" / "half" / "_delta_log").symlink_to(other / "delta" / "documents" / "_delta_log")
     found = layout(legacy)
-    assert sorted(path.name for path in found.tables) == ["documents", "embeddings.lance", "products"]
-    assert back_up(found, tmp_path / "bucket").links_left_out == 5
+    assert sorted(Path(name).name for name in found.tables) == ["documents", "embeddings.lance", "products"]
+    assert back_up(found, legacy, tmp_path / "bucket").links_left_out == 5
     assert not [path for path in (tmp_path / "bucket").rglob("*") if "theirs" in path.name or path.name == "folder"]
 
 
@@ -62,18 +63,18 @@ def test_a_file_that_becomes_a_link_after_it_was_listed_is_not_copied(legacy: Pa
     (legacy / "files" / "preise.csv").unlink()
     (legacy / "files" / "preise.csv").symlink_to(tmp_path / "outside.txt")
     with pytest.raises(Conflict, match="changed while it was copied"):
-        back_up(found, tmp_path / "bucket")
+        back_up(found, legacy, tmp_path / "bucket")
     (legacy / "files" / "preise.csv").unlink()
     (legacy / "files" / "preise.csv").write_text("again")
     (legacy / "files" / "datenblaetter").rename(tmp_path / "moved")
     (legacy / "files" / "datenblaetter").symlink_to(tmp_path / "moved")
     with pytest.raises(Conflict, match="changed while it was copied"):
-        back_up(found, tmp_path / "bucket")
+        back_up(found, legacy, tmp_path / "bucket")
 
 
 def test_a_name_that_is_no_utf8_is_copied_under_its_bytes_written_out(legacy: Path, tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(legacy / "files") + b"/pr\xfcfung.txt")).write_text("ja")
-    assert back_up(layout(legacy), tmp_path / "bucket").files == 5
+    assert back_up(layout(legacy), legacy, tmp_path / "bucket").files == 5
     assert (tmp_path / "bucket" / "legacy" / "files" / "files" / "pr\\xfcfung.txt").read_text() == "ja"
 
 
@@ -91,7 +92,7 @@ def test_a_folder_that_cannot_be_opened_ends_the_migration(legacy: Path, monkeyp
 
 
 def test_its_tables_say_what_it_held(legacy: Path) -> None:
-    export = read_export(layout(legacy).tables)
+    export = read_export(Place(str(legacy)), layout(legacy).tables)
     assert export.documents == 4
     assert export.names == Counter(("rk4.txt", "hl240.txt", "nt24.txt", "preise.csv"))
     assert export.articles == {"RK-4", "HL-240-50"}
@@ -104,7 +105,7 @@ def test_several_tables_of_a_kind_count_together_and_the_unknown_are_told(legacy
     write_deltalake(str(more / "files"), pa.table({"file_path": ["/srv/old/preise.csv", "/srv/old/b/preise.csv"]}))
     write_deltalake(str(more / "artikel"), pa.table({"sku": ["X-1"]}))
     write_deltalake(str(more / "prices"), pa.table({"price": [1]}))
-    export = read_export(layout(legacy).tables)
+    export = read_export(Place(str(legacy)), layout(legacy).tables)
     assert export.documents == 5
     assert export.names == Counter({"preise.csv": 2, "rk4.txt": 1, "hl240.txt": 1, "nt24.txt": 1})
     assert export.articles == {"RK-4", "HL-240-50", "X-1"}
@@ -120,7 +121,7 @@ def test_passages_of_every_table_name_documents_and_samples_come_from_all_over(t
         connect(str(lance)).create_table(
             name, pa.table({"text": texts, "source": [f"{name}{at % 3}" for at in range(rows)]})
         )
-    export = read_export(sorted(lance.iterdir()))
+    export = read_export(Place(str(lance)), sorted(path.name for path in lance.iterdir()))
     assert export.names == Counter(f"{name}{at}" for name in "ab" for at in range(3))
     assert export.documents == 6
     places = [int(sample.text.split()[3]) for sample in export.samples if sample.text.startswith("a ")]
@@ -132,7 +133,7 @@ def test_passages_of_every_table_name_documents_and_samples_come_from_all_over(t
 def test_a_folder_without_files_or_with_a_broken_table_is_refused(legacy: Path, tmp_path: Path) -> None:
     next((legacy / "delta" / "documents" / "_delta_log").iterdir()).write_text("{broken")
     with pytest.raises(InvalidInput, match="cannot be read"):
-        read_export(layout(legacy).tables)
+        read_export(Place(str(legacy)), layout(legacy).tables)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidInput, match="no original files"):
         layout(tmp_path / "empty")
@@ -144,13 +145,13 @@ def test_the_copy_is_whole_goes_on_after_a_break_and_notices_a_change(
     bucket = tmp_path / "bucket"
     bucket.mkdir()
     found = layout(legacy)
-    made = back_up(found, bucket)
+    made = back_up(found, legacy, bucket)
     assert (made.files, made.tables) == (4, 3)
     hashes = orjson.loads((bucket / "legacy" / "manifest.json").read_bytes())
     for name, value in hashes.items():
         assert hashlib.sha256((bucket / "legacy" / name).read_bytes()).hexdigest() == value
     (bucket / "legacy" / "files" / "files" / "preise.csv").write_text("cut o")  # a copy that broke off
-    assert back_up(found, bucket).digest == made.digest
+    assert back_up(found, legacy, bucket).digest == made.digest
     (legacy / "files" / "preise.csv").write_text("first;state\n")
     real = backup.copy
 
@@ -161,7 +162,7 @@ def test_the_copy_is_whole_goes_on_after_a_break_and_notices_a_change(
     monkeypatch.setattr(backup, "copy", changing)
     monkeypatch.setattr(backup, "reflink", lambda *_: False)
     with pytest.raises(Conflict, match="changed while it was copied"):
-        back_up(layout(legacy), bucket)
+        back_up(layout(legacy), legacy, bucket)
     assert not (bucket / "legacy" / "files" / "files" / "preise.csv").exists()
 
 

@@ -1,17 +1,22 @@
-"""Layers: sorted tars with fixed times and owners, compressed and hashed in one pass. Same files, same bytes."""
+"""Layers: sorted tars with fixed times and owners, compressed and hashed in one pass. Same files, same bytes.
+
+Formats: POSIX pax archives; whiteouts of the OCI image layer specification; extended attributes as `SCHILY.xattr.…`,
+which container engines and GNU tar read.
+"""
 
 from __future__ import annotations
 
 import errno
 import io
 import os
+import re
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from servers.cradle.images.elf import is_elf, slim
 from servers.cradle.images.spec import SOURCE_EPOCH
@@ -20,17 +25,30 @@ from shared.contracts.image import ImageLayer
 from shared.errors import InvalidInput, StorageFull
 
 MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+MAX_ATTRIBUTES, MAX_ATTRIBUTE_BYTES = 16, 64 * 1024
+_ATTRIBUTE = re.compile(r"security\.capability|user\.[A-Za-z0-9_.-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in a layer: a file (path or bytes), a link, or a directory (neither)."""
+    """One name in a layer: a file (path or bytes), a link, or a directory (neither).
+
+    Args:
+        link: where a symbolic link leads.
+        same_as: the name of a file of this layer, of which this is another name (a hard link).
+        removes: `name`: what lower layers have under this name is gone; `content`: what they have in this folder is.
+        attributes: extended attributes of a file or directory: `security.capability`, or a name in `user.`.
+    """
 
     name: str
     source: Path | bytes | None = None
     mode: int = 0o644
     link: str | None = None
     slim: bool = False
+    same_as: str | None = None
+    removes: Literal["name", "content"] | None = None
+    attributes: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +81,9 @@ def write_layer(kind: str, entries: Iterable[Entry], folder: Path, *, level: int
         InvalidInput: a name leaves the image, or comes twice.
         StorageFull: no room; what was written is removed.
     """
+    names = ordered(entries)
     with _blob(kind, folder, level) as blob, tar_onto(blob.content) as tar:
-        for entry in ordered(entries):
+        for entry in sorted(names, key=lambda each: each.same_as is not None):  # a hard link comes after its file
             _add(tar, entry)
     return blob.layer()
 
@@ -142,22 +161,48 @@ def ordered(entries: Iterable[Entry]) -> list[Entry]:
     """The entries sorted by name, with a directory for every parent that is not among them.
 
     Raises:
-        InvalidInput: a name is not relative, has `..`, NUL or a line break in it, or comes twice.
+        InvalidInput: a name is not relative, has `..`, NUL or a line break in it, comes twice or would remove another;
+            a hard link leads to no file of the layer; an attribute is not allowed.
     """
     named: dict[str, Entry] = {}
-    for entry in entries:
+    for entry in map(_written, entries):
         name = checked_name(entry.name)
         if name in named:
             raise InvalidInput("Two files of an image have the same name.")
         named[name] = entry
+    for name, entry in named.items():
+        if entry.same_as is None:
+            continue
+        original = named.get(entry.same_as)
+        if original is None or original.source is None:
+            raise InvalidInput("A hard link of an image leads to no file of its layer.")
+        # engines set owner and mode of the one file once more for its second name, and its capability is gone with that
+        named[name] = replace(entry, mode=original.mode, attributes=original.attributes)
     for name in list(named):
         parts = name.split("/")[:-1]
         for depth in range(len(parts)):
             parent = "/".join(parts[: depth + 1])
             directory = named.setdefault(parent, Entry(parent, mode=0o755))
-            if directory.source is not None or directory.link is not None:
+            if directory.source is not None or directory.link is not None or directory.same_as is not None:
                 raise InvalidInput("A file of an image has the name of a folder.")
     return [named[name] for name in sorted(named, key=lambda name: name.split("/"))]
+
+
+def _written(entry: Entry) -> Entry:
+    """The entry under the name that it has in the tar."""
+    folder, _, last = entry.name.rpartition("/")
+    if last.startswith(WHITEOUT):
+        raise InvalidInput("The name of a file is one that removes others from an image. Give it another.")
+    sizes = [len(value) for value in entry.attributes.values()]
+    if len(sizes) > MAX_ATTRIBUTES or any(size > MAX_ATTRIBUTE_BYTES for size in sizes):
+        raise InvalidInput(f"A file of an image has at most {MAX_ATTRIBUTES} attributes of 64 KiB.")
+    if not all(_ATTRIBUTE.fullmatch(name) for name in entry.attributes):
+        raise InvalidInput("An attribute of a file is security.capability, or has a name in user.")
+    if entry.removes is None:
+        return entry
+    checked_name(entry.name)
+    place = f"{entry.name}/{OPAQUE}" if entry.removes == "content" else f"{folder}/{WHITEOUT}{last}".lstrip("/")
+    return Entry(place, b"")
 
 
 def checked_name(name: str) -> str:
@@ -172,7 +217,14 @@ def _add(tar: tarfile.TarFile, entry: Entry) -> None:
     info = tarfile.TarInfo(entry.name)
     info.mtime = SOURCE_EPOCH
     info.mode = entry.mode
-    if entry.link is not None:
+    info.pax_headers = {
+        f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape")
+        for name, value in sorted(entry.attributes.items())
+    }
+    if entry.same_as is not None:
+        info.type, info.linkname = tarfile.LNKTYPE, entry.same_as
+        tar.addfile(info)
+    elif entry.link is not None:
         info.type, info.linkname, info.mode = tarfile.SYMTYPE, entry.link, 0o777
         tar.addfile(info)
     elif entry.source is None:

@@ -1,7 +1,8 @@
 """The graph of an image as CSV for `neo4j-admin database import`: for customers who want it in a Neo4j of their own.
 
 The nodes and relationships are those that the instance serves, `(:Node {id, kind, name, number, document_id})` and
-`[:Edge {kind, label}]`, so that the same Cypher answers in both.
+`[:Edge {kind, label}]`, so that the same Cypher answers in both. One more node, `(:Dataset {digest})`, says which
+version of the dataset it is: an instance with NEO4J_URL asks no other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from servers.cradle.images.unpack import layer_tar
 from shared.errors import InvalidInput
 
 NODES, EDGES, SCRIPT = "neo4j-nodes.csv.gz", "neo4j-edges.csv.gz", "neo4j-import.sh"
+DATASET = "neo4j-dataset.csv"
 ROWS = 1 << 16
 _FILES = {
     NODES: ("data/graph/nodes.parquet", ("id", "kind", "name", "number", "document_id"), "Node"),
@@ -52,6 +54,11 @@ def neo4j_files(image: Path, layer: int, folder: Path) -> dict[str, str]:
     if sums.keys() != _FILES.keys():
         raise InvalidInput("The image holds no graph. Build it again.", field="tag")
     return sums
+
+
+def dataset_node(dataset_digest: str) -> bytes:
+    """The file with the node that names the dataset."""
+    return f"digest:ID,:LABEL\n{dataset_digest},Dataset\n".encode()
 
 
 def _written(source: IO[bytes], target: Path, columns: tuple[str, ...], kind: str) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from servers.cradle.images import evidence, neo4j_import
@@ -19,8 +20,8 @@ from servers.cradle.images.render import compose, delivery, helm_chart
 from servers.cradle.images.report import report_of
 from servers.cradle.images.signing import SignedBy, Signer
 from servers.cradle.images.spec import SOURCE_EPOCH, ImageSpec
-from shared.contracts.image import DeliveryPackage, ImageBuilt
-from shared.errors import Conflict
+from shared.contracts.image import Companion, DeliveryPackage, ImageBuilt
+from shared.errors import Conflict, InvalidInput
 
 SUMS, SUMS_SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 CHART = "instance-chart.tgz"
@@ -29,24 +30,29 @@ _TEXTS = ("README.md", "kubernetes.yaml", "helm-values.yaml", *_SCRIPTS)
 
 
 async def package_delivery(
-    bucket: Path, tag: str, spec: ImageSpec, signer: Signer, *, as_tar: bool = False
-) -> DeliveryPackage:
+    bucket: Path, tag: str, spec: ImageSpec, signer: Signer, *, as_tar: bool = False,
+    companions: Sequence[Companion] = (),
+) -> DeliveryPackage:  # fmt: skip
     """Put the delivery of a built image at `bucket/delivery/<tag>/`; one that is there is replaced.
 
     Args:
         spec: what the image was built to.
         signer: the key that signed the image; it signs the list of hashes too.
         as_tar: also write the folder as `bucket/delivery/<tag>.tar`.
+        companions: services that the compose file brings beside the instance.
 
     Raises:
         NotFound: there is no image with this tag.
         Conflict: the built file is not what was built and signed.
+        InvalidInput: a Neo4j is asked for, and the image holds no graph.
         StorageFull: no room; nothing is left behind.
     """
-    return await asyncio.to_thread(_package, bucket, tag, spec, signer, as_tar)
+    return await asyncio.to_thread(_package, bucket, tag, spec, signer, as_tar, companions)
 
 
-def _package(bucket: Path, tag: str, spec: ImageSpec, signer: Signer, as_tar: bool) -> DeliveryPackage:
+def _package(
+    bucket: Path, tag: str, spec: ImageSpec, signer: Signer, as_tar: bool, companions: Sequence[Companion]
+) -> DeliveryPackage:
     built, image = built_image(bucket, tag)
     if (built.customer_id, built.tag, built.dataset_digest) != (spec.customer_id, spec.tag, spec.dataset_digest):
         raise Conflict("The image under this tag was built to another specification. Build it again.", field="tag")
@@ -59,7 +65,7 @@ def _package(bucket: Path, tag: str, spec: ImageSpec, signer: Signer, as_tar: bo
     tar = deliveries / f"{tag}.tar"
     try:
         with room_or_clean():
-            _fill(work, image, spec, built, signer)
+            _fill(work, image, spec, built, signer, companions)
             sizes = [path.stat().st_size for path in work.iterdir()]
             if as_tar:
                 _write_tar(work, f"{spec.customer_id}-{tag}", tar)
@@ -78,20 +84,25 @@ def _package(bucket: Path, tag: str, spec: ImageSpec, signer: Signer, as_tar: bo
     )
 
 
-def _fill(work: Path, image: Path, spec: ImageSpec, built: ImageBuilt, signer: Signer) -> None:
+def _fill(
+    work: Path, image: Path, spec: ImageSpec, built: ImageBuilt, signer: Signer, companions: Sequence[Companion]
+) -> None:
     share(image, work / IMAGE)
     if "sha256:" + hash_file(work / IMAGE) != built.archive_digest:
         raise Conflict("The built image was altered after it was built. Build it again.", field="tag")
-    texts = {name: delivery(name, spec, built, signer.verifier) for name in _TEXTS}
+    texts = {name: delivery(name, spec, built, signer.verifier, companions) for name in _TEXTS}
     contents = {name: text.encode() for name, text in texts.items()}
-    contents["docker-compose.yml"] = compose(spec, signer.verifier).encode()
+    contents["docker-compose.yml"] = compose(spec, signer.verifier, companions).encode()
     contents |= {name: (image.parent / name).read_bytes() for name in evidence.FILES}
     contents |= report_of(image.parents[2], built)
     contents[CHART] = helm_chart()
     sums = {IMAGE: built.archive_digest.removeprefix("sha256:")}
     kinds = [layer.kind for layer in built.layers]
+    if "neo4j" in companions and "graph" not in kinds:
+        raise InvalidInput("This image holds no graph for a Neo4j. Package it without.", field="companions")
     if "graph" in kinds:  # for a Neo4j of the customer's own
         sums |= neo4j_import.neo4j_files(image, kinds.index("graph"), work)
+        contents[neo4j_import.DATASET] = neo4j_import.dataset_node(built.dataset_digest)
         contents[neo4j_import.SCRIPT] = delivery(neo4j_import.SCRIPT, spec, built, signer.verifier).encode()
     for name, data in contents.items():
         write_new(work / name, data)

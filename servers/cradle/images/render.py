@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from servers.cradle.images import plots
 from servers.cradle.images.spec import SOURCE_EPOCH, STATE, USER, ImageSpec
 from servers.cradle.images.streams import Gzip, Hashing, tar_onto
-from shared.contracts.image import ImageBuilt
+from shared.contracts.image import Companion, ImageBuilt
 from shared.contracts.verification import LEAST_COSINE, LEAST_RECALL, ImageReport
 from shared.signatures import Verifier
 
@@ -51,20 +51,25 @@ def dockerfile(spec: ImageSpec, layers: Sequence[str]) -> str:
     return _templates().get_template("image/Dockerfile.j2").render(spec=spec, layers=list(layers), user=USER)
 
 
-def compose(spec: ImageSpec, signer: Verifier) -> str:
+def compose(spec: ImageSpec, signer: Verifier, companions: Sequence[Companion] = ()) -> str:
     """The `docker-compose.yml` of a delivery.
 
     Args:
         signer: whose updates the instance accepts.
+        companions: services beside the instance, each in a profile of its name.
     """
     template = _templates().get_template("compose/docker-compose.yml.j2")
-    return template.render(spec=spec, user=USER, state=STATE, signer=signer.text)
+    return template.render(spec=spec, user=USER, state=STATE, signer=signer.text, companions=companions)
 
 
-def delivery(name: str, spec: ImageSpec, built: ImageBuilt, signer: Verifier) -> str:
+def delivery(
+    name: str, spec: ImageSpec, built: ImageBuilt, signer: Verifier, companions: Sequence[Companion] = ()
+) -> str:
     """A file of the delivery package: `README.md`, `kubernetes.yaml`, `helm-values.yaml` or a script."""
     template = _templates().get_template(f"delivery/{name}.j2")
-    return template.render(spec=spec, built=built, user=USER, state=STATE, signer=signer.text, key_id=signer.key_id)
+    return template.render(
+        spec=spec, built=built, user=USER, state=STATE, signer=signer.text, key_id=signer.key_id, companions=companions
+    )
 
 
 @cache

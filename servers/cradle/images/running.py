@@ -98,6 +98,11 @@ async def _unpacked(tar: Path, scratch: Path) -> AsyncIterator[RunningInstance]:
     root, temporary = folder / "root", folder / "tmp"
     try:
         await asyncio.to_thread(_make_folders, root, temporary)
+        if os.statvfs(root).f_flag & os.ST_NOEXEC:
+            raise Unavailable(
+                "No program may start where the image is unpacked (noexec). Set P0711_DOCKER_HOST, or name another"
+                " P0711_WORK_FOLDER."
+            )
         contents = await asyncio.to_thread(read_image, tar, root)
         key, port = secrets.token_urlsafe(32), free_port()
         began = time.monotonic()

@@ -23,7 +23,7 @@ from shared.errors import Unavailable
 ROOTS = (
     "mcp", "uvicorn", "uvloop", "httptools", "orjson", "prometheus-client",
     "pydantic", "pydantic-settings", "jinja2", "pyjwt", "cryptography",
-    "lancedb", "pyarrow", "deltalake", "ladybug", "openvino", "tokenizers", "numpy", "sqlglot",
+    "lancedb", "pyarrow", "deltalake", "ladybug", "openvino", "tokenizers", "numpy", "sqlglot", "neo4j",
 )  # fmt: skip
 
 _OWN = ("servers/__init__.py", "servers/instance", "shared", "templates")

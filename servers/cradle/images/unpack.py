@@ -15,13 +15,12 @@ from typing import IO, Any
 
 import orjson
 
-from servers.cradle.images.layers import checked_name, room_or_clean
+from servers.cradle.images.layers import OPAQUE, WHITEOUT, checked_name, room_or_clean
 from shared.errors import Conflict, InvalidInput, NotFound
 
 _BLOCK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _MANIFEST_LIMIT = 4 * 2**20
-_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _DATASET_MANIFEST = "data/manifest.json"
 
 
@@ -209,7 +208,7 @@ def _take(layer: tarfile.TarFile, member: tarfile.TarInfo, contents: Contents, t
     if target is None:
         return
     path = target / name
-    if path.name.startswith(_WHITEOUT):
+    if path.name.startswith(WHITEOUT):
         _white_out(path)
     elif member.isdir():
         path.mkdir(parents=True, exist_ok=True)
@@ -252,10 +251,10 @@ def _link(target: Path, path: Path, destination: str) -> None:
 def _white_out(path: Path) -> None:
     """Remove what lower layers put here: OCI image layer specification, "Whiteouts"."""
     _not_behind_a_link(path)
-    if path.name == _OPAQUE:
+    if path.name == OPAQUE:
         gone = list(path.parent.iterdir()) if path.parent.is_dir() else []
     else:
-        gone = [path.with_name(checked_name(path.name.removeprefix(_WHITEOUT)))]
+        gone = [path.with_name(checked_name(path.name.removeprefix(WHITEOUT)))]
     for each in gone:
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)

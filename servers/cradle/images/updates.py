@@ -112,6 +112,11 @@ def _add(tar: tarfile.TarFile, name: str, source: Any, size: int) -> None:
     tar.addfile(info, source)
 
 
+def key_of(update: UpdateMade) -> str:
+    """Where an update lies in the customer's bucket."""
+    return f"updates/{Path(update.location).name}"
+
+
 async def push_update(update: Path, instance: Upstream) -> DatasetVersions:
     """Send an update to a running instance and have it merged; answers go on meanwhile.
 

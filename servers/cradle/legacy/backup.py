@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from servers.cradle.images.files import copy, hash_file, reflink
@@ -14,14 +16,16 @@ from servers.cradle.legacy.export import Layout
 from shared.contracts.deployment import LegacyBackup
 from shared.errors import Conflict, InvalidInput
 from shared.ids import canonical_json, digest
+from shared.objects import CustomerStore
 from shared.stopping import stop_if_told
 
 FOLDER, FILES, EXPORT, MANIFEST = "legacy", "files", "export", "manifest.json"
+Holding = Callable[[str], AbstractAsyncContextManager[Path]]
 _CHANGED = "A file of the legacy deployment changed while it was copied. Stop its updates and call again."
 
 
-def back_up(found: Layout, bucket: Path) -> LegacyBackup:
-    """Copy the legacy folder to `bucket/legacy/`: its files to `files/`, its tables to `export/`; blocking.
+def back_up(found: Layout, root: Path, bucket: Path) -> LegacyBackup:
+    """Copy the legacy folder `root` to `bucket/legacy/`: its files to `files/`, its tables to `export/`; blocking.
 
     A copy that was interrupted goes on: what is there under its hash is not copied again. Bytes of a name that are no
     UTF-8 are written out, as they are where files are processed.
@@ -35,28 +39,76 @@ def back_up(found: Layout, bucket: Path) -> LegacyBackup:
     with room_or_clean():
         for source, name in _plan(found):
             stop_if_told()
-            if name in hashes:
-                raise Conflict("Two files of the legacy deployment have names that are written alike. Rename one.")
-            with _held(source, found.root) as held:
+            with _held(root / source, root) as held:
                 hashes[name] = _copied(held, target / name)
             size += (target / name).stat().st_size
         body = canonical_json(hashes)
         draft = target / f".{MANIFEST}-{os.urandom(4).hex()}"
         draft.write_bytes(body)
         draft.replace(target / MANIFEST)
+    return _told(found, size, body)
+
+
+async def back_up_to(store: CustomerStore, found: Layout, held: Holding) -> LegacyBackup:
+    """The same into a bucket that is no folder, one file at a time; each is read back and compared.
+
+    Args:
+        held: gives a file of the legacy deployment, by its path, as one that stays the same while it is copied.
+
+    Raises: as `back_up`.
+    """
+    hashes, size = {}, 0
+    for source, name in _plan(found):
+        async with held(source) as path:
+            hashes[name] = await _sent(path, store, f"{FOLDER}/{name}")
+            size += (await asyncio.to_thread(path.stat)).st_size
+    body = canonical_json(hashes)
+    await store.put(f"{FOLDER}/{MANIFEST}", body)
+    return _told(found, size, body)
+
+
+@asynccontextmanager
+async def held_below(root: Path, source: str) -> AsyncIterator[Path]:
+    """A file of a legacy folder, held as `back_up` holds it."""
+    with _held(root / source, root) as path:
+        yield path
+
+
+async def _sent(source: Path, store: CustomerStore, key: str) -> str:
+    wanted = await asyncio.to_thread(hash_file, source)
+    if await store.exists(key) and await _hash_object(store, key) == wanted:
+        return wanted
+    await store.put(key, await asyncio.to_thread(source.resolve))
+    if await _hash_object(store, key) != wanted:
+        await store.delete(key)
+        raise Conflict(_CHANGED)
+    return wanted
+
+
+async def _hash_object(store: CustomerStore, key: str) -> str:
+    state = hashlib.sha256()
+    async for piece in store.stream(key):
+        state.update(piece)
+    return state.hexdigest()
+
+
+def _told(found: Layout, size: int, body: bytes) -> LegacyBackup:
     return LegacyBackup(
         files=len(found.files), tables=len(found.tables), links_left_out=found.links, size_bytes=size,
         digest=digest(body),
     )  # fmt: skip
 
 
-def _plan(found: Layout) -> list[tuple[Path, str]]:
+def _plan(found: Layout) -> list[tuple[str, str]]:
     both = ((FILES, found.files), (EXPORT, found.parts))
-    return [(path, f"{folder}/{_shown(path.relative_to(found.root))}") for folder, paths in both for path in paths]
+    plan = [(name, f"{folder}/{_shown(name)}") for folder, names in both for name in names]
+    if len({target for _, target in plan}) < len(plan):
+        raise Conflict("Two files of the legacy deployment have names that are written alike. Rename one.")
+    return plan
 
 
-def _shown(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def _shown(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @contextmanager

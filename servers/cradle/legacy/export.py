@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.dataset.foreign import ForeignTable
+from shared.dataset.places import Place
 from shared.errors import InvalidInput
 
 DOCUMENTS = frozenset({"documents", "document", "files", "docs", "dokumente"})
@@ -27,14 +28,13 @@ SHORTEST = 40
 
 @dataclass(slots=True)
 class Layout:
-    """The folder, sorted: files of the customer, folders that are tables, and the files in those. `links` were not
-    followed, wherever they lay."""
+    """What lies there, by its path below the root, sorted: files of the customer, folders that are tables, and the
+    files in those. `links` were not followed, wherever they lay."""
 
-    root: Path
-    files: list[Path]
-    tables: list[Path]
-    parts: list[Path]
-    links: int
+    files: list[str]
+    tables: list[str]
+    parts: list[str]
+    links: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +67,25 @@ def layout(root: Path) -> Layout:
     Raises:
         InvalidInput: it holds no file of the customer, or a folder that cannot be opened.
     """
-    found, within = Layout(root, [], [], [], 0), set[Path]()
-    for folder, folders, names in os.walk(root, onerror=_closed):
+    names, links = list[str](), 0
+    for folder, folders, files in os.walk(root, onerror=_closed):
         place = Path(folder)
-        linked = {name for name in (*folders, *names) if (place / name).is_symlink()}
-        found.links += len(linked)
+        linked = {name for name in (*folders, *files) if (place / name).is_symlink()}
+        links += len(linked)
         folders[:] = sorted(set(folders) - linked)
-        below = [place / name for name in folders]
-        plain = [place / name for name in sorted(set(names) - linked) if (place / name).is_file()]
-        if place in within:
-            found.parts += plain
-        else:
-            found.files += plain
-            below = [path for path in below if path.name.endswith(".lance") or _has_log(path)]
-            found.tables += below
-        within.update(below)
+        plain = [place / name for name in sorted(set(files) - linked) if (place / name).is_file()]
+        names += [path.relative_to(root).as_posix() for path in plain]
+    return layout_of(names, links)
+
+
+def layout_of(names: Iterable[str], links: int = 0) -> Layout:
+    """The same of the names of all files, as an object store lists them.
+
+    Raises:
+        InvalidInput: none is a file of the customer.
+    """
+    found = sort_names(names)
+    found.links = links
     if not found.files:
         raise InvalidInput(
             "The legacy deployment holds no original files. Add the customer's files to its folder: a dataset is not "
@@ -91,9 +95,22 @@ def layout(root: Path) -> Layout:
     return found
 
 
-def _has_log(folder: Path) -> bool:
-    log = folder / "_delta_log"
-    return log.is_dir() and not log.is_symlink()
+def sort_names(names: Iterable[str]) -> Layout:
+    """Names told apart: a folder is a table where it is called `*.lance`, or holds a folder `_delta_log`."""
+    listed = sorted(names)
+    logged = {name[: name.index("/_delta_log/")] for name in listed if "/_delta_log/" in name}
+    found, tables = Layout([], [], []), dict[str, None]()
+    for name in listed:
+        parts = name.split("/")
+        folders = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+        table = next((each for each in folders if each.endswith(".lance") or each in logged), None)
+        if table is None:
+            found.files.append(name)
+        else:
+            tables[table] = None
+            found.parts.append(name)
+    found.tables = list(tables)
+    return found
 
 
 def _closed(error: OSError) -> None:
@@ -103,14 +120,14 @@ def _closed(error: OSError) -> None:
     ) from None
 
 
-def read_export(tables: list[Path]) -> Export:
-    """What the tables say; blocking.
+def read_export(place: Place, tables: Iterable[str]) -> Export:
+    """What the tables below a place say; blocking.
 
     Raises:
         InvalidInput: a table cannot be read.
     """
     export, named, cited = Export(), Counter[str](), set[str]()
-    for table in map(ForeignTable, tables):
+    for table in (ForeignTable(place, path) for path in tables):
         path, article = _column(table, PATH), _column(table, ARTICLE)
         if table.name in DOCUMENTS:
             paths = Counter(_texts(table, path) if path is not None else ())

@@ -176,19 +176,33 @@ def _path(uri: str) -> Path:
     return path
 
 
-def local_folder(uri: str, settings: Settings, store: Store) -> Path:
-    """The folder that a checked source names.
+def legacy_place(uri: str, settings: Settings, store: Store, bucket: str) -> Path | str:
+    """The folder that a checked source names; where the bucket is none, the prefix in it.
 
     Raises:
-        InvalidInput: it is no folder of this machine.
+        InvalidInput: it is no folder of this machine, or in another bucket.
     """
     parts = urlsplit(uri)
-    place = _place(uri, settings) if parts.scheme == "file" else store.local(*_prefix(parts.path).split("/"))
-    if place is None or not place.is_dir():
+    if parts.scheme == "file":
+        place = _place(uri, settings)
+    else:
+        _require_own(parts.netloc, bucket)
+        prefix = _prefix(parts.path)
+        place = store.local(*prefix.split("/"))
+        if place is None:
+            return prefix
+    if not place.is_dir():
         raise InvalidInput(
             "A legacy deployment is a folder. Copy it to one that the platform may read.", field="legacy"
         )
     return place
+
+
+def _require_own(named: str, bucket: str) -> None:
+    if named not in ("", bucket):
+        raise InvalidInput(
+            f"An S3 source must lie in the customer's own bucket, {bucket}. Copy the files there.", field="data_sources"
+        )
 
 
 def _prefix(path: str) -> str:
@@ -206,11 +220,8 @@ async def _list(uri: str, number: str, settings: Settings, store: Store, bucket:
         if not _path(uri).exists():
             raise Unavailable("A source is not there any more. Mount it, or register the sources anew.")
         place = _place(uri, settings)
-    elif parts.scheme == "s3" and parts.netloc != bucket:
-        raise InvalidInput(
-            f"An S3 source must lie in the customer's own bucket, {bucket}. Copy the files there.", field="data_sources"
-        )
     else:
+        _require_own(parts.netloc, bucket)
         place = store.local(*_prefix(parts.path).split("/"))
     if place is None:
         found = await _objects(store, _prefix(parts.path), number)

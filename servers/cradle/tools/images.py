@@ -11,7 +11,7 @@ from servers.cradle import delivery
 from servers.cradle.images.erasure import Certificate
 from servers.cradle.services import Services
 from shared.auth import require_customer
-from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
+from shared.contracts.image import Companion, DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.model import Contract
 from shared.contracts.processing import VerificationReport
 from shared.errors import InvalidInput
@@ -57,12 +57,16 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return await delivery.archive(services(), require_customer(), tag)
 
     async def package_delivery(
-        tag: Tag, as_tar: Annotated[bool, Field(description="Also write the folder as one tar.")] = False
+        tag: Tag,
+        as_tar: Annotated[bool, Field(description="Also write the folder as one tar.")] = False,
+        companions: Annotated[
+            list[Companion], Field(max_length=1, description="Services beside the instance: a Neo4j for its graph.")
+        ] = [],  # noqa: B006  read only
     ) -> DeliveryPackage:
         """Make the folder that the customer receives: image, compose file, Kubernetes manifest, README, checksums,
         signatures, bill of materials. Use it after archive_image.
         """
-        return await delivery.package(services(), require_customer(), tag, as_tar)
+        return await delivery.package(services(), require_customer(), tag, as_tar, companions)
 
     async def verify_image(tag: Tag) -> VerificationReport:
         """Check the image's files and digests, start it, and ask it over MCP. Use it before a delivery."""

@@ -1,0 +1,120 @@
+"""A delivery with a Neo4j beside the instance: its compose file, what its first start makes, what is not offered."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+from servers.cradle.images.package import package_delivery
+from servers.cradle.images.render import compose, delivery
+from servers.cradle.images.signing import Signer
+from shared.contracts.image import Companion
+from shared.errors import InvalidInput
+from tests.image_rig import CustomerImage, small_image
+
+DOCKER = """#!/bin/sh
+echo "$*" >> "$PWD/asked"
+case "$*" in *port*) echo 127.0.0.1:9312 ;; esac
+"""
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> CustomerImage:
+    return small_image(tmp_path / "bucket", Signer.open(tmp_path / "keys"))
+
+
+def written(image: CustomerImage, folder: Path, companions: list[Companion]) -> Path:
+    """The files of a package that start it, with a `docker` beside them that notes how it was called."""
+    folder.mkdir()
+    verifier = image.signer.verifier
+    (folder / "docker-compose.yml").write_text(compose(image.spec, verifier, companions))
+    for name in ("start.sh", "neo4j-import.sh"):
+        (folder / name).write_text(delivery(name, image.spec, image.built, verifier, companions))
+        (folder / name).chmod(0o755)
+    (folder / "docker").write_text(DOCKER)
+    (folder / "docker").chmod(0o755)
+    return folder
+
+
+def start(folder: Path) -> list[str]:
+    """How `start.sh` called docker."""
+    (folder / "asked").unlink(missing_ok=True)
+    env = {"PATH": f"{folder}:/usr/bin:/bin"}
+    done = subprocess.run(["./start.sh"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return (folder / "asked").read_text().splitlines()
+
+
+def test_only_what_an_instance_talks_to_is_offered(image: CustomerImage) -> None:
+    assert get_args(Companion) == ("neo4j",)
+    alone = yaml.safe_load(compose(image.spec, image.signer.verifier))
+    assert list(alone["services"]) == ["instance"]
+    assert alone["services"]["instance"]["environment"]["NEO4J_URL"] == "${NEO4J_URL:-}"
+
+
+async def test_a_neo4j_for_an_image_without_a_graph_is_refused(image: CustomerImage) -> None:
+    with pytest.raises(InvalidInput, match="no graph"):
+        await package_delivery(image.bucket, image.spec.tag, image.spec, image.signer, companions=["neo4j"])
+    assert not (image.bucket / "delivery" / image.spec.tag).exists()
+
+
+def test_the_first_start_makes_a_password_and_loads_the_graph_once_for_each_dataset(
+    image: CustomerImage, tmp_path: Path
+) -> None:
+    folder = written(image, tmp_path / "made", ["neo4j"])
+    first = start(folder)
+    loads = [line for line in first if "neo4j-admin" in line]
+    assert len(loads) == 1
+    assert loads[0].startswith("compose run --rm --no-deps -T -v ")
+    assert "--nodes=neo4j-dataset.csv" in loads[0]
+    assert first.index("compose stop neo4j") < first.index(loads[0]) < first.index("compose up -d --wait")
+    env = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
+    assert env["NEO4J_URL"] == "bolt://neo4j:7687"
+    assert len(env["NEO4J_PASSWORD"]) == len(env["INSTANCE_ACCESS_KEY"]) == 64
+    assert env["NEO4J_PASSWORD"] != env["INSTANCE_ACCESS_KEY"]
+    assert env["NEO4J_PASSWORD"] not in "\n".join(first)
+    assert not [line for line in start(folder) if "neo4j-admin" in line]
+    assert dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines()) == env
+    (folder / ".neo4j-loaded").write_text("sha256:of-an-earlier-delivery\n")
+    assert [line for line in start(folder) if "neo4j-admin" in line]
+    plain = written(image, tmp_path / "plain", [])
+    assert not [line for line in start(plain) if "neo4j" in line]
+    assert "NEO4J" not in (plain / ".env").read_text()
+
+
+def test_a_neo4j_of_ones_own_is_left_alone(image: CustomerImage, tmp_path: Path) -> None:
+    folder = written(image, tmp_path / "made", ["neo4j"])
+    (folder / ".env").write_text("NEO4J_URL=neo4j+s://graph.example:7687\nNEO4J_PASSWORD=own\n")
+    assert not [line for line in start(folder) if "neo4j" in line]
+
+
+def test_compose_reads_the_file_with_volumes_limits_and_a_health_check(image: CustomerImage, tmp_path: Path) -> None:
+    found = shutil.which("docker")
+    if found is None or subprocess.run([found, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("the docker command line or its compose plugin is not installed")
+    folder = written(image, tmp_path / "made", ["neo4j"])
+    start(folder)
+
+    def config(*arguments: str) -> dict[str, Any]:
+        command = [str(found), "compose", *arguments, "config", "--format", "json"]
+        env = {key: value for key, value in os.environ.items() if key != "COMPOSE_PROFILES"}
+        return json.loads(subprocess.run(command, cwd=folder, env=env, capture_output=True, check=True).stdout)
+
+    services = config()["services"]
+    neo4j = services["neo4j"]
+    assert neo4j["healthcheck"]["retries"] == 12
+    assert int(neo4j["mem_limit"]) == 2 * 2**30
+    assert (neo4j["volumes"][0]["source"], neo4j["volumes"][0]["target"]) == ("graph", "/data")
+    assert "ports" not in neo4j
+    password = services["instance"]["environment"]["NEO4J_PASSWORD"]
+    assert neo4j["environment"]["NEO4J_AUTH"] == f"neo4j/{password}"
+    (folder / ".env").write_text("INSTANCE_ACCESS_KEY=key\nNEO4J_PASSWORD=own\n")
+    assert list(config()["services"]) == ["instance"]
