@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from servers.marketplace.access import Access
 from servers.marketplace.approvals.database import CustomerDatabase
+from servers.marketplace.approvals.page import ApprovalsPage
 from servers.marketplace.approvals.store import ApprovalStore
 from servers.marketplace.authorization.clients import LOOPBACK, Clients
 from servers.marketplace.authorization.consent import Consent
@@ -30,6 +31,9 @@ from servers.marketplace.gateway.quotas import Quotas, QuotaStore
 from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.invitations.invitations import Invitations
+from servers.marketplace.invitations.page import InvitationPage
+from servers.marketplace.invitations.store import InvitationStore
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.licences.store import LicenceStore
@@ -66,6 +70,9 @@ class Services:
     api_keys: ApiKeys
     oauth: OAuthRoutes
     consent: Consent
+    approvals: ApprovalsPage
+    invitations: Invitations
+    invitation_page: InvitationPage
     standing: Standing
     routes: Routes
     relay: Relay
@@ -132,6 +139,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database))
+    approvals = ApprovalsPage(settings, seal, accounts, grants, customer_data)
+    invitations = Invitations(settings, InvitationStore(database), accounts, passwords)
     access = Access(settings, accounts, catalogue, entries, tools, routes)
     meaning = Meaning(settings, database, mint, changes)
     await database.open()
@@ -139,7 +148,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
         async with changes.heard(), checks.in_background(), meter.in_background():
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
-                standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
+                approvals, invitations, InvitationPage(invitations, accounts), standing,
+                routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
                 LicenceStore(database, licence_keys), Mirror(outgoing, entries),
                 Compute(settings, outgoing, mint, meter, quotas), connections, meaning,
             )  # fmt: skip

@@ -35,6 +35,7 @@ IDS = {
     "partner": None,
     "approval_id": new_handle("apr"),
     "licence_id": new_handle("lic"),
+    "invitation_id": new_handle("inv"),
 }
 
 
@@ -92,6 +93,7 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
         "partner": None,
         "approval_id": await asked_for(market),
         "licence_id": await licence_of(market, "bolt"),
+        "invitation_id": await invited_to(market, "bolt"),
     }
     callers = {
         "customer_admin": await market.user_token("acme"),
@@ -112,6 +114,13 @@ async def licence_of(market: Market, customer: str) -> str:
         await market.operator(), "issue_licence", customer_id=customer, server_name="io.0711/tax"
     )
     return issued["licence_id"]
+
+
+async def invited_to(market: Market, customer: str) -> str:
+    made = await market.call(
+        await market.operator(), "invite_user", email="cara@bolt.example", role="customer_user", customer_id=customer
+    )
+    return made["invitation_id"]
 
 
 @pytest.mark.requirement("T-01")

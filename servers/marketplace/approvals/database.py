@@ -139,15 +139,28 @@ class CustomerDatabase:
         """
         customer = require_customer()
         found = await self._known(customer, approval_id)
-        one_hand = await self._store.one_hand(customer, found.requested_by, caller.subject)
-        asked = policy.Resource(caller.customer, requester=found.requested_by, one_hand=one_hand)
-        decision = policy.decide(caller, "approval.decide", asked)
+        decision = await self.may_decide(caller, found)
         if not decision.allowed:
             raise Forbidden(decision.reason)
         decided = await self._store.decide(customer, approval_id, caller.subject, approve=approve)
         if decided is None:
             raise Conflict("This was decided already, or not within five minutes: it has to be asked for again.")
         return decided
+
+    async def may_decide(self, caller: Principal, asked: Approval) -> policy.Decision:
+        """Whether the caller is another person than the one who asked, and may decide."""
+        one_hand = await self._store.one_hand(require_customer(), asked.requested_by, caller.subject)
+        resource = policy.Resource(caller.customer, requester=asked.requested_by, one_hand=one_hand)
+        return policy.decide(caller, "approval.decide", resource)
+
+    async def waiting(self, caller: Principal, approval_id: str) -> Approval | None:
+        """What the caller asked for, where nobody has decided on it yet.
+
+        Raises:
+            NotFound: the customer has no such approval.
+        """
+        found = await self._known(require_customer(), approval_id)
+        return found if (found.state, found.requested_by) == ("waiting", caller.subject) and found.open else None
 
     async def _known(self, customer: str, approval_id: str) -> Approval:
         found = await self._store.of(customer, approval_id)
