@@ -29,6 +29,7 @@ from servers.marketplace.tools import (
     publishing,
     registry,
     review,
+    rules,
     usage,
 )
 from servers.marketplace.users.standing import StandingVerifier
@@ -94,6 +95,7 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         registry,
         publishing,
         review,
+        rules,
         licences,
         accounts,
         invitations,

@@ -41,6 +41,8 @@ from servers.marketplace.metering.meter import Meter
 from servers.marketplace.metering.spool import Spool
 from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.oauth import OAuthRoutes
+from servers.marketplace.rules.rules import ArgumentRules
+from servers.marketplace.rules.store import RuleStore
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.api_keys import ApiKeys
@@ -73,6 +75,7 @@ class Services:
     approvals: ApprovalsPage
     invitations: Invitations
     invitation_page: InvitationPage
+    argument_rules: ArgumentRules
     standing: Standing
     routes: Routes
     relay: Relay
@@ -131,7 +134,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     connections = ConnectionStore(database, SessionSeal.of_folder(settings.home / "keys" / "connections"))
     checks = Checks(settings, outgoing, mint, tools, entries, connections)
     changes.on_change(checks.wake)
-    routes = Routes(settings, catalogue, tools, mint, changes, connections)
+    rules = RuleStore(database)
+    routes = Routes(settings, catalogue, tools, mint, changes, connections, rules)
     usage = UsageStore(database)
     meter = Meter(Spool(settings.home / "metering"), usage)
     relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"))
@@ -141,6 +145,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database))
     approvals = ApprovalsPage(settings, seal, accounts, grants, customer_data)
     invitations = Invitations(settings, InvitationStore(database), accounts, passwords)
+    argument_rules = ArgumentRules(rules, catalogue, tools, users, settings.resource("marketplace"))
     access = Access(settings, accounts, catalogue, entries, tools, routes)
     meaning = Meaning(settings, database, mint, changes)
     await database.open()
@@ -148,10 +153,10 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
         async with changes.heard(), checks.in_background(), meter.in_background():
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
-                approvals, invitations, InvitationPage(invitations, accounts), standing,
-                routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
+                approvals, invitations, InvitationPage(invitations, accounts),
+                argument_rules, standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
                 LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter, quotas), connections, meaning,
+                Compute(settings, outgoing, mint, meter, quotas, routes), connections, meaning,
             )  # fmt: skip
     finally:
         await meaning.close()

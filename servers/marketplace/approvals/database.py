@@ -23,6 +23,7 @@ from servers.marketplace.gateway.asking import Place, call_tool
 from servers.marketplace.gateway.checks import Checks, checked_route
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route, Routes
+from servers.marketplace.rules.conditions import check
 from shared.auth import Principal, require_customer
 from shared.contracts.instance import ChangeProposed, ChangeShown, DatasetVersions, DocumentList, TableAnswer
 from shared.errors import (
@@ -212,6 +213,7 @@ class CustomerDatabase:
         return await checked_route(self._routes, self._checks, caller, entry.server_name)
 
     async def _call(self, route: Route, tool: str, arguments: dict[str, Any], deadline_s: float = 15.0) -> Any:
+        check(route.conditions.get(tool, ()), arguments)
         place = Place(route.url, route.operated, self._routes.upstream_header(route))
         return await call_tool(self._outgoing, place, tool, arguments, deadline_s)
 

@@ -24,6 +24,7 @@ from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
 from servers.marketplace.gateway.relay import Exchange, Relay, part
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.rules.conditions import check
 from shared.auth import Principal, Verifier
 from shared.errors import (
     DeadlineExceeded,
@@ -98,6 +99,8 @@ class Gateway:
             return "ok"
         if message.method == "tools/call" and message.tool not in route.tools:
             raise unknown_tool(message)
+        if message.tool is not None and message.tool in route.conditions:
+            check(route.conditions[message.tool], message.params.get("arguments"))
         if message.request_id is not None:
             await self._quotas.take(caller, route.server_name, message.tool or NO_TOOL)
         return await self._relay.run(self._exchange(caller, route, scope["method"], headers, message), receive, send)
