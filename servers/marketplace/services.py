@@ -28,6 +28,7 @@ from servers.marketplace.gateway.checks import Checks
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.quotas import Quotas, QuotaStore
+from servers.marketplace.gateway.quotas_redis import RedisQuotaStore
 from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
@@ -139,7 +140,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     usage = UsageStore(database)
     meter = Meter(Spool(settings.home / "metering"), usage)
     relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"))
-    quotas = Quotas(settings, QuotaStore(database))
+    redis = RedisQuotaStore(settings.redis_url.get_secret_value()) if settings.redis_url else None
+    quotas = Quotas(settings, redis or QuotaStore(database))
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database))
@@ -160,6 +162,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
             )  # fmt: skip
     finally:
         await meaning.close()
+        if redis is not None:
+            await redis.close()
         await outgoing.close()
         await database.close()
         passwords.close()

@@ -31,6 +31,7 @@ ALLOWED = {
         "licences.document licences.issued_by licences.key_id licences.signature quotas.key connections.saved_by "
         "connections.sealed invitations.secret_sha256"
     ),
+    "written by the operator, about the arguments of tools": "argument_rules.condition",
     "counts, digests, durations and sentences of ours about a job": (
         "jobs.choice jobs.error jobs.progress jobs.result jobs.steps audit.detail"
     ),
