@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     postgres_url: SecretStr | None = Field(
         None, description="A superuser's URL of a Postgres server to use instead of the embedded one."
     )
+    redis_url: SecretStr | None = Field(
+        None, description="A Redis (redis:// or rediss://) that counts calls for all replicas; default: Postgres does."
+    )
     s3_endpoint: str | None = Field(None, description="S3-compatible endpoint instead of the directory HOME/objects.")
     s3_access_key: SecretStr | None = None
     s3_secret_key: SecretStr | None = None

@@ -315,6 +315,7 @@ class Changing:
         self.era = era
         self.says = says
         self.requests: list[str] = []
+        self.arguments: list[Any] = []
         self.sessions: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -350,4 +351,5 @@ class Changing:
                 "serverInfo": {"name": "x", "version": "1"},
             }
         name = asked["params"].get("name")
+        self.arguments.append(asked["params"].get("arguments"))
         return {"content": [{"type": "text", "text": f"{self.says}{name}"}], "isError": False, **ends}

@@ -12,6 +12,7 @@ from servers.marketplace.catalogue.store import CatalogueStore, Entry
 from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.gateway.finding import found_tools
 from servers.marketplace.gateway.route import Routes
+from servers.marketplace.rules.conditions import Compiled, judged, reason
 from servers.marketplace.users.accounts import Accounts
 from shared.auth import Principal
 from shared.settings import Settings
@@ -47,9 +48,16 @@ class Access:
         return found_tools(definitions, query, limit), len(definitions)
 
     async def explain(
-        self, caller: Principal, server_name: str, tool: str | None, user_id: str | None
+        self,
+        caller: Principal,
+        server_name: str,
+        tool: str | None,
+        user_id: str | None,
+        arguments: dict[str, Any] | None = None,
     ) -> tuple[policy.Caller, tuple[tuple[policy.Step, policy.Decision], ...]]:
         """Who is asked about, and each step of the decision on a call of a server or of one of its tools.
+
+        Without arguments, the rules about them are named and refuse nothing.
 
         Raises:
             NotFound: the caller sees no such server, or manages no such user.
@@ -64,7 +72,9 @@ class Access:
         stored = await self._tools.of(view_of(who), server_name)
         pinned = any(each.name == tool and each.state == "approved" for each in stored.tools)
         steps = policy.explain(who, "tool.call", resource_of(entry, pinned=pinned))
-        return who, (*steps, self._server_step(who, entry))
+        conditions = await self._routes.conditions(who.customer or entry.customer, server_name)
+        told = (_condition_step(each, arguments) for each in conditions.get(tool, ()))
+        return who, (*steps, self._server_step(who, entry), *told)
 
     def _server_step(self, who: policy.Caller, entry: Entry) -> tuple[policy.Step, policy.Decision]:
         """What a route needs beside the policy: an address, and a scope of the role there."""
@@ -79,3 +89,12 @@ class Access:
         user = await self._accounts.managed(caller, user_id)
         scopes = policy.granted(user.role, user_id, "marketplace", None) if user.active else frozenset()
         return Person(user_id, user.role, scopes, user.customer)
+
+
+def _condition_step(condition: Compiled, arguments: dict[str, Any] | None) -> tuple[policy.Step, policy.Decision]:
+    if arguments is None:
+        rule = condition.rule
+        told = f"The rule {rule.rule_id} decides by the arguments, which were not given: `{rule.condition}`."
+        return "condition", policy.Decision(True, told)
+    verdict = judged(condition, arguments)
+    return "condition", policy.Decision(verdict == "holds", reason(condition.rule, verdict))

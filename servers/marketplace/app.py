@@ -12,9 +12,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers.marketplace import cards, openapi, rest
+from servers.marketplace.approvals import page as approvals
 from servers.marketplace.first_party.mounting import FirstParty
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.together import Together
+from servers.marketplace.invitations.invitations import PATH as INVITATION
 from servers.marketplace.services import Services, opened
 from servers.marketplace.tools import (
     access,
@@ -22,10 +24,12 @@ from servers.marketplace.tools import (
     catalogue,
     connections,
     database,
+    invitations,
     licences,
     publishing,
     registry,
     review,
+    rules,
     usage,
 )
 from servers.marketplace.users.standing import StandingVerifier
@@ -84,7 +88,20 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         health=health,
         verifier=verifier,
     )
-    offered = (catalogue, access, connections, registry, publishing, review, licences, accounts, database, usage)
+    offered = (
+        catalogue,
+        access,
+        connections,
+        registry,
+        publishing,
+        review,
+        rules,
+        licences,
+        accounts,
+        invitations,
+        database,
+        usage,
+    )
     for offers in offered:
         offers.register(server, services)
     _add_routes(server, services)
@@ -138,6 +155,10 @@ def _add_routes(server: Server, services: Callable[[], Services]) -> None:
         ("GET", "/oauth/authorize", lambda held: held.oauth.authorize),
         ("GET", "/oauth/consent", lambda held: held.consent.page),
         ("POST", "/oauth/consent", lambda held: held.consent.answer),
+        ("GET", approvals.PATH, lambda held: held.approvals.ask),
+        ("POST", approvals.PATH, lambda held: held.approvals.answer),
+        ("GET", INVITATION, lambda held: held.invitation_page.ask),
+        ("POST", INVITATION, lambda held: held.invitation_page.answer),
         ("POST", "/oauth/token", lambda held: held.oauth.token),
         ("POST", "/oauth/register", lambda held: held.oauth.register),
         ("POST", "/oauth/revoke", lambda held: held.oauth.revoke),

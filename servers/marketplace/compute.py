@@ -19,6 +19,7 @@ from servers.marketplace.catalogue.own import PREFIX
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.quotas import Quotas
 from servers.marketplace.gateway.relay import REFUSALS
+from servers.marketplace.gateway.route import Routes
 from servers.marketplace.metering.meter import Meter
 from servers.marketplace.metering.units import LARGEST, Units, units_of_result
 from servers.marketplace.tokens import Grant, Mint
@@ -43,12 +44,15 @@ class Work:
 class Compute:
     """Passes requests on to cradle."""
 
-    def __init__(self, settings: Settings, outgoing: Outgoing, mint: Mint, meter: Meter, quotas: Quotas) -> None:
+    def __init__(self, settings: Settings, outgoing: Outgoing, mint: Mint, meter: Meter, quotas: Quotas,
+        routes: Routes,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._outgoing = outgoing
         self._mint = mint
         self._meter = meter
         self._quotas = quotas
+        self._routes = routes
         cradle = urlsplit(settings.url("cradle"))
         host = f"[{cradle.hostname}]" if ":" in (cradle.hostname or "") else cradle.hostname
         self._embed = Work(f"{cradle.scheme}://{host}:{settings.embedding_port}/v1/embeddings", "embed", "embed")
@@ -65,6 +69,8 @@ class Compute:
     async def _pass_on(self, request: Request, work: Work) -> Response:
         caller = principal()
         token = self._token(caller, work)
+        if work.tool in await self._routes.conditions(caller.customer, CRADLE):
+            raise Forbidden(f"A rule is set on the arguments of {work.tool}: call that tool of {CRADLE} instead.")
         await self._quotas.take(caller, CRADLE, work.tool)
         status, headers, body = await self._ask(work, token, await read_body(request))
         if status == 200:

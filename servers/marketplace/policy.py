@@ -17,7 +17,7 @@ Action = Literal[
     "user.create", "user.disable", "database.change", "approval.decide",
 ]  # fmt: skip
 
-Step = Literal["scope", "customer", "rule", "server"]
+Step = Literal["scope", "customer", "rule", "server", "condition"]
 
 CUSTOMER_ROLES = frozenset({"customer_admin", "customer_user"})
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from servers.marketplace.access import Access
 from servers.marketplace.approvals.database import CustomerDatabase
+from servers.marketplace.approvals.page import ApprovalsPage
 from servers.marketplace.approvals.store import ApprovalStore
 from servers.marketplace.authorization.clients import LOOPBACK, Clients
 from servers.marketplace.authorization.consent import Consent
@@ -27,9 +28,13 @@ from servers.marketplace.gateway.checks import Checks
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.quotas import Quotas, QuotaStore
+from servers.marketplace.gateway.quotas_redis import RedisQuotaStore
 from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.invitations.invitations import Invitations
+from servers.marketplace.invitations.page import InvitationPage
+from servers.marketplace.invitations.store import InvitationStore
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.licences.store import LicenceStore
@@ -38,6 +43,8 @@ from servers.marketplace.metering.spool import Spool
 from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.oauth import OAuthRoutes
 from servers.marketplace.runners.pool import Runners
+from servers.marketplace.rules.rules import ArgumentRules
+from servers.marketplace.rules.store import RuleStore
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.api_keys import ApiKeys
@@ -67,6 +74,10 @@ class Services:
     api_keys: ApiKeys
     oauth: OAuthRoutes
     consent: Consent
+    approvals: ApprovalsPage
+    invitations: Invitations
+    invitation_page: InvitationPage
+    argument_rules: ArgumentRules
     standing: Standing
     routes: Routes
     relay: Relay
@@ -129,14 +140,19 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     checks = Checks(settings, outgoing, mint, tools, entries, connections, runners)
     changes.on_change(checks.wake)
     changes.on_change(runners.look)
-    routes = Routes(settings, catalogue, tools, mint, changes, connections)
+    rules = RuleStore(database)
+    routes = Routes(settings, catalogue, tools, mint, changes, connections, rules)
     usage = UsageStore(database)
     meter = Meter(Spool(settings.home / "metering"), usage)
     relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"), runners)
-    quotas = Quotas(settings, QuotaStore(database))
+    redis = RedisQuotaStore(settings.redis_url.get_secret_value()) if settings.redis_url else None
+    quotas = Quotas(settings, redis or QuotaStore(database))
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
     standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database))
+    approvals = ApprovalsPage(settings, seal, accounts, grants, customer_data)
+    invitations = Invitations(settings, InvitationStore(database), accounts, passwords)
+    argument_rules = ArgumentRules(rules, catalogue, tools, users, settings.resource("marketplace"))
     access = Access(settings, accounts, catalogue, entries, tools, routes)
     meaning = Meaning(settings, database, mint, changes)
     await database.open()
@@ -144,14 +160,16 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
         async with changes.heard(), runners.in_background(), checks.in_background(), meter.in_background():
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
-                standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
+                approvals, invitations, InvitationPage(invitations, accounts),
+                argument_rules, standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
                 LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter, quotas), connections, runners, seal,
-                meaning,
+                Compute(settings, outgoing, mint, meter, quotas, routes), connections, runners, seal, meaning,
             )  # fmt: skip
     finally:
         await relay.close()
         await meaning.close()
+        if redis is not None:
+            await redis.close()
         await outgoing.close()
         await database.close()
         passwords.close()

@@ -22,6 +22,11 @@ def calling(context: Context[Any, Any] | None) -> Iterator[None]:
         _context.reset(token)
 
 
+def current_context() -> Context[Any, Any] | None:
+    """The SDK's context of the current call; None: nobody calls."""
+    return _context.get()
+
+
 async def report(done: float, total: float | None = None, note: str = "") -> None:
     """Tell the client how far the current call is. Does nothing where the client did not ask or nobody calls.
 

@@ -37,6 +37,8 @@ ONLY_IN = {
     "asyncpg": ("shared/postgres/", "store.py"),
     "psycopg": (),
     "jwt": ("shared/auth", "servers/marketplace/tokens.py", "servers/marketplace/keys.py"),
+    "cel": ("servers/marketplace/rules/conditions.py",),
+    "redis": ("servers/marketplace/gateway/quotas_redis.py",),
     "docker": ("servers/cradle/images/",),
     "openai": ("servers/cradle/vision/openai.py", "servers/cradle/vision/compatible.py"),
     "anthropic": ("servers/cradle/vision/anthropic.py",),

@@ -4,126 +4,19 @@ person's approval of exactly that change, and none twice."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from dataset_corpus import document, frozen, unpack, written
 
-from servers.instance import app as instance
 from servers.marketplace.tools.accounts import UserCreated
-from servers.marketplace.tools.database import ApprovalList, ApprovalShown, DatabaseAnswer, DatabaseChange
-from shared.contracts.instance import InstanceConfig
+from servers.marketplace.tools.database import ApprovalList, DatabaseChange
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Unavailable
 from shared.ids import digest
-from shared.settings import Settings
-from tests.image_rig import query_model  # noqa: F401  # a fixture
-from tests.marketplace_rig import Changing, Credential, Market, definition, free_port, listening, running_market
+from tests.approvals_rig import RAISE, TOTAL, People, dataset, people_of_acme, query_model, user  # noqa: F401  # fixtures
+from tests.marketplace_rig import Changing, Credential, definition
 
 pytestmark = pytest.mark.slow
-RAISE = "UPDATE prices SET amount = amount * 2 WHERE amount >= 3"
-TOTAL = "SELECT sum(amount) AS total FROM prices"
-
-
-@dataclass
-class People:
-    """A marketplace with one customer's instance, who asks, who decides, and a way to break the instance's answers."""
-
-    market: Market
-    anna: str
-    ben: str
-    cut: list[bool]
-
-    async def total(self) -> Any:
-        answer = await self.ask(TOTAL)
-        return answer.rows[0][0]
-
-    async def ask(self, statement: str, language: str = "sql") -> DatabaseAnswer:
-        return await self.market.call(
-            self.anna, "query_customer_database", DatabaseAnswer, language=language, statement=statement
-        )
-
-    async def change(self, token: str, statement: str = RAISE, **more: Any) -> DatabaseChange:
-        return await self.market.call(token, "change_customer_database", DatabaseChange, statement=statement, **more)
-
-    async def decide(self, token: str, approval_id: str, approve: bool = True) -> ApprovalShown:
-        return await self.market.call(token, "decide_approval", ApprovalShown, approval_id=approval_id, approve=approve)
-
-    async def approved(self, statement: str = RAISE) -> str:
-        asked = await self.change(self.anna, statement)
-        assert (await self.decide(self.ben, asked.approval_id)).state == "approved"
-        return asked.approval_id
-
-
-async def user(market: Market, role: str, name: str) -> str:
-    made: UserCreated = await market.add_user(role, "acme", f"{name}@acme.example")
-    return await market.token(Credential(made.client_id, made.client_secret))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("approvals")
-    asyncio.run(written(folder / "original", [document(number) for number in range(5)]))
-    return unpack(frozen(folder / "original"), folder / "copy")
-
-
-@pytest.fixture
-async def people(database: Any, tmp_path: Path, dataset: Path, query_model: Path) -> AsyncIterator[People]:  # noqa: F811
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path / "home", made.urls) as market, AsyncExitStack() as stack:
-        await market.add_customers()
-        cut: list[bool] = []
-        url = await run_instance(stack, market, dataset, query_model, tmp_path, cut)
-        await market.add_instance("acme", url)
-        yield People(
-            market, await user(market, "customer_user", "anna"), await user(market, "customer_admin", "ben"), cut
-        )
-
-
-async def run_instance(
-    stack: AsyncExitStack, market: Market, dataset: Path, model: Path, folder: Path, cut: list[bool]
-) -> str:
-    from shared.dataset.manifest import visible
-    from shared.dataset.places import Place
-
-    manifest = visible(Place(str(dataset)))
-    assert manifest is not None
-    config = InstanceConfig(
-        customer_id="acme", company_name="Acme GmbH", tag="p1", fingerprint=manifest.fingerprint,
-        dataset_digest=manifest.dataset_digest, parameter_version=1,
-    )  # fmt: skip
-    (folder / "instance.json").write_text(config.model_dump_json())
-    (folder / "state").mkdir()
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/mcp"
-    place = instance.Place(dataset, model, folder / "instance.json", folder / "state")
-    platform = instance.Platform(market.settings.url("marketplace"), url)
-    settings = Settings(home=folder / "instance", instance_port=port)
-    app = instance.build(settings, place, "access-key-of-the-test", platform).asgi()
-    await stack.enter_async_context(listening(cutting(app, cut), port, settings))
-    return url
-
-
-def cutting(app: Any, cut: list[bool]) -> Any:
-    """The application; while `cut` holds something, a change is made and its answer is lost."""
-
-    class Cutting:
-        lifespan = staticmethod(app.lifespan)
-
-        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-            applies = (b"mcp-name", b"apply_change") in scope.get("headers", [])
-
-            async def losing(event: Any) -> None:
-                if not (cut and applies):
-                    await send(event)
-
-            await app(scope, receive, losing)
-
-    return Cutting()
 
 
 @pytest.mark.requirement("A-08")

@@ -1,9 +1,12 @@
-"""Limits of calls, shared by replicas through Postgres: a user, a customer and a tool each has its own."""
+"""Limits of calls, shared by replicas through Postgres or Redis: a user, a customer and a tool each has its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,12 @@ import asyncpg
 import pytest
 
 from servers.marketplace.gateway.quotas import Quotas, QuotaStore
+from servers.marketplace.gateway.quotas_redis import PREFIX, RedisQuotaStore
 from shared.auth import Principal
-from shared.errors import Overloaded, Unavailable
+from shared.errors import InvalidInput, Overloaded, Unavailable
 from shared.postgres.database import Database
 from shared.settings import Settings
-from tests.marketplace_rig import Changing, Market, definition, running_market
+from tests.marketplace_rig import Changing, Market, definition, free_port, running_market
 from tests.serving_rig import envelope, headers_for
 
 NO_LIMIT = 1_000_000
@@ -59,6 +63,52 @@ async def store(database: Any) -> OneMinute:
     return OneMinute(made.db, [])
 
 
+class RedisOneMinute(RedisQuotaStore):
+    """The real store; its minute is one that never ends."""
+
+    def __init__(self, url: str, made: list[int]) -> None:
+        super().__init__(url)
+        self.made = made
+
+    async def lease(self, key: str, customer: str | None, most: int, block: int) -> tuple[int, float]:
+        await self._redis.hset(PREFIX + key, "minute", 10**9)
+        granted, _ = await super().lease(key, customer, most, block)
+        self.made.append(granted)
+        return granted, 60.0
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path, port: int) -> Iterator[str]:
+    """A Redis that keeps nothing; its address."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("needs redis-server (Debian's package redis-server)")
+    told = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    process = subprocess.Popen([program, *told], stdout=subprocess.PIPE, text=True)
+    try:
+        assert any("Ready to accept connections" in line for line in process.stdout or ())
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[RedisOneMinute]:
+    with redis_server(tmp_path, free_port()) as url:
+        made = RedisOneMinute(url, [])
+        yield made
+        await made.close()
+
+
+@pytest.fixture(params=["store", "redis"])
+def each_store(request: pytest.FixtureRequest) -> OneMinute | RedisOneMinute:
+    return request.getfixturevalue(request.param)
+
+
+Store = OneMinute | RedisOneMinute
+
+
 async def passed(quotas: list[Quotas], who: Principal, tool: str, times: int) -> int:
     """How many of so many calls pass, spread over replicas."""
 
@@ -72,17 +122,19 @@ async def passed(quotas: list[Quotas], who: Principal, tool: str, times: int) ->
     return sum(await asyncio.gather(*map(one, range(times))))
 
 
-async def test_three_replicas_together_let_no_more_pass_than_the_limit_and_ask_seldom(store: OneMinute) -> None:
-    replicas = [Quotas(settings(customer=100), store, lambda: 0.0) for _ in range(3)]
+async def test_three_replicas_together_let_no_more_pass_than_the_limit_and_ask_seldom(
+    each_store: OneMinute | RedisOneMinute,
+) -> None:
+    replicas = [Quotas(settings(customer=100), each_store, lambda: 0.0) for _ in range(3)]
     assert await passed(replicas, caller(), "say", 300) == 100
-    assert sum(each for each in store.made if each <= 5) == 100
-    asked = len(store.made)
+    assert sum(each for each in each_store.made if each <= 5) == 100
+    asked = len(each_store.made)
     assert await passed(replicas, caller(), "say", 50) == 0
-    assert len(store.made) == asked, "a limit that is reached is known until its minute ends"
+    assert len(each_store.made) == asked, "a limit that is reached is known until its minute ends"
 
 
-async def test_users_tools_and_customers_are_counted_each_for_itself(store: OneMinute) -> None:
-    quotas = [Quotas(settings(user=5, tool=8), store, lambda: 0.0)]
+async def test_users_tools_and_customers_are_counted_each_for_itself(each_store: Store) -> None:
+    quotas = [Quotas(settings(user=5, tool=8), each_store, lambda: 0.0)]
     assert await passed(quotas, caller("usr_anna"), "say", 9) == 5
     assert await passed(quotas, caller("usr_ben"), "say", 9) == 3
     assert await passed(quotas, caller("usr_cleo"), "other", 9) == 5
@@ -125,6 +177,47 @@ async def test_without_a_database_what_is_leased_still_passes_and_then_nothing(s
     await quotas.take(caller(), "server", "say")
     with pytest.raises(Unavailable):
         await quotas.take(caller(), "server", "say")
+
+
+async def test_redis_counts_each_minute_anew_and_forgets_it(redis: RedisOneMinute) -> None:
+    plain, key = RedisQuotaStore, "user:acme:usr_anna"
+    granted, left_s = await plain.lease(redis, key, "acme", 20, 15)
+    assert (granted, 0 < left_s <= 60) == (15, True)
+    assert 0 < await redis._redis.ttl(PREFIX + key) <= 120
+    await redis._redis.hincrby(PREFIX + key, "minute", 1)
+    assert (await plain.lease(redis, key, "acme", 20, 15))[0] == 5, "late for its minute: nothing twice"
+    await redis._redis.hincrby(PREFIX + key, "minute", -2)
+    assert (await plain.lease(redis, key, "acme", 20, 15))[0] == 15
+
+
+async def test_without_a_redis_what_is_leased_still_passes_then_nothing_and_then_all_again(tmp_path: Path) -> None:
+    port = free_port()
+    with redis_server(tmp_path, port) as url:
+        redis = RedisQuotaStore(url)
+        quotas = Quotas(settings(user=40), redis)
+        await quotas.take(caller(), "server", "say")
+    await quotas.take(caller(), "server", "say")
+    with pytest.raises(Unavailable, match="P0711_REDIS_URL"):
+        await Quotas(settings(user=40), redis).take(caller(), "server", "say")
+    with redis_server(tmp_path, port):
+        await Quotas(settings(user=40), redis).take(caller(), "server", "say")
+        await redis.close()
+    with pytest.raises(InvalidInput, match="P0711_REDIS_URL"):
+        RedisQuotaStore("http://127.0.0.1")
+
+
+async def test_a_marketplace_with_redis_counts_there(database: Any, tmp_path: Path) -> None:
+    made = await database("servers.marketplace", "shared")
+    with redis_server(tmp_path, free_port()) as url:
+        async with running_market(tmp_path / "home", made.urls, redis_url=url) as market:
+            await market.add_customers()
+            await market.call(await market.user_token("acme"), "whoami")
+        redis = RedisQuotaStore(url)
+        keys = {key.decode().split(":")[2] async for key in redis._redis.scan_iter(PREFIX + "*")}
+        await redis.close()
+    assert keys == {"user", "customer", "tool"}
+    async with made.db.session("acme") as connection:
+        assert await connection.fetch("SELECT key FROM quotas") == []
 
 
 @pytest.fixture

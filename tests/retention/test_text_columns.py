@@ -29,8 +29,9 @@ ALLOWED = {
         "job_keys.created_by jobs.created_by server_tools.approved_by services.client_id services.secret_sha256 "
         "users.password_hash users.user_id approvals.decided_by approvals.requested_by approvals.tool "
         "licences.document licences.issued_by licences.key_id licences.signature quotas.key connections.saved_by "
-        "connections.sealed"
+        "connections.sealed invitations.secret_sha256"
     ),
+    "written by the operator, about the arguments of tools": "argument_rules.condition",
     "counts, digests, durations and sentences of ours about a job": (
         "jobs.choice jobs.error jobs.progress jobs.result jobs.steps audit.detail"
     ),
@@ -38,7 +39,7 @@ ALLOWED = {
         "installations.parameters installations.probe_vectors"
     ),
     "who the platform's customers and users are": (
-        "customers.company_name customers.contact_email users.email job_keys.idempotency_key"
+        "customers.company_name customers.contact_email users.email invitations.email job_keys.idempotency_key"
     ),
     "what a server says of itself in the catalogue": (
         "authorizations.redirect_uri catalogue_entries.description catalogue_entries.title catalogue_entries.tools "

@@ -26,6 +26,7 @@ NAMES = {
     "tool_name": "say", "month": None, "start": 0, "title": "X", "description": "X", "version": "1", "state": "review",
     "tier": "business", "stars": 5, "updated_since": None, "needs_licence": None, "direction": None, "days": 1,
     "question": "instance", "credential": "Bearer x", "header": "authorization",
+    "condition": "true", "arguments": None,
 }  # fmt: skip
 IDS = {
     "customer_id": "nobody",
@@ -35,6 +36,8 @@ IDS = {
     "partner": None,
     "approval_id": new_handle("apr"),
     "licence_id": new_handle("lic"),
+    "invitation_id": new_handle("inv"),
+    "rule_id": new_handle("rul"),
 }
 
 
@@ -92,6 +95,8 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
         "partner": None,
         "approval_id": await asked_for(market),
         "licence_id": await licence_of(market, "bolt"),
+        "invitation_id": await invited_to(market, "bolt"),
+        "rule_id": await rule_about(market, "io.0711.bolt/instance"),
     }
     callers = {
         "customer_admin": await market.user_token("acme"),
@@ -112,6 +117,20 @@ async def licence_of(market: Market, customer: str) -> str:
         await market.operator(), "issue_licence", customer_id=customer, server_name="io.0711/tax"
     )
     return issued["licence_id"]
+
+
+async def invited_to(market: Market, customer: str) -> str:
+    made = await market.call(
+        await market.operator(), "invite_user", email="cara@bolt.example", role="customer_user", customer_id=customer
+    )
+    return made["invitation_id"]
+
+
+async def rule_about(market: Market, server_name: str) -> str:
+    made = await market.call(
+        await market.operator(), "set_argument_rule", server_name=server_name, tool_name="say", condition="true"
+    )
+    return made["rule_id"]
 
 
 @pytest.mark.requirement("T-01")

@@ -23,6 +23,7 @@ from servers.marketplace.gateway.asking import Place, call_tool
 from servers.marketplace.gateway.checks import Checks, checked_route
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route, Routes
+from servers.marketplace.rules.conditions import check
 from shared.auth import Principal, require_customer
 from shared.contracts.instance import ChangeProposed, ChangeShown, DatasetVersions, DocumentList, TableAnswer
 from shared.errors import (
@@ -139,15 +140,28 @@ class CustomerDatabase:
         """
         customer = require_customer()
         found = await self._known(customer, approval_id)
-        one_hand = await self._store.one_hand(customer, found.requested_by, caller.subject)
-        asked = policy.Resource(caller.customer, requester=found.requested_by, one_hand=one_hand)
-        decision = policy.decide(caller, "approval.decide", asked)
+        decision = await self.may_decide(caller, found)
         if not decision.allowed:
             raise Forbidden(decision.reason)
         decided = await self._store.decide(customer, approval_id, caller.subject, approve=approve)
         if decided is None:
             raise Conflict("This was decided already, or not within five minutes: it has to be asked for again.")
         return decided
+
+    async def may_decide(self, caller: Principal, asked: Approval) -> policy.Decision:
+        """Whether the caller is another person than the one who asked, and may decide."""
+        one_hand = await self._store.one_hand(require_customer(), asked.requested_by, caller.subject)
+        resource = policy.Resource(caller.customer, requester=asked.requested_by, one_hand=one_hand)
+        return policy.decide(caller, "approval.decide", resource)
+
+    async def waiting(self, caller: Principal, approval_id: str) -> Approval | None:
+        """What the caller asked for, where nobody has decided on it yet.
+
+        Raises:
+            NotFound: the customer has no such approval.
+        """
+        found = await self._known(require_customer(), approval_id)
+        return found if (found.state, found.requested_by) == ("waiting", caller.subject) and found.open else None
 
     async def _known(self, customer: str, approval_id: str) -> Approval:
         found = await self._store.of(customer, approval_id)
@@ -199,6 +213,7 @@ class CustomerDatabase:
         return await checked_route(self._routes, self._checks, caller, entry.server_name)
 
     async def _call(self, route: Route, tool: str, arguments: dict[str, Any], deadline_s: float = 15.0) -> Any:
+        check(route.conditions.get(tool, ()), arguments)
         place = Place(route.url, route.operated, self._routes.upstream_header(route))
         return await call_tool(self._outgoing, place, tool, arguments, deadline_s)
 

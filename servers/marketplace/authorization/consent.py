@@ -6,21 +6,19 @@ There is no cookie: every consent is given with the password, so no other page c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
-from typing import Any
 from urllib.parse import urlsplit
 
 from mcp.server.auth.provider import AuthorizationParams, construct_redirect_uri
 from mcp.shared.auth import OAuthClientInformationFull
 from pydantic import ValidationError
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from servers.marketplace.authorization.provider import Provider
 from servers.marketplace.authorization.store import Authorization, AuthorizationStore, client_digest
 from servers.marketplace.forms import read_form
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.pages import MAX_BODY, page, page_headers
 from servers.marketplace.users.accounts import Accounts, Identity
 from servers.marketplace.users.grants import Grants
 from shared.errors import Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
@@ -28,7 +26,6 @@ from shared.ids import new_handle
 from shared.serving import read_body
 from shared.settings import Settings
 
-MAX_BODY = 32 * 1024
 MEANING = {
     "catalogue:read": "see the catalogue of servers",
     "catalogue:install": "install and remove servers for your company",
@@ -84,7 +81,7 @@ class Consent:
         try:
             return self._render(await self._asked(request.query_params), request.query_params)
         except PlatformError as error:
-            return _page("error.html", None, error.status, message=error.message)
+            return page("error.html", error.status, message=error.message)
 
     async def answer(self, request: Request) -> Response:
         """POST: the user allows or refuses."""
@@ -92,7 +89,7 @@ class Consent:
         try:
             asked = await self._asked(form)
         except PlatformError as error:
-            return _page("error.html", None, error.status, message=error.message)
+            return page("error.html", error.status, message=error.message)
         if form.get("answer") != "allow":
             return self._back(asked, error="access_denied")
         try:
@@ -139,38 +136,12 @@ class Consent:
         """To the client, with the issuer (RFC 9207), so that it can tell whose answer this is."""
         told |= {"iss": self._issuer} | ({"state": asked.params.state} if asked.params.state is not None else {})
         place = construct_redirect_uri(str(asked.params.redirect_uri), **told)
-        return RedirectResponse(place, 303, _headers(asked))
+        return RedirectResponse(place, 303, page_headers(asked.target))
 
     def _render(self, asked: Asked, told: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:
         scopes = [MEANING.get(each, each) for each in sorted(asked.params.scopes or ())]
-        return _page(
-            "consent.html", asked, status,
+        return page(
+            "consent.html", status, asked.target,
             name=asked.name, target=asked.target, resource=asked.params.resource, scopes=scopes, wrong=wrong,
             request=told.get("request", ""), client=told.get("client", ""),
         )  # fmt: skip
-
-
-def _page(template: str, asked: Asked | None, status: int, **values: Any) -> Response:
-    return HTMLResponse(_environment().get_template(template).render(**values), status, _headers(asked))
-
-
-def _headers(asked: Asked | None) -> dict[str, str]:
-    # A browser follows the redirect after a form only to where the form may go.
-    forms = "'self'" if asked is None else f"'self' {asked.target}"
-    return {
-        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
-        f"form-action {forms}; frame-ancestors 'none'; base-uri 'none'",
-        "X-Frame-Options": "DENY",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "same-origin",  # with no-referrer a browser sends `Origin: null`, which is refused
-        "Cache-Control": "no-store",
-    }
-
-
-@cache
-def _environment() -> Any:
-    from jinja2 import DictLoader, Environment, StrictUndefined
-
-    folder = files("templates") / "consent"
-    pages = {each.name: each.read_text(encoding="utf-8") for each in folder.iterdir() if each.name.endswith(".html")}
-    return Environment(loader=DictLoader(pages), autoescape=True, undefined=StrictUndefined)

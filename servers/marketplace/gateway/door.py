@@ -27,6 +27,7 @@ from servers.marketplace.gateway.relay import Relay, part
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.running import own_answer
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.rules.conditions import check
 from shared.auth import Principal, Verifier
 from shared.errors import (
     DeadlineExceeded,
@@ -104,6 +105,8 @@ class Gateway:
         if route.package is not None and message.method != "tools/call":
             await self._answer_for_child(scope["method"], route, caller, headers, message, send)
             return "ok"
+        if message.tool is not None and message.tool in route.conditions:
+            check(route.conditions[message.tool], message.params.get("arguments"))
         if message.request_id is not None:
             await self._quotas.take(caller, route.server_name, message.tool or NO_TOOL)
         return await self._relay.run(self._exchange(caller, route, scope["method"], headers, message), receive, send)

@@ -1,7 +1,8 @@
 """How many calls a minute a user, a customer and each tool of a customer may make, over all replicas together.
 
-A replica leases calls in blocks from Postgres and hands them out from memory, so that most calls ask no database. What
-of a block is left at the end of its minute is lost: a limit may be reached a little early, and is never passed.
+A replica leases calls in blocks from Postgres (or Redis, where one is set) and hands them out from memory, so that most
+calls ask nobody. What of a block is left at the end of its minute is lost: a limit may be reached a little early, and
+is never passed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from shared.auth import Principal
 from shared.errors import Overloaded
@@ -36,8 +37,16 @@ class Lease:
     spent: bool
 
 
+class Leases(Protocol):
+    """What hands out blocks."""
+
+    async def lease(self, key: str, customer: str | None, most: int, block: int) -> tuple[int, float]:
+        """Up to `block` calls of what the running minute still has of `most`, and the seconds that are left of it."""
+        ...
+
+
 class QuotaStore:
-    """Hands out blocks."""
+    """Hands out blocks, counted in Postgres."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -53,7 +62,7 @@ class QuotaStore:
 class Quotas:
     """Lets calls pass or refuses them."""
 
-    def __init__(self, settings: Settings, store: QuotaStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Settings, store: Leases, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
         self._user = settings.calls_per_minute_user

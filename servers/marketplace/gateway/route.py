@@ -18,10 +18,14 @@ from servers.marketplace.changes import Changes, Remembered
 from servers.marketplace.connections.store import ConnectionStore, connect_again
 from servers.marketplace.gateway.names import full_names
 from servers.marketplace.runners.package import Package
+from servers.marketplace.rules.conditions import Compiled, compiled
+from servers.marketplace.rules.store import RuleStore
 from servers.marketplace.tokens import Grant, Mint
 from shared.auth import Principal
 from shared.errors import Conflict, Forbidden, InvalidInput, Unavailable
 from shared.settings import Settings
+
+Conditions = Mapping[str, tuple[Compiled, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Route:
         era: what the upstream speaks.
         checked: the upstream was asked for its tools at least once.
         credential: a header of the customer's own for this upstream; it travels instead of the platform's token.
+        conditions: tool → what its arguments have to satisfy; empty where no rule is set.
         stale: that credential was given for another address: there is no call before it is given again.
         package: what the platform runs itself; nothing is sent to `url` then.
     """
@@ -49,6 +54,7 @@ class Route:
     credential: tuple[str, str] | None = None
     stale: bool = False
     package: Package | None = None
+    conditions: Conditions = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +76,15 @@ class Routes:
         mint: Mint,
         changes: Changes,
         connections: ConnectionStore,
+        rules: RuleStore,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._tools = tools
         self._mint = mint
         self._connections = connections
+        self._rules = rules
+        self._conditions: Remembered[str | None, dict[str, Conditions]] = Remembered(changes)
         self._known: Remembered[tuple[Principal, str], Route] = Remembered(changes)
         self._everything: Remembered[Principal, Everything] = Remembered(changes)
 
@@ -99,6 +108,11 @@ class Routes:
     async def everything(self, caller: Principal) -> Everything:
         """All tools of the servers that are installed for the caller's customer; none where it acts for no customer."""
         return self._everything.get(caller) or await self._everything.ask(caller, lambda: self._find_all(caller))
+
+    async def conditions(self, customer: str | None, server_name: str) -> Conditions:
+        """What the arguments of a server's tools have to satisfy in a customer's calls; empty: no rule is set."""
+        known = await self._conditions.ask(customer, lambda: self._compiled(customer))
+        return known.get(server_name, {})
 
     def upstream_header(self, route: Route) -> tuple[str, str]:
         """The header that travels upstream: the platform's token for it, or the customer's own credential.
@@ -149,10 +163,18 @@ class Routes:
                 credential = await self._connections.header(caller.customer, entry.server_name, url)
             except Conflict:
                 stale = True
+        conditions = await self.conditions(caller.customer or entry.customer, entry.server_name)
         return Route(
             entry.server_name, url, entry.operated, grant, tools, stored.era, stored.checked, credential, stale,
-            entry.package,
+            entry.package, conditions,
         )  # fmt: skip
+
+    async def _compiled(self, customer: str | None) -> dict[str, Conditions]:
+        found: dict[str, dict[str, tuple[Compiled, ...]]] = {}
+        for rule in await self._rules.of(customer):
+            of_server = found.setdefault(rule.server_name, {})
+            of_server[rule.tool] = (*of_server.get(rule.tool, ()), compiled(rule))
+        return dict(found)
 
     def _grant(self, caller: Principal, entry: Entry, url: str) -> Grant:
         scopes = policy.granted(caller.role, caller.subject, kind_of_server(self._settings, url), None)

@@ -41,6 +41,7 @@ from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
 from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.rules.conditions import check
 from shared.auth import Principal
 from shared.errors import InvalidInput, PlatformError
 from shared.serving.guard import CALLER
@@ -124,6 +125,8 @@ class Together:
             found = (await self._routes.everything(caller)).tools.get(message.tool or "")
             if found is None:
                 raise unknown_tool(message)
+            if found[1] in found[0].conditions:
+                check(found[0].conditions[found[1]], message.params.get("arguments"))
             await self._quotas.take(caller, found[0].server_name, found[1])
             exchange = await self._exchange(caller, *found, headers, message)
             code = await self._relay.run(exchange, receive, send)

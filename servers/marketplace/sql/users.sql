@@ -89,3 +89,8 @@ ORDER BY created_at, key_id;
 UPDATE api_keys
 SET revoked_at = now()
 WHERE key_id = :key_id AND user_id = :user_id AND revoked_at IS NULL;
+
+-- name: revoke_invitations_of_user(user_id)!
+UPDATE invitations
+SET state = 'revoked'
+WHERE invited_by = :user_id AND state = 'open';

@@ -69,13 +69,16 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             ToolIdentifier | None, Field(description="A tool of it; null: the server as a whole.")
         ] = None,
         user_id: Annotated[UserId | None, Field(description="A user that you manage; null: yourself.")] = None,
+        arguments: Annotated[
+            dict[str, Any] | None, Field(description="Of the call, where a rule decides by them; never repeated.")
+        ] = None,
     ) -> AccessExplained:
         """Explain, without calling anything, whether a call of a server or tool would be let through, and why.
 
         It ends at the gateway: the server itself may refuse, such as for a scope that its tool needs. Use it when
         something is refused or missing from a list.
         """
-        who, steps = await services().access.explain(principal(), server_name, tool_name, user_id)
+        who, steps = await services().access.explain(principal(), server_name, tool_name, user_id, arguments)
         return AccessExplained(
             allowed=all(decision.allowed for _, decision in steps),
             subject=who.subject,

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Literal
 
+from mcp_types import InputRequiredResult
 from pydantic import Field
 
 from servers.marketplace.approvals.database import APPLY_S, Language
+from servers.marketplace.approvals.page import approvals_address
 from servers.marketplace.approvals.store import Approval, State
 from servers.marketplace.services import Services
-from shared.auth import principal
+from shared.auth import principal, require_customer
 from shared.contracts.catalogue import ServerIdentifier
 from shared.contracts.instance import Document, DocumentList, Value
 from shared.contracts.model import Contract
 from shared.ids import Digest
-from shared.serving import Server
+from shared.serving import Server, answered_key, opens_pages, page_asked
 
-ApprovalId = Annotated[str, Field(pattern=r"^apr_[a-z2-7]{26}$")]
+APPROVAL_PATTERN = r"^apr_[a-z2-7]{26}$"
+ApprovalId = Annotated[str, Field(pattern=APPROVAL_PATTERN)]
 Instance = Annotated[ServerIdentifier | None, Field(description="Which instance; needed only where there are several.")]
 ChangeText = Annotated[str, Field(min_length=1, max_length=8000, description="One UPDATE or DELETE with WHERE.")]
 
@@ -39,6 +43,7 @@ class DatabaseChange(Contract):
     approval_id: str
     rows: int | None = Field(default=None, description="How many rows the statement changes.")
     expires_at: datetime | None = Field(default=None, description="Until when another person has to decide.")
+    approval_url: str | None = Field(default=None, description="Where another person signs in, reads and decides.")
     dataset_digest: Digest | None = Field(default=None, description="The version that is served now.")
 
 
@@ -85,19 +90,22 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
     async def change_customer_database(
         statement: ChangeText, server_name: Instance = None, approval_id: ApprovalId | None = None
-    ) -> DatabaseChange:
+    ) -> DatabaseChange | InputRequiredResult:
         """Change this customer's products, features, prices, groups, relations or media, once another person approves.
 
         Use it twice. First without `approval_id`: rows are counted, nothing is changed, and another person has five
-        minutes for decide_approval. Then with `approval_id` and exactly the same statement, within five minutes more.
+        minutes for decide_approval, or for the page at `approval_url`. Then with `approval_id` and exactly the same
+        statement, within five minutes more.
         Documents and passages stay as they were read. The change is a new version; use_version goes back.
         """
+        data, approval_id = services().customer_data, approval_id or _answered()
         if approval_id is None:
-            asked = await services().customer_data.request(principal(), server_name, statement)
-            return DatabaseChange(
-                state="waiting", approval_id=asked.approval_id, rows=asked.rows, expires_at=asked.expires_at
-            )
-        served = await services().customer_data.make(principal(), server_name, statement, approval_id)
+            asked = _waiting(await data.request(principal(), server_name, statement))
+            return _page_asked(asked) if opens_pages() else asked
+        waits = await data.waiting(principal(), approval_id) if approval_id == _answered() else None
+        if waits is not None:
+            return _waiting(waits)
+        served = await data.make(principal(), server_name, statement, approval_id)
         return DatabaseChange(state="applied", approval_id=approval_id, dataset_digest=served)
 
     async def list_approvals() -> ApprovalList:
@@ -115,6 +123,15 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """
         return _shown(await services().customer_data.decide(principal(), approval_id, approve=approve))
 
+    def _waiting(approval: Approval) -> DatabaseChange:
+        return DatabaseChange(
+            state="waiting",
+            approval_id=approval.approval_id,
+            rows=approval.rows,
+            expires_at=approval.expires_at,
+            approval_url=approvals_address(services().settings, require_customer(), approval.approval_id),
+        )
+
     change, decide = "database:change", "approvals:decide"
     server.tool(query_customer_database, scope="gateway:call", title="Query customer data", read_only=True)
     server.tool(
@@ -122,6 +139,20 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     )
     server.tool(list_approvals, scope=decide, title="List approvals", read_only=True, idempotent=True)
     server.tool(decide_approval, scope=decide, title="Decide on a change", destructive=True)
+
+
+def _answered() -> str | None:
+    """The approval whose page the client was asked to open; a client that made the handle up gains nothing by it."""
+    key = answered_key() or ""
+    return key if re.fullmatch(APPROVAL_PATTERN, key) else None
+
+
+def _page_asked(asked: DatabaseChange) -> InputRequiredResult:
+    message = (
+        f"Another person has to approve this change of {asked.rows} rows within five minutes: give them this address. "
+        "Nobody approves what they asked for themselves."
+    )
+    return page_asked(asked.approval_id, message, asked.approval_url or "")
 
 
 def _shown(approval: Approval, statement: str | None = None) -> ApprovalShown:

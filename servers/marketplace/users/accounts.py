@@ -126,7 +126,7 @@ class Accounts:
         Raises:
             Conflict: the id belongs to a customer with another name or address.
         """
-        _check_email(customer.contact_email, "contact_email")
+        checked_email(customer.contact_email, "contact_email")
         if await self.store.add_customer(customer, registered_by):
             return True
         known = await self.store.customer(customer.customer_id)
@@ -145,8 +145,8 @@ class Accounts:
             NotFound: the customer is unknown, or not the caller's.
             Conflict: the e-mail address is taken.
         """
-        email = _check_email(email, "email")
-        await self._decide(caller, "user.create", role, customer_id)
+        email = checked_email(email, "email")
+        await self.decide(caller, "user.create", role, customer_id)
         user = User(new_handle("usr"), email, role, customer_id, active=True)
         password = new_secret()
         try:
@@ -171,7 +171,7 @@ class Accounts:
         if user is None:
             raise NotFound("This user is not known.", field="user_id")
         try:
-            await self._decide(caller, "user.disable", user.role, user.customer)
+            await self.decide(caller, "user.disable", user.role, user.customer)
         except (Forbidden, NotFound):
             raise NotFound("This user is not known.", field="user_id") from None
         return user
@@ -186,7 +186,13 @@ class Accounts:
         await self.store.disable(user, caller.subject)
         return user
 
-    async def _decide(self, caller: policy.Caller, action: policy.Action, role: str, customer_id: str | None) -> None:
+    async def decide(self, caller: policy.Caller, action: policy.Action, role: str, customer_id: str | None) -> None:
+        """Pass a caller who manages users of this role there.
+
+        Raises:
+            Forbidden: it does not.
+            NotFound: the customer is unknown, or not the caller's.
+        """
         customer = await self.store.customer(customer_id) if customer_id is not None else None
         partner = customer.partner if customer else None
         decision = policy.decide(caller, action, policy.Resource(customer_id, partner, role))
@@ -206,7 +212,12 @@ def _same_customer(known: Customer, asked: Customer) -> bool:
     return same and asked.partner in {None, known.partner}
 
 
-def _check_email(email: str, field: str) -> str:
+def checked_email(email: str, field: str) -> str:
+    """The address in the one form that is stored.
+
+    Raises:
+        InvalidInput: it is none.
+    """
     email = email.strip().lower()
     if len(email) > 254 or not EMAIL.match(email):
         raise InvalidInput("An e-mail address looks like name@example.com.", field=field)

@@ -1,0 +1,145 @@
+"""The approvals page: a person signs in, reads what waits at a customer, and approves or denies it.
+
+There is no cookie: signing in answers with the page itself, whose forms hold who signed in, sealed, for ten minutes. So
+no other page can decide in that person's name, and every rule of a decision is the tool's.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from servers.marketplace.approvals.database import CustomerDatabase
+from servers.marketplace.approvals.store import Approval
+from servers.marketplace.forms import read_form
+from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.pages import MAX_BODY, page
+from servers.marketplace.users.accounts import Accounts, Identity
+from servers.marketplace.users.grants import Grants
+from shared.auth import Principal, acting_as, require
+from shared.errors import NotFound, PlatformError, Unauthenticated
+from shared.ids import HANDLE_PATTERN
+from shared.serving import read_body
+from shared.settings import Settings
+
+PATH = "/approvals"
+SIGNED_IN_S = 600.0
+SCOPE = "approvals:decide"
+PURPOSE = "approvals page"
+ANSWERS = {"approve": True, "deny": False}
+SPOKEN = frozenset({"\n", "\t"})
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode's categories of characters that a reader does not see, or that change the order of what is seen."""
+
+
+def approvals_address(settings: Settings, customer: str, approval_id: str) -> str:
+    """Where a person decides on an approval."""
+    return f"{settings.url('marketplace')}{PATH}?{urlencode({'customer': customer, 'approval': approval_id})}"
+
+
+class ApprovalsPage:
+    """The handlers of `/approvals`."""
+
+    def __init__(
+        self, settings: Settings, seal: SessionSeal, accounts: Accounts, grants: Grants, data: CustomerDatabase
+    ) -> None:
+        self._resource = settings.resource("marketplace")
+        self._seal = seal
+        self._accounts = accounts
+        self._grants = grants
+        self._data = data
+
+    async def ask(self, request: Request) -> Response:
+        """GET: who is it? Nothing of any approval is shown before that is known."""
+        return _sign_in(request.query_params)
+
+    async def answer(self, request: Request) -> Response:
+        """POST: sign in with `email` and `password`, or decide with `session`; either answers with what waits."""
+        form = read_form(await read_body(request, MAX_BODY))
+        try:
+            identity = await self._identity(form)
+        except Unauthenticated as error:
+            return _sign_in(form, error.message, error.status)
+        try:
+            caller = await self._caller(identity, form.get("customer"))
+            with acting_as(caller):
+                require(SCOPE)
+                done = await self._decided(caller, form)
+                return await self._shown(caller, form, done)
+        except PlatformError as error:
+            return page("error.html", error.status, message=error.message)
+
+    async def _identity(self, form: Mapping[str, str]) -> Identity:
+        if "session" not in form:
+            return await self._accounts.by_password(form.get("email", "")[:254], form.get("password", ""))
+        try:
+            return await self._accounts.by_session(self._seal.open(form["session"], PURPOSE), PURPOSE)
+        except NotFound:
+            raise Unauthenticated("Ten minutes are over: sign in again.") from None
+
+    async def _caller(self, identity: Identity, customer: str | None) -> Principal:
+        grant = await self._grants.grant(identity, self._resource, None, customer or None)
+        ends = datetime.now(UTC).timestamp() + SIGNED_IN_S
+        return Principal(grant.subject, grant.role, grant.scopes, grant.customer, grant.client_id, ends)
+
+    async def _decided(self, caller: Principal, form: Mapping[str, str]) -> str | None:
+        answer = ANSWERS.get(form.get("answer", ""))
+        if answer is None:
+            return None
+        approval_id = form.get("decide", "")
+        if not re.fullmatch(HANDLE_PATTERN, approval_id):
+            raise NotFound("This approval is not known: open the address that you were given again.")
+        decided = await self._data.decide(caller, approval_id, approve=answer)
+        return decided.state
+
+    async def _shown(self, caller: Principal, form: Mapping[str, str], done: str | None) -> Response:
+        named = form.get("approval") or None
+        waiting = [
+            (approval, statement)
+            for approval, statement in await self._data.open(caller)
+            if approval.state == "waiting" and named in {None, approval.approval_id}
+        ]
+        return page(
+            "approvals.html",
+            changes=[await self._change(caller, *each) for each in waiting], done=done,
+            customer=caller.customer, approval=named or "",
+            session=self._seal.seal(caller.subject, PURPOSE, lifetime_s=SIGNED_IN_S),
+        )  # fmt: skip
+
+    async def _change(self, caller: Principal, approval: Approval, statement: str | None) -> dict[str, object]:
+        decision = await self._data.may_decide(caller, approval)
+        return {
+            "approval_id": approval.approval_id,
+            "server_name": approval.bound.server_name,
+            "asked_by": await self._name(caller, approval.requested_by),
+            "rows": approval.rows,
+            "expires_at": approval.expires_at.astimezone(UTC),
+            "left_s": max(0, round((approval.expires_at - datetime.now(UTC)).total_seconds())),
+            "statement": None if statement is None else with_unseen_shown(statement),
+            "refused": None if decision.allowed else decision.reason,
+        }
+
+    async def _name(self, caller: Principal, user_id: str) -> str:
+        """A colleague's e-mail address; of the operator and partners only what they are."""
+        user = await self._accounts.store.user(user_id)
+        if user is not None and user.customer == caller.customer:
+            return user.email
+        return f"the platform's operator or partner ({user_id})"
+
+
+def with_unseen_shown(text: str) -> str:
+    """A text in which each character that a reader would not see, or would see elsewhere, stands as its number."""
+    return "".join(
+        f"⟨U+{ord(each):04X}⟩" if unicodedata.category(each) in UNSEEN and each not in SPOKEN else each for each in text
+    )
+
+
+def _sign_in(told: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:
+    named = {name: told.get(name, "")[:100] for name in ("customer", "approval")}
+    return page("approvals_sign_in.html", status, wrong=wrong, **named)

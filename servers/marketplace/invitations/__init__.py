@@ -1,0 +1,1 @@
+"""Invitations: a person sets the password of an account that another has offered."""

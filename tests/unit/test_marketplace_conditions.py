@@ -1,0 +1,115 @@
+"""Conditions over a tool's arguments: what may be set, what they say, and that their time is bounded."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+
+from servers.marketplace.rules.conditions import (
+    MAX_BRACKETS,
+    MAX_BYTES,
+    MAX_CONDITION,
+    MAX_VALUES,
+    Compiled,
+    Rule,
+    check,
+    checked,
+    compiled,
+    judged,
+    reason,
+)
+from shared.errors import Forbidden, InvalidInput
+
+
+def rule(condition: str) -> Rule:
+    return Rule("rul_" + "a" * 26, None, "io.0711/cradle", "embed", condition)
+
+
+def says(condition: str, **arguments: Any) -> str:
+    return judged(compiled(rule(checked(condition))), arguments)
+
+
+@pytest.mark.parametrize(
+    ("condition", "arguments", "verdict"),
+    [
+        ('size(args.texts) <= 2 && args.model == "x"', {"texts": ["a", "b"], "model": "x"}, "holds"),
+        ('size(args.texts) <= 2 && args.model == "x"', {"texts": ["a", "b", "c"], "model": "x"}, "fails"),
+        ('args.model == "x"', {}, "cannot"),
+        ('!has(args.model) || args.model == "x"', {}, "holds"),
+        ("args.limit <= 10", {"limit": "10"}, "cannot"),
+        ("args.limit <= 10", {"limit": 10.0}, "holds"),
+        ("args.limit <= 10", {"limit": True}, "cannot"),
+        ("args.limit <= 10", {"limit": None}, "cannot"),
+        ("args.limit + 1 <= 10", {"limit": 2**63 - 1}, "cannot"),
+        ("args.limit", {"limit": 1}, "cannot"),
+        ('args.formats.all(f, f in ["pdf", "csv"])', {"formats": ["pdf", "exe"]}, "fails"),
+        ('args.formats.all(f, f in ["pdf", "csv"])', {"formats": ["pdf"]}, "holds"),
+        ("args.rows.exists(r, r.price > 100)", {"rows": [{"price": 200}]}, "holds"),
+        ('args.text.matches("^[a-zü ]+$")', {"text": "für alle"}, "holds"),
+        ('args.url.startsWith("https://")', {"url": "http://x"}, "fails"),
+        ('args["a-b"] == 1', {"a-b": 1}, "holds"),
+        ("args.deep.x.x == 1", {"deep": {"x": {"x": 1}}}, "holds"),
+    ],
+)
+def test_a_condition_is_judged_and_what_cannot_be_judged_does_not_pass(
+    condition: str, arguments: dict[str, Any], verdict: str
+) -> None:
+    assert says(condition, **arguments) == verdict
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("", "not CEL"),
+        ("1 +", "not CEL"),
+        ("args.a == 1 " + "&& args.a == 1 " * 40, str(MAX_CONDITION)),
+        ("(" * (MAX_BRACKETS + 1) + "true" + ")" * (MAX_BRACKETS + 1), "nested"),
+        ("model == 1", "names the arguments"),
+        ("now() > 1", "functions are"),
+        ("args.a.map(x, x + 1) == [2]", "no map"),
+        ("args.a.filter(x, x > 1).size() > 0", "no filter"),
+        ("args.a.all(x, x in args.b)", "only the variable x"),
+        ("args.a.all(x, x.all(y, y < 3))", "does not loop again"),
+        ("args.a.all(args, args < 3)", "only the variable"),
+        ("args.a.all(i, v, i > v)", "functions are"),
+        ("cel.bind(x, 1, x == 1)", "functions are"),
+        (" && ".join(["args.a.all(x, x > 1)"] * 4), "at most 3"),
+        ('args.a == "\\u0041"', "backslashes"),
+        ('args.a == """x"""', "simple quotes"),
+        ("args.a == 1 // == 2", "no comments"),
+    ],
+)
+def test_a_condition_that_cannot_be_bounded_is_refused_with_what_to_write_instead(condition: str, told: str) -> None:
+    with pytest.raises(InvalidInput, match=told) as refused:
+        checked(condition)
+    assert refused.value.field == "condition"
+
+
+@pytest.mark.parametrize(
+    "condition", ["!" * 495 + "true", "-" * 490 + "1 == 1", "true ? " * 30 + "true" + " : true" * 30]
+)
+def test_the_longest_chains_are_read_or_refused_and_crash_nothing(condition: str) -> None:
+    with contextlib.suppress(InvalidInput):
+        assert says(condition) in {"holds", "fails"}
+
+
+def test_arguments_that_are_too_many_or_too_long_are_refused_before_they_are_judged() -> None:
+    assert says("true", values=list(range(MAX_VALUES - 1))) == "holds"
+    assert says("true", values=list(range(MAX_VALUES))) == "too large"
+    assert says("true", values=[[1] * 100] * 100) == "too large"
+    assert says("true", text="x" * MAX_BYTES) == "too large"
+
+
+def test_a_refusal_names_rule_and_condition_and_nothing_of_the_arguments() -> None:
+    limited = compiled(rule('args.text == "allowed"'))
+    check([limited], {"text": "allowed"})
+    check([], {"text": "anything"})
+    for arguments in ({"text": "secret-canary"}, {"secret-canary": 1}, {"text": {"secret-canary": 1}}, None, ["x"]):
+        with pytest.raises(Forbidden, match=r'rul_a+ refuses .*`args.text == "allowed"`') as refused:
+            check([limited], arguments)
+        assert "canary" not in refused.value.message
+    with pytest.raises(Forbidden):
+        check([Compiled(limited.rule, None)], {"text": "allowed"})
+    assert "send less" in reason(limited.rule, "too large")
