@@ -33,8 +33,6 @@ from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.licences.store import LicenceStore
-from servers.marketplace.metering.meter import Meter
-from servers.marketplace.metering.spool import Spool
 from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.oauth import OAuthRoutes
 from servers.marketplace.tokens import Mint
@@ -45,6 +43,8 @@ from servers.marketplace.users.secrets import Passwords
 from servers.marketplace.users.standing import Standing
 from servers.marketplace.users.store import UserStore
 from shared.auth import Verifier
+from shared.metering.meter import Meter
+from shared.metering.spool import Spool
 from shared.postgres.database import Database
 from shared.postgres.urls import DatabaseUrls
 from shared.settings import Settings

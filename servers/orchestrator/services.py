@@ -8,6 +8,7 @@ from servers.orchestrator.health import Health
 from servers.orchestrator.orders import Orders
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.upstreams import Upstreams
+from shared.metering.meter import Meter
 from shared.settings import Settings
 
 
@@ -20,3 +21,4 @@ class Services:
     upstreams: Upstreams
     orders: Orders
     health: Health
+    meter: Meter

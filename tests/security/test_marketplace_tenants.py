@@ -25,6 +25,7 @@ NAMES = {
     "url": None, "tools": [], "reviewed": DIGEST, "language": "sql", "statement": "SELECT 1", "approve": True,
     "tool_name": "say", "month": None, "start": 0, "title": "X", "description": "X", "version": "1", "state": "review",
     "tier": "business", "stars": 5, "updated_since": None, "needs_licence": None, "direction": None, "days": 1,
+    "batch_id": new_handle("use"), "kept": False,
     "question": "instance", "credential": "Bearer x", "header": "authorization",
 }  # fmt: skip
 IDS = {
@@ -35,6 +36,7 @@ IDS = {
     "partner": None,
     "approval_id": new_handle("apr"),
     "licence_id": new_handle("lic"),
+    "lines": [{"customer_id": "nobody", "day": "2026-11-26", "tool": "embed"}],
 }
 
 
@@ -92,6 +94,7 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
         "partner": None,
         "approval_id": await asked_for(market),
         "licence_id": await licence_of(market, "bolt"),
+        "lines": [{**IDS["lines"][0], "customer_id": "bolt"}],
     }
     callers = {
         "customer_admin": await market.user_token("acme"),

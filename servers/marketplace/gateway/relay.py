@@ -22,9 +22,10 @@ from servers.marketplace.gateway.message import Message, error_event
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route
 from servers.marketplace.gateway.sessions import SessionSeal
-from servers.marketplace.metering.meter import Meter
-from servers.marketplace.metering.units import Units, computed_units
+from servers.marketplace.metering.units import computed_units
 from shared.errors import DeadlineExceeded, PlatformError, Unavailable
+from shared.metering.meter import Meter
+from shared.metering.units import Units
 from shared.serving.failures import platform_error
 
 DOWN = frozenset({"content-type", "content-encoding", "cache-control", "retry-after", "allow"})
