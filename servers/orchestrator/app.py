@@ -19,6 +19,7 @@ from servers.orchestrator.usage import UsageReports
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
 from servers.orchestrator.workflows.worker import LEASE, Worker
+from shared.audit import AuditLog
 from shared.auth import Principal, Verifier
 from shared.metering.meter import Meter
 from shared.metering.spool import Spool
@@ -63,6 +64,7 @@ def build(settings: Settings, *, works: bool = True, verifier: Verifier | None =
         health=health,
         verifier=verifier,
         extensions=[Tasks(services)],
+        audit=lambda: services().audit,
     )
     for offers in (customers, jobs, deployments, models, parameters, status, resources):
         offers.register(server, services)
@@ -86,7 +88,7 @@ async def opened(settings: Settings, *, works: bool) -> AsyncIterator[Services]:
         if worker is not None:
             worker.start()
         async with meter.in_background():
-            yield Services(settings, store, upstreams, orders, health, meter)
+            yield Services(settings, store, upstreams, orders, health, meter, AuditLog(database))
     finally:
         if worker is not None:
             await worker.close()

@@ -8,6 +8,7 @@ from servers.orchestrator.health import Health
 from servers.orchestrator.orders import Orders
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.upstreams import Upstreams
+from shared.audit import AuditLog
 from shared.metering.meter import Meter
 from shared.settings import Settings
 
@@ -22,3 +23,4 @@ class Services:
     orders: Orders
     health: Health
     meter: Meter
+    audit: AuditLog

@@ -2,6 +2,7 @@
 
 server     Server: what a server offers (tools, resources, routes) and its ASGI application
 tools      one call of a tool: caller, arguments, deadline, answer
+audited    what changes something is in the audit log first
 progress   `report` inside a tool
 failures   errors → MCP results and HTTP answers, without leak
 values     what may not be in a value: NaN, infinity, NUL, lone surrogates

@@ -157,7 +157,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             sums[key] = sums.get(key, Units()) + Units(line.calls, line.tokens, line.pages, line.bytes)
         return UsageRecorded(added=await services().usage.add(batch_id, sums, kept=kept))
 
-    server.tool(record_usage, scope=RECORD, title="Record usage", idempotent=True)
+    server.tool(record_usage, scope=RECORD, title="Record usage", idempotent=True, counts=True)
     server.tool(get_usage, scope=SCOPE, title="Show usage", read_only=True, idempotent=True)
     server.tool(get_statement, scope=SCOPE, title="Show a month's statement", read_only=True, idempotent=True)
 
