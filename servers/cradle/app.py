@@ -9,6 +9,7 @@ from typing import Any
 from servers.cradle import embedding_rest, vision_rest
 from servers.cradle.services import Services, opened
 from servers.cradle.tools import deployments, embedding, images, installations, migration, processing, status, vision
+from shared.audit import AuditLog
 from shared.errors import Unavailable
 from shared.serving import Server, serve
 from shared.settings import Settings
@@ -45,7 +46,13 @@ def build(settings: Settings) -> tuple[Server, Server, Server]:
         return services().vision.health()
 
     control = Server(
-        "cradle", settings, title="0711 cradle", instructions=INSTRUCTIONS, lifespan=lifespan, health=health
+        "cradle",
+        settings,
+        title="0711 cradle",
+        instructions=INSTRUCTIONS,
+        lifespan=lifespan,
+        health=health,
+        audit=lambda: AuditLog(services().database),
     )
     for room in (embedding, vision, installations, processing, images, deployments, migration, status):
         room.register(control, services)

@@ -16,7 +16,7 @@ SERVERS: tuple[ServerName, ...] = ("marketplace", "cradle", "orchestrator")
 # database → packages whose migrations it holds
 MIGRATIONS = {
     "platform": ("shared", "servers.orchestrator"),
-    "installation_configs": ("servers.cradle.installations", "servers.cradle.deployments"),
+    "installation_configs": ("shared", "servers.cradle.installations", "servers.cradle.deployments"),
     "user_registry": ("shared", "servers.marketplace"),
 }
 START_DEADLINE_S = 60.0

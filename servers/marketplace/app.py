@@ -33,6 +33,7 @@ from servers.marketplace.tools import (
     usage,
 )
 from servers.marketplace.users.standing import StandingVerifier
+from shared.audit import AuditLog
 from shared.auth import GivenKeys, Principal, TokenVerifier
 from shared.postgres.urls import DatabaseUrls, database_urls
 from shared.serving import Server, serve
@@ -87,6 +88,7 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         lifespan=lifespan,
         health=health,
         verifier=verifier,
+        audit=lambda: AuditLog(services().database),
     )
     offered = (
         catalogue,

@@ -15,20 +15,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from servers.marketplace import policy
-from servers.marketplace.catalogue.own import PREFIX
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.quotas import Quotas
 from servers.marketplace.gateway.relay import REFUSALS
 from servers.marketplace.gateway.route import Routes
-from servers.marketplace.metering.meter import Meter
-from servers.marketplace.metering.units import LARGEST, Units, units_of_result
 from servers.marketplace.tokens import Grant, Mint
 from shared.auth import Principal, principal
 from shared.errors import DeadlineExceeded, Forbidden, Unavailable
+from shared.metering.meter import Meter
+from shared.metering.units import CRADLE, LARGEST, Units, units_of_result
 from shared.serving.rest import read_body
 from shared.settings import Settings
 
-CRADLE = PREFIX + "cradle"
 PASSED = ("content-type", "retry-after", "x-model", "x-dimension", "x-count", "x-tokens", "x-truncated")
 
 

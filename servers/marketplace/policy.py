@@ -31,6 +31,7 @@ MARKETPLACE = frozenset({
     "approvals:decide", "usage:read",
 })  # fmt: skip
 APPROVED_WRITE = frozenset({"dataset:write"})  # at an instance; no role holds it, a dispatched approval does
+USAGE = frozenset({"usage:write"})  # at the marketplace; no role holds it, a server that serves for cradle does
 INSTANCE = frozenset({"dataset:read"})
 TAX = frozenset({"tax:use"})
 ALL = ORCHESTRATOR | MARKETPLACE | INSTANCE | TAX
@@ -38,7 +39,7 @@ ALL = ORCHESTRATOR | MARKETPLACE | INSTANCE | TAX
 SCOPES_OF_SERVER: dict[str, frozenset[str]] = {
     "orchestrator": ORCHESTRATOR,
     "cradle": CRADLE | ERASURE,
-    "marketplace": MARKETPLACE,
+    "marketplace": MARKETPLACE | USAGE,
     "instance": INSTANCE,
     "tax": TAX,
 }
@@ -57,7 +58,9 @@ SCOPES_OF_ROLE: dict[str, frozenset[str]] = {
 }  # fmt: skip
 
 SCOPES_OF_SERVICE: dict[str, frozenset[str]] = {
-    "orchestrator": CRADLE | {"catalogue:read", "catalogue:install", "registry:write", "gateway:call", "dataset:read"},
+    "orchestrator": CRADLE
+    | USAGE
+    | {"catalogue:read", "catalogue:install", "registry:write", "gateway:call", "dataset:read"},
     "cradle": frozenset({"catalogue:read", "status"}),
 }
 

@@ -38,13 +38,11 @@ from servers.marketplace.invitations.store import InvitationStore
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.licences.store import LicenceStore
-from servers.marketplace.metering.meter import Meter
-from servers.marketplace.metering.spool import Spool
 from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.oauth import OAuthRoutes
-from servers.marketplace.runners.pool import Runners
 from servers.marketplace.rules.rules import ArgumentRules
 from servers.marketplace.rules.store import RuleStore
+from servers.marketplace.runners.pool import Runners
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.api_keys import ApiKeys
@@ -53,6 +51,8 @@ from servers.marketplace.users.secrets import Passwords
 from servers.marketplace.users.standing import Standing
 from servers.marketplace.users.store import UserStore
 from shared.auth import Verifier
+from shared.metering.meter import Meter
+from shared.metering.spool import Spool
 from shared.postgres.database import Database
 from shared.postgres.urls import DatabaseUrls
 from shared.settings import Settings

@@ -15,10 +15,14 @@ from servers.orchestrator.store import JobStore
 from servers.orchestrator.tools import customers, deployments, jobs, models, parameters, resources, status
 from servers.orchestrator.tools.tasks import Tasks
 from servers.orchestrator.upstreams import Upstreams
+from servers.orchestrator.usage import UsageReports
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
 from servers.orchestrator.workflows.worker import LEASE, Worker
+from shared.audit import AuditLog
 from shared.auth import Principal, Verifier
+from shared.metering.meter import Meter
+from shared.metering.spool import Spool
 from shared.postgres.lease import Lease
 from shared.postgres.urls import database_urls
 from shared.serving import Server, serve
@@ -60,6 +64,7 @@ def build(settings: Settings, *, works: bool = True, verifier: Verifier | None =
         health=health,
         verifier=verifier,
         extensions=[Tasks(services)],
+        audit=lambda: services().audit,
     )
     for offers in (customers, jobs, deployments, models, parameters, status, resources):
         offers.register(server, services)
@@ -77,11 +82,13 @@ async def opened(settings: Settings, *, works: bool) -> AsyncIterator[Services]:
     store = JobStore(database)
     worker = _worker(settings, store, upstreams) if works else None
     health = Health(settings, store, (lambda: worker.state) if worker else None)
+    meter = Meter(Spool(settings.home / "metering-orchestrator"), UsageReports(upstreams.marketplace))
     orders = Orders(store, upstreams, worker.wake if worker else lambda: None)
     try:
         if worker is not None:
             worker.start()
-        yield Services(settings, store, upstreams, orders, health)
+        async with meter.in_background():
+            yield Services(settings, store, upstreams, orders, health, meter, AuditLog(database))
     finally:
         if worker is not None:
             await worker.close()

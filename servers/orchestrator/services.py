@@ -8,6 +8,8 @@ from servers.orchestrator.health import Health
 from servers.orchestrator.orders import Orders
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.upstreams import Upstreams
+from shared.audit import AuditLog
+from shared.metering.meter import Meter
 from shared.settings import Settings
 
 
@@ -20,3 +22,5 @@ class Services:
     upstreams: Upstreams
     orders: Orders
     health: Health
+    meter: Meter
+    audit: AuditLog

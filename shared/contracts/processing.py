@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from shared.contracts.model import Contract
-from shared.ids import Digest
+from shared.ids import Digest, Handle
 
 
 class Counts(Contract):
@@ -27,6 +27,17 @@ class Counts(Contract):
     edges: int = Field(0, ge=0)
 
 
+class Computed(Contract):
+    """What was computed for the documents that a version of the dataset brought or changed, whichever runs it took.
+
+    `batch_id` names the version wherever its units are counted, so that they count once however often they are told.
+    """
+
+    batch_id: Handle
+    tokens: int = Field(ge=0)
+    ocr_pages: int = Field(ge=0)
+
+
 class ProcessingReport(Contract):
     """The outcome of processing a customer's sources with one parameter version."""
 
@@ -36,6 +47,7 @@ class ProcessingReport(Contract):
     counts: Counts
     failures_by_code: dict[str, int] = Field(default_factory=dict)
     seconds_by_stage: dict[str, float] = Field(default_factory=dict)
+    computed: Computed | None = Field(default=None, description="None: an earlier release wrote the version.")
 
 
 class VerificationCheck(Contract):

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from shared.contracts.processing import Counts
+from shared.contracts.processing import Computed, Counts
 from shared.dataset import graph, lance, sketch
 from shared.dataset.manifest import MANIFEST, DatasetModel, Manifest, Pins, visible
 from shared.dataset.places import Place
 from shared.dataset.schemas import CHILDREN, ROWS, canonical_lines, schema
 from shared.dataset.tables import Tables
-from shared.ids import canonical_digest, digest_of_lines
+from shared.ids import canonical_digest, digest_of_lines, new_handle
 from shared.stopping import stop_if_told
 
 VECTORS, GRAPH = "vectors", "graph"
@@ -46,6 +46,7 @@ def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: st
         fingerprint=fingerprint,
         model=model,
         counts=_counts(tables, *derived.counts),
+        computed=_computed(tables, Tables(place, before.pins.tables) if before else None),
         languages=_languages(tables),
         vector_index=sketched.rows >= sketch.ABOVE,
         pins=pins,
@@ -112,6 +113,22 @@ def _counts(tables: Tables, nodes: int, edges: int) -> Counts:
         nodes=nodes,
         edges=edges,
     )
+
+
+def _computed(tables: Tables, before: Tables | None) -> Computed:
+    """The units of the documents that are not as the version before has them, in the commit itself: what a killed
+    process computed and never made visible is in no version, and what is visible is told again until it is counted."""
+    known = set(_units(before)) if before else set()
+    new = [units for units in _units(tables) if units not in known]
+    return Computed(
+        batch_id=new_handle("use"), tokens=sum(each[-2] for each in new), ocr_pages=sum(each[-1] for each in new)
+    )
+
+
+def _units(tables: Tables) -> Iterator[tuple[Any, ...]]:
+    columns = ["document_id", "sha256", "parameter_version", "status", "tokens", "ocr_pages"]
+    rows = tables.read("documents", columns)
+    return zip(*(rows.column(name).to_pylist() for name in columns), strict=True)
 
 
 def _languages(tables: Tables) -> dict[str, int]:

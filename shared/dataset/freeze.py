@@ -46,7 +46,7 @@ def frozen_files(
         yield sketch_of(CHUNKS), _content(place, sketch_of(manifest.pins.vectors))
     pins = Pins(tables=dict.fromkeys(sorted(ROWS), 0), vectors=CHUNKS, graph=GRAPH)
     frozen = manifest.model_copy(update={"dataset_version": None, "pins": pins})
-    yield MANIFEST, frozen.model_dump_json(indent=2).encode()
+    yield MANIFEST, frozen.model_dump_json(indent=2, exclude={"computed"}).encode()
 
 
 def _content(place: Place, name: str) -> Path | bytes:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.contracts.model import Contract
-from shared.contracts.processing import Counts
+from shared.contracts.processing import Computed, Counts
 from shared.dataset.places import Place
 from shared.errors import Conflict
 from shared.ids import Digest
@@ -41,7 +41,8 @@ class Manifest(Contract):
     `dataset_digest` is taken over the logical content, not over files: the rows of every table in the order of their
     keys, each as canonical JSON, and the fingerprint of the parameters. Vectors are left out: text and fingerprint
     decide them up to the last bits of floating point, which differ between devices, and two machines must agree on the
-    digest. `dataset_version` counts commits and is None in a frozen copy, which depends on content alone.
+    digest. `dataset_version` counts commits and is None in a frozen copy, which depends on content alone; `computed`,
+    which depends on the versions before, is not in one either.
     """
 
     format: Literal[1] = FORMAT
@@ -52,6 +53,7 @@ class Manifest(Contract):
     fingerprint: Digest
     model: DatasetModel
     counts: Counts
+    computed: Computed | None = None
     languages: dict[str, int] = Field(default_factory=dict, description="Language → passages.")
     vector_index: bool = Field(False, description="A sketch of the vectors narrows the search.")
     pins: Pins

@@ -21,6 +21,8 @@ SET_PLATFORM = "SELECT set_config('app.platform', 'on', true)"
 CONNECT_TIMEOUT_S = 5.0
 ACQUIRE_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 15.0
+UNDO_S = 0.5
+"""A call that is over waits so long for its rollback; then its connection is cut, which rolls back as well."""
 
 # Of what a session's block may raise: other errors of the system, such as a missing file, are the caller's own.
 # `InternalClientError` is what asyncpg says of a connection that broke in the middle of a message.
@@ -96,12 +98,12 @@ class Database:
         try:
             connection = await self._acquire(self._pool)
             try:
-                async with connection.transaction():
+                async with _transaction(connection):
                     if customer is not None:
                         await connection.execute(SET_CUSTOMER, customer)
                     if platform:
                         await connection.execute(SET_PLATFORM)
-                    yield connection  # pyright: ignore[reportReturnType]
+                    yield connection
             finally:
                 await self._release(self._pool, connection)
         except DATABASE_ERRORS as error:
@@ -127,3 +129,19 @@ class Database:
         """Gives the connection back; one that is broken is dropped, which is no failure of the caller's work."""
         with contextlib.suppress(*DRIVER_ERRORS, OSError):
             await pool.release(connection, timeout=CONNECT_TIMEOUT_S)
+
+
+@contextlib.asynccontextmanager
+async def _transaction(connection: Any) -> AsyncIterator[None]:
+    transaction = connection.transaction()
+    try:
+        await transaction.start()
+        yield
+    except BaseException:
+        try:
+            async with asyncio.timeout(UNDO_S):
+                await transaction.rollback()
+        except (OSError, TimeoutError, *DRIVER_ERRORS):
+            connection.terminate()
+        raise
+    await transaction.commit()

@@ -2,6 +2,7 @@
 
 server     Server: what a server offers (tools, resources, routes) and its ASGI application
 tools      one call of a tool: caller, arguments, deadline, answer
+audited    what changes something is in the audit log first
 progress   `report` inside a tool
 elicitation  a web page that a person is asked to open
 failures   errors → MCP results and HTTP answers, without leak

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from shared.auth import Principal, TokenVerifier, Verifier, acting_as
 from shared.errors import PlatformError
 from shared.serving.application import Application, Health, health_route
+from shared.serving.audited import Log, audited
 from shared.serving.calls import Calls
 from shared.serving.endpoint import Endpoint
 from shared.serving.guard import CALLER, Access
@@ -55,6 +56,7 @@ class Server:
         hosts: further names that the server may be called by; `*`: any.
         max_body_bytes: largest request; default: the setting's.
         extensions: of the SDK, such as tasks.
+        audit: the log that every call of a tool that is not read-only is in before it runs.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Server:
         hosts: Iterable[str] = (),
         max_body_bytes: int | None = None,
         extensions: Sequence[Extension] = (),
+        audit: Callable[[], Log] | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -83,6 +86,7 @@ class Server:
         self._issuer = settings.url("marketplace") if issuer is None else issuer
         self._has_mcp = mcp
         self._lifespan = lifespan
+        self._audit = audit
         self._calls = Calls()
         self._stdio_caller: Callable[[], Awaitable[Principal]] | None = None
         self._routes: list[Route] = []
@@ -123,6 +127,7 @@ class Server:
         open_world: bool = False,
         deadline_s: float | None = None,
         meta: dict[str, Any] | None = None,
+        counts: bool = False,
     ) -> None:
         """Offer an async function as a tool. Its docstring says when to use it; it returns a contract model, or an
         `Annotated[CallToolResult, Model]` that it builds itself.
@@ -130,6 +135,7 @@ class Server:
         Args:
             scope: what a token needs for it.
             deadline_s: longest time of one call; default `settings.call_deadline_s`.
+            counts: it only adds numbers to what is counted; such calls are not in the audit log.
 
         Raises:
             TypeError: something of that is missing.
@@ -141,11 +147,14 @@ class Server:
             idempotent_hint=idempotent,
             open_world_hint=open_world,
         )
+        name = name or getattr(fn, "__name__", "")
+        if self._audit is not None and not read_only and not counts:
+            fn = audited(fn, name, self._audit)
         self.mcp.declare(
             fn,
             scope=scope,
             title=title,
-            name=name or getattr(fn, "__name__", ""),
+            name=name,
             annotations=annotations,
             deadline_s=deadline_s or self.settings.call_deadline_s,
             meta=meta,

@@ -239,7 +239,7 @@ async def test_the_official_client_cancels_a_call(
         assert (await mcp.call_tool("echo", {"text": "still there"})).structured_content is not None
 
 
-@pytest.mark.requirement("M-05")
+@pytest.mark.requirement("M-05", "T-06")
 async def test_another_client_cannot_cancel_a_call(
     settings: Settings, issuer: Issuer, base: str, token: str, client: httpx2.AsyncClient, events: Events
 ) -> None:

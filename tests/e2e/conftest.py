@@ -67,7 +67,8 @@ class Running:
 @asynccontextmanager
 async def platform_in(home: Path, root: Path, **changes: object) -> AsyncIterator[Running]:
     """`0711 up` with free ports and a home of its own, until the block ends; then its home is removed."""
-    settings = load(home=home, source_roots=[root], **free_ports(), **changes)
+    unlimited = dict.fromkeys(("calls_per_minute_user", "calls_per_minute_customer", "calls_per_minute_tool"), 10**6)
+    settings = load(home=home, source_roots=[root], **unlimited, **free_ports(), **changes)
     log = home.parent / f"{home.name}.up.log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(

@@ -26,9 +26,13 @@ SERVERS = ("orchestrator", "cradle", "marketplace", "instance")
 
 async def token_for(settings: Settings, audience: str, customer: str | None = None) -> str:
     """A token of the operator for one server."""
+    return await operator_tokens(settings).token(audience, customer)
+
+
+def operator_tokens(settings: Settings) -> TokenSource:
+    """The operator's tokens, each renewed in time."""
     credential = orjson.loads(operator_file(settings.home).read_bytes())
-    source = TokenSource(settings, credential["client_id"], credential["client_secret"])
-    return await source.token(audience, customer)
+    return TokenSource(settings, credential["client_id"], credential["client_secret"])
 
 
 @pytest.fixture

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from servers.marketplace.tools.usage import Usage
+from shared.client import Upstream
+from shared.contracts.embedding import EmbeddingResult
 from shared.contracts.installation import InstallationVersion
 from shared.contracts.job import FINAL_STATES, JobHandle, JobView
 from shared.errors import PlatformError
+from shared.metering.units import CRADLE
 from tests.e2e.conftest import JOB_S, Running, platform_in
+from tests.e2e.test_servers import operator_tokens
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +89,36 @@ async def test_a_job_cancelled_in_the_middle_of_processing_leaves_nothing_in_the
     assert view.result.numbers["documents"] == 40
 
 
-@pytest.mark.requirement("F-01")
+async def metered(platform: Running, customer_id: str) -> dict[str, tuple[int, int]]:
+    """Tool of cradle → calls and tokens that are counted for a customer."""
+    url = platform.settings.resource("marketplace")
+    async with Upstream(url, operator_tokens(platform.settings)) as marketplace:
+        usage = await marketplace.call("get_usage", {}, Usage, customer=customer_id)
+    rows = [row for row in usage.rows if (row.customer_id, row.server_name) == (customer_id, CRADLE)]
+    return {row.tool: (row.units.calls, row.units.tokens) for row in rows}
+
+
+@pytest.mark.requirement("L-05")
+async def test_texts_embedded_for_a_customer_are_counted_though_the_orchestrator_is_killed(victim: Running) -> None:
+    source = victim.settings.home.parent / "files"
+    job = await victim.onboard("Zählung GmbH", source)
+    assert job.result is not None
+    assert await metered(victim, job.customer_id) == {"process_documents": (1, int(job.result.numbers["tokens"]))}
+    tokens = 0
+    for number in range(3):
+        texts = [f"Klemme {number} für {count} Ampere" for count in range(number + 1)]
+        arguments = {"texts": texts, "customer_id": job.customer_id}
+        tokens += (await victim.agent.orchestrator("embed", arguments, EmbeddingResult)).tokens
+    pid = process_of("orchestrator", victim.process.pid)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)  # what it has counted lies in its spool, told or not
+    async with asyncio.timeout(JOB_S):
+        while (await metered(victim, job.customer_id)).get("embed") != (3, tokens):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)  # until the next process has told what this one left
+    assert (await metered(victim, job.customer_id))["embed"] == (3, tokens)
+
+
+@pytest.mark.requirement("F-01", "L-05")
 @pytest.mark.parametrize("server", STEPS)
 async def test_a_server_killed_at_each_step_costs_no_effect_and_doubles_none(victim: Running, server: str) -> None:
     company, left = f"Opfer {server} GmbH", list(STEPS[server])
@@ -106,6 +140,9 @@ async def test_a_server_killed_at_each_step_costs_no_effect_and_doubles_none(vic
     assert view.result is not None
     assert view.result.numbers["documents"] == 40
     assert view.result.numbers["processed"] == 40
+    tokens = int(view.result.numbers["tokens"])
+    assert tokens > 0
+    assert await metered(victim, handle.customer_id) == {"process_documents": (1, tokens)}
     stored = await victim.agent.orchestrator(
         "get_installation_params", {"customer_id": handle.customer_id}, InstallationVersion
     )

@@ -14,11 +14,13 @@ import httpx2
 import pytest
 
 from servers.marketplace.bootstrap import bootstrap
-from servers.marketplace.metering.meter import Meter
-from servers.marketplace.metering.spool import Spool
 from servers.marketplace.metering.store import UsageStore
-from servers.marketplace.metering.units import Units
 from servers.marketplace.tools.usage import MonthlyStatement, Usage
+from shared.contracts.usage import UsageRecorded
+from shared.ids import new_handle
+from shared.metering.meter import Meter
+from shared.metering.spool import Spool
+from shared.metering.units import CRADLE, Units
 from shared.postgres.urls import DatabaseUrls
 from shared.settings import Settings
 from tests.conftest import ROOT
@@ -135,6 +137,38 @@ async def test_a_batch_that_was_added_before_a_crash_is_not_added_again(database
         assert await connection.fetchval("SELECT sum(calls) FROM usage") == 3
     async with made.db.session("bolt") as connection:
         assert await connection.fetchval("SELECT count(*) FROM usage") == 0
+
+
+@pytest.mark.requirement("L-05")
+async def test_usage_that_another_server_counted_is_added_once_and_kept_names_are_never_forgotten(
+    database: Any, tmp_path: Path
+) -> None:
+    made = await database("servers.marketplace", "shared")
+    async with running_market(tmp_path, made.urls) as market:
+        await market.add_customers()
+        service, batches = await market.service(), {True: new_handle("use"), False: new_handle("use")}
+        line = {"customer_id": "acme", "day": "2026-11-26", "tool": "process_documents", "calls": 1, "tokens": 700}
+        for kept, batch_id in batches.items():
+            for added in (True, False):
+                told = await market.call(
+                    service, "record_usage", UsageRecorded, batch_id=batch_id, lines=[line], kept=kept
+                )
+                assert told.added is added
+        async with made.db.session(platform=True) as connection:
+            await connection.execute("UPDATE usage_batches SET added_at = added_at - interval '91 days'")
+        await market.call(service, "record_usage", UsageRecorded, batch_id=new_handle("use"), lines=[])
+        again = await market.call(
+            service, "record_usage", UsageRecorded, batch_id=batches[True], lines=[line], kept=True
+        )
+        assert not again.added
+        async with made.db.session(platform=True) as connection:
+            left = {row["batch_id"] for row in await connection.fetch("SELECT batch_id FROM usage_batches")}
+            rows = await connection.fetch("SELECT customer_id, server_name, tool, calls, tokens FROM usage")
+        assert batches[True] in left
+        assert batches[False] not in left
+        assert [tuple(row) for row in rows] == [("acme", CRADLE, "process_documents", 2, 1400)]
+        answer = await market.post_call(await market.operator(), "record_usage", batch_id=new_handle("use"), lines=[])
+        assert answer.status_code == 403
 
 
 async def with_customer(db: Any) -> None:

@@ -64,6 +64,26 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.requirement("L-05")
+async def test_a_version_tells_what_its_new_documents_took_however_often_its_writers_died(tmp_path: Path) -> None:
+    first = await written(tmp_path, [document(n) for n in range(4)])
+    one = document(0).document.tokens
+    assert one > 0
+    assert first.computed is not None
+    assert (first.computed.tokens, first.counts.tokens) == (4 * one, 4 * one)
+    for number in (4, 5):  # two runs that end before their commit
+        async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+            await writer.replace_documents([document(number)])
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        await writer.remove_documents([document(1).document.document_id])
+        second = await commit(writer)
+    assert second.computed is not None
+    assert (second.computed.tokens, second.counts.tokens) == (2 * one, 5 * one)
+    assert second.computed.batch_id != first.computed.batch_id
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:  # a run whose answer was lost is told the same
+        assert (await commit(writer)).computed == second.computed
+
+
 @pytest.mark.requirement("G-01", "F-13")
 async def test_what_was_written_is_what_is_read_and_failures_are_rows_too(tmp_path: Path) -> None:
     manifest = await written(tmp_path, [*(document(n) for n in range(6)), unreadable(1)])

@@ -21,7 +21,6 @@ from servers.marketplace.keys import KeyRing
 from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.licences.store import LicenceStore
 from servers.marketplace.metering.store import UsageStore
-from servers.marketplace.metering.units import Key, Units
 from shared.contracts.catalogue import (
     CataloguePage,
     CustomerRegistered,
@@ -31,6 +30,7 @@ from shared.contracts.catalogue import (
 )
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
 from shared.ids import new_handle
+from shared.metering.units import Key, Units
 from shared.postgres.database import Database
 from tests.marketplace_rig import DIGEST, Credential, Market, definition, running_market
 

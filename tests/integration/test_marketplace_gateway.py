@@ -266,6 +266,7 @@ async def test_a_body_over_the_limit_or_no_message_never_travels_upstream(market
     assert seen.tokens == []
 
 
+@pytest.mark.requirement("T-06")
 async def test_a_session_id_is_sealed_for_its_caller(market: Market) -> None:
     got: list[bytes] = []
 

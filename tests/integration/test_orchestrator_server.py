@@ -27,7 +27,8 @@ NO_JOB = "job_" + "a" * 26
 @pytest.fixture(scope="module")
 async def rig(postgres_server, tmp_path_factory) -> AsyncIterator[Rig]:
     urls = postgres_server.urls
-    await migrate(urls["platform"].owner, "servers.orchestrator")
+    for package in ("shared", "servers.orchestrator"):
+        await migrate(urls["platform"].owner, package)
     for package in ("shared", "servers.marketplace"):
         await migrate(urls["user_registry"].owner, package)
     async with running_rig(settings_in(tmp_path_factory.mktemp("home")), urls) as running:

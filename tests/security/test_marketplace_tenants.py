@@ -25,6 +25,7 @@ NAMES = {
     "url": None, "tools": [], "reviewed": DIGEST, "language": "sql", "statement": "SELECT 1", "approve": True,
     "tool_name": "say", "month": None, "start": 0, "title": "X", "description": "X", "version": "1", "state": "review",
     "tier": "business", "stars": 5, "updated_since": None, "needs_licence": None, "direction": None, "days": 1,
+    "batch_id": new_handle("use"), "kept": False,
     "question": "instance", "credential": "Bearer x", "header": "authorization",
     "condition": "true", "arguments": None,
 }  # fmt: skip
@@ -38,6 +39,7 @@ IDS = {
     "licence_id": new_handle("lic"),
     "invitation_id": new_handle("inv"),
     "rule_id": new_handle("rul"),
+    "lines": [{"customer_id": "nobody", "day": "2026-11-26", "tool": "embed"}],
 }
 
 
@@ -97,6 +99,7 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
         "licence_id": await licence_of(market, "bolt"),
         "invitation_id": await invited_to(market, "bolt"),
         "rule_id": await rule_about(market, "io.0711.bolt/instance"),
+        "lines": [{**IDS["lines"][0], "customer_id": "bolt"}],
     }
     callers = {
         "customer_admin": await market.user_token("acme"),

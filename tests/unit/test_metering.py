@@ -14,9 +14,10 @@ import orjson
 import pytest
 
 from servers.marketplace.metering.prices import PriceList, share, statement
-from servers.marketplace.metering.spool import Spool
-from servers.marketplace.metering.units import Key, Units, computed_units, month_days
+from servers.marketplace.metering.units import computed_units, month_days
 from shared.errors import InvalidInput, StorageFull
+from shared.metering.spool import Spool
+from shared.metering.units import Key, Units
 from tests.conftest import ROOT
 
 SAY = Key("acme", date(2026, 11, 26), "io.0711.acme/instance", "say")
@@ -40,8 +41,8 @@ def test_what_is_in_the_spool_of_a_killed_process_is_taken_over_and_a_cut_line_i
     code = f"""
 import os, pathlib
 from datetime import date
-from servers.marketplace.metering.spool import Spool
-from servers.marketplace.metering.units import Key, Units
+from shared.metering.spool import Spool
+from shared.metering.units import Key, Units
 spool = Spool(pathlib.Path({str(tmp_path)!r}))
 for _ in range(1000):
     spool.append(Key(*{(SAY.customer,)!r}, date(2026, 11, 26), {SAY.server!r}, "say"), Units(calls=1, bytes=7))

@@ -256,4 +256,5 @@ def _report(version: InstallationVersion, manifest: Manifest, run: _Run, stages:
         counts=counts,
         failures_by_code=dict(sorted(run.failures.items())),
         seconds_by_stage={name: round(seconds, 3) for name, seconds in sorted(stages.clock.seconds.items())},
+        computed=manifest.computed,
     )

@@ -28,10 +28,11 @@ from servers.marketplace.gateway.questions import Conversation, Paused, Question
 from servers.marketplace.gateway.route import Route
 from servers.marketplace.gateway.running import child_answer
 from servers.marketplace.gateway.sessions import SessionSeal
-from servers.marketplace.metering.meter import Meter
-from servers.marketplace.metering.units import Units, computed_units
+from servers.marketplace.metering.units import computed_units
 from servers.marketplace.runners.pool import Runners
 from shared.errors import DeadlineExceeded, PlatformError, Unavailable
+from shared.metering.meter import Meter
+from shared.metering.units import Units
 from shared.serving.calls import REQUEST_CANCELLED
 from shared.serving.failures import platform_error
 

@@ -17,9 +17,9 @@ from servers.marketplace.catalogue.tools import ServerTools, ToolStore
 from servers.marketplace.changes import Changes, Remembered
 from servers.marketplace.connections.store import ConnectionStore, connect_again
 from servers.marketplace.gateway.names import full_names
-from servers.marketplace.runners.package import Package
 from servers.marketplace.rules.conditions import Compiled, compiled
 from servers.marketplace.rules.store import RuleStore
+from servers.marketplace.runners.package import Package
 from servers.marketplace.tokens import Grant, Mint
 from shared.auth import Principal
 from shared.errors import Conflict, Forbidden, InvalidInput, Unavailable

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
-from servers.marketplace.metering.units import Units
+from shared.metering.units import Units
 
 PER: dict[str, int] = {"calls": 1_000, "tokens": 1_000_000, "pages": 1_000, "bytes": 10**9}
 """For how many of a unit its price is."""

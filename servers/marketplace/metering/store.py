@@ -9,8 +9,8 @@ from datetime import date
 from typing import Any
 
 from servers.marketplace.catalogue.store import View, seen_by
-from servers.marketplace.metering.units import Key, Units
 from servers.marketplace.users.store import changed_rows
+from shared.metering.units import Key, Units
 from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
 from shared.telemetry import event
@@ -28,15 +28,17 @@ class UsageStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, batch_id: str, sums: Mapping[Key, Units]) -> bool:
+    async def add(self, batch_id: str, sums: Mapping[Key, Units], *, kept: bool = False) -> bool:
         """Add a batch, in one transaction. False where it was added before; nothing is changed then.
+
+        Its name is forgotten after `BATCHES_KEPT_DAYS`, but where it is `kept`: it may come again at any time.
 
         Units of a customer that is erased are dropped: the row of each is locked, so that none comes after an erasure.
         """
         rows = sorted(sums.items())  # in one order, so that replicas never wait for each other in a circle
         amounts = list(zip(*(astuple(units) for _, units in rows), strict=True)) or [()] * 4
         async with seen_by(self._database, View(everything=True)) as connection:
-            if await queries.claim_batch(connection, batch_id=batch_id) is None:
+            if await queries.claim_batch(connection, batch_id=batch_id, kept=kept) is None:
                 return False
             await queries.forget_batches(connection, older_than_days=BATCHES_KEPT_DAYS)
             status = await queries.add_usage(

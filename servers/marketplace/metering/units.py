@@ -1,41 +1,15 @@
-"""Units served: calls, tokens, pages and bytes, and how they are read from an answer of cradle."""
+"""Units read from an answer of cradle that passes through, and the days of a month."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from shared.errors import InvalidInput
-
-LARGEST = 10**15
-
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """Amounts of one or more calls. `bytes` are those of the answers."""
-
-    calls: int = 0
-    tokens: int = 0
-    pages: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: Units) -> Units:
-        return Units(
-            self.calls + other.calls, self.tokens + other.tokens, self.pages + other.pages, self.bytes + other.bytes
-        )
-
-
-class Key(NamedTuple):
-    """What units are added up for."""
-
-    customer: str
-    day: date
-    server: str
-    tool: str
+from shared.metering.units import Units, units_of_result
 
 
 def computed_units(body: bytes) -> Units:
@@ -52,12 +26,6 @@ def computed_units(body: bytes) -> Units:
     return found
 
 
-def units_of_result(result: dict[str, Any]) -> Units:
-    """Tokens (`tokens`) and pages (`pages`: a number, or a list of pages) of a result of cradle."""
-    pages = result.get("pages")
-    return Units(tokens=_amount(result.get("tokens")), pages=len(pages) if isinstance(pages, list) else _amount(pages))
-
-
 def month_days(month: str) -> tuple[date, date]:
     """The first day of a month `YYYY-MM`, and of the next one.
 
@@ -70,10 +38,6 @@ def month_days(month: str) -> tuple[date, date]:
     except ValueError:
         raise InvalidInput("A month looks like 2026-11.", field="month") from None
     return first, following
-
-
-def _amount(value: Any) -> int:
-    return value if type(value) is int and 0 <= value <= LARGEST else 0
 
 
 def _answers(body: bytes) -> Iterable[dict[str, Any]]:

@@ -1,6 +1,6 @@
--- name: claim_batch(batch_id)$
-INSERT INTO usage_batches (batch_id)
-VALUES (:batch_id)
+-- name: claim_batch(batch_id, kept)$
+INSERT INTO usage_batches (batch_id, added_at)
+VALUES (:batch_id, CASE WHEN :kept::boolean THEN 'infinity' ELSE now() END)
 ON CONFLICT (batch_id) DO NOTHING
 RETURNING batch_id;
 

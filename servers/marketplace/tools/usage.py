@@ -11,14 +11,18 @@ from pydantic import Field
 from servers.marketplace.catalogue.catalogue import view_of
 from servers.marketplace.catalogue.store import View
 from servers.marketplace.metering import prices
-from servers.marketplace.metering.units import Units, month_days
+from servers.marketplace.metering.units import month_days
 from servers.marketplace.services import Services
 from shared.auth import principal, require_customer
 from shared.contracts.model import Contract
+from shared.contracts.usage import BatchId, UsageLine, UsageRecorded
+from shared.errors import InvalidInput
 from shared.ids import CustomerId
+from shared.metering.units import CRADLE, Key, Units
 from shared.serving import Server
 
 SCOPE = "usage:read"
+RECORD = "usage:write"
 Month = Annotated[str | None, Field(pattern=r"^20[0-9]{2}-[0-9]{2}$", description="Such as 2026-11; none: this one.")]
 Euros = Annotated[str, Field(description="Euros, exact, as text.")]
 
@@ -136,6 +140,24 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             customers=found.customers,
         )  # fmt: skip
 
+    async def record_usage(
+        batch_id: BatchId,
+        lines: Annotated[list[UsageLine], Field(max_length=10_000)],
+        kept: Annotated[bool, Field(description="The batch may come again at any time: keep its name.")] = False,
+    ) -> UsageRecorded:
+        """Count what cradle served by way of another server of the platform. Use it with the batch's own name: however
+        often the same batch comes, it counts once.
+        """
+        acting_for = principal().customer
+        if acting_for is not None and any(line.customer_id != acting_for for line in lines):
+            raise InvalidInput("A token for one customer records the usage of this customer alone.", field="lines")
+        sums: dict[Key, Units] = {}
+        for line in lines:
+            key = Key(line.customer_id, line.day, CRADLE, line.tool)
+            sums[key] = sums.get(key, Units()) + Units(line.calls, line.tokens, line.pages, line.bytes)
+        return UsageRecorded(added=await services().usage.add(batch_id, sums, kept=kept))
+
+    server.tool(record_usage, scope=RECORD, title="Record usage", idempotent=True, counts=True)
     server.tool(get_usage, scope=SCOPE, title="Show usage", read_only=True, idempotent=True)
     server.tool(get_statement, scope=SCOPE, title="Show a month's statement", read_only=True, idempotent=True)
 

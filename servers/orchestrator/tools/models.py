@@ -25,6 +25,7 @@ from shared.contracts.vision import (
     VisionResult,
     VisionTask,
 )
+from shared.metering.units import CRADLE, Units
 
 OnBehalf = Annotated[
     CustomerArgument | None, Field(description="The customer that it is for; leave out for your own or for none.")
@@ -54,10 +55,12 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         request = EmbeddingRequest(
             texts=texts, input_type=input_type, normalize=normalize, truncate=truncate, encoding=encoding
         )
+        customer = await _on_behalf(held, customer_id)
         result = await held.upstreams.cradle.call(
             "embed", request.model_dump(mode="json"), EmbeddingResult,
-            customer=await _on_behalf(held, customer_id), deadline_s=held.settings.call_deadline_s,
+            customer=customer, deadline_s=held.settings.call_deadline_s,
         )  # fmt: skip
+        held.meter.served(customer, CRADLE, "embed", Units(calls=1, tokens=result.tokens))
         line = f"{result.count} vectors of {result.dimension} float32 by {result.model}; {result.tokens} tokens."
         cut = f" {len(result.truncated)} texts were cut." if result.truncated else ""
         return CallToolResult(
@@ -91,10 +94,13 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             provider=provider,
             json_schema=json_schema,
         )
-        return await held.upstreams.cradle.call(
+        customer = await _on_behalf(held, customer_id)
+        result = await held.upstreams.cradle.call(
             "ocr", request.model_dump(mode="json", exclude_none=True), VisionResult,
-            customer=await _on_behalf(held, customer_id), deadline_s=held.settings.call_deadline_s,
+            customer=customer, deadline_s=held.settings.call_deadline_s,
         )  # fmt: skip
+        held.meter.served(customer, CRADLE, "ocr", Units(calls=1, pages=len(result.pages)))
+        return result
 
     server.tool(embed, scope="embed", title="Embed texts", read_only=True, idempotent=True, open_world=False)
     server.tool(ocr, scope="ocr", title="Read an image", read_only=True, idempotent=True, open_world=True)

@@ -32,6 +32,7 @@ from shared.auth import require
 from shared.contracts.job import JobHandle, JobState
 from shared.errors import Internal, NotFound, PlatformError
 from shared.ids import JobId
+from shared.serving.audited import note
 
 IDENTIFIER = "io.modelcontextprotocol/tasks"
 VERSIONS = frozenset({"2026-07-28"})
@@ -123,6 +124,10 @@ class Tasks(Extension):
     async def cancel(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> Acknowledged:
         """Cancel the task's job."""
         job = await self._job(ctx, params.task_id, "jobs:write")
+        try:
+            await note(self._services().audit, "cancel_job.called", job.job_id, job.customer_id)
+        except PlatformError as error:
+            raise MCPError(INTERNAL_ERROR, error.message, {"0711/error": error.as_dict()}) from None
         await self._services().orders.cancel(job)
         return Acknowledged()
 

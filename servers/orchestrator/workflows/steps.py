@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from servers.orchestrator.store import Customer, Job
 from servers.orchestrator.upstreams import CleanedUp, Upstreams
+from servers.orchestrator.usage import line_of
 from servers.orchestrator.workflows.plan import base_digest, dataset_digest, image_tag, parameter_version
 from shared.client import OnProgress
 from shared.contracts.catalogue import CustomerRegistered, InstanceRegistered, ServerInstalled
@@ -20,8 +22,10 @@ from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, U
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.job import JobResult
 from shared.contracts.model import Contract
-from shared.contracts.processing import ProcessingReport, VerificationReport
+from shared.contracts.processing import Computed, ProcessingReport, VerificationReport
+from shared.contracts.usage import UsageRecorded
 from shared.errors import Conflict
+from shared.metering.units import CRADLE, Key, Units
 
 Answer = TypeVar("Answer", bound=Contract)
 
@@ -92,10 +96,21 @@ async def process(work: Work) -> JobResult:
     report = await work.cradle(
         "process_documents", ProcessingReport, parameter_version=parameter_version(work.so_far)
     )  # fmt: skip
+    await _meter(work, report.computed)
     numbers: dict[str, int | float] = {"dataset_version": report.dataset_version, **report.counts.model_dump()}
     numbers |= {f"failed_{code}": count for code, count in sorted(report.failures_by_code.items())}
     numbers |= {f"seconds_{stage}": round(seconds, 3) for stage, seconds in report.seconds_by_stage.items()}
     return JobResult(numbers=numbers, digests={"dataset": report.dataset_digest})
+
+
+async def _meter(work: Work, computed: Computed | None) -> None:
+    """What the dataset's version took is counted, once: a step that runs again tells the same batch."""
+    if computed is not None:
+        key = Key(work.customer.customer_id, datetime.now(UTC).date(), CRADLE, "process_documents")
+        line = line_of(key, Units(calls=1, tokens=computed.tokens, pages=computed.ocr_pages))
+        await work.marketplace(
+            "record_usage", UsageRecorded, None, batch_id=computed.batch_id, lines=[line], kept=True
+        )  # fmt: skip
 
 
 async def verify(work: Work) -> JobResult:

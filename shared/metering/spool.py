@@ -16,9 +16,9 @@ from pathlib import Path
 
 import orjson
 
-from servers.marketplace.metering.units import Key, Units
 from shared.errors import StorageFull
 from shared.ids import new_handle
+from shared.metering.units import Key, Units
 
 OPEN, CLOSED, BROKEN = ".open", ".batch", ".broken"
 

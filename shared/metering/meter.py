@@ -1,4 +1,4 @@
-"""The meter: counts what is served, before it leaves, and brings it to Postgres in batches.
+"""The meter: counts what is served, before it leaves, and brings it to where usage is kept, in batches.
 
 Calls that act for no customer are the platform's own and are not counted.
 """
@@ -8,22 +8,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from typing import Protocol
 
-from servers.marketplace.metering.spool import Spool
-from servers.marketplace.metering.store import UsageStore
-from servers.marketplace.metering.units import Key, Units
 from shared.errors import InvalidInput, PlatformError
+from shared.metering.spool import Spool
+from shared.metering.units import Key, Units
 from shared.telemetry import event
 
 FLUSH_S = 2.0
 
 
+class Store(Protocol):
+    """Where usage is kept."""
+
+    async def add(self, batch_id: str, sums: Mapping[Key, Units]) -> object:
+        """Add a batch; one that was added before changes nothing."""
+        ...
+
+
 class Meter:
     """Counts into the spool and empties it into the store."""
 
-    def __init__(self, spool: Spool, store: UsageStore) -> None:
+    def __init__(self, spool: Spool, store: Store) -> None:
         self._spool = spool
         self._store = store
         self._turn = asyncio.Lock()
@@ -38,15 +46,15 @@ class Meter:
             self._spool.append(Key(customer, datetime.now(UTC).date(), server, tool), units)
 
     async def flush(self) -> None:
-        """Bring everything that is in the spool to Postgres; a batch that is there already changes nothing.
+        """Bring everything that is in the spool to the store; a batch that is there already changes nothing.
 
         A file that is none of ours, or was damaged, is set aside under another name, for the operator to look at.
 
         Raises:
-            PlatformError: Postgres does not take it; it stays in the spool.
+            PlatformError: the store does not take it; it stays in the spool.
         """
         async with self._turn:
-            await self._push()  # first what is old: while Postgres is away, one file grows and not many
+            await self._push()  # first what is old: while the store is away, one file grows and not many
             await asyncio.to_thread(self._spool.detach())
             await self._push()
 

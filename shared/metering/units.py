@@ -1,0 +1,45 @@
+"""Units served: calls, tokens, pages and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, NamedTuple
+
+LARGEST = 10**15
+CRADLE = "io.0711/cradle"
+"""The name that everything that cradle computes is counted under, whichever way it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Amounts of one or more calls. `bytes` are those of the answers."""
+
+    calls: int = 0
+    tokens: int = 0
+    pages: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Units) -> Units:
+        return Units(
+            self.calls + other.calls, self.tokens + other.tokens, self.pages + other.pages, self.bytes + other.bytes
+        )
+
+
+class Key(NamedTuple):
+    """What units are added up for."""
+
+    customer: str
+    day: date
+    server: str
+    tool: str
+
+
+def units_of_result(result: dict[str, Any]) -> Units:
+    """Tokens (`tokens`) and pages (`pages`: a number, or a list of pages) of a result of cradle."""
+    pages = result.get("pages")
+    return Units(tokens=_amount(result.get("tokens")), pages=len(pages) if isinstance(pages, list) else _amount(pages))
+
+
+def _amount(value: Any) -> int:
+    return value if type(value) is int and 0 <= value <= LARGEST else 0

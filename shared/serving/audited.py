@@ -1,0 +1,36 @@
+"""Tools that change something are in the audit log before they run, or do not run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from shared.auth import principal
+
+
+class Log(Protocol):
+    """What is used of `shared.audit.AuditLog`."""
+
+    async def append(self, actor: str, verb: str, subject: str = "", customer: str | None = None) -> object: ...
+
+
+def audited(fn: Callable[..., Any], name: str, log: Callable[[], Log]) -> Callable[..., Any]:
+    """`fn`, which runs once its call is in the log. Keeps its signature: the SDK reads the schema from it.
+
+    Raises:
+        Unavailable: the log cannot be written; nothing was changed.
+    """
+
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        await note(log(), f"{name}.called", kwargs.get("job_id", ""), kwargs.get("customer_id"))
+        return await fn(*args, **kwargs)
+
+    return call
+
+
+async def note(log: Log, verb: str, subject: str = "", customer: str | None = None) -> None:
+    """An entry for the caller, and for the customer that it names or acts for."""
+    caller = principal()
+    await log.append(caller.subject, verb, subject, customer or caller.customer)

@@ -1,0 +1,167 @@
+"""Postgres gone under calls, and restarted under saves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pytest
+
+from servers.cradle.installations.fingerprint import fingerprint
+from servers.cradle.installations.service import InstallationService
+from shared.contracts.installation import InstallationParameters
+from shared.errors import PlatformError
+from shared.postgres.database import Database
+from shared.postgres.launcher import EmbeddedPostgres
+from shared.postgres.migrations import migrate
+from shared.postgres.provision import provision
+from tests.integration.test_installations_versions import ROOM, Embedder, parameters
+from tests.orchestrator_rig import Rig, free_port, put_onboarded, running_rig, settings_in
+from tests.serving_rig import envelope, headers_for
+
+pytestmark = pytest.mark.slow
+
+CALLS, DEADLINE_S, RECOVERY_S = 200, 10.0, 10.0
+SAVES, CUSTOMERS, RESTARTS = 1000, 20, 6
+NO_JOB = "job_" + "a" * 26
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """A Postgres of its own: it is stopped."""
+    started = EmbeddedPostgres(tmp_path / "postgres", free_port(), {"fsync": "off"})
+    await asyncio.to_thread(started.start)
+    yield started
+    await asyncio.to_thread(started.remove)
+
+
+def processes(server: EmbeddedPostgres) -> list[psutil.Process]:
+    assert server._process is not None
+    return psutil.Process(server._process.pid).children(recursive=True)
+
+
+async def ask(rig: Rig, tokens: dict[str, str], server: Any, tool: str, arguments: dict[str, Any]) -> str:
+    """The code of a call's error, or `ok`; it has to end by its deadline and a second."""
+    body = envelope("tools/call", {"name": tool, "arguments": arguments})
+    headers = headers_for(tokens[server], "tools/call", tool)
+    async with asyncio.timeout(DEADLINE_S + 1):
+        answer = await rig.client.post(rig.settings.resource(server), json=body, headers=headers)
+    lines = [line[5:] for line in answer.text.splitlines() if line.startswith("data:")]
+    told = orjson.loads(lines[-1] if lines else answer.content)
+    error = told["result"].get("_meta", {}).get("0711/error") if "result" in told else told
+    if error is None:
+        return "ok"
+    assert error["retryable"], error
+    return error["code"]
+
+
+@pytest.mark.requirement("F-02")
+async def test_with_postgres_gone_under_200_calls_each_ends_in_time_and_all_is_well_once_it_is_back(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    urls = await provision(server.superuser_url, tmp_path / "home")
+    for name, packages in {
+        "platform": ("shared", "servers.orchestrator"),
+        "user_registry": ("shared", "servers.marketplace"),
+    }.items():
+        for package in packages:
+            await migrate(urls[name].owner, package)
+    settings = settings_in(tmp_path / "home").model_copy(update={"call_deadline_s": DEADLINE_S})
+    async with running_rig(settings, urls) as rig:
+        await put_onboarded(rig.store, "muster")
+        marketplace = await rig.tokens(
+            resource=settings.resource("marketplace"), **await credential(rig)
+        )  # fmt: skip
+        tokens = {"orchestrator": rig.token, "marketplace": marketplace}
+        kinds = [
+            ("orchestrator", "list_customers", {}),
+            ("orchestrator", "get_customer", {"customer_id": "muster"}),
+            ("orchestrator", "build_image", {"customer_id": "muster"}),
+            ("marketplace", "list_marketplace_mcps", {}),
+            ("marketplace", "get_usage", {}),
+        ]
+
+        def calls(number: int) -> list[asyncio.Task[str]]:
+            return [asyncio.create_task(ask(rig, tokens, *kinds[each % len(kinds)])) for each in range(number)]
+
+        assert set(await asyncio.gather(*calls(len(kinds)))) == {"ok"}
+        under_way = calls(CALLS)
+        await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.to_thread(server.stop)
+        try:
+            assert set(await asyncio.gather(*under_way)) <= {"ok", "unavailable", "deadline_exceeded", "overloaded"}
+            gone = await asyncio.gather(*calls(CALLS))
+            assert set(gone) <= {"unavailable", "deadline_exceeded", "overloaded"}
+        finally:
+            await asyncio.to_thread(server.start)
+        async with asyncio.timeout(RECOVERY_S):
+            while set(await asyncio.gather(*calls(len(kinds)))) != {"ok"}:
+                pass
+        assert set(await asyncio.gather(*calls(CALLS))) == {"ok"}
+
+
+async def credential(rig: Rig) -> dict[str, str]:
+    kept = orjson.loads((rig.settings.home / "keys" / "operator.json").read_bytes())
+    return {"client_id": kept["client_id"], "client_secret": kept["client_secret"]}
+
+
+@pytest.mark.requirement("F-03")
+async def test_of_a_thousand_saves_under_restarts_each_acknowledged_one_is_there_once(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """Saves go on until each is acknowledged. The restarts come faster than every five seconds: by their number."""
+    urls = (await provision(server.superuser_url, tmp_path / "home"))["installation_configs"]
+    await migrate(urls.owner, ROOM)
+    database, embedder, chance = Database(urls.app), Embedder(), random.Random(1)  # noqa: S311
+    await database.open()
+    service = InstallationService(database)
+    acknowledged: dict[str, list[tuple[str, int]]] = {f"kunde-{number}": [] for number in range(CUSTOMERS)}
+    left = [(f"kunde-{number % CUSTOMERS}", parameters(revision=f"r{number}")) for number in range(SAVES)]
+    refused = 0
+
+    async def save(customer: str, wanted: InstallationParameters) -> None:
+        nonlocal refused
+        while True:
+            try:
+                made = await service.save(customer, wanted, embedder)
+            except PlatformError as error:
+                if not error.retryable:
+                    raise
+                refused += 1
+                await asyncio.sleep(0.05)  # a caller's pause before it tries again
+            else:
+                acknowledged[customer].append((made.fingerprint, made.version))
+                return
+
+    async def client() -> None:
+        while left:
+            await save(*left.pop())
+
+    async def restart() -> None:
+        for number in range(RESTARTS):
+            at = SAVES - (number + 1) * SAVES // (RESTARTS + 1)
+            while len(left) > at:  # noqa: ASYNC110  the number of saves is what it waits for
+                await asyncio.sleep(0.01)
+            if chance.random() < 0.5:
+                processes(server)[0].send_signal(signal.SIGQUIT)  # immediate: it recovers from its log
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.start)
+
+    try:
+        await asyncio.gather(restart(), *(client() for _ in range(16)))
+        assert refused > RESTARTS
+        for customer, told in acknowledged.items():
+            there = [(each.fingerprint, each.version) for each in await service.history(customer)]
+            assert sorted(told) == sorted(there)
+            assert sorted(version for _, version in there) == list(range(1, SAVES // CUSTOMERS + 1))
+            assert len({mark for mark, _ in there}) == len(there)
+        assert sum(map(len, acknowledged.values())) == SAVES
+        assert fingerprint(parameters(revision="r0")) in {mark for mark, _ in acknowledged["kunde-0"]}
+    finally:
+        await database.close()
