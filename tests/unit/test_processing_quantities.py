@@ -112,9 +112,22 @@ def test_the_header_tells_the_quantity_and_least_quantities_of_its_column() -> N
     )
     assert found.products[0].prices == (
         Price("12.50", "", "Preis", quantity="1000", unit="Stück"),
+        Price("2.00", "", "Staffelpreis", quantity="100", unit="Stk"),
         Price("1.10", "", "Preis", lower_bound="500", quantity="100"),
     )
-    assert properties(found) == [{"Staffelpreis je 100 Stk": "2,00"}]
+
+
+def test_a_least_quantity_belongs_to_the_prices_behind_it_or_to_all_where_it_is_last() -> None:
+    def bounds(header: str, row: str) -> list[tuple[str | None, str]]:
+        found = listed(f"Artikelnummer;Bezeichnung 1;{header}", f"A-1;Klemme;{row}")
+        assert found.products[0].name == "Klemme"
+        return [(price.amount, price.lower_bound) for price in found.products[0].prices]
+
+    tiers = "Preis EUR;Staffel ab Stück;Staffelpreis EUR"
+    assert bounds(tiers, "2,10;100;1,80") == [("2.10", ""), ("1.80", "100")]
+    assert bounds("Staffel 1 ab;Preis 1;Staffel 2 ab;Preis 2", "1;2,10;1.000;1,80") == [("2.10", "1"), ("1.80", "1000")]
+    assert bounds("Preis 2025;Preis 2026;Mindestmenge", "2,10;2,20;10") == [("2.10", "10"), ("2.20", "10")]
+    assert bounds(tiers, "2,10;;1,80") == [("2.10", ""), ("1.80", "")]
 
 
 def test_an_english_list_is_read_by_its_own_number_form() -> None:

@@ -39,7 +39,7 @@ _COLUMNS = {
     "type_name": "typ type typbezeichnung modell model",
     "price": (
         "preis listenpreis bruttopreis nettopreis bruttolistenpreis verkaufspreis vkpreis uvp stueckpreis einzelpreis "
-        "price listprice grossprice netprice unitprice rrp"
+        "staffelpreis price listprice grossprice netprice unitprice tierprice scaleprice rrp"
     ),
     "currency": "waehrung currency whg",
     "order_unit": "einheit mengeneinheit bestelleinheit me unit orderunit uom",
@@ -48,13 +48,17 @@ _COLUMNS = {
         "preisper preisbezugsmenge bezugsmenge basismenge preisfuermenge preismengeneinheit pricebasis pricebase "
         "je pro per pricingunit priceunitquantity pricebasisquantity"
     ),
-    "lower_bound": "mindestmenge staffelmenge abmenge lowerbound minquantity moq mindestbestellmenge",
+    "lower_bound": (
+        "mindestmenge mindestbestellmenge staffelmenge staffelab staffelabmenge staffelabstueck abmenge abstueck "
+        "mengeab lowerbound minquantity fromquantity tierquantity moq"
+    ),
     "group": ("warengruppe produktgruppe artikelgruppe kategorie category productgroup productcategory group gruppe"),
     "packing": (
         "vpe ve verpackungseinheit verpackungsmenge packungsinhalt packungsgroesse packunit packingunit packagingunit "
         "packsize packagesize packqty packquantity"
     ),
 }
+_REPEATED = ("price", "lower_bound", "group")
 _ROLE_OF = {word: role for role, words in _COLUMNS.items() for word in words.split()}
 
 
@@ -81,6 +85,14 @@ class Columns:
     def first(self, role: str, row: Row) -> str:
         """The first cell of the row that has the role and is not empty."""
         return next((row[i] for i, known in enumerate(self.roles) if known == role and i < len(row) and row[i]), "")
+
+    def least(self, row: Row, price: int) -> str:
+        """The cell that tells from which quantity on a price holds: of the nearest such column before it, else of one
+        behind all prices, which is for each of them."""
+        bounds = [at for at, role in enumerate(self.roles[: len(row)]) if role == "lower_bound"]
+        before = [at for at in bounds if at < price]
+        behind = [at for at in bounds if "price" not in self.roles[at:]]
+        return next((row[at] for at in (*before[-1:], *behind)), "")
 
     @property
     def products(self) -> bool:
@@ -119,7 +131,7 @@ def columns_of(headers: Row) -> Columns:
         if role == "type_name" and "name" not in {role_of(other) for other in headers}:
             role = "name"
         bare, quantity, bound = _stated(header) if role == "price" else (name, "", "")
-        columns.roles.append(None if role in columns.roles and role not in ("price", "group") else role)
+        columns.roles.append(None if role in columns.roles and role not in _REPEATED else role)
         columns.names.append((bare or name) if quantity or bound else name)
         columns.units.append(unit)
         columns.priced_for.append(quantity)
@@ -138,6 +150,7 @@ def amount_of(cell: str, decimal: str) -> str | None:
 
 def _role(header: str) -> str | None:
     folded = re.sub(r"[^a-z0-9]", "", header.lower().translate(_FOLD))
+    folded = re.sub(r"(?<=staffel)\d|(?<=[a-z])(?:[1-9]|20[23]\d)$", "", folded) if folded not in _ROLE_OF else folded
     if role := _ROLE_OF.get(folded):
         return role
     shorter = re.sub(r"(ineuro|ineur|euro|eur|chf|usd|netto|brutto|de|deu|en|eng)$", "", folded)

@@ -30,7 +30,7 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
     if amount is None:
         return None
     quantity = _quantity(stated, row, columns, index)
-    bound = columns.priced_from[index] or columns.first("lower_bound", row)
+    bound = columns.priced_from[index] or columns.least(row, index)
     return Price(
         amount=amount,
         currency=columns.first("currency", row) or currency_of(f"{cell} {columns.headers[index]}"),
