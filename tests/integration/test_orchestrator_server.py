@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -175,6 +176,27 @@ async def test_customers_are_listed_page_by_page(rig: Rig) -> None:
             break
     assert seen == sorted(seen)
     assert {f"seite-{number}" for number in range(5)} <= set(seen)
+
+
+@pytest.mark.requirement("F-10")
+@pytest.mark.parametrize("tool", ["build_image", "verify_customer", "process_new_documents"])
+async def test_fifty_requests_with_one_key_are_one_job_and_another_body_is_a_conflict(rig: Rig, tool: str) -> None:
+    named = tool.replace("_", "-")
+    await put_onboarded(rig.store, named)
+    arguments: dict[str, Any] = {"customer_id": named, "idempotency_key": f"key-of-{tool}"}
+    answers = await asyncio.gather(*(rig.call(tool, arguments) for _ in range(50)))
+    assert [answer["result"]["isError"] for answer in answers] == [False] * 50
+    assert len({answer["result"]["structuredContent"]["job_id"] for answer in answers}) == 1
+    async with rig.store.session(named) as session:
+        made = [job for job in await session.jobs(named, 100) if job.kind != "onboarding"]
+    assert len(made) == 1
+    await rig.store.complete(made[0])
+    again = (await rig.call(tool, arguments))["result"]["structuredContent"]
+    assert (again["job_id"], again["state"]) == (made[0].job_id, "completed")
+    await put_onboarded(rig.store, f"{named}-2")
+    other = (await rig.call(tool, {**arguments, "customer_id": f"{named}-2"}))["result"]
+    assert other["_meta"]["0711/error"]["code"] == "conflict"
+    assert other["_meta"]["0711/error"]["field"] == "idempotency_key"
 
 
 @pytest.mark.requirement("T-01")
