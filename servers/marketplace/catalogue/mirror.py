@@ -152,7 +152,7 @@ def _entry(told: Any) -> Entry | str:
     try:
         address = check_address(str(address), inside=False) if package is None else package.address(name)
     except PlatformError:
-        return "an address that is not allowed" if urls else "no address to call, and no package that is run here"
+        return "an address that is not allowed" if urls else "no address to call"
     return Entry(
         name, str(title)[:200], str(description)[:2000], str(version), "external", None, address, "submitted", (),
         operated=False, package=package,
