@@ -190,3 +190,22 @@ async def test_without_an_instance_that_takes_changes_the_answer_says_so(people:
     for call in (people.change(bolt, approval_id=approval), people.decide(bolt, approval)):
         with pytest.raises(NotFound):
             await call
+
+
+async def test_a_rule_on_the_instances_tool_holds_for_questions_by_way_of_the_marketplace(people: People) -> None:
+    rule = {"server_name": "io.0711.acme/instance", "tool_name": "query_table", "condition": "args.limit <= 5"}
+    await people.market.call(await people.market.operator(), "set_argument_rule", **rule)
+    told = {"language": "sql", "statement": TOTAL, "limit": 6}
+
+    async def refused() -> str:
+        try:
+            await people.market.call(people.anna, "query_customer_database", **told)
+        except Forbidden as error:
+            return error.message
+        return ""
+
+    async with asyncio.timeout(10):
+        while not (told_why := await refused()):  # until the replica has heard of the rule
+            pass
+    assert "args.limit <= 5" in told_why
+    assert await people.market.call(people.anna, "query_customer_database", **(told | {"limit": 5}))

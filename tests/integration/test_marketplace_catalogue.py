@@ -17,10 +17,13 @@ from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.connections.store import ConnectionStore
 from servers.marketplace.gateway.quotas import QuotaStore
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.invitations.store import InvitationStore
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.licences.store import LicenceStore
 from servers.marketplace.metering.store import UsageStore
+from servers.marketplace.rules.conditions import Rule
+from servers.marketplace.rules.store import RuleStore
 from shared.contracts.catalogue import (
     CataloguePage,
     CustomerRegistered,
@@ -39,7 +42,7 @@ ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it
 TENANT_TABLES = (
     "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
     "authorizations", "audit", "approvals", "quotas", "usage", "server_versions", "licences", "ratings",
-    "entry_words", "connections", "entry_vectors",
+    "entry_words", "connections", "entry_vectors", "invitations", "argument_rules",
 )  # fmt: skip
 
 
@@ -246,6 +249,8 @@ async def more_rows(db: Database, customer: str, folder: Path) -> None:
     await AuthorizationStore(db).add(given, customer)
     bound = Bound(entry.server_name, "apply_change", DIGEST, DIGEST, DIGEST)
     await ApprovalStore(db).add(customer, new_handle("apr"), user, bound, new_handle("chg"), 1)
+    await InvitationStore(db).add(new_handle("inv"), customer, "b@x.example", "customer_user", bytes(32), user)
+    await RuleStore(db).add(Rule(new_handle("rul"), customer, entry.server_name, "say", "true"), user)
     await QuotaStore(db).lease(f"customer:{customer}", customer, 10, 1)
     store = CatalogueStore(db)
     async with db.session(customer) as connection:
