@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from shared.auth import principal
+from shared.errors import Unavailable
+from shared.telemetry import event
 
 
 class Log(Protocol):
@@ -31,6 +34,14 @@ def audited(fn: Callable[..., Any], name: str, log: Callable[[], Log]) -> Callab
 
 
 async def note(log: Log, verb: str, subject: str = "", customer: str | None = None) -> None:
-    """An entry for the caller, and for the customer that it names or acts for."""
+    """An entry for the caller, and for the customer that it names or acts for.
+
+    Raises:
+        Unavailable: it cannot be written, for whatever reason; the change must not happen.
+    """
     caller = principal()
-    await log.append(caller.subject, verb, subject, customer or caller.customer)
+    try:
+        await log.append(caller.subject, verb, subject, customer or caller.customer)
+    except Exception as error:  # noqa: BLE001  a log with a defect is a log that is down
+        event("audit_log_down", level=logging.ERROR, error=error, code=verb)
+        raise Unavailable("The audit log cannot be written, so nothing was changed: try again later.") from None

@@ -147,14 +147,14 @@ class Server:
             idempotent_hint=idempotent,
             open_world_hint=open_world,
         )
-        name = name or getattr(fn, "__name__", "")
+        named = name or getattr(fn, "__name__", "")
         if self._audit is not None and not read_only and not counts:
-            fn = audited(fn, name, self._audit)
+            fn = audited(fn, named, self._audit)
         self.mcp.declare(
             fn,
             scope=scope,
             title=title,
-            name=name,
+            name=named,
             annotations=annotations,
             deadline_s=deadline_s or self.settings.call_deadline_s,
             meta=meta,
