@@ -18,7 +18,7 @@ from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.language import guess
 from servers.cradle.processing.product_text import product_lines
 
-VERSION = "2"
+VERSION = "3"
 NAME = "structure"
 JOINT = "\n\n"
 PATH_JOINT = " › "
