@@ -158,3 +158,10 @@ def test_a_word_without_end_is_cut_not_dropped() -> None:
 def test_a_passage_knows_its_language(text: str, language: str) -> None:
     (only,) = chunk(Extraction(flow=(Block("paragraph", text),)), TOKENS, ChunkSizes(64))
     assert only.language == language
+
+
+def test_an_empty_row_before_one_that_is_too_long_makes_no_passage_of_nothing() -> None:
+    block = table_block([["", ""], ["Langer Wert " * 20, "Ende"]], 0)
+    found = chunk(Extraction(flow=(block,)), TOKENS, ChunkSizes(32, 0))
+    assert all(each.text.strip() and each.start < each.end for each in found)
+    assert found[-1].text.endswith("Ende")

@@ -183,3 +183,11 @@ def test_a_later_row_with_a_comma_is_not_read_as_a_larger_price() -> None:
     rows = [f"A-{n};{n}" for n in range(1, 300)]
     found = listed("Artikelnummer;Preis", *rows, "A-300;12,50")
     assert told(found)[-1] == ("12.50", "", "")
+
+
+def test_an_article_number_does_not_make_a_german_product_english() -> None:
+    found = listed("Artikelnummer;Bezeichnung;Preis EUR", "AN-24;Netzteil AN-24 AT-5;12,50")
+    assert product_lines(found.products[0]) == [
+        "Netzteil AN-24 AT-5 (Artikelnummer AN-24)",
+        "Preis (Preis EUR): 12.50 EUR",
+    ]

@@ -18,7 +18,7 @@ from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.language import guess
 from servers.cradle.processing.product_text import product_lines
 
-VERSION = "2"
+VERSION = "3"
 NAME = "structure"
 JOINT = "\n\n"
 PATH_JOINT = " › "
@@ -220,7 +220,8 @@ class Chunker:
                 start = lines[0].start
             self._open = _Open()
         held: list[_Piece] = []
-        rest = lines[header_rows:]
+        rest = [line for line in lines[header_rows:] if line.text]  # an empty row alone would be a passage of nothing
+        header_only = not rest
         if rest and self._fit.fits(above, [header + "\n".join(line.text for line in rest)]):
             held, rest = rest, []  # most products and small tables: one look instead of one for each line
         for line in rest:
@@ -235,7 +236,7 @@ class Chunker:
                 begin = start if offset == 0 else line.start + offset
                 yield self._made(above, text, begin, line.start + end, kind, page, product)
             start = line.end
-        if held or header_rows == len(lines):
+        if held or header_only:
             yield self._lined(above, header, held, start, kind, page, product, lines[header_rows - 1].end)
 
     def _lined(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from servers.cradle.processing.extraction import Feature, Localised, Price, Product
 from servers.cradle.processing.language import guess
 
 MAX_NESTING = 8
+_NUMBERED = re.compile(r"\S*\d\S*")  # an article number such as `AN-24` is of no language
 _GERMAN = {
     "article": "Artikelnummer",
     "gtin": "GTIN",
@@ -68,7 +70,8 @@ def language_of(product: Product) -> str:
     declared = product.names[0].language.lower()[:2] if product.names else ""
     if declared in ("de", "en"):
         return declared
-    return guess(" ".join(text.text for text in (*product.names, *product.descriptions)), "de")
+    texts = " ".join(text.text for text in (*product.names, *product.descriptions))
+    return guess(_NUMBERED.sub(" ", texts), "de")
 
 
 def _title(product: Product, words: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""A file's bytes as they come in: most readers take them whole, those of XML and JSON lines as a stream."""
+"""A file's bytes as they come in: most readers take them whole, those of XML and JSON as a stream."""
 
 from __future__ import annotations
 
