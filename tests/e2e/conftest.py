@@ -65,9 +65,9 @@ class Running:
 
 
 @asynccontextmanager
-async def platform_in(home: Path, root: Path, **changes: object) -> AsyncIterator[Running]:
+async def platform_in(home: Path, root: Path) -> AsyncIterator[Running]:
     """`0711 up` with free ports and a home of its own, until the block ends; then its home is removed."""
-    settings = load(home=home, source_roots=[root], **free_ports(), **changes)
+    settings = load(home=home, source_roots=[root], **free_ports())
     log = home.parent / f"{home.name}.up.log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
