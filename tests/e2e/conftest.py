@@ -65,10 +65,10 @@ class Running:
 
 
 @asynccontextmanager
-async def platform_in(home: Path, root: Path, **changes: object) -> AsyncIterator[Running]:
+async def platform_in(home: Path, root: Path) -> AsyncIterator[Running]:
     """`0711 up` with free ports and a home of its own, until the block ends; then its home is removed."""
     unlimited = dict.fromkeys(("calls_per_minute_user", "calls_per_minute_customer", "calls_per_minute_tool"), 10**6)
-    settings = load(home=home, source_roots=[root], **unlimited, **free_ports(), **changes)
+    settings = load(home=home, source_roots=[root], **unlimited, **free_ports())
     log = home.parent / f"{home.name}.up.log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(

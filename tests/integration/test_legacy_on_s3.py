@@ -1,0 +1,105 @@
+"""A legacy deployment in a customer's bucket on S3: found, checked, copied object by object, and read where it lies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+from servers.cradle import migration
+from servers.cradle.workplace import work_folder
+from shared.auth import Principal
+from shared.auth.principal import acting_as
+from shared.errors import Conflict, InvalidInput
+from shared.objects import CustomerStore
+from tests.conftest import s3_settings
+from tests.e2e.legacy_rig import TEXTS, write_legacy
+
+OPERATOR = Principal("usr_admin", "platform_admin", frozenset(), None, "key_admin", 0.0)
+
+
+@pytest.fixture
+async def held(tmp_path: Path, s3_url: str) -> AsyncIterator[Any]:
+    """Cradle's settings with the bucket of `alter-eimer`, in which a legacy deployment lies below `old`."""
+    changes = {"work_folder": tmp_path, "source_roots": [tmp_path]}
+    settings = s3_settings(tmp_path / "home", s3_url).model_copy(update=changes)
+    write_legacy(tmp_path / "legacy")
+    store = await CustomerStore.open(settings, "alter-eimer", create=True)
+    for path in files(tmp_path / "legacy"):
+        await store.put(f"old/{path.relative_to(tmp_path / 'legacy').as_posix()}", path)
+    yield SimpleNamespace(settings=settings)
+    await store.remove()
+
+
+async def prepare(held: Any, legacy: str) -> None:
+    with acting_as(OPERATOR):
+        await migration.prepare(held, "alter-eimer", legacy)
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.requirement("O-07")
+@pytest.mark.parametrize("where", ["bucket:old", "s3://customer-alter-eimer/old", "file"])
+async def test_it_is_copied_whole_and_says_what_it_held(held: Any, tmp_path: Path, where: str) -> None:
+    legacy = (tmp_path / "legacy").as_uri() if where == "file" else where
+    await prepare(held, legacy)
+    made = await migration.copy_legacy(held, "alter-eimer")
+    store = await CustomerStore.open(held.settings, "alter-eimer")
+    assert (made.files, made.tables) == (4, 3)
+    hashes = orjson.loads(await store.get("legacy/manifest.json"))
+    assert len(hashes) == len(files(tmp_path / "legacy")) == len(await store.list("legacy")) - 2
+    for name, value in hashes.items():
+        assert hashlib.sha256(await store.get(f"legacy/{name}")).hexdigest() == value
+    export = await migration._export(store)
+    assert export.documents == 4
+    assert export.names == Counter(("rk4.txt", "hl240.txt", "nt24.txt", "preise.csv"))
+    assert export.articles == {"RK-4", "HL-240-50"}
+    assert {sample.text for sample in export.samples} == set(TEXTS.values())
+    assert list(work_folder(held.settings).iterdir()) == []
+
+
+async def test_a_copy_that_broke_off_goes_on_and_one_that_came_out_otherwise_is_refused(
+    held: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await prepare(held, "bucket:old")
+    made = await migration.copy_legacy(held, "alter-eimer")
+    store = await CustomerStore.open(held.settings, "alter-eimer")
+    cut = "legacy/files/files/preise.csv"
+    await store.put(cut, b"cut o")
+    put, done = CustomerStore.put, list[str]()
+
+    async def noted(self: CustomerStore, key: str, data: bytes | Path, **more: Any) -> None:
+        done.append(key)
+        await put(self, key, data, **more)
+
+    monkeypatch.setattr(CustomerStore, "put", noted)
+    assert (await migration.copy_legacy(held, "alter-eimer")).digest == made.digest
+    assert done == [cut, "legacy/manifest.json"]
+
+    async def damaging(self: CustomerStore, key: str, data: bytes | Path, **more: Any) -> None:
+        await put(self, key, b"other" if key == cut else data, **more)
+
+    await store.delete(cut)
+    monkeypatch.setattr(CustomerStore, "put", damaging)
+    with pytest.raises(Conflict, match="changed while it was copied"):
+        await migration.copy_legacy(held, "alter-eimer")
+    assert not await store.exists(cut)
+
+
+async def test_a_prefix_without_files_of_another_bucket_or_with_a_broken_table_is_refused(held: Any) -> None:
+    for legacy, words in (("bucket:none", "no original files"), ("s3://customer-other/old", "own bucket")):
+        with pytest.raises(InvalidInput, match=words):
+            await prepare(held, legacy)
+    store = await CustomerStore.open(held.settings, "alter-eimer")
+    (log,) = [key for key, _ in await store.list("old/delta/documents/_delta_log") if key.endswith(".json")]
+    await store.put(log, b"{broken")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        await prepare(held, "bucket:old")
