@@ -19,6 +19,9 @@ PREFIX = "P0711_"
 ServerName = Literal["orchestrator", "marketplace", "cradle", "instance"]
 
 
+ImageBeginning = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*(:[0-9]+)?/([^@\s]*[/@])?$")]
+
+
 class RunnerCommand(BaseModel):
     """How the operator starts a package that it has installed: nothing of a submission is part of it."""
 
@@ -121,7 +124,7 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="Packages that may run over stdio: `pypi:NAME@VERSION` → command, environment, variables, shared.",
     )
-    runner_images: list[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*(:[0-9]+)?/([^@\s]*[/@])?$")]] = Field(
+    runner_images: list[ImageBeginning] = Field(
         default_factory=list, description="How the names of images begin that may run over stdio: HOST/ or HOST/NAME@."
     )
     runner_network: Literal["none", "bridge"] = Field("none", description="Network of these images' containers.")
