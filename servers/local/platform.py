@@ -59,7 +59,8 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
                 await _start(settings, children, notify)
                 yield Platform(settings, children)
             finally:
-                await asyncio.gather(*(child.stop() for child in reversed(children.values())))
+                for child in reversed(children.values()):  # who calls ends before whom it calls: running calls finish
+                    await child.stop()
 
 
 def _make_private(home: Path) -> None:
