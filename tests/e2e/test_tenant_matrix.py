@@ -46,7 +46,7 @@ NO_IDS_EITHER = frozenset({
     "accept_differences", "release", "input_type", "normalize", "truncate", "encoding", "image_base64", "pages", "task",
     "output", "provider", "json_schema", "version", "priority", "as_tar", "language", "kind", "page", "start",
     "order_unit", "buyer", "system", "conditions", "seconds_per_document", "seconds_per_image", "euros_per_document",
-    "euros_per_image",
+    "euros_per_image", "companions",
 })  # fmt: skip
 """The same, of those that may be left out."""
 Ids = dict[str, Any]
@@ -61,6 +61,7 @@ def unknown(cursor: str = "nirgendwo") -> Ids:
         "tag": "p1-0000000000000000", "name": "p1-0000000000000000", "key": "nirgendwo/nirgends", "prefix": "nirgendwo",
         "data_sources": [f"s3://{nobody}/eingang"], "legacy": f"s3://{nobody}/alt", "cursor": cursor,
         "mcps": ["io.0711.nirgendwo/instance"], "document_id": "nirgendwo/nirgends.pdf",
+        "resource": f"s3://{nobody}/eingang/blatt.txt",
         **dict.fromkeys(DIGESTS, digest(b"nobody's")),
     }  # fmt: skip
 
@@ -97,6 +98,7 @@ class Firm:
             "prefix": listing.documents[0].path[:8], "data_sources": [f"s3://{bucket.name}/eingang"],
             "legacy": f"s3://{bucket.name}/alt", "cursor": self.customer_id,
             "mcps": [f"io.0711.{self.customer_id}/instance"], "document_id": listing.documents[0].document_id,
+            "resource": f"s3://{bucket.name}/eingang/blatt.txt",
             **dict.fromkeys(DIGESTS, self.job.result.digests["dataset"]),
         }  # fmt: skip
 
@@ -134,6 +136,15 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     kept = aiohttp.TCPConnector(keepalive_timeout=2)
     async with aiohttp.ClientSession(connector=kept, timeout=aiohttp.ClientTimeout(300)) as opened:
         yield opened
+
+
+def alone(tool: dict[str, Any]) -> list[dict[str, Any]]:
+    """A tool that takes a key or a resource, once with each."""
+    properties = tool["inputSchema"].get("properties", {})
+    if not {"key", "resource"} <= properties.keys():
+        return [tool]
+    kept = [{name: properties[name] for name in properties if name != left} for left in ("key", "resource")]
+    return [tool | {"inputSchema": tool["inputSchema"] | {"properties": each}} for each in kept]
 
 
 def filled(schema: dict[str, Any], ids: Ids) -> dict[str, Any]:
@@ -197,7 +208,8 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(
     url = platform.settings.resource(server)
     known, nobodys = await theirs.ids(platform), unknown(cursor=f"{theirs.customer_id}x")
     tools = await tools_of(session, url, await operator_tokens(platform.settings).token(url, None))
-    with_ids = [tool for tool in tools if IDS & tool["inputSchema"].get("properties", {}).keys()]
+    named = [tool for tool in tools if IDS & tool["inputSchema"].get("properties", {}).keys()]
+    with_ids = [each for tool in named for each in alone(tool)]
     assert len(with_ids) > 10
     refused = 0
     for role, token in (await tokens_of_ours(platform, ours, url)).items():
@@ -215,7 +227,8 @@ async def test_the_other_customers_ids_are_known_to_who_may_know_them(
     token = await operator_tokens(platform.settings).token(url, None)
     known, nobodys = await theirs.ids(platform), unknown(cursor=f"{theirs.customer_id}x")
     tools = [tool for tool in await tools_of(session, url, token) if tool["annotations"]["readOnlyHint"]]
-    with_ids = [tool for tool in tools if {"customer_id", "job_id"} & tool["inputSchema"]["properties"].keys()]
+    named = [tool for tool in tools if {"customer_id", "job_id"} & tool["inputSchema"]["properties"].keys()]
+    with_ids = [each for tool in named for each in alone(tool)]
     assert {tool["name"] for tool in with_ids} >= {"get_customer", "get_job", "list_deployments", "embed"}
     for tool in with_ids:
         right, wrong = [await called(session, url, token, tool, ids) for ids in (known, nobodys)]

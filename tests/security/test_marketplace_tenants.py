@@ -27,7 +27,7 @@ NAMES = {
     "tier": "business", "stars": 5, "updated_since": None, "needs_licence": None, "direction": None, "days": 1,
     "batch_id": new_handle("use"), "kept": False,
     "question": "instance", "credential": "Bearer x", "header": "authorization",
-    "condition": "true", "arguments": None,
+    "condition": "true", "arguments": None, "package": None,
 }  # fmt: skip
 IDS = {
     "customer_id": "nobody",
