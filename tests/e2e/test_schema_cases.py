@@ -33,6 +33,8 @@ CASES = int(os.environ.get("SCHEMA_CASES", "40"))
 SEED = int(os.environ.get("SCHEMA_SEED", datetime.date.today().toordinal()))
 TOOLS = frozenset(filter(None, os.environ.get("SCHEMA_TOOLS", "").split(",")))
 AT_ONCE = 8
+BY_APPROVAL = frozenset({"propose_change", "show_change", "apply_change"})
+"""Tools of an instance whose scope its key has not: only the marketplace calls them, so each case ends at the door."""
 LOG = logging.getLogger(__name__)
 Send = Callable[[str, Case], Awaitable[tuple[int, Any]]]
 
@@ -125,6 +127,9 @@ async def test_no_argument_makes_a_tool_crash(
     faults = {}
     for tool in await tools_of(session, url, await keys.token(url, acting_for)):
         if TOOLS and tool["name"] not in TOOLS:
+            continue
+        if server == "instance" and tool["name"] in BY_APPROVAL:
+            assert (await send(tool["name"], {}))[0] == 403
             continue
         cases = cases_of(tool["inputSchema"], CASES, SEED)
         if found := await faults_of(send, tool["name"], cases):

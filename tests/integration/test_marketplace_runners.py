@@ -121,7 +121,7 @@ async def test_a_package_is_called_in_both_eras_and_listed_from_what_was_approve
     async with sdk_client(market, token, mode) as client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
         first, second = await client.call_tool("say", {}), await client.call_tool("say", {})
-    assert tools[0] == "say"
+    assert "say" in tools
     assert first.content == second.content  # one process
     async with sdk_client(market, token, mode, "/mcp") as client:
         again = await client.call_tool("com-example-orders__say", {})

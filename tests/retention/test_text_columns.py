@@ -43,7 +43,8 @@ ALLOWED = {
     ),
     "what a server says of itself in the catalogue": (
         "authorizations.redirect_uri catalogue_entries.description catalogue_entries.title catalogue_entries.tools "
-        "catalogue_entries.url catalogue_entries.version customers.mcps server_tools.name server_tools.pinned "
+        "catalogue_entries.package catalogue_entries.url catalogue_entries.version customers.mcps "
+        "server_tools.name server_tools.pinned "
         "server_tools.seen_definition entry_words.word server_versions.description server_versions.title "
         "server_versions.version usage.server_name usage.tool entry_vectors.model "
         "entry_vectors.vector"
