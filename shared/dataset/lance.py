@@ -11,6 +11,7 @@ for. Beyond `sketch.ABOVE` passages a sketch narrows the search instead, determi
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,12 +32,13 @@ BATCH_ROWS = 1024
 FULL_TEXT = ("text", "words", "codes")
 CITED = ("chunk_id", "document_id", "ordinal", "page", "heading_path", "kind", "language", "text", "product_id")
 _ZSTD = {"lance-encoding:compression": "zstd"}
+_importing = threading.Lock()
 
 
 def module() -> Any:
     """LanceDB, imported with the settings that its build of indexes reads."""
     os.environ.setdefault("LANCE_FTS_NUM_SHARDS", "1")
-    with _without_rest_client():
+    with _importing, _without_rest_client():
         import lancedb
 
     return lancedb
