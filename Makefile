@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test check bench bench-embedding bench-gateway bench-image bench-onboarding up clean
 demo: $(READY) ; @$(BIN)/0711 demo $(DEMO)
-test: $(READY) ; @$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TEST)
+test: $(READY) ; @$(BIN)/python -m pytest -n $(JOBS) $(TEST)
 check: $(READY) ; @$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports && $(BIN)/python -m pytest -q tests/arch
 bench: $(READY) ; @for file in $(filter-out %_peer.py %_peers.py %/corpus.py %/processing.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 bench-embedding: export PEER_PYTHON := $(PEER_PYTHON)

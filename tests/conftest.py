@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -49,13 +50,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("migrated_package", migrated_packages())
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run by several workers, a file's tests stay together, and so do those that share a platform or an engine."""
-    for item in items:
-        room, *rest = item.path.relative_to(ROOT / "tests").parts
-        group = room if room in {"e2e", "images"} else "/".join([room, *rest])
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay with one worker, and so do all that use the platform of the end-to-end tests or an engine.
+
+    xdist's own groups do nothing with pytest 9.2: it writes them into `_nodeid`, which is read no more.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Rooms(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "engine" if file.split("/")[1] in {"e2e", "images"} else file
+
+    return Rooms(config, log)
 
 
 @dataclass(frozen=True)
