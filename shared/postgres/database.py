@@ -18,6 +18,7 @@ __all__ = ["Database", "load_queries"]
 CUSTOMER_SETTING = "app.customer"
 SET_CUSTOMER = f"SELECT set_config('{CUSTOMER_SETTING}', $1, true)"  # as SET LOCAL: ends with the transaction
 SET_PLATFORM = "SELECT set_config('app.platform', 'on', true)"
+SET_LOGIN = "SELECT set_config('app.login', $1, true)"
 CONNECT_TIMEOUT_S = 5.0
 ACQUIRE_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 15.0
@@ -78,7 +79,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def session(
-        self, customer: str | None = None, *, platform: bool = False
+        self, customer: str | None = None, *, platform: bool = False, login: str | None = None
     ) -> AsyncIterator[asyncpg.Connection]:
         """One transaction; it is committed at the end of the block, or rolled back where the block raises.
 
@@ -88,6 +89,7 @@ class Database:
         Args:
             platform: shows what policies show to `app.platform`, usually every customer's rows: for the platform's own
                 work and its administrators.
+            login: shows the rows that policies find by `app.login`: what somebody is known by before a customer is.
 
         Raises:
             Conflict, InvalidInput, Forbidden: the database refuses a row.
@@ -103,11 +105,17 @@ class Database:
                         await connection.execute(SET_CUSTOMER, customer)
                     if platform:
                         await connection.execute(SET_PLATFORM)
+                    if login is not None:
+                        await connection.execute(SET_LOGIN, login)
                     yield connection
             finally:
                 await self._release(self._pool, connection)
         except DATABASE_ERRORS as error:
             raise translated(error) from None
+
+    def of(self, customer: str | None) -> contextlib.AbstractAsyncContextManager[asyncpg.Connection]:
+        """`session` for the rows of a customer; of None, for the platform's."""
+        return self.session(customer, platform=customer is None)
 
     async def healthy(self) -> bool:
         """True when the database answers now."""

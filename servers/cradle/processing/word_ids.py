@@ -1,8 +1,8 @@
 """The ids of a text from those of its words, each of which the model's tokenizer is asked for once in a run.
 
 BERT's tokenizers take a text apart at white space and punctuation before anything else, so that a text's ids are those
-of its words, one after the other; passages are measured many times, and their words repeat. A text with characters
-that may join the one before or after them, or with the name of a special token, goes to the tokenizer as a whole.
+of its words, one after the other; passages are measured many times, and their words repeat. A text with the name of a
+special token goes to the tokenizer as a whole.
 
 What is remembered is of one run and thus of one customer: else a text would be read faster where another has sent it.
 """
@@ -19,7 +19,6 @@ REMEMBERED = 100_000
 """Words; then it begins anew. About 30 MB."""
 LONGEST = 100
 _WORDS = re.compile(r"[!-/:-@\[-`{-~]|[^ \t\n!-/:-@\[-`{-~]+")
-_ALONE = re.compile(r"[\t\n\x20-\x7e\xa0-\u02ff\u0391-\u03c9\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2100-\u22ff]*")
 _Tokens = tuple[tuple[int, int, int], ...]
 
 
@@ -38,7 +37,7 @@ class WordIds:
 
     def passage(self, text: str) -> list[int]:
         """See `Tokenizer.passage`."""
-        if not self._apart(text):
+        if self._names.search(text):
             return self._tokenizer.passage(text)
         words = _WORDS.findall(text)
         found: list[Any] = list(map(self._ids.get, words))
@@ -49,16 +48,13 @@ class WordIds:
 
     def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
         """See `Tokenizer.encode_with_offsets`."""
-        if not self._apart(text):
+        if self._names.search(text):
             return self._tokenizer.encode_with_offsets(text)
         return [
             (token, match.start() + start, match.start() + end)
             for match in _WORDS.finditer(text)
             for token, start, end in self._placed(match.group())
         ]
-
-    def _apart(self, text: str) -> bool:
-        return _ALONE.fullmatch(text) is not None and self._names.search(text) is None
 
     def _learnt(self, words: list[str], found: list[Any]) -> dict[str, tuple[int, ...]]:
         unknown = list({word for word, ids in zip(words, found, strict=True) if ids is None})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +47,7 @@ class AuthorizationStore:
 
     async def add(self, given: Authorization, customer: str | None) -> None:
         """Store a new one. `customer`: the one that the user belongs to."""
-        async with self._as(given.user_id) as connection:
+        async with self._database.session(login=given.user_id) as connection:
             await queries.add_authorization(
                 connection,
                 session_id=given.session_id,
@@ -71,13 +69,13 @@ class AuthorizationStore:
 
     async def of(self, session_id: str) -> Authorization | None:
         """The authorization of an id."""
-        async with self._as(session_id) as connection:
+        async with self._database.session(login=session_id) as connection:
             row = await queries.authorization_of(connection, session_id=session_id)
         return Authorization(**dict(row)) if row else None
 
     async def use_code(self, session_id: str) -> bool:
         """Use the code. False where it was used already: the authorization is revoked then."""
-        async with self._as(session_id) as connection:
+        async with self._database.session(login=session_id) as connection:
             fresh = await queries.use_code(connection, session_id=session_id) is not None
             if not fresh:
                 await self._revoke(connection, session_id, "client.code_reused")
@@ -85,7 +83,7 @@ class AuthorizationStore:
 
     async def rotate(self, session_id: str, number: int) -> bool:
         """Use the refresh token of a number. False where it is not the current one: all is revoked then."""
-        async with self._as(session_id) as connection:
+        async with self._database.session(login=session_id) as connection:
             current = await queries.rotate(connection, session_id=session_id, number=number) is not None
             if not current:
                 await self._revoke(connection, session_id, "client.refresh_reused")
@@ -93,19 +91,13 @@ class AuthorizationStore:
 
     async def revoke(self, session_id: str) -> None:
         """End it: its refresh token, and its access tokens at the marketplace."""
-        async with self._as(session_id) as connection:
+        async with self._database.session(login=session_id) as connection:
             await self._revoke(connection, session_id, "client.revoked")
 
     async def _revoke(self, connection: Any, session_id: str, verb: str) -> None:
         row = await queries.revoke(connection, session_id=session_id)
         if row is not None:
             await self._audit.append_in(connection, row["user_id"], verb, session_id, row["customer_id"])
-
-    @asynccontextmanager
-    async def _as(self, identity: str) -> AsyncIterator[Any]:
-        async with self._database.session() as connection:
-            await queries.enter_login(connection, identity=identity)
-            yield connection
 
 
 def client_digest(client_id: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +62,7 @@ class ToolStore:
         The first check of a server pins what it finds, or the digests that came with the registration. Later ones pin
         nothing: a new or changed tool stays blocked until `approve`.
         """
-        async with self._of(entry.customer) as connection:
+        async with self._database.of(entry.customer) as connection:
             check = await queries.lock_check(connection, server_name=entry.server_name)
             registered = {tool.name: tool.digest for tool in entry.tools if tool.digest}
             first = check is not None and not check["checked"]
@@ -90,7 +89,7 @@ class ToolStore:
         Raises:
             Conflict: the server has said something else since.
         """
-        async with self._of(entry.customer) as connection:
+        async with self._database.of(entry.customer) as connection:
             await queries.lock_check(connection, server_name=entry.server_name)
             if digest_of_seen(await _tools(connection, entry.server_name)) != reviewed:
                 raise Conflict("The server's tools are not what was reviewed: look at them again.", field="reviewed")
@@ -102,11 +101,8 @@ class ToolStore:
 
     async def claim_due(self) -> str | None:
         """A server whose check is due; no other replica gets it for a while. None: nothing is due."""
-        async with self._of(None) as connection:
+        async with self._database.of(None) as connection:
             return await queries.claim_due(connection, hold_s=CLAIM_S)
-
-    def _of(self, customer: str | None) -> AbstractAsyncContextManager[Any]:
-        return self._database.session(customer, platform=customer is None)
 
 
 async def _tools(connection: Any, server_name: str) -> tuple[PinnedTool, ...]:

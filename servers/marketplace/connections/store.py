@@ -3,7 +3,6 @@ address where it was tested, and opened only to be sent there. One of no custome
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -47,7 +46,7 @@ class ConnectionStore:
     ) -> None:
         """Save a connection that was tested at this address; it replaces the one before."""
         sealed = self._seal.seal(header[1], PURPOSE, customer, server_name, url, header[0], lifetime_s=KEPT_S)
-        async with self._of(customer) as connection:
+        async with self._database.of(customer) as connection:
             await queries.put_connection(
                 connection, customer_id=customer, server_name=server_name, direction=direction, header=header[0],
                 sealed=sealed, saved_by=saved_by,
@@ -58,7 +57,7 @@ class ConnectionStore:
 
     async def remove(self, customer: str | None, server_name: str, removed_by: str) -> bool:
         """Forget a connection. False where there was none."""
-        async with self._of(customer) as connection:
+        async with self._database.of(customer) as connection:
             removed = await queries.remove_connection(connection, customer_id=customer, server_name=server_name)
             if removed is not None:
                 await self._audit.append_in(connection, removed_by, "connection.removed", server_name, customer)
@@ -66,7 +65,7 @@ class ConnectionStore:
 
     async def listed(self, customer: str | None) -> list[Connection]:
         """A customer's connections, `MOST` at most."""
-        async with self._of(customer) as connection:
+        async with self._database.of(customer) as connection:
             rows = queries.connections_of(connection, customer_id=customer, limit=MOST)
             return [Connection(**dict(row)) async for row in rows]
 
@@ -76,7 +75,7 @@ class ConnectionStore:
         Raises:
             Conflict: it was given for another address, or the key is another.
         """
-        async with self._of(customer) as connection:
+        async with self._database.of(customer) as connection:
             row = await queries.credential_of(connection, customer_id=customer, server_name=server_name)
         if row is None:
             return None
@@ -84,9 +83,6 @@ class ConnectionStore:
             return row["header"], self._seal.open(row["sealed"], PURPOSE, customer, server_name, url, row["header"])
         except NotFound:
             raise connect_again() from None
-
-    def _of(self, customer: str | None) -> AbstractAsyncContextManager[Any]:
-        return self._database.session(customer, platform=customer is None)
 
 
 def connect_again() -> Conflict:

@@ -37,7 +37,7 @@ class Pausing:
         Raises:
             PlatformError: nothing has been answered yet.
         """
-        others = {asyncio.create_task(self._paused.wait()), asyncio.create_task(_hung_up(receive))}
+        others = {asyncio.create_task(self._paused.wait()), asyncio.create_task(hung_up(receive))}
         try:
             await asyncio.wait({self.task, *others}, return_when=asyncio.FIRST_COMPLETED)
             if self.task.done():
@@ -57,6 +57,7 @@ class Pausing:
         await self._send(event)
 
 
-async def _hung_up(receive: Receive) -> None:
+async def hung_up(receive: Receive) -> None:
+    """Wait until the caller is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

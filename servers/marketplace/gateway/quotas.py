@@ -53,7 +53,7 @@ class QuotaStore:
 
     async def lease(self, key: str, customer: str | None, most: int, block: int) -> tuple[int, float]:
         """Up to `block` calls of what the running minute still has of `most`, and the seconds that are left of it."""
-        async with self._database.session(customer, platform=customer is None) as connection:
+        async with self._database.of(customer) as connection:
             row = await queries.lease(connection, key=key, customer_id=customer, most=most, block=block)
             await queries.forget_old(connection)
         return row["granted"], row["left_s"]

@@ -23,7 +23,7 @@ from servers.marketplace.gateway.eras import Answer, Translate, modern_call, tra
 from servers.marketplace.gateway.exchange import Arriving, CallName, Exchange, Headers
 from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event, event_of
 from servers.marketplace.gateway.outgoing import Outgoing
-from servers.marketplace.gateway.pausing import Pausing
+from servers.marketplace.gateway.pausing import Pausing, hung_up
 from servers.marketplace.gateway.questions import Conversation, Paused, Questions, Reply, Resumed, answer_in
 from servers.marketplace.gateway.route import Route
 from servers.marketplace.gateway.running import child_answer
@@ -99,8 +99,7 @@ class Relay:
 
         async def watch() -> None:
             nonlocal gone
-            while (await receive())["type"] != "http.disconnect":
-                pass
+            await hung_up(receive)
             gone = True
             if work is not None:
                 work.cancel()  # closes the upstream's connection, which is how a call is cancelled there

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,7 +49,7 @@ class InvitationStore:
         Raises:
             Conflict: `MAX_OPEN` are open.
         """
-        async with self._of(customer) as connection:
+        async with self._database.of(customer) as connection:
             await queries.take_turn(connection, owner=customer or "")
             await queries.end_earlier(connection, customer_id=customer, email=email)
             if await queries.count_open(connection, customer_id=customer) >= MAX_OPEN:
@@ -67,19 +65,19 @@ class InvitationStore:
 
     async def open(self, customer: str | None) -> list[Invitation]:
         """The open invitations of a customer, or of the platform; the oldest first."""
-        async with self._of(customer) as connection:
+        async with self._database.of(customer) as connection:
             rows = queries.open_invitations(connection, customer_id=customer, limit=MAX_OPEN)
             return [_invitation(row) async for row in rows]
 
     async def of(self, invitation_id: str) -> Invitation | None:
         """An open invitation."""
-        async with self._as_holder(invitation_id) as connection:
+        async with self._database.session(login=invitation_id) as connection:
             row = await queries.open_invitation(connection, invitation_id=invitation_id)
         return _invitation(row) if row else None
 
     async def by_secret(self, invitation_id: str, secret: str) -> Invitation | None:
         """The open invitation of a link. A wrong secret is counted, and too many end it."""
-        async with self._as_holder(invitation_id) as connection:
+        async with self._database.session(login=invitation_id) as connection:
             row = await queries.open_invitation(connection, invitation_id=invitation_id)
             if same_secret(row["secret_sha256"] if row else None, secret):
                 return _invitation(row)
@@ -88,7 +86,7 @@ class InvitationStore:
 
     async def revoke(self, invitation: Invitation, revoked_by: str) -> bool:
         """End an invitation. False where it is not open any more."""
-        async with self._of(invitation.customer) as connection:
+        async with self._database.of(invitation.customer) as connection:
             found = await queries.revoke_invitation(connection, invitation_id=invitation.invitation_id)
             if found is not None:
                 await self._audit.append_in(
@@ -103,8 +101,7 @@ class InvitationStore:
         Raises:
             Conflict: the e-mail address is taken; the invitation stays open.
         """
-        async with self._database.session() as connection:
-            await user_queries.enter_login(connection, identity=invitation.invited_by)
+        async with self._database.session(login=invitation.invited_by) as connection:
             inviter = await user_queries.user_by_id(connection, user_id=invitation.invited_by)
             if inviter is None or inviter["disabled_at"] is not None:  # made while its account was ending
                 return False
@@ -127,15 +124,6 @@ class InvitationStore:
                 connection, user_id, "invitation.accepted", invitation.invitation_id, invitation.customer
             )
         return True
-
-    @asynccontextmanager
-    async def _as_holder(self, invitation_id: str) -> AsyncIterator[Any]:
-        async with self._database.session() as connection:
-            await user_queries.enter_login(connection, identity=invitation_id)
-            yield connection
-
-    def _of(self, customer: str | None) -> AbstractAsyncContextManager[Any]:
-        return self._database.session(customer, platform=customer is None)
 
 
 def _invitation(row: Any) -> Invitation:

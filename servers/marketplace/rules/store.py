@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from servers.marketplace.rules.conditions import Rule
@@ -31,7 +30,7 @@ class RuleStore:
         Raises:
             Conflict: the server has `MAX_RULES`.
         """
-        async with self._as(None) as connection:
+        async with self._database.of(None) as connection:
             added = await queries.add_rule(
                 connection, rule_id=rule.rule_id, customer_id=rule.customer, server_name=rule.server_name,
                 tool=rule.tool, condition=rule.condition, set_by=set_by, most=MAX_RULES,
@@ -48,20 +47,17 @@ class RuleStore:
 
     async def of_server(self, acts_for: str | None, server_name: str) -> list[Rule]:
         """A server's rules, for an operator who acts for a customer or for the platform."""
-        async with self._as(acts_for) as connection:
+        async with self._database.of(acts_for) as connection:
             return [_rule(row) async for row in queries.rules_of_server(connection, server_name=server_name)]
 
     async def remove(self, acts_for: str | None, rule_id: str, removed_by: str) -> bool:
         """Remove a rule; who acts for a customer, only one of that customer. False where there is none."""
-        async with self._as(acts_for) as connection:
+        async with self._database.of(acts_for) as connection:
             row = await queries.remove_rule(connection, rule_id=rule_id, acts_for=acts_for)
             if row is not None:
                 detail = {"server": row["server_name"], "condition": digest(row["condition"].encode())}
                 await self._audit.append_in(connection, removed_by, "rule.removed", rule_id, row["customer_id"], detail)
         return row is not None
-
-    def _as(self, customer: str | None) -> AbstractAsyncContextManager[Any]:
-        return self._database.session(customer, platform=customer is None)
 
 
 def _rule(row: Any) -> Rule:

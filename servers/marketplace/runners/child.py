@@ -131,11 +131,6 @@ class Child:
         """Whether it can be asked."""
         return self._ended is None
 
-    @property
-    def calls(self) -> int:
-        """How many calls are on their way."""
-        return len(self._calls)
-
     async def stop(self) -> None:
         """End it and everything that it has started; its calls fail."""
         self._process.end()

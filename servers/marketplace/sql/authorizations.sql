@@ -1,6 +1,3 @@
--- name: enter_login(identity)$
-SELECT set_config('app.login', :identity, true);
-
 -- name: add_authorization(session_id, user_id, customer_id, acts_for, client_sha256, resource, scope, code_challenge, redirect_uri, redirect_named, lasts_s)!
 INSERT INTO authorizations
     (session_id, user_id, customer_id, acts_for, client_sha256, resource, scope, code_challenge, redirect_uri,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -57,29 +55,29 @@ class UserStore:
 
     async def login(self, email: str) -> Login | None:
         """The user that an e-mail address names."""
-        async with self._as_login(email) as connection:
+        async with self._database.session(login=email) as connection:
             row = await queries.user_by_email(connection, email=email)
         return Login(_user(row), row["password_hash"], row["locked"]) if row else None
 
     async def user(self, user_id: str) -> User | None:
         """The user of an id."""
-        async with self._as_login(user_id) as connection:
+        async with self._database.session(login=user_id) as connection:
             row = await queries.user_by_id(connection, user_id=user_id)
         return _user(row) if row else None
 
     async def record_failure(self, user_id: str, limit: int, lock_s: int) -> None:
         """Count a wrong password; at `limit` in a row the login is locked for `lock_s` seconds."""
-        async with self._as_login(user_id) as connection:
+        async with self._database.session(login=user_id) as connection:
             await queries.record_failure(connection, user_id=user_id, limit=limit, lock_s=lock_s)
 
     async def record_success(self, user_id: str) -> None:
         """Forget the wrong passwords."""
-        async with self._as_login(user_id) as connection:
+        async with self._database.session(login=user_id) as connection:
             await queries.record_success(connection, user_id=user_id)
 
     async def key(self, key_id: str) -> tuple[bytes | None, User | None]:
         """The digest of a key that is not revoked, and its user."""
-        async with self._as_login(key_id) as connection:
+        async with self._database.session(login=key_id) as connection:
             row = await queries.key_by_id(connection, key_id=key_id)
             if row is None or row["revoked_at"] is not None:
                 return None, None
@@ -89,7 +87,7 @@ class UserStore:
 
     async def session_stands(self, session_id: str) -> bool:
         """Whether what a user has allowed a client is neither revoked nor over."""
-        async with self._as_login(session_id) as connection:
+        async with self._database.session(login=session_id) as connection:
             return await queries.session_stands(connection, session_id=session_id) is not None
 
     async def service(self, client_id: str) -> bytes | None:
@@ -107,7 +105,7 @@ class UserStore:
 
     async def put_key(self, key_id: str, user: User, secret_sha256: bytes, made_by: str) -> None:
         """Store a user's key."""
-        async with self._of(user.customer) as connection:
+        async with self._database.of(user.customer) as connection:
             status = await queries.put_key(
                 connection, key_id=key_id, user_id=user.user_id, customer_id=user.customer, secret_sha256=secret_sha256
             )
@@ -118,13 +116,13 @@ class UserStore:
 
     async def keys_of(self, user: User) -> list[tuple[str, datetime]]:
         """The ids of a user's keys that are not revoked, and when each was made; the oldest first."""
-        async with self._of(user.customer) as connection:
+        async with self._database.of(user.customer) as connection:
             rows = queries.keys_of_user(connection, user_id=user.user_id)
             return [(row["key_id"], row["created_at"]) async for row in rows]
 
     async def revoke_key(self, user: User, key_id: str, revoked_by: str) -> bool:
         """End one of a user's keys and every token that it asked for. False where the user has no such key."""
-        async with self._of(user.customer) as connection:
+        async with self._database.of(user.customer) as connection:
             status = await queries.revoke_key(connection, key_id=key_id, user_id=user.user_id)
             if changed_rows(status):
                 await self._audit.append_in(
@@ -138,7 +136,7 @@ class UserStore:
         Raises:
             Conflict: the e-mail address is taken.
         """
-        async with self._of(user.customer) as connection:
+        async with self._database.of(user.customer) as connection:
             await queries.add_user(
                 connection,
                 user_id=user.user_id,
@@ -154,13 +152,13 @@ class UserStore:
 
     async def set_password(self, user: User, password_hash: str, set_by: str) -> None:
         """Replace a user's password and unlock the login."""
-        async with self._as_login(user.user_id) as connection:
+        async with self._database.session(login=user.user_id) as connection:
             await queries.set_password(connection, user_id=user.user_id, password_hash=password_hash)
             await self._audit.append_in(connection, set_by, "user.password_set", user.user_id, user.customer)
 
     async def disable(self, user: User, ended_by: str) -> None:
         """End a user's access: no login, no key and no invitation of theirs works from now on."""
-        async with self._of(user.customer) as connection:
+        async with self._database.of(user.customer) as connection:
             await queries.disable_user(connection, user_id=user.user_id)
             await queries.revoke_keys_of_user(connection, user_id=user.user_id)
             await queries.revoke_invitations_of_user(connection, user_id=user.user_id)
@@ -190,15 +188,6 @@ class UserStore:
                     connection, registered_by, "customer.registered", customer.customer_id, customer.customer_id
                 )
         return fresh
-
-    @asynccontextmanager
-    async def _as_login(self, identity: str) -> AsyncIterator[Any]:
-        async with self._database.session() as connection:
-            await queries.enter_login(connection, identity=identity)
-            yield connection
-
-    def _of(self, customer: str | None) -> AbstractAsyncContextManager[Any]:
-        return self._database.session(customer, platform=customer is None)
 
 
 def changed_rows(status: object) -> int:
