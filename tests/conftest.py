@@ -78,6 +78,16 @@ class PostgresServer:
     def superuser_url(self) -> str:
         return self.server.superuser_url
 
+    @contextlib.asynccontextmanager
+    async def superuser(self, urls: DatabaseUrls | None = None) -> AsyncIterator[Any]:
+        """The superuser's connection to a test's database; None: to the server's own."""
+        base, _, own = self.superuser_url.rpartition("/")
+        connection = await asyncpg.connect(f"{base}/{urls.owner.rpartition('/')[2] if urls else own}")
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
 
 @dataclass(frozen=True)
 class TestDatabase:
@@ -139,18 +149,21 @@ async def database(postgres_server: PostgresServer, _templates: dict[tuple[str, 
         return TestDatabase(db, urls)
 
     yield make
-    for name, db in opened.items():
-        await db.close()
-        await drop_database(postgres_server.superuser_url, name)
+    async with postgres_server.superuser() as admin:
+        for name, db in opened.items():
+            await db.close()
+            await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-async def drop_database(superuser_url: str, name: str) -> None:
-    """Removes a test's database, whoever is connected to it."""
-    admin = await asyncpg.connect(superuser_url)
-    try:
-        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    finally:
-        await admin.close()
+@pytest.fixture
+async def market(database: Databases, tmp_path: Path) -> AsyncIterator[Any]:
+    """A `tests.marketplace_rig.Market` that runs and knows the customers `acme` and `bolt`."""
+    from tests.marketplace_rig import running_market
+
+    made = await database("servers.marketplace", "shared")
+    async with running_market(tmp_path, made.urls) as running:
+        await running.add_customers()
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -45,13 +45,9 @@ async def test_a_chain_of_concurrent_appends_is_whole(made) -> None:
 @pytest.mark.parametrize(("statement", "number", "reason"), TAMPERED)
 async def test_an_edited_or_removed_entry_is_found(made, postgres_server, statement, number, reason) -> None:
     log = await _filled(made.db)
-    database = made.urls.owner.rpartition("/")[2]
-    superuser = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + database)
-    try:
+    async with postgres_server.superuser(made.urls) as superuser:
         await superuser.execute("ALTER TABLE audit DISABLE TRIGGER USER")  # only a superuser or the owner can do this
         await superuser.execute(statement)
-    finally:
-        await superuser.close()
     proof = await log.verify()
     assert not proof.whole
     assert proof.broken_at == number

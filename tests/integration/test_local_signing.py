@@ -61,17 +61,13 @@ async def test_a_key_whose_tokens_have_ended_is_retired_without_force(market: Ma
 
 @pytest.mark.requirement("A-10")
 async def test_without_an_audit_log_no_key_changes(market: Market, postgres_server: Any) -> None:
-    import asyncpg
-
-    name = market.urls.owner.rpartition("/")[2]
-    superuser = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + name)
-    await superuser.execute("ALTER TABLE audit RENAME TO audit_away")
-    before = listed(market.settings)[0].split()[0]
-    with pytest.raises(PlatformError):
+    async with postgres_server.superuser(market.urls) as superuser:
+        await superuser.execute("ALTER TABLE audit RENAME TO audit_away")
+        before = listed(market.settings)[0].split()[0]
+        with pytest.raises(PlatformError):
+            await rotate(market.settings)
+        assert [line.split()[0] for line in listed(market.settings)] == [before]
+        await superuser.execute("ALTER TABLE audit_away RENAME TO audit")
         await rotate(market.settings)
-    assert [line.split()[0] for line in listed(market.settings)] == [before]
-    await superuser.execute("ALTER TABLE audit_away RENAME TO audit")
-    await rotate(market.settings)
-    rows = await superuser.fetch("SELECT verb FROM audit ORDER BY number DESC LIMIT 1")
-    assert rows[0]["verb"] == "signing_key.rotated"
-    await superuser.close()
+        rows = await superuser.fetch("SELECT verb FROM audit ORDER BY number DESC LIMIT 1")
+        assert rows[0]["verb"] == "signing_key.rotated"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +11,8 @@ from servers.marketplace.tools.access import AccessExplained, ToolsFound
 from servers.marketplace.tools.accounts import WhoAmI
 from shared.errors import NotFound
 from shared.ids import canonical_json
-from tests.marketplace_rig import Changing, Market, definition, running_market
+from tests.marketplace_rig import Changing, Market, definition
 from tests.serving_rig import envelope, headers_for
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
 
 
 def test_rare_words_and_words_of_a_name_come_first() -> None:

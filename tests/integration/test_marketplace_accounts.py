@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -16,15 +14,7 @@ from servers.marketplace.tools.accounts import KeyCreated, KeyList, UserDisabled
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from shared.auth import RemoteKeys, TokenVerifier
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
-from tests.marketplace_rig import Credential, Market, running_market
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
+from tests.marketplace_rig import Credential, Market
 
 
 async def test_the_first_start_writes_credentials_for_their_owner_alone_and_a_second_changes_nothing(

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import asyncpg
 import pytest
 
 from servers.marketplace.tools.accounts import UserCreated
@@ -86,10 +85,8 @@ async def test_accounts_that_one_account_of_the_customer_made_do_not_decide_for_
 
 @pytest.mark.requirement("A-08")
 async def test_an_approval_ends_with_its_time_its_tool_and_the_rules(people: People, postgres_server: Any) -> None:
-    name = people.market.urls.owner.rpartition("/")[2]
-    superuser = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + name)
     other = digest(b"something else")
-    try:
+    async with postgres_server.superuser(people.market.urls) as superuser:
         late = await people.change(people.anna)
         await superuser.execute("UPDATE approvals SET expires_at = now()")
         with pytest.raises(Conflict, match="five minutes"):
@@ -105,8 +102,6 @@ async def test_an_approval_ends_with_its_time_its_tool_and_the_rules(people: Peo
         assert {each.statement for each in shown} == {None}, "another statement than the approved one is not shown"
         rows = await superuser.fetch("SELECT a::text FROM approvals a")
         assert not [row for row in rows if "UPDATE" in row[0]], "the statement is nowhere in Postgres"
-    finally:
-        await superuser.close()
 
 
 @pytest.mark.requirement("A-08")

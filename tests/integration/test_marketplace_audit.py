@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from servers.local.audit import LOGS, prove
@@ -32,10 +31,8 @@ async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
 
 @pytest.fixture
 async def superuser(market: Market, postgres_server: Any) -> AsyncIterator[Any]:
-    name = market.urls.owner.rpartition("/")[2]
-    connection = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + name)
-    yield connection
-    await connection.close()
+    async with postgres_server.superuser(market.urls) as connection:
+        yield connection
 
 
 async def entries(market: Market) -> list[AuditEntry]:

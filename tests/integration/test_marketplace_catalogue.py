@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
 from shared.ids import new_handle
 from shared.metering.units import Key, Units
 from shared.postgres.database import Database
-from tests.marketplace_rig import DIGEST, Credential, Market, definition, running_market
+from tests.marketplace_rig import DIGEST, Credential, Market, definition
 
 OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator", "io.0711/tax"]
 ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
@@ -44,14 +43,6 @@ TENANT_TABLES = (
     "authorizations", "audit", "approvals", "quotas", "usage", "server_versions", "licences", "ratings",
     "entry_words", "connections", "entry_vectors", "invitations", "argument_rules",
 )  # fmt: skip
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
 
 
 async def names(market: Market, token: str, tool: str = "list_marketplace_mcps", **arguments: Any) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,7 +12,7 @@ from shared.contracts.catalogue import ServerUninstalled
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError, Unavailable
 from shared.postgres.database import Database
 from tests.integration.test_marketplace_lifecycle import ORDERS, approve, refusal, say, sql, submit
-from tests.marketplace_rig import Changing, Market, answer_json, definition, running_market
+from tests.marketplace_rig import Changing, Market, answer_json, definition
 
 SECRET = "Bearer canary-7f3a9-credential"
 OPERATORS = "Bearer operators"
@@ -36,14 +34,6 @@ class Locked(Changing):
             return
         self.tools = self.shown[self.sent[-1]]
         await super().__call__(scope, receive, send)
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
 
 
 async def prepared(market: Market) -> tuple[Locked, str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +10,9 @@ from servers.marketplace.catalogue.own import FIRST_PARTY, first_party_address
 from servers.marketplace.first_party.tax.tools import InvoiceTotals, VatIdChecked
 from shared.client import Upstream
 from shared.errors import NotFound, PlatformError
-from tests.marketplace_rig import Credential, Market, running_market
+from tests.marketplace_rig import Credential, Market
 
 TAX = "io.0711/tax"
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
 
 
 async def through(market: Market, token: str, tool: str, result: Any, **arguments: Any) -> Any:

@@ -6,10 +6,8 @@ import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx2
 import pytest
 
@@ -18,25 +16,15 @@ from servers.marketplace.invitations.store import MAX_OPEN, WRONG_SECRETS
 from servers.marketplace.tools.invitations import InvitationList, InvitationMade
 from shared.errors import Conflict, Forbidden, NotFound
 from shared.postgres.database import Database
-from tests.marketplace_rig import Credential, Market, running_market
+from tests.marketplace_rig import Credential, Market
 
 PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
-
-
-@pytest.fixture
 async def rows(market: Market, postgres_server: Any) -> AsyncIterator[Any]:
-    name = market.urls.owner.rpartition("/")[2]
-    superuser = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + name)
-    yield superuser
-    await superuser.close()
+    async with postgres_server.superuser(market.urls) as superuser:
+        yield superuser
 
 
 async def invite(market: Market, token: str, email: str = "cara@acme.example", **more: Any) -> InvitationMade:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,17 +19,9 @@ from shared.contracts.catalogue import CatalogueEntry, CataloguePage
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError
 from shared.postgres.database import Database
 from shared.postgres.migrations import apply, migrate, migrations_of
-from tests.marketplace_rig import Changing, Credential, Market, answer_json, definition, running_market
+from tests.marketplace_rig import Changing, Credential, Market, answer_json, definition
 
 ORDERS = "com.example/orders"
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
 
 
 async def submit(market: Market, token: str, url: str, **changes: Any) -> CatalogueEntry:

@@ -7,8 +7,6 @@ import hashlib
 import html
 import re
 import secrets
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
@@ -23,20 +21,12 @@ from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.tools.accounts import UserCreated
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
-from tests.marketplace_rig import Market, answer_json, running_market
+from tests.marketplace_rig import Market, answer_json
 from tests.serving_rig import envelope, headers_for
 
 BACK = "http://127.0.0.1:33418/callback"
 VERIFIER = secrets.token_urlsafe(48)
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode().rstrip("=")
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,6 @@ from tests.marketplace_rig import Changing, Market, definition, free_port, liste
 from tests.serving_rig import envelope, headers_for
 
 SHORT = "size(args.texts) <= 2"
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import asyncpg
 import pytest
 
 from shared.audit import AuditLog
@@ -27,9 +26,10 @@ async def test_with_the_log_down_nothing_is_ordered_or_cancelled_and_reading_goe
 ) -> None:
     platform = await database("shared", "servers.orchestrator")
     urls = {"platform": platform.urls, "user_registry": (await database("servers.marketplace", "shared")).urls}
-    name = platform.urls.owner.rpartition("/")[2]
-    superuser = await asyncpg.connect(postgres_server.superuser_url.rpartition("/")[0] + "/" + name)
-    async with running_rig(settings_in(tmp_path / "home"), urls) as rig:
+    async with (
+        postgres_server.superuser(platform.urls) as superuser,
+        running_rig(settings_in(tmp_path / "home"), urls) as rig,
+    ):
         await put_onboarded(rig.store, "muster")
         job = await put_job(rig.store, "muster", "build")
         tools = (await rig.request("tools/list", {}, None))["result"]["tools"]
@@ -55,4 +55,3 @@ async def test_with_the_log_down_nothing_is_ordered_or_cancelled_and_reading_goe
         assert (await rig.call("cancel_job", {"job_id": job.job_id}))["result"]["isError"] is False
         told = await AuditLog(platform.db).newest()
         assert [(each.verb, each.subject) for each in told] == [("cancel_job.called", job.job_id)]
-    await superuser.close()

@@ -6,8 +6,6 @@ filled from a list. A tool with an argument that is neither fails, so a new tool
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from servers.marketplace.approvals.store import ApprovalStore, Bound
 from shared.ids import new_handle
 from shared.postgres.database import Database
 from shared.settings import Settings
-from tests.marketplace_rig import DIGEST, Changing, Market, definition, running_market
+from tests.marketplace_rig import DIGEST, Changing, Market, definition
 
 NAMES = {
     "email": "new@example.com", "role": "customer_user", "query": "instance", "cursor": None, "limit": 50,
@@ -54,14 +52,6 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 SCHEMAS = schemas()
 WITH_IDS = sorted(tool for tool in SCHEMAS if set(arguments_of(tool)) & set(IDS))
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
 
 
 @pytest.mark.requirement("T-01")

@@ -25,7 +25,9 @@ def test_a_gap_is_a_space_and_a_wide_gap_a_new_segment() -> None:
 
 
 def test_a_drawn_space_separates_words_without_a_gap_and_spaces_alone_are_no_line() -> None:
-    assert lines(*line("ab cd", 50)) == [["ab cd"]]
+    space = (" ", (10.0, 50.0, 10.5, 40.0))  # narrower than a gap that is one
+    assert lines(*line("ab", 50), *line("cd", 50, 10.5)) == [["abcd"]]
+    assert lines(*line("ab", 50), space, *line("cd", 50, 10.5)) == [["ab cd"]]
     assert lines(*line("   ", 20)) == []
 
 
