@@ -54,7 +54,12 @@ async def ask(rig: Rig, tokens: dict[str, str], server: Any, tool: str, argument
         answer = await rig.client.post(rig.settings.resource(server), json=body, headers=headers)
     lines = [line[5:] for line in answer.text.splitlines() if line.startswith("data:")]
     told = orjson.loads(lines[-1] if lines else answer.content)
-    error = told["result"].get("_meta", {}).get("0711/error") if "result" in told else told
+    if "jsonrpc" not in told:
+        error = told  # refused before the message was read
+    elif "error" in told:
+        error = told["error"]["data"]["0711/error"]  # the gateway's own refusal
+    else:
+        error = told["result"].get("_meta", {}).get("0711/error")
     if error is None:
         return "ok"
     assert error["retryable"], error
