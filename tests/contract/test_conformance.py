@@ -8,21 +8,32 @@ The suite sends no token, so each server stands behind a door that adds one.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from mcp_types import CallToolResult, TextContent
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers.marketplace.app import build as build_marketplace
+from servers.orchestrator.app import build as build_orchestrator
+from servers.orchestrator.store import Job, JobStore
+from servers.orchestrator.tools.arguments import handle
 from shared.auth import Principal
+from shared.contracts.job import JobHandle
+from shared.contracts.model import Contract
+from shared.errors import Internal, NotFound
+from shared.postgres.urls import write
+from shared.serving import Server
 from shared.settings import Settings
 from tests.marketplace_rig import Market, free_port, listening, running_market
+from tests.orchestrator_rig import put_customer, put_job
 from tests.security.test_tokens_and_scopes import servers
 
 COMMAND = shlex.split(os.environ.get("CONFORMANCE", ""))
@@ -30,6 +41,11 @@ SCENARIOS = {
     "2025-11-25": ["server-initialize", "ping", "tools-list", "dns-rebinding-protection"],
     "2026-07-28": ["server-stateless", "tools-list", "caching", "http-header-validation", "dns-rebinding-protection"],
 }
+TASKS = [
+    "tasks-lifecycle", "tasks-capability-negotiation", "tasks-wire-fields", "tasks-request-state-removal",
+    "tasks-request-headers", "tasks-dispatch-and-envelope", "tasks-status-notifications",
+]  # fmt: skip
+"""Not among them: tasks-mrtr-* (jobs ask no questions) and tasks-required-task-error (no tool needs the extension)."""
 NEEDS_FIXTURE = "Not testable"
 """How the suite says that a check needs a tool of its own, which these servers do not have."""
 pytestmark = [
@@ -42,11 +58,11 @@ pytestmark = [
 class Everyone:
     """Lets everyone in with these scopes."""
 
-    def __init__(self, scopes: frozenset[str]) -> None:
-        self._scopes = scopes
+    def __init__(self, scopes: frozenset[str], customer: str | None = "acme") -> None:
+        self._principal = Principal("usr_suite", "platform_admin", scopes, customer, "key", 9e9)
 
     async def verify(self, token: str) -> Principal:
-        return Principal("usr_suite", "platform_admin", self._scopes, "acme", "key", 9e9)
+        return self._principal
 
 
 def with_token(app: Any, token: str) -> ASGIApp:
@@ -64,10 +80,11 @@ def with_token(app: Any, token: str) -> ASGIApp:
 
 async def failures(url: str, revision: str, scenario: str, folder: Path) -> list[str]:
     """What the suite says is wrong; it has to have checked something."""
-    arguments = ["server", "--url", url, "--scenario", scenario, "--spec-version", revision, "-o", str(folder)]
+    named = ["--scenario", scenario, "--spec-version", revision, "--force"]  # an extension belongs to no revision
     child = await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
+        *COMMAND, "server", "--url", url, *named, "-o", str(folder),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
     said, _ = await child.communicate()
     found = [json.loads(path.read_text()) for path in folder.rglob("checks.json")]  # noqa: ASYNC240
     checks = [check for each in found for check in each]
@@ -124,3 +141,67 @@ async def test_the_marketplace_conforms_and_so_does_a_server_behind_it(
     async with AsyncExitStack() as stack:
         base = await stack.enter_async_context(open_market(market, token))
         await conforms(f"{base}/servers/{name}/mcp" if through else f"{base}/mcp", tmp_path / "results")
+
+
+class Fixtures:
+    """The tools that the suite's tasks-* scenarios call, over real rows of jobs, offered beside the platform's own."""
+
+    def __init__(self, server: Server) -> None:
+        self._store: Callable[[], JobStore] = lambda: server.services.store
+        self._number = itertools.count()
+        self._running: set[asyncio.Task[None]] = set()
+        for tool in (self.greet, self.slow_compute, self.failing_job, self.protocol_error_job, self.confirm_delete):
+            server.tool(tool, scope="jobs:write", title=tool.__name__)
+
+    async def greet(self, name: str) -> Annotated[CallToolResult, Greeting]:
+        """Greets."""
+        text = f"Hello, {name}!"
+        return CallToolResult(content=[TextContent(type="text", text=text)], structured_content={"text": text})
+
+    async def slow_compute(self, seconds: float, label: str = "") -> JobHandle:
+        """Takes its time."""
+        return await self._job(seconds, self._store().complete)
+
+    async def failing_job(self) -> JobHandle:
+        """Ends with an error that its caller can mend."""
+        return await self._job(1, lambda job: self._store().fail(job, NotFound("There is no such file.").as_dict()))
+
+    async def protocol_error_job(self) -> JobHandle:
+        """Ends with a fault of the platform."""
+        return await self._job(1, lambda job: self._store().fail(job, Internal().as_dict()))
+
+    async def confirm_delete(self, filename: str) -> JobHandle:
+        """Ends without the question that the suite knows it for: jobs ask none."""
+        return await self._job(0, self._store().complete)
+
+    async def _job(self, seconds: float, end: Callable[[Job], Awaitable[bool]]) -> JobHandle:
+        customer = f"kunde-{next(self._number)}"  # a customer has one open job
+        await put_customer(self._store(), customer)
+        job = await put_job(self._store(), customer)
+
+        async def run() -> None:
+            await self._store().begin_step(job, 0)
+            await asyncio.sleep(seconds)
+            await end(job)
+
+        task = asyncio.create_task(run())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return handle(job)
+
+
+class Greeting(Contract):
+    text: str
+
+
+@pytest.mark.parametrize("scenario", TASKS)
+async def test_jobs_conform_as_tasks(scenario: str, database: Any, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    write(tmp_path, {"platform": (await database("shared", "servers.orchestrator")).urls})
+    server = build_orchestrator(settings, works=False)
+    Fixtures(server)
+    object.__setattr__(server._access, "verifier", Everyone(frozenset({"jobs:read", "jobs:write"}), None))
+    port = free_port()
+    async with listening(with_token(server.asgi(), "any"), port, settings):
+        url = f"http://127.0.0.1:{port}/mcp"
+        assert await failures(url, "2026-07-28", scenario, tmp_path / "results") == []

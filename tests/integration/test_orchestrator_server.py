@@ -17,7 +17,7 @@ from shared.auth.keys import read_keys
 from shared.client import Upstream
 from shared.contracts.catalogue import CataloguePage
 from shared.contracts.job import JobResult
-from shared.errors import Unavailable
+from shared.errors import Internal, StorageFull, Unavailable
 from shared.postgres.migrations import migrate
 from tests.orchestrator_rig import DIGEST, TASKS, Rig, free_port, put_job, put_onboarded, running_rig, settings_in
 
@@ -277,10 +277,18 @@ async def test_a_task_can_be_cancelled_and_a_failed_one_tells_why(rig: Rig) -> N
     told = (await rig.request("tasks/get", {"taskId": made["taskId"]}, made["taskId"], **EXTENSIONS))["result"]
     assert told["status"] == "cancelled"
     job = await put_job(rig.store, "abbruchwerk", "update")
-    await rig.store.fail(job, {"code": "storage_full", "message": "The disk is full.", "retryable": True})
+    await rig.store.fail(job, StorageFull("The disk is full.").as_dict())
+    ended = (await rig.request("tasks/get", {"taskId": job.job_id}, job.job_id, **EXTENSIONS))["result"]
+    assert ended["status"] == "completed"
+    assert ended["result"]["isError"]
+    assert ended["result"]["content"][0]["text"] == "The disk is full."
+    assert ended["result"]["structuredContent"]["state"] == "failed"
+    job = await put_job(rig.store, "abbruchwerk", "update")
+    await rig.store.fail(job, Internal().as_dict())
     failed = (await rig.request("tasks/get", {"taskId": job.job_id}, job.job_id, **EXTENSIONS))["result"]
     assert failed["status"] == "failed"
-    assert failed["error"]["message"] == "The disk is full."
+    assert failed["error"]["data"]["0711/error"]["code"] == "internal"
+    assert "result" not in failed
 
 
 @pytest.mark.requirement("T-01")

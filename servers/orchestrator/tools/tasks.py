@@ -1,7 +1,9 @@
 """The extension `io.modelcontextprotocol/tasks` over the durable job rows: a task's id is its job's id.
 
 Only for clients that declare the extension; for all others the tool's answer is the job's handle. A task outlives this
-process and can be read from any replica, because the row is all there is to it.
+process and can be read from any replica, because the row is all there is to it. As the extension has it, a job that
+ended with an error that the caller can act on is `completed`, and its result is that error; `failed` is a fault of the
+platform's own.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver import require_client_extension
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 from mcp_types import (
-    INTERNAL_ERROR,
+    HEADER_MISMATCH,
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
@@ -22,31 +25,24 @@ from mcp_types import (
     Result,
     TextContent,
 )
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer
 
 from servers.orchestrator.access import known_job
 from servers.orchestrator.services import Services
 from servers.orchestrator.store import Job
 from servers.orchestrator.tools.jobs import job_view
 from shared.auth import require
-from shared.contracts.job import JobHandle, JobState
-from shared.errors import Internal, NotFound, PlatformError
+from shared.contracts.job import JobHandle
+from shared.errors import Internal, NotFound, PlatformError, from_dict
 from shared.ids import JobId
 from shared.serving.audited import note
+from shared.serving.failures import protocol_error, tool_result
 
 IDENTIFIER = "io.modelcontextprotocol/tasks"
 VERSIONS = frozenset({"2026-07-28"})
-LONG_TOOLS = frozenset({"initialize_customer", "process_new_documents", "build_image", "verify_customer"})
 POLL_MS = 1000
 
 TaskStatus = Literal["working", "input_required", "completed", "failed", "cancelled"]
-STATUS: dict[JobState, TaskStatus] = {
-    "queued": "working",
-    "running": "working",
-    "completed": "completed",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
 _JOB = TypeAdapter(JobId)
 
 
@@ -72,6 +68,11 @@ class TaskFields(Result):
     last_updated_at: str
     ttl_ms: int | None = None
     poll_interval_ms: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _with_ttl(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`ttlMs` is null, not absent, where a task stays for good: the extension has it so."""
+        return {"ttlMs": None, **serialize(self)}
 
 
 class CreateTaskResult(TaskFields):
@@ -112,9 +113,10 @@ class Tasks(Extension):
     async def get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> GetTaskResult:
         """A task's state; its result once there is one."""
         job = await self._job(ctx, params.task_id, "jobs:read")
-        result = _result(job) if job.state == "completed" else None
-        error = _error(job) if job.state == "failed" else None
-        return GetTaskResult(**_fields(job), result=result, error=error)
+        fields = _fields(job)
+        result = _result(job) if fields["status"] == "completed" else None
+        error = _fault(job) if fields["status"] == "failed" else None
+        return GetTaskResult(**fields, result=result, error=error)
 
     async def update(self, ctx: ServerRequestContext[Any, Any], params: UpdateTaskParams) -> Acknowledged:
         """Jobs ask no questions, so there is nothing to take."""
@@ -127,32 +129,30 @@ class Tasks(Extension):
         try:
             await note(self._services().audit, "cancel_job.called", job.job_id, job.customer_id)
         except PlatformError as error:
-            raise MCPError(INTERNAL_ERROR, error.message, {"0711/error": error.as_dict()}) from None
+            raise protocol_error(error) from None
         await self._services().orders.cancel(job)
         return Acknowledged()
 
     async def intercept_tool_call(
         self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """A long tool's handle becomes a task for a client that declared the extension; errors stay as they are."""
+        """A job's handle becomes a task for a client that declared the extension; other answers stay as they are."""
         answer = await call_next(ctx)
-        if params.name not in LONG_TOOLS or not _opted_in(ctx) or not isinstance(answer, CallToolResult):
-            return answer
-        if answer.is_error or answer.structured_content is None:
-            return answer
-        handle = JobHandle.model_validate(answer.structured_content)
-        job = await self._services().store.job(handle.job_id, handle.customer_id)
+        handle = _handle(answer) if _opted_in(ctx) else None
+        job = None if handle is None else await self._services().store.job(handle.job_id, handle.customer_id)
         return answer if job is None else CreateTaskResult(**_fields(job))
 
     async def _job(self, ctx: ServerRequestContext[Any, Any], task_id: str, scope: str) -> Job:
         require_client_extension(ctx, IDENTIFIER)
+        if ctx.request is not None and decode_header_value(ctx.request.headers.get(MCP_NAME_HEADER)) != task_id:
+            raise MCPError(HEADER_MISMATCH, f"The header {MCP_NAME_HEADER} does not name the task of the body.")
         try:
             require(scope)
             return await known_job(self._services().store, _JOB.validate_python(task_id))
         except (NotFound, ValidationError):
             raise MCPError(INVALID_PARAMS, "Unknown task") from None
         except PlatformError as error:
-            raise MCPError(INTERNAL_ERROR, error.message, {"0711/error": error.as_dict()}) from None
+            raise protocol_error(error) from None
 
 
 def _opted_in(ctx: ServerRequestContext[Any, Any]) -> bool:
@@ -162,11 +162,27 @@ def _opted_in(ctx: ServerRequestContext[Any, Any]) -> bool:
     )
 
 
+def _handle(answer: HandlerResult) -> JobHandle | None:
+    """The handle that a tool answered with, where it started a job."""
+    if not isinstance(answer, CallToolResult) or answer.is_error:
+        return None
+    try:
+        return JobHandle.model_validate(answer.structured_content)
+    except ValidationError:
+        return None
+
+
+def _status(job: Job) -> TaskStatus:
+    if job.state == "failed":
+        return "failed" if isinstance(_why(job), Internal) else "completed"
+    return "working" if job.state == "queued" or job.state == "running" else job.state  # noqa: PLR1714  narrows
+
+
 def _fields(job: Job) -> dict[str, Any]:
     running = next((step.name for step in job.steps if step.state == "running"), None)
     return {
         "task_id": job.job_id,
-        "status": STATUS[job.state],
+        "status": _status(job),
         "status_message": running or job.state,
         "created_at": job.created_at.isoformat(),
         "last_updated_at": job.updated_at.isoformat(),
@@ -176,15 +192,20 @@ def _fields(job: Job) -> dict[str, Any]:
 
 
 def _result(job: Job) -> dict[str, Any]:
-    """What the tool would have answered at the end: the job with what it made."""
+    """What the tool would have answered at the end: the job with what it made, or the error that it ended with."""
     view = job_view(job, "detailed")
-    result = CallToolResult(
-        content=[TextContent(type="text", text=view.model_dump_json(exclude_none=True))],
-        structured_content=view.model_dump(mode="json"),
-    )
+    if job.state == "failed":
+        result = tool_result(_why(job))
+        result.structured_content = view.model_dump(mode="json")
+    else:
+        text = TextContent(type="text", text=view.model_dump_json(exclude_none=True))
+        result = CallToolResult(content=[text], structured_content=view.model_dump(mode="json"))
     return result.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
-def _error(job: Job) -> dict[str, Any]:
-    told = job.error or Internal().as_dict()
-    return {"code": INTERNAL_ERROR, "message": str(told.get("message", "")), "data": {"0711/error": told}}
+def _fault(job: Job) -> dict[str, Any]:
+    return protocol_error(_why(job)).error.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+def _why(job: Job) -> PlatformError:
+    return from_dict(job.error or {})
