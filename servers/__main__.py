@@ -18,7 +18,13 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens. Postgres has to run: each change is audited.")
 app.add_typer(keys, name="keys")
 
+cluster = typer.Typer(no_args_is_help=True, help="Further machines that read files and embed texts: a Ray cluster.")
+app.add_typer(cluster, name="cluster")
+
 Home = Annotated[Path | None, typer.Option(help="Folder of keys, databases and objects. Default ~/.0711.")]
+Address = Annotated[str | None, typer.Option(help="This machine's address in the cluster's network.")]
+Processors = Annotated[int | None, typer.Option(help="Processors that it gives; default: all. 0 on cradle's machine.")]
+Gpus = Annotated[int | None, typer.Option(help="GPUs that it gives; default: all. 0 on cradle's machine.")]
 Roots = Annotated[list[Path] | None, typer.Option(help="Folder from which customers' files may be read; repeatable.")]
 
 
@@ -129,6 +135,34 @@ def retire_key(
     from servers.local.signing import retire
 
     asyncio.run(retire(_settings(home=home), kid, now=now))
+
+
+@cluster.command("head")
+def cluster_head(
+    port: Annotated[int, typer.Option(help="Where the other machines join.")] = 6379,
+    ip: Address = None,
+    cpus: Processors = None,
+    gpus: Gpus = None,
+    home: Home = None,
+) -> None:
+    """Run the cluster's first node on this machine, until Ctrl-C. Makes HOME/keys/cluster-token where there is none."""
+    from servers.cradle.cluster.ray import start_node
+
+    raise typer.Exit(start_node(_settings(home=home), None, ip, port, cpus, gpus))
+
+
+@cluster.command("join")
+def cluster_join(
+    address: Annotated[str, typer.Argument(help="HOST:PORT of the head.")],
+    ip: Address = None,
+    cpus: Processors = None,
+    gpus: Gpus = None,
+    home: Home = None,
+) -> None:
+    """Run a node on this machine, until Ctrl-C. It needs the head's HOME/keys/cluster-token."""
+    from servers.cradle.cluster.ray import start_node
+
+    raise typer.Exit(start_node(_settings(home=home), address, ip, 0, cpus, gpus))
 
 
 @app.command()

@@ -93,6 +93,12 @@ class Settings(BaseSettings):
     embedding_threads: int = Field(0, ge=0, le=1024, description="Threads of each process on a CPU; 0: a fair share.")
     embedding_max_texts: int = Field(2048, ge=1, le=2048, description="Texts of one call.")
     embedding_queue_tokens: int = Field(262_144, ge=1024, description="Tokens that may wait for the model at once.")
+    cluster_address: str | None = Field(
+        None,
+        description="HOST:PORT of a Ray cluster that reads files and embeds texts too: see `0711 cluster`.",
+    )
+    cluster_readers: int = Field(0, ge=0, le=4096, description="Files that it reads at once; 0: one a processor.")
+    cluster_models: int = Field(0, ge=0, le=64, description="Processes there that hold the model; 0: one a GPU.")
     model_cache: Path | None = Field(None, description="Folder of models; default HOME/models.")
 
     ocr_provider: ProviderName = "rapidocr"

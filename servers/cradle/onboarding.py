@@ -64,7 +64,7 @@ async def process(held: Services, customer: str, parameter_version: int, report:
         parameters = version.parameters
         return await held.vision.ocr_page(png, parameters.ocr, local_only=parameters.local_only)
 
-    return await pipeline.process(store, files, version, held.embedding, ocr, report)
+    return await pipeline.process(store, files, version, held.embedding, ocr, report, readers=held.readers)
 
 
 async def check_drift(held: Services, customer: str, version: InstallationVersion) -> None:

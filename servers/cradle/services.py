@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
+from servers.cradle.cluster.ray import Cluster
+from servers.cradle.cluster.reading import ClusterReaders
 from servers.cradle.deployments.service import Deployments
 from servers.cradle.deployments.token_keys import token_keys
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.images.signing import Signer
 from servers.cradle.installations.service import InstallationService
+from servers.cradle.processing.children import ExtractionPool
+from servers.cradle.processing.stages import Readers
 from servers.cradle.vision.service import VisionService
 from servers.cradle.workplace import sweep_work
 from shared.postgres.database import Database
@@ -29,22 +33,31 @@ class Services:
     installations: InstallationService
     database: Database
     deployments: Deployments
+    cluster: Cluster | None = None
+
+    def readers(self, here: ExtractionPool) -> AbstractAsyncContextManager[Readers]:
+        """Where files are read: by these children, and on the machines of the cluster where there is one."""
+        return ClusterReaders(here, self.cluster, self.settings.cluster_readers) if self.cluster else here
 
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Services]:
     """Opens every service; models load in the background and on first use."""
     database = Database(database_urls(settings, "installation_configs").app)
-    embedding, vision = EmbeddingService(settings), VisionService(settings)
+    cluster = Cluster(settings) if settings.cluster_address else None
+    embedding, vision = EmbeddingService(settings, cluster), VisionService(settings)
     await asyncio.to_thread(sweep_work, settings)
     await database.open()
     await embedding.start()
     signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
     deployments = Deployments(settings, database, signer.verifier, lambda: token_keys(settings))
     try:
-        yield Services(settings, embedding, vision, InstallationService(database), database, deployments)
+        installations = InstallationService(database)
+        yield Services(settings, embedding, vision, installations, database, deployments, cluster)
     finally:
         await deployments.close()
         await embedding.close()
         await vision.close()
+        if cluster is not None:
+            await cluster.close()
         await database.close()

@@ -6,10 +6,14 @@ import asyncio
 import importlib.util
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from servers.cradle.cluster.embedding import ClusterWorker, Wanted
+from servers.cradle.cluster.ray import Cluster
 from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.device import Spec
 from servers.cradle.embedding.engine import Engine
@@ -71,10 +75,15 @@ class Loaded:
 
 
 class Loader:
-    """Loads the model that the settings name; `stage` says how far it is."""
+    """Loads the model that the settings name; `stage` says how far it is.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        cluster: further machines that hold it too.
+    """
+
+    def __init__(self, settings: Settings, cluster: Cluster | None = None) -> None:
         self._settings = settings
+        self._cluster = cluster
         self.stage: Stage = "waiting"
 
     async def load(self, admission: Admission) -> Loaded:
@@ -89,12 +98,13 @@ class Loader:
         self.stage = "loading"
         tokenizer = await asyncio.to_thread(open_tokenizer, model.folder, model.card)
         specs = self._specs(model, backend, folder)
+        launches = [partial(Worker, spec) for spec in specs] + await self._elsewhere(model, specs[0])
         engine = Engine(
-            lambda place: Worker(specs[place]),
+            lambda place: launches[place](),
             model.card.dimension,
             tokenizer.wrapped([], "passage"),
             admission,
-            places=len(specs),
+            places=len(launches),
             budget=CUDA_BATCH_TOKENS if specs[0].device != "cpu" else None,
         )
         await engine.start()
@@ -146,6 +156,19 @@ class Loader:
         if not gpus or backend in FORMS:
             return self._on_cpu(spec)
         return [replace(spec, device=f"cuda:{at % gpus}") for at in range(self._settings.embedding_workers or gpus)]
+
+    async def _elsewhere(self, model: ModelFiles, spec: Spec) -> list[Callable[[], Worker]]:
+        """What makes the workers on the machines of the cluster: one for each of its GPUs, or as many as are set.
+
+        They compute as this machine does, on GPUs where it does: another backend would give other vectors.
+        """
+        if self._cluster is None:
+            return []
+        gpu = spec.device != "cpu"
+        found = int((await self._cluster.resources()).get("GPU", 0)) if gpu else 0
+        alike = replace(spec, device="cuda:0") if gpu else spec  # Ray shows an actor its own GPU alone
+        wanted = Wanted(self._settings.embedding_model, self._settings.embedding_revision, model.card, alike)
+        return [partial(ClusterWorker, self._cluster, wanted, int(gpu))] * (self._settings.cluster_models or found)
 
     def _on_cpu(self, spec: Spec) -> list[Spec]:
         places = self._settings.embedding_workers or 1

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from servers.cradle.cluster.ray import Cluster
 from servers.cradle.embedding import metrics
 from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.engine import too_late
@@ -55,10 +56,10 @@ class Embedded:
 class EmbeddingService:
     """One model for every customer. Loads in the background; the first calls wait for it within their deadlines."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, cluster: Cluster | None = None) -> None:
         self._settings = settings
         self._admission = Admission(settings.embedding_queue_tokens)
-        self._loader = Loader(settings)
+        self._loader = Loader(settings, cluster)
         self._loaded: Loaded | None = None
         self._failure: PlatformError | None = None
         self._failed_at = 0.0

@@ -13,6 +13,7 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from servers.cradle.processing.children import ExtractionPool, Limits
 from servers.cradle.processing.pace import Pace
 from servers.cradle.processing.parameters import require_same_processing
 from servers.cradle.processing.sources import SourceFile
-from servers.cradle.processing.stages import Embedder, Ocr, Outcome, Stages
+from servers.cradle.processing.stages import Embedder, Ocr, Outcome, Readers, Stages
 from servers.cradle.processing.writing import WriteQueue
 from shared.contracts.installation import InstallationVersion
 from shared.contracts.processing import Counts, ProcessingReport
@@ -56,6 +57,7 @@ async def process(
     *,
     workers: int | None = None,
     limits: Limits | None = None,
+    readers: Callable[[ExtractionPool], AbstractAsyncContextManager[Readers]] | None = None,
 ) -> ProcessingReport:
     """Make the dataset hold exactly what these files give with these parameters.
 
@@ -64,6 +66,7 @@ async def process(
         progress: called with documents done, documents found, and counts, rate and time left in words; a large
             document in the works counts as a part of one, that grows.
         workers: child processes that read files; default one for each processor, at most eight.
+        readers: makes, of those, a pool that has further ones elsewhere.
 
     Raises:
         ParameterDrift: this cradle reads or cuts otherwise than the installation did; names what.
@@ -71,15 +74,16 @@ async def process(
     """
     require_same_processing(version.parameters)
     embedding = version.parameters.embedding
+    here = ExtractionPool(workers or min(os.cpu_count() or 1, 8), limits)
     async with (
         DatasetWriter(store.path("dataset"), embedding.dimension, store.storage_options) as writer,
-        ExtractionPool(workers or min(os.cpu_count() or 1, 8), limits) as pool,
+        readers(here) if readers is not None else here as pool,
     ):
         known = await writer.documents()
         stages = Stages(version, pool, embedder, ocr, known)
         async with WriteQueue(stages.clock) as writes:
             pace = Pace((file.size for file in files), time.monotonic)
-            run = _Run(writer, writes, stages, known, len(files), progress, pace)
+            run = _Run(writer, writes, stages, known, len(files), progress, pace, max(AHEAD, 2 * pool.size))
             await run.documents(files)
             await writes.join()
         await run.remove_gone(files)
@@ -98,6 +102,7 @@ class _Run:
     total: int
     progress: Progress
     pace: Pace
+    ahead: int
     pending: list[DocumentBundle] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -109,7 +114,7 @@ class _Run:
         try:
             for file in files:
                 running.append(_Running(file, self.stages.run(file)))
-                if len(running) >= AHEAD:
+                if len(running) >= self.ahead:
                     await self._document(running[0])
                     running.popleft()
             while running:

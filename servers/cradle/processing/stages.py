@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from servers.cradle.processing.admission import Admission, Ticket
-from servers.cradle.processing.children import ExtractionPool
 from servers.cradle.processing.chunking import Chunk, Chunker, ChunkSizes, Tokenizer
 from servers.cradle.processing.contents import without_leaders
 from servers.cradle.processing.extract.encoding import clean
@@ -56,6 +55,16 @@ class Embedder(Protocol):
     ) -> np.ndarray: ...
 
 
+class Readers(Protocol):
+    """Where files are read: `ExtractionPool` on this machine."""
+
+    size: int
+
+    def read(
+        self, data: bytes | AsyncIterable[bytes], name: str, size: int | None = None
+    ) -> AsyncGenerator[Identified | Extraction, None]: ...
+
+
 @dataclass(slots=True)
 class Clock:
     """Seconds spent in each stage, added over documents that run at the same time."""
@@ -88,7 +97,7 @@ class Stages:
     def __init__(
         self,
         version: InstallationVersion,
-        pool: ExtractionPool,
+        pool: Readers,
         embedder: Embedder,
         ocr: Ocr,
         known: dict[str, DocumentRow],
