@@ -190,6 +190,18 @@ async def test_a_reader_that_dies_with_a_file_gives_it_to_another(cluster: Clust
         await until_ready(pool, 2)  # the lost one was replaced
 
 
+async def test_a_reading_that_nobody_wants_any_more_ends_and_its_reader_reads_the_next_file(cluster: Cluster) -> None:
+    rows = "\n".join(f"A-{number};Teil {number}" for number in range(200_000))
+    async with ClusterReaders(ExtractionPool(1), cluster, readers=1) as pool:
+        await until_ready(pool, 1)
+        async with aclosing(pool.read(f"Artikelnummer;Bezeichnung\n{rows}\n".encode(), "teile.csv")) as answers:
+            await anext(answers)
+            await anext(answers)
+        assert pool.ready == 1
+        assert len(await asyncio.wait_for(read_all(pool, b"Eine Notiz.", "notiz.txt"), 20)) > 1
+        assert pool.elsewhere == 2
+
+
 async def test_what_a_reader_finds_out_about_a_file_comes_back_as_from_here(cluster: Cluster) -> None:
     async with ClusterReaders(ExtractionPool(1), cluster, readers=1) as pool:
         await until_ready(pool, 1)

@@ -52,7 +52,10 @@ class Cluster:
             if not self._connected:
                 await asyncio.to_thread(_connect, self._settings)
                 self._connected = True
-        return await asyncio.to_thread(_ray().cluster_resources)
+        try:
+            return await asyncio.to_thread(_ray().cluster_resources)
+        except (_ray().exceptions.RayError, ConnectionError, RuntimeError):
+            raise _away(self._settings) from None
 
     async def actor(self, kind: type, *arguments: Any, cpus: float = 0, gpus: float = 0) -> Actor:
         """An actor of this class, once a machine of the cluster has room for it. Its methods are coroutines."""
@@ -172,14 +175,17 @@ def _end(node: subprocess.Popen[bytes], number: int) -> None:
 
 def _connect(settings: Settings) -> None:
     os.environ.update(_environment(settings))
-    ray, address = _ray(), settings.cluster_address
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        _ray().init(address=settings.cluster_address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError):
-        raise Unavailable(
-            f"No Ray cluster answers at {address}. Start its head with `0711 cluster head` and, on every machine, this "
-            "one too, `0711 cluster join`."
-        ) from None
+        raise _away(settings) from None
+
+
+def _away(settings: Settings) -> Unavailable:
+    return Unavailable(
+        f"No Ray cluster answers at {settings.cluster_address}. Start its head with `0711 cluster head`, and on every "
+        "other machine `0711 cluster join`; one of both has to run on this machine too."
+    )
 
 
 def _ray() -> Any:

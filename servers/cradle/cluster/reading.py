@@ -20,6 +20,7 @@ from servers.cradle.processing.children import ExtractionPool, Limits
 from servers.cradle.processing.extract import Unreadable, versions
 from servers.cradle.processing.extraction import Extraction
 from servers.cradle.processing.wire import Identified
+from shared.errors import Unavailable
 from shared.telemetry import event
 
 ATTEMPTS = 3
@@ -81,8 +82,8 @@ class ClusterReaders:
         return self._idle.qsize()
 
     async def __aenter__(self) -> Self:
-        await self._here.__aenter__()
         readers = self._wanted or int((await self._cluster.resources()).get("CPU", 0))
+        await self._here.__aenter__()
         self.size += readers
         for _ in range(readers):
             self._expect()
@@ -141,21 +142,26 @@ class ClusterReaders:
         task.add_done_callback(self._coming.discard)
 
     async def _add(self) -> None:
-        """A reader, as soon as a machine has room for it."""
-        while True:
+        """A reader, as soon as a machine has room for it, and this release."""
+        while (actor := await self._added()) is None:
+            event("cluster_reader_not_started", level=logging.WARNING)
+            await asyncio.sleep(RETURN_S)
+        self._idle.put_nowait(actor)
+
+    async def _added(self) -> Actor | None:
+        actor = None
+        try:
             actor = await self._cluster.actor(Reader, self._limits, cpus=1)
             self._actors.add(actor)
-            try:
-                other = await actor.call("versions")
-                break
-            except NodeLost:
-                self._actors.discard(actor)
-                await asyncio.sleep(RETURN_S)
-        if other != versions():
+            if await actor.call("versions") == versions():
+                return actor
             event("cluster_reader_of_another_release", level=logging.ERROR)
             await actor.kill()
-            return
-        self._idle.put_nowait(actor)
+        except (NodeLost, Unavailable):
+            pass
+        if actor is not None:
+            self._actors.discard(actor)
+        return None
 
 
 async def _answers(actor: Actor, data: bytes, name: str) -> AsyncGenerator[Identified | Extraction, None]:
