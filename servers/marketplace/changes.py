@@ -6,17 +6,20 @@ is noticed within five seconds on every replica.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
+from shared.errors import Unavailable
 from shared.postgres.listener import Listener
 
 CHANNEL = "registry"
 FRESH_S = 60.0
 FRESH_UNHEARD_S = 2.0
 KEPT = 20_000
+SOON_S = 3.0
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -81,3 +84,16 @@ class Remembered(Generic[Key, Value]):
             self._known.clear()
         self._known[key] = (epoch, self._clock() + self._changes.fresh_s, value)
         return value
+
+
+async def soon(question: Awaitable[Value]) -> Value:
+    """An answer that a call needs before it begins: it waits three seconds for it, and has its own time afterwards.
+
+    Raises:
+        Unavailable: it takes longer.
+    """
+    try:
+        async with asyncio.timeout(SOON_S):
+            return await question
+    except TimeoutError:
+        raise Unavailable("The registry does not answer now. Try again in a moment.", retry_after=1.0) from None

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from servers.marketplace.changes import soon
 from shared.auth import Principal
 from shared.errors import Overloaded
 from shared.postgres.database import Database
@@ -104,7 +105,7 @@ class Quotas:
         if task is None:
             task = self._asking[key] = asyncio.create_task(self._ask(key, owner, most))
             task.add_done_callback(lambda done: self._asking.pop(key, None))
-        return await asyncio.shield(task)
+        return await soon(asyncio.shield(task))
 
     async def _ask(self, key: str, owner: str | None, most: int) -> Lease:
         granted, left_s = await self._store.lease(key, owner, most, max(1, most // BLOCKS))

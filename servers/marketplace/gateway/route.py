@@ -14,7 +14,7 @@ from servers.marketplace.catalogue.definitions import Era, PinnedTool
 from servers.marketplace.catalogue.own import kind_of_server
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.catalogue.tools import ServerTools, ToolStore
-from servers.marketplace.changes import Changes, Remembered
+from servers.marketplace.changes import Changes, Remembered, soon
 from servers.marketplace.connections.store import ConnectionStore, connect_again
 from servers.marketplace.gateway.names import full_names
 from servers.marketplace.rules.conditions import Compiled, compiled
@@ -97,7 +97,7 @@ class Routes:
             Unavailable: no address is registered.
         """
         return self._known.get((caller, server_name)) or await self._known.ask(
-            (caller, server_name), lambda: self._find(caller, server_name)
+            (caller, server_name), lambda: soon(self._find(caller, server_name))
         )
 
     async def fresh(self, caller: Principal, server_name: str) -> Route:
@@ -107,11 +107,11 @@ class Routes:
 
     async def everything(self, caller: Principal) -> Everything:
         """All tools of the servers that are installed for the caller's customer; none where it acts for no customer."""
-        return self._everything.get(caller) or await self._everything.ask(caller, lambda: self._find_all(caller))
+        return self._everything.get(caller) or await self._everything.ask(caller, lambda: soon(self._find_all(caller)))
 
     async def conditions(self, customer: str | None, server_name: str) -> Conditions:
         """What the arguments of a server's tools have to satisfy in a customer's calls; empty: no rule is set."""
-        known = await self._conditions.ask(customer, lambda: self._compiled(customer))
+        known = await self._conditions.ask(customer, lambda: soon(self._compiled(customer)))
         return known.get(server_name, {})
 
     def upstream_header(self, route: Route) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from servers.marketplace.changes import Changes, Remembered
+from servers.marketplace.changes import Changes, Remembered, soon
 from servers.marketplace.users.accounts import Accounts
 from shared.auth import Principal, Verifier
 from shared.errors import Unauthenticated
@@ -27,7 +27,7 @@ class Standing:
         who = (caller.subject, caller.client_id)
         stands = self._known.get(who)
         if stands is None:
-            stands = await self._known.ask(who, lambda: self._accounts.stands(*who))
+            stands = await self._known.ask(who, lambda: soon(self._accounts.stands(*who)))
         if not stands:
             raise Unauthenticated("This account has ended.")
 
