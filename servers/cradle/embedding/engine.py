@@ -145,6 +145,7 @@ class Engine:
             if item.queued:
                 self.admission.leave(item.lane, item.tokens)
                 self._scheduler.drop(item)
+        call.items.clear()  # each item names its call: else both wait for the collector of cycles, vectors and all
         metrics.WAITING.set(self.admission.waiting)
 
     def _own(self, work: object) -> None:
