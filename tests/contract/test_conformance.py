@@ -32,7 +32,7 @@ from shared.errors import Internal, NotFound
 from shared.postgres.urls import write
 from shared.serving import Server
 from shared.settings import Settings
-from tests.marketplace_rig import Market, free_port, listening, running_market
+from tests.marketplace_rig import Market, free_port, listening
 from tests.orchestrator_rig import put_customer, put_job
 from tests.security.test_tokens_and_scopes import servers
 
@@ -121,14 +121,6 @@ async def open_market(market: Market, token: str) -> AsyncIterator[str]:
     app = with_token(build_marketplace(market.settings, market.urls).asgi(), token)
     async with listening(app, port, market.settings):
         yield f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path / "home", made.urls) as running:
-        await running.add_customers()
-        yield running
 
 
 @pytest.mark.parametrize("through", [False, True], ids=["the marketplace itself", "through the relay"])

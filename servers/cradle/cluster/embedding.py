@@ -24,7 +24,7 @@ from shared.telemetry import event
 if TYPE_CHECKING:
     from shared.encoder import Vectors
 
-Told = tuple["Vectors | Literal['failed', 'memory']", int]
+Told = tuple["Vectors | Literal['failed', 'memory', 'lost']", int]
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,17 @@ class Model:
         except PlatformError as error:
             return error.message
         self._worker = worker
-        return {name: getattr(worker, name) for name in ("name", "mixed", "in_flight", "alone")}
+        return worker.told
 
-    async def run(self, texts: list[list[int]], units: list[bool]) -> Told:
+    async def run(self, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> Told:
         """The vectors, or why there are none; and the bytes of memory in use."""
         assert self._worker is not None  # noqa: S101  # started
         try:
             return await self._worker.run(texts, units), self._worker.memory
         except BatchFailed as failed:
             return "memory" if failed.memory else "failed", self._worker.memory
+        except WorkerLost:
+            return "lost", 0
 
     async def lost(self) -> None:
         """Returns when the child process is gone."""
@@ -111,9 +113,7 @@ class ClusterWorker(Worker):
             await self.close()
             event("cluster_model_not_loaded", level=logging.ERROR, backend=self.name)
             raise Unavailable(f"A machine of the cluster could not load the embedding model: {told}")
-        self.name, self.mixed, self.in_flight, self.alone = (
-            told[key] for key in ("name", "mixed", "in_flight", "alone")
-        )
+        self.told = told
         self._watching = asyncio.create_task(self._watch())
 
     async def run(self, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> Vectors:
@@ -121,10 +121,12 @@ class ClusterWorker(Worker):
             raise WorkerLost
         try:
             async with asyncio.timeout(STUCK_S):
-                vectors, self.memory = await self._actor.call("run", [list(ids) for ids in texts], list(units))
+                vectors, self.memory = await self._actor.call("run", texts, units)
         except (NodeLost, TimeoutError):
+            vectors = "lost"
+        if isinstance(vectors, str) and vectors == "lost":
             self.kill()
-            raise WorkerLost from None
+            raise WorkerLost
         if isinstance(vectors, str):
             raise BatchFailed(vectors == "memory")
         return vectors

@@ -1,7 +1,7 @@
 """A Ray cluster, as used here: actors, one for a processor that reads or for a device that holds a model.
 
-The only module that imports ray. Actors answer with bytes and never raise: Ray would put an exception's text, and with
-it content, into its logs. What arrives here is bounded by the caller, so that Ray's store in memory never spills to
+The only module that imports ray. Actors answer with values and raise nothing of a file's: Ray would put an exception's
+text into its logs. What arrives here is bounded by the caller, so that Ray's store in memory never spills to
 disk; `start_node` switches spilling off besides.
 """
 
@@ -108,8 +108,9 @@ class Actor:
                 ray.cancel(answers)
 
     async def kill(self) -> None:
-        """Ends the actor at once."""
-        await asyncio.to_thread(_ray().kill, self._handle)
+        """Ends the actor at once; one that is gone already, or whose cluster is, stays so."""
+        with contextlib.suppress(_ray().exceptions.RayError, ConnectionError, RuntimeError):
+            await asyncio.to_thread(_ray().kill, self._handle)
 
 
 def start_node(
@@ -134,11 +135,13 @@ def start_node(
     command += [f"--{name}={value}" for name, value in given.items() if value is not None]
     # A group of its own, since Ray leaves its processes behind when it is told to stop.
     node = subprocess.Popen(command, env=os.environ | _environment(settings), start_new_session=True)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: _end(node, signal.SIGTERM))
-    status = node.wait()
-    _end(node, signal.SIGKILL)
-    return status
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    try:
+        return node.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        _end(node)
 
 
 def token_file(settings: Settings) -> Path:
@@ -164,13 +167,14 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(file), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
-def _end(node: subprocess.Popen[bytes], number: int) -> None:
+def _end(node: subprocess.Popen[bytes]) -> None:
+    """Ends all of its processes, which have a few seconds for it."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(node.pid, number)
-    if number == signal.SIGTERM:
+        os.killpg(node.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             node.wait(STOP_S)
-        _end(node, signal.SIGKILL)
+        os.killpg(node.pid, signal.SIGKILL)
+    node.wait()
 
 
 def _connect(settings: Settings) -> None:
@@ -193,5 +197,5 @@ def _ray() -> Any:
         import ray
         import ray.exceptions  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError:
-        raise InvalidInput("A cluster needs Ray: pip install 'platform-0711[scale]'.") from None
+        raise InvalidInput("A cluster needs Ray: pip install -e '.[scale]' in the platform's folder.") from None
     return ray

@@ -16,7 +16,7 @@ from typing import Self
 
 from servers.cradle.cluster.ray import Actor, Cluster, NodeLost
 from servers.cradle.processing import wire
-from servers.cradle.processing.children import ExtractionPool, Limits
+from servers.cradle.processing.children import ExtractionPool
 from servers.cradle.processing.extract import Unreadable, versions
 from servers.cradle.processing.extraction import Extraction
 from servers.cradle.processing.wire import Identified
@@ -31,8 +31,8 @@ RETURN_S = 30.0
 class Reader:
     """The actor: one child process on a machine of the cluster."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._pool = ExtractionPool(1, limits)
+    def __init__(self) -> None:
+        self._pool = ExtractionPool(1)
 
     async def versions(self) -> dict[str, str]:
         """Of every extractor that this machine has."""
@@ -59,27 +59,16 @@ class ClusterReaders:
     Args:
         readers: how many on the cluster; 0: one for each of its processors.
 
-    Attributes:
-        elsewhere: files that were given to the cluster.
-        busy: the readers on the cluster that read now.
-
     async with ClusterReaders(ExtractionPool(2), cluster) as pool: ...
     """
 
-    def __init__(self, here: ExtractionPool, cluster: Cluster, readers: int = 0, limits: Limits | None = None) -> None:
-        self._here, self._cluster, self._limits = here, cluster, limits or Limits()
-        self._wanted = readers
+    def __init__(self, here: ExtractionPool, cluster: Cluster, readers: int = 0) -> None:
+        self._here, self._cluster, self._wanted = here, cluster, readers
         self._idle: asyncio.Queue[Actor] = asyncio.Queue()
         self._coming: set[asyncio.Task[None]] = set()
         self._actors: set[Actor] = set()
         self.size = here.size
-        self.elsewhere = 0
-        self.busy: set[Actor] = set()
-
-    @property
-    def ready(self) -> int:
-        """Readers on the cluster that wait for a file."""
-        return self._idle.qsize()
+        self._elsewhere = 0
 
     async def __aenter__(self) -> Self:
         readers = self._wanted or int((await self._cluster.resources()).get("CPU", 0))
@@ -97,6 +86,7 @@ class ClusterReaders:
         await asyncio.gather(*self._coming, return_exceptions=True)
         await asyncio.gather(*(actor.kill() for actor in self._actors), return_exceptions=True)
         await self._here.__aexit__(kind, error, trace)
+        event("cluster_read", count=self._elsewhere)
 
     async def read(
         self, data: bytes | AsyncIterable[bytes], name: str, size: int | None = None
@@ -107,8 +97,7 @@ class ClusterReaders:
             if not isinstance(data, bytes) or self._idle.empty():
                 break
             actor = self._idle.get_nowait()
-            self.busy.add(actor)
-            self.elsewhere += 1
+            self._elsewhere += 1
             try:
                 async with contextlib.aclosing(_answers(actor, data, name)) as answers:
                     at = 0
@@ -125,8 +114,6 @@ class ClusterReaders:
             except BaseException:
                 self._idle.put_nowait(actor)
                 raise
-            finally:
-                self.busy.discard(actor)
             self._idle.put_nowait(actor)
             return
         async with contextlib.aclosing(self._here.read(data, name, size)) as reading:
@@ -151,7 +138,7 @@ class ClusterReaders:
     async def _added(self) -> Actor | None:
         actor = None
         try:
-            actor = await self._cluster.actor(Reader, self._limits, cpus=1)
+            actor = await self._cluster.actor(Reader, cpus=1)
             self._actors.add(actor)
             if await actor.call("versions") == versions():
                 return actor

@@ -39,7 +39,8 @@ class Engine:
 
     Args:
         launch: makes the worker of a place, not started yet.
-        places: how many workers.
+        places: how many workers `start` waits for.
+        later: how many more there are, on other machines: each serves as soon as it has the model.
         probe: ids of a text that always works; tells a bad text from a broken device.
         budget: most tokens of a batch; None: the scheduler's.
     """
@@ -52,13 +53,14 @@ class Engine:
         admission: Admission,
         *,
         places: int = 1,
+        later: int = 0,
         budget: int | None = None,
     ) -> None:
         self.admission = admission
         self.alone = True
         self.backend = ""
         self.workers: dict[int, Worker] = {}
-        self._launch, self._places = launch, places
+        self._launch, self._places, self._later = launch, places, later
         self._dimension, self._probe = dimension, list(probe)
         self._scheduler = Scheduler(budget) if budget else Scheduler()
         self._calls: set[Call] = set()
@@ -90,6 +92,8 @@ class Engine:
             self._scheduler.rows = 1  # reproducible before fast
         for place, worker in self.workers.items():
             self._own(self._keep(place, worker))
+        for place in range(self._places, self._places + self._later):
+            self._own(self._keep(place, None))
         self._own(self._serve())
 
     async def close(self) -> None:
@@ -159,28 +163,32 @@ class Engine:
         if not task.cancelled() and (error := task.exception()) is not None:
             event("embedding_engine_failed", error=error, backend=self.backend)
 
-    async def _keep(self, place: int, worker: Worker) -> None:
-        """Replaces the worker of a place whenever it is lost."""
+    async def _keep(self, place: int, worker: Worker | None) -> None:
+        """Starts the worker of a place where there is none, and replaces it whenever it is lost."""
         while True:
-            await worker.lost.wait()
-            self.workers.pop(place, None)
-            await worker.close()
-            pause = FIRST_PAUSE_S
-            while True:
-                worker = self._launch(place)
-                try:
-                    await worker.start()
-                    break
-                except Unavailable:
-                    metrics.LOADS.labels("failed").inc()
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE_S)
-                except asyncio.CancelledError:
-                    await worker.close()
-                    raise
-            metrics.LOADS.labels("replaced").inc()
-            self.workers[place] = worker
+            if worker is not None:
+                await worker.lost.wait()
+                self.workers.pop(place, None)
+                await worker.close()
+            outcome = "ready" if worker is None else "replaced"
+            self.workers[place] = worker = await self._started(place)
+            metrics.LOADS.labels(outcome).inc()
             self._work.set()
+
+    async def _started(self, place: int) -> Worker:
+        pause = FIRST_PAUSE_S
+        while True:
+            worker = self._launch(place)
+            try:
+                await worker.start()
+                return worker
+            except Unavailable:
+                metrics.LOADS.labels("failed").inc()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            except asyncio.CancelledError:
+                await worker.close()
+                raise
 
     async def _serve(self) -> None:
         while True:

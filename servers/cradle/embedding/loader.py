@@ -98,13 +98,15 @@ class Loader:
         self.stage = "loading"
         tokenizer = await asyncio.to_thread(open_tokenizer, model.folder, model.card)
         specs = self._specs(model, backend, folder)
-        launches = [partial(Worker, spec) for spec in specs] + await self._elsewhere(model, specs[0])
+        elsewhere = await self._elsewhere(model, specs[0])
+        launches = [partial(Worker, spec) for spec in specs] + elsewhere
         engine = Engine(
             lambda place: launches[place](),
             model.card.dimension,
             tokenizer.wrapped([], "passage"),
             admission,
-            places=len(launches),
+            places=len(specs),
+            later=len(elsewhere),
             budget=CUDA_BATCH_TOKENS if specs[0].device != "cpu" else None,
         )
         await engine.start()

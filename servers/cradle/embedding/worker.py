@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -65,6 +65,15 @@ class Worker:
         self._reader: asyncio.Task[None] | None = None
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What the process says of itself once the model is loaded."""
+        return {"name": self.name, "mixed": self.mixed, "in_flight": self.in_flight, "alone": self.alone}
+
+    @told.setter
+    def told(self, told: dict[str, Any]) -> None:
+        self.name, self.mixed, self.in_flight, self.alone = (told[key] for key in self.told)
+
+    @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
@@ -98,10 +107,7 @@ class Worker:
             await self.close()
             event("embedding_worker_not_loaded", level=logging.ERROR, backend=self.name, code=body.decode())
             raise Unavailable("The embedding model could not be loaded. Cradle's log has the details.")
-        told = orjson.loads(body)
-        self.name, self.mixed, self.in_flight, self.alone = (
-            told[key] for key in ("name", "mixed", "in_flight", "alone")
-        )
+        self.told = orjson.loads(body)
         self._reader = asyncio.create_task(self._read())
 
     async def run(self, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> Vectors:
