@@ -152,4 +152,8 @@ async def _transaction(connection: Any) -> AsyncIterator[None]:
         except (OSError, TimeoutError, *DRIVER_ERRORS):
             connection.terminate()
         raise
-    await transaction.commit()
+    try:
+        await transaction.commit()
+    except (asyncio.CancelledError, TimeoutError):
+        connection.terminate()  # else giving it back waits for the answer; whether it was committed is unknown anyhow
+        raise

@@ -145,6 +145,34 @@ async def test_with_postgres_gone_under_200_calls_each_ends_in_time_and_all_is_w
             assert time.monotonic() < until
 
 
+@pytest.mark.requirement("F-02")
+@pytest.mark.parametrize("at", ["a statement", "the commit"])
+async def test_a_call_that_is_over_does_not_wait_for_a_silent_postgres(
+    at: str, server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    database = Database((await provision(server.superuser_url, tmp_path / "home"))["platform"].app)
+    await database.open()
+    async with database.session() as connection:
+        await connection.execute("SELECT 1")
+
+    async def call() -> None:
+        async with asyncio.timeout(0.5), database.session() as connection:
+            stopped.append(await silent(server))
+            if at == "a statement":
+                await connection.execute("SELECT 1")
+
+    stopped: list[Back] = []
+    started = time.monotonic()
+    try:
+        with pytest.raises((TimeoutError, PlatformError)):
+            await call()
+        took = time.monotonic() - started
+    finally:
+        await stopped[0]()
+    assert took < 0.5 + 1
+    await database.close()
+
+
 async def credential(rig: Rig) -> dict[str, str]:
     kept = orjson.loads((rig.settings.home / "keys" / "operator.json").read_bytes())
     return {"client_id": kept["client_id"], "client_secret": kept["client_secret"]}
