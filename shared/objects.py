@@ -11,11 +11,12 @@ import contextlib
 import errno
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from shared.bucket_credentials import BucketCredentials
 from shared.errors import (
     Conflict,
     Internal,
@@ -30,7 +31,7 @@ from shared.settings import Settings
 
 if TYPE_CHECKING:
     from minio import Minio
-    from obstore.store import ObjectStore
+    from obstore.store import ObjectStore, S3Credential
 
 STREAMED_BYTES = 4 * 2**20
 MAX_KEY_BYTES = 900
@@ -106,14 +107,14 @@ class CustomerStore:
 
     Attributes:
         bucket: its name.
-        storage_options: what LanceDB, Delta Lake and obstore need to open a `path()`; empty for a folder.
     """
 
     def __init__(
-        self, bucket: str, store: ObjectStore, folder: Path | None, storage_options: dict[str, str], settings: Settings
-    ) -> None:
+        self, bucket: str, store: ObjectStore, folder: Path | None, options: Callable[[], dict[str, str]],
+        settings: Settings,
+    ) -> None:  # fmt: skip
         self.bucket = bucket
-        self.storage_options = storage_options
+        self._options = options
         self._store = store
         self._folder = folder
         self._settings = settings
@@ -124,15 +125,28 @@ class CustomerStore:
 
         Raises:
             NotFound: there is none, and `create` is false.
-            Unavailable: the object store does not answer.
+            Unavailable: the object store does not answer, or gives no credentials for the bucket.
         """
         bucket = bucket_name(customer_id)
         if settings.s3_endpoint is None:
             folder = settings.home / "objects" / bucket
             await asyncio.to_thread(_require_folder, folder, create)
-            return cls(bucket, _folder_store(folder), folder, {}, settings)
+            return cls(bucket, _folder_store(folder), folder, dict, settings)
         await asyncio.to_thread(_require_bucket, settings, bucket, create)
-        return cls(bucket, _s3_store(settings, bucket), None, s3_options(settings), settings)
+        options = s3_options(settings)
+        if settings.s3_role is None:
+            return cls(bucket, _s3_store(bucket, options), None, options.copy, settings)
+        own = BucketCredentials(settings, bucket, options)
+        store = _s3_store(bucket, await asyncio.to_thread(own.options), own.for_obstore)
+        return cls(bucket, store, None, own.options, settings)
+
+    def storage_options(self) -> dict[str, str]:
+        """What LanceDB, Delta Lake and obstore need to open a `path()` now; empty for a folder.
+
+        Raises:
+            Unavailable: the credentials end, and there are no new ones.
+        """
+        return self._options()
 
     def path(self, *parts: str) -> str:
         """The address of something in the bucket: a folder's path, or `s3://bucket/…`."""
@@ -306,15 +320,19 @@ def _folder_store(folder: Path) -> ObjectStore:
     return LocalStore(folder)
 
 
-def _s3_store(settings: Settings, bucket: str) -> ObjectStore:
+def _s3_store(
+    bucket: str, options: Mapping[str, str], credentials: Callable[[], S3Credential] | None = None
+) -> ObjectStore:
     from datetime import timedelta
 
     from obstore.store import S3Store
 
-    config: Any = s3_options(settings)
+    ours = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token") if credentials is not None else ()
+    config: Any = {name: value for name, value in options.items() if name not in ours}
     return S3Store(
         bucket,
         config=config,
+        credential_provider=credentials,
         client_options={
             "allow_http": config["aws_allow_http"] == "true",
             "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
@@ -414,6 +432,8 @@ def _unchanged() -> Iterator[None]:
 def _meaning(error: Exception) -> PlatformError:
     if any(sign in str(error) for sign in _FULL):
         return StorageFull("The object store has no room. Free some space and try again.")
+    if "403 Forbidden" in str(error):  # obstore has no class of its own for a list that is refused
+        return Unavailable(_REFUSED, retry_after=RETRY_AFTER_S)
     names = {type(error).__name__, str(getattr(error, "code", ""))}
     for known, kind, sentence in _MEANINGS:
         if names & known:

@@ -70,6 +70,13 @@ class Settings(BaseSettings):
     s3_access_key: SecretStr | None = None
     s3_secret_key: SecretStr | None = None
     s3_region: str = "eu-central-1"
+    s3_role: str | None = Field(
+        None,
+        max_length=2048,
+        description="ARN of a role that the platform may assume: each customer's bucket is then opened with credentials"
+        " for that bucket alone.",
+    )
+    sts_endpoint: str | None = Field(None, description="Where roles are assumed; default: the S3 endpoint.")
     work_folder: Path = Field(
         Path("/dev/shm"),  # noqa: S108  a folder of its own is made in it, for its owner only
         description="Where an image of a bucket on S3 lies while it is made or loaded. Keep it in memory, or on an"

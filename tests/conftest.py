@@ -203,5 +203,6 @@ def s3_settings(home: Path, url: str) -> Settings:
         s3_access_key=SecretStr(parts.username or ""),
         s3_secret_key=SecretStr(parts.password or ""),
         s3_region="us-east-1",
+        s3_role=os.environ.get("TEST_S3_ROLE") or None,
         _env_file=None,  # pyright: ignore[reportCallIssue]
     )

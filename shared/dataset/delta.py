@@ -18,7 +18,7 @@ import orjson
 from shared.dataset import lance
 from shared.dataset.commit import VECTORS, commit
 from shared.dataset.manifest import Manifest, visible
-from shared.dataset.places import Place
+from shared.dataset.places import Options, Place
 from shared.dataset.schemas import CHILDREN, canonical_lines, in_order, schema
 from shared.dataset.tables import Tables
 from shared.errors import Conflict, NotFound
@@ -31,7 +31,7 @@ CHANGES = "changes.json"
 _ALL = ("documents", *CHILDREN)
 
 
-def ledger(root: str, options: Mapping[str, str] | None = None) -> dict[str, str]:
+def ledger(root: str, options: Options = dict) -> dict[str, str]:
     """Document id → digest of its row in the ledger, of the visible version; blocking."""
     place, manifest = _opened(root, options)
     table = in_order("documents", Tables(place, manifest.pins.tables).read("documents"))
@@ -39,7 +39,7 @@ def ledger(root: str, options: Mapping[str, str] | None = None) -> dict[str, str
     return {each: digest(line) for each, line in zip(ids, canonical_lines(table), strict=True)}
 
 
-def write_delta(root: str, options: Mapping[str, str] | None, known: Mapping[str, str], folder: Path) -> dict[str, int]:
+def write_delta(root: str, options: Options, known: Mapping[str, str], folder: Path) -> dict[str, int]:
     """Write what separates the visible version from an older one into an empty folder; blocking.
 
     Args:
@@ -81,15 +81,15 @@ def merge(base: Path, delta: Path, target: Path) -> Manifest:
 
 def copy_rows(base: Path, tables: Tables, without: Collection[str]) -> Manifest:
     """Append every row of the dataset at `base` to empty tables, but those of some documents; its manifest."""
-    place, manifest = _opened(str(base), None)
+    place, manifest = _opened(str(base))
     for name in _ALL:
         for piece in _pieces(place, manifest, name):
             tables.append(name, _without(piece, without))
     return manifest
 
 
-def _opened(root: str, options: Mapping[str, str] | None) -> tuple[Place, Manifest]:
-    place = Place(root, dict(options or {}))
+def _opened(root: str, options: Options = dict) -> tuple[Place, Manifest]:
+    place = Place(root, options)
     manifest = visible(place)
     if manifest is None:
         raise NotFound("There is no dataset here yet. Process the customer's documents first.")

@@ -70,7 +70,7 @@ class ForeignTable:
             return lance.connect(above, self._place.options).open_table(self._own.removesuffix(".lance"))
         from deltalake import DeltaTable
 
-        return DeltaTable(f"{above}/{self._own}", storage_options=dict(self._place.options) or None)
+        return DeltaTable(f"{above}/{self._own}", storage_options=self._place.options() or None)
 
     def _schema(self) -> Any:
         return self._opened.schema if self._lance else self._opened.to_pyarrow_dataset().schema

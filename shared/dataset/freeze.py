@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from shared.dataset import canonical_delta, canonical_lance
 from shared.dataset.commit import VECTORS, sketch_of
 from shared.dataset.manifest import MANIFEST, Pins, visible
-from shared.dataset.places import Place
+from shared.dataset.places import Options, Place
 from shared.dataset.schemas import ROWS
 from shared.dataset.tables import Tables
 from shared.errors import NotFound
@@ -16,9 +16,7 @@ from shared.errors import NotFound
 CHUNKS, GRAPH = "chunks", "graph"
 
 
-def frozen_files(
-    root: Path | str, storage_options: Mapping[str, str] | None = None
-) -> Iterator[tuple[str, Path | bytes]]:
+def frozen_files(root: Path | str, storage_options: Options = dict) -> Iterator[tuple[str, Path | bytes]]:
     """Names (relative, `/`-separated) and contents of the frozen copy of the visible version; blocking.
 
     A `Path` is an existing file that is to be copied as it is. The order is fixed, the manifest comes last. The copy
@@ -27,7 +25,7 @@ def frozen_files(
     Raises:
         NotFound: no version is visible.
     """
-    place = Place(str(root), dict(storage_options or {}))
+    place = Place(str(root), storage_options)
     manifest = visible(place)
     if manifest is None:
         raise NotFound("There is no dataset here yet. Process the customer's documents first.")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import words
+from shared.dataset.places import Options
 from shared.dataset.sketch import SketchWriter
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def _without_rest_client() -> Iterator[None]:
         pydantic.validate_call = wrap
 
 
-def connect(address: str, options: Mapping[str, str]) -> lancedb.DBConnection:
-    return module().connect(address, storage_options=dict(options) or None)
+def connect(address: str, options: Options) -> lancedb.DBConnection:
+    return module().connect(address, storage_options=options() or None)
 
 
 def schema(dimension: int) -> pa.Schema:
@@ -87,7 +88,7 @@ def schema(dimension: int) -> pa.Schema:
     )
 
 
-def build(place_address: str, options: Mapping[str, str], name: str, tables: Tables, dimension: int) -> SketchWriter:
+def build(place_address: str, options: Options, name: str, tables: Tables, dimension: int) -> SketchWriter:
     """Write the table and its full-text indexes anew.
 
     Returns:

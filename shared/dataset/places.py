@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+Options = Callable[[], dict[str, str]]
+"""What an object store is opened with. Asked for at each opening, since credentials end; it may take a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Place:
     """The root of a dataset; names below it are relative and `/`-separated. All methods block."""
 
     root: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Options = dict
 
     @property
     def folder(self) -> Path | None:
@@ -83,8 +86,8 @@ class Place:
     def _store(self) -> ObjectStore:
         from obstore.store import from_url
 
-        config: Any = {name: value for name, value in self.options.items() if name != "aws_allow_http"}
-        plain = self.options.get("aws_allow_http") == "true"
+        config: Any = self.options()
+        plain = config.pop("aws_allow_http", "") == "true"
         return from_url(self.root, config=config, client_options={"allow_http": plain})
 
 

@@ -8,7 +8,7 @@ async with DatasetReader(root, scratch=folder) as reader:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from shared.dataset import graph, search
 from shared.dataset.bolt import GraphServer
 from shared.dataset.manifest import Manifest, visible
-from shared.dataset.places import Place
+from shared.dataset.places import Options, Place
 from shared.dataset.queries import QueryWorkers
 from shared.dataset.rows import DocumentRow
 from shared.dataset.schemas import ROWS, from_arrow, in_order
@@ -107,7 +107,7 @@ class DatasetReader:
         root: the folder (or URI) that holds `manifest.json`.
         scratch: an own, writable folder for the graph file that is built on entering; without it `cypher` is
             unavailable.
-        storage_options: credentials where `root` is a URI.
+        storage_options: gives credentials where `root` is a URI.
         graph_server: a Neo4j that holds the dataset's graph, in place of the file.
 
     Raises on entering:
@@ -117,13 +117,13 @@ class DatasetReader:
     manifest: Manifest
 
     def __init__(
-        self, root: Path | str, scratch: Path | None = None, storage_options: Mapping[str, str] | None = None,
+        self, root: Path | str, scratch: Path | None = None, storage_options: Options = dict,
         graph_server: GraphServer | None = None,
     ) -> None:  # fmt: skip
         self.root = str(root)
         self.scratch = scratch
         self._graph_server = graph_server
-        self._place = Place(self.root, dict(storage_options or {}))
+        self._place = Place(self.root, storage_options)
         self._sql: QueryWorkers | None = None
         self._cypher: QueryWorkers | None = None
         self._about: dict[str, object] | None = None
@@ -285,7 +285,7 @@ class DatasetReader:
             for name, version in self.manifest.pins.tables.items()
             if name in ROWS
         }
-        return {"engine": "sql", "tables": tables, "options": dict(self._place.options)}
+        return {"engine": "sql", "tables": tables, "options": self._place.options()}
 
     def _build_graph(self, scratch: Path, target: Path) -> None:
         files = []

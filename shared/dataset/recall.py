@@ -42,7 +42,7 @@ async def recall(root: str, questions: Vectors, limit: int = 10) -> Recall:
     Raises:
         NotFound: no version is visible at `root`.
     """
-    place = Place(root, {})
+    place = Place(root)
     manifest = visible(place)
     if manifest is None:
         raise NotFound("There is no dataset here yet. Process the customer's documents first.")

@@ -44,7 +44,7 @@ class Passages:
 
 async def opened(place: Place, manifest: Manifest) -> Passages:
     """The passages of a dataset's visible version."""
-    database = await lance.module().connect_async(place.at(VECTORS), storage_options=dict(place.options) or None)
+    database = await lance.module().connect_async(place.at(VECTORS), storage_options=place.options() or None)
     table = await database.open_table(manifest.pins.vectors)
     if not manifest.vector_index:
         return Passages(table)

@@ -117,7 +117,7 @@ class Tables:
 
     @property
     def _options(self) -> dict[str, str] | None:
-        return dict(self._place.options) or None
+        return self._place.options() or None
 
 
 def _ranges(name: str, dataset: ds.Dataset) -> Iterator[ds.Expression | None]:

@@ -21,7 +21,7 @@ from shared.dataset.commit import commit
 from shared.dataset.gone import GoneDocument, gone_documents, lift, mark
 from shared.dataset.lock import WriterLock
 from shared.dataset.manifest import DatasetModel, Manifest, visible
-from shared.dataset.places import Place
+from shared.dataset.places import Options, Place
 from shared.dataset.rows import DocumentBundle, DocumentParts, DocumentRow
 from shared.dataset.schemas import CHILDREN, from_arrow, to_arrow
 from shared.dataset.tables import Tables
@@ -40,17 +40,17 @@ class DatasetWriter:
     Args:
         root: the dataset's folder or URI.
         dimension: length of its vectors.
-        storage_options: credentials of the object store where `root` is a URI.
+        storage_options: gives credentials of the object store where `root` is a URI.
 
     Raises on entering:
         Unavailable: another process is writing this dataset; it ends sometime.
         Conflict: it holds vectors of another length.
     """
 
-    def __init__(self, root: str, dimension: int, storage_options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, root: str, dimension: int, storage_options: Options = dict) -> None:
         self.root = root
         self.dimension = dimension
-        self._place = Place(root, dict(storage_options or {}))
+        self._place = Place(root, storage_options)
         self._tables = Tables(self._place)
         self._lock = WriterLock(self._place.folder) if self._place.folder else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dataset-writer")

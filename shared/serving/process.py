@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any
@@ -38,7 +39,7 @@ async def serve(
     Args:
         on_ready: gets the ports once all of them accept connections (0 means: a free one).
         stop: ends it like a signal.
-        signals: False where somebody else handles them.
+        signals: False where the process is somebody else's, who handles them.
 
     Raises:
         Conflict: a port is in use; the message names it and the setting to change.
@@ -53,6 +54,8 @@ async def serve(
 
     async def until_drained() -> None:
         event("serving", count=len(ports.numbers), port=ports.numbers[0])
+        if signals:
+            _settle()
         if on_ready is not None:
             on_ready(ports.numbers)
         await draining.wait()
@@ -124,6 +127,12 @@ def _draining(scope: Scope) -> Response:
     return Response(
         orjson.dumps(error.as_dict()), 503, {"retry-after": "2", "connection": "close"}, media_type="application/json"
     )
+
+
+def _settle() -> None:
+    """Let the collector of cycles pass by what was loaded so far: it stays, and a walk through it stops all calls."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _first(*events: asyncio.Event, deadline_s: float) -> None:

@@ -48,8 +48,8 @@ ONLY_IN = {
     "deltalake": ("shared/dataset/",),
     "ladybug": ("shared/dataset/",),
     "neo4j": ("shared/dataset/bolt.py",),
-    "obstore": ("shared/objects.py", "shared/dataset/places.py"),
-    "minio": ("shared/objects.py", "servers/cradle/images/archive_s3.py"),
+    "obstore": ("shared/objects.py", "shared/bucket_credentials.py", "shared/dataset/places.py"),
+    "minio": ("shared/objects.py", "shared/bucket_credentials.py", "servers/cradle/images/archive_s3.py"),
 }
 
 

@@ -158,7 +158,7 @@ async def test_tables_and_vectors_open_at_the_stores_address(store) -> None:
     import pyarrow as pa
 
     rows = pa.table({"id": [1, 2, 3]})
-    address, options = store.path("dataset", "tables", "rows"), store.storage_options
+    address, options = store.path("dataset", "tables", "rows"), store.storage_options()
     deltalake.write_deltalake(address, rows, storage_options=options or None)
     assert deltalake.DeltaTable(address, storage_options=options or None).version() == 0
     vectors = await lancedb.connect_async(store.path("dataset", "vectors"), storage_options=options or None)

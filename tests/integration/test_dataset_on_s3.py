@@ -8,6 +8,7 @@ import pytest
 from dataset_corpus import DIMENSION, PLANTED, commit, document, vector_of, written
 
 from shared.dataset.freeze import frozen_files
+from shared.dataset.places import Options
 from shared.dataset.reader import DatasetReader
 from shared.dataset.writer import DatasetWriter
 from shared.objects import CustomerStore
@@ -31,11 +32,11 @@ async def test_a_dataset_in_a_bucket_has_the_digest_and_the_answers_of_one_in_a_
         hits = await reader.search("Leitungsschutzschalter 16 Ampere", vector_of(PLANTED), limit=1)
         assert hits[0].text == PLANTED
         assert (await reader.sql("SELECT count(*) AS n FROM products")).rows == ((5,),)
-    copy, original = _contents(root, options), _contents(str(tmp_path / "folder"), {})
+    copy, original = _contents(root, options), _contents(str(tmp_path / "folder"), dict)
     assert copy.keys() == original.keys()
     assert all(copy[name] == original[name] for name in original)
     await store.remove()
 
 
-def _contents(root: str, options: dict[str, str]) -> dict[str, bytes]:
+def _contents(root: str, options: Options) -> dict[str, bytes]:
     return {name: each if isinstance(each, bytes) else each.read_bytes() for name, each in frozen_files(root, options)}

@@ -25,6 +25,7 @@ from shared.contracts.image import UpdateMade
 from shared.contracts.instance import DatasetVersions, UpdatePart
 from shared.dataset.delta import write_delta
 from shared.dataset.manifest import Manifest
+from shared.dataset.places import Options
 from shared.signatures import DELTA, STATEMENT
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ MERGE_S = 3600.0
 
 
 async def make_update(
-    customer_id: str, dataset: str, options: Mapping[str, str], known: Mapping[str, str], base_digest: str,
+    customer_id: str, dataset: str, options: Options, known: Mapping[str, str], base_digest: str,
     manifest: Manifest, bucket: Path, signer: Signer,
 ) -> UpdateMade:  # fmt: skip
     """Write `bucket/updates/<base>-<result>.tar` (12 digits each); one that is there is replaced.
@@ -54,7 +55,7 @@ async def make_update(
 
 
 def _make(
-    customer_id: str, dataset: str, options: Mapping[str, str], known: Mapping[str, str], base_digest: str,
+    customer_id: str, dataset: str, options: Options, known: Mapping[str, str], base_digest: str,
     manifest: Manifest, folder: Path, signer: Signer,
 ) -> UpdateMade:  # fmt: skip
     folder.mkdir(mode=0o700, exist_ok=True)

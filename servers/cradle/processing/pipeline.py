@@ -43,7 +43,6 @@ class DatasetPlace(Protocol):
 
     def path(self, *parts: str) -> str: ...
 
-    @property
     def storage_options(self) -> dict[str, str]: ...
 
 
