@@ -79,7 +79,7 @@ class GivenKeys:
             self._keys, self._seen = {}, None
 
     def _read(self, document: Document) -> None:
-        if document != self._seen:
+        if document is not self._seen and document != self._seen:
             fresh = read_keys(document)
             same = {kid for kid, key in fresh.items() if kid in self._keys and self._keys[kid] == key}
             self._keys = {kid: self._keys[kid] if kid in same else key for kid, key in fresh.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -135,6 +136,7 @@ def check_host(headers: Headers, allowed: frozenset[str], own_origin: str) -> No
         raise Forbidden("Pages of another origin may not call this server.", field="origin")
 
 
+@lru_cache(maxsize=256)
 def _host_name(host: str) -> str | None:
     try:
         return urlsplit("//" + host).hostname if host.isascii() else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -184,25 +183,9 @@ class Relay:
     async def _once(self, exchange: Exchange, deadline: asyncio.Timeout, send: Send) -> Headers | None:
         """One request. Headers to try again with, where the upstream has forgotten the session."""
         route = exchange.route
-        async with self._arriving(exchange) as response:
-            if response.status == 404 and exchange.renew is not None:
-                return await exchange.renew()
-            self._check(route, response.status)
-            if exchange.talks and exchange.talk is None:
-                exchange.talk = Conversation(
-                    self.questions, exchange.owner[:2], exchange.message, modern=response.modern,
-                    can_be_asked=exchange.can_be_asked, extend=_extending(deadline),
-                )  # fmt: skip
-            await self._answer(exchange, response, send)
-            return None
-
-    @asynccontextmanager
-    async def _arriving(self, exchange: Exchange) -> AsyncIterator[Arriving]:
-        route = exchange.route
         if route.package is not None:
             async with child_answer(self._runners, exchange) as answer:
-                yield answer
-            return
+                return await self._arrived(exchange, answer, deadline, send)
         async with self._outgoing.client(route.url, operated=route.operated).request(
             exchange.method,
             route.url,
@@ -213,9 +196,24 @@ class Relay:
             streams, chunks = response.content_type == "text/event-stream", response.content.iter_any()
             session = response.headers.get(SESSION)
             modern = route.era == "modern"
-            yield Arriving(
-                response.status, streams, list(response.raw_headers), session, chunks, modern, self._reply_to(exchange)
-            )
+            reply = self._reply_to(exchange)
+            headers = list(response.raw_headers)
+            answer = Arriving(response.status, streams, headers, session, chunks, modern, reply)
+            return await self._arrived(exchange, answer, deadline, send)
+
+    async def _arrived(
+        self, exchange: Exchange, response: Arriving, deadline: asyncio.Timeout, send: Send
+    ) -> Headers | None:
+        if response.status == 404 and exchange.renew is not None:
+            return await exchange.renew()
+        self._check(exchange.route, response.status)
+        if exchange.talks and exchange.talk is None:
+            exchange.talk = Conversation(
+                self.questions, exchange.owner[:2], exchange.message, modern=response.modern,
+                can_be_asked=exchange.can_be_asked, extend=_extending(deadline),
+            )  # fmt: skip
+        await self._answer(exchange, response, send)
+        return None
 
     def _reply_to(self, exchange: Exchange) -> Reply:
         """Answers go to the upstream as the call went: to its address, with its headers."""
