@@ -205,7 +205,7 @@ async def instance(root: Path) -> None:
     known = ledger(str(bucket / "dataset"))
     newer = await written(bucket / "dataset", range(DOCUMENTS, DOCUMENTS + DOCUMENTS // 100), about)
     made = await make_update(
-        "bench", str(bucket / "dataset"), {}, known, spec.dataset_digest, newer, bucket, signer
+        "bench", str(bucket / "dataset"), dict, known, spec.dataset_digest, newer, bucket, signer
     )  # fmt: skip
     print(
         f"update, 1 % new documents: {made.size_bytes / MIB:.2f} MiB, {made.size_bytes / built.size_bytes:.2%} of the"

@@ -74,7 +74,7 @@ def build(folder: Path, passages: int, dimension: int) -> None:
     started = time.perf_counter()
     shape, sketch = lance.schema(dimension), SketchWriter(dimension)
     rows = pa.RecordBatchReader.from_batches(shape, batches(Source(dimension), shape, passages, sketch))
-    lance.connect(str(folder), {}).create_table("chunks", data=rows, schema=shape)
+    lance.connect(str(folder), dict).create_table("chunks", data=rows, schema=shape)
     (folder / "chunks.sketch").write_bytes(sketch.file())
     print(f"built in {time.perf_counter() - started:.0f} s")
 

@@ -67,7 +67,14 @@ async def build(
     await store.put(ledger_key(dataset_digest), canonical_json(known))
     async with workplace(held.settings, customer, store, _image(tag)) as place:
         built = await build_image(
-            _spec(customer, tag, version.fingerprint, dataset_digest, parameter_version),
+            _spec(
+                customer_id=customer,
+                tag=tag,
+                fingerprint=version.fingerprint,
+                dataset_digest=dataset_digest,
+                parameter_version=parameter_version,
+                compression=held.settings.image_compression,
+            ),
             sources,
             bucket=place.folder,
             cache=held.settings.home / "cache" / "layers",
@@ -158,8 +165,14 @@ async def package(
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store, _image(tag), f"reports/{tag}") as place:
         built, _ = built_image(place.folder, tag)
-        version = await _version_of(held, customer, built)
-        spec = _spec(customer, tag, built.fingerprint, built.dataset_digest, version)
+        spec = _spec(
+            customer_id=customer,
+            tag=tag,
+            fingerprint=built.fingerprint,
+            dataset_digest=built.dataset_digest,
+            parameter_version=await _version_of(held, customer, built),
+            compression=built.compression,
+        )
         made = await package_delivery(
             place.folder, tag, spec, await signer_of(held), as_tar=as_tar, companions=companions
         )
@@ -203,15 +216,8 @@ async def clean_up(held: Services, customer: str) -> int:
     return await store.delete_all("scratch")
 
 
-def _spec(customer: str, tag: str, fingerprint: str, dataset_digest: str, parameter_version: int) -> ImageSpec:
-    chosen = {
-        "customer_id": customer,
-        "tag": tag,
-        "fingerprint": fingerprint,
-        "dataset_digest": dataset_digest,
-        "parameter_version": parameter_version,
-    }
-    return ImageSpec.model_validate(chosen)
+def _spec(**told: object) -> ImageSpec:
+    return ImageSpec.model_validate(told)
 
 
 async def archive_of(held: Services) -> Archive:

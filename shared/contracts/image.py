@@ -31,6 +31,7 @@ class ImageBuilt(Contract):
     dataset_digest: Digest
     fingerprint: Digest
     method: Literal["assembled", "engine"]
+    compression: Literal["gzip", "zstd"] = "gzip"
     seconds: float = Field(ge=0)
 
 

@@ -124,7 +124,7 @@ async def test_an_image_is_deployed_exchanged_updated_in_place_and_rolled_back(
     base = site.image.built.dataset_digest
     async with _manifest(second_image) as manifest:
         update = await make_update(
-            "acme", str(second_image.bucket / "dataset"), {}, known, base, manifest, second_image.bucket,
+            "acme", str(second_image.bucket / "dataset"), dict, known, base, manifest, second_image.bucket,
             second_image.signer,
         )  # fmt: skip
     (row,) = await site.deployments.serving("acme")

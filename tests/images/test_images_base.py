@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned, chosen, pull
@@ -63,7 +64,7 @@ class Registry:
         self.blobs[sha256(data)], self.kinds[sha256(data)] = data, kind
         return {"mediaType": kind, "digest": sha256(data), "size": len(data)}
 
-    def image(self, *layers: bytes, architecture: str = "amd64") -> dict[str, object]:
+    def image(self, *layers: bytes, architecture: str = "amd64", zstd: bool = False) -> dict[str, object]:
         config = {
             "architecture": architecture, "os": "linux",
             "rootfs": {"type": "layers", "diff_ids": [sha256(each) for each in layers]},
@@ -71,7 +72,12 @@ class Registry:
         manifest = {
             "schemaVersion": 2, "mediaType": MANIFEST,
             "config": self.put(json.dumps(config).encode()),
-            "layers": [self.put(gzip.compress(each, mtime=0), LAYER) for each in layers],
+            "layers": [
+                self.put(zstandard.compress(each), LAYER.replace("gzip", "zstd"))
+                if zstd
+                else self.put(gzip.compress(each, mtime=0), LAYER)
+                for each in layers
+            ],
         }  # fmt: skip
         return self.put(json.dumps(manifest).encode(), MANIFEST)
 
@@ -130,10 +136,13 @@ def quiet(_note: str) -> None:
     """No one listens."""
 
 
-def test_the_layers_of_a_pinned_image_arrive_as_they_are_and_once(registry: Registry, tmp_path: Path) -> None:
+@pytest.mark.parametrize("zstd", [False, True])
+def test_the_layers_of_a_pinned_image_arrive_as_they_are_and_once(
+    registry: Registry, tmp_path: Path, zstd: bool
+) -> None:
     lower, upper = tar_of({PYTHON: b"interpreter"}), tar_of({"etc/os-release": b"ID=debian"})
     pinned = registry.pinned(
-        registry.index(arm64=registry.image(b"", architecture="arm64"), amd64=registry.image(lower, upper))
+        registry.index(arm64=registry.image(b"", architecture="arm64"), amd64=registry.image(lower, upper, zstd=zstd))
     )
     layers = pull(pinned, "amd64", tmp_path, quiet)
     assert [layer.diff_id for layer in layers] == [sha256(lower), sha256(upper)]

@@ -186,7 +186,7 @@ async def update_of(image: CustomerImage, model: Path, bucket: Path) -> Path:
     known = ledger(root)
     manifest = await write_dataset(bucket / "dataset", NEW, model)
     made = await make_update(
-        "acme", root, {}, known, image.built.dataset_digest, manifest, bucket, image.signer
+        "acme", root, dict, known, image.built.dataset_digest, manifest, bucket, image.signer
     )  # fmt: skip
     return Path(made.location)
 

@@ -63,7 +63,7 @@ async def delivered(tmp_path_factory: pytest.TempPathFactory, query_model: Path)
     changed = {"leuchte.pdf": "Die Hallenleuchte HL-240-50 hat die Schutzart IP67."}
     manifest = await write_dataset(bucket / "dataset", NEW | changed, query_model)
     update = await make_update(
-        "acme", str(bucket / "dataset"), {}, known, base.dataset_digest, manifest, bucket, signer
+        "acme", str(bucket / "dataset"), dict, known, base.dataset_digest, manifest, bucket, signer
     )  # fmt: skip
     return Delivered(bucket, frozen, base, manifest, update, signer, query_model)
 
@@ -189,7 +189,7 @@ async def test_the_merged_vectors_are_those_that_a_whole_installation_writes(
 
     def vectors(root: Path) -> dict[str, np.ndarray]:
         manifest = Manifest.model_validate_json((root / "manifest.json").read_bytes())
-        table = lance.connect(str(root / "vectors"), {}).open_table(manifest.pins.vectors).to_arrow()
+        table = lance.connect(str(root / "vectors"), dict).open_table(manifest.pins.vectors).to_arrow()
         return dict(zip(table["chunk_id"].to_pylist(), map(np.array, table["vector"].to_pylist()), strict=True))
 
     one, two = vectors(merged), vectors(whole)

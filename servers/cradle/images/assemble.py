@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers.cradle.images.layers import MEDIA_TYPE, Layer, room_or_clean
+from servers.cradle.images.compression import media_type
+from servers.cradle.images.layers import Layer, room_or_clean
 from servers.cradle.images.spec import USER, ImageSpec, created
 from servers.cradle.images.streams import BLOCK, Hash, Hashing, tar_onto
 from shared.errors import Unavailable
@@ -72,7 +73,9 @@ def assemble(spec: ImageSpec, layers: Sequence[Layer], target: Path) -> Assemble
             "schemaVersion": 2,
             "mediaType": _IMAGE + "manifest.v1+json",
             "config": {"mediaType": _IMAGE + "config.v1+json", "digest": digest(config), "size": len(config)},
-            "layers": [{"mediaType": MEDIA_TYPE, "digest": each.digest, "size": each.size} for each in layers],
+            "layers": [
+                {"mediaType": media_type(each.compression), "digest": each.digest, "size": each.size} for each in layers
+            ],
             "annotations": spec.all_labels,
         }
     )

@@ -11,11 +11,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from servers.cradle.images.assemble import Assembled, assemble
+from servers.cradle.images.compression import Compression
 from servers.cradle.images.evidence import FILES, write_evidence
 from servers.cradle.images.files import sync_folder
 from servers.cradle.images.layers import Entry, Layer, room_or_clean, write_layer
@@ -113,9 +115,13 @@ def _build(
     started = time.monotonic()
     if method not in ("assembled", "engine"):
         raise InvalidInput("An image is built by `assembled` or by `engine`.", field="method")
+    if method == "engine" and spec.compression != "gzip":
+        raise InvalidInput("An engine builds of layers in gzip. Build it by `assembled`.", field="method")
     model = model_entries(sources.model)
     progress(0, _STEPS, "platform layers")
-    layers = prepared_layers(cache, base_image, lambda note: progress(0, _STEPS, note), spec.architecture)
+    layers = prepared_layers(
+        cache, base_image, lambda note: progress(0, _STEPS, note), spec.architecture, spec.compression
+    )
     inputs = _inputs_digest(spec, sources.config, model, layers, method, signer.verifier.key_id)
     images = bucket / "images"
     final = images / spec.tag
@@ -128,7 +134,7 @@ def _build(
     work.mkdir(mode=0o700)
     try:
         with room_or_clean():
-            layers += _content_layers(model, sources, work, progress)
+            layers += _content_layers(model, sources, work, progress, spec.compression)
             progress(4, _STEPS, "writing the image")
             written = _write(spec, layers, work / IMAGE, docker_host, method)
             write_evidence(work, spec, layers, written, inputs, base_image is None, signer)
@@ -169,9 +175,12 @@ def model_entries(folder: Path) -> list[Entry]:
     return [Entry(f"model/{path.relative_to(folder).as_posix()}", path.resolve()) for path in files]
 
 
-def _content_layers(model: list[Entry], sources: Sources, work: Path, progress: Progress) -> list[Layer]:
+def _content_layers(
+    model: list[Entry], sources: Sources, work: Path, progress: Progress, compression: Compression
+) -> list[Layer]:
+    written = partial(write_layer, folder=work, compression=compression)
     progress(1, _STEPS, "model layer")
-    layers = [write_layer("model", model, work)]
+    layers = [written("model", model)]
     groups: dict[str, list[Entry]] = {kind: [] for kind in _CONTENT_KINDS}
     # a volume takes the mode of the folder that it covers; the instance's user is not known to a layer
     config = [Entry("app/instance.json", sources.config), Entry(STATE.lstrip("/"), mode=0o1777)]
@@ -179,8 +188,8 @@ def _content_layers(model: list[Entry], sources: Sources, work: Path, progress: 
     for name, content in sources.dataset:
         groups.get(name.split("/", 1)[0], config).append(Entry(f"data/{name}", content))
     progress(3, _STEPS, "dataset layers")
-    layers += [write_layer(kind, groups[kind], work) for kind in _CONTENT_KINDS if groups[kind]]
-    return [*layers, write_layer("config", config, work)]
+    layers += [written(kind, groups[kind]) for kind in _CONTENT_KINDS if groups[kind]]
+    return [*layers, written("config", config)]
 
 
 def _write(spec: ImageSpec, layers: list[Layer], target: Path, docker_host: str | None, method: str) -> Assembled:
@@ -204,6 +213,7 @@ def _contract(spec: ImageSpec, layers: list[Layer], written: Assembled, method: 
         dataset_digest=spec.dataset_digest,
         fingerprint=spec.fingerprint,
         method="engine" if method == "engine" else "assembled",
+        compression=spec.compression,
         seconds=round(seconds, 3),
     )
 

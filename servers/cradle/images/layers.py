@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from servers.cradle.images.compression import Compression, compressor, decompressed, kind_of
 from servers.cradle.images.elf import is_elf, slim
 from servers.cradle.images.spec import SOURCE_EPOCH
-from servers.cradle.images.streams import BLOCK, GZIP_MAGIC, Gzip, Hashing, tar_onto
+from servers.cradle.images.streams import BLOCK, Hashing, tar_onto
 from shared.contracts.image import ImageLayer
 from shared.errors import InvalidInput, StorageFull
 
-MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 MAX_ATTRIBUTES, MAX_ATTRIBUTE_BYTES = 16, 64 * 1024
 _ATTRIBUTE = re.compile(r"security\.capability|user\.[A-Za-z0-9_.-]{1,200}")
@@ -64,31 +64,36 @@ class Layer:
     size: int
     content_size: int
     path: Path = field(compare=False)
+    compression: Compression = "gzip"
 
     def contract(self) -> ImageLayer:
         """What the outside learns of it."""
         return ImageLayer(kind=self.kind, digest=self.digest, size_bytes=self.size)
 
 
-def write_layer(kind: str, entries: Iterable[Entry], folder: Path, *, level: int = 1) -> Layer:
+def write_layer(
+    kind: str, entries: Iterable[Entry], folder: Path, *, small: bool = False, compression: Compression = "gzip"
+) -> Layer:
     """Write a layer's blob into `folder`, named by its digest's hex digits.
 
     Args:
         kind: base, runtime, model, vectors, tables, graph or config.
-        level: isal's level, 0 (fast) to 3 (small).
+        small: it is written once and shipped often: take more time.
 
     Raises:
         InvalidInput: a name leaves the image, or comes twice.
         StorageFull: no room; what was written is removed.
     """
     names = ordered(entries)
-    with _blob(kind, folder, level) as blob, tar_onto(blob.content) as tar:
+    with _blob(kind, folder, small, compression) as blob, tar_onto(blob.content) as tar:
         for entry in sorted(names, key=lambda each: each.same_as is not None):  # a hard link comes after its file
             _add(tar, entry)
     return blob.layer()
 
 
-def import_tar(kind: str, source: Path, folder: Path, *, level: int = 1) -> Layer:
+def import_tar(
+    kind: str, source: Path, folder: Path, *, small: bool = False, compression: Compression = "gzip"
+) -> Layer:
     """A root file system tar as a layer, byte for byte.
 
     Raises:
@@ -97,7 +102,7 @@ def import_tar(kind: str, source: Path, folder: Path, *, level: int = 1) -> Laye
     """
     if not source.is_file() or not tarfile.is_tarfile(source):
         raise InvalidInput("The base image is not a readable tar. Check P0711_BASE_IMAGE.", field="base_image")
-    with _blob(kind, folder, level) as blob, tarfile_bytes(source) as tar:
+    with _blob(kind, folder, small, compression) as blob, tarfile_bytes(source) as tar:
         while block := tar.read(BLOCK):
             blob.content.write(block)
     return blob.layer()
@@ -106,41 +111,39 @@ def import_tar(kind: str, source: Path, folder: Path, *, level: int = 1) -> Laye
 class _Blob:
     """A layer's blob while it is written: `content` takes the tar."""
 
-    def __init__(self, kind: str, path: Path, raw: BinaryIO, level: int) -> None:
+    def __init__(self, kind: str, path: Path, raw: BinaryIO, small: bool, compression: Compression) -> None:
         self._kind, self.path = kind, path
+        self._compression: Compression = compression
         self._compressed = Hashing(raw)
-        self._gzip = Gzip(self._compressed, level)
-        self.content = Hashing(self._gzip)
+        self._compressor = compressor(compression, self._compressed, small=small)
+        self.content = Hashing(self._compressor)
 
     def close(self) -> None:
-        self._gzip.close()
+        self._compressor.close()
 
     def layer(self) -> Layer:
         """The finished layer, under the name of its digest."""
         compressed, content = self._compressed, self.content
         blob = self.path.with_name(compressed.digest.removeprefix("sha256:"))
         self.path.replace(blob)
-        return Layer(self._kind, compressed.digest, content.digest, compressed.size, content.size, blob)
+        digests, sizes = (compressed.digest, content.digest), (compressed.size, content.size)
+        return Layer(self._kind, *digests, *sizes, path=blob, compression=self._compression)
 
 
 @contextmanager
-def _blob(kind: str, folder: Path, level: int) -> Iterator[_Blob]:
+def _blob(kind: str, folder: Path, small: bool, compression: Compression) -> Iterator[_Blob]:
     partial = folder / f".partial-{kind}-{os.getpid()}-{os.urandom(4).hex()}"
     with room_or_clean(partial), partial.open("xb", buffering=BLOCK) as raw:
-        blob = _Blob(kind, partial, raw, level)
+        blob = _Blob(kind, partial, raw, small, compression)
         yield blob
         blob.close()
 
 
-def tarfile_bytes(source: Path) -> BinaryIO:
-    """The tar's uncompressed bytes, whether or not it is gzipped."""
+@contextmanager
+def tarfile_bytes(source: Path) -> Iterator[BinaryIO]:
+    """The tar's uncompressed bytes, whether or not it is compressed."""
     with source.open("rb") as file:
-        zipped = file.read(2) == GZIP_MAGIC
-    if zipped:
-        from isal import igzip
-
-        return igzip.open(source, "rb")  # pyright: ignore[reportReturnType]
-    return source.open("rb")
+        yield decompressed(file, kind_of(file))
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import shutil
 from pathlib import Path
 from typing import IO
 
-from servers.cradle.images.streams import BLOCK, Gzip, Hashing
+from servers.cradle.images.compression import Gzip
+from servers.cradle.images.streams import BLOCK, Hashing
 from servers.cradle.images.unpack import layer_tar
 from shared.errors import InvalidInput
 

@@ -11,12 +11,14 @@ import os
 import sys
 import tarfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from servers.cradle.images import base, pycs, runtime, sbom
+from servers.cradle.images.compression import Compression
 from servers.cradle.images.layers import Entry, Layer, import_tar, room_or_clean, tarfile_bytes, write_layer
 from servers.cradle.images.registry import Pinned, pull
 from servers.cradle.images.spec import PYTHON
@@ -24,8 +26,7 @@ from shared.contracts.model import Contract
 from shared.errors import InvalidInput
 from shared.ids import Digest
 
-_RULES = 2  # raise when the code below would make other layers of the same files
-_LEVEL = 3  # smaller: these are written once and shipped often
+_RULES = 3  # raise when the code below would make other layers of the same files
 
 
 class _Record(Contract):
@@ -34,16 +35,19 @@ class _Record(Contract):
     diff_id: Digest
     size: int
     content_size: int
+    compression: Compression
 
 
 def prepared_layers(
-    cache: Path, base_image: Path | Pinned | None, report: Callable[[str], None], architecture: str = "amd64"
-) -> list[Layer]:
+    cache: Path, base_image: Path | Pinned | None, report: Callable[[str], None], architecture: str = "amd64",
+    compression: Compression = "gzip",
+) -> list[Layer]:  # fmt: skip
     """The layers base (several where it is pulled), runtime and app, from the cache or made now; blocking.
 
     Args:
         base_image: a root file system tar, or an image in a registry; None: the running Python.
         architecture: which one of a pulled image.
+        compression: of the layers that are made here.
 
     Raises:
         Unavailable: this machine cannot give a base or lacks a package; says what to do.
@@ -52,34 +56,39 @@ def prepared_layers(
         StorageFull: no room for the cache.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    lowest, base_key, libraries = _base(cache, base_image, report, architecture)
+    lowest, base_key, libraries = _base(cache, base_image, report, architecture, compression)
     packages = runtime.package_files()
-    runtime_key = _key("runtime", packages, base_key)
+    runtime_key = _key("runtime", packages, base_key, compression)
     app = runtime.app_files()
+    written = partial(write_layer, "app", folder=cache, compression=compression)
     return [
         *lowest,
-        _kept(cache, runtime_key, "runtime", lambda: _runtime(cache, packages, libraries()), report),
-        _kept(cache, _key("app", app), "app", lambda: write_layer("app", pycs.with_byte_code(app), cache), report),
+        _kept(cache, runtime_key, "runtime", lambda: _runtime(cache, packages, libraries(), compression), report),
+        _kept(cache, _key("app", app, compression), "app", lambda: written(pycs.with_byte_code(app)), report),
     ]
 
 
 def _base(
-    cache: Path, base_image: Path | Pinned | None, report: Callable[[str], None], architecture: str
+    cache: Path,
+    base_image: Path | Pinned | None,
+    report: Callable[[str], None],
+    architecture: str,
+    compression: Compression,
 ) -> tuple[list[Layer], str, Callable[[], set[str]]]:
     """The lowest layers, a key for what they are, and the names of the files in them."""
     if base_image is None:
         files = base.base_files()
-        key = _key("base", files)
-        layer = _kept(
-            cache, key, "base", lambda: write_layer("base", pycs.with_byte_code(files), cache, level=_LEVEL), report
-        )
+        key = _key("base", files, compression)
+        written = partial(write_layer, "base", folder=cache, small=True, compression=compression)
+        layer = _kept(cache, key, "base", lambda: written(pycs.with_byte_code(files)), report)
         return [layer], key, lambda: {Path(entry.name).name for entry in files}
     if isinstance(base_image, Pinned):
         layers = pull(base_image, architecture, cache, report)
         key = _key("base", [], base_image.digest, architecture)
     else:
-        key = _key("base", [Entry("base", base_image)])
-        layers = [_kept(cache, key, "base", lambda: import_tar("base", base_image, cache, level=_LEVEL), report)]
+        key = _key("base", [Entry("base", base_image)], compression)
+        imported = partial(import_tar, "base", base_image, cache, small=True, compression=compression)
+        layers = [_kept(cache, key, "base", imported, report)]
     return layers, key, lambda: _with_python(layers)
 
 
@@ -102,8 +111,9 @@ def _with_python(layers: list[Layer]) -> set[str]:
     return {Path(name).name for name in names}
 
 
-def _runtime(cache: Path, packages: list[Entry], provided: set[str]) -> Layer:
-    return write_layer("runtime", runtime.complete(packages, provided), cache, level=_LEVEL)
+def _runtime(cache: Path, packages: list[Entry], provided: set[str], compression: Compression) -> Layer:
+    entries = runtime.complete(packages, provided)
+    return write_layer("runtime", entries, cache, small=True, compression=compression)
 
 
 def _kept(cache: Path, key: str, kind: str, make: Callable[[], Layer], report: Callable[[str], None]) -> Layer:
@@ -113,10 +123,10 @@ def _kept(cache: Path, key: str, kind: str, make: Callable[[], Layer], report: C
         report(f"making the {kind} layer")
         layer = make()
         fields = _Record(**{name: getattr(layer, name) for name in _Record.model_fields})
-        partial = record.with_name(f".{record.name}-{os.getpid()}")
-        with room_or_clean(partial):
-            partial.write_text(fields.model_dump_json())
-            partial.replace(record)
+        draft = record.with_name(f".{record.name}-{os.getpid()}")
+        with room_or_clean(draft):
+            draft.write_text(fields.model_dump_json())
+            draft.replace(record)
         _forget_others(cache, kind, record)
     return layer
 
@@ -129,7 +139,7 @@ def _read(record: Path) -> Layer | None:
     blob = record.parent / fields.digest.removeprefix("sha256:")
     if not blob.is_file() or blob.stat().st_size != fields.size:
         return None
-    return Layer(fields.kind, fields.digest, fields.diff_id, fields.size, fields.content_size, blob)
+    return Layer(fields.kind, fields.digest, fields.diff_id, fields.size, fields.content_size, blob, fields.compression)
 
 
 def _forget_others(cache: Path, kind: str, keep: Path) -> None:
@@ -146,7 +156,7 @@ def _forget_others(cache: Path, kind: str, keep: Path) -> None:
 
 def _key(kind: str, entries: Iterable[Entry], *more: str) -> str:
     state = hashlib.sha256()
-    parts = [kind, str(_RULES), sys.version, metadata.version("isal"), *more]
+    parts = [kind, str(_RULES), sys.version, metadata.version("isal"), metadata.version("zstandard"), *more]
     for entry in sorted(entries, key=lambda each: each.name):
         if isinstance(entry.source, Path):
             status = entry.source.stat()

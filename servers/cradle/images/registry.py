@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 from pydantic import ValidationError
 
+from servers.cradle.images.compression import MEDIA_TYPES, Compression
 from servers.cradle.images.files import hash_file
 from servers.cradle.images.layers import Layer, room_or_clean, tarfile_bytes
 from servers.cradle.images.streams import BLOCK, Hash, Hashing
@@ -34,10 +35,6 @@ _REFERENCE = re.compile(
 )
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
-_GZIP_LAYERS = (
-    "application/vnd.oci.image.layer.v1.tar+gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip",
-)
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _SMALL, _LARGEST = 4 * 2**20, 2 * 2**30
 _MAX_LAYERS = 64
@@ -94,7 +91,7 @@ def pull(pinned: Pinned, architecture: str, cache: Path, report: Callable[[str],
     Raises:
         NotFound: the registry has no such image, or not for this architecture.
         Conflict: what arrived is not what its digest says.
-        InvalidInput: an image of a kind that is no base: a layer is not a gzipped tar, or it is too large.
+        InvalidInput: an image of a kind that is no base: a layer is no tar in gzip or zstd, or it is too large.
         Unavailable: the registry does not answer.
         StorageFull: no room; nothing half is left behind.
     """
@@ -112,10 +109,10 @@ def pull(pinned: Pinned, architecture: str, cache: Path, report: Callable[[str],
             raise Conflict("The base image's manifest and configuration do not fit each other. Pin another one.")
         layers = []
         for (kind, blob, size), diff_id in zip(described, diff_ids, strict=True):
-            if kind not in _GZIP_LAYERS or size > _LARGEST:
-                raise InvalidInput("A layer of the base image is not a gzipped tar. Pin another image.")
+            if kind not in MEDIA_TYPES or size > _LARGEST:
+                raise InvalidInput("A layer of the base image is no tar in gzip or zstd. Pin another image.")
             report(f"base image, layer {len(layers) + 1} of {len(described)}")
-            layers.append(_kept(registry, blob, size, diff_id, cache))
+            layers.append(_kept(registry, blob, size, diff_id, cache, MEDIA_TYPES[kind]))
     except (KeyError, TypeError, ValueError):
         raise Conflict("The registry's answer is not an image's manifest. Check P0711_BASE_IMAGE.") from None
     return layers
@@ -136,7 +133,7 @@ def _of_architecture(index: dict[str, Any], architecture: str) -> str:
     raise NotFound(f"The base image has no linux/{architecture}. Pin one that has.", field="base_image")
 
 
-def _kept(registry: _Registry, blob: str, size: int, diff_id: str, cache: Path) -> Layer:
+def _kept(registry: _Registry, blob: str, size: int, diff_id: str, cache: Path, compression: Compression) -> Layer:
     path = cache / blob.removeprefix("sha256:")
     record = cache / f"pulled-{path.name}.json"
     known = _read(record)
@@ -151,7 +148,7 @@ def _kept(registry: _Registry, blob: str, size: int, diff_id: str, cache: Path) 
             known = _unpacked(path, blob, size, diff_id)
             partial.write_text(known.model_dump_json())
             partial.replace(record)
-    return Layer("base", known.digest, known.diff_id, known.size, known.content_size, path)
+    return Layer("base", known.digest, known.diff_id, known.size, known.content_size, path, compression)
 
 
 def _unpacked(path: Path, blob: str, size: int, diff_id: str) -> _Pulled:
@@ -161,7 +158,7 @@ def _unpacked(path: Path, blob: str, size: int, diff_id: str) -> _Pulled:
             while block := plain.read(BLOCK):
                 state.update(block)
                 length += len(block)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, ValueError) as error:
         if getattr(error, "errno", None) is not None:
             raise
         length = -1

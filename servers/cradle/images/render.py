@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servers.cradle.images import plots
+from servers.cradle.images.compression import Gzip
 from servers.cradle.images.spec import SOURCE_EPOCH, STATE, USER, ImageSpec
-from servers.cradle.images.streams import Gzip, Hashing, tar_onto
+from servers.cradle.images.streams import Hashing, tar_onto
 from shared.contracts.image import Companion, ImageBuilt
 from shared.contracts.verification import LEAST_COSINE, LEAST_RECALL, ImageReport
 from shared.signatures import Verifier

@@ -7,7 +7,7 @@ Jinja2 or a shell. Jinja2's own escaping would not do: a newline alone adds an i
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -53,6 +53,7 @@ class ImageSpec(Contract):
     dataset_digest: Digest
     parameter_version: int = Field(1, ge=1)
     architecture: Annotated[str, StringConstraints(pattern=r"^(amd64|arm64)$")] = "amd64"
+    compression: Literal["gzip", "zstd"] = Field("gzip", description="Of the layers; zstd needs Docker 23 or newer.")
     port: int = Field(INSTANCE_PORT, ge=1024, le=65535)
     entrypoint: tuple[Argument, ...] = Field(
         (PYTHON, "-m", "servers.instance", "--dataset", "/data", "--model", "/model", "--config", "/app/instance.json"),

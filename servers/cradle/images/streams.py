@@ -1,4 +1,4 @@
-"""Streams of a layer: hashed while they are written, compressed to the same bytes on every run."""
+"""Streams of a layer, hashed while they are written."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import BinaryIO, Protocol
 
 from shared.stopping import stop_if_told
 
-_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system
-GZIP_MAGIC = _GZIP_HEADER[:2]
 BLOCK = 1 << 20
 _WORTH_A_THREAD = 1 << 16
 
@@ -75,34 +73,6 @@ class Hashing:
     @property
     def digest(self) -> str:
         return "sha256:" + self._state.hexdigest()
-
-
-class Gzip:
-    """A gzip stream with a fixed header: the same bytes for the same content on every machine with the same isal.
-
-    Args:
-        level: isal's, 0 (fast) to 3 (small).
-    """
-
-    def __init__(self, target: Writable, level: int) -> None:
-        from isal import isal_zlib
-
-        self._target = target
-        self._compressor = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
-        self._crc32 = isal_zlib.crc32
-        self._crc = 0
-        self._size = 0
-        target.write(_GZIP_HEADER)
-
-    def write(self, data: bytes) -> int:
-        self._crc = self._crc32(data, self._crc)
-        self._size += len(data)
-        self._target.write(self._compressor.compress(data))
-        return len(data)
-
-    def close(self) -> None:
-        self._target.write(self._compressor.flush())
-        self._target.write(self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"))
 
 
 def tar_onto(target: Hashing | BinaryIO) -> tarfile.TarFile:

@@ -44,6 +44,7 @@ TRIMS = {
         Trim(r"^numpy/(f2py|distutils|typing/tests)/", "Fortran, builds and type checks"),
         Trim(r"^numpy/(fft|polynomial|random)/", "numpy loads them on first use; vectors are only multiplied"),
         Trim(r"^numpy/_core/_(simd|\w+_tests)\.", "numpy's own tests"),
+        Trim(r"^sqlglot/(executor/|dialects/(?!__init__|dialect|postgres))", "one dialect is read, and nothing is run"),
         Trim(r"^pydantic/(v1/|mypy\.py)", "models of pydantic 1 and a type checker's plugin"),
         Trim(r"^pyarrow/(src|interchange)/", "sources, and the exchange with other data frames"),
         Trim(

@@ -15,11 +15,11 @@ from typing import IO, Any
 
 import orjson
 
+from servers.cradle.images.compression import decompressed, kind_of
 from servers.cradle.images.layers import OPAQUE, WHITEOUT, checked_name, room_or_clean
 from shared.errors import Conflict, InvalidInput, NotFound
 
 _BLOCK = 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
 _MANIFEST_LIMIT = 4 * 2**20
 _DATASET_MANIFEST = "data/manifest.json"
 
@@ -74,15 +74,11 @@ def layer_tar(image: Path, number: int) -> Iterator[tarfile.TarFile]:
     Raises:
         InvalidInput: it is not an image, or damaged.
     """
-    from isal import igzip
-
     try:
         with tarfile.open(image, "r:") as tar:
             blob = tar.extractfile(orjson.loads(_small(tar, "manifest.json"))[0]["Layers"][number])
             assert blob is not None  # noqa: S101 - a layer is a file
-            zipped = blob.read(2) == _GZIP_MAGIC
-            blob.seek(0)
-            raw = igzip.IGzipFile(fileobj=blob, mode="rb") if zipped else blob  # pyright: ignore[reportArgumentType]
+            raw = decompressed(blob, kind_of(blob))
             with tarfile.open(fileobj=raw, mode="r|", bufsize=_BLOCK) as layer:
                 yield layer
     except (tarfile.TarError, LookupError, ValueError, EOFError):
@@ -169,16 +165,13 @@ class _Hashed(io.RawIOBase):
 def _read_layer(
     tar: tarfile.TarFile, name: str, diff_id: str, contents: Contents, target: Path | None, below: tuple[str, ...]
 ) -> None:
-    from isal import igzip
-
     blob = tar.extractfile(name)
     if blob is None:
         raise InvalidInput("The file is not an image, or it is damaged. Build it again.")
-    zipped = blob.read(2) == _GZIP_MAGIC
-    blob.seek(0)
+    compression = kind_of(blob)
     compressed = _Hashed(blob)
     raw: IO[bytes] = io.BufferedReader(compressed, _BLOCK)
-    content = _Hashed(igzip.IGzipFile(fileobj=raw, mode="rb") if zipped else raw)  # pyright: ignore[reportArgumentType]
+    content = _Hashed(decompressed(raw, compression))
     try:
         with tarfile.open(fileobj=io.BufferedReader(content, _BLOCK), mode="r|", bufsize=_BLOCK) as layer:
             for member in layer:
@@ -186,11 +179,11 @@ def _read_layer(
                 _take(layer, member, contents, target if wanted else None)
         right = "sha256:" + content.finish() == diff_id
         contents.layer_sizes.append(content.size)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, ValueError) as error:
         if getattr(error, "errno", None) is not None:
             raise
         right = False
-    if zipped and right:
+    if compression and right:
         right = compressed.finish() == Path(name).name
     if not right:
         raise Conflict("A layer of the image was altered or damaged. Build it again.")
