@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from email.message import EmailMessage
 
 import anyio
+import openpyxl
 import pytest
 
 from servers.cradle.processing import wire
@@ -158,6 +159,25 @@ async def answer(
     async with contextlib.aclosing(pool.read(data, name, size)) as reading:
         await anext(reading)
         return [block.text async for part in reading if isinstance(part, Extraction) for block in part.blocks]
+
+
+async def test_a_sheet_whose_cells_are_all_numbers_arrives_as_texts(pool: ExtractionPool) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(
+        ["Artikelnummer", "EAN", "Bezeichnung", "Preis", "Währung", "Einheit", "Mindestmenge", "Warengruppe", "Breite"]
+    )
+    for number in range(3):
+        book.active.append([1000 + number, 4_012_345_678_901, 7, 12.5, 978, 1, 10, 42, 2.5])
+    stored = io.BytesIO()
+    book.save(stored)
+    async with contextlib.aclosing(pool.read(stored.getvalue(), "preise.xlsx")) as reading:
+        await anext(reading)
+        products = [product async for part in reading if isinstance(part, Extraction) for product in part.products]
+    assert [product.article_number for product in products] == ["1000", "1001", "1002"]
+    (price,) = products[0].prices
+    texts = [products[0].article_number, products[0].gtin, price.amount, price.currency, price.unit, price.lower_bound]
+    assert texts == ["1000", "4012345678901", "12.5", "978", "1", "10"]
+    assert {type(each) for each in texts} == {str}
 
 
 @pytest.mark.requirement("F-13", "I-07")

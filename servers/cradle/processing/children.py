@@ -31,7 +31,7 @@ class Limits:
 
     memory: int = 4 * 2**30
     seconds: float = 120.0
-    seconds_per_mib: float = 2.0
+    seconds_per_mib: float = 10.0
 
     def time(self, size: int) -> float:
         return self.seconds + self.seconds_per_mib * size / 2**20

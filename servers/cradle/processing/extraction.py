@@ -7,15 +7,26 @@ alone, so the same file gives the same parts on every machine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
+from typing import Literal, TypeVar
 
 BlockKind = Literal["heading", "paragraph", "table", "list", "product"]
 Rows = tuple[tuple[str, ...], ...]
 
+_Sent = TypeVar("_Sent", bound=type)
+
 PART_ITEMS = 512
 PART_CHARS = 1_000_000
 PART_BYTES = 8 * 2**20
+
+
+def _sent(kind: _Sent) -> _Sent:
+    """Let pickle take a class by its values in the order of its fields, as its constructor does: in a third of the time
+    of what a frozen class with slots brings."""
+    values = attrgetter(*(each.name for each in fields(kind)))
+    setattr(kind, "__reduce__", lambda self: (kind, values(self)))  # noqa: B010  a method is no attribute to pyright
+    return kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,7 @@ class About:
     pages: int = 0
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Block:
     """A piece of running text. `rows` holds a table's cells, its first `header_rows` rows being the header.
@@ -45,6 +57,7 @@ class Block:
     ocr: bool = False
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Scan:
     """A page that has no text of its own: a PNG for OCR, standing where its text will stand."""
@@ -54,6 +67,7 @@ class Scan:
     source: str = ""
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Localised:
     """A text and its language as the catalogue names it (`deu`), '' where it names none."""
@@ -62,6 +76,7 @@ class Localised:
     language: str = ""
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One feature of a product in a classification system (ETIM, ECLASS or the supplier's own).
@@ -87,6 +102,7 @@ class Feature:
         return self.names[0].text if self.names else self.feature_id
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Price:
     """One price. `amount` is as written, with a decimal point; None where the catalogue states none."""
@@ -104,6 +120,7 @@ class Price:
     territories: tuple[str, ...] = ()
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Media:
     """A reference to a picture or document; the file itself is not opened."""
@@ -114,6 +131,7 @@ class Media:
     description: str = ""
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A product's relation to another one, by article number (`accessories`, `similar`, …)."""
@@ -122,6 +140,7 @@ class Reference:
     article_number: str
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Classification:
     """A product's place in a classification system."""
@@ -130,6 +149,7 @@ class Classification:
     group: str
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Product:
     """A product or article. What a catalogue says beyond the named fields stands in `properties` (path, value)."""
@@ -162,6 +182,7 @@ class Product:
         return self.names[0].text if self.names else self.article_number
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Group:
     """A group of a catalogue's structure or of a classification system."""
@@ -172,6 +193,7 @@ class Group:
     parent: str = ""
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Membership:
     """That an article belongs to a group of the catalogue's structure."""
@@ -180,6 +202,7 @@ class Membership:
     group: str
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """A file found inside another one, and what became of it: `code` is '' where it was read."""
@@ -194,6 +217,7 @@ class Attachment:
 Item = About | Block | Scan | Product | Group | Membership | Attachment
 
 
+@_sent
 @dataclass(frozen=True, slots=True)
 class Extraction:
     """A file's content, or one part of it: the parts of a file, in order, are its whole content.

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of, priced_for, priced_from
+from servers.cradle.processing.extraction import Localised
 from servers.cradle.processing.language import guess
 
 Row = tuple[str, ...]
@@ -63,9 +64,12 @@ _ROLE_OF = {word: role for role, words in _COLUMNS.items() for word in words.spl
 
 
 class Figure(str):
-    """A cell that its file holds as a number, so that its point is a decimal point."""
+    """A cell that its file holds as a number, so that its point is a decimal point. It travels as a plain text."""
 
     __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ class Columns:
     roles: list[str | None] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    labels: list[tuple[Localised, ...]] = field(default_factory=list)
     priced_for: list[str] = field(default_factory=list)
     priced_from: list[str] = field(default_factory=list)
     decimal: str = "."
@@ -133,10 +138,20 @@ def columns_of(headers: Row) -> Columns:
         bare, quantity, bound = _stated(header) if role == "price" else (name, "", "")
         columns.roles.append(None if role in columns.roles and role not in _REPEATED else role)
         columns.names.append((bare or name) if quantity or bound else name)
+        columns.labels.append((Localised(columns.names[-1] or _unnamed(len(columns.names))),))
         columns.units.append(unit)
         columns.priced_for.append(quantity)
         columns.priced_from.append(bound)
     return columns
+
+
+def _unnamed(number: int) -> str:
+    return f"Spalte {number}"
+
+
+def label_of(columns: Columns, index: int) -> tuple[Localised, ...]:
+    """What a column's cells are called as properties; one without a header by its number."""
+    return columns.labels[index] if index < len(columns.labels) else (Localised(_unnamed(index + 1)),)
 
 
 def amount_of(cell: str, decimal: str) -> str | None:

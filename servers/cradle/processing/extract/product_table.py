@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
-from servers.cradle.processing.extract.columns import Columns, Row, columns_of, role_of
+from servers.cradle.processing.extract.columns import Columns, Row, columns_of, label_of, role_of
 from servers.cradle.processing.extract.prices import Unclear, price_of
 from servers.cradle.processing.extract.text import row_text, table_block
 from servers.cradle.processing.extraction import Block, Classification, Feature, Item, Localised, Price, Product
@@ -93,7 +93,7 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
             named.setdefault(role, str(cell))
     features.sort(key=lambda feature: int(feature.order))
     return Product(
-        article_number=number,
+        article_number=named["article"],
         names=_localised(named.get("name", "")),
         descriptions=_localised(named.get("description", "")),
         gtin=named.get("gtin", ""),
@@ -141,10 +141,8 @@ def _unclear(cell: str, columns: Columns, index: int) -> Feature:
 
 
 def _feature(cell: str, columns: Columns, index: int) -> Feature:
-    known = index < len(columns.headers)
-    name = (columns.names[index] if known else "") or f"Spalte {index + 1}"
-    unit = columns.units[index] if known else ""
-    return Feature(names=(Localised(name),), values=(Localised(str(cell)),), unit=unit, order=str(index + 1))
+    unit = columns.units[index] if index < len(columns.units) else ""
+    return Feature(names=label_of(columns, index), values=(Localised(str(cell)),), unit=unit, order=str(index + 1))
 
 
 def _localised(text: str) -> tuple[Localised, ...]:
