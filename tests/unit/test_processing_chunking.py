@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from servers.cradle.processing.chunking import JOINT, Chunk, Chunker, ChunkSizes, chunk
@@ -56,10 +56,15 @@ def text_of(extraction: Extraction) -> str:
     return JOINT.join(text for text in texts if text)
 
 
+EMPTY = table_block([["", ""], ["", ""]], 1)
+
+
 def parts_of(flow: list[Block | Product], size: int) -> list[Extraction]:
     return [Extraction(flow=tuple(flow[at : at + size])) for at in range(0, len(flow), size)]
 
 
+@example([Block("heading", "1", level=1), Block("heading", "a", level=1), EMPTY], (32, 0))
+@example([EMPTY], (32, 0))
 @settings(max_examples=300, deadline=None)
 @given(st.lists(BLOCK, max_size=12), st.sampled_from([(32, 0), (32, 8), (64, 24), (220, 24)]))
 def test_every_character_of_every_block_is_in_a_passage_and_no_passage_is_over_the_bound(flow, sizes) -> None:
@@ -70,6 +75,7 @@ def test_every_character_of_every_block_is_in_a_passage_and_no_passage_is_over_t
     for each in chunks:
         assert len(TOKENS.passage(each.text)) == each.tokens <= sizes[0]
         assert each.start < each.end <= len(text)
+        assert each.text.strip()
         covered[each.start : each.end] = b"\x01" * (each.end - each.start)
     missing = {text[at] for at in range(len(text)) if not covered[at] and not text[at].isspace()}
     assert missing == set()

@@ -18,7 +18,7 @@ from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.language import guess
 from servers.cradle.processing.product_text import product_lines
 
-VERSION = "3"
+VERSION = "4"
 NAME = "structure"
 JOINT = "\n\n"
 PATH_JOINT = " › "
@@ -126,6 +126,8 @@ class Chunker:
 
     def _block(self, block: Block) -> Iterator[Chunk]:
         start = self._place(block.text)
+        if not block.text.strip():
+            return  # a table of empty cells would be a passage of nothing
         piece = _Piece(block.text, start, start + len(block.text))
         if block.kind == "heading":
             yield from self._heading(block, piece)
