@@ -18,12 +18,13 @@ from email.message import EmailMessage
 import anyio
 import openpyxl
 import pytest
+from msgspec import msgpack
 
 from servers.cradle.processing import wire
 from servers.cradle.processing.children import ExtractionPool, Limits
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
-from servers.cradle.processing.extraction import Extraction
+from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.stages import measured, required_same
 
 CONTENT_TYPES = '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
@@ -291,18 +292,20 @@ async def test_a_child_inherits_no_secret(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.requirement("I-07")
-def test_a_part_from_a_child_cannot_name_code_to_run() -> None:
+def test_a_part_from_a_child_is_checked_and_cannot_name_code_to_run() -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (os.system, ("true",))
 
-    with pytest.raises(ValueError, match="not a part"):
-        wire.load_part(pickle.dumps(Evil()))
-    with pytest.raises(ValueError, match="not a part"):
-        wire.load_part(pickle.dumps("text"))
+    whole = Extraction(title="a", flow=(Block("paragraph", "b"), Product("c")))
+    sent = msgpack.decode(wire.dump_part(whole))
+    wrong = [[*sent[:3], [["Block", "paragraph", 7]]], [*sent[:3], [["Evil", "x"]]], [*sent[:2], "3"], "text", None]
+    for raw in (pickle.dumps(Evil()), b"", *map(msgpack.encode, wrong)):
+        with pytest.raises(ValueError, match=r".+"):
+            wire.load_part(raw)
     with pytest.raises(ValueError, match="not a frame"):
         wire.header(b"P" + (2**40).to_bytes(8, "little"))
-    assert wire.load_part(wire.dump_part(Extraction(title="a"))) == Extraction(title="a")
+    assert wire.load_part(wire.dump_part(whole)) == whole
 
 
 def raw_pdf(*objects: bytes) -> bytes:

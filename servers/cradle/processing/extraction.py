@@ -7,30 +7,26 @@ alone, so the same file gives the same parts on every machine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
-from operator import attrgetter
-from typing import Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 BlockKind = Literal["heading", "paragraph", "table", "list", "product"]
 Rows = tuple[tuple[str, ...], ...]
-
-_Sent = TypeVar("_Sent", bound=type)
 
 PART_ITEMS = 512
 PART_CHARS = 1_000_000
 PART_BYTES = 8 * 2**20
 
 
-def _sent(kind: _Sent) -> _Sent:
-    """Let pickle take a class by its values in the order of its fields, as its constructor does: in a third of the time
-    of what a frozen class with slots brings."""
-    values = attrgetter(*(each.name for each in fields(kind)))
-    setattr(kind, "__reduce__", lambda self: (kind, values(self)))  # noqa: B010  a method is no attribute to pyright
-    return kind
+class _Value(Struct, frozen=True, array_like=True, gc=False):
+    """Immutable, and on the wire the list of its values: made and sent in a tenth of a frozen dataclass's time. Nothing
+    in it leads back to it, so the collector of cycles need not know it."""
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(_Value, frozen=True):
     """What is known of the document as a whole; later ones complete earlier ones. `pages` is 0 where there are none."""
 
     title: str = ""
@@ -38,9 +34,7 @@ class About:
     pages: int = 0
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(_Value, frozen=True, tag=True):
     """A piece of running text. `rows` holds a table's cells, its first `header_rows` rows being the header.
 
     `level` is a heading's depth (1 is the outermost). `page` is 1-based, 0 where the format has no pages; a
@@ -57,9 +51,7 @@ class Block:
     ocr: bool = False
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(_Value, frozen=True, tag=True):
     """A page that has no text of its own: a PNG for OCR, standing where its text will stand."""
 
     png: bytes
@@ -67,18 +59,14 @@ class Scan:
     source: str = ""
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Localised:
+class Localised(_Value, frozen=True):
     """A text and its language as the catalogue names it (`deu`), '' where it names none."""
 
     text: str
     language: str = ""
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(_Value, frozen=True):
     """One feature of a product in a classification system (ETIM, ECLASS or the supplier's own).
 
     `identifier` and `parent` are the catalogue's own numbers by which features nest (FID, FPARENT_ID).
@@ -102,9 +90,7 @@ class Feature:
         return self.names[0].text if self.names else self.feature_id
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(_Value, frozen=True):
     """One price. `amount` is as written, with a decimal point; None where the catalogue states none."""
 
     amount: str | None
@@ -120,9 +106,7 @@ class Price:
     territories: tuple[str, ...] = ()
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(_Value, frozen=True):
     """A reference to a picture or document; the file itself is not opened."""
 
     source: str
@@ -131,27 +115,21 @@ class Media:
     description: str = ""
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(_Value, frozen=True):
     """A product's relation to another one, by article number (`accessories`, `similar`, …)."""
 
     kind: str
     article_number: str
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Classification:
+class Classification(_Value, frozen=True):
     """A product's place in a classification system."""
 
     system: str
     group: str
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(_Value, frozen=True, tag=True):
     """A product or article. What a catalogue says beyond the named fields stands in `properties` (path, value)."""
 
     article_number: str
@@ -182,9 +160,7 @@ class Product:
         return self.names[0].text if self.names else self.article_number
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(_Value, frozen=True):
     """A group of a catalogue's structure or of a classification system."""
 
     identifier: str
@@ -193,18 +169,14 @@ class Group:
     parent: str = ""
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(_Value, frozen=True):
     """That an article belongs to a group of the catalogue's structure."""
 
     article_number: str
     group: str
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(_Value, frozen=True):
     """A file found inside another one, and what became of it: `code` is '' where it was read."""
 
     name: str
@@ -217,9 +189,7 @@ class Attachment:
 Item = About | Block | Scan | Product | Group | Membership | Attachment
 
 
-@_sent
-@dataclass(frozen=True, slots=True)
-class Extraction:
+class Extraction(_Value, frozen=True):
     """A file's content, or one part of it: the parts of a file, in order, are its whole content.
 
     `flow` holds blocks, scans and products in reading order; the other fields hold what has no place in running text.

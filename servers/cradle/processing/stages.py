@@ -7,8 +7,10 @@ import contextlib
 import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from msgspec.structs import replace
 
 from servers.cradle.processing.admission import Admission, Ticket
 from servers.cradle.processing.chunking import Chunk, Chunker, ChunkSizes, Tokenizer

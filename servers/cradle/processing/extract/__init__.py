@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
+
+from msgspec.structs import replace
 
 from servers.cradle.processing.extract.archive import Archive
 from servers.cradle.processing.extract.bmecat import Bmecat
@@ -117,6 +118,6 @@ class _Inner:
         yield Attachment(name, kind, len(data))
         for item in extractor.extract(file, self):
             if isinstance(item, Block | Scan | Product) and not item.source:
-                yield dataclasses.replace(item, source=name)
+                yield replace(item, source=name)
             else:
                 yield item

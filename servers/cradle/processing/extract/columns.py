@@ -64,12 +64,9 @@ _ROLE_OF = {word: role for role, words in _COLUMNS.items() for word in words.spl
 
 
 class Figure(str):
-    """A cell that its file holds as a number, so that its point is a decimal point. It travels as a plain text."""
+    """A cell that its file holds as a number, so that its point is a decimal point."""
 
     __slots__ = ()
-
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (str(self),)
 
 
 @dataclass(slots=True)
