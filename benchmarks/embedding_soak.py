@@ -1,7 +1,7 @@
 """L-04: the embedding service under a steady load; slopes of memory, descriptors and threads over the run.
 
-`python benchmarks/embedding_soak.py 10` takes ten minutes after five of warming up. A slope is that of the line of least
-squares through the samples, an hour, with its standard error.
+`python benchmarks/embedding_soak.py 10` takes ten minutes after five of warming up. A slope is that of the line through
+the samples with the least squares, an hour, with its standard error.
 """
 
 from __future__ import annotations
