@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LASTS_S = 3600
 """An hour: what a role allows where nobody has set more."""
 RENEWED_S = 1800
+AGAIN_S = 60
+"""After a renewal that failed, while the credentials hold."""
 TIMEOUT_S = 10
 _OBJECTS = ("GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListMultipartUploadParts")
 _BUCKET = ("ListBucket", "ListBucketMultipartUploads", "GetBucketLocation")
@@ -51,6 +53,7 @@ class BucketCredentials:
         self._options = dict(options)
         self._lock = threading.Lock()
         self._session: _Session | None = None
+        self._renew_at = datetime.min.replace(tzinfo=UTC)
 
     def options(self) -> dict[str, str]:
         """The store's options with credentials for the bucket alone."""
@@ -76,12 +79,14 @@ class BucketCredentials:
     def _current(self) -> _Session:
         with self._lock:
             now = datetime.now(UTC)
-            if self._session is None or self._session.ends - now < timedelta(seconds=RENEWED_S):
+            if self._session is None or now >= min(self._renew_at, self._session.ends):
                 try:
                     self._session = _assumed(self._settings, self._bucket)
+                    self._renew_at = self._session.ends - timedelta(seconds=RENEWED_S)
                 except Unavailable:
                     if self._session is None or self._session.ends <= now:
                         raise
+                    self._renew_at = now + timedelta(seconds=AGAIN_S)
             return self._session
 
 

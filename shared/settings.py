@@ -161,7 +161,7 @@ class Settings(BaseSettings):
         " Python in a registry, docker://HOST/NAME@sha256:DIGEST.",
     )
     image_compression: Literal["gzip", "zstd"] = Field(
-        "gzip", description="Of images' layers; zstd is a fifth smaller and needs Docker 23 or newer."
+        "gzip", description="Of images' layers; zstd is a sixth smaller and needs Docker 23 or newer."
     )
     archive_bucket: str | None = Field(
         None,

@@ -9,6 +9,9 @@ from pydantic import Field
 from shared.contracts.model import Contract
 from shared.ids import CustomerId, Digest
 
+Compression = Literal["gzip", "zstd"]
+"""Of an image's layers. Docker reads zstd since version 23."""
+
 
 class ImageLayer(Contract):
     """One layer of an image."""
@@ -31,7 +34,7 @@ class ImageBuilt(Contract):
     dataset_digest: Digest
     fingerprint: Digest
     method: Literal["assembled", "engine"]
-    compression: Literal["gzip", "zstd"] = "gzip"
+    compression: Compression = "gzip"
     seconds: float = Field(ge=0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -169,6 +170,25 @@ async def test_an_application_on_two_ports_is_opened_once(tmp_path: Path) -> Non
         [(app, 0), (app, 0)], Settings(home=tmp_path), signals=False, stop=stop, on_ready=lambda ports: stop.set()
     )
     assert opened == ["open", "closed"]
+
+
+async def test_what_a_process_has_loaded_is_passed_by_when_cycles_are_collected(
+    tmp_path: Path,
+) -> None:
+    stop, frozen = asyncio.Event(), list[int]()
+
+    def ready(_ports: list[int]) -> None:
+        frozen.append(gc.get_freeze_count())
+        stop.set()
+
+    try:
+        for own in (False, True):
+            stop.clear()
+            await serve([(_never, 0)], Settings(home=tmp_path), signals=own, stop=stop, on_ready=ready)
+    finally:
+        gc.unfreeze()
+    assert frozen[0] == 0
+    assert frozen[1] > 10_000
 
 
 async def _never(scope: Any, receive: Any, send: Any) -> None:

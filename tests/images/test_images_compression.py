@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from servers.cradle.images.assemble import assemble
-from servers.cradle.images.build import Sources, build_image
+from servers.cradle.images.build import Sources, _content_layers, build_image
 from servers.cradle.images.compression import Compression
 from servers.cradle.images.layers import Entry, Layer, write_layer
 from servers.cradle.images.signing import Signer
@@ -54,6 +54,18 @@ def test_an_image_may_hold_layers_of_both_kinds_and_its_manifest_says_which(tmp_
     read_image(tmp_path / "image.tar", tmp_path / "root")
     assert (tmp_path / "root/data/text").read_bytes() == TEXT
     assert (tmp_path / "root/etc/issue").read_bytes() == b"base"
+
+
+def test_every_layer_of_a_customer_is_compressed_as_asked(tmp_path: Path) -> None:
+    model = [Entry("model/weights", bytes(5000))]
+    sources = Sources(tmp_path, [("vectors/a", TEXT), ("tables/b", TEXT), ("manifest.json", b"{}")], b"{}")
+    for kind in ("gzip", "zstd"):
+        (folder := tmp_path / kind).mkdir()
+        made = _content_layers(model, sources, folder, lambda *_: None, kind)
+        assert {each.kind: each.compression for each in made} == dict.fromkeys(
+            ("model", "vectors", "tables", "config"), kind
+        )
+        assert {file.open("rb").read(2) for file in folder.iterdir()} == {b"\x1f\x8b" if kind == "gzip" else b"(\xb5"}
 
 
 @pytest.mark.parametrize("damage", ["altered", "cut"])

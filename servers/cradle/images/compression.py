@@ -1,15 +1,15 @@
-"""Compression of layers: gzip, which every engine reads, or zstd, which is a fifth smaller and unpacked faster.
+"""Compression of layers: gzip, which every engine reads, or zstd, which makes an image a sixth smaller.
 
 The same content gives the same bytes on every machine with the same isal and zstandard.
 """
 
 from __future__ import annotations
 
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Protocol
 
 from servers.cradle.images.streams import Writable
+from shared.contracts.image import Compression
 
-Compression = Literal["gzip", "zstd"]
 MEDIA_TYPES: dict[str, Compression] = {
     "application/vnd.oci.image.layer.v1.tar+gzip": "gzip",
     "application/vnd.oci.image.layer.v1.tar+zstd": "zstd",

@@ -7,10 +7,11 @@ Jinja2 or a shell. Jinja2's own escaping would not do: a newline alone adds an i
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from shared.contracts.image import Compression
 from shared.contracts.model import Contract
 from shared.ids import CustomerId, Digest
 
@@ -53,7 +54,7 @@ class ImageSpec(Contract):
     dataset_digest: Digest
     parameter_version: int = Field(1, ge=1)
     architecture: Annotated[str, StringConstraints(pattern=r"^(amd64|arm64)$")] = "amd64"
-    compression: Literal["gzip", "zstd"] = Field("gzip", description="Of the layers; zstd needs Docker 23 or newer.")
+    compression: Compression = "gzip"
     port: int = Field(INSTANCE_PORT, ge=1024, le=65535)
     entrypoint: tuple[Argument, ...] = Field(
         (PYTHON, "-m", "servers.instance", "--dataset", "/data", "--model", "/model", "--config", "/app/instance.json"),

@@ -26,6 +26,8 @@ _KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SY
 class Limits:
     """What one file may use. Time grows with the file: `seconds` and `seconds_per_mib` for each mebibyte.
 
+    The slowest to read, a wide sheet, took five seconds a mebibyte on a slow machine.
+
     `memory` bounds the address space of the child; `seconds` bounds processor time, and the wait for each part.
     """
 
