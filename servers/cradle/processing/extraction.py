@@ -22,8 +22,8 @@ PART_BYTES = 8 * 2**20
 
 
 class _Value(Struct, frozen=True, array_like=True, gc=False):
-    """Immutable, and on the wire the list of its values: made in a twentieth and sent in a sixth of the time that frozen
-    dataclasses take. Nothing in it leads back to it, so the collector of cycles need not know it."""
+    """Immutable, and on the wire the list of its values: made in a twentieth and sent in a sixth of the time that a
+    frozen dataclass takes. Nothing in it leads back to it, so the collector of cycles need not know it."""
 
 
 class About(_Value, frozen=True):
