@@ -83,7 +83,7 @@ REQUIREMENTS = {
 CLAIMED = frozenset(
     " ".join(
         [
-            "M-01 M-03 M-04 M-05 M-06 M-07",
+            "M-01 M-02 M-03 M-04 M-05 M-06 M-07",
             "F-01 F-02 F-03 F-04 F-05 F-06 F-07 F-08 F-09 F-10 F-11 F-12 F-13",
             "I-02 I-03 I-04 I-05 I-06 I-07 I-08 I-09 I-10 I-11 I-12",
             "T-01 T-02 T-03 T-04 T-05 T-06 T-07",

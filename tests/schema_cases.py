@@ -84,6 +84,11 @@ def _list(schema: Case, root: Case) -> Values:
 def _object(schema: Case, root: Case) -> Values:
     parts = {name: fitting(part, root) for name, part in schema.get("properties", {}).items()}
     required = set(schema.get("required", ()))
+    if not parts and (named := schema.get("patternProperties")):
+        ((pattern, part),) = named.items()
+        least = schema.get("minProperties", 0)
+        keys = st.from_regex(pattern, fullmatch=True)
+        return st.dictionaries(keys, fitting(part, root), min_size=least, max_size=least + 3)
     if not parts and schema.get("additionalProperties", True):
         return st.dictionaries(st.text(max_size=8), anything, max_size=3)
     return st.fixed_dictionaries(

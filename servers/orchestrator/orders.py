@@ -34,11 +34,13 @@ class Migration:
     Args:
         host: where the new image is deployed once it is reconciled; None: nowhere.
         accepted: names of checks whose differences do not refuse the cut-over.
+        asks: whether the job asks about other differences and waits, instead of failing.
         questions: planted questions (content), passed on to the customer's bucket.
     """
 
     host: str | None = None
     accepted: tuple[str, ...] = ()
+    asks: bool = False
     questions: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -74,6 +76,8 @@ class Request:
         }
         if self.migration is not None:
             asked["migration"] = [self.migration.host, sorted(self.migration.accepted), self.migration.questions]
+            if self.migration.asks:
+                asked["asks"] = True
         return canonical_digest(asked)
 
     @property
@@ -82,6 +86,7 @@ class Request:
         chosen = self.choice.model_dump(mode="json")
         if self.migration is not None:
             chosen |= {"host": self.migration.host, "accept": sorted(self.migration.accepted)}
+            chosen |= {"ask": self.migration.asks}
         return chosen
 
 
@@ -175,6 +180,12 @@ class Orders:
         await self._store.cancel(job)
         self._wake()
         return await self._store.job(job.job_id, job.customer_id) or job
+
+    async def answer(self, job: Job, answers: dict[str, bool]) -> Job:
+        """Answer what a job waits for, all of it or a part; with the last answer it goes on."""
+        answered = await self._store.answer(job, answers)
+        self._wake()
+        return answered
 
     async def _once(self, named: str, digest: str, key: str | None, order: Callable[[Session], Awaitable[Job]]) -> Job:
         """The job that the key was answered with before, or what `order` gives, which the key then stands for."""
@@ -280,10 +291,10 @@ class Orders:
 
 
 async def ended(store: JobStore, job: Job, deadline_s: float, seen: Callable[[Job], Awaitable[None]]) -> Job:
-    """Wait until a job ends, `deadline_s` seconds at most; `seen` gets each state of it."""
+    """Wait until a job ends or asks something, `deadline_s` seconds at most; `seen` gets each state of it."""
     loop = asyncio.get_running_loop()
     end = loop.time() + deadline_s
-    while not job.ended and loop.time() < end:
+    while not job.ended and not job.unanswered and loop.time() < end:
         await asyncio.sleep(min(LOOK_EVERY_S, max(0.0, end - loop.time())))
         job = await store.job(job.job_id, job.customer_id) or job
         await seen(job)
@@ -309,6 +320,11 @@ def _checked(request: Request) -> Request:
 
 
 def _busy(job: Job) -> Conflict:
+    if job.unanswered:
+        return Conflict(
+            f"The job {job.job_id} of this customer waits for answers: get_job shows the questions, answer_job answers "
+            "them, cancel_job cancels it."
+        )
     return Conflict(
         f"The job {job.job_id} of this customer has not ended: wait for it with get_job, or cancel it with cancel_job."
     )

@@ -10,7 +10,16 @@ from typing import Any, Protocol
 
 import orjson
 
-from shared.contracts.job import FINAL_STATES, JobKind, JobProgress, JobResult, JobState, JobStep, JobView
+from shared.contracts.job import (
+    FINAL_STATES,
+    JobKind,
+    JobProgress,
+    JobQuestion,
+    JobResult,
+    JobState,
+    JobStep,
+    JobView,
+)
 from shared.postgres.queries import load_queries
 
 queries: Any = load_queries("servers.orchestrator", "jobs.sql")
@@ -49,7 +58,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as stored."""
+    """A job as stored. `rounds`: how often it has stopped to ask."""
 
     job_id: str
     customer_id: str
@@ -60,6 +69,8 @@ class Job:
     result: JobResult
     error: dict[str, Any] | None
     choice: dict[str, Any]
+    questions: tuple[JobQuestion, ...]
+    rounds: int
     request_digest: str
     created_at: datetime
     updated_at: datetime
@@ -68,6 +79,11 @@ class Job:
     def ended(self) -> bool:
         """Completed, failed or cancelled."""
         return self.state in FINAL_STATES
+
+    @property
+    def unanswered(self) -> list[JobQuestion]:
+        """What it waits for."""
+        return [each for each in self.questions if each.answer is None] if self.state == "waiting" else []
 
     def view(self) -> JobView:
         """The job as callers see it."""
@@ -79,6 +95,7 @@ class Job:
             state=self.state,
             steps=list(self.steps),
             progress=self.progress,
+            questions=list(self.questions),
             result=None if empty else self.result,
             error=self.error,
             created_at=self.created_at,
@@ -119,11 +136,11 @@ class JobStore:
         async with self.session(customer_id) as session:
             return await session.customer(customer_id)
 
-    async def to_hand_out(self, limit: int) -> list[tuple[str, str]]:
-        """Ids (job, customer) of queued jobs that no worker has taken yet, oldest first."""
+    async def to_hand_out(self, limit: int) -> list[tuple[str, str, int]]:
+        """Queued jobs that no worker has taken yet, oldest first: job, customer, and how often the job has asked."""
         async with self.session(None) as session:
             rows = await session.rows(queries.jobs_to_hand_out, limit=limit)
-        return [(row["job_id"], row["customer_id"]) for row in rows]
+        return [(row["job_id"], row["customer_id"], row["rounds"]) for row in rows]
 
     async def handed_out(self, job_id: str, customer: str) -> None:
         """Note that the worker has taken a job."""
@@ -170,6 +187,31 @@ class JobStore:
         """End a job with an error's wire form. False where the job had ended."""
         async with self.session(job.customer_id) as session:
             return await session.run(queries.fail_job, job_id=job.job_id, error=_json(error))
+
+    async def ask(self, job: Job, position: int, questions: list[JobQuestion]) -> bool:
+        """Let a job wait for answers before it runs the step again. False where the job has ended."""
+        asked = _json([question.model_dump() for question in questions])
+        async with self.session(job.customer_id) as session:
+            return await session.run(queries.ask, job_id=job.job_id, position=str(position), questions=asked)
+
+    async def answer(self, job: Job, answers: dict[str, bool]) -> Job:
+        """Keep answers to what a job waits for; with the last one it is queued again. Other keys are passed over."""
+        async with self.session(job.customer_id) as session:
+            await session.lock(job.customer_id)
+            waiting = await session.job(job.job_id) or job
+            due = {each.key: answers[each.key] for each in waiting.unanswered if each.key in answers}
+            if not due:
+                return waiting
+            kept = [each.model_copy(update={"answer": due.get(each.key, each.answer)}) for each in waiting.questions]
+            state = "waiting" if any(each.answer is None for each in kept) else "queued"
+            questions = _json([each.model_dump() for each in kept])
+            await session.run(queries.answer, job_id=job.job_id, questions=questions, state=state)
+            return await session.job(job.job_id) or waiting
+
+    async def stop_waiting(self, seconds: float) -> bool:
+        """Take what has been waited for for so long as answered with no. True where there was such a job."""
+        async with self.session(None) as session:
+            return await session.run(queries.stop_waiting, seconds=seconds)
 
     async def cancel(self, job: Job) -> bool:
         """Cancel a job that has not ended. False where it had."""
@@ -326,6 +368,8 @@ def _job(row: Any) -> Job | None:
         result=JobResult.model_validate_json(row["result"]),
         error=orjson.loads(row["error"]) if row["error"] else None,
         choice=orjson.loads(row["choice"]) if row["choice"] else {},
+        questions=tuple(JobQuestion.model_validate(each) for each in orjson.loads(row["questions"])),
+        rounds=row["rounds"],
         request_digest=row["request_digest"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from shared.contracts.model import Contract
 from shared.ids import CustomerId, Digest, JobId
 
 JobKind = Literal["onboarding", "update", "build", "verification", "deployment", "rollback", "migration"]
-JobState = Literal["queued", "running", "completed", "failed", "cancelled"]
+JobState = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
 FINAL_STATES = frozenset({"completed", "failed", "cancelled"})
+QuestionKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,60}$")]
 
 
 class JobHandle(Contract):
@@ -49,6 +50,14 @@ class JobResult(Contract):
     places: dict[str, str] = Field(default_factory=dict)
 
 
+class JobQuestion(Contract):
+    """What a job asks before it goes on: yes or no."""
+
+    key: QuestionKey = Field(description="Names it in answer_job; a job never uses one twice.")
+    message: str = Field(max_length=1000, description="The question, with counts; never content.")
+    answer: bool | None = None
+
+
 class JobView(Contract):
     """A job as `get_job` shows it."""
 
@@ -58,6 +67,9 @@ class JobView(Contract):
     state: JobState
     steps: list[JobStep]
     progress: JobProgress
+    questions: list[JobQuestion] = Field(
+        default_factory=list, description="What it has asked. In the state waiting, those without an answer hold it up."
+    )
     result: JobResult | None = None
     error: dict[str, str | bool | float] | None = None
     created_at: datetime

@@ -53,11 +53,11 @@ async def _erase(connection: Any, customer_id: str) -> int:
     removed = 0
     if any(row["place"] == "public.jobs" for row in tables):
         jobs = await connection.fetch("SELECT job_id, state FROM jobs WHERE customer_id = $1 FOR UPDATE", customer_id)
-        if any(job["state"] in {"queued", "running"} for job in jobs):
+        if any(job["state"] in {"queued", "running", "waiting"} for job in jobs):
             raise Conflict("A job of this customer has not ended. Cancel it with cancel_job, and call again.")
         ids = [job["job_id"] for job in jobs]
         for row in await connection.fetch(_COLUMNS, KEPT, _OF_JOB):
-            removed += await _delete(connection, row["place"], "workflow_uuid = ANY($1)", ids)
+            removed += await _delete(connection, row["place"], "split_part(workflow_uuid, '.', 1) = ANY($1)", ids)
     for row in tables:
         removed += await _delete(
             connection, row["place"], " OR ".join(f"{name} = $1" for name in row["names"]), customer_id

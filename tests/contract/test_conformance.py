@@ -18,19 +18,30 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from mcp_types import CallToolResult, TextContent
+from mcp.server.mcpserver import require_client_extension
+from mcp_types import (
+    CallToolResult,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    InputRequiredResult,
+    TextContent,
+)
+from pydantic import TypeAdapter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers.marketplace.app import build as build_marketplace
 from servers.orchestrator.app import build as build_orchestrator
 from servers.orchestrator.store import Job, JobStore
 from servers.orchestrator.tools.arguments import handle
+from servers.orchestrator.tools.tasks import IDENTIFIER
 from shared.auth import Principal
-from shared.contracts.job import JobHandle
+from shared.contracts.job import JobHandle, JobQuestion, JobResult
 from shared.contracts.model import Contract
 from shared.errors import Internal, NotFound
 from shared.postgres.urls import write
 from shared.serving import Server
+from shared.serving.progress import current_context
 from shared.settings import Settings
 from tests.marketplace_rig import Market, free_port, listening
 from tests.orchestrator_rig import put_customer, put_job
@@ -43,9 +54,9 @@ SCENARIOS = {
 }
 TASKS = [
     "tasks-lifecycle", "tasks-capability-negotiation", "tasks-wire-fields", "tasks-request-state-removal",
-    "tasks-request-headers", "tasks-dispatch-and-envelope", "tasks-status-notifications",
+    "tasks-request-headers", "tasks-dispatch-and-envelope", "tasks-status-notifications", "tasks-mrtr-input",
+    "tasks-mrtr-composition", "tasks-required-task-error",
 ]  # fmt: skip
-"""Not among them: tasks-mrtr-* (jobs ask no questions) and tasks-required-task-error (no tool needs the extension)."""
 NEEDS_FIXTURE = "Not testable"
 """How the suite says that a check needs a tool of its own, which these servers do not have."""
 pytestmark = [
@@ -142,7 +153,10 @@ class Fixtures:
         self._store: Callable[[], JobStore] = lambda: server.services.store
         self._number = itertools.count()
         self._running: set[asyncio.Task[None]] = set()
-        for tool in (self.greet, self.slow_compute, self.failing_job, self.protocol_error_job, self.confirm_delete):
+        for tool in (
+            self.greet, self.slow_compute, self.failing_job, self.protocol_error_job, self.confirm_delete,
+            self.multi_input, self.test_tool_with_task,
+        ):  # fmt: skip
             server.tool(tool, scope="jobs:write", title=tool.__name__)
 
     async def greet(self, name: str) -> Annotated[CallToolResult, Greeting]:
@@ -155,7 +169,10 @@ class Fixtures:
         return await self._job(seconds, self._store().complete)
 
     async def failing_job(self) -> JobHandle:
-        """Ends with an error that its caller can mend."""
+        """Ends with an error that its caller can mend. It needs a client with the extension, as the suite has it."""
+        context = current_context()
+        assert context is not None
+        require_client_extension(context.request_context, IDENTIFIER)
         return await self._job(1, lambda job: self._store().fail(job, NotFound("There is no such file.").as_dict()))
 
     async def protocol_error_job(self) -> JobHandle:
@@ -163,10 +180,31 @@ class Fixtures:
         return await self._job(1, lambda job: self._store().fail(job, Internal().as_dict()))
 
     async def confirm_delete(self, filename: str) -> JobHandle:
-        """Ends without the question that the suite knows it for: jobs ask none."""
-        return await self._job(0, self._store().complete)
+        """Asks one question, and ends once it is answered."""
+        return await self._job(0, self._store().complete, "confirm")
 
-    async def _job(self, seconds: float, end: Callable[[Job], Awaitable[bool]]) -> JobHandle:
+    async def multi_input(self) -> JobHandle:
+        """Asks two questions at once."""
+        return await self._job(0, self._store().complete, "first", "second")
+
+    async def test_tool_with_task(self) -> JobHandle | InputRequiredResult:
+        """Asks for a name before its job begins, and shows it in what the job made."""
+        context = current_context()
+        said = (context and context.input_responses) or {}
+        if "user_name" not in said:
+            named = {"type": "object", "properties": {"name": {"type": "string"}}}
+            form = ElicitRequestFormParams(message="Your name?", requested_schema=named)
+            return InputRequiredResult(input_requests={"user_name": ElicitRequest(params=form)})
+        name = TypeAdapter(ElicitResult).validate_python(said["user_name"]).content
+        assert name is not None
+        made = JobResult(places={"greeted": str(name["name"])})
+
+        async def end(job: Job) -> bool:
+            return await self._store().end_step(job, 0, 0.0, made) and await self._store().complete(job)
+
+        return await self._job(0, end)
+
+    async def _job(self, seconds: float, end: Callable[[Job], Awaitable[bool]], *asked: str) -> JobHandle:
         customer = f"kunde-{next(self._number)}"  # a customer has one open job
         await put_customer(self._store(), customer)
         job = await put_job(self._store(), customer)
@@ -174,12 +212,19 @@ class Fixtures:
         async def run() -> None:
             await self._store().begin_step(job, 0)
             await asyncio.sleep(seconds)
+            if asked:
+                await self._answered(job, asked)
             await end(job)
 
         task = asyncio.create_task(run())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return handle(job)
+
+    async def _answered(self, job: Job, asked: tuple[str, ...]) -> None:
+        await self._store().ask(job, 0, [JobQuestion(key=key, message="Go on?") for key in asked])
+        while (now := await self._store().job(job.job_id, job.customer_id)) and now.state == "waiting":  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 class Greeting(Contract):

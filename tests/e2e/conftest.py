@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Container, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +49,12 @@ class Running:
     agent: Agent
     process: asyncio.subprocess.Process
 
-    async def follow(self, job_id: str) -> JobView:
-        """The job once it has ended."""
+    async def follow(self, job_id: str, until: Container[str] = FINAL_STATES) -> JobView:
+        """The job once it has ended, or has come to another state that is waited for."""
         async with asyncio.timeout(JOB_S):
             while True:
                 view = await self.agent.orchestrator("get_job", {"job_id": job_id}, JobView)
-                if view.state in FINAL_STATES:
+                if view.state in until:
                     return view
                 await asyncio.sleep(0.2)  # the interval of a poll, not a wait for a condition
 

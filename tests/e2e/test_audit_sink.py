@@ -113,6 +113,7 @@ async def test_with_the_audit_logs_down_no_tool_changes_anything_and_reading_goe
         assert await held.rows() == before
     calls: list[tuple[ServerName, str, dict[str, Any]]] = [
         ("orchestrator", "cancel_job", {"job_id": "job_" + "a" * 26}),
+        ("orchestrator", "answer_job", {"job_id": "job_" + "a" * 26, "answers": {"documents": True}}),
         ("cradle", "stop_deployment", {"host": "local"}),
         ("marketplace", "rate_mcp", {"server_name": "io.0711/tax", "stars": 5}),
     ]

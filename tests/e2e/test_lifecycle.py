@@ -83,7 +83,7 @@ async def test_a_customer_is_deployed_updated_without_a_new_address_and_rolled_b
 
 
 @pytest.mark.requirement("O-07")
-async def test_a_migration_is_refused_by_name_until_it_holds_and_answers_what_the_legacy_one_did(
+async def test_a_migration_is_refused_by_name_until_the_operator_has_accepted_each_difference(
     platform: Running, corpus: Path
 ) -> None:
     legacy = corpus.parent / "legacy"
@@ -108,8 +108,15 @@ async def test_a_migration_is_refused_by_name_until_it_holds_and_answers_what_th
     assert report["missing"] == {"missing documents": ["verschollen.pdf"], "articles": ["GEIST-1"]}
     customer = await platform.agent.orchestrator("get_customer", {"customer_id": refused.customer_id}, CustomerView)
     assert customer.state == "onboarding"
-    accepted = ["documents", "missing documents", "articles"]
-    moved = await ordered(platform, "migrate_customer", **asked, accept_differences=accepted)
+    ordering = {**asked, "accept_differences": ["missing documents"], "ask": True}
+    handle = await platform.agent.orchestrator("migrate_customer", ordering, JobHandle)
+    assert "answer_job" in handle.next
+    waiting = await platform.follow(handle.job_id, {"waiting"})
+    assert [question.key for question in waiting.questions] == ["documents", "articles"]
+    assert "(5 in the legacy export, 4 now)" in waiting.questions[0].message
+    answered = {"job_id": handle.job_id, "answers": {"documents": True, "articles": True}}
+    await platform.agent.orchestrator("answer_job", answered, JobView)
+    moved = await platform.follow(handle.job_id)
     assert moved.state == "completed", moved.error
     assert moved.result is not None
     assert moved.result.numbers["accepted_differences"] == 3

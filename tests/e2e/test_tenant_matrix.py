@@ -38,12 +38,12 @@ NO_IDS = {
     "company_name": "Dritte Werke GmbH", "contact_email": "it@example.com", "choice": {}, "texts": ["x"],
     "parameter_version": 1, "questions": [], "query": "x", "sql": "SELECT 1", "cypher": "MATCH (d:Document) RETURN d",
     "format": "csv", "class_id": "EC000001", "text": "x", "position": 0, "data_base64": "AAAA", "statement": "SELECT 1",
-    "rows": 1,
+    "rows": 1, "answers": {"documents": True},
 }  # fmt: skip
 """Arguments that name nothing of a customer's, with the value that a tool gets which needs one."""
 NO_IDS_EITHER = frozenset({
     "deployment_target", "installation_params", "idempotency_key", "limit", "detail", "wait_s", "host", "port",
-    "accept_differences", "release", "input_type", "normalize", "truncate", "encoding", "image_base64", "pages", "task",
+    "accept_differences", "ask", "release", "input_type", "normalize", "truncate", "encoding", "image_base64", "pages", "task",
     "output", "provider", "json_schema", "version", "priority", "as_tar", "language", "kind", "page", "start",
     "order_unit", "buyer", "system", "conditions", "seconds_per_document", "seconds_per_image", "euros_per_document",
     "euros_per_image", "companions",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.audit import AuditLog
+from shared.contracts.job import JobQuestion
 from tests.orchestrator_rig import TASKS, put_job, put_onboarded, running_rig, settings_in
 
 pytestmark = pytest.mark.requirement("A-10")
@@ -32,23 +33,28 @@ async def test_with_the_log_down_nothing_is_ordered_or_cancelled_and_reading_goe
     ):
         await put_onboarded(rig.store, "muster")
         job = await put_job(rig.store, "muster", "build")
+        await rig.store.begin_step(job, 0)
+        await rig.store.ask(job, 0, [JobQuestion(key="documents", message="Accept?")])
+        naming = {"job_id": job.job_id}
+        answering = {**naming, "answers": {"documents": True}}
         tools = (await rig.request("tools/list", {}, None))["result"]["tools"]
         changing = [tool["name"] for tool in tools if not tool["annotations"]["readOnlyHint"]]
-        assert len(changing) == 10
+        assert len(changing) == 11
         rows = (
             "SELECT (SELECT string_agg(t::text, ',') FROM jobs t), (SELECT string_agg(t::text, ',') FROM customers t)"
         )
         before = await superuser.fetchrow(rows)
         await superuser.execute("ALTER TABLE audit RENAME TO audit_away")
         for tool in changing:
-            arguments = ARGUMENTS.get(tool) or {"customer_id": "muster"}
-            arguments = {"job_id": job.job_id} if tool == "cancel_job" else arguments
+            of_jobs = {"cancel_job": naming, "answer_job": answering}
+            arguments = of_jobs.get(tool) or ARGUMENTS.get(tool) or {"customer_id": "muster"}
             refused = (await rig.call(tool, arguments))["result"]
             assert refused["_meta"]["0711/error"]["code"] == "unavailable", tool
             assert "audit log" in refused["content"][0]["text"], tool
-        asked = {"taskId": job.job_id}
-        cancelled = await rig.request("tasks/cancel", asked, job.job_id, extensions={TASKS: {}})
-        assert "audit log" in cancelled["error"]["message"]
+        asked = {"taskId": job.job_id, "inputResponses": {"documents": {"action": "decline"}}}
+        for method in ("tasks/cancel", "tasks/update"):
+            stopped = await rig.request(method, asked, job.job_id, extensions={TASKS: {}})
+            assert "audit log" in stopped["error"]["message"]
         assert await superuser.fetchrow(rows) == before
         assert (await rig.call("get_job", {"job_id": job.job_id}))["result"]["isError"] is False
         await superuser.execute("ALTER TABLE audit_away RENAME TO audit")

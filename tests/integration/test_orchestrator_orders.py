@@ -191,8 +191,9 @@ async def test_the_keys_of_jobs_before_keys_had_a_table_are_kept(database) -> No
                 OLD_JOB,
                 DIGEST,
             )
-        async with connection.transaction():
-            await connection.execute(statements[2])
+        for number in sorted(statements)[1:]:
+            async with connection.transaction():
+                await connection.execute(statements[number])
     finally:
         await connection.close()
     async with JobStore(made.db).session("other") as session:

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from mcp_types import ElicitRequest, ElicitRequestFormParams
 
 from servers.cradle.deployments.token_keys import token_keys
 from servers.orchestrator.app import build
@@ -16,7 +17,7 @@ from servers.orchestrator.workflows.steps import Work, register, register_instan
 from shared.auth.keys import read_keys
 from shared.client import Upstream
 from shared.contracts.catalogue import CataloguePage
-from shared.contracts.job import JobResult
+from shared.contracts.job import JobQuestion, JobResult
 from shared.errors import Internal, StorageFull, Unavailable
 from shared.postgres.migrations import migrate
 from tests.orchestrator_rig import DIGEST, TASKS, Rig, free_port, put_job, put_onboarded, running_rig, settings_in
@@ -71,7 +72,7 @@ async def test_every_tool_is_titled_described_annotated_and_typed_and_the_list_i
         "initialize_customer", "process_new_documents", "get_job", "cancel_job", "list_customers", "get_customer",
         "embed", "ocr", "save_installation_params", "get_installation_params", "build_image", "verify_customer",
         "platform_status", "deploy_customer", "rollback_customer", "list_deployments", "stop_deployment",
-        "migrate_customer",
+        "migrate_customer", "answer_job",
     }  # fmt: skip
     for tool in first:
         assert tool["title"]
@@ -240,7 +241,7 @@ async def test_a_customers_administrator_lists_only_its_own_customer(rig: Rig, u
 
 @pytest.mark.requirement("A-05")
 async def test_a_customers_administrator_may_not_onboard_or_cancel(rig: Rig, users) -> None:
-    for tool in ("initialize_customer", "cancel_job", "build_image"):
+    for tool in ("initialize_customer", "answer_job", "cancel_job", "build_image"):
         answer = await rig.call(tool, {}, users["customer_admin"])
         assert answer["code"] == "forbidden"
 
@@ -289,6 +290,65 @@ async def test_a_task_can_be_cancelled_and_a_failed_one_tells_why(rig: Rig) -> N
     assert failed["status"] == "failed"
     assert failed["error"]["data"]["0711/error"]["code"] == "internal"
     assert "result" not in failed
+
+
+async def asking(rig: Rig, named: str) -> str:
+    """The id of a job that waits for two answers."""
+    await put_onboarded(rig.store, named)
+    job = await put_job(rig.store, named, "update")
+    await rig.store.begin_step(job, 0)
+    asked = [JobQuestion(key=key, message=f"Accept the {key}?") for key in ("documents", "articles")]
+    await rig.store.ask(job, 0, asked)
+    return job.job_id
+
+
+async def test_a_task_asks_by_forms_and_goes_on_once_each_is_answered(rig: Rig) -> None:
+    task_id = await asking(rig, "fragewerk")
+    shows = {**EXTENSIONS, "elicitation": {}}
+
+    async def told(**capabilities: Any) -> dict[str, Any]:
+        return (await rig.request("tasks/get", {"taskId": task_id}, task_id, **capabilities))["result"]
+
+    async def update(**responses: Any) -> dict[str, Any]:
+        return await rig.request("tasks/update", {"taskId": task_id, "inputResponses": responses}, task_id, **shows)
+
+    yes = {"action": "accept", "content": {"confirm": True}}
+    asked = await told(**shows)
+    assert asked["status"] == "input_required"
+    assert list(asked["inputRequests"]) == ["documents", "articles"]
+    form = ElicitRequest.model_validate(asked["inputRequests"]["articles"])
+    assert isinstance(form.params, ElicitRequestFormParams)
+    assert form.params.message == "Accept the articles?"
+    blind = await told(**EXTENSIONS)  # shows no forms
+    assert blind["status"] == "working"
+    assert "answer_job" in blind["statusMessage"]
+    assert "confirm" in (await update(documents={"action": "accept"}))["error"]["message"]
+    assert (await update(documents=yes, unknown=yes))["result"]["resultType"] == "complete"
+    assert list((await told(**shows))["inputRequests"]) == ["articles"]
+    await update(articles={"action": "decline"})
+    assert (await told(**shows))["status"] == "working"
+    job = await rig.store.job(task_id, None)
+    assert job is not None
+    assert [each.answer for each in job.questions] == [True, False]
+
+
+async def test_a_job_shows_what_it_asks_and_takes_the_answers_of_a_client_without_tasks(rig: Rig) -> None:
+    job_id = await asking(rig, "antwortwerk")
+
+    async def answer(**answers: bool) -> dict[str, Any]:
+        return (await rig.call("answer_job", {"job_id": job_id, "answers": answers}))["result"]
+
+    shown = (await rig.call("get_job", {"job_id": job_id, "wait_s": 20}))["result"]["structuredContent"]
+    assert shown["state"] == "waiting"  # at once: nobody has to wait for what waits for them
+    assert [each["message"] for each in shown["questions"]] == ["Accept the documents?", "Accept the articles?"]
+    busy = (await rig.call("build_image", {"customer_id": "antwortwerk"}))["result"]
+    assert "answer_job" in busy["content"][0]["text"]
+    wrong = await answer(documents=True, elsewhere=True)
+    assert wrong["isError"]
+    assert "It asks: documents, articles." in wrong["content"][0]["text"]
+    assert (await answer(documents=True))["structuredContent"]["state"] == "waiting"
+    assert (await answer(articles=True))["structuredContent"]["state"] == "queued"
+    assert "waits for no answer" in (await answer(articles=True))["content"][0]["text"]
 
 
 @pytest.mark.requirement("T-01")

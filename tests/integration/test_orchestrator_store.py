@@ -6,7 +6,7 @@ import pytest
 
 from servers.orchestrator.store import Customer, Job, JobStore, NewJob
 from servers.orchestrator.workflows.plan import STEPS
-from shared.contracts.job import JobProgress, JobResult
+from shared.contracts.job import JobProgress, JobQuestion, JobResult
 from shared.errors import Conflict
 from shared.ids import new_handle
 
@@ -114,9 +114,58 @@ async def test_a_customer_is_active_once_its_onboarding_is_completed_and_then_ke
 async def test_a_queued_job_is_found_until_it_is_handed_out(database) -> None:
     store = await store_of(database, "acme", "other")
     first, second = await add(store, new_job("acme")), await add(store, new_job("other"))
-    assert await store.to_hand_out(10) == [(first.job_id, "acme"), (second.job_id, "other")]
+    assert await store.to_hand_out(10) == [(first.job_id, "acme", 0), (second.job_id, "other", 0)]
     await store.handed_out(first.job_id, "acme")
-    assert await store.to_hand_out(10) == [(second.job_id, "other")]
+    assert await store.to_hand_out(10) == [(second.job_id, "other", 0)]
+
+
+async def asking(store: JobStore, named: str, *keys: str) -> Job:
+    """A job whose first step has asked."""
+    job = await add(store, new_job(named))
+    await store.handed_out(job.job_id, named)
+    assert await store.begin_step(job, 0)
+    assert await store.ask(job, 0, [JobQuestion(key=key, message="Accept?") for key in keys])
+    waiting = await store.job(job.job_id, named)
+    assert waiting is not None
+    return waiting
+
+
+async def test_a_job_waits_until_each_of_its_questions_is_answered_and_is_then_handed_out_again(database) -> None:
+    store = await store_of(database, "acme")
+    job = await asking(store, "acme", "documents", "articles")
+    assert (job.state, job.steps[0].state, len(job.unanswered)) == ("waiting", "pending", 2)
+    assert not await store.begin_step(job, 0)
+    assert not await store.complete(job)
+    assert await store.to_hand_out(10) == []
+    with pytest.raises(Conflict):
+        await add(store, new_job("acme"))
+    partly = await store.answer(job, {"articles": True, "unknown": True})
+    assert (partly.state, [each.key for each in partly.unanswered]) == ("waiting", ["documents"])
+    again = await store.answer(job, {"articles": False, "documents": False})  # an answer cannot be taken back
+    assert (again.state, [each.answer for each in again.questions]) == ("queued", [False, True])
+    assert await store.to_hand_out(10) == [(job.job_id, "acme", 1)]
+    late = await store.answer(job, {"documents": True})
+    assert late.questions == again.questions
+
+
+async def test_what_nobody_answers_counts_as_a_no_once_its_time_is_over(database) -> None:
+    store = await store_of(database, "acme")
+    job = await asking(store, "acme", "documents", "articles")
+    await store.answer(job, {"documents": True})
+    assert not await store.stop_waiting(60)
+    assert await store.stop_waiting(0)
+    kept = await store.job(job.job_id, "acme")
+    assert kept is not None
+    assert (kept.state, [each.answer for each in kept.questions]) == ("queued", [True, False])
+    assert await store.to_hand_out(10) == [(job.job_id, "acme", 1)]
+
+
+async def test_a_job_that_waits_for_an_answer_can_be_cancelled(database) -> None:
+    store = await store_of(database, "acme")
+    job = await asking(store, "acme", "documents")
+    assert await store.cancel(job)
+    kept = await store.answer(job, {"documents": True})
+    assert (kept.state, kept.unanswered) == ("cancelled", [])
 
 
 @pytest.mark.requirement("T-01", "T-03")

@@ -12,12 +12,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from servers.orchestrator.questions import Asked
 from servers.orchestrator.store import Job, JobStore
 from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
+from servers.orchestrator.workflows.steps import STEP, Work
 from servers.orchestrator.workflows.worker import LEASE, State, Worker
+from shared.contracts.job import JobQuestion, JobResult
 from shared.postgres.lease import Lease
 from shared.postgres.urls import password_of, with_role
 from tests.orchestrator_rig import put_customer, put_job, settings_in
@@ -102,6 +105,33 @@ async def test_a_part_that_stays_away_fails_the_job_with_a_retryable_error(site:
     assert failed.error["retryable"] is True
     assert failed.steps[0].state == "failed"
     assert len(pauses) == 3
+
+
+async def test_a_step_that_asks_holds_its_job_up_across_a_restart_and_runs_again_with_the_answers(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool | None, ...]] = []
+
+    async def asking(work: Work) -> JobResult:
+        seen.append(tuple(each.answer for each in work.job.questions))
+        if len(seen) < 3:
+            raise Asked([JobQuestion(key=f"round_{len(seen)}", message="Go on?")])
+        return JobResult(numbers={"asked": len(seen)})
+
+    monkeypatch.setitem(STEP, "register", asking)
+    job = await put_job(site.store, "muster")
+    async with site.working(attempts=1):
+        first = await site.until(job, lambda each: each.state == "waiting")
+    async with site.working(attempts=1) as (worker, _):
+        await becomes(worker, "working")
+        assert (await site.until(job, lambda each: True)).state == "waiting"
+        await site.store.answer(first, {"round_1": True})
+        second = await site.until(job, lambda each: each.rounds == 2)
+        await site.store.answer(second, {"round_2": False})
+        ended = await site.until(job, lambda each: each.ended)
+    assert seen == [(), (True,), (True, False)]
+    assert ended.result.numbers == {"asked": 3}
+    assert [step.state for step in ended.steps[:2]] == ["completed", "failed"]  # cradle is away
 
 
 async def test_a_job_that_another_process_queued_is_found(site: Site) -> None:

@@ -33,7 +33,7 @@ ALLOWED = {
     ),
     "written by the operator, about the arguments of tools": "argument_rules.condition",
     "counts, digests, durations and sentences of ours about a job": (
-        "jobs.choice jobs.error jobs.progress jobs.result jobs.steps audit.detail"
+        "jobs.choice jobs.error jobs.progress jobs.questions jobs.result jobs.steps audit.detail"
     ),
     "the golden source: parameters, and vectors of texts that are ours": (
         "installations.parameters installations.probe_vectors"

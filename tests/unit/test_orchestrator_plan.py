@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from servers.orchestrator.access import may_name, may_reach
+from servers.orchestrator.questions import Asked, answer_of
 from servers.orchestrator.store import Customer
 from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.plan import STEPS, base_digest, carried_over, image_tag, merged
@@ -61,6 +62,51 @@ def test_a_difference_from_a_legacy_deployment_refuses_the_cut_over_until_it_is_
         reconciled(report, ["documents"])
     made = reconciled(report, ["documents", "sample answers"])
     assert made.numbers == {"reconciled_checks": 3, "accepted_differences": 2}
+
+
+def test_a_difference_is_asked_about_once_and_a_no_refuses_the_cut_over() -> None:
+    checks = [
+        VerificationCheck(name="documents", passed=False, detail="31807 in the legacy export, 31806 now"),
+        VerificationCheck(name="sample answers", passed=False, detail="3 of 20 found again"),
+        VerificationCheck(name="articles", passed=False, detail="2 of 12 are missing"),
+    ]
+    report = VerificationReport(passed=False, checks=checks)
+    with pytest.raises(Asked) as asked:
+        reconciled(report, ["articles"], asks=True)
+    assert [question.key for question in asked.value.questions] == ["documents", "sample_answers"]
+    assert "31807 in the legacy export, 31806 now" in asked.value.questions[0].message
+    yes, no = (
+        question.model_copy(update={"answer": said})
+        for question, said in zip(asked.value.questions, (True, False), strict=True)
+    )
+    with pytest.raises(Conflict, match=r"\(sample answers: 3 of 20 found again\)"):
+        reconciled(report, ["articles"], asks=True, asked=[yes, no])
+    with pytest.raises(Asked) as more:  # a difference that was not there when the job asked
+        reconciled(report, [], asks=True, asked=[yes, no])
+    assert [question.key for question in more.value.questions] == ["articles"]
+    both = [yes, no.model_copy(update={"answer": True})]
+    assert reconciled(report, ["articles"], asks=True, asked=both).numbers["accepted_differences"] == 3
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ({"action": "accept", "content": {"confirm": True}}, True),
+        ({"action": "accept", "content": {"confirm": False}}, False),
+        ({"action": "decline"}, False),
+        ({"action": "cancel", "content": {"confirm": True}}, False),
+    ],
+)
+def test_only_a_form_that_was_sent_off_with_a_yes_says_yes(response: object, answer: bool) -> None:
+    assert answer_of(response) is answer
+
+
+@pytest.mark.parametrize(
+    "response", [None, "yes", {}, {"action": "accept"}, {"action": "accept", "content": {"confirm": 1}}, {"action": 3}]
+)
+def test_what_is_no_answer_to_a_form_is_refused(response: object) -> None:
+    with pytest.raises(InvalidInput, match="confirm"):
+        answer_of(response)
 
 
 def test_what_a_job_made_grows_step_by_step() -> None:

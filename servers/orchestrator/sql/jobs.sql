@@ -51,50 +51,57 @@ INSERT INTO job_keys (created_by, idempotency_key, customer_id, job_id)
 VALUES (:created_by, :idempotency_key, :customer_id, :job_id);
 
 -- name: job_by_id(job_id)^
-SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
+SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, questions, rounds, request_digest,
+       created_at, updated_at
 FROM jobs
 WHERE job_id = :job_id;
 
 -- name: job_by_key(created_by, idempotency_key)^
-SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
+SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, questions, rounds, request_digest,
+       created_at, updated_at
 FROM jobs
 WHERE job_id = (SELECT job_id FROM job_keys WHERE created_by = :created_by AND idempotency_key = :idempotency_key);
 
 -- name: open_job(customer_id)^
-SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
+SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, questions, rounds, request_digest,
+       created_at, updated_at
 FROM jobs
-WHERE customer_id = :customer_id AND state IN ('queued', 'running');
+WHERE customer_id = :customer_id AND state IN ('queued', 'running', 'waiting');
 
 -- name: last_job(customer_id, kind)^
-SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
+SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, questions, rounds, request_digest,
+       created_at, updated_at
 FROM jobs
 WHERE customer_id = :customer_id AND kind = :kind
 ORDER BY created_at DESC, job_id
 LIMIT 1;
 
 -- name: last_job_with_digest(customer_id, digest)^
-SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
+SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, questions, rounds, request_digest,
+       created_at, updated_at
 FROM jobs
 WHERE customer_id = :customer_id AND result -> 'digests' ? :digest
 ORDER BY created_at DESC, job_id
 LIMIT 1;
 
 -- name: last_delivery(customer_id)^
-SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
+SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, questions, rounds, request_digest,
+       created_at, updated_at
 FROM jobs
 WHERE customer_id = :customer_id AND state = 'completed' AND result -> 'digests' ? 'image'
 ORDER BY created_at DESC, job_id
 LIMIT 1;
 
 -- name: jobs_of_customer(customer_id, limit)
-SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, request_digest, created_at, updated_at
+SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, questions, rounds, request_digest,
+       created_at, updated_at
 FROM jobs
 WHERE customer_id = :customer_id
 ORDER BY created_at DESC, job_id
 LIMIT :limit;
 
 -- name: jobs_to_hand_out(limit)
-SELECT job_id, customer_id
+SELECT job_id, customer_id, rounds
 FROM jobs
 WHERE state = 'queued' AND handed_out_at IS NULL
 ORDER BY created_at, job_id
@@ -146,4 +153,24 @@ SET state = 'cancelled', updated_at = now(), progress = '{}',
     steps = (SELECT coalesce(jsonb_agg(CASE WHEN step ->> 'state' = 'running'
                                             THEN jsonb_set(step, '{state}', '"pending"') ELSE step END ORDER BY position), '[]')
              FROM jsonb_array_elements(steps) WITH ORDINALITY AS each (step, position))
-WHERE job_id = :job_id AND state IN ('queued', 'running');
+WHERE job_id = :job_id AND state IN ('queued', 'running', 'waiting');
+
+-- name: ask(questions, position, job_id)!
+UPDATE jobs
+SET state = 'waiting', rounds = rounds + 1, questions = questions || :questions::jsonb, updated_at = now(), progress = '{}',
+    steps = jsonb_set(steps, ARRAY[:position, 'state'], '"pending"')
+WHERE job_id = :job_id AND state = 'running';
+
+-- name: answer(questions, state, job_id)!
+UPDATE jobs
+SET state = :state, questions = :questions::jsonb, updated_at = now(),
+    handed_out_at = CASE WHEN :state = 'queued' THEN NULL ELSE handed_out_at END
+WHERE job_id = :job_id AND state = 'waiting';
+
+-- name: stop_waiting(seconds)!
+UPDATE jobs
+SET state = 'queued', handed_out_at = NULL, updated_at = now(),
+    questions = (SELECT jsonb_agg(CASE WHEN question -> 'answer' = 'null'
+                                       THEN jsonb_set(question, '{answer}', 'false') ELSE question END ORDER BY position)
+                 FROM jsonb_array_elements(questions) WITH ORDINALITY AS each (question, position))
+WHERE state = 'waiting' AND updated_at < now() - make_interval(secs => :seconds);

@@ -39,4 +39,6 @@ def handle(job: Job) -> JobHandle:
         if job.ended
         else f"Call get_job with job_id={job.job_id} and wait_s=30 until the state is completed, failed or cancelled."
     )
+    if job.choice.get("ask"):
+        following += " In the state waiting it asks something: answer_job answers."
     return JobHandle(job_id=job.job_id, customer_id=job.customer_id, kind=job.kind, state=job.state, next=following)

@@ -86,6 +86,9 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         accept_differences: Annotated[
             list[ReconciledBy] | None, Field(max_length=7, description="Checks whose differences are accepted.")
         ] = None,
+        ask: Annotated[
+            bool, Field(description="Ask about other differences, by answer_job, instead of failing at once.")
+        ] = False,
         installation_params: Annotated[
             ParameterChoice | None, Field(description="How documents are cut and read; leave out for the defaults.")
         ] = None,
@@ -95,9 +98,10 @@ def register(server: Any, services: Callable[[], Services]) -> None:
 
         Use it once for a customer of an earlier platform. The legacy folder is copied, its files are processed anew,
         and counts, article numbers and sample answers are compared with its tables. A difference refuses the cut-over
-        by name. The legacy deployment is only read and goes on until you stop it.
+        by name; with ask the job first waits for an answer, three days at most. The legacy deployment is only read and
+        goes on until you stop it.
         """
-        asked = Migration(host, tuple(accept_differences or ()), _plain(questions or []))
+        asked = Migration(host, tuple(accept_differences or ()), ask, _plain(questions or []))
         request = Request(
             company_name, contact_email, [legacy], choice=installation_params or DEFAULTS, migration=asked
         )

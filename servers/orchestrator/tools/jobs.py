@@ -1,4 +1,4 @@
-"""Following and cancelling jobs, and starting those of a customer that exists."""
+"""Following, answering and cancelling jobs, and starting those of a customer that exists."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from servers.orchestrator.tools.arguments import (
     handle,
 )
 from servers.orchestrator.workflows.plan import ParameterVersion
-from shared.contracts.job import JobHandle, JobView
-from shared.errors import InvalidInput
+from shared.contracts.job import JobHandle, JobView, QuestionKey
+from shared.errors import Conflict, InvalidInput
 from shared.serving import report
 
 LONGEST_WAIT_S = 50
@@ -37,7 +37,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             int, Field(ge=0, le=LONGEST_WAIT_S, description="Wait up to this many seconds for the job to end.")
         ] = 0,
     ) -> JobView:
-        """Show how far a job is and, at its end, what it made or why it failed.
+        """Show how far a job is, what it asks and, at its end, what it made or why it failed.
 
         Use it after any tool that returned a job_id. With wait_s it waits and reports progress meanwhile.
         """
@@ -54,6 +54,26 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         """
         held = services()
         return job_view(await held.orders.cancel(await known_job(held.store, job_id)), "concise")
+
+    async def answer_job(
+        job_id: JobArgument,
+        answers: Annotated[
+            dict[QuestionKey, bool],
+            Field(min_length=1, max_length=20, description="By the keys of the questions that get_job shows."),
+        ],
+    ) -> JobView:
+        """Answer yes or no to what a job asks before it goes on. It goes on once each question has its answer.
+
+        Use it when get_job shows the state waiting, with what a person has decided. An answer cannot be taken back.
+        """
+        held = services()
+        job = await known_job(held.store, job_id)
+        open_keys = [question.key for question in job.unanswered]
+        if not open_keys:
+            raise Conflict("This job waits for no answer: get_job shows how far it is.")
+        if not set(answers) <= set(open_keys):
+            raise InvalidInput(f"The job asks no such question now. It asks: {', '.join(open_keys)}.", field="answers")
+        return job_view(await held.orders.answer(job, answers), "concise")
 
     async def process_new_documents(
         customer_id: CustomerArgument,
@@ -98,6 +118,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
 
     server.tool(get_job, scope="jobs:read", title="Show a job", read_only=True, idempotent=True)
     server.tool(cancel_job, scope="jobs:write", title="Cancel a job", destructive=True, idempotent=True)
+    server.tool(answer_job, scope="jobs:write", title="Answer a job", idempotent=True)
     server.tool(process_new_documents, scope="customers:write", title="Process new documents", idempotent=True)
     server.tool(build_image, scope="images:write", title="Build a customer's image", idempotent=True)
     server.tool(verify_customer, scope="images:read", title="Verify a customer", idempotent=True)

@@ -28,6 +28,7 @@ from mcp_types import (
 from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer
 
 from servers.orchestrator.access import known_job
+from servers.orchestrator.questions import answer_of, form_of
 from servers.orchestrator.services import Services
 from servers.orchestrator.store import Job
 from servers.orchestrator.tools.jobs import job_view
@@ -43,6 +44,9 @@ VERSIONS = frozenset({"2026-07-28"})
 POLL_MS = 1000
 
 TaskStatus = Literal["working", "input_required", "completed", "failed", "cancelled"]
+_STATUS: dict[str, TaskStatus] = {
+    "waiting": "input_required", "completed": "completed", "cancelled": "cancelled",
+}  # fmt: skip
 _JOB = TypeAdapter(JobId)
 
 
@@ -53,7 +57,7 @@ class TaskParams(RequestParams):
 
 
 class UpdateTaskParams(TaskParams):
-    """Answers to a task's questions; jobs ask none."""
+    """Answers to a task's questions, by their keys."""
 
     input_responses: dict[str, Any] = Field(default_factory=dict)
 
@@ -82,9 +86,10 @@ class CreateTaskResult(TaskFields):
 
 
 class GetTaskResult(TaskFields):
-    """A task's state with its result or error."""
+    """A task's state with its result, its error, or what it asks."""
 
     result_type: Literal["complete"] = "complete"
+    input_requests: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
@@ -111,16 +116,27 @@ class Tasks(Extension):
         ]
 
     async def get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> GetTaskResult:
-        """A task's state; its result once there is one."""
+        """A task's state; its result once there is one, its questions while it waits for answers."""
         job = await self._job(ctx, params.task_id, "jobs:read")
         fields = _fields(job)
+        if job.unanswered and not _shows_forms(ctx):
+            fields |= {"status": "working", "status_message": "waits for answers: call get_job, then answer_job"}
+        asked = {each.key: form_of(each) for each in job.unanswered} if fields["status"] == "input_required" else None
         result = _result(job) if fields["status"] == "completed" else None
         error = _fault(job) if fields["status"] == "failed" else None
-        return GetTaskResult(**fields, result=result, error=error)
+        return GetTaskResult(**fields, input_requests=asked, result=result, error=error)
 
     async def update(self, ctx: ServerRequestContext[Any, Any], params: UpdateTaskParams) -> Acknowledged:
-        """Jobs ask no questions, so there is nothing to take."""
-        await self._job(ctx, params.task_id, "jobs:read")
+        """Take answers to what the task asks. Those to other questions are passed over, as the extension has it."""
+        job = await self._job(ctx, params.task_id, "jobs:write")
+        known = {each.key for each in job.unanswered}
+        try:
+            answers = {key: answer_of(said) for key, said in params.input_responses.items() if key in known}
+            if answers:
+                await note(self._services().audit, "answer_job.called", job.job_id, job.customer_id)
+                await self._services().orders.answer(job, answers)
+        except PlatformError as error:
+            raise protocol_error(error) from None
         return Acknowledged()
 
     async def cancel(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> Acknowledged:
@@ -162,6 +178,13 @@ def _opted_in(ctx: ServerRequestContext[Any, Any]) -> bool:
     )
 
 
+def _shows_forms(ctx: ServerRequestContext[Any, Any]) -> bool:
+    """Whether the client says that it can show a form; one that names no kind of elicitation means forms."""
+    declared = ctx.session.client_capabilities
+    asked = declared and declared.elicitation
+    return asked is not None and (asked.form is not None or asked.url is None)
+
+
 def _handle(answer: HandlerResult) -> JobHandle | None:
     """The handle that a tool answered with, where it started a job."""
     if not isinstance(answer, CallToolResult) or answer.is_error:
@@ -175,7 +198,7 @@ def _handle(answer: HandlerResult) -> JobHandle | None:
 def _status(job: Job) -> TaskStatus:
     if job.state == "failed":
         return "failed" if isinstance(_why(job), Internal) else "completed"
-    return "working" if job.state == "queued" or job.state == "running" else job.state  # noqa: PLR1714  narrows
+    return _STATUS.get(job.state, "working")
 
 
 def _fields(job: Job) -> dict[str, Any]:

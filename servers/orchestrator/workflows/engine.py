@@ -67,9 +67,9 @@ class Engine:
             await asyncio.to_thread(_destroy)
             self._workflow = None
 
-    async def enqueue(self, job_id: str, customer_id: str) -> None:
-        """Hand over a job. The same job again changes nothing."""
-        await asyncio.to_thread(self._enqueue, job_id, customer_id)
+    async def enqueue(self, job_id: str, customer_id: str, round_: int) -> None:
+        """Hand over a job, or a job that has got its answers, `round_` times by now. The same again changes nothing."""
+        await asyncio.to_thread(self._enqueue, job_id, customer_id, round_)
 
     def _launch(self) -> None:
         from dbos import DBOS
@@ -92,8 +92,8 @@ class Engine:
             }
         )
 
-        async def job(job_id: str, customer_id: str) -> str:
-            return await self._walk(job_id, customer_id)
+        async def job(job_id: str, customer_id: str, round_: int = 0) -> str:
+            return await self._walk(job_id, customer_id, round_)
 
         self._workflow = DBOS.workflow(name="job", max_recovery_attempts=None)(job)
         DBOS.launch()
@@ -101,14 +101,15 @@ class Engine:
             QUEUE, worker_concurrency=JOBS_AT_ONCE, polling_interval_sec=POLL_S, on_conflict="always_update"
         )
 
-    def _enqueue(self, job_id: str, customer_id: str) -> None:
+    def _enqueue(self, job_id: str, customer_id: str, round_: int) -> None:
         from dbos import DBOS, SetWorkflowID
 
-        with SetWorkflowID(job_id):
-            DBOS.enqueue_workflow(QUEUE, self._workflow, job_id, customer_id)
+        with SetWorkflowID(f"{job_id}.{round_}" if round_ else job_id):
+            DBOS.enqueue_workflow(QUEUE, self._workflow, job_id, customer_id, round_)
 
-    async def _walk(self, job_id: str, customer_id: str) -> str:
-        """The workflow. Deterministic: what it does next depends on recorded answers alone."""
+    async def _walk(self, job_id: str, customer_id: str, round_: int) -> str:
+        """The workflow. Deterministic: what it does next depends on recorded answers alone. It ends where the job asks
+        something; the answers start another one, which passes over the steps that are done."""
         from dbos import DBOS
 
         async def plan() -> list[str]:
@@ -118,7 +119,7 @@ class Engine:
         for position, name in enumerate(await DBOS.run_step_async({"name": "plan"}, plan)):
 
             async def step(position: int = position) -> Outcome:
-                return await self._hop(self._runner.step(job_id, customer_id, position))
+                return await self._hop(self._runner.step(job_id, customer_id, position, round_))
 
             outcome = await DBOS.run_step_async({"name": name}, step)
             if outcome.get("ended"):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from servers.orchestrator.questions import Asked
 from servers.orchestrator.store import Customer, Job, JobStore
 from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.backoff import Backoff
@@ -67,13 +68,17 @@ class Runner:
         job = await self._persist(lambda: self._store.job(job_id, customer_id))
         return [step.name for step in job.steps] if job and not job.ended else []
 
-    async def step(self, job_id: str, customer_id: str, position: int) -> Outcome:
+    async def step(self, job_id: str, customer_id: str, position: int, round_: int = 0) -> Outcome:
         """Run a step to its end.
 
+        Args:
+            round_: how often the job had asked when this run of its steps began; where it has asked since, another
+                run has the job.
+
         Returns:
-            `{}`: done. `{"ended": True}`: the job was cancelled. `{"error": …}`: it failed for good.
+            `{}`: done. `{"ended": True}`: the job was cancelled, or asks. `{"error": …}`: it failed for good.
         """
-        task = asyncio.ensure_future(self._attempts(job_id, customer_id, position))
+        task = asyncio.ensure_future(self._attempts(job_id, customer_id, position, round_))
         self._running[job_id] = task
         try:
             return await task
@@ -83,7 +88,8 @@ class Runner:
             task.cancel()
             raise
         finally:
-            self._running.pop(job_id, None)
+            if self._running.get(job_id) is task:
+                del self._running[job_id]
             self._stopped.discard(job_id)
 
     async def finish(self, job_id: str, customer_id: str, error: dict[str, Any] | None) -> Outcome:
@@ -95,12 +101,12 @@ class Runner:
             await self._persist(lambda: self._store.fail(job, error))
         return {}
 
-    async def _attempts(self, job_id: str, customer_id: str, position: int) -> Outcome:
+    async def _attempts(self, job_id: str, customer_id: str, position: int, round_: int) -> Outcome:
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._once(job_id, customer_id, position, attempt)
+                return await self._once(job_id, customer_id, position, round_, attempt)
             except PlatformError as error:
                 seconds = self._backoff.pause(attempt, error)
                 event(
@@ -118,17 +124,21 @@ class Runner:
                 return {"error": Internal().as_dict()}
             await self._pause(seconds)
 
-    async def _once(self, job_id: str, customer_id: str, position: int, attempt: int) -> Outcome:
+    async def _once(self, job_id: str, customer_id: str, position: int, round_: int, attempt: int) -> Outcome:
         job, customer = await self._store.job(job_id, customer_id), await self._store.customer(customer_id)
         if job is None or customer is None:
             raise NotFound("This job is not known any more.")
         if job.steps[position].state == "completed":
             return {}
-        if not await self._store.begin_step(job, position):
+        if job.rounds != round_ or not await self._store.begin_step(job, position):
             return ENDED
         started = time.monotonic()
-        async with ProgressWriter(self._store, job, attempt) as progress:
-            added = await self._do(job, customer, position, progress)
+        try:
+            async with ProgressWriter(self._store, job, attempt) as progress:
+                added = await self._do(job, customer, position, progress)
+        except Asked as asked:
+            await self._store.ask(job, position, asked.questions)
+            return ENDED
         seconds = time.monotonic() - started
         kept = await self._store.end_step(job, position, seconds, merged(job.result, added))
         return {} if kept else ENDED

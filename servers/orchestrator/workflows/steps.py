@@ -6,11 +6,12 @@ parameters give the same version, the same dataset the same tag, the same image 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from servers.orchestrator.questions import Asked, key_of
 from servers.orchestrator.store import Customer, Job
 from servers.orchestrator.upstreams import CleanedUp, Upstreams
 from servers.orchestrator.usage import line_of
@@ -20,9 +21,9 @@ from shared.contracts.catalogue import CustomerRegistered, InstanceRegistered, S
 from shared.contracts.deployment import DeploymentMade, InstancesUpdated, LegacyBackup
 from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.installation import InstallationVersion, ParameterChoice
-from shared.contracts.job import JobResult
+from shared.contracts.job import JobQuestion, JobResult
 from shared.contracts.model import Contract
-from shared.contracts.processing import Computed, ProcessingReport, VerificationReport
+from shared.contracts.processing import Computed, ProcessingReport, VerificationCheck, VerificationReport
 from shared.contracts.usage import UsageRecorded
 from shared.errors import Conflict
 from shared.metering.units import CRADLE, Key, Units
@@ -198,10 +199,12 @@ async def reconcile(work: Work) -> JobResult:
     """The new dataset and image hold and answer what the legacy deployment did, or the operator accepted otherwise.
 
     Raises:
+        Asked: they differ, and the migration was ordered so that it asks.
         Conflict: they differ; each difference is named with its counts.
     """
     report = await work.cradle("reconcile_legacy", VerificationReport, tag=image_tag(work.so_far))
-    return reconciled(report, work.job.choice.get("accept", []))
+    choice = work.job.choice
+    return reconciled(report, choice.get("accept", []), choice.get("ask", False), work.job.questions)
 
 
 async def register_instance(work: Work) -> JobResult:
@@ -260,21 +263,35 @@ def verified(report: VerificationReport) -> JobResult:
     return JobResult(numbers={"dataset_checks": passed}, digests=digests)
 
 
-def reconciled(report: VerificationReport, accepted: list[str]) -> JobResult:
-    """What a reconciliation adds, where every difference was accepted by its name.
+def reconciled(
+    report: VerificationReport, accepted: Collection[str], asks: bool = False, asked: Iterable[JobQuestion] = ()
+) -> JobResult:
+    """What a reconciliation adds, where every difference was accepted: by its name, or in answer to a question.
 
     Raises:
+        Asked: one was not, it has not been asked about, and the job asks.
         Conflict: one was not.
     """
+    answers = {question.key: question.answer for question in asked}
     differences = [check for check in report.checks if not check.passed]
-    refused = [f"{check.name}: {check.detail}" for check in differences if check.name not in accepted]
-    if refused:
+    open_ = [check for check in differences if check.name not in accepted and not answers.get(key_of(check.name))]
+    if asks and (unasked := [check for check in open_ if key_of(check.name) not in answers]):
+        raise Asked([JobQuestion(key=key_of(check.name), message=_difference(check)) for check in unasked])
+    if open_:
+        refused = [f"{check.name}: {check.detail}" for check in open_]
         raise Conflict(
             f"The new image differs from the legacy deployment ({'; '.join(refused)}). Nothing was cut over; the "
             "legacy deployment goes on. The names are in the customer's bucket, in legacy/reconciliation.json. Mend "
             "the files and call migrate_customer again, or name what is accepted in accept_differences."
         )
     return JobResult(numbers={"reconciled_checks": len(report.checks), "accepted_differences": len(differences)})
+
+
+def _difference(check: VerificationCheck) -> str:
+    return (
+        f"The new image differs from the legacy deployment in {check.name} ({check.detail}). Accept this? "
+        "The names are in the customer's bucket, in legacy/reconciliation.json. No: nothing is cut over."
+    )
 
 
 def _deployed(made: DeploymentMade) -> JobResult:

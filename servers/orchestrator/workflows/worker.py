@@ -25,6 +25,7 @@ from shared.telemetry import event
 LOOK_EVERY_S = 1.0
 GRACE_S = 10.0
 AT_ONCE = 100
+LONGEST_QUESTION_S = 3 * 86_400.0
 LEASE = "orchestrator:jobs"
 
 State = Literal["starting", "working", "standby"]
@@ -107,8 +108,9 @@ class Worker:
         return held
 
     async def _hand_out(self) -> None:
-        for job_id, customer_id in await self._store.to_hand_out(AT_ONCE):
-            await self._engine.enqueue(job_id, customer_id)
+        await self._store.stop_waiting(LONGEST_QUESTION_S)
+        for job_id, customer_id, round_ in await self._store.to_hand_out(AT_ONCE):
+            await self._engine.enqueue(job_id, customer_id, round_)
             await self._store.handed_out(job_id, customer_id)
 
     async def _stop_cancelled(self) -> None:
