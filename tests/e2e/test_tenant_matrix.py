@@ -43,8 +43,8 @@ NO_IDS = {
 """Arguments that name nothing of a customer's, with the value that a tool gets which needs one."""
 NO_IDS_EITHER = frozenset({
     "deployment_target", "installation_params", "idempotency_key", "limit", "detail", "wait_s", "host", "port",
-    "accept_differences", "ask", "release", "input_type", "normalize", "truncate", "encoding", "image_base64", "pages", "task",
-    "output", "provider", "json_schema", "version", "priority", "as_tar", "language", "kind", "page", "start",
+    "accept_differences", "release", "input_type", "normalize", "truncate", "encoding", "image_base64", "pages", "task",
+    "ask", "output", "provider", "json_schema", "version", "priority", "as_tar", "language", "kind", "page", "start",
     "order_unit", "buyer", "system", "conditions", "seconds_per_document", "seconds_per_image", "euros_per_document",
     "euros_per_image", "companions",
 })  # fmt: skip
