@@ -49,7 +49,7 @@ class Endpoint:
             elif scope["method"] == "POST":
                 await self._legacy(scope, receive, send, headers)
             else:
-                await _without_sessions(scope["method"])(scope, receive, send)
+                await Response(status_code=405, headers={"allow": "POST"})(scope, receive, send)
         except PlatformError as error:
             await http_response(error)(scope, receive, send)
 
@@ -84,15 +84,6 @@ class Endpoint:
 def _params(message: dict[str, Any]) -> dict[str, Any]:
     params = message.get("params")
     return params if isinstance(params, dict) else {}
-
-
-def _without_sessions(method: str) -> Response:
-    """There is no stream to open and nothing to end: GET is not offered, DELETE has succeeded."""
-    return (
-        Response(status_code=200)
-        if method == "DELETE"
-        else Response(status_code=405, headers={"allow": "POST, DELETE"})
-    )
 
 
 def _with_session(send: Send) -> Send:

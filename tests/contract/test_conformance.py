@@ -49,9 +49,17 @@ from tests.security.test_tokens_and_scopes import servers
 
 COMMAND = shlex.split(os.environ.get("CONFORMANCE", ""))
 SCENARIOS = {
-    "2025-11-25": ["server-initialize", "ping", "tools-list", "dns-rebinding-protection"],
-    "2026-07-28": ["server-stateless", "tools-list", "caching", "http-header-validation", "dns-rebinding-protection"],
-}
+    "2025-11-25": [
+        "server-initialize", "server-session-lifecycle", "ping", "tools-list", "resources-list", "prompts-list",
+        "server-sse-polling", "server-sse-multiple-streams", "dns-rebinding-protection",
+    ],
+    "2026-07-28": [
+        "server-stateless", "tools-list", "resources-list", "prompts-list", "sep-2164-resource-not-found", "caching",
+        "server-sse-multiple-streams", "http-header-validation", "http-custom-header-server-validation",
+        "input-required-result-unsupported-methods", "input-required-result-ignore-extra-params",
+        "dns-rebinding-protection",
+    ],
+}  # fmt: skip
 TASKS = [
     "tasks-lifecycle", "tasks-capability-negotiation", "tasks-wire-fields", "tasks-request-state-removal",
     "tasks-request-headers", "tasks-dispatch-and-envelope", "tasks-status-notifications", "tasks-mrtr-input",

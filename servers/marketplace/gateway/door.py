@@ -125,7 +125,7 @@ class Gateway:
             return
         if message.method == "notifications/cancelled":
             self._relay.cancel((caller.subject, caller.customer), session_of(headers), message)
-        await accepted(send, {"POST": 202, "DELETE": 200}.get(method, 405))
+        await accepted(send, 202 if method == "POST" else 405)
 
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:
         if message.method in NEEDS_TOOLS:
