@@ -38,6 +38,16 @@ def roots(found: Annotated[ListRootsResult, Resolve(where)]) -> str:
     return str(len(found.roots))
 
 
+@server.resource("orders://last", mime_type="text/plain")
+def last() -> str:
+    return "grey cable"
+
+
+@server.prompt(description="Praise a thing.")
+def praise(thing: str) -> str:
+    return f"Praise the {thing}."
+
+
 @server.tool(description="Say who runs.")
 def say() -> str:
     return f"{os.getpid()} {os.environ.get('KEY', '')}"

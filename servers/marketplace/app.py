@@ -133,7 +133,7 @@ def _together(server: Server, own: ASGIApp) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if not made:
             held = server.services
-            parts = (held.routes, held.relay, held.outgoing, held.quotas, held.seal)
+            parts = (held.routes, held.relay, held.bridge, held.quotas, held.seal)
             made.append(Together(server.settings, own, own_tools, server.mcp.specs, *parts))
         await made[0](scope, receive, send)
 

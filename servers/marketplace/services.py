@@ -24,6 +24,7 @@ from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.changes import Changes
 from servers.marketplace.compute import Compute
 from servers.marketplace.connections.store import ConnectionStore
+from servers.marketplace.gateway.bridge import Bridge
 from servers.marketplace.gateway.checks import Checks
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.outgoing import Outgoing
@@ -81,6 +82,7 @@ class Services:
     standing: Standing
     routes: Routes
     relay: Relay
+    bridge: Bridge
     outgoing: Outgoing
     gateway: Gateway
     customer_data: CustomerDatabase
@@ -147,7 +149,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"), runners)
     redis = RedisQuotaStore(settings.redis_url.get_secret_value()) if settings.redis_url else None
     quotas = Quotas(settings, redis or QuotaStore(database))
-    gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas)
+    bridge = Bridge(settings, routes, outgoing, seal)
+    gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas, bridge)
     standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database))
     approvals = ApprovalsPage(settings, seal, accounts, grants, customer_data)
@@ -161,8 +164,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
             yield Services(
                 settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
                 approvals, invitations, InvitationPage(invitations, accounts),
-                argument_rules, standing, routes, relay, outgoing, gateway, customer_data, quotas, access, meter, usage,
-                LicenceStore(database, licence_keys), Mirror(outgoing, entries),
+                argument_rules, standing, routes, relay, bridge, outgoing, gateway, customer_data, quotas, access,
+                meter, usage, LicenceStore(database, licence_keys), Mirror(outgoing, entries),
                 Compute(settings, outgoing, mint, meter, quotas, routes), connections, runners, seal, meaning,
             )  # fmt: skip
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -30,10 +30,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What requests of 2025-11-25 carry: the upstream's session id, where it gave one, and the version agreed on."""
+    """What requests of 2025-11-25 carry: the upstream's session id, where it gave one, and the version agreed on. And
+    what the upstream says that it can."""
 
     session_id: str | None = None
     version: str = LEGACY
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -112,7 +114,8 @@ async def initialize(outgoing: Outgoing, place: Place, *, asks: bool = False) ->
     version = (reply.result or {}).get("protocolVersion")
     if not isinstance(version, str) or not version.isascii() or len(version) > 40:
         raise Unavailable("The server speaks no version of MCP that the gateway knows.")
-    session = Session(reply.session_id, version)
+    capable = (reply.result or {}).get("capabilities")
+    session = Session(reply.session_id, version, capable if isinstance(capable, dict) else {})
     told = {"jsonrpc": "2.0", "method": "notifications/initialized"}
     await _ask(outgoing, place, told, session.headers)
     return session

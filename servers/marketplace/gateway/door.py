@@ -10,9 +10,10 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.gateway.asking import SESSION
+from servers.marketplace.gateway.bridge import CROSSING, Bridge, crosses
 from servers.marketplace.gateway.checks import Checks, checked_route
 from servers.marketplace.gateway.exchange import Exchange
-from servers.marketplace.gateway.greeting import can_be_asked, session_for, session_of
+from servers.marketplace.gateway.greeting import BRIDGED, can_be_asked, session_for, session_of
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import (
     Message,
@@ -25,7 +26,7 @@ from servers.marketplace.gateway.message import (
 from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
 from servers.marketplace.gateway.relay import Relay, part
 from servers.marketplace.gateway.route import Route, Routes
-from servers.marketplace.gateway.running import own_answer
+from servers.marketplace.gateway.running import CAPABILITIES, own_answer
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.rules.conditions import check
 from shared.auth import Principal, Verifier
@@ -44,7 +45,6 @@ PREFIX, SUFFIX = "/servers/", "/mcp"
 METHODS = frozenset({"POST", "GET", "DELETE"})
 SCOPE = "gateway:call"
 UP = frozenset({"accept", "content-type", "last-event-id", "traceparent", "tracestate"})
-NEEDS_TOOLS = frozenset({"tools/list", "tools/call"})
 
 Headers = list[tuple[str, str]]
 
@@ -54,7 +54,7 @@ class Gateway:
 
     def __init__(
         self, settings: Settings, verifier: Verifier, routes: Routes, checks: Checks, seal: SessionSeal, relay: Relay,
-        quotas: Quotas,
+        quotas: Quotas, bridge: Bridge,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._verifier = verifier
@@ -63,6 +63,7 @@ class Gateway:
         self._seal = seal
         self._relay = relay
         self._quotas = quotas
+        self._bridge = bridge
 
     @staticmethod
     def serves(path: str) -> bool:
@@ -103,22 +104,45 @@ class Gateway:
         if message.method == "tools/call" and message.tool not in route.tools:
             raise unknown_tool(message)
         if route.package is not None and message.method != "tools/call":
-            await self._answer_for_child(scope["method"], route, caller, headers, message, send)
+            await self._answer_here(scope["method"], route, caller, headers, message, send)
+            return "ok"
+        if await self._greets(route, caller, headers, message, send):
+            return "ok"
+        crossing = crosses(route, headers, message)
+        if crossing and message.method not in CROSSING:
+            await self._answer_here(scope["method"], route, caller, headers, message, send)
             return "ok"
         if message.tool is not None and message.tool in route.conditions:
             check(route.conditions[message.tool], message.params.get("arguments"))
         if message.request_id is not None:
             await self._quotas.take(caller, route.server_name, message.tool or NO_TOOL)
-        return await self._relay.run(self._exchange(caller, route, scope["method"], headers, message), receive, send)
+        if crossing:
+            exchange = await self._bridge.exchange(caller, route, headers, message, message.tool)
+        else:
+            exchange = self._exchange(caller, route, scope["method"], headers, message)
+        return await self._relay.run(exchange, receive, send)
 
-    async def _answer_for_child(
+    async def _greets(self, route: Route, caller: Principal, headers: Headers, message: Message, send: Send) -> bool:
+        """Greet a caller of the older era for a server of the newer one, in the server's words where it has some."""
+        if route.package is not None or route.era == "legacy" or message.modern or message.method != "initialize":
+            return False
+        greeting = await self._bridge.greeting(caller, route, message)
+        if greeting is None:
+            await self._answer_here("POST", route, caller, headers, message, send)
+        else:
+            await answer(greeting[0], message, send, greeting[1])
+        return True
+
+    async def _answer_here(
         self, method: str, route: Route, caller: Principal, headers: Headers, message: Message, send: Send
     ) -> None:
-        """What is no call of a server that the platform runs: the greetings of both eras, and nothing to listen to."""
+        """What is no call of a server that the platform runs, or that speaks another era than its caller: the greetings
+        of both eras, and nothing to listen to."""
         if message.request_id is not None and message.method:
-            greets = message.method == "initialize"
-            held = [(SESSION, session_for(self._seal, caller, message))] if greets else []
-            await answer(own_answer(route, message), message, send, held)
+            child, greets = route.package is not None, message.method == "initialize"
+            can = CAPABILITIES if child else await self._bridge.capabilities(caller, route)
+            session = ("" if child else BRIDGED) + session_for(self._seal, caller, message)
+            await answer(own_answer(route, message, can), message, send, [(SESSION, session)] if greets else [])
             return
         if await self._relay.questions.answer((caller.subject, caller.customer), message):
             await accepted(send)
@@ -128,7 +152,7 @@ class Gateway:
         await accepted(send, 202 if method == "POST" else 405)
 
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:
-        if message.method in NEEDS_TOOLS:
+        if message.request_id is not None:
             return await checked_route(self._routes, self._checks, caller, name)
         return await self._routes.route(caller, name)
 

@@ -1,4 +1,4 @@
-"""Between the two eras of the protocol: a caller of one, an upstream of the other. Only `tools/call` crosses over.
+"""Between the two eras of the protocol: a caller of one, an upstream of the other.
 
 2026-07-28 carries version and capabilities in every request and marks results as complete; 2025-11-25 has a session
 and neither of those.
@@ -18,28 +18,33 @@ MODERN, LEGACY = "2026-07-28", "2025-11-25"
 ENVELOPE = "io.modelcontextprotocol/"
 ASKED = {"elicitation": {"form": {}}}
 """The capabilities of a caller that answers questions."""
+CACHEABLE = frozenset({"resources", "resourceTemplates", "contents", "prompts"})
+"""Results with one of these say in 2026-07-28 how long they hold."""
 CLIENT = {"name": "platform-0711-gateway", "version": "0.1.0"}
 
 Answer = dict[str, Any]
 Translate = Callable[[Answer], Answer | None]
 
 
-def modern_call(message: Message, tool: str, *, asks: bool = False) -> tuple[bytes, list[tuple[str, str]]]:
-    """The body and headers of a call to an upstream of 2026-07-28."""
+def modern_request(message: Message, tool: str | None, *, asks: bool = False) -> tuple[bytes, list[tuple[str, str]]]:
+    """The body and headers of a request to an upstream of 2026-07-28; `tool`: as `modern_value` has it."""
     value = modern_value(message, tool, asks=asks)
     version = str(value["params"]["_meta"].get(ENVELOPE + "protocolVersion", MODERN))
     headers = [
         ("mcp-protocol-version", version if version.isascii() and version.isprintable() else MODERN),
-        ("mcp-method", "tools/call"),
-        ("mcp-name", encode_header_value(tool)),
+        ("mcp-method", message.method or ""),
     ]
+    named = tool or message.params.get("uri" if message.method == "resources/read" else "name")
+    if isinstance(named, str):
+        headers.append(("mcp-name", encode_header_value(named)))
     return orjson.dumps(value), headers
 
 
-def modern_value(message: Message, tool: str, *, asks: bool = False) -> dict[str, Any]:
-    """The message of a call to an upstream of 2026-07-28.
+def modern_value(message: Message, tool: str | None, *, asks: bool = False) -> dict[str, Any]:
+    """The message of a request to an upstream of 2026-07-28.
 
     Args:
+        tool: the name of the tool that it calls there.
         asks: a caller of the older era answers questions.
     """
     given = message.params.get("_meta")
@@ -54,8 +59,8 @@ def modern_value(message: Message, tool: str, *, asks: bool = False) -> dict[str
     return _called(message, tool, meta)
 
 
-def legacy_value(message: Message, tool: str) -> dict[str, Any]:
-    """The message of a call to an upstream of 2025-11-25."""
+def legacy_value(message: Message, tool: str | None) -> dict[str, Any]:
+    """The message of a request to an upstream of 2025-11-25; `tool`: as `modern_value` has it."""
     given = message.params.get("_meta")
     kept = {name: value for name, value in (given or {}).items() if not name.startswith(ENVELOPE)} if given else {}
     return _called(message, tool, kept)
@@ -89,8 +94,8 @@ def translated_body(body: bytes, translate: Translate) -> bytes:
     return body if told is answer else b"" if told is None else orjson.dumps(told)
 
 
-def _called(message: Message, tool: str, meta: dict[str, Any]) -> dict[str, Any]:
-    params = {**message.params, "name": tool}
+def _called(message: Message, tool: str | None, meta: dict[str, Any]) -> dict[str, Any]:
+    params = {**message.params} if tool is None else {**message.params, "name": tool}
     params.pop("_meta", None)
     if meta:
         params["_meta"] = meta
@@ -109,4 +114,7 @@ def _to_legacy(answer: Answer) -> Answer:
 
 def _to_modern(answer: Answer) -> Answer:
     result = answer.get("result")
-    return {**answer, "result": {"resultType": "complete", **result}} if isinstance(result, dict) else answer
+    if not isinstance(result, dict):
+        return answer
+    kept = {"ttlMs": 0, "cacheScope": "private"} if CACHEABLE & result.keys() else {}
+    return {**answer, "result": {"resultType": "complete", **kept, **result}}

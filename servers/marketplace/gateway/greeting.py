@@ -15,6 +15,8 @@ from shared.auth import Principal
 from shared.errors import NotFound
 
 PURPOSE = "greeting"
+BRIDGED = "between."
+"""How the session id of a caller begins whose era its server does not speak."""
 ASKS, PLAIN = "elicitation", ""
 QUESTION = "elicitation/create"
 """The one request of a server that the gateway passes on to a caller."""
@@ -40,7 +42,7 @@ def can_be_asked(seal: SessionSeal, caller: Principal, headers: Sequence[tuple[s
     if session is None:
         return False
     try:
-        return seal.open(session, PURPOSE, caller.subject, caller.customer) == ASKS
+        return seal.open(session.removeprefix(BRIDGED), PURPOSE, caller.subject, caller.customer) == ASKS
     except NotFound:
         return False
 

@@ -18,7 +18,7 @@ from starlette.types import Receive, Send
 
 from servers.marketplace.gateway.asking import DEADLINE_S, SESSION
 from servers.marketplace.gateway.breaker import Breakers
-from servers.marketplace.gateway.eras import Answer, Translate, modern_call, translated_body, translated_event
+from servers.marketplace.gateway.eras import Answer, Translate, modern_request, translated_body, translated_event
 from servers.marketplace.gateway.exchange import Arriving, CallName, Exchange, Headers
 from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event, event_of
 from servers.marketplace.gateway.outgoing import Outgoing
@@ -178,7 +178,7 @@ class Relay:
 
         exchange.message = await talk.ask_back(tell)
         if exchange.route.package is None:
-            exchange.body = modern_call(exchange.message, exchange.tool or "", asks=True)[0]
+            exchange.body = modern_request(exchange.message, exchange.tool, asks=True)[0]
 
     async def _once(self, exchange: Exchange, deadline: asyncio.Timeout, send: Send) -> Headers | None:
         """One request. Headers to try again with, where the upstream has forgotten the session."""

@@ -1,4 +1,5 @@
-"""Calls of servers that the marketplace runs itself: what the door answers for them, and one call of a child.
+"""Calls of servers that the marketplace runs itself: what the door answers for them (and for a server whose era its
+caller does not speak), and one call of a child.
 
 To the relay a child looks like any upstream: an answer that arrives in events. Only `tools/call` goes to it; its tools
 are listed from the snapshot, and it is what was approved: the definitions that it shows at its start are compared.
@@ -54,8 +55,8 @@ async def _events(call: Call) -> AsyncIterator[bytes]:
         yield event_of(orjson.dumps(value))
 
 
-def own_answer(route: Route, message: Message) -> dict[str, Any]:
-    """The result of a request that the door itself answers for a running server.
+def own_answer(route: Route, message: Message, capabilities: dict[str, Any]) -> dict[str, Any]:
+    """The result of a request that the door itself answers for a server.
 
     Raises:
         ProtocolError: it is of a method that such a server is not asked for.
@@ -64,20 +65,20 @@ def own_answer(route: Route, message: Message) -> dict[str, Any]:
         asked = message.params.get("protocolVersion")
         version = asked if asked in HANDSHAKE_PROTOCOL_VERSIONS else LEGACY
         info = {"name": route.server_name, "version": "0.1.0"}
-        return {"protocolVersion": version, "capabilities": CAPABILITIES, "serverInfo": info}
+        return {"protocolVersion": version, "capabilities": capabilities, "serverInfo": info}
     if message.method == "ping" and not message.modern:
         return {}
     if message.method == "server/discover":
         return {
             "supportedVersions": [MODERN],
-            "capabilities": CAPABILITIES,
+            "capabilities": capabilities,
             "resultType": "complete",
             "ttlMs": TTL_MS,
             "cacheScope": "private",
             "_meta": SERVER_INFO,
         }
     raise ProtocolError(
-        METHOD_NOT_FOUND, "Of a server that the platform runs, tools are listed and called; nothing else.",
+        METHOD_NOT_FOUND, f"Here this server offers: {', '.join(capabilities)}; nothing else.",
         message.request_id, 404 if message.modern else 200,
     )  # fmt: skip
 

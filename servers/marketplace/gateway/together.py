@@ -12,34 +12,29 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Container
-from typing import Any
 
-import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
-from servers.marketplace.gateway.asking import SESSION, Place, Session, initialize
+from servers.marketplace.gateway.asking import SESSION
+from servers.marketplace.gateway.bridge import Bridge
 from servers.marketplace.gateway.door import (
     SCOPE,
     Headers,
     accepted,
     answer,
     decoded_headers,
-    own_headers,
     read_all,
     refuse,
 )
-from servers.marketplace.gateway.eras import legacy_value, modern_call
-from servers.marketplace.gateway.exchange import Exchange
-from servers.marketplace.gateway.greeting import can_be_asked, session_for, session_of
+from servers.marketplace.gateway.greeting import session_for, session_of
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import Message, ProtocolError, read_message, unknown_tool
 from servers.marketplace.gateway.names import is_full
-from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
 from servers.marketplace.gateway.relay import Relay
-from servers.marketplace.gateway.route import Route, Routes
+from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.rules.conditions import check
 from shared.auth import Principal
@@ -49,9 +44,6 @@ from shared.settings import Settings
 from shared.telemetry import count_call
 
 OwnTools = Callable[[Principal], Awaitable[list[str]]]
-SESSIONS_KEPT = 10_000
-Owner = tuple[str, str | None, str, bool]
-"""Whose session with an upstream: subject, customer, server, and whether the caller can be asked something back."""
 OWN = "marketplace"
 
 
@@ -66,7 +58,7 @@ class Together:
 
     def __init__(
         self, settings: Settings, own: ASGIApp, own_tools: OwnTools, own_names: Container[str], routes: Routes,
-        relay: Relay, outgoing: Outgoing, quotas: Quotas, seal: SessionSeal,
+        relay: Relay, bridge: Bridge, quotas: Quotas, seal: SessionSeal,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._own = own
@@ -74,10 +66,9 @@ class Together:
         self._own_names = own_names
         self._routes = routes
         self._relay = relay
-        self._outgoing = outgoing
+        self._bridge = bridge
         self._quotas = quotas
         self._seal = seal
-        self._sessions: dict[Owner, Session] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -128,55 +119,13 @@ class Together:
             if found[1] in found[0].conditions:
                 check(found[0].conditions[found[1]], message.params.get("arguments"))
             await self._quotas.take(caller, found[0].server_name, found[1])
-            exchange = await self._exchange(caller, *found, headers, message)
+            exchange = await self._bridge.exchange(caller, found[0], headers, message, found[1])
             code = await self._relay.run(exchange, receive, send)
         except (PlatformError, ProtocolError) as error:
             code = error.code if isinstance(error, PlatformError) else "refused"
             raise
         finally:
             count_call("marketplace", "gateway", code, time.perf_counter() - started)
-
-    async def _exchange(
-        self, caller: Principal, route: Route, tool: str, headers: Headers, message: Message
-    ) -> Exchange:
-        owner = (caller.subject, caller.customer, route.server_name)
-        until = time.monotonic() + self._settings.call_deadline_s
-        asked: Any = {
-            "talks": True,
-            "session": session_of(headers),
-            "can_be_asked": can_be_asked(self._seal, caller, headers, message),
-        }
-        if route.package is not None:
-            self._routes.check_credential(route)
-            return Exchange(owner, route, "POST", [], b"", message, until, tool=tool, **asked)
-        admission = self._routes.upstream_header(route)
-        common = [
-            ("accept", "application/json, text/event-stream"),
-            ("content-type", "application/json"),
-            *((name, value) for name, value in headers if name in {"traceparent", "tracestate"}),
-            *((name, value) for name, value in headers if name.startswith("mcp-param-")),
-            *own_headers(admission),
-        ]
-        if route.era == "modern":
-            body, named = modern_call(message, tool, asks=asked["can_be_asked"])
-            return Exchange(owner, route, "POST", common + named, body, message, until, tool=tool, **asked)
-        place = Place(route.url, route.operated, admission)
-
-        asks = asked["can_be_asked"]
-
-        async def renewed() -> Headers:
-            return common + (await self._open((*owner, asks), place)).headers
-
-        held = self._sessions.get((*owner, asks)) or await self._open((*owner, asks), place)
-        sent = common + held.headers
-        body = orjson.dumps(legacy_value(message, tool))
-        return Exchange(owner, route, "POST", sent, body, message, until, renew=renewed, tool=tool, **asked)
-
-    async def _open(self, owner: Owner, place: Place) -> Session:
-        if len(self._sessions) >= SESSIONS_KEPT:
-            self._sessions.clear()
-        session = self._sessions[owner] = await initialize(self._outgoing, place, asks=owner[3])
-        return session
 
 
 def _in_session(send: Send, session: str) -> Send:

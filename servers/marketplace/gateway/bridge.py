@@ -1,0 +1,129 @@
+"""Requests of callers to servers of the other era, and the sessions that the gateway holds for them.
+
+A server that speaks the caller's era is called in it, as it is. Between the eras, tools, resources, prompts and
+completions cross over; what a stream outside of a request would bring (subscriptions, messages of the log) does not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from servers.marketplace.gateway.asking import SESSION, Place, Session, ask_legacy, ask_modern, initialize
+from servers.marketplace.gateway.eras import legacy_value, modern_request
+from servers.marketplace.gateway.exchange import Exchange, Headers
+from servers.marketplace.gateway.greeting import BRIDGED, can_be_asked, session_of
+from servers.marketplace.gateway.message import Message
+from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.route import Route, Routes
+from servers.marketplace.gateway.sessions import SessionSeal
+from shared.auth import Principal
+from shared.settings import Settings
+
+CROSSING = frozenset({
+    "tools/call", "resources/list", "resources/templates/list", "resources/read", "prompts/list", "prompts/get",
+    "completion/complete",
+})  # fmt: skip
+OFFERED = ("tools", "resources", "prompts", "completions")
+SESSIONS_KEPT = 10_000
+Owner = tuple[str, str | None, str, bool]
+"""Whose session with an upstream: subject, customer, server, and whether the caller can be asked something back."""
+
+
+class Bridge:
+    """Makes exchanges with upstreams of whichever era."""
+
+    def __init__(self, settings: Settings, routes: Routes, outgoing: Outgoing, seal: SessionSeal) -> None:
+        self._settings = settings
+        self._routes = routes
+        self._outgoing = outgoing
+        self._seal = seal
+        self._sessions: dict[Owner, Session] = {}
+
+    async def exchange(
+        self, caller: Principal, route: Route, headers: Headers, message: Message, tool: str | None = None
+    ) -> Exchange:
+        """A request on its way, in the era of the upstream.
+
+        Args:
+            tool: its name at the upstream, where the request calls one.
+
+        Raises:
+            Unavailable: a session is needed, and the upstream gives none.
+        """
+        owner = (caller.subject, caller.customer, route.server_name)
+        until = time.monotonic() + self._settings.call_deadline_s
+        asks = can_be_asked(self._seal, caller, headers, message)
+        asked: Any = {"talks": True, "session": session_of(headers), "can_be_asked": asks, "tool": tool}
+        if route.package is not None:
+            self._routes.check_credential(route)
+            return Exchange(owner, route, "POST", [], b"", message, until, **asked)
+        common = [
+            ("accept", "application/json, text/event-stream"),
+            ("content-type", "application/json"),
+            *((name, value) for name, value in headers if name in {"traceparent", "tracestate"}),
+            *((name, value) for name, value in headers if name.startswith("mcp-param-")),
+            self._routes.upstream_header(route),
+            ("accept-encoding", "identity"),
+        ]
+        if route.era == "modern":
+            body, named = modern_request(message, tool, asks=asks)
+            return Exchange(owner, route, "POST", common + named, body, message, until, **asked)
+
+        async def renewed() -> Headers:
+            return common + (await self._open((*owner, asks), route)).headers
+
+        held = self._sessions.get((*owner, asks)) or await self._open((*owner, asks), route)
+        body = orjson.dumps(legacy_value(message, tool))
+        return Exchange(owner, route, "POST", common + held.headers, body, message, until, renew=renewed, **asked)
+
+    async def capabilities(self, caller: Principal, route: Route) -> dict[str, Any]:
+        """What of a server's capabilities crosses over, for a caller of the other era.
+
+        Raises:
+            Unavailable: the upstream does not answer.
+        """
+        if route.era == "legacy":
+            owner = (caller.subject, caller.customer, route.server_name, False)
+            told: Mapping[str, Any] = (self._sessions.get(owner) or await self._open(owner, route)).capabilities
+        else:
+            found = (await ask_modern(self._outgoing, self._place(route), "server/discover", {})).result or {}
+            told = found.get("capabilities") or {}
+        return {name: {} for name in OFFERED if name == "tools" or name in told}
+
+    async def greeting(
+        self, caller: Principal, route: Route, message: Message
+    ) -> tuple[dict[str, Any], Headers] | None:
+        """The answer of a server of the newer era to a caller of the older one; None: it does not speak that one too.
+
+        Raises:
+            Unavailable: the upstream does not answer.
+        """
+        reply = await ask_legacy(self._outgoing, self._place(route), "initialize", message.params, Session())
+        if reply.result is None or not isinstance(reply.result.get("protocolVersion"), str):
+            return None
+        if reply.session_id is None:
+            return reply.result, []
+        sealed = self._seal.seal(reply.session_id, caller.subject, caller.customer, route.server_name)
+        return reply.result, [(SESSION, sealed)]
+
+    async def _open(self, owner: Owner, route: Route) -> Session:
+        if len(self._sessions) >= SESSIONS_KEPT:
+            self._sessions.clear()
+        session = self._sessions[owner] = await initialize(self._outgoing, self._place(route), asks=owner[3])
+        return session
+
+    def _place(self, route: Route) -> Place:
+        return Place(route.url, route.operated, self._routes.upstream_header(route))
+
+
+def crosses(route: Route, headers: Headers, message: Message) -> bool:
+    """Whether a request comes from a caller whose era the server does not speak."""
+    if route.package is not None:
+        return False
+    if message.modern:
+        return route.era == "legacy"
+    return route.era == "modern" and (session_of(headers) or "").startswith(BRIDGED)

@@ -1,0 +1,101 @@
+"""`/servers/{name}/mcp` where server and caller share no era of the protocol: what crosses over, and what does not."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from tests.integration.test_marketplace_elicitation import ERAS, client_at, market_with, stack
+from tests.integration.test_marketplace_lifecycle import ORDERS
+from tests.marketplace_rig import Market
+from tests.serving_rig import envelope, headers_for
+
+__all__ = ["stack"]
+DOOR = f"/servers/{ORDERS}/mcp"
+GREETING = {
+    "jsonrpc": "2.0", "id": 1, "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}},
+}  # fmt: skip
+OTHER = {"legacy": "http modern", "2026-07-28": "http legacy"}
+
+
+@pytest.mark.requirement("M-01")
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("kind", ["http", "http legacy", "http modern"])
+async def test_a_server_answers_callers_of_both_eras_with_tools_resources_and_prompts(
+    stack: AsyncExitStack, database: Any, tmp_path: Path, kind: str, mode: str
+) -> None:
+    market, token = await market_with(stack, database, tmp_path, kind)
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def on_progress(done: float, total: float | None, note: str | None) -> None:
+        told.append((done, total, note))
+
+    assert {"tools", "resources", "prompts"} <= set(await capabilities(market, token, mode))
+    async with client_at(market, token, mode, DOOR) as client:
+        assert "say" in [tool.name for tool in (await client.list_tools()).tools]
+        counted = await client.call_tool("count", {"steps": 3}, progress_callback=on_progress)
+        assert counted.content[0].text == "3"
+        (resource,) = (await client.list_resources()).resources
+        (content,) = (await client.read_resource(resource.uri)).contents
+        assert content.text == "grey cable"
+        (prompt,) = (await client.list_prompts()).prompts
+        (message,) = (await client.get_prompt(prompt.name, {"thing": "cable"})).messages
+        assert message.content.text == "Praise the cable."
+        with pytest.raises(MCPError):
+            await client.read_resource("orders://none")
+    assert told == [(step, 3, f"step {step}") for step in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_what_does_not_cross_over_is_refused_in_a_sentence_and_does_not_travel(
+    stack: AsyncExitStack, database: Any, tmp_path: Path, mode: str
+) -> None:
+    market, token = await market_with(stack, database, tmp_path, OTHER[mode])
+    session = await greeted(market, token) if mode == "legacy" else {}
+    method = "resources/subscribe" if mode == "legacy" else "subscriptions/listen"
+    body = {"jsonrpc": "2.0", "id": 5, "method": method, "params": {}} if session else envelope(method, {})
+    headers = headers_for(token) | session if session else headers_for(token, method)
+    answer = (await market.http.post(market.base + DOOR, json=body, headers=headers)).json()
+    assert answer["error"]["code"] == -32601
+    assert "tools, resources, prompts" in answer["error"]["message"]
+    if session:
+        for ending in ("GET", "DELETE"):
+            assert (await market.http.request(ending, market.base + DOOR, headers=headers)).status_code == 405
+
+
+async def test_a_made_up_session_between_the_eras_gives_nothing_that_its_caller_has_not(
+    stack: AsyncExitStack, database: Any, tmp_path: Path
+) -> None:
+    market, token = await market_with(stack, database, tmp_path, "http modern")
+    body = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "order", "arguments": {"thing": "x"}}}
+    headers = headers_for(token) | {"mcp-session-id": "between.made-up"}
+    answer = (await market.http.post(market.base + DOOR, json=body, headers=headers)).text
+    assert "did not declare the form elicitation" in answer  # what it says of itself is not believed
+
+
+async def capabilities(market: Market, token: str, mode: str) -> dict[str, Any]:
+    """What the server says that it can, to a caller of this era."""
+    method = "initialize" if mode == "legacy" else "server/discover"
+    body = GREETING if mode == "legacy" else envelope(method, {})
+    headers = headers_for(token) if mode == "legacy" else headers_for(token, method)
+    answer = await market.http.post(market.base + DOOR, json=body, headers=headers)
+    return message(answer)["result"]["capabilities"]
+
+
+def message(answer: Any) -> dict[str, Any]:
+    """The answer's message, which the SDK's servers send as an event."""
+    lines = [line[5:] for line in answer.text.splitlines() if line.startswith("data:")]
+    return orjson.loads(lines[-1] if lines else answer.content)
+
+
+async def greeted(market: Market, token: str) -> dict[str, str]:
+    """The session that a caller of the older era gets."""
+    answer = await market.http.post(market.base + DOOR, json=GREETING, headers=headers_for(token))
+    assert answer.json()["result"]["protocolVersion"] == "2025-11-25"
+    return {"mcp-session-id": answer.headers["mcp-session-id"]}
