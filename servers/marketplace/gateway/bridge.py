@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from servers.marketplace.catalogue.definitions import Era
 from servers.marketplace.gateway.asking import SESSION, Place, Session, ask_legacy, ask_modern, initialize
 from servers.marketplace.gateway.eras import legacy_value, modern_request
 from servers.marketplace.gateway.exchange import Exchange, Headers
@@ -122,8 +123,11 @@ class Bridge:
 
 def crosses(route: Route, headers: Headers, message: Message) -> bool:
     """Whether a request comes from a caller whose era the server does not speak."""
-    if route.package is not None:
-        return False
     if message.modern:
-        return route.era == "legacy"
-    return route.era == "modern" and (session_of(headers) or "").startswith(BRIDGED)
+        return known_to_speak(route, "legacy")
+    return known_to_speak(route, "modern") and (session_of(headers) or "").startswith(BRIDGED)
+
+
+def known_to_speak(route: Route, era: Era) -> bool:
+    """Whether a server over HTTP was asked, and speaks this era (of both: the newer one)."""
+    return route.package is None and route.checked and route.era == era

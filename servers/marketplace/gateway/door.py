@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.gateway.asking import SESSION
-from servers.marketplace.gateway.bridge import CROSSING, Bridge, crosses
+from servers.marketplace.gateway.bridge import CROSSING, Bridge, crosses, known_to_speak
 from servers.marketplace.gateway.checks import Checks, checked_route
 from servers.marketplace.gateway.exchange import Exchange
 from servers.marketplace.gateway.greeting import BRIDGED, can_be_asked, session_for, session_of
@@ -44,6 +44,7 @@ from shared.telemetry import count_call
 PREFIX, SUFFIX = "/servers/", "/mcp"
 METHODS = frozenset({"POST", "GET", "DELETE"})
 SCOPE = "gateway:call"
+NEEDS_TOOLS = frozenset({"tools/list", "tools/call"})
 UP = frozenset({"accept", "content-type", "last-event-id", "traceparent", "tracestate"})
 
 Headers = list[tuple[str, str]]
@@ -124,7 +125,7 @@ class Gateway:
 
     async def _greets(self, route: Route, caller: Principal, headers: Headers, message: Message, send: Send) -> bool:
         """Greet a caller of the older era for a server of the newer one, in the server's words where it has some."""
-        if route.package is not None or route.era == "legacy" or message.modern or message.method != "initialize":
+        if message.modern or message.method != "initialize" or not known_to_speak(route, "modern"):
             return False
         greeting = await self._bridge.greeting(caller, route, message)
         if greeting is None:
@@ -152,7 +153,7 @@ class Gateway:
         await accepted(send, 202 if method == "POST" else 405)
 
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:
-        if message.request_id is not None:
+        if message.method in NEEDS_TOOLS:
             return await checked_route(self._routes, self._checks, caller, name)
         return await self._routes.route(caller, name)
 
