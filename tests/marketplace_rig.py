@@ -315,6 +315,7 @@ class Changing:
         self.era = era
         self.says = says
         self.requests: list[str] = []
+        self.messages: list[dict[str, Any]] = []
         self.arguments: list[Any] = []
         self.sessions: set[str] = set()
 
@@ -322,6 +323,7 @@ class Changing:
         told = {name.decode(): value.decode() for name, value in scope["headers"]}
         asked = orjson.loads(await body_of(receive))
         self.requests.append(asked["method"])
+        self.messages.append(asked)
         if "id" not in asked:
             await answer_json(send, None, 202)
             return

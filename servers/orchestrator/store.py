@@ -111,7 +111,8 @@ class Sessions(Protocol):
 
 
 class JobStore:
-    """Reads and writes customers and jobs."""
+    """Reads and writes customers and jobs. A write about a job's work changes nothing where the job has asked since it
+    was read: then another run of its steps has it."""
 
     def __init__(self, database: Sessions) -> None:
         self._database = database
@@ -142,10 +143,10 @@ class JobStore:
             rows = await session.rows(queries.jobs_to_hand_out, limit=limit)
         return [(row["job_id"], row["customer_id"], row["rounds"]) for row in rows]
 
-    async def handed_out(self, job_id: str, customer: str) -> None:
-        """Note that the worker has taken a job."""
+    async def handed_out(self, job_id: str, customer: str, rounds: int) -> None:
+        """Note that the worker has taken a job that has asked so often; not where it has asked since."""
         async with self.session(customer) as session:
-            await session.run(queries.handed_out, job_id=job_id)
+            await session.run(queries.handed_out, job_id=job_id, rounds=rounds)
 
     async def cancelled_among(self, job_ids: list[str]) -> list[str]:
         """Those of the jobs that were cancelled."""
@@ -155,7 +156,7 @@ class JobStore:
     async def begin_step(self, job: Job, position: int) -> bool:
         """Mark a step as running. False where the job has ended."""
         async with self.session(job.customer_id) as session:
-            return await session.run(queries.begin_step, job_id=job.job_id, position=str(position))
+            return await session.run(queries.begin_step, job_id=job.job_id, position=str(position), rounds=job.rounds)
 
     async def report(self, job: Job, progress: JobProgress) -> None:
         """Note how far the running step is."""
@@ -169,6 +170,7 @@ class JobStore:
             return await session.run(
                 queries.end_step,
                 job_id=job.job_id,
+                rounds=job.rounds,
                 position=str(position),
                 step=_json(step),
                 result=_json(result.model_dump()),
@@ -177,7 +179,7 @@ class JobStore:
     async def complete(self, job: Job) -> bool:
         """End a job well; an onboarded customer becomes active. False where the job had ended."""
         async with self.session(job.customer_id) as session:
-            if not await session.run(queries.complete_job, job_id=job.job_id):
+            if not await session.run(queries.complete_job, job_id=job.job_id, rounds=job.rounds):
                 return False
             if job.kind in {"onboarding", "migration"}:
                 await session.run(queries.activate_customer, customer_id=job.customer_id)
@@ -186,13 +188,15 @@ class JobStore:
     async def fail(self, job: Job, error: dict[str, Any]) -> bool:
         """End a job with an error's wire form. False where the job had ended."""
         async with self.session(job.customer_id) as session:
-            return await session.run(queries.fail_job, job_id=job.job_id, error=_json(error))
+            return await session.run(queries.fail_job, job_id=job.job_id, rounds=job.rounds, error=_json(error))
 
     async def ask(self, job: Job, position: int, questions: list[JobQuestion]) -> bool:
         """Let a job wait for answers before it runs the step again. False where the job has ended."""
         asked = _json([question.model_dump() for question in questions])
         async with self.session(job.customer_id) as session:
-            return await session.run(queries.ask, job_id=job.job_id, position=str(position), questions=asked)
+            return await session.run(
+                queries.ask, job_id=job.job_id, position=str(position), questions=asked, rounds=job.rounds
+            )
 
     async def answer(self, job: Job, answers: dict[str, bool]) -> Job:
         """Keep answers to what a job waits for; with the last one it is queued again. Other keys are passed over."""

@@ -220,19 +220,19 @@ class Fixtures:
         async def run() -> None:
             await self._store().begin_step(job, 0)
             await asyncio.sleep(seconds)
-            if asked:
-                await self._answered(job, asked)
-            await end(job)
+            await end(await self._answered(job, asked) if asked else job)
 
         task = asyncio.create_task(run())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return handle(job)
 
-    async def _answered(self, job: Job, asked: tuple[str, ...]) -> None:
+    async def _answered(self, job: Job, asked: tuple[str, ...]) -> Job:
         await self._store().ask(job, 0, [JobQuestion(key=key, message="Go on?") for key in asked])
         while (now := await self._store().job(job.job_id, job.customer_id)) and now.state == "waiting":  # noqa: ASYNC110
             await asyncio.sleep(0.1)
+        assert now is not None
+        return now
 
 
 class Greeting(Contract):

@@ -11,11 +11,12 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from tests.integration.test_marketplace_elicitation import ERAS, client_at, market_with, stack
+from tests.integration.test_marketplace_gateway_tools import listed, market
 from tests.integration.test_marketplace_lifecycle import ORDERS
-from tests.marketplace_rig import Market
+from tests.marketplace_rig import Changing, Market, definition
 from tests.serving_rig import envelope, headers_for
 
-__all__ = ["stack"]
+__all__ = ["market", "stack"]
 DOOR = f"/servers/{ORDERS}/mcp"
 GREETING = {
     "jsonrpc": "2.0", "id": 1, "method": "initialize",
@@ -69,14 +70,31 @@ async def test_what_does_not_cross_over_is_refused_in_a_sentence_and_does_not_tr
             assert (await market.http.request(ending, market.base + DOOR, headers=headers)).status_code == 405
 
 
-async def test_a_made_up_session_between_the_eras_gives_nothing_that_its_caller_has_not(
+async def test_a_session_between_the_eras_that_is_over_or_made_up_is_refused_so_that_its_caller_greets_again(
     stack: AsyncExitStack, database: Any, tmp_path: Path
 ) -> None:
     market, token = await market_with(stack, database, tmp_path, "http modern")
     body = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "order", "arguments": {"thing": "x"}}}
     headers = headers_for(token) | {"mcp-session-id": "between.made-up"}
-    answer = (await market.http.post(market.base + DOOR, json=body, headers=headers)).text
-    assert "did not declare the form elicitation" in answer  # what it says of itself is not believed
+    refused = await market.http.post(market.base + DOOR, json=body, headers=headers)
+    assert refused.status_code == 404
+    assert "initialize a new one" in refused.text
+
+
+async def test_callers_that_share_a_session_upstream_do_not_share_ids_in_it(market: Market) -> None:
+    upstream = Changing(definition("say"), era="legacy")
+    name = await market.add_instance("acme", await market.add_app(upstream))
+    token = await market.user_token("acme")
+    for path, tool in ((f"/servers/{name}/mcp", "say"), ("/mcp", "io-0711-acme-instance__say")):
+        await listed(market, token, path)
+        upstream.messages.clear()
+        body = envelope("tools/call", {"name": tool, "_meta": {"progressToken": 5}}) | {"id": 5}
+        headers = headers_for(token, "tools/call", tool)
+        answers = [await market.http.post(market.base + path, json=body, headers=headers) for _ in "ab"]
+        assert [answer.json()["id"] for answer in answers] == [5, 5]
+        called = [each for each in upstream.messages if each["method"] == "tools/call"]
+        assert len({each["id"] for each in called}) == 2
+        assert len({each["params"]["_meta"]["progressToken"] for each in called}) == 2
 
 
 async def capabilities(market: Market, token: str, mode: str) -> dict[str, Any]:

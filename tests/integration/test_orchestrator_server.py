@@ -345,10 +345,11 @@ async def test_a_job_shows_what_it_asks_and_takes_the_answers_of_a_client_withou
     assert "answer_job" in busy["content"][0]["text"]
     wrong = await answer(documents=True, elsewhere=True)
     assert wrong["isError"]
-    assert "It asks: documents, articles." in wrong["content"][0]["text"]
+    assert "It has asked: documents, articles." in wrong["content"][0]["text"]
     assert (await answer(documents=True))["structuredContent"]["state"] == "waiting"
     assert (await answer(articles=True))["structuredContent"]["state"] == "queued"
-    assert "waits for no answer" in (await answer(articles=True))["content"][0]["text"]
+    assert not (await answer(documents=True, articles=True))["isError"]  # a call whose answer was lost, again
+    assert "another one already" in (await answer(articles=False))["content"][0]["text"]
 
 
 @pytest.mark.requirement("T-01")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from servers.orchestrator.store import Customer, Job, JobStore, NewJob
@@ -115,14 +117,14 @@ async def test_a_queued_job_is_found_until_it_is_handed_out(database) -> None:
     store = await store_of(database, "acme", "other")
     first, second = await add(store, new_job("acme")), await add(store, new_job("other"))
     assert await store.to_hand_out(10) == [(first.job_id, "acme", 0), (second.job_id, "other", 0)]
-    await store.handed_out(first.job_id, "acme")
+    await store.handed_out(first.job_id, "acme", 0)
     assert await store.to_hand_out(10) == [(second.job_id, "other", 0)]
 
 
 async def asking(store: JobStore, named: str, *keys: str) -> Job:
     """A job whose first step has asked."""
     job = await add(store, new_job(named))
-    await store.handed_out(job.job_id, named)
+    await store.handed_out(job.job_id, named, 0)
     assert await store.begin_step(job, 0)
     assert await store.ask(job, 0, [JobQuestion(key=key, message="Accept?") for key in keys])
     waiting = await store.job(job.job_id, named)
@@ -146,6 +148,15 @@ async def test_a_job_waits_until_each_of_its_questions_is_answered_and_is_then_h
     assert await store.to_hand_out(10) == [(job.job_id, "acme", 1)]
     late = await store.answer(job, {"documents": True})
     assert late.questions == again.questions
+    await store.handed_out(job.job_id, "acme", 0)  # by a worker that has slept since the job asked
+    assert await store.to_hand_out(10) == [(job.job_id, "acme", 1)]
+    first = replace(job, rounds=0)  # as the run of its steps knows it that asked
+    assert not await store.begin_step(first, 0)
+    assert not await store.fail(first, {"code": "unavailable"})
+    assert not await store.complete(first)
+    assert await store.begin_step(again, 0)
+    assert not await store.ask(first, 0, [JobQuestion(key="documents", message="Accept?")])
+    assert not await store.end_step(first, 0, 1.0, JobResult())
 
 
 async def test_what_nobody_answers_counts_as_a_no_once_its_time_is_over(database) -> None:

@@ -23,7 +23,7 @@ PORTS = {
 }
 VALUES: dict[str, Any] = {
     "image": {"repository": "registry.example/0711/platform", "tag": "0.1.0"},
-    "urls": {name: f"https://{name}.example" for name in ("orchestrator", "marketplace", "cradle")},
+    "urls": {"marketplace": "https://marketplace.example"},
 }
 
 
@@ -57,6 +57,14 @@ def test_every_setting_that_is_named_exists() -> None:
     named = {name for path in files for name in re.findall(rf"{PREFIX}[A-Z0-9_]*[A-Z0-9]", path.read_text())}
     assert {"P0711_HOME", "P0711_POSTGRES_URL", "P0711_EMBEDDING_DEVICE"} <= named
     assert named <= {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+def test_what_is_built_sees_the_platforms_code_and_no_secret_or_source_beside_it() -> None:
+    lines = (DEPLOY.parent / ".dockerignore").read_text().splitlines()
+    assert lines[1] == "*"
+    let_in = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--)(.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.M)
+    assert let_in == {name.removesuffix("*") for names in copied for name in names.split()}
 
 
 def test_the_container_shows_the_servers_ports() -> None:
@@ -100,6 +108,10 @@ def test_the_chart_runs_the_platform_without_rights_with_the_settings_that_it_is
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     settings = {each["name"]: each["value"] for each in container["env"]}
     assert settings["P0711_MARKETPLACE_URL"] == "https://marketplace.example"
+    assert settings["P0711_CRADLE_URL"] == "http://prod:8003"
+    assert made["Service"]["spec"]["publishNotReadyAddresses"]  # or the servers would not find each other at the start
+    (mounted,) = [each["mountPath"] for each in container["volumeMounts"] if each["name"] == "home"]
+    assert settings["P0711_HOME"].startswith(mounted + "/")  # the volume's root is not the platform's to change
     assert settings["P0711_S3_REGION"] == "eu-central-1"
     assert container["envFrom"] == [{"secretRef": {"name": "platform"}}]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
@@ -115,9 +127,10 @@ def test_the_chart_runs_the_platform_without_rights_with_the_settings_that_it_is
         {"urls": {**VALUES["urls"], "cradle": 'https://c.example"\nx: y'}},
         {"image": {"repository": "x", "tag": "a b"}},
         {"settings": {"OTHER": "x"}},
+        {"settings": {"P0711_MAX_BODY_BYTES": 33554432}},
         {"replicas": 2},
     ],
 )
 def test_the_chart_refuses_values_that_do_not_fit(tmp_path: Path, changed: dict[str, Any]) -> None:
-    with pytest.raises(Exception, match=r"does not match|required|additional|not allowed|missing"):
+    with pytest.raises(Exception, match=r"does not match|required|additional|not allowed|missing|want boolean"):
         rendered(tmp_path, {**VALUES, **changed})

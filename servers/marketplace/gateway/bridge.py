@@ -6,6 +6,7 @@ completions cross over; what a stream outside of a request would bring (subscrip
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from shared.auth import Principal
+from shared.errors import Unavailable
 from shared.settings import Settings
 
 CROSSING = frozenset({
@@ -29,7 +31,9 @@ CROSSING = frozenset({
     "completion/complete",
 })  # fmt: skip
 OFFERED = ("tools", "resources", "prompts", "completions")
+ALL_CAPABILITIES: dict[str, Any] = {name: {} for name in OFFERED}
 SESSIONS_KEPT = 10_000
+CAPABLE_S = 60.0
 Owner = tuple[str, str | None, str, bool]
 """Whose session with an upstream: subject, customer, server, and whether the caller can be asked something back."""
 
@@ -43,6 +47,8 @@ class Bridge:
         self._outgoing = outgoing
         self._seal = seal
         self._sessions: dict[Owner, Session] = {}
+        self._ids = itertools.count(1)
+        self._capable: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
     async def exchange(
         self, caller: Principal, route: Route, headers: Headers, message: Message, tool: str | None = None
@@ -78,7 +84,7 @@ class Bridge:
             return common + (await self._open((*owner, asks), route)).headers
 
         held = self._sessions.get((*owner, asks)) or await self._open((*owner, asks), route)
-        body = orjson.dumps(legacy_value(message, tool))
+        body = orjson.dumps(_named(legacy_value(message, tool), next(self._ids)))
         return Exchange(owner, route, "POST", common + held.headers, body, message, until, renew=renewed, **asked)
 
     async def capabilities(self, caller: Principal, route: Route) -> dict[str, Any]:
@@ -91,9 +97,21 @@ class Bridge:
             owner = (caller.subject, caller.customer, route.server_name, False)
             told: Mapping[str, Any] = (self._sessions.get(owner) or await self._open(owner, route)).capabilities
         else:
-            found = (await ask_modern(self._outgoing, self._place(route), "server/discover", {})).result or {}
-            told = found.get("capabilities") or {}
+            told = await self._discovered(route)
         return {name: {} for name in OFFERED if name == "tools" or name in told}
+
+    async def _discovered(self, route: Route) -> Mapping[str, Any]:
+        until, told = self._capable.get(route.url, (0.0, {}))
+        if time.monotonic() > until:
+            reply = await ask_modern(self._outgoing, self._place(route), "server/discover", {})
+            found = (reply.result or {}).get("capabilities")
+            if not isinstance(found, dict):
+                raise Unavailable(f"The server does not say what it can (HTTP status {reply.status}): try again later.")
+            if len(self._capable) >= SESSIONS_KEPT:
+                self._capable.clear()
+            told = found
+            self._capable[route.url] = time.monotonic() + CAPABLE_S, told
+        return told
 
     async def greeting(
         self, caller: Principal, route: Route, message: Message
@@ -104,6 +122,8 @@ class Bridge:
             Unavailable: the upstream does not answer.
         """
         reply = await ask_legacy(self._outgoing, self._place(route), "initialize", message.params, Session())
+        if reply.status in {401, 403, 407, 429} or reply.status >= 500:
+            raise Unavailable(f"The server answers with HTTP status {reply.status}: try again later.")
         if reply.result is None or not isinstance(reply.result.get("protocolVersion"), str):
             return None
         if reply.session_id is None:
@@ -119,6 +139,15 @@ class Bridge:
 
     def _place(self, route: Route) -> Place:
         return Place(route.url, route.operated, self._routes.upstream_header(route))
+
+
+def _named(value: dict[str, Any], request_id: int) -> dict[str, Any]:
+    """The message under an id, and a progress token, that no other in the session has: several callers share one."""
+    params = value["params"]
+    meta = params.get("_meta")
+    if isinstance(meta, dict) and "progressToken" in meta:
+        params = {**params, "_meta": {**meta, "progressToken": request_id}}
+    return {**value, "id": request_id, "params": params}
 
 
 def crosses(route: Route, headers: Headers, message: Message) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.gateway.asking import SESSION
-from servers.marketplace.gateway.bridge import CROSSING, Bridge, crosses, known_to_speak
+from servers.marketplace.gateway.bridge import ALL_CAPABILITIES, CROSSING, Bridge, crosses, known_to_speak
 from servers.marketplace.gateway.checks import Checks, checked_route
 from servers.marketplace.gateway.exchange import Exchange
 from servers.marketplace.gateway.greeting import BRIDGED, can_be_asked, session_for, session_of
@@ -37,6 +38,7 @@ from shared.errors import (
     PlatformError,
     TooLarge,
     Unauthenticated,
+    Unavailable,
 )
 from shared.settings import Settings
 from shared.telemetry import count_call
@@ -44,6 +46,7 @@ from shared.telemetry import count_call
 PREFIX, SUFFIX = "/servers/", "/mcp"
 METHODS = frozenset({"POST", "GET", "DELETE"})
 SCOPE = "gateway:call"
+GREETINGS = frozenset({"initialize", "server/discover"})
 NEEDS_TOOLS = frozenset({"tools/list", "tools/call"})
 UP = frozenset({"accept", "content-type", "last-event-id", "traceparent", "tracestate"})
 
@@ -107,16 +110,16 @@ class Gateway:
         if route.package is not None and message.method != "tools/call":
             await self._answer_here(scope["method"], route, caller, headers, message, send)
             return "ok"
+        if message.tool is not None and message.tool in route.conditions:
+            check(route.conditions[message.tool], message.params.get("arguments"))
+        if message.request_id is not None:
+            await self._quotas.take(caller, route.server_name, message.tool or NO_TOOL)
         if await self._greets(route, caller, headers, message, send):
             return "ok"
         crossing = crosses(route, headers, message)
         if crossing and message.method not in CROSSING:
             await self._answer_here(scope["method"], route, caller, headers, message, send)
             return "ok"
-        if message.tool is not None and message.tool in route.conditions:
-            check(route.conditions[message.tool], message.params.get("arguments"))
-        if message.request_id is not None:
-            await self._quotas.take(caller, route.server_name, message.tool or NO_TOOL)
         if crossing:
             exchange = await self._bridge.exchange(caller, route, headers, message, message.tool)
         else:
@@ -141,7 +144,9 @@ class Gateway:
         of both eras, and nothing to listen to."""
         if message.request_id is not None and message.method:
             child, greets = route.package is not None, message.method == "initialize"
-            can = CAPABILITIES if child else await self._bridge.capabilities(caller, route)
+            can = CAPABILITIES if child else ALL_CAPABILITIES
+            if not child and message.method in GREETINGS:
+                can = await self._bridge.capabilities(caller, route)
             session = ("" if child else BRIDGED) + session_for(self._seal, caller, message)
             await answer(own_answer(route, message, can), message, send, [(SESSION, session)] if greets else [])
             return
@@ -155,7 +160,11 @@ class Gateway:
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:
         if message.method in NEEDS_TOOLS:
             return await checked_route(self._routes, self._checks, caller, name)
-        return await self._routes.route(caller, name)
+        route = await self._routes.route(caller, name)
+        if message.method in GREETINGS and not route.checked:
+            with contextlib.suppress(Unavailable):  # then it is called as it is
+                return await checked_route(self._routes, self._checks, caller, name)
+        return route
 
     async def _authenticate(self, headers: Headers) -> Principal:
         given = [value for name, value in headers if name == "authorization"]

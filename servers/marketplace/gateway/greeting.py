@@ -34,7 +34,11 @@ def session_of(headers: Sequence[tuple[str, str]]) -> str | None:
 
 
 def can_be_asked(seal: SessionSeal, caller: Principal, headers: Sequence[tuple[str, str]], message: Message) -> bool:
-    """Whether the caller of this request answers `elicitation/create`."""
+    """Whether the caller of this request answers `elicitation/create`.
+
+    Raises:
+        NotFound: its session between the eras is over, or another's; it greets again.
+    """
     if message.modern:
         meta = message.params.get("_meta")
         return isinstance(meta, dict) and _elicits(meta.get(ENVELOPE + "clientCapabilities"))
@@ -44,6 +48,8 @@ def can_be_asked(seal: SessionSeal, caller: Principal, headers: Sequence[tuple[s
     try:
         return seal.open(session.removeprefix(BRIDGED), PURPOSE, caller.subject, caller.customer) == ASKS
     except NotFound:
+        if session.startswith(BRIDGED):
+            raise
         return False
 
 

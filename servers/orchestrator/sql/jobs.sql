@@ -107,45 +107,45 @@ WHERE state = 'queued' AND handed_out_at IS NULL
 ORDER BY created_at, job_id
 LIMIT :limit;
 
--- name: handed_out(job_id)!
+-- name: handed_out(job_id, rounds)!
 UPDATE jobs
 SET handed_out_at = coalesce(handed_out_at, now())
-WHERE job_id = :job_id;
+WHERE job_id = :job_id AND rounds = :rounds;
 
 -- name: cancelled_among(job_ids)
 SELECT job_id
 FROM jobs
 WHERE job_id = ANY(:job_ids) AND state = 'cancelled';
 
--- name: begin_step(position, job_id)!
+-- name: begin_step(position, job_id, rounds)!
 UPDATE jobs
 SET state = 'running', updated_at = now(), progress = '{}',
     steps = jsonb_set(steps, ARRAY[:position, 'state'], '"running"')
-WHERE job_id = :job_id AND state IN ('queued', 'running');
+WHERE job_id = :job_id AND state IN ('queued', 'running') AND rounds = :rounds;
 
 -- name: report_progress(progress, job_id)!
 UPDATE jobs
 SET progress = :progress::jsonb, updated_at = now()
 WHERE job_id = :job_id AND state = 'running';
 
--- name: end_step(result, position, step, job_id)!
+-- name: end_step(result, position, step, job_id, rounds)!
 UPDATE jobs
 SET updated_at = now(), progress = '{}', result = :result::jsonb,
     steps = jsonb_set(steps, ARRAY[:position], steps -> :position::int || :step::jsonb)
-WHERE job_id = :job_id AND state = 'running';
+WHERE job_id = :job_id AND state = 'running' AND rounds = :rounds;
 
--- name: complete_job(job_id)!
+-- name: complete_job(job_id, rounds)!
 UPDATE jobs
 SET state = 'completed', updated_at = now(), progress = '{}'
-WHERE job_id = :job_id AND state IN ('queued', 'running');
+WHERE job_id = :job_id AND state IN ('queued', 'running') AND rounds = :rounds;
 
--- name: fail_job(error, job_id)!
+-- name: fail_job(error, job_id, rounds)!
 UPDATE jobs
 SET state = 'failed', error = :error::jsonb, updated_at = now(), progress = '{}',
     steps = (SELECT coalesce(jsonb_agg(CASE WHEN step ->> 'state' = 'running'
                                             THEN jsonb_set(step, '{state}', '"failed"') ELSE step END ORDER BY position), '[]')
              FROM jsonb_array_elements(steps) WITH ORDINALITY AS each (step, position))
-WHERE job_id = :job_id AND state IN ('queued', 'running');
+WHERE job_id = :job_id AND state IN ('queued', 'running') AND rounds = :rounds;
 
 -- name: cancel_job(job_id)!
 UPDATE jobs
@@ -155,11 +155,11 @@ SET state = 'cancelled', updated_at = now(), progress = '{}',
              FROM jsonb_array_elements(steps) WITH ORDINALITY AS each (step, position))
 WHERE job_id = :job_id AND state IN ('queued', 'running', 'waiting');
 
--- name: ask(questions, position, job_id)!
+-- name: ask(questions, position, job_id, rounds)!
 UPDATE jobs
 SET state = 'waiting', rounds = rounds + 1, questions = questions || :questions::jsonb, updated_at = now(), progress = '{}',
     steps = jsonb_set(steps, ARRAY[:position, 'state'], '"pending"')
-WHERE job_id = :job_id AND state = 'running';
+WHERE job_id = :job_id AND state = 'running' AND rounds = :rounds;
 
 -- name: answer(questions, state, job_id)!
 UPDATE jobs

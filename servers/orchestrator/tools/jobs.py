@@ -68,12 +68,17 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         """
         held = services()
         job = await known_job(held.store, job_id)
-        open_keys = [question.key for question in job.unanswered]
-        if not open_keys:
-            raise Conflict("This job waits for no answer: get_job shows how far it is.")
-        if not set(answers) <= set(open_keys):
-            raise InvalidInput(f"The job asks no such question now. It asks: {', '.join(open_keys)}.", field="answers")
-        return job_view(await held.orders.answer(job, answers), "concise")
+        asked = [question.key for question in job.questions]
+        if not set(answers) <= set(asked):
+            asks = f"It has asked: {', '.join(asked)}." if asked else "It has asked nothing."
+            raise InvalidInput(f"The job asks no such question. {asks}", field="answers")
+        job = await held.orders.answer(job, answers)
+        kept = {question.key: question.answer for question in job.questions}
+        if other := [key for key, said in answers.items() if kept[key] is not said]:
+            raise Conflict(
+                f"The answer to {', '.join(other)} was not taken: it has another one already, or the job has ended."
+            )
+        return job_view(job, "concise")
 
     async def process_new_documents(
         customer_id: CustomerArgument,

@@ -118,9 +118,7 @@ class Tasks(Extension):
     async def get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> GetTaskResult:
         """A task's state; its result once there is one, its questions while it waits for answers."""
         job = await self._job(ctx, params.task_id, "jobs:read")
-        fields = _fields(job)
-        if job.unanswered and not _shows_forms(ctx):
-            fields |= {"status": "working", "status_message": "waits for answers: call get_job, then answer_job"}
+        fields = _fields(job, ctx)
         asked = {each.key: form_of(each) for each in job.unanswered} if fields["status"] == "input_required" else None
         result = _result(job) if fields["status"] == "completed" else None
         error = _fault(job) if fields["status"] == "failed" else None
@@ -156,7 +154,7 @@ class Tasks(Extension):
         answer = await call_next(ctx)
         handle = _handle(answer) if _opted_in(ctx) else None
         job = None if handle is None else await self._services().store.job(handle.job_id, handle.customer_id)
-        return answer if job is None else CreateTaskResult(**_fields(job))
+        return answer if job is None else CreateTaskResult(**_fields(job, ctx))
 
     async def _job(self, ctx: ServerRequestContext[Any, Any], task_id: str, scope: str) -> Job:
         require_client_extension(ctx, IDENTIFIER)
@@ -201,12 +199,15 @@ def _status(job: Job) -> TaskStatus:
     return _STATUS.get(job.state, "working")
 
 
-def _fields(job: Job) -> dict[str, Any]:
+def _fields(job: Job, ctx: ServerRequestContext[Any, Any]) -> dict[str, Any]:
     running = next((step.name for step in job.steps if step.state == "running"), None)
+    status, message = _status(job), running or job.state
+    if status == "input_required" and not _shows_forms(ctx):
+        status, message = "working", "waits for answers: call get_job, then answer_job"
     return {
         "task_id": job.job_id,
-        "status": _status(job),
-        "status_message": running or job.state,
+        "status": status,
+        "status_message": message,
         "created_at": job.created_at.isoformat(),
         "last_updated_at": job.updated_at.isoformat(),
         "ttl_ms": None,

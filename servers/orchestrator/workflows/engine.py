@@ -129,7 +129,7 @@ class Engine:
                 break
 
         async def finish() -> Outcome:
-            return await self._hop(self._runner.finish(job_id, customer_id, error))
+            return await self._hop(self._runner.finish(job_id, customer_id, error, round_))
 
         await DBOS.run_step_async({"name": "finish"}, finish)
         return "failed" if error else "completed"

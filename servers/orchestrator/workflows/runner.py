@@ -92,9 +92,10 @@ class Runner:
                 del self._running[job_id]
             self._stopped.discard(job_id)
 
-    async def finish(self, job_id: str, customer_id: str, error: dict[str, Any] | None) -> Outcome:
-        """Note the job's end; waits for the database as long as it takes."""
+    async def finish(self, job_id: str, customer_id: str, error: dict[str, Any] | None, round_: int = 0) -> Outcome:
+        """Note the job's end, unless it has asked since; waits for the database as long as it takes."""
         job = await self._persist(lambda: self._store.job(job_id, customer_id))
+        job = job if job is not None and job.rounds == round_ else None
         if job is not None and error is None:
             await self._persist(lambda: self._store.complete(job))
         elif job is not None and error is not None:

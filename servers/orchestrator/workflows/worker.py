@@ -111,7 +111,7 @@ class Worker:
         await self._store.stop_waiting(LONGEST_QUESTION_S)
         for job_id, customer_id, round_ in await self._store.to_hand_out(AT_ONCE):
             await self._engine.enqueue(job_id, customer_id, round_)
-            await self._store.handed_out(job_id, customer_id)
+            await self._store.handed_out(job_id, customer_id, round_)
 
     async def _stop_cancelled(self) -> None:
         running = self._runner.running
