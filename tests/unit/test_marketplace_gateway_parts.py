@@ -13,7 +13,7 @@ from servers.marketplace.catalogue.address import check_address, ip_allowed
 from servers.marketplace.catalogue.definitions import PinnedTool, digest_of_seen, read_definitions
 from servers.marketplace.changes import FRESH_S, FRESH_UNHEARD_S, Remembered
 from servers.marketplace.gateway.breaker import FAILURES, OPEN_S, Breakers
-from servers.marketplace.gateway.eras import legacy_value, modern_call, translated_event, translation
+from servers.marketplace.gateway.eras import legacy_value, modern_request, translated_event, translation
 from servers.marketplace.gateway.listing import PAGE, tools_page
 from servers.marketplace.gateway.message import Message, ProtocolError, read_message
 from servers.marketplace.gateway.names import LONGEST, full_names, is_full
@@ -161,7 +161,7 @@ def test_a_call_crosses_the_eras_with_its_progress_token_and_without_the_others_
     old = read_message(
         b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"s__say","_meta":{"progressToken":3}}}'
     )
-    body, headers = modern_call(old, "say")
+    body, headers = modern_request(old, "say")
     assert read_message(body, headers).tool == "say"
     assert orjson.loads(body)["params"]["_meta"]["progressToken"] == 3
     new = read_message(*call_of("s__say"))
