@@ -85,8 +85,8 @@ class Request:
         """What the job's steps need of it; no content."""
         chosen = self.choice.model_dump(mode="json")
         if self.migration is not None:
-            chosen |= {"host": self.migration.host, "accept": sorted(self.migration.accepted)}
-            chosen |= {"ask": self.migration.asks}
+            asked = self.migration
+            chosen |= {"host": asked.host, "accept": sorted(asked.accepted), "ask": asked.asks}
         return chosen
 
 

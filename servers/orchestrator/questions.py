@@ -44,7 +44,7 @@ def answer_of(response: Any) -> bool:
     confirmed = content.get(FIELD) if isinstance(content, dict) else None
     if not isinstance(confirmed, bool):
         raise InvalidInput(
-            f"An answer is no form of these questions: send action 'accept' with content {{'{FIELD}': true or false}}, "
+            f"An answer is not what the form asks for: send action 'accept' with content {{'{FIELD}': true or false}}, "
             "or action 'decline'.",
             field="inputResponses",
         )

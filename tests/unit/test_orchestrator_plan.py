@@ -48,13 +48,18 @@ def test_a_tag_needs_a_dataset() -> None:
         image_tag(JobResult(numbers={"parameter_version": 1}))
 
 
-def test_a_difference_from_a_legacy_deployment_refuses_the_cut_over_until_it_is_accepted_by_name() -> None:
+def differing(articles: int) -> VerificationReport:
+    """A reconciliation in which documents and answers differ, and so many articles are missing."""
     checks = [
         VerificationCheck(name="documents", passed=False, detail="31807 in the legacy export, 31806 now"),
         VerificationCheck(name="sample answers", passed=False, detail="3 of 20 found again"),
-        VerificationCheck(name="articles", passed=True, detail="0 of 12 are missing"),
+        VerificationCheck(name="articles", passed=articles == 0, detail=f"{articles} of 12 are missing"),
     ]
-    report = VerificationReport(passed=False, checks=checks)
+    return VerificationReport(passed=False, checks=checks)
+
+
+def test_a_difference_from_a_legacy_deployment_refuses_the_cut_over_until_it_is_accepted_by_name() -> None:
+    report = differing(articles=0)
     with pytest.raises(Conflict, match=r"documents: 31807 .* 31806 now; sample answers: 3 of 20") as refused:
         reconciled(report, [])
     assert "articles" not in refused.value.message
@@ -65,12 +70,7 @@ def test_a_difference_from_a_legacy_deployment_refuses_the_cut_over_until_it_is_
 
 
 def test_a_difference_is_asked_about_once_and_a_no_refuses_the_cut_over() -> None:
-    checks = [
-        VerificationCheck(name="documents", passed=False, detail="31807 in the legacy export, 31806 now"),
-        VerificationCheck(name="sample answers", passed=False, detail="3 of 20 found again"),
-        VerificationCheck(name="articles", passed=False, detail="2 of 12 are missing"),
-    ]
-    report = VerificationReport(passed=False, checks=checks)
+    report = differing(articles=2)
     with pytest.raises(Asked) as asked:
         reconciled(report, ["articles"], asks=True)
     assert [question.key for question in asked.value.questions] == ["documents", "sample_answers"]

@@ -20,6 +20,7 @@ from servers.marketplace.gateway.exchange import Exchange, Headers
 from servers.marketplace.gateway.greeting import BRIDGED, can_be_asked, session_of
 from servers.marketplace.gateway.message import Message
 from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.relay import REFUSALS
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from shared.auth import Principal
@@ -122,7 +123,7 @@ class Bridge:
             Unavailable: the upstream does not answer.
         """
         reply = await ask_legacy(self._outgoing, self._place(route), "initialize", message.params, Session())
-        if reply.status in {401, 403, 407, 429} or reply.status >= 500:
+        if reply.status in REFUSALS or reply.status == 429 or reply.status >= 500:
             raise Unavailable(f"The server answers with HTTP status {reply.status}: try again later.")
         if reply.result is None or not isinstance(reply.result.get("protocolVersion"), str):
             return None

@@ -34,7 +34,8 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         job_id: JobArgument,
         detail: Detail = "concise",
         wait_s: Annotated[
-            int, Field(ge=0, le=LONGEST_WAIT_S, description="Wait up to this many seconds for the job to end.")
+            int,
+            Field(ge=0, le=LONGEST_WAIT_S, description="Wait up to this many seconds for the job to end or to ask."),
         ] = 0,
     ) -> JobView:
         """Show how far a job is, what it asks and, at its end, what it made or why it failed.

@@ -44,9 +44,7 @@ VERSIONS = frozenset({"2026-07-28"})
 POLL_MS = 1000
 
 TaskStatus = Literal["working", "input_required", "completed", "failed", "cancelled"]
-_STATUS: dict[str, TaskStatus] = {
-    "waiting": "input_required", "completed": "completed", "cancelled": "cancelled",
-}  # fmt: skip
+_STATUS: dict[str, TaskStatus] = {"waiting": "input_required", "completed": "completed", "cancelled": "cancelled"}
 _JOB = TypeAdapter(JobId)
 
 
