@@ -316,6 +316,7 @@ class Changing:
         self.says = says
         self.requests: list[str] = []
         self.messages: list[dict[str, Any]] = []
+        self.refuses: dict[str, int] = {}
         self.arguments: list[Any] = []
         self.sessions: set[str] = set()
 
@@ -324,6 +325,9 @@ class Changing:
         asked = orjson.loads(await body_of(receive))
         self.requests.append(asked["method"])
         self.messages.append(asked)
+        if asked["method"] in self.refuses:
+            await answer_json(send, {"error": "refused"}, self.refuses[asked["method"]])
+            return
         if "id" not in asked:
             await answer_json(send, None, 202)
             return
@@ -346,6 +350,8 @@ class Changing:
         ends = {"resultType": "complete"} if self.era == "modern" else {}
         if asked["method"] == "tools/list":
             return {"tools": self.tools, **ends}
+        if asked["method"] == "server/discover":
+            return {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}, "prompts": {}}, **ends}
         if asked["method"] == "initialize":
             return {
                 "protocolVersion": "2025-06-18",

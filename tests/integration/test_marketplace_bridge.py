@@ -97,6 +97,26 @@ async def test_callers_that_share_a_session_upstream_do_not_share_ids_in_it(mark
         assert len({each["params"]["_meta"]["progressToken"] for each in called}) == 2
 
 
+async def test_a_server_that_fails_is_not_taken_for_one_of_the_newer_era_only(market: Market) -> None:
+    upstream = Changing(definition("say"))
+    name = await market.add_instance("acme", await market.add_app(upstream))
+    place, token = f"{market.base}/servers/{name}/mcp", await market.user_token("acme")
+    await listed(market, token, f"/servers/{name}/mcp")
+    for refuses in ({"initialize": 503}, {"initialize": 401}, {"initialize": 400, "server/discover": 503}):
+        upstream.refuses = refuses
+        failed = await market.http.post(place, json=GREETING, headers=headers_for(token))
+        assert failed.status_code == 503
+        assert "mcp-session-id" not in failed.headers
+    upstream.refuses = {"initialize": 400}
+    greeted = await market.http.post(place, json=GREETING, headers=headers_for(token))
+    assert greeted.json()["result"]["capabilities"] == {"tools": {}, "prompts": {}}
+    upstream.requests.clear()
+    ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+    session = {"mcp-session-id": greeted.headers["mcp-session-id"]}
+    assert (await market.http.post(place, json=ping, headers=headers_for(token) | session)).json()["result"] == {}
+    assert upstream.requests == []  # what the gateway can say itself does not travel
+
+
 async def capabilities(market: Market, token: str, mode: str) -> dict[str, Any]:
     """What the server says that it can, to a caller of this era."""
     method = "initialize" if mode == "legacy" else "server/discover"
