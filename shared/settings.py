@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.contracts.image import Architecture, Compression
 from shared.contracts.vision import ProviderName
 from shared.errors import InvalidInput
 from shared.ids import Digest
@@ -160,8 +161,12 @@ class Settings(BaseSettings):
         description="What to build on instead of the running Python: a root file system tar, or an image with the same"
         " Python in a registry, docker://HOST/NAME@sha256:DIGEST.",
     )
-    image_compression: Literal["gzip", "zstd"] = Field(
+    image_compression: Compression = Field(
         "gzip", description="Of images' layers; zstd is a sixth smaller and needs Docker 23 or newer."
+    )
+    image_architectures: list[Architecture] = Field(
+        default_factory=list,
+        description='What images run on beside this machine\'s architecture, as ["arm64"]; needs a base in a registry.',
     )
     archive_bucket: str | None = Field(
         None,

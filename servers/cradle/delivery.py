@@ -11,6 +11,7 @@ import orjson
 from servers.cradle.images import updates
 from servers.cradle.images.archive import Archive
 from servers.cradle.images.archive_s3 import LockedBucket
+from servers.cradle.images.base import architecture
 from servers.cradle.images.build import RECORD, Sources, build_image, built_image
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.package import SUMS_SIGNATURE, package_delivery
@@ -74,6 +75,7 @@ async def build(
                 dataset_digest=dataset_digest,
                 parameter_version=parameter_version,
                 compression=held.settings.image_compression,
+                architecture=architecture(),
             ),
             sources,
             bucket=place.folder,
@@ -81,6 +83,7 @@ async def build(
             signer=await signer_of(held),
             base_image=chosen(held.settings.base_image),
             docker_host=held.settings.docker_host,
+            others=held.settings.image_architectures,
         )
         await place.give(_image(tag), RECORD)
     return built
@@ -172,6 +175,7 @@ async def package(
             dataset_digest=built.dataset_digest,
             parameter_version=await _version_of(held, customer, built),
             compression=built.compression,
+            architecture=built.architecture,
         )
         made = await package_delivery(
             place.folder, tag, spec, await signer_of(held), as_tar=as_tar, companions=companions

@@ -12,6 +12,8 @@ from shared.ids import CustomerId, Digest
 Compression = Literal["gzip", "zstd"]
 """Of an image's layers. Docker reads zstd since version 23."""
 
+Architecture = Literal["amd64", "arm64"]
+
 
 class ImageLayer(Contract):
     """One layer of an image."""
@@ -21,12 +23,26 @@ class ImageLayer(Contract):
     size_bytes: int = Field(ge=0)
 
 
+class ImageVariant(Contract):
+    """The image for another architecture: other platform layers below the same content."""
+
+    architecture: Architecture
+    manifest_digest: Digest
+    image_id: Digest
+    layers: list[ImageLayer]
+
+
 class ImageBuilt(Contract):
-    """An assembled image: one tar that is an OCI layout and a docker archive."""
+    """An assembled image: one tar that is an OCI layout and a docker archive.
+
+    `image_id` and `layers` are of the architecture of the machine that built it.
+    """
 
     customer_id: CustomerId
     tag: str
-    manifest_digest: Digest
+    manifest_digest: Digest = Field(description="Of the manifest; where there are variants, of their index.")
+    architecture: Architecture = "amd64"
+    variants: list[ImageVariant] = Field(default_factory=list, description="Of other architectures, in the same tar.")
     image_id: Digest
     archive_digest: Digest = Field(description="SHA-256 of the tar.")
     size_bytes: int = Field(ge=0)

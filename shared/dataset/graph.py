@@ -232,7 +232,9 @@ def build_graph(nodes: Path, edges: Path, target: Path) -> None:
     """Make the ladybug database at `target` from the two Parquet files; blocking."""
     import ladybug
 
-    database = ladybug.Database(str(target))
+    # Ladybug reserves the address space of the largest database at once: eight terabytes, where nothing is said.
+    most = 2 ** max(32, (128 * (nodes.stat().st_size + edges.stat().st_size)).bit_length())
+    database = ladybug.Database(str(target), max_db_size=most)
     connection = ladybug.Connection(database)
     try:
         connection.execute(

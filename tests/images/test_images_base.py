@@ -3,133 +3,26 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import io
 import json
 import sys
 import tarfile
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import zstandard
 
 from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned, chosen, pull
 from servers.cradle.images.unpack import read_image
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError, Unavailable
+from tests.registry_rig import LAYER, MANIFEST, Registry, sha256, tar_of
 
 PYTHON = f"usr/local/bin/python3.{sys.version_info[1]}"
-INDEX, MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-
-
-def tar_of(files: dict[str, bytes | tarfile.TarInfo]) -> bytes:
-    """A tar; a value that is a member stands for itself."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in files.items():
-            if isinstance(content, tarfile.TarInfo):
-                tar.addfile(content)
-                continue
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return out.getvalue()
 
 
 def link(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, to
     return member
-
-
-def sha256(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-@dataclass
-class Registry:
-    """A registry on loopback that speaks the distribution protocol and wants an anonymous token."""
-
-    port: int = 0
-    blobs: dict[str, bytes] = field(default_factory=dict)
-    kinds: dict[str, str] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-
-    def put(self, data: bytes, kind: str = "application/octet-stream") -> dict[str, object]:
-        self.blobs[sha256(data)], self.kinds[sha256(data)] = data, kind
-        return {"mediaType": kind, "digest": sha256(data), "size": len(data)}
-
-    def image(self, *layers: bytes, architecture: str = "amd64", zstd: bool = False) -> dict[str, object]:
-        config = {
-            "architecture": architecture, "os": "linux",
-            "rootfs": {"type": "layers", "diff_ids": [sha256(each) for each in layers]},
-        }  # fmt: skip
-        manifest = {
-            "schemaVersion": 2, "mediaType": MANIFEST,
-            "config": self.put(json.dumps(config).encode()),
-            "layers": [
-                self.put(zstandard.compress(each), LAYER.replace("gzip", "zstd"))
-                if zstd
-                else self.put(gzip.compress(each, mtime=0), LAYER)
-                for each in layers
-            ],
-        }  # fmt: skip
-        return self.put(json.dumps(manifest).encode(), MANIFEST)
-
-    def index(self, **images: dict[str, object]) -> str:
-        entries = [
-            {**each, "platform": {"os": "linux", "architecture": architecture}} for architecture, each in images.items()
-        ]
-        body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
-        return str(self.put(json.dumps(body).encode(), INDEX)["digest"])
-
-    def pinned(self, found: str) -> Pinned:
-        return Pinned.parse(f"docker://127.0.0.1:{self.port}/library/python@{found}")
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    served = Registry()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            served.asked.append(self.path)
-            if self.path.startswith("/token?"):
-                assert "scope=repository%3Alibrary%2Fpython%3Apull" in self.path
-                self.answer(200, b'{"token": "anonymous"}', "application/json")
-            elif self.headers.get("Authorization") != "Bearer anonymous":
-                realm = f'Bearer realm="http://127.0.0.1:{served.port}/token",service="registry"'
-                self.answer(401, b"", "text/plain", realm)
-            elif (name := self.path.rsplit("/", 1)[1]) in served.blobs:
-                self.answer(200, served.blobs[name], served.kinds[name])
-            else:
-                self.answer(404, b"{}", "application/json")
-
-        def answer(self, status: int, body: bytes, kind: str, challenge: str = "") -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            if challenge:
-                self.send_header("WWW-Authenticate", challenge)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield served
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 def quiet(_note: str) -> None:

@@ -1,7 +1,8 @@
 """One tar that is an OCI layout and a docker archive, written in one pass and the same on every run.
 
 Formats: OCI image layout 1.0 (https://github.com/opencontainers/image-spec) and the archive that `docker save` writes
-since Docker 25. docker, podman and skopeo load it.
+since Docker 25. docker, podman and skopeo load it. With variants for other architectures the layout names an index of
+them all; the docker archive, which knows no architectures, names the image for the machine that built it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from servers.cradle.images.compression import media_type
 from servers.cradle.images.layers import Layer, room_or_clean
 from servers.cradle.images.spec import USER, ImageSpec, created
 from servers.cradle.images.streams import BLOCK, Hash, Hashing, tar_onto
+from shared.contracts.image import Architecture, ImageVariant
 from shared.errors import Unavailable
 from shared.ids import canonical_json, digest
 
@@ -24,13 +26,39 @@ _IMAGE = "application/vnd.oci.image."
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """One architecture's image: its documents, and its layers, lowest first."""
+
+    architecture: Architecture
+    config: bytes
+    manifest: bytes
+    layers: Sequence[Layer]
+
+    @property
+    def descriptor(self) -> dict[str, object]:
+        """How an index names it."""
+        platform = {"architecture": self.architecture, "os": "linux"}
+        return {**_descriptor("manifest", self.manifest), "platform": platform}
+
+    def contract(self) -> ImageVariant:
+        """What the outside learns of it."""
+        return ImageVariant(
+            architecture=self.architecture,
+            manifest_digest=digest(self.manifest),
+            image_id=digest(self.config),
+            layers=[layer.contract() for layer in self.layers],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Assembled:
-    """Digests and size of a written image."""
+    """Digests and size of a written image; `variants` are its other architectures."""
 
     image_id: str
     manifest_digest: str
     archive_digest: str
     size: int
+    variants: tuple[Variant, ...] = ()
 
 
 def configuration(spec: ImageSpec, layers: Sequence[Layer]) -> dict[str, object]:
@@ -60,43 +88,35 @@ def configuration(spec: ImageSpec, layers: Sequence[Layer]) -> dict[str, object]
     }
 
 
-def assemble(spec: ImageSpec, layers: Sequence[Layer], target: Path) -> Assembled:
+def assemble(
+    spec: ImageSpec, layers: Sequence[Layer], target: Path, others: Mapping[Architecture, Sequence[Layer]] | None = None
+) -> Assembled:
     """Write the image of these layers, lowest first, to `target`; durable when it returns; blocking.
+
+    Args:
+        others: the layers for each further architecture.
 
     Raises:
         Unavailable: a cached layer is damaged; it is removed, so that calling again makes it anew.
         StorageFull: no room; nothing is left behind.
     """
-    config = canonical_json(configuration(spec, layers))
-    manifest = canonical_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": _IMAGE + "manifest.v1+json",
-            "config": {"mediaType": _IMAGE + "config.v1+json", "digest": digest(config), "size": len(config)},
-            "layers": [
-                {"mediaType": media_type(each.compression), "digest": each.digest, "size": each.size} for each in layers
-            ],
-            "annotations": spec.all_labels,
-        }
-    )
+    first = _variant(spec, spec.architecture, layers)
+    variants = tuple(_variant(spec, architecture, theirs) for architecture, theirs in sorted((others or {}).items()))
     items: dict[str, bytes | Path | None] = {
         "blobs": None,
         "blobs/sha256": None,
-        _place(digest(config)): config,
-        _place(digest(manifest)): manifest,
-        "index.json": canonical_json(_index(spec, manifest)),
-        "manifest.json": canonical_json(
-            [
-                {
-                    "Config": _place(digest(config)),
-                    "RepoTags": [spec.reference],
-                    "Layers": [_place(layer.digest) for layer in layers],
-                }
-            ]
-        ),
+        "manifest.json": _docker_manifest(spec, first),
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
     }
-    items |= {_place(layer.digest): layer.path for layer in layers}
+    for each in (first, *variants):
+        items |= {_place(digest(document)): document for document in (each.config, each.manifest)}
+        items |= {_place(layer.digest): layer.path for layer in each.layers}
+    named, manifest_digest = first.descriptor, digest(first.manifest)
+    if variants:
+        index = canonical_json(_index([each.descriptor for each in (first, *variants)]))
+        named, manifest_digest = _descriptor("index", index), digest(index)
+        items[_place(manifest_digest)] = index
+    items["index.json"] = canonical_json(_index([{**named, "annotations": _names(spec)}]))
     with room_or_clean(target), target.open("xb", buffering=BLOCK) as raw:
         whole = Hashing(raw)
         with tar_onto(whole) as tar:
@@ -104,26 +124,41 @@ def assemble(spec: ImageSpec, layers: Sequence[Layer], target: Path) -> Assemble
                 _write(tar, name, items[name])
         raw.flush()
         os.fsync(raw.fileno())
-    return Assembled(digest(config), digest(manifest), whole.digest, whole.size)
+    return Assembled(digest(first.config), manifest_digest, whole.digest, whole.size, variants)
 
 
-def _index(spec: ImageSpec, manifest: bytes) -> dict[str, object]:
-    return {
+def _variant(spec: ImageSpec, architecture: Architecture, layers: Sequence[Layer]) -> Variant:
+    config = canonical_json(configuration(spec.model_copy(update={"architecture": architecture}), layers))
+    manifest = {
         "schemaVersion": 2,
-        "mediaType": _IMAGE + "index.v1+json",
-        "manifests": [
-            {
-                "mediaType": _IMAGE + "manifest.v1+json",
-                "digest": digest(manifest),
-                "size": len(manifest),
-                "platform": {"architecture": spec.architecture, "os": "linux"},
-                "annotations": {
-                    "io.containerd.image.name": f"docker.io/{spec.reference}",
-                    "org.opencontainers.image.ref.name": spec.tag,
-                },
-            }
+        "mediaType": _IMAGE + "manifest.v1+json",
+        "config": _descriptor("config", config),
+        "layers": [
+            {"mediaType": media_type(each.compression), "digest": each.digest, "size": each.size} for each in layers
         ],
+        "annotations": spec.all_labels,
     }
+    return Variant(architecture, config, canonical_json(manifest), layers)
+
+
+def _descriptor(kind: str, document: bytes) -> dict[str, object]:
+    return {"mediaType": f"{_IMAGE}{kind}.v1+json", "digest": digest(document), "size": len(document)}
+
+
+def _index(manifests: list[dict[str, object]]) -> dict[str, object]:
+    return {"schemaVersion": 2, "mediaType": _IMAGE + "index.v1+json", "manifests": manifests}
+
+
+def _names(spec: ImageSpec) -> dict[str, str]:
+    return {
+        "io.containerd.image.name": f"docker.io/{spec.reference}",
+        "org.opencontainers.image.ref.name": spec.tag,
+    }
+
+
+def _docker_manifest(spec: ImageSpec, image: Variant) -> bytes:
+    layers = [_place(layer.digest) for layer in image.layers]
+    return canonical_json([{"Config": _place(digest(image.config)), "RepoTags": [spec.reference], "Layers": layers}])
 
 
 def _place(digest_: str) -> str:

@@ -18,25 +18,27 @@ from servers.cradle.images.elf import is_elf, needed
 from servers.cradle.images.layers import Entry
 from servers.cradle.images.spec import CERTIFICATES, USER
 from servers.cradle.images.trim import STANDARD_LIBRARY, left_out
+from shared.contracts.image import Architecture
 from shared.errors import Unavailable
 
 _NAME_SERVICE = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+MACHINES: dict[Architecture, str] = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Architectures in an image's words, and in those of Linux and of Python's packages."""
 
 
-def architecture() -> str:
+def architecture() -> Architecture:
     """This machine's architecture in an image's words.
 
     Raises:
         Unavailable: not Linux on amd64 or arm64; says what is needed there.
     """
-    machine = _MACHINES.get(platform.machine())
-    if not sys.platform.startswith("linux") or machine is None:
-        raise Unavailable(
-            "An image can be made of the running Python on Linux only (amd64 or arm64). Run the platform in a Linux"
-            " container or virtual machine."
-        )
-    return machine
+    for found, machine in MACHINES.items():
+        if sys.platform.startswith("linux") and machine == platform.machine():
+            return found
+    raise Unavailable(
+        "An image can be made of the running Python on Linux only (amd64 or arm64). Run the platform in a Linux"
+        " container or virtual machine."
+    )
 
 
 def base_files() -> list[Entry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import STATE, ImageSpec
-from shared.contracts.image import ImageBuilt
+from shared.contracts.image import Architecture, ImageBuilt
 from shared.contracts.model import Contract
 from shared.errors import InvalidInput, NotFound
 from shared.ids import Digest, canonical_digest, digest
@@ -33,6 +33,9 @@ from shared.stopping import stoppable
 
 Progress = Callable[[float, float, str], None]
 """Called from a worker thread with what is done, what there is in all, and a note without content."""
+
+Variants = Mapping[Architecture, Sequence[Layer]]
+"""The layers for further architectures, lowest first."""
 
 IMAGE, RECORD = "image.tar", "image.json"
 _CONTENT_KINDS = ("vectors", "tables", "graph")
@@ -71,6 +74,7 @@ async def build_image(
     base_image: Path | Pinned | None = None,
     docker_host: str | None = None,
     method: str = "assembled",
+    others: Sequence[Architecture] = (),
     progress: Progress | None = None,
 ) -> ImageBuilt:
     """Build the image and put it at `bucket/images/<tag>/`. The same inputs give the same digests.
@@ -85,16 +89,18 @@ async def build_image(
         base_image: a root file system tar, or an image in a registry, to build on instead of the running Python.
         docker_host: container engine for `method="engine"`.
         method: `assembled` needs nothing; `engine` lets the container engine build the same layers.
+        others: further architectures of the same image, on a base in a registry that has them; `assembled` only.
 
     Raises:
-        InvalidInput: a file's name does not belong into an image.
+        InvalidInput: a file's name does not belong into an image, or the base does not fit an architecture.
         NotFound: the model's folder is missing.
         Unavailable: this machine cannot give a base, or no engine answers; says what to do.
         StorageFull: no room; nothing is left behind.
     """
     return await stoppable(
-        _build, spec, sources, bucket, cache, signer, base_image, docker_host, method, progress or _silent
-    )
+        _build, spec, sources, bucket, cache, signer, base_image, docker_host, method,
+        [each for each in dict.fromkeys(others) if each != spec.architecture], progress or _silent,
+    )  # fmt: skip
 
 
 def _silent(_done: float, _total: float, _note: str) -> None:
@@ -110,6 +116,7 @@ def _build(
     base_image: Path | Pinned | None,
     docker_host: str | None,
     method: str,
+    others: list[Architecture],
     progress: Progress,
 ) -> ImageBuilt:
     started = time.monotonic()
@@ -117,12 +124,15 @@ def _build(
         raise InvalidInput("An image is built by `assembled` or by `engine`.", field="method")
     if method == "engine" and spec.compression != "gzip":
         raise InvalidInput("An engine builds of layers in gzip. Build it by `assembled`.", field="method")
+    if method == "engine" and others:
+        raise InvalidInput("An engine builds for its own architecture. Build it by `assembled`.", field="method")
     model = model_entries(sources.model)
     progress(0, _STEPS, "platform layers")
-    layers = prepared_layers(
-        cache, base_image, lambda note: progress(0, _STEPS, note), spec.architecture, spec.compression
-    )
-    inputs = _inputs_digest(spec, sources.config, model, layers, method, signer.verifier.key_id)
+    prepared: dict[Architecture, list[Layer]] = {
+        each: prepared_layers(cache, base_image, lambda note: progress(0, _STEPS, note), each, spec.compression)
+        for each in (spec.architecture, *others)
+    }
+    inputs = _inputs_digest(spec, sources.config, model, prepared, method, signer.verifier.key_id)
     images = bucket / "images"
     final = images / spec.tag
     if (stored := _stored(final)) is not None and stored.inputs == inputs:
@@ -134,15 +144,16 @@ def _build(
     work.mkdir(mode=0o700)
     try:
         with room_or_clean():
-            layers += _content_layers(model, sources, work, progress, spec.compression)
+            content = _content_layers(model, sources, work, progress, spec.compression)
+            layers = [*prepared[spec.architecture], *content]
             progress(4, _STEPS, "writing the image")
-            written = _write(spec, layers, work / IMAGE, docker_host, method)
+            variants: Variants = {each: [*prepared[each], *content] for each in others}
+            written = _write(spec, layers, variants, work / IMAGE, docker_host, method)
             write_evidence(work, spec, layers, written, inputs, base_image is None, signer)
             built = _contract(spec, layers, written, method, time.monotonic() - started)
             (work / RECORD).write_bytes(Stored(inputs=inputs, built=built).model_dump_json(indent=2).encode())
-            for layer in layers:
-                if layer.path.parent == work:
-                    layer.path.unlink()
+            for layer in content:
+                layer.path.unlink(missing_ok=True)  # two of the same content are one file
             publish(work, final)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -192,9 +203,11 @@ def _content_layers(
     return [*layers, written("config", config)]
 
 
-def _write(spec: ImageSpec, layers: list[Layer], target: Path, docker_host: str | None, method: str) -> Assembled:
+def _write(
+    spec: ImageSpec, layers: list[Layer], variants: Variants, target: Path, docker_host: str | None, method: str
+) -> Assembled:
     if method == "assembled":
-        return assemble(spec, layers, target)
+        return assemble(spec, layers, target, variants)
     from servers.cradle.images.engine import Engine
 
     with Engine.connect(docker_host) as engine:
@@ -206,6 +219,8 @@ def _contract(spec: ImageSpec, layers: list[Layer], written: Assembled, method: 
         customer_id=spec.customer_id,
         tag=spec.tag,
         manifest_digest=written.manifest_digest,
+        architecture=spec.architecture,
+        variants=[each.contract() for each in written.variants],
         image_id=written.image_id,
         archive_digest=written.archive_digest,
         size_bytes=written.size,
@@ -219,15 +234,16 @@ def _contract(spec: ImageSpec, layers: list[Layer], written: Assembled, method: 
 
 
 def _inputs_digest(
-    spec: ImageSpec, config: bytes, model: list[Entry], layers: list[Layer], method: str, key_id: str
-) -> str:
+    spec: ImageSpec, config: bytes, model: list[Entry], prepared: Mapping[Architecture, list[Layer]], method: str,
+    key_id: str,
+) -> str:  # fmt: skip
     files = {entry.name: digest(entry.source.read_bytes()) for entry in model if isinstance(entry.source, Path)}
     return canonical_digest(
         {
             "spec": spec.model_dump(mode="json"),
             "config": digest(config),
             "model": files,
-            "layers": [layer.digest for layer in layers],
+            "layers": {architecture: [layer.digest for layer in layers] for architecture, layers in prepared.items()},
             "method": method,
             "key": key_id,
         }

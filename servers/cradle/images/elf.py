@@ -12,11 +12,12 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from shared.contracts.image import Architecture
 from shared.errors import Unavailable
 
 _HEADER = 64
-_PROGRAM_HEADER = 56
 _FOUND = re.compile(r"(?:=>\s+|^\s+)(/\S+) \(0x", re.MULTILINE)
+_MACHINES: dict[str, Architecture] = {"x64": "amd64", "AArch64": "arm64"}
 
 
 def is_elf(path: Path) -> bool:
@@ -25,30 +26,40 @@ def is_elf(path: Path) -> bool:
         return file.read(6) == b"\x7fELF\x02\x01"
 
 
+def asked_for(path: Path) -> tuple[Architecture | None, list[str]]:
+    """The architecture that a binary is for, and the names of the libraries that it asks the loader for."""
+    from elftools.elf.dynamic import DynamicSegment
+    from elftools.elf.elffile import ELFFile
+
+    with path.open("rb") as file:
+        binary = ELFFile(file)
+        tags = [
+            tag.needed  # pyright: ignore[reportAttributeAccessIssue]
+            for segment in binary.iter_segments("PT_DYNAMIC")
+            if isinstance(segment, DynamicSegment)
+            for tag in segment.iter_tags("DT_NEEDED")
+        ]
+        return _MACHINES.get(binary.get_machine_arch()), tags
+
+
 def loaded_size(path: Path) -> int:
     """Bytes of the file, from its start, that loading it uses.
 
     Symbol tables for linkers and debuggers, and the section table, lie behind the last segment. Cutting them off
     changes nothing at run time: the loader reads program headers only. Returns the whole size where that does not hold.
     """
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
     size = path.stat().st_size
     with path.open("rb") as file:
-        header = file.read(_HEADER)
-        if len(header) < _HEADER or header[:6] != b"\x7fELF\x02\x01":
+        try:
+            binary = ELFFile(file)
+            ends = [each["p_offset"] + each["p_filesz"] for each in binary.iter_segments()]
+        except ELFError:
             return size
-        (offset,) = struct.unpack_from("<Q", header, 32)
-        entry, count = struct.unpack_from("<HH", header, 54)
-        if entry != _PROGRAM_HEADER or not count:
-            return size
-        file.seek(offset)
-        table = file.read(entry * count)
-    if len(table) < entry * count:
-        return size
-    end = max(offset + entry * count, _HEADER)
-    for index in range(count):
-        start, _virtual, _physical, length = struct.unpack_from("<QQQQ", table, index * entry + 8)
-        end = max(end, start + length)
-    return min(end, size)
+        header = max(_HEADER, binary["e_phoff"] + binary["e_phentsize"] * binary["e_phnum"])
+    return min(max(header, *ends), size) if ends else size
 
 
 def slim(path: Path) -> bytes:

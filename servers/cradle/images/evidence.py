@@ -38,7 +38,7 @@ def write_evidence(
         own_base: the base is the running Python.
     """
     more = [interpreter(platform.python_version())] if own_base else []
-    bill = bill_of_materials(spec, layers, written.manifest_digest, more)
+    bill = bill_of_materials(spec, layers, written, more)
     annotations = {
         "com.0711.archive.digest": written.archive_digest,
         "com.0711.sbom.digest": digest(bill),
@@ -56,12 +56,22 @@ def provenance(spec: ImageSpec, layers: Sequence[Layer], written: Assembled, inp
     """The statement of how an image was made: from which dataset, parameters, model and layers."""
     sources = [{"name": "dataset", "digest": _sha256(spec.dataset_digest)}]
     sources += [{"name": f"layer/{layer.kind}", "digest": _sha256(layer.diff_id)} for layer in layers]
+    sources += [
+        {"name": f"layer/{layer.kind}/{variant.architecture}", "digest": _sha256(layer.diff_id)}
+        for variant in written.variants
+        for layer in variant.layers
+        if layer not in layers
+    ]
     return {
         "_type": STATEMENT,
         "predicateType": _SLSA,
         "subject": [
             {"name": spec.reference, "digest": _sha256(written.manifest_digest)},
             {"name": "image.tar", "digest": _sha256(written.archive_digest)},
+            *(
+                {"name": f"{spec.reference} linux/{each.architecture}", "digest": _sha256(digest(each.manifest))}
+                for each in written.variants
+            ),
         ],
         "predicate": {
             "buildDefinition": {

@@ -1,17 +1,20 @@
 """Start an unpacked image's own Python without an engine, as closed in as this process may close it.
 
-As root: a new mount namespace where the system allows it (root read-only, tmpfs on /tmp, /proc), chroot, user 65532, no
-new privileges, no capabilities left. Not as root: the image's own loader, with its libraries and nothing of the host's.
-Either way the child dies with its parent.
+As root: a new mount namespace where the system allows it (root read-only, tmpfs on /tmp, /proc, /sys), chroot, user
+65532, no new privileges, no capabilities left. Not as root: the image's own loader, with its libraries and nothing of
+the host's. Either way the child dies with its parent.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
+from servers.cradle.images.base import MACHINES
 from servers.cradle.images.spec import APP, LIBRARIES, SCRATCH, SITE, USER
+from shared.contracts.image import Architecture
 from shared.errors import InvalidInput
 
 # Runs in a child of its own so that no code runs between fork and exec of a process with threads.
@@ -27,6 +30,7 @@ if user != "-":
     if libc.unshare(0x00020000) == 0 and mount(None, "/", None, REC | PRIVATE):
         if mount(root, root, None, BIND | REC):
             mount("proc", root + "/proc", "proc", NOSUID | NODEV)
+            mount("sysfs", root + "/sys", "sysfs", RDONLY | NOSUID | NODEV)
             mount("tmpfs", root + "/tmp", "tmpfs", NOSUID | NODEV, "size=1g,mode=1777")
             for device in ("null", "zero", "random", "urandom"):
                 mount("/dev/" + device, root + "/dev/" + device, None, BIND)
@@ -48,6 +52,18 @@ os.execve(command[0], command, dict(os.environ))
 def may_enter() -> bool:
     """Whether this process may chroot and change its user."""
     return os.geteuid() == 0
+
+
+def emulates(architecture: Architecture) -> bool:
+    """Whether this machine runs programs of another architecture, in a chroot too: Debian's qemu-user-static.
+
+    Format: the kernel's binfmt_misc (https://docs.kernel.org/admin-guide/binfmt-misc.html).
+    """
+    try:
+        told = Path(f"/proc/sys/fs/binfmt_misc/qemu-{MACHINES[architecture]}").read_text()
+    except OSError:
+        return False
+    return may_enter() and told.startswith("enabled") and re.search(r"^flags: \w*F", told, re.MULTILINE) is not None
 
 
 def command(root: Path, entrypoint: list[str]) -> list[str]:
@@ -83,7 +99,7 @@ def _within(root: Path, argument: str) -> str:
 
 
 def _prepare(root: Path) -> None:
-    for folder in ("proc", "dev", SCRATCH.lstrip("/")):
+    for folder in ("proc", "sys", "dev", SCRATCH.lstrip("/")):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / SCRATCH.lstrip("/")).chmod(0o1777)
     for device in ("null", "zero", "random", "urandom"):

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from servers.cradle.images import base, pycs, runtime, sbom
+from servers.cradle.images import base, foreign, pycs, runtime, sbom
 from servers.cradle.images.compression import Compression
 from servers.cradle.images.layers import Entry, Layer, import_tar, room_or_clean, tarfile_bytes, write_layer
 from servers.cradle.images.registry import Pinned, pull
 from servers.cradle.images.spec import PYTHON
+from shared.contracts.image import Architecture
 from shared.contracts.model import Contract
 from shared.errors import InvalidInput
 from shared.ids import Digest
@@ -39,14 +40,14 @@ class _Record(Contract):
 
 
 def prepared_layers(
-    cache: Path, base_image: Path | Pinned | None, report: Callable[[str], None], architecture: str = "amd64",
+    cache: Path, base_image: Path | Pinned | None, report: Callable[[str], None], architecture: Architecture = "amd64",
     compression: Compression = "gzip",
 ) -> list[Layer]:  # fmt: skip
     """The layers base (several where it is pulled), runtime and app, from the cache or made now; blocking.
 
     Args:
         base_image: a root file system tar, or an image in a registry; None: the running Python.
-        architecture: which one of a pulled image.
+        architecture: another than this machine's needs a base in a registry that has it, and pip.
         compression: of the layers that are made here.
 
     Raises:
@@ -57,13 +58,11 @@ def prepared_layers(
     """
     cache.mkdir(parents=True, exist_ok=True)
     lowest, base_key, libraries = _base(cache, base_image, report, architecture, compression)
-    packages = runtime.package_files()
-    runtime_key = _key("runtime", packages, base_key, compression)
     app = runtime.app_files()
     written = partial(write_layer, "app", folder=cache, compression=compression)
     return [
         *lowest,
-        _kept(cache, runtime_key, "runtime", lambda: _runtime(cache, packages, libraries(), compression), report),
+        _runtime(cache, architecture, base_key, libraries, compression, report),
         _kept(cache, _key("app", app, compression), "app", lambda: written(pycs.with_byte_code(app)), report),
     ]
 
@@ -72,10 +71,15 @@ def _base(
     cache: Path,
     base_image: Path | Pinned | None,
     report: Callable[[str], None],
-    architecture: str,
+    architecture: Architecture,
     compression: Compression,
 ) -> tuple[list[Layer], str, Callable[[], set[str]]]:
     """The lowest layers, a key for what they are, and the names of the files in them."""
+    if architecture != base.architecture() and not isinstance(base_image, Pinned):
+        raise InvalidInput(
+            f"An image for {architecture} is built on one in a registry. Set P0711_BASE_IMAGE to docker://HOST/NAME@DIGEST.",
+            field="base_image",
+        )
     if base_image is None:
         files = base.base_files()
         key = _key("base", files, compression)
@@ -111,9 +115,24 @@ def _with_python(layers: list[Layer]) -> set[str]:
     return {Path(name).name for name in names}
 
 
-def _runtime(cache: Path, packages: list[Entry], provided: set[str], compression: Compression) -> Layer:
-    entries = runtime.complete(packages, provided)
-    return write_layer("runtime", entries, cache, small=True, compression=compression)
+def _runtime(
+    cache: Path, architecture: Architecture, base_key: str, libraries: Callable[[], set[str]],
+    compression: Compression, report: Callable[[str], None],
+) -> Layer:  # fmt: skip
+    """The packages: those that are installed here or, for another architecture, the same ones as wheels."""
+    written = partial(write_layer, "runtime", folder=cache, small=True, compression=compression)
+    if architecture == base.architecture():
+        files = runtime.package_files(runtime.distributions())
+        key = _key("runtime", files, base_key, compression)
+        return _kept(cache, key, "runtime", lambda: written(runtime.complete(files, libraries())), report)
+
+    def make() -> Layer:
+        with foreign.packages_for(architecture, cache) as packages:
+            found = foreign.checked(runtime.package_files(packages), libraries(), architecture)
+            return written(pycs.with_byte_code(found))
+
+    key = _key("runtime", [], base_key, compression, *foreign.versions(architecture))
+    return _kept(cache, key, f"{architecture}-runtime", make, report)
 
 
 def _kept(cache: Path, key: str, kind: str, make: Callable[[], Layer], report: Callable[[str], None]) -> Layer:

@@ -68,8 +68,16 @@ def delivery(
 ) -> str:
     """A file of the delivery package: `README.md`, `kubernetes.yaml`, `helm-values.yaml` or a script."""
     template = _templates().get_template(f"delivery/{name}.j2")
+    architectures = ", ".join((built.architecture, *(each.architecture for each in built.variants)))
     return template.render(
-        spec=spec, built=built, user=USER, state=STATE, signer=signer.text, key_id=signer.key_id, companions=companions
+        architectures=architectures,
+        spec=spec,
+        built=built,
+        user=USER,
+        state=STATE,
+        signer=signer.text,
+        key_id=signer.key_id,
+        companions=companions,
     )
 
 

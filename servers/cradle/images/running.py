@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servers.cradle.images import launch
+from servers.cradle.images.base import architecture
 from servers.cradle.images.engine import Engine, reachable
 from servers.cradle.images.spec import INSTANCE_PORT
 from servers.cradle.images.unpack import Contents, read_image
+from shared.contracts.image import Architecture
 from shared.errors import DeadlineExceeded, Unavailable
 
 HEALTHY_S = 90.0
+EMULATED_S = 600.0
 _STOP_S = 25.0
 _POLL_S = 0.05
 _TAIL = 8192
@@ -46,7 +49,7 @@ class RunningInstance:
 @asynccontextmanager
 async def running_instance(
     image: Path, scratch: Path, *, docker_host: str | None = None, use_engine: bool | None = None,
-    owner: str | None = None,
+    owner: str | None = None, emulated: Architecture | None = None,
 ) -> AsyncIterator[RunningInstance]:  # fmt: skip
     """Start an image, wait until it is healthy, and leave nothing of it behind.
 
@@ -56,15 +59,17 @@ async def running_instance(
         docker_host: the container engine; default DOCKER_HOST or the usual socket.
         use_engine: True: only in an engine; False: never; None: where one answers.
         owner: whose container it is (`owner_of`).
+        emulated: start this variant of it, without an engine; `launch.emulates` says where that can be.
 
     Raises:
         NotFound, InvalidInput, Conflict: the file is missing, no image, or altered.
         Unavailable: it ended before it was healthy, or no engine answers where one is asked for.
-        DeadlineExceeded: it was not healthy within a minute and a half.
+        DeadlineExceeded: it was not healthy within a minute and a half, or ten minutes of emulation.
     """
     tar = await asyncio.to_thread(_tar_of, image)
-    engine = use_engine if use_engine is not None else await asyncio.to_thread(reachable, docker_host)
-    start = _in_engine(tar, docker_host, owner) if engine else _unpacked(tar, scratch)
+    if emulated is None and use_engine is None:
+        use_engine = await asyncio.to_thread(reachable, docker_host)
+    start = _in_engine(tar, docker_host, owner) if use_engine else _unpacked(tar, scratch, emulated)
     async with start as instance:
         yield instance
 
@@ -93,7 +98,7 @@ async def _in_engine(tar: Path, docker_host: str | None, owner: str | None) -> A
 
 
 @asynccontextmanager
-async def _unpacked(tar: Path, scratch: Path) -> AsyncIterator[RunningInstance]:
+async def _unpacked(tar: Path, scratch: Path, emulated: Architecture | None) -> AsyncIterator[RunningInstance]:
     folder = scratch / f"instance-{os.getpid()}-{secrets.token_hex(4)}"
     root, temporary = folder / "root", folder / "tmp"
     try:
@@ -103,15 +108,16 @@ async def _unpacked(tar: Path, scratch: Path) -> AsyncIterator[RunningInstance]:
                 "No program may start where the image is unpacked (noexec). Set P0711_DOCKER_HOST, or name another"
                 " P0711_WORK_FOLDER."
             )
-        contents = await asyncio.to_thread(read_image, tar, root)
+        contents = await asyncio.to_thread(read_image, tar, root, ("",), emulated or architecture())
         key, port = secrets.token_urlsafe(32), free_port()
         began = time.monotonic()
         process = await _spawn(contents, root, temporary, key, port)
         tail = asyncio.create_task(_keep_tail(process))
         try:
-            await wait_until_healthy("127.0.0.1", port, lambda: process.returncode is not None, tail)
-            took = time.monotonic() - began
-            yield RunningInstance(f"http://127.0.0.1:{port}/mcp", key, launch.how(), contents, took, root)
+            limit = EMULATED_S if emulated else HEALTHY_S
+            await wait_until_healthy("127.0.0.1", port, lambda: process.returncode is not None, tail, limit)
+            took, how = time.monotonic() - began, f"emulated, {launch.how()}" if emulated else launch.how()
+            yield RunningInstance(f"http://127.0.0.1:{port}/mcp", key, how, contents, took, root)
         finally:
             await asyncio.shield(_stop(process))
             tail.cancel()
@@ -151,16 +157,16 @@ async def _keep_tail(process: asyncio.subprocess.Process) -> str:
 
 
 async def wait_until_healthy(
-    host: str, port: int, exited: Callable[[], bool], tail: asyncio.Task[str] | None = None
+    host: str, port: int, exited: Callable[[], bool], tail: asyncio.Task[str] | None = None, limit_s: float = HEALTHY_S
 ) -> None:
     """Wait until the instance at this address is healthy.
 
     Raises:
         Unavailable: it has ended.
-        DeadlineExceeded: it was not healthy within a minute and a half.
+        DeadlineExceeded: it was not healthy within `limit_s`.
     """
     try:
-        async with asyncio.timeout(HEALTHY_S):
+        async with asyncio.timeout(limit_s):
             while not await asyncio.to_thread(answers_healthy, host, port):
                 if await asyncio.to_thread(exited):
                     error = Unavailable("The instance ended before it was healthy: the image does not start here.")
@@ -169,7 +175,7 @@ async def wait_until_healthy(
                     raise error
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
-        raise DeadlineExceeded(f"The instance was not healthy within {HEALTHY_S:g} s. Try again.") from None
+        raise DeadlineExceeded(f"The instance was not healthy within {limit_s:g} s. Try again.") from None
 
 
 def answers_healthy(host: str, port: int) -> bool:

@@ -7,17 +7,18 @@ extractors and everything that only the platform uses stay out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-from servers.cradle.images.base import shared_libraries
+from servers.cradle.images.base import MACHINES, shared_libraries
 from servers.cradle.images.elf import is_elf
 from servers.cradle.images.layers import Entry
 from servers.cradle.images.pycs import with_byte_code
 from servers.cradle.images.spec import APP, SITE
 from servers.cradle.images.trim import NOT_REACHED, PACKAGES, left_out
+from shared.contracts.image import Architecture
 from shared.errors import Unavailable
 
 ROOTS = (
@@ -30,8 +31,11 @@ _OWN = ("servers/__init__.py", "servers/instance", "shared", "templates")
 _OWN_SKIPPED = re.compile(r"(^|/)(__pycache__|\.[^/]*)(/|$)|^templates/(image|compose|delivery|helm|report)/|\.pyc$")
 
 
-def distributions() -> list[metadata.Distribution]:
+def distributions(architecture: Architecture | None = None) -> list[metadata.Distribution]:
     """The installed packages that the image gets, by name.
+
+    Args:
+        architecture: what the packages are required for; None: this machine.
 
     Raises:
         Unavailable: one is not installed; names it.
@@ -49,24 +53,28 @@ def distributions() -> list[metadata.Distribution]:
                 f"The package {name} is not installed. Run `make` to install the platform again."
             ) from None
         found[name] = distribution
-        waiting += [each for each in _requirements(distribution, extras) if each[0] not in found or each[1]]
+        required = _requirements(distribution, extras, architecture)
+        waiting += [each for each in required if each[0] not in found or each[1]]
     return [found[name] for name in sorted(found)]
 
 
-def _requirements(distribution: metadata.Distribution, extras: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+def _requirements(
+    distribution: metadata.Distribution, extras: frozenset[str], architecture: Architecture | None
+) -> Iterator[tuple[str, frozenset[str]]]:
     from packaging.requirements import Requirement
 
+    there = {"platform_machine": MACHINES[architecture]} if architecture else {}
     for line in distribution.requires or []:
         requirement = Requirement(line)
         marker = requirement.marker
-        if marker is None or any(marker.evaluate({"extra": extra}) for extra in (extras or {""})):
+        if marker is None or any(marker.evaluate({"extra": extra, **there}) for extra in (extras or {""})):
             yield re.sub(r"[-_.]+", "-", requirement.name).lower(), frozenset(requirement.extras)
 
 
-def package_files() -> list[Entry]:
-    """The files of `distributions()` that an image keeps, without byte code and system libraries."""
+def package_files(packages: Iterable[metadata.Distribution]) -> list[Entry]:
+    """The files of these packages that an image keeps, without byte code and system libraries."""
     found: dict[str, Entry] = {}
-    for distribution in distributions():
+    for distribution in packages:
         for file in distribution.files or []:
             name = PurePosixPath(file).as_posix()
             if name.startswith(("..", "/")) or left_out(PACKAGES, name):
@@ -85,12 +93,14 @@ def complete(files: list[Entry], provided: set[str]) -> list[Entry]:
     Args:
         provided: names of files that the base has: a library among them is not brought along.
     """
-    binaries = [
-        entry.source for entry in files if isinstance(entry.source, Path) and entry.slim and is_elf(entry.source)
-    ]
     there = provided | {Path(entry.name).name for entry in files}
-    libraries = [each for each in shared_libraries(binaries) if Path(each.name).name not in there]
+    libraries = [each for each in shared_libraries(binaries_of(files)) if Path(each.name).name not in there]
     return with_byte_code(files) + libraries
+
+
+def binaries_of(files: Iterable[Entry]) -> list[Path]:
+    """The programs and libraries among the packages' files."""
+    return [entry.source for entry in files if isinstance(entry.source, Path) and entry.slim and is_elf(entry.source)]
 
 
 @cache

@@ -14,9 +14,10 @@ from typing import IO, Any
 
 import orjson
 
+from servers.cradle.images.assemble import Assembled, Variant
 from servers.cradle.images.layers import Layer, room_or_clean, tarfile_bytes
 from servers.cradle.images.spec import SITE, ImageSpec, created
-from shared.ids import canonical_json
+from shared.ids import canonical_json, digest
 
 SBOM = "sbom.cdx.json"
 _SITE = SITE.lstrip("/") + "/"
@@ -28,32 +29,49 @@ _CARD = "model/encoder.json"
 Component = dict[str, Any]
 
 
-def bill_of_materials(spec: ImageSpec, layers: Iterable[Layer], manifest_digest: str, more: list[Component]) -> bytes:
+def bill_of_materials(spec: ImageSpec, layers: Iterable[Layer], written: Assembled, more: list[Component]) -> bytes:
     """The bill of an image made of these layers, as canonical JSON; blocking.
+
+    A variant for another architecture is a component of its own, which holds what is in its layers.
 
     Args:
         more: components that no file names, such as the interpreter's release.
     """
-    found = [component for layer in layers for component in components(layer)] + more
+    found = _sorted([component for layer in layers for component in components(layer)] + more)
     return canonical_json(
         {
             "bomFormat": "CycloneDX",
             "specVersion": "1.6",
-            "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, manifest_digest)}",
+            "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, written.manifest_digest)}",
             "version": 1,
             "metadata": {
                 "timestamp": created(),
-                "component": {
-                    "type": "container",
-                    "bom-ref": "image",
-                    "name": spec.repository,
-                    "version": spec.tag,
-                    "hashes": _sha256(manifest_digest.removeprefix("sha256:")),
-                },
+                "component": _container("image", spec, written.manifest_digest),
             },
-            "components": sorted(found, key=lambda each: each["bom-ref"]),
+            "components": found + [_variant(spec, each) for each in written.variants],
         }
     )
+
+
+def _container(reference: str, spec: ImageSpec, manifest_digest: str) -> Component:
+    return {
+        "type": "container",
+        "bom-ref": reference,
+        "name": spec.repository,
+        "version": spec.tag,
+        "hashes": _sha256(manifest_digest.removeprefix("sha256:")),
+    }
+
+
+def _variant(spec: ImageSpec, variant: Variant) -> Component:
+    held = [component for layer in variant.layers for component in components(layer)]
+    named = [{**each, "bom-ref": f"{variant.architecture}/{each['bom-ref']}"} for each in held]
+    found = _container(f"image/{variant.architecture}", spec, digest(variant.manifest))
+    return {**found, "components": _sorted(named)}
+
+
+def _sorted(found: list[Component]) -> list[Component]:
+    return sorted(found, key=lambda each: each["bom-ref"])
 
 
 def components(layer: Layer) -> list[Component]:

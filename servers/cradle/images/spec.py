@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from shared.contracts.image import Compression
+from shared.contracts.image import Architecture, Compression
 from shared.contracts.model import Contract
 from shared.ids import CustomerId, Digest
 
@@ -53,7 +53,7 @@ class ImageSpec(Contract):
     fingerprint: Digest = Field(description="Fingerprint of the installation parameters.")
     dataset_digest: Digest
     parameter_version: int = Field(1, ge=1)
-    architecture: Annotated[str, StringConstraints(pattern=r"^(amd64|arm64)$")] = "amd64"
+    architecture: Architecture = "amd64"
     compression: Compression = "gzip"
     port: int = Field(INSTANCE_PORT, ge=1024, le=65535)
     entrypoint: tuple[Argument, ...] = Field(

@@ -17,6 +17,7 @@ import orjson
 
 from servers.cradle.images.compression import decompressed, kind_of
 from servers.cradle.images.layers import OPAQUE, WHITEOUT, checked_name, room_or_clean
+from shared.contracts.image import Architecture
 from shared.errors import Conflict, InvalidInput, NotFound
 
 _BLOCK = 1 << 20
@@ -29,7 +30,8 @@ class Contents:
     """What an image says about itself, and what of it was checked.
 
     `config` is the image's configuration; `blobs` counts layers whose digests were found right; `dataset_manifest` is
-    the manifest of the dataset inside, as bytes, where there is one; `layer_sizes` are of the layers' tars, unpacked.
+    the manifest of the dataset inside, as bytes, where there is one; `layer_sizes` are of the layers' tars, unpacked;
+    `variants` are the image ids of other architectures.
     """
 
     config: dict[str, Any]
@@ -39,13 +41,17 @@ class Contents:
     dataset_manifest: bytes | None = None
     layer_names: list[str] = field(default_factory=list)
     layer_sizes: list[int] = field(default_factory=list)
+    variants: dict[str, str] = field(default_factory=dict)
 
 
-def read_image(image: Path, target: Path | None = None, below: tuple[str, ...] = ("",)) -> Contents:
+def read_image(
+    image: Path, target: Path | None = None, below: tuple[str, ...] = ("",), architecture: Architecture | None = None
+) -> Contents:
     """Check the digests of an image's configuration and layers, and unpack them into `target`; blocking.
 
     Args:
         below: unpack only what lies in these folders, such as `data/`.
+        architecture: which variant, where the file has it; else the one that the docker archive names.
 
     Reads what `assemble` writes and what `docker save` writes.
 
@@ -59,7 +65,7 @@ def read_image(image: Path, target: Path | None = None, below: tuple[str, ...] =
         raise NotFound("There is no image file. Build the image first.", field="tag")
     try:
         with _cleaned(target), tarfile.open(image, "r:") as tar:
-            return _read(tar, target, below)
+            return _read(tar, target, below, architecture)
     except (tarfile.TarError, KeyError, ValueError, EOFError):
         raise InvalidInput("The file is not an image, or it is damaged. Build it again.") from None
 
@@ -96,15 +102,22 @@ def _cleaned(target: Path | None) -> Iterator[None]:
             raise
 
 
-def _read(tar: tarfile.TarFile, target: Path | None, below: tuple[str, ...]) -> Contents:
+def _read(
+    tar: tarfile.TarFile, target: Path | None, below: tuple[str, ...], architecture: Architecture | None
+) -> Contents:
     docker = orjson.loads(_small(tar, "manifest.json"))[0]
-    raw = _small(tar, docker["Config"])
+    config, layers = docker["Config"], list(docker["Layers"])
+    others = _manifests(tar) if "index.json" in tar.getnames() else {}
+    if architecture in others:
+        manifest = others[architecture]
+        config, layers = _place(manifest["config"]["digest"]), _layers(manifest)
+    raw = _small(tar, config)
     image_id = "sha256:" + hashlib.sha256(raw).hexdigest()
-    if Path(docker["Config"]).name.removesuffix(".json") != image_id.removeprefix("sha256:"):
+    if Path(config).name.removesuffix(".json") != image_id.removeprefix("sha256:"):
         raise Conflict("The image's configuration was altered. Build it again.")
-    contents = Contents(orjson.loads(raw), image_id, layer_names=list(docker["Layers"]))
-    if "index.json" in tar.getnames():
-        _check_manifest(tar, contents)
+    contents = Contents(orjson.loads(raw), image_id, layer_names=layers)
+    if others:
+        _check_manifests(tar, others, contents)
     diff_ids = contents.config["rootfs"]["diff_ids"]
     if len(diff_ids) != len(contents.layer_names):
         raise Conflict("The image has layers that its configuration does not name. Build it again.")
@@ -114,14 +127,52 @@ def _read(tar: tarfile.TarFile, target: Path | None, below: tuple[str, ...]) -> 
     return contents
 
 
-def _check_manifest(tar: tarfile.TarFile, contents: Contents) -> None:
-    descriptor = orjson.loads(_small(tar, "index.json"))["manifests"][0]["digest"]
-    raw = _small(tar, _place(descriptor))
-    manifest = orjson.loads(raw)
-    layers = [_place(layer["digest"]) for layer in manifest["layers"]]
-    right = "sha256:" + hashlib.sha256(raw).hexdigest() == descriptor
-    if not right or manifest["config"]["digest"] != contents.image_id or layers != contents.layer_names:
+def _manifests(tar: tarfile.TarFile) -> dict[str, dict[str, Any]]:
+    """By architecture, the manifests of the image that the layout names, or of the index that it names."""
+    named = orjson.loads(_small(tar, "index.json"))["manifests"][0]
+    document = _document(tar, named["digest"])
+    if "manifests" not in document:
+        return {"": document}
+    return {each["platform"]["architecture"]: _document(tar, each["digest"]) for each in document["manifests"]}
+
+
+def _check_manifests(tar: tarfile.TarFile, manifests: dict[str, dict[str, Any]], contents: Contents) -> None:
+    """The image that is read is one of them, and the others are whole too."""
+    found = False
+    for architecture, manifest in manifests.items():
+        if manifest["config"]["digest"] == contents.image_id and _layers(manifest) == contents.layer_names:
+            found = True
+        elif architecture:
+            contents.variants[architecture] = _check_variant(tar, manifest, contents)
+    if not found:
         raise Conflict("The image's manifest was altered. Build it again.")
+
+
+def _layers(manifest: dict[str, Any]) -> list[str]:
+    return [_place(layer["digest"]) for layer in manifest["layers"]]
+
+
+def _check_variant(tar: tarfile.TarFile, manifest: dict[str, Any], contents: Contents) -> str:
+    """Check the layers of another architecture by their digests; the variant's image id."""
+    config = _document(tar, manifest["config"]["digest"])
+    if len(config["rootfs"]["diff_ids"]) != len(manifest["layers"]):
+        raise Conflict("The image has layers that its configuration does not name. Build it again.")
+    for name in _layers(manifest):
+        if name in contents.layer_names:
+            continue  # read with the image
+        blob = tar.extractfile(name)
+        if blob is None or hashlib.file_digest(blob, "sha256").hexdigest() != Path(name).name:  # pyright: ignore[reportArgumentType]
+            raise Conflict("A layer of the image was altered or damaged. Build it again.")
+        contents.blobs += 1
+    return str(manifest["config"]["digest"])
+
+
+def _document(tar: tarfile.TarFile, digest: str) -> dict[str, Any]:
+    """A document of the layout, checked against its digest."""
+    raw = _small(tar, _place(digest))
+    if "sha256:" + hashlib.sha256(raw).hexdigest() != digest:
+        raise Conflict("The image's manifest was altered. Build it again.")
+    return orjson.loads(raw)
 
 
 def _place(digest: str) -> str:
@@ -190,6 +241,8 @@ def _read_layer(
 
 
 def _take(layer: tarfile.TarFile, member: tarfile.TarInfo, contents: Contents, target: Path | None) -> None:
+    if member.isdir() and member.name in (".", "./"):
+        return  # the root itself, as `tar -C root .` names it
     name = checked_name(member.name.removeprefix("./").rstrip("/"))
     contents.files += member.isreg()
     if name == _DATASET_MANIFEST and member.isreg():

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from servers.cradle.images import launch
 from servers.cradle.images.containers import owner_of
 from servers.cradle.images.files import hash_file
 from servers.cradle.images.measure import Measured, measure, rank_of
-from servers.cradle.images.running import RunningInstance, running_instance
+from servers.cradle.images.running import EMULATED_S, RunningInstance, running_instance
 from servers.cradle.images.signing import SignedBy
 from servers.cradle.images.spec import USER
 from servers.cradle.images.unpack import Contents, read_image
-from shared.contracts.image import ImageBuilt
+from shared.contracts.image import ImageBuilt, ImageVariant
 from shared.contracts.instance import DatasetAnswer, SearchAnswer, TableAnswer
 from shared.contracts.processing import VerificationCheck
 from shared.contracts.verification import LEAST_COSINE, LEAST_RECALL, ImageReport, SampledQuestions
@@ -90,6 +91,7 @@ async def verify_image(
                 "probe_cosines": measured.probe_cosines,
             }
             found |= await _ask(instance, questions, measured, checks)
+        checks += [await _check_of_variant(each, built, image, scratch) for each in built.variants]
     except PlatformError as error:
         checks.append(_check("starts and answers", False, error.message))
     return ImageReport(passed=all(check.passed for check in checks), **found)
@@ -122,6 +124,7 @@ def _checks_of_signature(image: Path, built: ImageBuilt, signer: Verifier) -> li
 def _checks_of_files(contents: Contents, built: ImageBuilt) -> list[VerificationCheck]:
     config = contents.config["config"]
     labels = config.get("Labels") or {}
+    variants = {each.architecture: each.image_id for each in built.variants}
     return [
         _check("digests", True, f"{contents.blobs} layers, {contents.files} files"),
         _check("image id", contents.image_id == built.image_id, contents.image_id),
@@ -133,7 +136,25 @@ def _checks_of_files(contents: Contents, built: ImageBuilt) -> list[Verification
             and labels.get("com.0711.parameters.fingerprint") == built.fingerprint,
             "dataset digest and parameter fingerprint",
         ),
+        _check("architectures", contents.variants == variants, ", ".join((built.architecture, *variants))),
     ]
+
+
+async def _check_of_variant(variant: ImageVariant, built: ImageBuilt, image: Path, scratch: Path) -> VerificationCheck:
+    """Starts another architecture's image where this machine can, and finds its first passage by what it says."""
+    from shared.client import Upstream
+
+    name = f"starts on {variant.architecture}"
+    if not launch.emulates(variant.architecture):
+        return _check(name, True, f"not tried: this machine runs {built.architecture} only; its layers are whole")
+    async with (
+        running_instance(image, scratch, emulated=variant.architecture) as instance,
+        Upstream(instance.url, key=instance.access_key, name="instance") as upstream,
+    ):
+        passage, text = await _row(upstream, "SELECT chunk_id, text FROM chunks ORDER BY chunk_id LIMIT 1", EMULATED_S)
+        answer = await upstream.call("search", {"query": text[:500]}, SearchAnswer, deadline_s=EMULATED_S)
+        right = instance.contents.image_id == variant.image_id and passage in {hit.chunk_id for hit in answer.hits}
+    return _check(name, right, f"{instance.how}; healthy after {instance.start_s:.1f} s, finds a passage by its text")
 
 
 def _sizes(instance: RunningInstance, built: ImageBuilt) -> dict[str, int]:
@@ -218,8 +239,8 @@ async def _checks_of_ledger(upstream: Upstream, described: DatasetAnswer) -> lis
     ]
 
 
-async def _row(upstream: Upstream, query: str) -> list[Any]:
-    answer = await upstream.call("query_table", {"sql": query, "limit": 1}, TableAnswer, deadline_s=_CALL_S)
+async def _row(upstream: Upstream, query: str, deadline_s: float = _CALL_S) -> list[Any]:
+    answer = await upstream.call("query_table", {"sql": query, "limit": 1}, TableAnswer, deadline_s=deadline_s)
     return list(answer.rows[0])
 
 
