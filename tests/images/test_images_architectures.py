@@ -22,6 +22,7 @@ from servers.cradle.images.elf import asked_for
 from servers.cradle.images.layers import Layer, tarfile_bytes
 from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned
+from servers.cradle.images.render import delivery
 from servers.cradle.images.signing import SignedBy, Signer
 from servers.cradle.images.spec import ImageSpec
 from servers.cradle.images.unpack import read_image
@@ -183,6 +184,9 @@ async def test_one_tar_holds_an_index_of_both_and_one_signature_covers_them(
     }  # fmt: skip
     sources = [each["name"] for each in statement["predicate"]["buildDefinition"]["resolvedDependencies"]]
     assert [name for name in sources if name.endswith("/arm64")] == ["layer/base/arm64", "layer/runtime/arm64"]
+
+    assert "It runs on amd64, arm64." in delivery("README.md", spec, built, signer.verifier)
+    assert "skopeo copy --all" in delivery("kubernetes.yaml", spec, built, signer.verifier)
 
     again = (await both(tmp_path / "two", pinned))[1]
     assert (again.archive_digest, again.variants) == (built.archive_digest, built.variants)
