@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.contracts.image import Architecture, Compression
@@ -196,6 +196,13 @@ class Settings(BaseSettings):
         if named is None or named.startswith("docker://"):
             return named
         return str(Path(named).expanduser().absolute())
+
+    @field_validator("image_architectures", mode="after")
+    @classmethod
+    def _built_on_one_for_each(cls, named: list[Architecture], info: ValidationInfo) -> list[Architecture]:
+        if named and not (info.data.get("base_image") or "").startswith("docker://"):
+            raise ValueError(f"needs {PREFIX}BASE_IMAGE to be docker://HOST/NAME@sha256:DIGEST")
+        return named
 
     @field_validator("source_roots", mode="after")
     @classmethod

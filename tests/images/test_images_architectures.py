@@ -29,6 +29,7 @@ from servers.cradle.images.unpack import read_image
 from shared.contracts.image import ImageBuilt
 from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
 from shared.ids import digest
+from shared.settings import load
 from tests.registry_rig import Registry, tar_of
 
 PYTHON = f"usr/local/bin/python3.{sys.version_info[1]}"
@@ -216,3 +217,11 @@ async def test_each_variant_is_read_and_damage_to_any_is_found(
 async def test_an_engine_builds_for_itself_only(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match="`assembled`"):
         await both(tmp_path, bases(registry), method="engine")
+
+
+def test_without_a_base_for_each_the_platform_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P0711_IMAGE_ARCHITECTURES", '["arm64"]')
+    with pytest.raises(InvalidInput, match=r"P0711_IMAGE_ARCHITECTURES: .*needs P0711_BASE_IMAGE to be docker://"):
+        load()
+    monkeypatch.setenv("P0711_BASE_IMAGE", "docker://registry.example/library/python@sha256:" + "0" * 64)
+    assert load().image_architectures == ["arm64"]
