@@ -1,4 +1,8 @@
-"""Web pages for people: one layout, no script, nothing fetched from elsewhere, no cookie."""
+"""Web pages for people, in English or German as the browser asks: one layout, no script, nothing fetched, no cookie.
+
+The templates are written in English. `templates/consent/de.json` has what they say (`pages`), and what is said by them:
+meanings and errors (`said`). What is not there is shown in English.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,27 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import orjson
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
+
+from shared.languages import Language, language_of
 
 MAX_BODY = 32 * 1024
 
 
-def page(template: str, status: int = 200, forms_to: str | None = None, /, **values: Any) -> HTMLResponse:
+def page(
+    request: Request, template: str, status: int = 200, forms_to: str | None = None, /, **values: Any
+) -> HTMLResponse:
     """A page of `templates/consent`.
 
     Args:
         forms_to: where its form may lead beside the marketplace itself.
     """
-    return HTMLResponse(_environment().get_template(template).render(**values), status, page_headers(forms_to))
+    language = language_of(None, request.headers.get("accept-language"), "en")
+    html = _environment(language).get_template(template).render(language=language, **values)
+    headers = {**page_headers(forms_to), "Content-Language": language, "Vary": "Accept-Language"}
+    return HTMLResponse(html, status, headers)
 
 
 def page_headers(forms_to: str | None = None) -> dict[str, str]:
@@ -34,9 +47,15 @@ def page_headers(forms_to: str | None = None) -> dict[str, str]:
 
 
 @cache
-def _environment() -> Any:
+def _environment(language: Language) -> Any:
     from jinja2 import DictLoader, Environment, StrictUndefined
 
     folder = files("templates") / "consent"
     pages = {each.name: each.read_text(encoding="utf-8") for each in folder.iterdir() if each.name.endswith(".html")}
-    return Environment(loader=DictLoader(pages), autoescape=True, undefined=StrictUndefined)
+    made = Environment(
+        loader=DictLoader(pages), autoescape=True, undefined=StrictUndefined, extensions=["jinja2.ext.i18n"]
+    )
+    words = orjson.loads((folder / "de.json").read_bytes()) if language == "de" else {"pages": {}, "said": {}}
+    made.install_gettext_callables(lambda text: words["pages"].get(text, text), lambda one, *_: one, newstyle=True)  # pyright: ignore[reportAttributeAccessIssue]
+    made.filters["said"] = lambda text: words["said"].get(text, text)
+    return made

@@ -13,8 +13,9 @@ from starlette.routing import Route
 
 from servers.instance.console import session
 from servers.instance.console.pages import Console, _without
-from servers.instance.console.texts import FAILURES_DE, TEXTS, language
+from servers.instance.console.texts import FAILURES_DE, TEXTS
 from shared.errors import Unavailable
+from shared.languages import language_of
 
 KEY = "a-key-of-some-length"
 
@@ -76,7 +77,7 @@ def test_a_passage_does_not_repeat_the_headings_above_it(text: str, heading: str
     [("en", "de", "en"), (None, "en-GB,en;q=0.9,de;q=0.8", "en"), (None, "fr", "de"), ("xx", None, "de")],
 )
 def test_the_language_is_the_chosen_one_else_the_browsers(chosen: str, accepted: str, expected: str) -> None:
-    assert language(chosen, accepted) == expected
+    assert language_of(chosen, accepted, "de") == expected
 
 
 async def test_every_page_asks_for_the_key_first(browser: httpx2.AsyncClient) -> None:

@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from servers.instance.console import session
-from servers.instance.console.texts import TEXTS, language
+from servers.instance.console.texts import TEXTS
 from servers.instance.search import Library
 from shared.dataset.reader import Filters
 from shared.errors import NotFound, PlatformError
+from shared.languages import language_of
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -114,9 +115,8 @@ def _without(text: str, heading: str | None) -> str:
 
 
 def _render(request: Request, template: str, status: int = 200, **values: object) -> Response:
-    code = language(
-        request.query_params.get("lang") or request.cookies.get("lang"), request.headers.get("accept-language")
-    )
+    chosen = request.query_params.get("lang") or request.cookies.get("lang")
+    code = language_of(chosen, request.headers.get("accept-language"), "de")
     signed_in = template != "login.html"
     page = _templates().get_template(template).render(t=TEXTS[code], lang=code, signed_in=signed_in, **values)
     answer = HTMLResponse(page, status, HEADERS)

@@ -59,14 +59,3 @@ TEXTS: dict[str, dict[str, Any]] = {
         "examples": "For example", "language": "Deutsch", "error": "That did not work",
     },
 }  # fmt: skip
-
-
-def language(chosen: str | None, accepted: str | None) -> str:
-    """`de` or `en`: the one chosen, else the first that the browser accepts, else German."""
-    if chosen in TEXTS:
-        return chosen
-    for part in (accepted or "").split(","):
-        code = part.split(";")[0].strip().lower()[:2]
-        if code in TEXTS:
-            return code
-    return "de"

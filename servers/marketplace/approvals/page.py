@@ -57,7 +57,7 @@ class ApprovalsPage:
 
     async def ask(self, request: Request) -> Response:
         """GET: who is it? Nothing of any approval is shown before that is known."""
-        return _sign_in(request.query_params)
+        return _sign_in(request, request.query_params)
 
     async def answer(self, request: Request) -> Response:
         """POST: sign in with `email` and `password`, or decide with `session`; either answers with what waits."""
@@ -65,15 +65,15 @@ class ApprovalsPage:
         try:
             identity = await self._identity(form)
         except Unauthenticated as error:
-            return _sign_in(form, error.message, error.status)
+            return _sign_in(request, form, error.message, error.status)
         try:
             caller = await self._caller(identity, form.get("customer"))
             with acting_as(caller):
                 require(SCOPE)
                 done = await self._decided(caller, form)
-                return await self._shown(caller, form, done)
+                return await self._shown(request, caller, form, done)
         except PlatformError as error:
-            return page("error.html", error.status, message=error.message)
+            return page(request, "error.html", error.status, message=error.message)
 
     async def _identity(self, form: Mapping[str, str]) -> Identity:
         if "session" not in form:
@@ -98,7 +98,7 @@ class ApprovalsPage:
         decided = await self._data.decide(caller, approval_id, approve=answer)
         return decided.state
 
-    async def _shown(self, caller: Principal, form: Mapping[str, str], done: str | None) -> Response:
+    async def _shown(self, request: Request, caller: Principal, form: Mapping[str, str], done: str | None) -> Response:
         named = form.get("approval") or None
         waiting = [
             (approval, statement)
@@ -106,7 +106,7 @@ class ApprovalsPage:
             if approval.state == "waiting" and named in {None, approval.approval_id}
         ]
         return page(
-            "approvals.html",
+            request, "approvals.html",
             changes=[await self._change(caller, *each) for each in waiting], done=done,
             customer=caller.customer, approval=named or "",
             session=self._seal.seal(caller.subject, PURPOSE, lifetime_s=SIGNED_IN_S),
@@ -117,7 +117,8 @@ class ApprovalsPage:
         return {
             "approval_id": approval.approval_id,
             "server_name": approval.bound.server_name,
-            "asked_by": await self._name(caller, approval.requested_by),
+            "asked_by": approval.requested_by,
+            "colleague": await self._colleague(caller, approval.requested_by),
             "rows": approval.rows,
             "expires_at": approval.expires_at.astimezone(UTC),
             "left_s": max(0, round((approval.expires_at - datetime.now(UTC)).total_seconds())),
@@ -125,12 +126,10 @@ class ApprovalsPage:
             "refused": None if decision.allowed else decision.reason,
         }
 
-    async def _name(self, caller: Principal, user_id: str) -> str:
-        """A colleague's e-mail address; of the operator and partners only what they are."""
+    async def _colleague(self, caller: Principal, user_id: str) -> str | None:
+        """A colleague's e-mail address; of the operator and partners the page says only what they are."""
         user = await self._accounts.store.user(user_id)
-        if user is not None and user.customer == caller.customer:
-            return user.email
-        return f"the platform's operator or partner ({user_id})"
+        return user.email if user is not None and user.customer == caller.customer else None
 
 
 def with_unseen_shown(text: str) -> str:
@@ -140,6 +139,6 @@ def with_unseen_shown(text: str) -> str:
     )
 
 
-def _sign_in(told: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:
+def _sign_in(request: Request, told: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:
     named = {name: told.get(name, "")[:100] for name in ("customer", "approval")}
-    return page("approvals_sign_in.html", status, wrong=wrong, **named)
+    return page(request, "approvals_sign_in.html", status, wrong=wrong, **named)

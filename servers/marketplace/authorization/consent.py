@@ -47,8 +47,8 @@ class Asked:
 
     @property
     def name(self) -> str:
-        """What the client calls itself; it may call itself anything."""
-        return self.client.client_name or "A program without a name"
+        """What the client calls itself; it may call itself anything, or nothing."""
+        return self.client.client_name or ""
 
     @property
     def target(self) -> str:
@@ -79,9 +79,9 @@ class Consent:
     async def page(self, request: Request) -> Response:
         """GET: ask."""
         try:
-            return self._render(await self._asked(request.query_params), request.query_params)
+            return self._render(request, await self._asked(request.query_params), request.query_params)
         except PlatformError as error:
-            return page("error.html", error.status, message=error.message)
+            return page(request, "error.html", error.status, message=error.message)
 
     async def answer(self, request: Request) -> Response:
         """POST: the user allows or refuses."""
@@ -89,18 +89,18 @@ class Consent:
         try:
             asked = await self._asked(form)
         except PlatformError as error:
-            return page("error.html", error.status, message=error.message)
+            return page(request, "error.html", error.status, message=error.message)
         if form.get("answer") != "allow":
             return self._back(asked, error="access_denied")
         try:
             identity = await self._accounts.by_password(form.get("email", "")[:254], form.get("password", ""))
         except Unauthenticated:
-            return self._render(asked, form, "The e-mail address or the password is wrong.", 401)
+            return self._render(request, asked, form, "The e-mail address or the password is wrong.", 401)
         try:
             return await self._allowed(asked, identity)
         except (Forbidden, InvalidInput, NotFound):
             return self._render(
-                asked, form, "This account may not use that server, or nothing of what is asked for.", 403
+                request, asked, form, "This account may not use that server, or nothing of what is asked for.", 403
             )
 
     async def _allowed(self, asked: Asked, identity: Identity) -> Response:
@@ -138,10 +138,12 @@ class Consent:
         place = construct_redirect_uri(str(asked.params.redirect_uri), **told)
         return RedirectResponse(place, 303, page_headers(asked.target))
 
-    def _render(self, asked: Asked, told: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:
+    def _render(
+        self, request: Request, asked: Asked, told: Mapping[str, str], wrong: str = "", status: int = 200
+    ) -> Response:
         scopes = [MEANING.get(each, each) for each in sorted(asked.params.scopes or ())]
         return page(
-            "consent.html", status, asked.target,
+            request, "consent.html", status, asked.target,
             name=asked.name, target=asked.target, resource=asked.params.resource, scopes=scopes, wrong=wrong,
             request=told.get("request", ""), client=told.get("client", ""),
         )  # fmt: skip

@@ -33,9 +33,9 @@ class InvitationPage:
         """GET: what is offered."""
         token = request.query_params.get("token", "")[:200]
         try:
-            return await self._form(await self._invitations.of_link(token), token)
+            return await self._form(request, await self._invitations.of_link(token), token)
         except PlatformError as error:
-            return page("error.html", error.status, message=error.message)
+            return page(request, "error.html", error.status, message=error.message)
 
     async def answer(self, request: Request) -> Response:
         """POST: the password, twice; the account is there then."""
@@ -44,22 +44,24 @@ class InvitationPage:
         try:
             if password != form.get("again"):
                 return await self._form(
-                    await self._invitations.of_link(token), token, "The two passwords are not the same.", 400
+                    request, await self._invitations.of_link(token), token, "The two passwords are not the same.", 400
                 )
             made = await self._invitations.accept(token, password)
         except InvalidInput as error:
-            return await self._form(await self._invitations.of_link(token), token, error.message, error.status)
+            return await self._form(request, await self._invitations.of_link(token), token, error.message, error.status)
         except PlatformError as error:
-            return page("error.html", error.status, message=error.message)
-        return page("invitation.html", made=True, **await self._offered(made))
+            return page(request, "error.html", error.status, message=error.message)
+        return page(request, "invitation.html", made=True, **await self._offered(made))
 
-    async def _form(self, found: Invitation, token: str, wrong: str = "", status: int = 200) -> Response:
+    async def _form(
+        self, request: Request, found: Invitation, token: str, wrong: str = "", status: int = 200
+    ) -> Response:
         return page(
-            "invitation.html", status, made=False, token=token, wrong=wrong, shortest=MIN_PASSWORD,
+            request, "invitation.html", status, made=False, token=token, wrong=wrong, shortest=MIN_PASSWORD,
             longest=MAX_PASSWORD, **await self._offered(found),
         )  # fmt: skip
 
     async def _offered(self, found: Invitation) -> dict[str, object]:
         customer = await self._accounts.store.customer(found.customer) if found.customer is not None else None
-        company = customer.company_name if customer else "the 0711 platform"
+        company = customer.company_name if customer else None
         return {"email": found.email, "role": MEANING[found.role], "company": company, "expires_at": found.expires_at}
