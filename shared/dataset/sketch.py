@@ -120,7 +120,7 @@ class Sketch:
             apart[start : start + _ROWS_AT_ONCE] = counts
         if number >= self.rows:
             return list(range(self.rows))
-        limit = np.partition(apart, number - 1)[number - 1]
+        limit = np.searchsorted(np.cumsum(np.bincount(apart)), number)  # so many rows are as near, or nearer
         nearer = np.flatnonzero(apart < limit)
         equal = np.flatnonzero(apart == limit)[: number - len(nearer)]  # the first of them: the same on every machine
         return np.sort(np.concatenate([nearer, equal])).tolist()
