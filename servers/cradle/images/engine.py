@@ -131,8 +131,8 @@ class Engine:
     def build(self, spec: ImageSpec, layers: Sequence[Layer], target: Path) -> Assembled:
         """Let the engine build the image of these layers from the Dockerfile, and save it to `target`.
 
-        By the engine's own builder, though buildx be there: BuildKit keeps context and layers, which hold content of the
-        customer, in a cache where one build's share cannot be told from another's.
+        By the engine's own builder, though buildx be there: BuildKit keeps context and layers, with all content,
+        in a cache where one build's share cannot be told from another's.
 
         Raises:
             Unavailable: the engine refuses or breaks off.
