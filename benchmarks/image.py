@@ -27,6 +27,7 @@ import numpy as np
 
 from servers.cradle.images.archive import Archive
 from servers.cradle.images.assemble import assemble
+from servers.cradle.images.base import architecture
 from servers.cradle.images.build import RECORD, Sources, Stored, build_image
 from servers.cradle.images.engine import reachable
 from servers.cradle.images.evidence import write_evidence
@@ -191,8 +192,9 @@ async def instance(root: Path) -> None:
     bucket, signer = root / "bucket", Signer.open(root / "keys")
     manifest = await written(bucket / "dataset", range(DOCUMENTS), about)
     spec = ImageSpec(
-        customer_id="bench", tag="p1", fingerprint=manifest.fingerprint, dataset_digest=manifest.dataset_digest
-    )
+        customer_id="bench", tag="p1", fingerprint=manifest.fingerprint, dataset_digest=manifest.dataset_digest,
+        architecture=architecture(),
+    )  # fmt: skip
     config = InstanceConfig(
         customer_id="bench", company_name="Bench", tag="p1", fingerprint=spec.fingerprint,
         dataset_digest=spec.dataset_digest, parameter_version=1,

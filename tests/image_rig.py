@@ -13,6 +13,7 @@ import pytest
 from servers.cradle.embedding.export import exported
 from servers.cradle.embedding.models import resolve
 from servers.cradle.images.assemble import assemble
+from servers.cradle.images.base import architecture
 from servers.cradle.images.build import Sources, Stored, build_image
 from servers.cradle.images.evidence import write_evidence
 from servers.cradle.images.layers import Entry, write_layer
@@ -94,8 +95,9 @@ async def build(
         dataset_digest=manifest.dataset_digest, parameter_version=1,
     )  # fmt: skip
     spec = ImageSpec(
-        customer_id=customer, tag=tag, fingerprint=manifest.fingerprint, dataset_digest=manifest.dataset_digest
-    )
+        customer_id=customer, tag=tag, fingerprint=manifest.fingerprint, dataset_digest=manifest.dataset_digest,
+        architecture=architecture(),
+    )  # fmt: skip
     sources = Sources(model, frozen_files(bucket / "dataset"), canonical_json(config.model_dump(mode="json")))
     signer = Signer.open(bucket.with_name(bucket.name + "-keys"))
     built = await build_image(

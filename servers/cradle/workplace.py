@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from servers.cradle.images.build import sweep
+from servers.cradle.images.files import sweep
 from servers.cradle.images.layers import room_or_clean
 from shared.errors import StorageFull, Unavailable
 from shared.ids import digest

@@ -24,7 +24,7 @@ class ImageLayer(Contract):
 
 
 class ImageVariant(Contract):
-    """The image for another architecture: other platform layers below the same content."""
+    """The image for one architecture of several: its platform layers below the content that all share."""
 
     architecture: Architecture
     manifest_digest: Digest
@@ -42,7 +42,7 @@ class ImageBuilt(Contract):
     tag: str
     manifest_digest: Digest = Field(description="Of the manifest; where there are variants, of their index.")
     architecture: Architecture = "amd64"
-    variants: list[ImageVariant] = Field(default_factory=list, description="Of other architectures, in the same tar.")
+    variants: list[ImageVariant] = Field(default_factory=list, description="Where there are several, each of them.")
     image_id: Digest
     archive_digest: Digest = Field(description="SHA-256 of the tar.")
     size_bytes: int = Field(ge=0)
@@ -52,6 +52,11 @@ class ImageBuilt(Contract):
     method: Literal["assembled", "engine"]
     compression: Compression = "gzip"
     seconds: float = Field(ge=0)
+
+    @property
+    def image_ids(self) -> dict[str, str]:
+        """The ids by architecture."""
+        return {each.architecture: each.image_id for each in self.variants} or {self.architecture: self.image_id}
 
 
 class ImageArchived(Contract):

@@ -99,7 +99,7 @@ def test_a_reference_without_a_digest_or_with_anything_odd_is_refused(text: str)
 def test_a_base_without_this_python_is_refused(registry: Registry, tmp_path: Path) -> None:
     described = registry.image(tar_of({"usr/bin/python3": b""}))
     with pytest.raises(InvalidInput, match="has no /usr/local/bin/python3"):
-        prepared_layers(tmp_path, registry.pinned(str(described["digest"])), quiet)
+        prepared_layers(tmp_path, registry.pinned(str(described["digest"])), quiet, "amd64")
 
 
 def image_of(folder: Path, *layers: bytes) -> Path:

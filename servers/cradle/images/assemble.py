@@ -52,7 +52,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """Digests and size of a written image; `variants` are its other architectures."""
+    """Digests and size of a written image; `variants` are its architectures where there are several, its own first."""
 
     image_id: str
     manifest_digest: str
@@ -101,19 +101,19 @@ def assemble(
         StorageFull: no room; nothing is left behind.
     """
     first = _variant(spec, spec.architecture, layers)
-    variants = tuple(_variant(spec, architecture, theirs) for architecture, theirs in sorted((others or {}).items()))
+    images = (first, *(_variant(spec, architecture, theirs) for architecture, theirs in sorted((others or {}).items())))
     items: dict[str, bytes | Path | None] = {
         "blobs": None,
         "blobs/sha256": None,
         "manifest.json": _docker_manifest(spec, first),
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
     }
-    for each in (first, *variants):
+    for each in images:
         items |= {_place(digest(document)): document for document in (each.config, each.manifest)}
         items |= {_place(layer.digest): layer.path for layer in each.layers}
     named, manifest_digest = first.descriptor, digest(first.manifest)
-    if variants:
-        index = canonical_json(_index([each.descriptor for each in (first, *variants)]))
+    if len(images) > 1:
+        index = canonical_json(_index([each.descriptor for each in images]))
         named, manifest_digest = _descriptor("index", index), digest(index)
         items[_place(manifest_digest)] = index
     items["index.json"] = canonical_json(_index([{**named, "annotations": _names(spec)}]))
@@ -124,7 +124,7 @@ def assemble(
                 _write(tar, name, items[name])
         raw.flush()
         os.fsync(raw.fileno())
-    return Assembled(digest(first.config), manifest_digest, whole.digest, whole.size, variants)
+    return Assembled(digest(first.config), manifest_digest, whole.digest, whole.size, images if others else ())
 
 
 def _variant(spec: ImageSpec, architecture: Architecture, layers: Sequence[Layer]) -> Variant:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from servers.cradle.images.assemble import Assembled, assemble
 from servers.cradle.images.compression import Compression
 from servers.cradle.images.evidence import FILES, write_evidence
-from servers.cradle.images.files import sync_folder
+from servers.cradle.images.files import sweep, sync_folder
 from servers.cradle.images.layers import Entry, Layer, room_or_clean, write_layer
 from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned
@@ -258,25 +258,6 @@ def _stored(folder: Path) -> Stored | None:
     except (OSError, ValidationError):
         return None
     return stored if whole else None
-
-
-def sweep(folder: Path) -> None:
-    """Remove what builds of dead processes left behind."""
-    for stale in folder.glob(".building-*"):
-        if not _alive(stale.name.rsplit("-", 2)[1]):
-            shutil.rmtree(stale, ignore_errors=True)
-    for stale in folder.glob(".replaced-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-
-
-def _alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def publish(work: Path, final: Path) -> None:

@@ -5,6 +5,7 @@ Field positions follow the ELF-64 specification (little endian), https://refspec
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import struct
@@ -13,10 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shared.contracts.image import Architecture
-from shared.errors import Unavailable
+from shared.errors import InvalidInput, Unavailable
 
 _HEADER = 64
 _FOUND = re.compile(r"(?:=>\s+|^\s+)(/\S+) \(0x", re.MULTILINE)
+_GLIBC = re.compile(r"GLIBC_2\.(\d+)(?:\.\d+)?")
 _MACHINES: dict[str, Architecture] = {"x64": "amd64", "AArch64": "arm64"}
 
 
@@ -27,19 +29,43 @@ def is_elf(path: Path) -> bool:
 
 
 def asked_for(path: Path) -> tuple[Architecture | None, list[str]]:
-    """The architecture that a binary is for, and the names of the libraries that it asks the loader for."""
+    """The architecture that a binary is for, and the names of the libraries that it asks the loader for.
+
+    Raises:
+        InvalidInput: it is damaged.
+    """
+    from elftools.common.exceptions import ELFError
     from elftools.elf.dynamic import DynamicSegment
     from elftools.elf.elffile import ELFFile
 
-    with path.open("rb") as file:
-        binary = ELFFile(file)
-        tags = [
-            tag.needed  # pyright: ignore[reportAttributeAccessIssue]
-            for segment in binary.iter_segments("PT_DYNAMIC")
-            if isinstance(segment, DynamicSegment)
-            for tag in segment.iter_tags("DT_NEEDED")
-        ]
-        return _MACHINES.get(binary.get_machine_arch()), tags
+    try:
+        with path.open("rb") as file:
+            binary = ELFFile(file)
+            tags = [
+                tag.needed  # pyright: ignore[reportAttributeAccessIssue]
+                for segment in binary.iter_segments("PT_DYNAMIC")
+                if isinstance(segment, DynamicSegment)
+                for tag in segment.iter_tags("DT_NEEDED")
+            ]
+            return _MACHINES.get(binary.get_machine_arch()), tags
+    except ELFError:
+        raise InvalidInput(f"{path.name} of the packages is damaged. Check pip's wheels.") from None
+
+
+def newest_glibc(library: bytes) -> int:
+    """The second number of the newest version of glibc that a `libc.so.6` names (36 for GLIBC_2.36); 0: none."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.gnuversions import GNUVerDefSection
+
+    try:
+        found = ELFFile(io.BytesIO(library)).get_section_by_name(".gnu.version_d")
+    except ELFError:
+        return 0
+    if not isinstance(found, GNUVerDefSection):
+        return 0
+    names = [name.name for _, names in found.iter_versions() for name in names]
+    return max((int(number[1]) for name in names if (number := _GLIBC.fullmatch(name))), default=0)
 
 
 def loaded_size(path: Path) -> int:

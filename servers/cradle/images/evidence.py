@@ -58,7 +58,7 @@ def provenance(spec: ImageSpec, layers: Sequence[Layer], written: Assembled, inp
     sources += [{"name": f"layer/{layer.kind}", "digest": _sha256(layer.diff_id)} for layer in layers]
     sources += [
         {"name": f"layer/{layer.kind}/{variant.architecture}", "digest": _sha256(layer.diff_id)}
-        for variant in written.variants
+        for variant in written.variants[1:]
         for layer in variant.layers
         if layer not in layers
     ]

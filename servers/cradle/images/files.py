@@ -69,3 +69,29 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sweep(folder: Path, beginning: str = ".building-") -> None:
+    """Remove what dead processes left behind in a folder: `BEGINNING…-PROCESS-RANDOM`, and what was set aside."""
+    for stale in folder.glob(f"{beginning}*"):
+        if not _alive(stale.name.rsplit("-", 2)[1]):
+            _remove(stale)
+    for stale in folder.glob(".replaced-*"):
+        _remove(stale)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -66,6 +66,11 @@ def emulates(architecture: Architecture) -> bool:
     return may_enter() and told.startswith("enabled") and re.search(r"^flags: \w*F", told, re.MULTILINE) is not None
 
 
+def may_run_in(folder: Path) -> bool:
+    """Whether programs may start in a folder; Docker mounts /dev/shm so that they may not."""
+    return not os.statvfs(folder).f_flag & os.ST_NOEXEC
+
+
 def command(root: Path, entrypoint: list[str]) -> list[str]:
     """The command that starts the image unpacked at `root`."""
     enter = [sys.executable, "-I", "-S", "-c", _ENTER, str(root)]

@@ -36,6 +36,13 @@ class Sampled:
     question: str
     chunk_id: str
 
+    @classmethod
+    def of(cls, chunk_id: str, text: str) -> Sampled:
+        """A question out of the middle of a passage: few passages share its words."""
+        words = text.split()
+        start = max(0, (len(words) - WORDS) // 2)
+        return cls(" ".join(words[start : start + WORDS])[:400], chunk_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -56,20 +63,13 @@ async def measure(data: Path, model: Path, probes: Probes | None) -> Measured:
     """
     async with DatasetReader(data) as reader:
         rows = (await reader.sql(_PASSAGES, limit=2 * SAMPLE, timeout=60)).rows
-    sample = [Sampled(_words_of(str(text)), str(chunk)) for chunk, text in rows]
+    sample = [Sampled.of(str(chunk), str(text)) for chunk, text in rows]
     held_back = [each.question for each in sample[1::2]]
     encoder = await asyncio.to_thread(Encoder, model)
     vectors = await asyncio.to_thread(encoder.encode, held_back, "query") if held_back else []
     found = await recall(str(data), vectors) if held_back else Recall((), ())  # pyright: ignore[reportArgumentType]
     cosines = await asyncio.to_thread(_cosines, encoder, probes) if probes is not None else []
     return Measured(sample[::2], found, cosines)
-
-
-def _words_of(text: str) -> str:
-    """The middle of a passage: few passages share it."""
-    words = text.split()
-    start = max(0, (len(words) - WORDS) // 2)
-    return " ".join(words[start : start + WORDS])[:400]
 
 
 def _cosines(encoder: Encoder, probes: Probes) -> list[float]:

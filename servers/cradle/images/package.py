@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from servers.cradle.images import evidence, neo4j_import
-from servers.cradle.images.build import IMAGE, built_image, publish, sweep
-from servers.cradle.images.files import hash_file, share, sync_folder, write_new
+from servers.cradle.images.build import IMAGE, built_image, publish
+from servers.cradle.images.files import hash_file, share, sweep, sync_folder, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.render import compose, delivery, helm_chart
 from servers.cradle.images.report import report_of

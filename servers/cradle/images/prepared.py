@@ -1,7 +1,8 @@
 """Layers without customer content (base, runtime, app), kept between builds in HOME/cache/layers.
 
-A layer is found by a key over what it is made of: names, sizes and times of the files. The key is local; the digest of
-what it leads to depends on content alone, so that losing the cache costs time and changes nothing.
+A layer is found by a key over what it is made of: names, sizes and times of the files; of another architecture's
+packages, their versions. The key is local; the digest of what it leads to depends on content alone, so that losing the
+cache costs time, and changes nothing unless an index has other wheels of the same versions by then.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from pydantic import ValidationError
 
 from servers.cradle.images import base, foreign, pycs, runtime, sbom
 from servers.cradle.images.compression import Compression
+from servers.cradle.images.files import sweep
 from servers.cradle.images.layers import Entry, Layer, import_tar, room_or_clean, tarfile_bytes, write_layer
 from servers.cradle.images.registry import Pinned, pull
 from servers.cradle.images.spec import PYTHON
+from servers.cradle.images.trim import PACKAGES, TRIMS
 from shared.contracts.image import Architecture
 from shared.contracts.model import Contract
 from shared.errors import InvalidInput
 from shared.ids import Digest
 
+_Base = tuple[list[Layer], str, Callable[[], set[str]]]
 _RULES = 3  # raise when the code below would make other layers of the same files
 
 
@@ -40,7 +44,7 @@ class _Record(Contract):
 
 
 def prepared_layers(
-    cache: Path, base_image: Path | Pinned | None, report: Callable[[str], None], architecture: Architecture = "amd64",
+    cache: Path, base_image: Path | Pinned | None, report: Callable[[str], None], architecture: Architecture,
     compression: Compression = "gzip",
 ) -> list[Layer]:  # fmt: skip
     """The layers base (several where it is pulled), runtime and app, from the cache or made now; blocking.
@@ -57,12 +61,13 @@ def prepared_layers(
         StorageFull: no room for the cache.
     """
     cache.mkdir(parents=True, exist_ok=True)
+    sweep(cache, ".partial-")
     lowest, base_key, libraries = _base(cache, base_image, report, architecture, compression)
     app = runtime.app_files()
     written = partial(write_layer, "app", folder=cache, compression=compression)
     return [
         *lowest,
-        _runtime(cache, architecture, base_key, libraries, compression, report),
+        _runtime(cache, architecture, (lowest, base_key, libraries), compression, report),
         _kept(cache, _key("app", app, compression), "app", lambda: written(pycs.with_byte_code(app)), report),
     ]
 
@@ -73,7 +78,7 @@ def _base(
     report: Callable[[str], None],
     architecture: Architecture,
     compression: Compression,
-) -> tuple[list[Layer], str, Callable[[], set[str]]]:
+) -> _Base:
     """The lowest layers, a key for what they are, and the names of the files in them."""
     if architecture != base.architecture() and not isinstance(base_image, Pinned):
         raise InvalidInput(
@@ -116,10 +121,10 @@ def _with_python(layers: list[Layer]) -> set[str]:
 
 
 def _runtime(
-    cache: Path, architecture: Architecture, base_key: str, libraries: Callable[[], set[str]],
-    compression: Compression, report: Callable[[str], None],
-) -> Layer:  # fmt: skip
+    cache: Path, architecture: Architecture, below: _Base, compression: Compression, report: Callable[[str], None]
+) -> Layer:
     """The packages: those that are installed here or, for another architecture, the same ones as wheels."""
+    lowest, base_key, libraries = below
     written = partial(write_layer, "runtime", folder=cache, small=True, compression=compression)
     if architecture == base.architecture():
         files = runtime.package_files(runtime.distributions())
@@ -127,11 +132,12 @@ def _runtime(
         return _kept(cache, key, "runtime", lambda: written(runtime.complete(files, libraries())), report)
 
     def make() -> Layer:
-        with foreign.packages_for(architecture, cache) as packages:
+        with foreign.packages_for(architecture, foreign.glibc_of(lowest), cache) as packages:
             found = foreign.checked(runtime.package_files(packages), libraries(), architecture)
             return written(pycs.with_byte_code(found))
 
-    key = _key("runtime", [], base_key, compression, *foreign.versions(architecture))
+    rules = [trim.pattern for trim in TRIMS[PACKAGES]]
+    key = _key("runtime", [], base_key, compression, *foreign.versions(architecture), *rules)
     return _kept(cache, key, f"{architecture}-runtime", make, report)
 
 

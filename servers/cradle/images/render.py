@@ -68,7 +68,7 @@ def delivery(
 ) -> str:
     """A file of the delivery package: `README.md`, `kubernetes.yaml`, `helm-values.yaml` or a script."""
     template = _templates().get_template(f"delivery/{name}.j2")
-    architectures = ", ".join((built.architecture, *(each.architecture for each in built.variants)))
+    architectures = ", ".join(built.image_ids)
     return template.render(
         architectures=architectures,
         spec=spec,

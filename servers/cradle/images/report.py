@@ -9,8 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
-from servers.cradle.images.build import publish, sweep
-from servers.cradle.images.files import write_new
+from servers.cradle.images.build import publish
+from servers.cradle.images.files import sweep, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.render import report as rendered
 from shared.contracts.image import ImageBuilt

@@ -103,7 +103,7 @@ async def _unpacked(tar: Path, scratch: Path, emulated: Architecture | None) -> 
     root, temporary = folder / "root", folder / "tmp"
     try:
         await asyncio.to_thread(_make_folders, root, temporary)
-        if os.statvfs(root).f_flag & os.ST_NOEXEC:
+        if not launch.may_run_in(root):
             raise Unavailable(
                 "No program may start where the image is unpacked (noexec). Set P0711_DOCKER_HOST, or name another"
                 " P0711_WORK_FOLDER."

@@ -32,12 +32,14 @@ Component = dict[str, Any]
 def bill_of_materials(spec: ImageSpec, layers: Iterable[Layer], written: Assembled, more: list[Component]) -> bytes:
     """The bill of an image made of these layers, as canonical JSON; blocking.
 
-    A variant for another architecture is a component of its own, which holds what is in its layers.
+    Where there are several architectures, each is a component, which holds what is in its layers.
 
     Args:
         more: components that no file names, such as the interpreter's release.
     """
-    found = _sorted([component for layer in layers for component in components(layer)] + more)
+    found = [_variant(spec, each) for each in written.variants]
+    if not found:
+        found = _sorted([component for layer in layers for component in components(layer)] + more)
     return canonical_json(
         {
             "bomFormat": "CycloneDX",
@@ -48,7 +50,7 @@ def bill_of_materials(spec: ImageSpec, layers: Iterable[Layer], written: Assembl
                 "timestamp": created(),
                 "component": _container("image", spec, written.manifest_digest),
             },
-            "components": found + [_variant(spec, each) for each in written.variants],
+            "components": found,
         }
     )
 

@@ -31,7 +31,7 @@ class Contents:
 
     `config` is the image's configuration; `blobs` counts layers whose digests were found right; `dataset_manifest` is
     the manifest of the dataset inside, as bytes, where there is one; `layer_sizes` are of the layers' tars, unpacked;
-    `variants` are the image ids of other architectures.
+    `manifest_digest` is of what the layout names; `variants` are the image ids by architecture, where it is an index.
     """
 
     config: dict[str, Any]
@@ -41,6 +41,7 @@ class Contents:
     dataset_manifest: bytes | None = None
     layer_names: list[str] = field(default_factory=list)
     layer_sizes: list[int] = field(default_factory=list)
+    manifest_digest: str | None = None
     variants: dict[str, str] = field(default_factory=dict)
 
 
@@ -66,7 +67,7 @@ def read_image(
     try:
         with _cleaned(target), tarfile.open(image, "r:") as tar:
             return _read(tar, target, below, architecture)
-    except (tarfile.TarError, KeyError, ValueError, EOFError):
+    except (tarfile.TarError, LookupError, TypeError, AttributeError, ValueError, EOFError):
         raise InvalidInput("The file is not an image, or it is damaged. Build it again.") from None
 
 
@@ -102,69 +103,75 @@ def _cleaned(target: Path | None) -> Iterator[None]:
             raise
 
 
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """Where an image's configuration and layers lie in the tar."""
+
+    config: str
+    layers: tuple[str, ...]
+
+
 def _read(
     tar: tarfile.TarFile, target: Path | None, below: tuple[str, ...], architecture: Architecture | None
 ) -> Contents:
     docker = orjson.loads(_small(tar, "manifest.json"))[0]
-    config, layers = docker["Config"], list(docker["Layers"])
-    others = _manifests(tar) if "index.json" in tar.getnames() else {}
-    if architecture in others:
-        manifest = others[architecture]
-        config, layers = _place(manifest["config"]["digest"]), _layers(manifest)
-    raw = _small(tar, config)
-    image_id = "sha256:" + hashlib.sha256(raw).hexdigest()
-    if Path(config).name.removesuffix(".json") != image_id.removeprefix("sha256:"):
-        raise Conflict("The image's configuration was altered. Build it again.")
-    contents = Contents(orjson.loads(raw), image_id, layer_names=layers)
-    if others:
-        _check_manifests(tar, others, contents)
-    diff_ids = contents.config["rootfs"]["diff_ids"]
-    if len(diff_ids) != len(contents.layer_names):
+    image = _Image(docker["Config"], tuple(docker["Layers"]))
+    named, images = _layout(tar) if "index.json" in tar.getnames() else (None, {"": image})
+    if image not in images.values():
+        raise Conflict("The image's manifest was altered. Build it again.")
+    image = images.get(architecture or "", image)
+    config, image_id = _configuration(tar, image)
+    contents = Contents(config, image_id, layer_names=list(image.layers), manifest_digest=named)
+    for name, each in images.items():
+        if name:
+            contents.variants[name] = _check_variant(tar, name, each, contents)
+    diff_ids = config["rootfs"]["diff_ids"]
+    if len(diff_ids) != len(image.layers):
         raise Conflict("The image has layers that its configuration does not name. Build it again.")
-    for name, diff_id in zip(contents.layer_names, diff_ids, strict=True):
+    for name, diff_id in zip(image.layers, diff_ids, strict=True):
         _read_layer(tar, name, diff_id, contents, target, below)
         contents.blobs += 1
     return contents
 
 
-def _manifests(tar: tarfile.TarFile) -> dict[str, dict[str, Any]]:
-    """By architecture, the manifests of the image that the layout names, or of the index that it names."""
-    named = orjson.loads(_small(tar, "index.json"))["manifests"][0]
+def _layout(tar: tarfile.TarFile) -> tuple[str, dict[str, _Image]]:
+    """The digest that the layout names, and its image; or, where that is an index, its images by architecture."""
+    (named,) = orjson.loads(_small(tar, "index.json"))["manifests"]
     document = _document(tar, named["digest"])
     if "manifests" not in document:
-        return {"": document}
-    return {each["platform"]["architecture"]: _document(tar, each["digest"]) for each in document["manifests"]}
+        return named["digest"], {"": _image(document)}
+    described = [(each["platform"]["architecture"], each["digest"]) for each in document["manifests"]]
+    if len(dict(described)) != len(described):
+        raise Conflict("The image's index names an architecture twice. Build it again.")
+    return named["digest"], {architecture: _image(_document(tar, digest)) for architecture, digest in described}
 
 
-def _check_manifests(tar: tarfile.TarFile, manifests: dict[str, dict[str, Any]], contents: Contents) -> None:
-    """The image that is read is one of them, and the others are whole too."""
-    found = False
-    for architecture, manifest in manifests.items():
-        if manifest["config"]["digest"] == contents.image_id and _layers(manifest) == contents.layer_names:
-            found = True
-        elif architecture:
-            contents.variants[architecture] = _check_variant(tar, manifest, contents)
-    if not found:
-        raise Conflict("The image's manifest was altered. Build it again.")
+def _image(manifest: dict[str, Any]) -> _Image:
+    return _Image(_place(manifest["config"]["digest"]), tuple(_place(layer["digest"]) for layer in manifest["layers"]))
 
 
-def _layers(manifest: dict[str, Any]) -> list[str]:
-    return [_place(layer["digest"]) for layer in manifest["layers"]]
+def _configuration(tar: tarfile.TarFile, image: _Image) -> tuple[dict[str, Any], str]:
+    """An image's configuration, checked against its name, and its id."""
+    raw = _small(tar, image.config)
+    found = hashlib.sha256(raw).hexdigest()
+    if Path(image.config).name.removesuffix(".json") != found:
+        raise Conflict("The image's configuration was altered. Build it again.")
+    return orjson.loads(raw), "sha256:" + found
 
 
-def _check_variant(tar: tarfile.TarFile, manifest: dict[str, Any], contents: Contents) -> str:
-    """Check the layers of another architecture by their digests; the variant's image id."""
-    config = _document(tar, manifest["config"]["digest"])
-    if len(config["rootfs"]["diff_ids"]) != len(manifest["layers"]):
-        raise Conflict("The image has layers that its configuration does not name. Build it again.")
-    for name in _layers(manifest):
+def _check_variant(tar: tarfile.TarFile, architecture: str, image: _Image, contents: Contents) -> str:
+    """Check an image of the index: the layers that are not read anyway, by their digests; its id."""
+    config, image_id = _configuration(tar, image)
+    if config["architecture"] != architecture or len(config["rootfs"]["diff_ids"]) != len(image.layers):
+        raise Conflict("An image is not what its index says of it. Build it again.")
+    for name in image.layers:
         if name in contents.layer_names:
-            continue  # read with the image
+            continue
         blob = tar.extractfile(name)
         if blob is None or hashlib.file_digest(blob, "sha256").hexdigest() != Path(name).name:  # pyright: ignore[reportArgumentType]
             raise Conflict("A layer of the image was altered or damaged. Build it again.")
         contents.blobs += 1
-    return str(manifest["config"]["digest"])
+    return image_id
 
 
 def _document(tar: tarfile.TarFile, digest: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import orjson
 from servers.cradle.images import launch
 from servers.cradle.images.containers import owner_of
 from servers.cradle.images.files import hash_file
-from servers.cradle.images.measure import Measured, measure, rank_of
+from servers.cradle.images.measure import Measured, Sampled, measure, rank_of
 from servers.cradle.images.running import EMULATED_S, RunningInstance, running_instance
 from servers.cradle.images.signing import SignedBy
 from servers.cradle.images.spec import USER
@@ -91,7 +91,8 @@ async def verify_image(
                 "probe_cosines": measured.probe_cosines,
             }
             found |= await _ask(instance, questions, measured, checks)
-        checks += [await _check_of_variant(each, built, image, scratch) for each in built.variants]
+        ran = instance.contents.config["architecture"]
+        checks += [await _check_of_variant(each, image, scratch) for each in built.variants if each.architecture != ran]
     except PlatformError as error:
         checks.append(_check("starts and answers", False, error.message))
     return ImageReport(passed=all(check.passed for check in checks), **found)
@@ -124,10 +125,12 @@ def _checks_of_signature(image: Path, built: ImageBuilt, signer: Verifier) -> li
 def _checks_of_files(contents: Contents, built: ImageBuilt) -> list[VerificationCheck]:
     config = contents.config["config"]
     labels = config.get("Labels") or {}
-    variants = {each.architecture: each.image_id for each in built.variants}
+    architecture = contents.config["architecture"]
+    here = {architecture: contents.image_id}
     return [
         _check("digests", True, f"{contents.blobs} layers, {contents.files} files"),
-        _check("image id", contents.image_id == built.image_id, contents.image_id),
+        _check("image id", contents.image_id == built.image_ids.get(architecture), contents.image_id),
+        _check("manifest", contents.manifest_digest in {None, built.manifest_digest}, built.manifest_digest),
         _check("user", config.get("User") == f"{USER}:{USER}", str(config.get("User"))),
         _check("entrypoint", bool(config.get("Entrypoint")), "set" if config.get("Entrypoint") else "missing"),
         _check(
@@ -136,30 +139,46 @@ def _checks_of_files(contents: Contents, built: ImageBuilt) -> list[Verification
             and labels.get("com.0711.parameters.fingerprint") == built.fingerprint,
             "dataset digest and parameter fingerprint",
         ),
-        _check("architectures", contents.variants == variants, ", ".join((built.architecture, *variants))),
+        _check("architectures", (contents.variants or here) == built.image_ids, ", ".join(built.image_ids)),
     ]
 
 
-async def _check_of_variant(variant: ImageVariant, built: ImageBuilt, image: Path, scratch: Path) -> VerificationCheck:
-    """Starts another architecture's image where this machine can, and finds its first passage by what it says."""
+async def _check_of_variant(variant: ImageVariant, image: Path, scratch: Path) -> VerificationCheck:
+    """Starts another architecture's image where this machine can, and finds its first passage by words of it."""
+    name = f"starts on {variant.architecture}"
+    if not launch.emulates(variant.architecture) or not launch.may_run_in(scratch):
+        return _check(name, True, "not tried: this machine does not emulate it (or not there); its layers are whole")
+    try:
+        async with running_instance(image, scratch, emulated=variant.architecture) as instance:
+            found = await _finds_a_passage(instance)
+    except PlatformError as error:
+        return _check(name, False, error.message)
+    right = instance.contents.image_id == variant.image_id
+    told = {None: "holds no passage", True: "finds a passage by its words", False: "does not find a passage"}[found]
+    detail = f"{instance.how}; healthy after {instance.start_s:.1f} s; {told}"
+    return _check(name, right and found is not False, detail)
+
+
+async def _finds_a_passage(instance: RunningInstance) -> bool | None:
+    """None: there is none."""
     from shared.client import Upstream
 
-    name = f"starts on {variant.architecture}"
-    if not launch.emulates(variant.architecture):
-        return _check(name, True, f"not tried: this machine runs {built.architecture} only; its layers are whole")
-    async with (
-        running_instance(image, scratch, emulated=variant.architecture) as instance,
-        Upstream(instance.url, key=instance.access_key, name="instance") as upstream,
-    ):
-        passage, text = await _row(upstream, "SELECT chunk_id, text FROM chunks ORDER BY chunk_id LIMIT 1", EMULATED_S)
-        answer = await upstream.call("search", {"query": text[:500]}, SearchAnswer, deadline_s=EMULATED_S)
-        right = instance.contents.image_id == variant.image_id and passage in {hit.chunk_id for hit in answer.hits}
-    return _check(name, right, f"{instance.how}; healthy after {instance.start_s:.1f} s, finds a passage by its text")
+    async with Upstream(instance.url, key=instance.access_key, name="instance") as upstream:
+        asked = {"sql": "SELECT chunk_id, text FROM chunks ORDER BY chunk_id LIMIT 1", "limit": 1}
+        rows = (await upstream.call("query_table", asked, TableAnswer, deadline_s=EMULATED_S)).rows
+        if not rows:
+            return None
+        sampled = Sampled.of(str(rows[0][0]), str(rows[0][1]))
+        question = {"query": sampled.question, "limit": 20, "detail": "detailed"}
+        answer = await upstream.call("search", question, SearchAnswer, deadline_s=EMULATED_S)
+        return rank_of(sampled, [(hit.chunk_id, hit.text) for hit in answer.hits]) > 0
 
 
 def _sizes(instance: RunningInstance, built: ImageBuilt) -> dict[str, int]:
     found: dict[str, int] = {}
-    for layer, size in zip(built.layers, instance.contents.layer_sizes, strict=False):
+    variants = {each.architecture: each.layers for each in built.variants}
+    layers = variants.get(instance.contents.config["architecture"], built.layers)
+    for layer, size in zip(layers, instance.contents.layer_sizes, strict=False):
         found[layer.kind] = found.get(layer.kind, 0) + size
     return found
 
@@ -239,8 +258,8 @@ async def _checks_of_ledger(upstream: Upstream, described: DatasetAnswer) -> lis
     ]
 
 
-async def _row(upstream: Upstream, query: str, deadline_s: float = _CALL_S) -> list[Any]:
-    answer = await upstream.call("query_table", {"sql": query, "limit": 1}, TableAnswer, deadline_s=deadline_s)
+async def _row(upstream: Upstream, query: str) -> list[Any]:
+    answer = await upstream.call("query_table", {"sql": query, "limit": 1}, TableAnswer, deadline_s=_CALL_S)
     return list(answer.rows[0])
 
 
