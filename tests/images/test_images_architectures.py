@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from collections.abc import Callable
 from importlib import metadata
@@ -122,7 +121,7 @@ def test_wheels_are_for_the_glibc_of_the_base_and_no_newer_one() -> None:
     assert "manylinux_2_29_aarch64" not in told
 
 
-async def test_pip_gets_none_of_the_platforms_secrets_and_leaves_nothing_when_it_is_stopped(
+async def test_pip_gets_none_of_the_platforms_secrets_and_ends_when_it_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("P0711_POSTGRES_URL", "postgresql://canary")
@@ -131,13 +130,22 @@ async def test_pip_gets_none_of_the_platforms_secrets_and_leaves_nothing_when_it
     status, said = _run([sys.executable, "-c", look], tmp_path)
     assert (status, "canary" in said, "index.example" in said) == (0, False, True)
     assert f"'TMPDIR': '{tmp_path}'" in said
-    started = time.monotonic()
-    work = asyncio.create_task(stoppable(_run, [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path))
-    await asyncio.sleep(0.3)
+    told = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+    work = asyncio.create_task(stoppable(_run, [sys.executable, "-c", told, str(tmp_path / "pid")], tmp_path))
+    pid = await until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
-    assert time.monotonic() - started < 30
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+async def until(there: Callable[[], Any]) -> Any:
+    """What it gives, once that is something; half a minute at most."""
+    for _ in range(600):
+        if found := there():
+            return found
+        await asyncio.sleep(0.05)
+    raise AssertionError("it did not come to that")
 
 
 def test_what_a_killed_process_left_in_the_cache_goes(registry: Registry, tmp_path: Path, wheels: Path) -> None:

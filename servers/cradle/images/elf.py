@@ -64,7 +64,7 @@ def newest_glibc(library: bytes) -> int:
         return 0
     if not isinstance(found, GNUVerDefSection):
         return 0
-    names = [name.name for _, names in found.iter_versions() for name in names]
+    names = [each.name for _, version in found.iter_versions() for each in version]
     return max((int(number[1]) for name in names if (number := _GLIBC.fullmatch(name))), default=0)
 
 
