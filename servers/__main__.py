@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from shared.errors import PlatformError
+from shared.loading import loading
 from shared.settings import PREFIX, ServerName, Settings, load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -44,6 +45,7 @@ def serve(
     home: Home = None,
 ) -> None:
     """Run one server."""
+    loading()
     import importlib
 
     from shared.serving import run_loop

@@ -6,13 +6,13 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from servers.instance.app import Place, Platform, main
-from shared.dataset.bolt import GraphServer
 from shared.errors import InvalidInput, PlatformError
-from shared.serving import run_loop
-from shared.settings import load
-from shared.signatures import Verifier
+from shared.loading import loading
+
+if TYPE_CHECKING:
+    from shared.dataset.bolt import GraphServer
 
 
 def graph_server() -> GraphServer | None:
@@ -21,6 +21,8 @@ def graph_server() -> GraphServer | None:
     Raises:
         InvalidInput: the address is none, or the password is missing.
     """
+    from shared.dataset.bolt import GraphServer
+
     env = os.environ.get
     if not (url := env("NEO4J_URL")):
         return None
@@ -41,6 +43,12 @@ def run() -> None:
     parser.add_argument("--model", type=Path, default=Path("/model"))
     parser.add_argument("--config", type=Path, default=Path("/app/instance.json"))
     given = parser.parse_args()
+    loading()
+    from servers.instance.app import Place, Platform, main
+    from shared.serving import run_loop
+    from shared.settings import load
+    from shared.signatures import Verifier
+
     env = os.environ.get
     try:
         settings = load(host=env("INSTANCE_HOST", "0.0.0.0"), instance_port=int(env("INSTANCE_PORT", "9312")))  # noqa: S104

@@ -21,6 +21,7 @@ from servers.orchestrator.workflows.runner import Runner
 from servers.orchestrator.workflows.worker import LEASE, Worker
 from shared.audit import AuditLog
 from shared.auth import Principal, Verifier
+from shared.loading import loaded
 from shared.metering.meter import Meter
 from shared.metering.spool import Spool
 from shared.postgres.lease import Lease
@@ -110,6 +111,7 @@ async def run_stdio(settings: Settings) -> None:
     async def operator() -> Principal:
         return await server.verifier.verify(await tokens.token(server.resource_url, None))
 
+    loaded()
     await server.run_stdio(operator)
 
 

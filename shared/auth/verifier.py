@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 import jwt
@@ -23,12 +24,29 @@ LEEWAY_S = 5
 """Clocks of two machines may differ by this much."""
 LONGEST_TOKEN = 8192
 CACHED_TOKENS = 10_000
+TRUSTED_S = 1.0
+"""A token that was verified passes for this long before its key is asked for again."""
 REQUIRED = ["exp", "iat", "iss", "aud", "sub", "jti"]
 
 _KID = re.compile(r"^[A-Za-z0-9_.-]{1,128}$")
 _SCOPE = re.compile(r"^[a-z0-9_:.*-]{1,100}$")
 _NAME = re.compile(r"^[\x21-\x7e]{1,200}$")
 _CUSTOMER = re.compile(CUSTOMER_PATTERN)
+
+
+@dataclass(slots=True)
+class _Known:
+    """A token that was verified. `until`: seconds since the epoch up to which nothing of it is looked at again."""
+
+    caller: Principal
+    kid: str
+    key: EllipticCurvePublicKey
+    until: float = 0.0
+
+    def trust(self, now: float) -> Principal:
+        """Let it pass from `now` on for a while."""
+        self.until = min(now + TRUSTED_S, self.caller.expires_at)
+        return self.caller
 
 
 class Verifier(Protocol):
@@ -56,7 +74,7 @@ class TokenVerifier:
         self._audience = audience
         self._issuer = issuer
         self._keys = keys
-        self._known: OrderedDict[bytes, tuple[Principal, str, EllipticCurvePublicKey]] = OrderedDict()
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     @classmethod
     def of(cls, settings: Settings, server: ServerName, keys: KeySource | None = None) -> TokenVerifier:
@@ -65,7 +83,8 @@ class TokenVerifier:
         return cls(settings.resource(server), issuer, keys or RemoteKeys(issuer + "/.well-known/jwks.json"))
 
     async def verify(self, token: str) -> Principal:
-        """The caller that the token names. A token that was verified is remembered while its key is current.
+        """The caller that the token names. A token that was verified is remembered while its key is current; one of a
+        removed key passes for `TRUSTED_S` more.
 
         Raises:
             Unauthenticated: the token is not valid here, for whatever reason.
@@ -76,17 +95,19 @@ class TokenVerifier:
         digest = hashlib.sha256(token.encode()).digest()
         known = self._known.get(digest)
         if known is not None:
-            caller, kid, key = known
-            if caller.expires_at > time.time() and await self._keys.key(kid) is key:
-                return caller
+            now = time.time()
+            if now < known.until:
+                return known.caller
+            if now < known.caller.expires_at and await self._keys.key(known.kid) is known.key:
+                return known.trust(now)
             self._known.pop(digest, None)
         kid = _kid_of(token)
         key = await self._keys.key(kid)
         if key is None:
             _refuse()
-        caller = self._decode(token, key)
-        self._remember(digest, (caller, kid, key))
-        return caller
+        known = _Known(self._decode(token, key), kid, key)
+        self._remember(digest, known)
+        return known.trust(time.time())
 
     def _decode(self, token: str, key: EllipticCurvePublicKey) -> Principal:
         try:
@@ -103,7 +124,7 @@ class TokenVerifier:
             _refuse()
         return _principal(claims)
 
-    def _remember(self, digest: bytes, entry: tuple[Principal, str, EllipticCurvePublicKey]) -> None:
+    def _remember(self, digest: bytes, entry: _Known) -> None:
         self._known[digest] = entry
         if len(self._known) > CACHED_TOKENS:
             self._known.popitem(last=False)

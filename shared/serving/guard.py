@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth import Principal, Verifier, acting_as
 from shared.errors import Forbidden, InvalidInput, PlatformError, Unauthenticated
 from shared.serving.failures import http_response
 from shared.serving.rest import too_large
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SCHEMES = ("http", "https")  # a proxy may have taken the s away
@@ -74,9 +75,8 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        headers = Headers(scope=scope)
         try:
-            caller = await self._admit(scope, headers)
+            caller = await self._admit(scope, scope["headers"])
         except PlatformError as error:
             challenge = self._access.challenge(error) if isinstance(error, Unauthenticated) else None
             response = http_response(error, challenge)
@@ -87,20 +87,20 @@ class Guard:
         with acting_as(caller):
             await self._app(scope, _bounded(receive, self._access.limit), send)
 
-    async def _admit(self, scope: Scope, headers: Headers) -> Principal | None:
+    async def _admit(self, scope: Scope, headers: RawHeaders) -> Principal | None:
         if scope["path"] != "/health":  # probes come by address
             check_host(headers, self._access.hosts, self._access.origin)
         caller = await self._caller(headers) if self._access.needs_token(scope["path"]) else None
-        told = headers.get("content-length", "0")
-        if not told.isdecimal() or len(told) > 15:
+        told = (values(headers, b"content-length") or [b"0"])[0]
+        if not told.isdigit() or len(told) > 15:
             raise InvalidInput("The header Content-Length is not a number.")
         if int(told) > self._access.limit:
             raise too_large(self._access.limit)
         return caller
 
-    async def _caller(self, headers: Headers) -> Principal:
-        given = headers.getlist("authorization")
-        kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    async def _caller(self, headers: RawHeaders) -> Principal:
+        given = values(headers, b"authorization")
+        kind, _, token = given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("", "", "")
         if kind.lower() != "bearer" or not token.strip():
             raise Unauthenticated("A token is needed: send it as `Authorization: Bearer …`.")
         return await self._access.verifier.verify(token.strip())
@@ -121,18 +121,24 @@ def _bounded(receive: Receive, limit: int) -> Receive:
     return receiving
 
 
-def check_host(headers: Headers, allowed: frozenset[str], own_origin: str) -> None:
+def values(headers: RawHeaders, wanted: bytes) -> list[bytes]:
+    """The values of a header. Names are in lower case, as ASGI has them."""
+    return [value for name, value in headers if name == wanted]
+
+
+def check_host(headers: RawHeaders, allowed: frozenset[str], own_origin: str) -> None:
     """Refuses names that are not this server's, and pages of other origins (DNS rebinding).
 
     Raises:
         Forbidden: the Host header is not one of `allowed` (field `host`), or the request is from another origin.
     """
-    hosts = headers.getlist("host")
+    hosts = [host.decode("latin-1") for host in values(headers, b"host")]
     name = _host_name(hosts[0]) if len(hosts) == 1 else None
-    if "*" not in allowed and (name is None or name not in LOOPBACK | allowed):
+    if "*" not in allowed and (name is None or (name not in LOOPBACK and name not in allowed)):
         raise Forbidden("This server has another name: use its public address.", field="host")
-    origin = headers.get("origin")
-    if origin is not None and origin not in {own_origin, *(f"{kind}://{host}" for kind in SCHEMES for host in hosts)}:
+    for origin in values(headers, b"origin"):
+        if origin.decode("latin-1") in {own_origin, *(f"{kind}://{host}" for kind in SCHEMES for host in hosts)}:
+            continue
         raise Forbidden("Pages of another origin may not call this server.", field="origin")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.dumps import forbid_dumps
 from shared.errors import Unavailable
+from shared.loading import loaded
 from shared.settings import Settings
 from shared.telemetry import configure, event
 
@@ -55,7 +55,7 @@ async def serve(
     async def until_drained() -> None:
         event("serving", count=len(ports.numbers), port=ports.numbers[0])
         if signals:
-            _settle()
+            loaded()
         if on_ready is not None:
             on_ready(ports.numbers)
         await draining.wait()
@@ -111,8 +111,9 @@ class Gate:
         return gated
 
     def _count(self, change: int) -> None:
-        self._inside += change
-        (self.empty.clear if self._inside else self.empty.set)()
+        before, self._inside = self._inside, self._inside + change
+        if not before or not self._inside:
+            (self.empty.clear if self._inside else self.empty.set)()
 
 
 def _listens(scope: Scope) -> bool:
@@ -127,12 +128,6 @@ def _draining(scope: Scope) -> Response:
     return Response(
         orjson.dumps(error.as_dict()), 503, {"retry-after": "2", "connection": "close"}, media_type="application/json"
     )
-
-
-def _settle() -> None:
-    """Let the collector of cycles pass by what was loaded so far: it stays, and a walk through it stops all calls."""
-    gc.collect()
-    gc.freeze()
 
 
 async def _first(*events: asyncio.Event, deadline_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from servers.local.audit import LOGS
 from servers.local.signing import SETTLED_S, listed, retire, rotate
+from shared.auth.verifier import TRUSTED_S
 from shared.errors import Conflict, NotFound, PlatformError, Unauthenticated
 from shared.postgres.urls import write
 from tests.marketplace_rig import Market, running_market
@@ -42,6 +44,7 @@ async def test_a_running_marketplace_signs_with_the_new_key_and_takes_tokens_of_
     with pytest.raises(NotFound):
         await retire(settings, "nothing", now=True)
     await retire(settings, first, now=True)
+    await asyncio.sleep(TRUSTED_S)
     with pytest.raises(Unauthenticated):
         await market.call(old, "whoami")
     await market.call(new, "whoami")

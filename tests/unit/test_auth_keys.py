@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+import shared.auth.verifier
 from shared.auth import GivenKeys, Principal, RemoteKeys, TokenVerifier, acting_as, principal, require, require_customer
 from shared.auth.keys import FRESH_S, RETRY_S, STALE_S
+from shared.auth.verifier import TRUSTED_S
 from shared.errors import Forbidden, Unauthenticated, Unavailable
 from shared.settings import Settings
 from tests.serving_rig import Issuer
@@ -66,7 +68,10 @@ async def test_a_thousand_unknown_kids_cost_one_fetch(settings: Settings) -> Non
 
 
 @pytest.mark.requirement("A-03")
-async def test_the_old_key_verifies_until_it_is_removed_and_not_longer_than_the_cache(settings: Settings) -> None:
+async def test_the_old_key_verifies_until_it_is_removed_and_not_longer_than_the_cache(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared.auth.verifier, "TRUSTED_S", 0.0)
     old, new, clock = Issuer("old"), Issuer("new"), Clock()
     current = [old]
     async with serving(lambda: {"keys": [each.jwk for each in current]}) as url:
@@ -85,6 +90,25 @@ async def test_the_old_key_verifies_until_it_is_removed_and_not_longer_than_the_
             await verifier.verify(before)
         await verifier.verify(after)
         await keys.aclose()
+
+
+@pytest.mark.requirement("A-03")
+async def test_a_token_passes_for_a_second_without_asking_for_its_key_and_not_longer(settings: Settings) -> None:
+    issuer, asked, current = Issuer(), [], [True]
+
+    def document() -> dict[str, Any]:
+        asked.append(None)
+        return issuer.jwks if current else {"keys": []}
+
+    verifier = TokenVerifier.of(settings, "cradle", GivenKeys(document))
+    token = issuer.token(settings)
+    for _ in range(100):
+        await verifier.verify(token)
+    assert len(asked) < 10
+    current.clear()
+    await asyncio.sleep(TRUSTED_S + 0.05)
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(token)
 
 
 async def test_many_first_calls_share_one_fetch(settings: Settings) -> None:
@@ -139,6 +163,7 @@ async def test_keys_of_a_file_are_read_again_when_it_changes(settings: Settings,
     replacement.write_text(json.dumps(two.jwks) + "\n")
     replacement.replace(path)
     await verifier.verify(two.token(settings))
+    await asyncio.sleep(TRUSTED_S)
     with pytest.raises(Unauthenticated):
         await verifier.verify(token)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.tokens import LIFETIME_S, Grant, Mint
 from shared.auth import GivenKeys, TokenVerifier
+from shared.auth.verifier import TRUSTED_S
 from shared.errors import InvalidInput, NotFound, Unauthenticated, Unavailable
 
 GRANT = Grant("usr_a", "customer_user", "https://x.example/mcp", frozenset({"b", "a"}), "acme", "key_a")
@@ -41,6 +43,7 @@ async def test_after_a_rotation_the_new_key_signs_and_the_old_one_verifies_until
     assert replica.signing.kid == ring.signing.kid != old_key
     assert (await verifier.verify(old)).subject == (await verifier.verify(new)).subject == "usr_a"
     ring.retire(old_key)
+    await asyncio.sleep(TRUSTED_S)
     with pytest.raises(Unauthenticated):
         await verifier.verify(old)
     assert (await verifier.verify(new)).customer == "acme"

@@ -39,35 +39,34 @@ class ProtocolError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
-    """What is known of a body. `request_id` is None for notifications, responses, and where there is no body.
+    """What is known of a body; nobody changes it. `request_id` is None for notifications, responses, and where there is
+    no body.
 
     Args:
         modern: the request names a version of the protocol that has no sessions.
+        params: the request's parameters; empty where there are none.
+        tool: the tool that the body calls.
     """
 
     request_id: Id = None
     method: str | None = None
     value: dict[str, Any] = field(default_factory=dict)
     modern: bool = False
+    params: dict[str, Any] = field(init=False)
+    tool: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        params = self.value.get("params")
+        self.params = params if isinstance(params, dict) else {}
+        name = self.params.get("name") if self.method == "tools/call" else None
+        self.tool = name if isinstance(name, str) else None
 
     @property
     def listens(self) -> bool:
         """Whether the answer is a stream without an end of its own."""
         return self.method is None or self.method in LISTENING
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The request's parameters; empty where there are none."""
-        params = self.value.get("params")
-        return params if isinstance(params, dict) else {}
-
-    @property
-    def tool(self) -> str | None:
-        """The tool that the body calls."""
-        name = self.params.get("name") if self.method == "tools/call" else None
-        return name if isinstance(name, str) else None
 
     def body(self) -> bytes:
         """What travels upstream: the message as it was read, so that no second reader can find another one in it."""

@@ -22,11 +22,12 @@ from servers.marketplace.gateway.eras import Answer, Translate, modern_request, 
 from servers.marketplace.gateway.exchange import Arriving, CallName, Exchange, Headers
 from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event, event_of
 from servers.marketplace.gateway.outgoing import Outgoing
-from servers.marketplace.gateway.pausing import Pausing, hung_up
+from servers.marketplace.gateway.pausing import Pausing
 from servers.marketplace.gateway.questions import Conversation, Paused, Questions, Reply, Resumed, answer_in
 from servers.marketplace.gateway.route import Route
 from servers.marketplace.gateway.running import child_answer
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.gateway.watching import Watches
 from servers.marketplace.metering.units import computed_units
 from servers.marketplace.runners.pool import Runners
 from shared.errors import DeadlineExceeded, PlatformError, Unavailable
@@ -35,7 +36,8 @@ from shared.metering.units import Units
 from shared.serving.calls import REQUEST_CANCELLED
 from shared.serving.failures import platform_error
 
-DOWN = frozenset({"content-type", "content-encoding", "cache-control", "retry-after", "allow"})
+DOWN = frozenset({b"content-type", b"content-encoding", b"cache-control", b"retry-after", b"allow"})
+SESSION_NAME = SESSION.encode()
 REFUSALS = frozenset({401, 403, 407})
 
 
@@ -52,6 +54,7 @@ class Relay:
         self._cradle = cradle
         self._breakers = Breakers()
         self._runners = runners
+        self._watches = Watches()
         self.questions = Questions()
         self._calls: set[asyncio.Future[str]] = set()
         self._named: dict[CallName, Callable[[], None]] = {}
@@ -96,14 +99,13 @@ class Relay:
         if name is not None:
             self._named[name] = cancel
 
-        async def watch() -> None:
+        def hung_up() -> None:
             nonlocal gone
-            await hung_up(receive)
             gone = True
             if work is not None:
                 work.cancel()  # closes the upstream's connection, which is how a call is cancelled there
 
-        watcher = asyncio.create_task(watch())
+        watch = self._watches.begin(receive, hung_up)
         try:
             return await self._answered(exchange, send)
         except asyncio.CancelledError:
@@ -114,7 +116,7 @@ class Relay:
                 await self._cancelled(exchange, send)
             return "cancelled"
         finally:
-            watcher.cancel()
+            self._watches.end(watch)
             if name is not None:
                 self._named.pop(name, None)
 
@@ -300,13 +302,13 @@ class Relay:
 
     def _head(self, exchange: Exchange, response: Arriving) -> Event:
         headers = [
-            (name.lower(), value)
+            (key, value)
             for name, value in response.headers
-            if (key := name.lower().decode("latin-1")) in DOWN or (key.startswith("mcp-") and key != SESSION)
+            if (key := name.lower()) in DOWN or (key.startswith(b"mcp-") and key != SESSION_NAME)
         ]
         session = response.session
         if session and exchange.renew is None and not exchange.talks:
-            headers.append((SESSION.encode(), self._seal.seal(session, *exchange.owner).encode()))
+            headers.append((SESSION_NAME, self._seal.seal(session, *exchange.owner).encode()))
         return {"type": "http.response.start", "status": response.status, "headers": headers}
 
     async def _whole(self, response: Arriving) -> bytes:
