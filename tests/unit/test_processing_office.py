@@ -235,6 +235,24 @@ def test_dates_truth_and_whole_numbers_are_read_as_people_write_them() -> None:
     assert table.text == "Art | Wert | Seit\na | true | 2026-01-02\nb | 4099000010207 | 2026-01-02T03:04:00"
 
 
+@pytest.mark.parametrize("used", [1, 2, 3])
+def test_merged_cells_left_of_the_first_used_column_say_nothing(used: int) -> None:
+    from openpyxl import Workbook
+
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.merge_cells("A3:A5")
+    for row in range(1, 6):
+        sheet.cell(row, used + 1, f"a{row}")
+        if row < 4:
+            sheet.cell(row, used + 2, f"b{row}")
+    out = io.BytesIO()
+    book.save(out)
+    (table,) = [block for block in extracted(out.getvalue(), "a.xlsx").blocks if block.kind == "table"]
+    assert table.rows[2:] == (("a3", "b3"), ("a4", ""), ("a5", ""))
+
+
 def test_rows_without_merged_cells_pass_unchanged_and_streamed() -> None:
     rows = [("a", "b"), ("1", "2")] * 100
     assert list(unmerged(iter(rows), [])) == rows

@@ -21,7 +21,7 @@ _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and se
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "3"
+    version = "4"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -49,7 +49,11 @@ def _rows(sheet, merges: Iterable[Merge]) -> Iterator[tuple[str, ...]]:
     """The rows of a sheet. `merges`: its merged cells where calamine does not tell them."""
     left = sheet.start[1] if sheet.start else 0  # rows come from the first one on, columns from the first used one
     told = [Merge(top, a, bottom, b) for (top, a), (bottom, b) in sheet.merged_cell_ranges or ()]
-    shown = [Merge(each.top, each.left - left, each.bottom, each.right - left) for each in told or merges]
+    shown = [  # one that begins left of the first used column shows nothing there
+        Merge(each.top, max(each.left - left, 0), each.bottom, each.right - left)
+        for each in told or merges
+        if each.right >= left
+    ]
     rows = (tuple(_cell(value) for value in row) for row in sheet.iter_rows())
     return unmerged(rows, shown)
 
