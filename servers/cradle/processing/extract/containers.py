@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from servers.cradle.processing.extract.extractor import Unreadable
 
@@ -45,17 +47,34 @@ def read_part(archive: zipfile.ZipFile, name: str, limit: int = MAX_XML) -> byte
         entry = archive.getinfo(name)
     except KeyError:
         return None
+    with _unpacking(entry), archive.open(entry) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise Unreadable("zip_bomb", f"A part of the file is longer than {limit >> 20} MiB; it was not read.")
+    return content
+
+
+def part_blocks(archive: zipfile.ZipFile, name: str, size: int) -> Iterator[bytes]:
+    """A part of the archive in blocks of `size` bytes, never more of it than its declared length.
+
+    Raises:
+        Unreadable: `damaged` or `encrypted`, at the point where the part breaks.
+    """
+    entry = archive.getinfo(name)
+    with _unpacking(entry), archive.open(entry) as file:
+        while block := file.read(size):
+            yield block
+
+
+@contextmanager
+def _unpacking(entry: zipfile.ZipInfo) -> Iterator[None]:
     if entry.flag_bits & 0x1:
         raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
     try:
-        with archive.open(entry) as file:
-            content = file.read(limit + 1)
+        yield
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError, RuntimeError):
         raise Unreadable("damaged", "The file is cut off or damaged. Send it again from its source.") from None
     except Exception as error:
         if type(error).__module__ not in ("zlib", "lzma"):
             raise
         raise Unreadable("damaged", "The file is cut off or damaged. Send it again from its source.") from None
-    if len(content) > limit:
-        raise Unreadable("zip_bomb", f"A part of the file is longer than {limit >> 20} MiB; it was not read.")
-    return content
