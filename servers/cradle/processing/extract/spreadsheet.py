@@ -29,15 +29,19 @@ class Spreadsheet:
         del inner
         import python_calamine as calamine
 
+        from servers.cradle.processing.extract.large_sheet import LargeSheets
+
         archive = check_zip(file.data) if file.media_type != XLS else None
         merges = merges_of(archive) if archive and file.media_type == ODS else {}
         try:
             book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(file.data))
             names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
+            large = LargeSheets(archive, names) if archive and file.media_type == XLSX else None
             yield About(pages=len(names))
             for number, name in enumerate(names, 1):
                 yield Block("heading", clean(name), level=1, page=number)
-                yield from read_rows(_rows(book.get_sheet_by_name(name), merges.get(name, ())), number, clean(name))
+                sheet = (large and large.get(name)) or book.get_sheet_by_name(name)
+                yield from read_rows(_rows(sheet, merges.get(name, ())), number, clean(name))
         except calamine.PasswordError:
             reason = "The file is protected by a password. Save it without one and send it again."
             raise Unreadable("encrypted", reason) from None
