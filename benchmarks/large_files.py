@@ -6,8 +6,8 @@
     python benchmarks/large_files.py jsonl 100000     JSON lines; `json`: one array in an object
     python benchmarks/large_files.py bmecat 209000 read    500 MB, read alone: what the reader in its child process does
 
-Embedding is a no-op. The ratio at the end tells whether memory grows with the file. The reader holds a sheet (calamine
-reads it whole), the platform does not.
+Embedding is a no-op. The ratio at the end tells whether memory grows with the file. The reader holds an XLSX
+file as it came, but not its sheet.
 """
 
 from __future__ import annotations

@@ -303,6 +303,7 @@ def test_products_of_a_large_sheet_are_those_of_a_small_one() -> None:
     out = io.BytesIO()
     with xlsxwriter.Workbook(out) as written:
         picture = written.add_chart({"type": "line"})
+        assert picture
         picture.add_series({"values": "=Notiz!$A$1"})
         written.add_chartsheet("Bild").set_chart(picture)
         sheet = written.add_worksheet("Preise")
@@ -376,6 +377,16 @@ def test_a_large_sheet_whose_packed_bytes_are_damaged_is_refused() -> None:
     data[data.index(b"xl/worksheets/s1.xml") + 600] ^= 0xFF
     with large_from(0):
         assert outcome(bytes(data)) == "damaged"
+
+
+def test_an_archive_that_only_calamine_can_unpack_is_left_to_it() -> None:
+    data = book({"P": worksheet(ROW * 50)})
+    data = data.replace(b"xl/worksheets/s1.xml", b"xl/worksheets/S1.xml", 1)  # its directory has the other name
+    whole = outcome(data)
+    with large_from(0):
+        assert LargeSheets(check_zip(data), ["P"]).get("P") is None
+        assert outcome(data) == whole
+    assert not isinstance(whole, str)
 
 
 def test_rows_without_end_are_not_held() -> None:
