@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from servers.cradle.images.base import shared_libraries
 from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned, chosen, pull
 from servers.cradle.images.unpack import read_image
@@ -154,3 +155,15 @@ def test_no_whiteout_and_no_link_reaches_what_lies_outside(
     assert not any(
         path.is_symlink() and not path.resolve().is_relative_to(tmp_path / "root") for path in tmp_path.rglob("*")
     )
+
+
+def test_a_distributions_python_brings_the_systems_libraries_though_they_share_its_prefix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    binaries = [Path(sys.executable).resolve()]
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.setattr(sys, "prefix", "/usr")
+    names = {Path(entry.name).name for entry in shared_libraries(binaries)}
+    assert {"libc.so.6", "libm.so.6"} <= names
+    assert any(name.startswith("ld-linux") for name in names)
+    assert not any(name.startswith("libpython") for name in names)

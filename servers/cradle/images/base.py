@@ -59,12 +59,13 @@ def base_files() -> list[Entry]:
 def shared_libraries(binaries: Iterable[Path]) -> Iterator[Entry]:
     """The system's libraries that the binaries load, at the places where the image's loader finds them.
 
-    Libraries inside the Python installation are left out: they travel with the packages that bundle them.
+    Libraries among the installed packages are left out, they travel with the packages that bundle them; and Python's
+    own, which travels with it. A distribution's Python has its prefix in common with all libraries of the system.
     """
-    own = {Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve()}
+    packages = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
     for library in sorted(needed(binaries)):
         resolved = library.resolve()
-        if own & set(resolved.parents):
+        if packages & set(resolved.parents) or library.name == sysconfig.get_config_var("INSTSONAME"):
             continue
         if library.name.startswith("ld-linux"):
             yield Entry(str(library).lstrip("/"), resolved, 0o755)
