@@ -220,6 +220,19 @@ def test_a_header_of_two_rows_with_merged_cells_is_one_header() -> None:
     assert ("paragraph", "Preisliste Frühjahr", 1) in texts(found)
 
 
+def test_a_duration_that_no_calendar_holds_is_a_damaged_file_and_not_a_fault_of_the_reader() -> None:
+    from openpyxl import Workbook
+
+    book = Workbook()
+    cell = book.active.cell(1, 1, 1e12)  # pyright: ignore[reportOptionalMemberAccess]
+    cell.number_format = "[h]:mm"
+    out = io.BytesIO()
+    book.save(out)
+    with pytest.raises(Unreadable) as refused:
+        extracted(out.getvalue(), "dauer.xlsx")
+    assert refused.value.code == "damaged"
+
+
 def test_dates_truth_and_whole_numbers_are_read_as_people_write_them() -> None:
     import datetime
 

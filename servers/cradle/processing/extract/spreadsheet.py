@@ -45,7 +45,7 @@ class Spreadsheet:
         except calamine.PasswordError:
             reason = "The file is protected by a password. Save it without one and send it again."
             raise Unreadable("encrypted", reason) from None
-        except (calamine.CalamineError, OSError):
+        except (calamine.CalamineError, OSError, OverflowError):  # the last one: a duration of millions of years
             raise Unreadable("damaged", _DAMAGED) from None
 
 
