@@ -53,7 +53,6 @@ async def test_tesseract_reads_a_german_scan_with_boxes() -> None:
     assert parameters.settings["languages"] == "deu+eng"
 
 
-@needs_tesseract
 def held() -> int:
     """Bytes of this process's own memory."""
     (line,) = [each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("RssAnon")]
@@ -75,6 +74,7 @@ async def test_a_page_that_is_read_leaves_its_working_memory() -> None:
     await reader.close()
 
 
+@needs_tesseract
 async def test_a_page_without_text_is_empty_for_tesseract() -> None:
     result = await VisionService(load()).read(asking("tesseract", page()))
     assert (result.pages[0].text, result.cost_eur) == ("", None)
