@@ -11,8 +11,6 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-SPACES = b" \t"
-
 
 class Joined:
     """A transport that sends what is written in one step of the loop at once."""
@@ -48,7 +46,7 @@ class JoinedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
-        super().on_header(name, value if value[-1:] not in SPACES else value.strip(SPACES))
+        super().on_header(name, value.strip(b" \t"))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Begin a connection."""

@@ -111,9 +111,8 @@ class Gate:
         return gated
 
     def _count(self, change: int) -> None:
-        before, self._inside = self._inside, self._inside + change
-        if not before or not self._inside:
-            (self.empty.clear if self._inside else self.empty.set)()
+        self._inside += change
+        (self.empty.clear if self._inside else self.empty.set)()
 
 
 def _listens(scope: Scope) -> bool:
