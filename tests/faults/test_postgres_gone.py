@@ -29,7 +29,7 @@ from tests.serving_rig import envelope, headers_for
 
 pytestmark = pytest.mark.slow
 
-CALLS, APART_S, DEADLINE_S, RECOVERY_S = 200, 0.008, 10.0, 10.0
+CALLS, APART_S, DEADLINE_S, RECOVERY_S = 200, 0.016, 10.0, 10.0
 SAVES, CUSTOMERS, RESTARTS = 1000, 20, 6
 NO_JOB = "job_" + "a" * 26
 Back = Callable[[], Awaitable[None]]
