@@ -36,6 +36,18 @@ def graph_server() -> GraphServer | None:
     return GraphServer(url, env("NEO4J_USER") or "neo4j", password, env("NEO4J_DATABASE") or "neo4j")
 
 
+def query_deadline() -> float:
+    """Seconds that one query may take: INSTANCE_QUERY_DEADLINE_S, for machines that need more than the 10 they have.
+
+    Raises:
+        InvalidInput: it is no number from 1 to 600.
+    """
+    given = os.environ.get("INSTANCE_QUERY_DEADLINE_S") or "10"
+    if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= 600:
+        raise InvalidInput("INSTANCE_QUERY_DEADLINE_S is no whole number from 1 to 600.")
+    return float(given)
+
+
 def run() -> None:
     """Reads arguments and environment and serves; an error ends as one sentence and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m servers.instance", description=__doc__)
@@ -57,7 +69,7 @@ def run() -> None:
         issuer, resource = env("INSTANCE_ISSUER"), env("INSTANCE_RESOURCE")
         platform = Platform(issuer, resource, env("INSTANCE_KEYS")) if issuer and resource else None
         signer = Verifier.of_text(key) if key else None
-        run_loop(main(settings, place, env("INSTANCE_ACCESS_KEY"), platform, signer, graph_server()))
+        run_loop(main(settings, place, env("INSTANCE_ACCESS_KEY"), platform, signer, graph_server(), query_deadline()))
     except PlatformError as error:
         sys.stderr.write(f"instance: {error.message}\n")
         sys.exit(2)

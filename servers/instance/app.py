@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from servers.instance.changes import Changes
 from servers.instance.console.pages import Console
-from servers.instance.search import Library
+from servers.instance.search import QUERY_DEADLINE_S, Library
 from servers.instance.shelf import Shelf
 from servers.instance.tools import changes as change_tools
 from servers.instance.tools import dataset as dataset_tools
@@ -67,13 +67,14 @@ class Platform:
 
 def build(
     settings: Settings, place: Place, access_key: str, platform: Platform | None = None, signer: Verifier | None = None,
-    graph: GraphServer | None = None,
+    graph: GraphServer | None = None, query_deadline_s: float = QUERY_DEADLINE_S,
 ) -> Server:  # fmt: skip
     """The server of one instance.
 
     Args:
         signer: whose updates it takes; none: it takes none.
         graph: a Neo4j to ask for the graph, in place of the embedded one.
+        query_deadline_s: longest time of one query.
 
     Raises:
         InvalidInput: the configuration cannot be read.
@@ -97,7 +98,7 @@ def build(
         from shared.encoder import Encoder
 
         await asyncio.to_thread(versions.sweep)
-        opened = Shelf(versions, await asyncio.to_thread(Encoder, place.model), config, graph)
+        opened = Shelf(versions, await asyncio.to_thread(Encoder, place.model), config, graph, query_deadline_s)
         try:
             await opened.serve(await asyncio.to_thread(versions.current))
             held.append(opened)
@@ -148,7 +149,7 @@ def read_config(path: Path) -> InstanceConfig:
 
 async def main(
     settings: Settings, place: Place, access_key: str | None, platform: Platform | None = None,
-    signer: Verifier | None = None, graph: GraphServer | None = None,
+    signer: Verifier | None = None, graph: GraphServer | None = None, query_deadline_s: float = QUERY_DEADLINE_S,
 ) -> None:  # fmt: skip
     """Serves until SIGTERM. Without an access key it makes one and prints it once."""
     if access_key is None:
@@ -156,7 +157,7 @@ async def main(
         print(f"Access key of this start (set INSTANCE_ACCESS_KEY to keep one): {access_key}", flush=True)  # noqa: T201
     elif len(access_key) < 16:
         raise InvalidInput("INSTANCE_ACCESS_KEY is too short: use at least 16 characters.")
-    server = build(settings, place, access_key, platform, signer, graph)
+    server = build(settings, place, access_key, platform, signer, graph, query_deadline_s)
     await serve([(server.asgi(), settings.instance_port)], settings, "instance")
 
 

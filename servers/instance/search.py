@@ -35,23 +35,26 @@ if TYPE_CHECKING:
     from shared.encoder import Encoder
 
 CONCISE_CHARS = 700
-QUERY_TIMEOUT_S = 10.0
+QUERY_DEADLINE_S = 10.0
 
 
 class Library:
     """One customer's dataset, ready to be asked."""
 
-    def __init__(self, config: InstanceConfig, reader: DatasetReader, encoder: Encoder, folder: Path) -> None:
+    def __init__(
+        self, config: InstanceConfig, reader: DatasetReader, encoder: Encoder, folder: Path, deadline_s: float,
+    ) -> None:  # fmt: skip
         self.config = config
         self.dataset_digest = reader.manifest.dataset_digest
         self._reader = reader
         self._encoder = encoder
+        self._deadline_s = deadline_s
         self.products = ProductShelf(reader, folder)
 
     async def search(self, query: str, limit: int, filters: Filters, detailed: bool) -> SearchAnswer:
         """Hybrid search: meaning and words, exact article numbers first."""
         vectors = await asyncio.to_thread(self._encoder.encode, [query], "query")
-        found = await self._reader.search(query, vectors[0], limit=limit, filters=filters, timeout=QUERY_TIMEOUT_S)
+        found = await self._reader.search(query, vectors[0], limit=limit, filters=filters, timeout=self._deadline_s)
         hits = [_hit(each, detailed) for each in found]
         return SearchAnswer(hits=hits, note="" if hits else "Nothing found. Drop filters, or use other words.")
 
@@ -59,7 +62,7 @@ class Library:
         """The products whose passages are most like a text, each once, the most similar first."""
         vectors = await asyncio.to_thread(self._encoder.encode, [text], "query")
         filters = Filters(kind="product")
-        hits = await self._reader.search(text, vectors[0], limit=limit, filters=filters, timeout=QUERY_TIMEOUT_S)
+        hits = await self._reader.search(text, vectors[0], limit=limit, filters=filters, timeout=self._deadline_s)
         best: dict[str, float] = {}
         for hit in hits:
             if hit.product_id and hit.similarity is not None:
@@ -94,14 +97,14 @@ class Library:
 
     async def sql(self, query: str, limit: int) -> TableAnswer:
         """One SELECT over the dataset's tables."""
-        table = await self._reader.sql(query, limit=limit, timeout=QUERY_TIMEOUT_S)
+        table = await self._reader.sql(query, limit=limit, timeout=self._deadline_s)
         return TableAnswer(
             columns=list(table.columns), rows=[list(row) for row in table.rows], truncated=table.truncated
         )
 
     async def cypher(self, query: str, limit: int) -> TableAnswer:
         """One reading Cypher statement over the graph."""
-        table = await self._reader.cypher(query, limit=limit, timeout=QUERY_TIMEOUT_S)
+        table = await self._reader.cypher(query, limit=limit, timeout=self._deadline_s)
         return TableAnswer(
             columns=list(table.columns), rows=[list(row) for row in table.rows], truncated=table.truncated
         )
@@ -146,12 +149,14 @@ class Library:
 
 @asynccontextmanager
 async def library(
-    dataset: Path, dataset_digest: str, encoder: Encoder, config: InstanceConfig, graph: GraphServer | None = None
-) -> AsyncIterator[Library]:
+    dataset: Path, dataset_digest: str, encoder: Encoder, config: InstanceConfig, graph: GraphServer | None = None,
+    deadline_s: float = QUERY_DEADLINE_S,
+) -> AsyncIterator[Library]:  # fmt: skip
     """Opens a dataset; what it writes (the graph file) goes to an own temporary folder and away with it.
 
     Args:
         graph: a Neo4j that holds the graph, in place of the file.
+        deadline_s: longest time of one query.
 
     Raises:
         PlatformError: the dataset is not the one with this digest, or cannot be opened.
@@ -161,7 +166,7 @@ async def library(
         async with DatasetReader(dataset, scratch=scratch, graph_server=graph) as reader:
             if reader.manifest.dataset_digest != dataset_digest:
                 raise PlatformError("The dataset here is not the one that is asked for. Deploy the image again.")
-            yield Library(config, reader, encoder, scratch)
+            yield Library(config, reader, encoder, scratch, deadline_s)
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 

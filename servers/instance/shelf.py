@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from servers.instance.search import QUERY_TIMEOUT_S, Library, library
+from servers.instance.search import QUERY_DEADLINE_S, Library, library
 from servers.instance.versions import Versions
 from shared.contracts.instance import InstanceConfig
 from shared.errors import Unavailable
@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from shared.dataset.bolt import GraphServer
     from shared.encoder import Encoder
 
-RETIRED_AFTER_S = 6 * QUERY_TIMEOUT_S
-"""A call that began before the exchange has ended by then: describe_dataset makes four queries, no tool makes more.
-Exports may take longer, and their files go away with the library: they are waited for."""
+RETIRED_AFTER = 6
+"""In times of the longest query. A call that began before the exchange has ended by then: describe_dataset makes four
+queries, no tool makes more. Exports may take longer, and their files go away with the library: they are waited for."""
 
 
 class Shelf:
     """Holds the open libraries of one instance."""
 
     def __init__(
-        self, versions: Versions, encoder: Encoder, config: InstanceConfig, graph: GraphServer | None = None
-    ) -> None:
+        self, versions: Versions, encoder: Encoder, config: InstanceConfig, graph: GraphServer | None = None,
+        deadline_s: float = QUERY_DEADLINE_S,
+    ) -> None:  # fmt: skip
         self._versions, self._encoder, self._config, self._graph = versions, encoder, config, graph
+        self._deadline_s = deadline_s
         self._current: tuple[Library, AsyncExitStack] | None = None
         self._retiring: dict[asyncio.Task[None], AsyncExitStack] = {}
         self._turn = asyncio.Lock()
@@ -48,7 +50,7 @@ class Shelf:
                 return
             folder = await asyncio.to_thread(self._versions.folder, dataset_digest)
             stack = AsyncExitStack()
-            opening = library(folder, dataset_digest, self._encoder, self._config, self._graph)
+            opening = library(folder, dataset_digest, self._encoder, self._config, self._graph, self._deadline_s)
             opened = await stack.enter_async_context(opening)
             before, self._current = self._current, (opened, stack)
             if before is not None:
@@ -69,6 +71,6 @@ class Shelf:
             self._current = None
 
     async def _retire(self, retired: Library, stack: AsyncExitStack) -> None:
-        await asyncio.sleep(RETIRED_AFTER_S)
+        await asyncio.sleep(RETIRED_AFTER * self._deadline_s)
         await retired.products.finished()
         await stack.aclose()

@@ -13,7 +13,7 @@ import orjson
 from shared.errors import DeadlineExceeded, InvalidInput, Unavailable
 
 WORKERS = 2
-START_S = 30.0
+START_S = 120.0
 MAX_CHARS = 200_000
 MAX_FRAME = 16 * 2**20
 KEPT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SSL_CERT_FILE")  # without them an image's Python and its TLS do not work
@@ -29,7 +29,9 @@ class QueryWorkers:
         self._free = asyncio.Semaphore(WORKERS)
 
     async def ask(self, query: str, limit: int, deadline: float) -> dict[str, Any]:
-        """The worker's answer, at most `deadline` seconds after the call.
+        """The worker's answer, at most `deadline` seconds after the call; where a process has to start, after that.
+
+        On a slow machine a start may take longer than a query: if it counted, no query would ever be answered.
 
         Raises:
             DeadlineExceeded: it took longer; its process was killed.
@@ -37,7 +39,11 @@ class QueryWorkers:
             Unavailable: the engine is a server, and it does not answer or holds other data.
         """
         try:
-            async with asyncio.timeout(deadline), self._free:
+            async with asyncio.timeout(deadline) as within, self._free:
+                if not self._idle:
+                    within.reschedule(None)
+                    self._idle.append(await self._start())
+                    within.reschedule(asyncio.get_running_loop().time() + deadline)
                 return await self._ask(query, limit, deadline)
         except TimeoutError:
             raise DeadlineExceeded(
@@ -51,7 +57,7 @@ class QueryWorkers:
         self._idle.clear()
 
     async def _ask(self, query: str, limit: int, seconds: float) -> dict[str, Any]:
-        process = self._idle.pop() if self._idle else await self._start()
+        process = self._idle.pop()
         self._busy.add(process)
         kept = False
         try:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from dataset_corpus import DIMENSION, PLANTED, article, document, frozen, unpack, vector_of, written
 
+from servers.instance.__main__ import query_deadline
 from shared.dataset.reader import DatasetReader, Filters
 from shared.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable
 
@@ -181,6 +182,30 @@ async def test_a_statement_that_runs_too_long_is_stopped_and_the_next_one_answer
     with pytest.raises(DeadlineExceeded):
         await reader.cypher(paths, timeout=1)
     assert (await reader.cypher("MATCH (n:Node {kind: 'product'}) RETURN count(n) AS n")).rows == ((30,),)
+
+
+async def test_a_process_that_starts_slower_than_a_query_may_take_still_answers(
+    reader: DatasetReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reader._sql is not None
+    start = reader._sql._start
+
+    async def slow() -> asyncio.subprocess.Process:
+        await asyncio.sleep(4.5)
+        return await start()
+
+    monkeypatch.setattr(reader._sql, "_start", slow)
+    assert (await reader.sql("SELECT count(*) AS n FROM chunks", timeout=4)).rows == ((60,),)
+
+
+def test_the_longest_time_of_a_query_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert query_deadline() == 10
+    monkeypatch.setenv("INSTANCE_QUERY_DEADLINE_S", "300")
+    assert query_deadline() == 300
+    for wrong in ("0", "601", "-5", "nan", "2.5", "²", "10 s"):
+        monkeypatch.setenv("INSTANCE_QUERY_DEADLINE_S", wrong)
+        with pytest.raises(InvalidInput, match="INSTANCE_QUERY_DEADLINE_S"):
+            query_deadline()
 
 
 @pytest.mark.requirement("M-05")

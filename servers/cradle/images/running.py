@@ -25,6 +25,7 @@ from shared.errors import DeadlineExceeded, Unavailable
 
 HEALTHY_S = 90.0
 EMULATED_S = 600.0
+_PATIENT = {"P0711_CALL_DEADLINE_S": "600", "INSTANCE_QUERY_DEADLINE_S": "300"}
 _STOP_S = 25.0
 _POLL_S = 0.05
 _TAIL = 8192
@@ -111,7 +112,7 @@ async def _unpacked(tar: Path, scratch: Path, emulated: Architecture | None) -> 
         contents = await asyncio.to_thread(read_image, tar, root, ("",), emulated or architecture())
         key, port = secrets.token_urlsafe(32), free_port()
         began = time.monotonic()
-        process = await _spawn(contents, root, temporary, key, port)
+        process = await _spawn(contents, root, temporary, key, port, _PATIENT if emulated else {})
         tail = asyncio.create_task(_keep_tail(process))
         try:
             limit = EMULATED_S if emulated else HEALTHY_S
@@ -131,10 +132,12 @@ def _make_folders(root: Path, temporary: Path) -> None:
     temporary.mkdir(mode=0o700)
 
 
-async def _spawn(contents: Contents, root: Path, temporary: Path, key: str, port: int) -> asyncio.subprocess.Process:
+async def _spawn(
+    contents: Contents, root: Path, temporary: Path, key: str, port: int, limits: dict[str, str]
+) -> asyncio.subprocess.Process:
     config = contents.config["config"]
     own = dict(line.split("=", 1) for line in config["Env"])
-    changes = {"INSTANCE_HOST": "127.0.0.1", "INSTANCE_PORT": str(port), "INSTANCE_ACCESS_KEY": key}
+    changes = {"INSTANCE_HOST": "127.0.0.1", "INSTANCE_PORT": str(port), "INSTANCE_ACCESS_KEY": key, **limits}
     command = launch.command(root, [*config["Entrypoint"], *(config.get("Cmd") or [])])
     return await asyncio.create_subprocess_exec(
         *command,
