@@ -21,11 +21,13 @@ Reply = Callable[[str], "tuple[int, dict[str, str], bytes] | None"]
 """From the path of a request to status, headers and body; None to say nothing at all."""
 
 
-def answer_of(path: str, text: str, *, cut_off: bool = False) -> dict[str, Any]:
-    """What each protocol's server says when the model said `text`."""
+def answer_of(path: str, text: str, *, cut_off: bool = False, refused: bool = False) -> dict[str, Any]:
+    """What each protocol's server says when the model said `text`, was cut off after it, or refused with it."""
     if path.endswith("/responses"):
         status = "incomplete" if cut_off else "completed"
         content = [{"type": "output_text", "text": text, "annotations": []}]
+        if refused:
+            content = [{"type": "refusal", "refusal": text}]
         message = {"type": "message", "id": "m1", "role": "assistant", "status": status, "content": content}
         usage = {
             "input_tokens": 1000, "output_tokens": 200, "total_tokens": 1200,
@@ -39,11 +41,12 @@ def answer_of(path: str, text: str, *, cut_off: bool = False) -> dict[str, Any]:
         return {
             "id": "m1", "type": "message", "role": "assistant", "model": "m",
             "content": [{"type": "text", "text": text}],
-            "stop_reason": "max_tokens" if cut_off else "end_turn", "stop_sequence": None,
+            "stop_reason": "refusal" if refused else "max_tokens" if cut_off else "end_turn", "stop_sequence": None,
             "usage": {"input_tokens": 1000, "output_tokens": 200},
         }  # fmt: skip
+    said = {"content": None, "refusal": text} if refused else {"content": text}
     choice = {
-        "index": 0, "finish_reason": "length" if cut_off else "stop", "message": {"role": "assistant", "content": text}
+        "index": 0, "finish_reason": "length" if cut_off else "stop", "message": {"role": "assistant", **said}
     }  # fmt: skip
     usage = {"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200}
     return {"id": "c1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}

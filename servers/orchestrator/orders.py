@@ -164,7 +164,9 @@ class Orders:
             if open_job is not None:
                 raise _busy(open_job)
             before = await session.last_with(named, "dataset")
-            start_from = carried_over(before.result if before is not None else JobResult())
+            delivered = await session.last_delivery(named)
+            last = before.result if before is not None else JobResult()
+            start_from = carried_over(last, delivered.result if delivered is not None else None)
             if parameter_version is not None:
                 start_from = processed_anew(parameter_version)
             if data_sources is not None:

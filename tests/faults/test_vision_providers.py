@@ -106,6 +106,7 @@ FAILURES_OF: dict[str, tuple[Reply, type[PlatformError]]] = {
     "another object": (fails(200, b'{"CANARY": 1}'), Unavailable),
     "a list": (fails(200, b"[]"), Unavailable),
     "stopped early": (says("CANARY", cut_off=True), Unavailable),
+    "refused": (says("CANARY", refused=True), Unavailable),
 }
 
 

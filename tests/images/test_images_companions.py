@@ -21,7 +21,10 @@ from tests.image_rig import CustomerImage, small_image
 
 DOCKER = """#!/bin/sh
 echo "$*" >> "$PWD/asked"
-case "$*" in *port*) echo 127.0.0.1:9312 ;; esac
+case "$*" in
+    *port*) echo 127.0.0.1:9312 ;;
+    "image inspect"*) cat "$PWD/image-id" ;;
+esac
 """
 
 
@@ -57,6 +60,28 @@ def test_only_what_an_instance_talks_to_is_offered(image: CustomerImage) -> None
     alone = yaml.safe_load(compose(image.spec, image.signer.verifier))
     assert list(alone["services"]) == ["instance"]
     assert alone["services"]["instance"]["environment"]["NEO4J_URL"] == "${NEO4J_URL:-}"
+
+
+@pytest.mark.parametrize("there", [None, "sha256:" + "0" * 64, "its own"])
+def test_the_image_is_loaded_unless_docker_has_this_build_of_the_tag(
+    image: CustomerImage, tmp_path: Path, there: str | None
+) -> None:
+    folder = written(image, tmp_path / "made", [])
+    if there is not None:
+        (folder / "image-id").write_text(image.built.image_id if there == "its own" else there)
+    assert ("load -i image.tar" in start(folder)) == (there != "its own")
+
+
+def test_settings_of_the_customers_own_keep_their_line_and_the_key_is_read_by_its_owner_alone(
+    image: CustomerImage, tmp_path: Path
+) -> None:
+    folder = written(image, tmp_path / "made", [])
+    (folder / ".env").write_text("INSTANCE_PORT=9400")
+    (folder / ".env").chmod(0o644)
+    start(folder)
+    port, key = (folder / ".env").read_text().splitlines()
+    assert (port, len(key)) == ("INSTANCE_PORT=9400", len("INSTANCE_ACCESS_KEY=") + 64)
+    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_neo4j_for_an_image_without_a_graph_is_refused(image: CustomerImage) -> None:

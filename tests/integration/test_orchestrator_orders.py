@@ -13,6 +13,7 @@ from servers.orchestrator.orders import Orders, Request
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.upstreams import Upstreams
 from shared.auth import acting_as
+from shared.contracts.job import JobResult
 from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
 from shared.postgres.migrations import migrations_of
 from tests.orchestrator_rig import ADMIN, DIGEST, put_customer, put_job, put_onboarded, settings_in
@@ -239,6 +240,18 @@ async def test_after_an_update_with_other_parameters_failed_the_datasets_own_ver
     following = await orders.start(customer, "build")
     assert following.result.numbers == {"parameter_version": 1}
     assert following.result.digests["dataset"] == DIGEST
+
+
+async def test_after_a_cancelled_update_the_next_one_starts_from_what_was_delivered(orders: Orders) -> None:
+    store, other = store_of(orders), "sha256:" + "1" * 64
+    customer = await put_onboarded(store, "muster")
+    cancelled = await orders.start(customer, "update")
+    made = JobResult(numbers={"parameter_version": 1}, digests={"dataset": other})
+    assert await store.begin_step(cancelled, 0)
+    assert await store.end_step(cancelled, 0, 1.0, made)
+    await orders.cancel(cancelled)
+    following = await orders.start(customer, "update")
+    assert (following.result.digests["base"], following.result.digests["dataset"]) == (DIGEST, other)
 
 
 async def test_other_parameters_are_for_customers_with_a_dataset(orders: Orders) -> None:

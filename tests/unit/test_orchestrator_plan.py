@@ -116,18 +116,22 @@ def test_what_a_job_made_grows_step_by_step() -> None:
 
 
 def test_a_further_job_starts_from_the_parameters_and_dataset_alone() -> None:
-    start = carried_over(made(parameter_version=3, chunks=9))
+    start = carried_over(made(parameter_version=3, chunks=9), made(parameter_version=3))
     assert start.numbers == {"parameter_version": 3}
     assert set(start.digests) == {"base", "dataset", "fingerprint"}
     assert start.digests["base"] == start.digests["dataset"]
     assert base_digest(start) is None
 
 
+def test_a_customer_with_no_delivery_yet_has_nothing_that_an_update_could_be_made_for() -> None:
+    assert "base" not in carried_over(made(parameter_version=3), None).digests
+
+
 def test_a_build_after_a_verification_starts_from_the_dataset_that_was_verified() -> None:
     other = "sha256:" + "cd" * 32
     checks = [VerificationCheck(name="rows of chunks", passed=True, detail="3 and 3")]
     found = verified(VerificationReport(passed=True, checks=checks, dataset_digest=other))
-    start = carried_over(merged(carried_over(made(parameter_version=1)), found))
+    start = carried_over(merged(carried_over(made(parameter_version=1), None), found), None)
     assert start.digests["dataset"] == other
     assert image_tag(start) == "p1-" + "cd" * 8
 

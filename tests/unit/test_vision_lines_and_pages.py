@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import math
+import time
 import typing
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pypdfium2
 import pytest
 from PIL import Image
 
@@ -104,6 +107,23 @@ def test_only_the_wanted_pages_are_given_each_with_its_number(data: bytes) -> No
     for wrong in ("6", "4-6", "4-2"):
         with pytest.raises(InvalidInput, match="There are 5 pages"):
             list(page_images(data, wrong))
+
+
+def test_threads_take_turns_with_pdfium_which_is_not_safe_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most, render = [0], [0], pypdfium2.PdfPage.render
+
+    def slowly(page: pypdfium2.PdfPage, **more: Any) -> Any:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.05)
+        inside[0] -= 1
+        return render(page, **more)
+
+    monkeypatch.setattr(pypdfium2.PdfPage, "render", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        read = list(pool.map(lambda data: [number for number, _ in page_images(data)], [pdf_of(3)] * 3))
+    assert read == [[1, 2, 3]] * 3
+    assert most == [1]
 
 
 def test_a_long_pdf_is_read_by_ranges() -> None:

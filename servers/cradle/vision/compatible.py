@@ -48,7 +48,8 @@ class CompatibleVision:
                 **_format(ask),
             )
             (choice, *_), usage = answer.choices, answer.usage
-            text, finished = (choice.message.content or "").strip(), choice.finish_reason == "stop"
+            text = (choice.message.content or "").strip()
+            finished = choice.finish_reason == "stop" and not choice.message.refusal
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # the last ones: cut or odd JSON
             raise translated(error, openai, "COMPATIBLE") from None
         if not finished:

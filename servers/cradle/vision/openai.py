@@ -49,9 +49,11 @@ class OpenAiVision:
                 **_format(ask),
             )
             text, usage = answer.output_text.strip(), answer.usage
+            parts = [part for each in answer.output if each.type == "message" for part in each.content]
+            refused = any(part.type == "refusal" for part in parts)  # of a "completed" answer without a text
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # the last ones: cut or odd JSON
             raise translated(error, openai, "OPENAI") from None
-        if answer.status != "completed":
+        if answer.status != "completed" or refused:
             raise Unavailable(UNFINISHED)
         return Answer(
             VisionPage(page=page, text=text, data=structured(text, ask.json_schema)),

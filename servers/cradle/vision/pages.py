@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from shared.contracts.vision import MAX_IMAGE_BYTES, MAX_PIXELS
 from shared.errors import InvalidInput, TooLarge
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from pypdfium2 import PdfDocument
+
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 MAX_PAGES = 200
 RENDER_DPI = 200
+_PDFIUM = threading.RLock()
+"""PDFium is not safe with threads, of different documents neither. Its holder may enter again: the collector may close a
+document while its thread reads another."""
 
 
 def page_images(data: bytes, pages: str | None = None) -> Iterator[tuple[int, bytes]]:
@@ -47,20 +56,31 @@ def _pdf_pages(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]:
     import pypdfium2
 
     try:
-        document = pypdfium2.PdfDocument(data)
+        with _PDFIUM:
+            document = pypdfium2.PdfDocument(data)
+            count = len(document)
     except pypdfium2.PdfiumError:
         raise InvalidInput("The PDF is damaged or protected by a password.", field="image_base64") from None
     try:
-        for number in _chosen(pages, len(document)):
-            page = document[number - 1]
-            scale = RENDER_DPI / 72
-            width, height = page.get_size()
-            if width * height * scale * scale > MAX_PIXELS:
-                scale = (MAX_PIXELS / (width * height)) ** 0.5 * 0.99
-            yield number, _png(page.render(scale=scale).to_pil())  # pyright: ignore[reportArgumentType]  its stub says int
-            page.close()
+        for number in _chosen(pages, count):
+            yield number, _png(_rendered(document, number - 1))
     finally:
-        document.close()
+        with _PDFIUM:
+            document.close()
+
+
+def _rendered(document: PdfDocument, index: int) -> Image:
+    with _PDFIUM:
+        page = document[index]
+        scale = RENDER_DPI / 72
+        width, height = page.get_size()
+        if width * height * scale * scale > MAX_PIXELS:
+            scale = (MAX_PIXELS / (width * height)) ** 0.5 * 0.99
+        bitmap = page.render(scale=scale)  # pyright: ignore[reportArgumentType]  its stub says int
+        image = bitmap.to_pil().copy()  # the bitmap's memory goes with it
+        bitmap.close()
+        page.close()
+    return image
 
 
 def _image_frames(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]:
@@ -87,10 +107,7 @@ def _image_frames(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]
             raise InvalidInput("The image is damaged: it ends or breaks in the middle.", field="image_base64") from None
 
 
-def _png(image: object) -> bytes:
-    from PIL import Image
-
-    assert isinstance(image, Image.Image)  # noqa: S101  narrows the type for the reader and the checker
+def _png(image: Image) -> bytes:
     out = io.BytesIO()
     (image if image.mode in ("L", "RGB") else image.convert("RGB")).save(out, "PNG", compress_level=1)
     return out.getvalue()

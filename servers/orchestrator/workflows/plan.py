@@ -77,13 +77,17 @@ def image_tag(result: JobResult) -> str:
     return f"p{parameter_version(result)}-{dataset_digest(result).removeprefix('sha256:')[:16]}"
 
 
-def carried_over(result: JobResult) -> JobResult:
-    """Of an earlier job's result, what a build or a verification starts from."""
+def carried_over(result: JobResult, delivered: JobResult | None) -> JobResult:
+    """Of an earlier job's result, what a build or a verification starts from.
+
+    Args:
+        result: of the newest job with a dataset, ended however it did.
+        delivered: of the newest job that delivered an image: instances hold its dataset.
+    """
     digests = {name: result.digests[name] for name in ("fingerprint", "dataset") if name in result.digests}
-    return JobResult(
-        numbers={"parameter_version": parameter_version(result)},
-        digests={**digests, "base": dataset_digest(result)},
-    )
+    if delivered is not None:
+        digests["base"] = dataset_digest(delivered)
+    return JobResult(numbers={"parameter_version": parameter_version(result)}, digests=digests)
 
 
 def processed_anew(version: ParameterVersion) -> JobResult:
