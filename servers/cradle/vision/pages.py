@@ -18,8 +18,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 MAX_PAGES = 200
 RENDER_DPI = 200
 _PDFIUM = threading.RLock()
-"""PDFium is not safe with threads, of different documents neither. Its holder may enter again: the collector may close a
-document while its thread reads another."""
+"""PDFium is not safe with threads, of different documents neither. Its holder may enter again: the collector may close
+a document while its thread reads another."""
 
 
 def page_images(data: bytes, pages: str | None = None) -> Iterator[tuple[int, bytes]]:
