@@ -52,11 +52,15 @@ class Block(_Value, frozen=True, tag=True):
 
 
 class Scan(_Value, frozen=True, tag=True):
-    """A page that has no text of its own: a PNG for OCR, standing where its text will stand."""
+    """A page whose text is in an image: a PNG for OCR, standing where its text will stand.
+
+    `stamped`: a few words of its own stand before it, so where there is no OCR at all the page is not without text.
+    """
 
     png: bytes
     page: int
     source: str = ""
+    stamped: bool = False
 
 
 class Localised(_Value, frozen=True):

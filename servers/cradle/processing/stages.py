@@ -213,6 +213,8 @@ class Stages:
             try:
                 return await self._ocr(scan.png)
             except PlatformError as error:
+                if not error.retryable and scan.stamped:
+                    return ""  # OCR is not set up, or cannot use it: a cover's photo costs no catalogue
                 if not error.retryable or attempt == ATTEMPTS:
                     reason = f"Page {scan.page} could not be read by OCR ({error.code}). Run the job again."
                     raise Unreadable("ocr_failed", reason) from None

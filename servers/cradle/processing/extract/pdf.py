@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import repeat
 
@@ -13,13 +14,16 @@ from servers.cradle.processing.extract.detect import PDF
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.image import MAX_PIXELS, to_png
-from servers.cradle.processing.extract.pdf_layout import Box, Glyphs, blocks_of, lines_of
+from servers.cradle.processing.extract.pdf_layout import Box, Glyphs, blocks_of, lines_of, turned
 from servers.cradle.processing.extraction import About, Item, Scan
 
 DPI = 200
 MAX_PAGES = 20_000
 MAX_CHARS = 500_000
+STAMP_CHARS = 100
+SCAN_COVERS = 0.8
 _PASSWORD = 4
+_ANGLES = 64
 _NO_TEXT = frozenset("\0\2\n\r \ufffe\uffff")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FLOATS = struct.Struct("4f")
@@ -28,11 +32,13 @@ _ASK_BOX = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.
 
 class Pdf:
     name = "pdf"
-    version = "2"
+    version = "3"
     media_types = frozenset({PDF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """Page by page: blocks where there is text, a scan where there is none but something is drawn.
+
+        A scan with a stamp (`Seite 1 von 1`) gives both: the stamp's block, then the scan.
 
         Raises:
             Unreadable: `encrypted`, `damaged`, `too_many_pages`, `too_large`.
@@ -73,16 +79,17 @@ def _page(document, index: int) -> Iterator[Item]:
     page = document[index]
     try:
         glyphs = _glyphs(page)
-        if not all(map(str.isspace, glyphs.chars)):
+        count = glyphs.spaces.count(False)
+        if count:
             yield from blocks_of(lines_of(glyphs), index + 1)
-        elif _drawn(page):
-            yield Scan(_render(page), index + 1)
+        if _is_scan(page, count):
+            yield Scan(_render(page), index + 1, stamped=count > 0)
     finally:
         page.close()
 
 
 def _glyphs(page) -> Glyphs:
-    """Every character with its box, in the order of the content stream."""
+    """Every character with its box, in the order of the content stream, turned so that most stand upright."""
     from pypdfium2 import raw
 
     textpage = page.get_textpage()
@@ -91,15 +98,35 @@ def _glyphs(page) -> Glyphs:
         if count > MAX_CHARS:
             raise Unreadable("too_large", f"A page of the PDF holds more than {MAX_CHARS} characters; it was not read.")
         handle = textpage.raw
-        chars = list(map(chr, map(raw.FPDFText_GetUnicode, repeat(handle), range(count))))
-        kept = [  # pdfium makes up spaces and ends of lines, nothing else
+        chars = "".join(map(chr, map(raw.FPDFText_GetUnicode, repeat(handle), range(count))))
+        kept = [  # pdfium makes up spaces and ends of lines, nothing else; U+0002 is its word for a line's last hyphen
             at
             for at, char in enumerate(chars)
-            if char not in _NO_TEXT or (char == " " and raw.FPDFText_IsGenerated(handle, at) != 1)
+            if char not in _NO_TEXT
+            or (char == " " and raw.FPDFText_IsGenerated(handle, at) != 1)
+            or (char == "\2" and raw.FPDFText_IsHyphen(handle, at) == 1)
         ]
-        return Glyphs.of(*_paired([chars[at] for at in kept], _boxes(handle, kept)))
+        chars = chars.replace("\2", "-").replace("\xad", "-")  # what is drawn is no soft hyphen any more
+        boxes = turned(_boxes(handle, kept), _turns(handle, kept))
+        return Glyphs.of(*_paired([chars[at] for at in kept], boxes))
     finally:
         textpage.close()
+
+
+def _turns(handle, positions: list[int]) -> int:
+    """By how many quarters most characters are turned clockwise, from a sample. A page's own rotation is not asked for:
+    its text is turned against it, or lies on its side for readers too."""
+    sample = positions[:: len(positions) // _ANGLES + 1]
+    turns = Counter(_turn(handle, at) for at in sample).most_common(1)
+    return turns[0][0] if turns else 0
+
+
+def _turn(handle, at: int) -> int:
+    from pypdfium2 import raw
+
+    quarters = round(raw.FPDFText_GetCharAngle(handle, at) / (math.pi / 2))
+    upside_down = raw.FPDFText_GetFontSize(handle, at) < 0  # the angle is the matrix's alone
+    return (quarters + 2 * upside_down) % 4
 
 
 def _boxes(handle, positions: list[int]) -> list[Box]:
@@ -129,8 +156,26 @@ def _paired(chars: list[str], boxes: list[Box]) -> tuple[list[str], list[Box]]:
     return ["\ufffd" if "\ud800" <= char[0] <= "\udfff" else char for char in joined], places
 
 
+def _is_scan(page, chars: int) -> bool:
+    """Whether OCR is to read the page: nothing is written but something drawn, or what is written is a scan's stamp."""
+    return chars < STAMP_CHARS and _covered(page) if chars else _drawn(page)
+
+
 def _drawn(page) -> bool:
     return next(iter(page.get_objects(max_depth=1)), None) is not None
+
+
+def _covered(page) -> bool:
+    """Whether images cover the page. A scan may be cut into several."""
+    from pypdfium2 import raw
+
+    left, bottom, right, top = page.get_bbox()
+    covered = 0.0
+    for image in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=1):
+        from_left, from_bottom, to_right, to_top = image.get_bounds()
+        width, height = min(right, to_right) - max(left, from_left), min(top, to_top) - max(bottom, from_bottom)
+        covered += max(width, 0.0) * max(height, 0.0)
+    return covered > SCAN_COVERS * (right - left) * (top - bottom)
 
 
 def _render(page) -> bytes:

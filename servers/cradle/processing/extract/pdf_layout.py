@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from statistics import median
 
 from servers.cradle.processing.contents import without_leaders
@@ -19,10 +20,13 @@ SAME_LINE = 0.45
 PARAGRAPH_GAP = 1.45
 HEADING_RATIO = 1.12
 PROSE_CHARS = 40
+BESIDE = 0.8
+FAR = 3.2
+STAGGERED_LINES = 4
 
 _BULLET = re.compile(r"^[•▪●■–*\-]\s+\S")
-_HYPHENATED = re.compile(r"[a-zäöüß]-$")
-_KEEPS_HYPHEN = ("und ", "oder ", "bzw", "and ", "or ", "sowie ")
+_HYPHENATED = re.compile(r"[^\W_][-\u2010]")
+_KEEPS_HYPHEN = ("und ", "oder ", "bzw", "and ", "or ", "sowie ", "bis ")
 
 
 Box = tuple[float, float, float, float]
@@ -51,6 +55,19 @@ class Glyphs:
             [(top + bottom) / 2 for _, top, _, bottom in boxes],
             [1.0 if top - bottom < 1.0 else top - bottom for _, top, _, bottom in boxes],
         )
+
+
+def turned(boxes: list[Box], quarters: int) -> list[Box]:
+    """The boxes where characters turned clockwise by so many quarters stand upright."""
+    match quarters:
+        case 1:
+            return [(-top, right, -bottom, left) for left, top, right, bottom in boxes]
+        case 2:
+            return [(-right, -bottom, -left, -top) for left, top, right, bottom in boxes]
+        case 3:
+            return [(bottom, -left, top, -right) for left, top, right, bottom in boxes]
+        case _:
+            return boxes
 
 
 @dataclass(slots=True)
@@ -107,6 +124,13 @@ def blocks_of(lines: list[Line], page: int) -> Iterator[Block]:
     held: list[Line] = []
     index = 0
     while index < len(lines):
+        end, columns = _staggered(lines, index)
+        if columns:
+            yield from _paragraphs(held, page, body)
+            held = []
+            yield from _side_by_side(lines[index:end], columns, page, body)
+            index = end
+            continue
         end = _run(lines, index)
         columns = _columns(lines[index:end]) if end - index >= 2 else []
         if len(columns) >= 2:
@@ -158,12 +182,58 @@ def _run(lines: list[Line], start: int) -> int:
     end = start + 1
     while end < len(lines):
         line, above = lines[end], lines[end - 1]
-        far = above.middle - line.middle > 3.2 * max(above.size, line.size)
+        far = above.middle - line.middle > FAR * max(above.size, line.size)
         indented = line.segments[0].left >= lines[start].segments[1].left - line.size
         if far or (len(line.segments) < 2 and not indented):
             break
         end += 1
     return end
+
+
+def _staggered(lines: list[Line], start: int) -> tuple[int, list[tuple[float, float]]]:
+    """The end of a run of prose in two columns on different levels from `start` on, and its columns; none: no run."""
+    head = lines[start : start + STAGGERED_LINES]
+    if len(head) < STAGGERED_LINES or head[0].middle - head[1].middle > BESIDE * max(head[0].size, head[1].size):
+        return start, []
+    columns = _columns(head)
+    if len(columns) != 2 or not all(_is_prose(head, column) for column in columns):
+        return start, []
+    end = start + len(head)
+    while end < len(lines) and _goes_on(lines[end - 1], lines[end], columns):
+        columns = _columns([*_edges(columns), lines[end]])
+        end += 1
+    return end, columns
+
+
+def _goes_on(above: Line, line: Line, columns: list[tuple[float, float]]) -> bool:
+    """Whether a line is one of either column. Two on one level may be a table's: the run ends before them."""
+    near = above.middle - line.middle <= FAR * max(above.size, line.size)
+    return near and len(line.segments) == 1 and len(_columns([*_edges(columns), line])) == len(columns)
+
+
+def _edges(columns: list[tuple[float, float]]) -> list[Line]:
+    return [Line([Segment("", left, right)], 0.0, 0.0) for left, right in columns]
+
+
+def _is_prose(lines: list[Line], column: tuple[float, float]) -> bool:
+    lengths = [len(segment.text) for line in lines for segment in line.segments if _within(segment, column)]
+    return median(lengths) >= PROSE_CHARS
+
+
+def _within(segment: Segment, column: tuple[float, float]) -> bool:
+    return column[0] <= segment.left <= column[1]
+
+
+def _side_by_side(lines: list[Line], columns: list[tuple[float, float]], page: int, body: float) -> Iterator[Block]:
+    """Column by column."""
+    for column in columns:
+        inside = [
+            Line([segment], line.middle, line.size)
+            for line in lines
+            for segment in line.segments
+            if _within(segment, column)
+        ]
+        yield from _paragraphs(inside, page, body)
 
 
 def _columns(lines: list[Line]) -> list[tuple[float, float]]:
@@ -182,14 +252,7 @@ def _columned(lines: list[Line], columns: list[tuple[float, float]], page: int, 
     rows = [_cells(line, columns) for line in lines]
     filled = [len(cell) for row in rows for cell in row if cell]
     if len(columns) <= 3 and len(rows) >= 3 and median(filled) >= PROSE_CHARS:
-        for left, right in columns:
-            inside = [
-                Line([segment], line.middle, line.size)
-                for line in lines
-                for segment in line.segments
-                if left <= segment.left <= right
-            ]
-            yield from _paragraphs(inside, page, body)
+        yield from _side_by_side(lines, columns, page, body)
         return
     merged = _merged(rows)
     words = not any(re.fullmatch(r"[\d.,%+-]+", cell) for cell in merged[0]) and all(merged[0][1:])
@@ -246,7 +309,7 @@ def _level(line: Line, body: float) -> int:
 def _block(lines: list[Line], page: int, body: float) -> Block:
     level = _level(lines[0], body)
     if level:
-        return Block("heading", " ".join(line.text for line in lines), level=level, page=page)
+        return Block("heading", reduce(_glued, (line.text for line in lines)), level=level, page=page)
     text = ""
     for line in lines:
         bullet = text and _BULLET.match(line.text)
@@ -255,9 +318,13 @@ def _block(lines: list[Line], page: int, body: float) -> Block:
 
 
 def _glued(text: str, more: str) -> str:
-    """Two lines of one paragraph; a word that was hyphenated between them becomes whole again."""
+    """Two lines of one paragraph; a word that was hyphenated between them becomes whole again.
+
+    Between small letters the hyphen goes; elsewhere it belongs to the word (`KL-4711`, `LED-Anzeige`).
+    """
     if not text:
         return more
-    if _HYPHENATED.search(text) and more[:1].islower() and not more.startswith(_KEEPS_HYPHEN):
-        return text[:-1] + more
+    if _HYPHENATED.fullmatch(text[-2:]) and more[:1].isalnum() and not more.startswith(_KEEPS_HYPHEN):
+        split = text[-2].islower() and more[0].islower()
+        return (text[:-1] if split else text) + more
     return f"{text} {more}"
