@@ -13,7 +13,8 @@ Row = tuple[str, ...]
 
 _FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(](?:in\s+)?(?P<unit>[^\])]{1,12})[\])]$")
-_NUMBER = re.compile(r"^[^\d+-]{0,4}([+-]?)([\d.,' ]*\d)\s*[^\d]{0,4}$")
+_NUMBER = re.compile(r"^[^\d+-]{0,4}([+-]?)([\d.,'’ \u00a0\u202f]*\d)(-?)\s*[^\d]{0,4}$")
+_CENTS = re.compile(r"[.,]\d{1,4}$")
 
 _COLUMNS = {
     "article": (
@@ -59,6 +60,11 @@ _COLUMNS = {
         "packsize packagesize packqty packquantity"
     ),
 }
+MAX_HEADER = 100  # signs of a header that comes again below others
+_NUMBERS = ("article", "gtin")
+_STARTS = re.compile(
+    rf"[\W_]*(?:{'|'.join({word[:3] for role in _NUMBERS for word in _COLUMNS[role].split()})})", re.IGNORECASE
+)
 _REPEATED = ("price", "lower_bound", "group")
 _ROLE_OF = {word: role for role, words in _COLUMNS.items() for word in words.split()}
 
@@ -102,8 +108,9 @@ class Columns:
         known = {role for role in self.roles if role}
         return bool(known & {"article", "gtin"}) and len([header for header in self.headers if header]) >= 2
 
-    def learn(self, sample: list[Row]) -> None:
-        """Finds out how the table writes numbers, from its headers' language and the prices of some rows."""
+    def learn(self, sample: list[Row], before: Columns | None = None) -> None:
+        """Finds out how the table writes numbers, from its headers' language and the prices of some rows; where these
+        do not show it, as the table `before` it."""
         language = guess(re.sub(r"\bper\b", "", " ".join(self.headers)))  # a word of both
         prices = [
             cell
@@ -111,8 +118,14 @@ class Columns:
             for role, cell in zip(self.roles, row, strict=False)
             if role == "price" and not isinstance(cell, Figure)
         ]
-        comma = any(re.search(r",\d{1,4}\D*$", cell) and not re.search(r",\d{3}\.\d", cell) for cell in prices)
+        comma = any(re.search(r",(?:\d{1,2}|\d{4})\D*$|(?:^|\D)0?,\d{3}\D*$|\.\d{3},", cell) for cell in prices)
         point = any(re.search(r"\d\.\d{1,2}\D*$", cell) for cell in prices)
+        if not comma and not point and before is not None and before.writing.sign:
+            self.writing = Writing(before.writing.sign, language or before.writing.language)
+            self.decimal = before.decimal
+            return
+        # `1,250` alone is a thousand in English, and beside `99.00`.
+        comma = comma or (not point and language != "en" and any(re.search(r",\d{3}\D*$", cell) for cell in prices))
         self.writing = Writing("," if comma else "." if point else "", language)
         grouped = language == "de" and not point and any(re.search(r"\d\.\d{3}\b", cell) for cell in prices)
         self.decimal = "," if comma or grouped else "."
@@ -122,6 +135,11 @@ def role_of(header: str) -> str | None:
     """The role that a column's header names, None where it is any other property."""
     name, _ = _split_unit(header)
     return _role(name) or _role(header) or ("price" if _is_price(_stated(header)[0], header) else None)
+
+
+def names_numbers(header: str) -> bool:
+    """Whether a column's header names article numbers or GTINs. Quick: most cells are told by their first letters."""
+    return len(header) <= MAX_HEADER and _STARTS.match(header) is not None and role_of(header) in _NUMBERS
 
 
 def columns_of(headers: Row) -> Columns:
@@ -152,12 +170,15 @@ def label_of(columns: Columns, index: int) -> tuple[Localised, ...]:
 
 
 def amount_of(cell: str, decimal: str) -> str | None:
-    """A price as digits with a decimal point, None where the cell holds no number."""
+    """A price as digits with a decimal point, None where the cell holds no number. SAP writes a minus behind it;
+    behind a number without decimals it may be the dash for none."""
     match = _NUMBER.match(cell.strip())
     if match is None:
         return None
     number = number_of(match[2], Writing("." if isinstance(cell, Figure) else decimal))
-    return None if number is None else match[1] + number
+    if match[3] and (match[1] or not _CENTS.search(match[2])):
+        return None
+    return None if number is None else (match[1] or match[3]) + number
 
 
 def _role(header: str) -> str | None:

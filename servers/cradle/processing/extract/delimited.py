@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from servers.cradle.processing.extract.encoding import decode
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
-from servers.cradle.processing.extract.product_table import read_rows
+from servers.cradle.processing.extract.product_table import SEARCHED, names_columns, read_rows
 from servers.cradle.processing.extraction import Item
 
 _DELIMITERS = ";,\t|"
@@ -18,7 +18,7 @@ MAX_CELL = 1_000_000
 
 class Delimited:
     name = "csv"
-    version = "2"
+    version = "3"
     media_types = frozenset({"text/csv"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -45,15 +45,18 @@ def rows(text: str) -> Iterator[tuple[str, ...]]:
 
 
 def delimiter(text: str) -> str:
-    """The sign that parts the columns: by it, most of the first lines have the same number of cells, over 1."""
+    """The sign that parts the columns: by it, a line names columns, or else most of the first lines have the same
+    number of cells, over 1."""
     sample = "\n".join(text[:65536].split("\n")[:100])
-    best, score = ",", 0.0
+    best, score = ",", (False, 0.0)
     for sign in _DELIMITERS:
-        widths = Counter(len(row) for row in csv.reader(io.StringIO(sample, newline=""), delimiter=sign) if row)
+        lines = list(csv.reader(io.StringIO(sample, newline=""), delimiter=sign))
+        widths = Counter(len(row) for row in lines if row)
         if not widths:
             continue
-        width, lines = max(widths.items(), key=lambda item: (item[1] * (item[0] > 1), item[0]))
-        found = lines / sum(widths.values()) * (2 if width > 2 else 1) if width > 1 else 0.0
+        width, like = max(widths.items(), key=lambda item: (item[1] * (item[0] > 1), item[0]))
+        even = like / sum(widths.values()) * (2 if width > 2 else 1) if width > 1 else 0.0
+        found = any(map(names_columns, lines[:SEARCHED])), even
         if found > score:
             best, score = sign, found
     return best

@@ -1,4 +1,7 @@
-"""Bytes to text, without guessing by chance: BOM, UTF-8, UTF-16 by its zero bytes, then Windows' code page."""
+"""Bytes to text, without guessing by chance: BOM, UTF-8, UTF-16 by its zero bytes, then Windows' code page.
+
+Text that is UTF-8 but for a few bytes, and German text of DOS, are known by what they would be as Windows' text.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,11 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+_ONE_BY_ONE = "cradle.cp1252"  # how `codecs` knows `_strays`
+_SURELY = 2  # so many times as many characters in UTF-8 as bytes that are none, and these are strays
+# ü, ä and ö inside a word of DOS's code page; to Windows they are no sign, „ and ”, which stand at a word's ends.
+_DOS = re.compile(rb"(?<=[A-Za-z])[\x81\x84\x94](?=[A-Za-z\xe1])")
+_WINDOWS = re.compile(rb"(?<=[A-Za-z])[\xdf\xe4\xf6\xfc](?=[A-Za-z\xdf])")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -52,9 +60,30 @@ def decode(data: bytes) -> str:
             data = data[len(bom) :]
             break
     if name == "cp1252":
+        if _mostly_utf8(data):
+            return clean(data.decode("utf-8", _ONE_BY_ONE))
+        if len(_DOS.findall(data)) >= 2 and not _WINDOWS.search(data):
+            return clean(data.decode("cp850"))
         # The five bytes that cp1252 leaves undefined are read as Latin-1 does, so that no character is lost.
         return clean("".join(_cp1252(data)))
     return clean(data.decode(name, "replace"))
+
+
+def _mostly_utf8(data: bytes) -> bool:
+    """Whether text in UTF-8 has a few bytes of Windows' code page, where a line came from elsewhere."""
+    text = data.decode("utf-8", "ignore")
+    kept = text.encode()
+    wide = len(text) - len(text.encode("ascii", "ignore"))
+    return wide > _SURELY * (len(data) - len(kept))
+
+
+def _strays(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(_cp1252(error.object[error.start : error.end])), error.end
+
+
+codecs.register_error(_ONE_BY_ONE, _strays)
 
 
 def _cp1252(data: bytes) -> list[str]:

@@ -1,12 +1,21 @@
-"""Rows of a sheet or CSV file: where the header is, and which rows are products (German and English headers)."""
+"""Rows of a sheet or CSV file: where the headers are, and which rows are products (German and English headers)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
-from servers.cradle.processing.extract.columns import Columns, Row, columns_of, label_of, role_of
+from servers.cradle.processing.extract.columns import (
+    MAX_HEADER,
+    Columns,
+    Figure,
+    Row,
+    columns_of,
+    label_of,
+    names_numbers,
+    role_of,
+)
 from servers.cradle.processing.extract.prices import Unclear, price_of
 from servers.cradle.processing.extract.text import row_text, table_block
 from servers.cradle.processing.extraction import Block, Classification, Feature, Item, Localised, Price, Product
@@ -32,14 +41,15 @@ def read_rows(rows: Iterable[Row], page: int = 0, name: str = "") -> Iterator[It
     if not columns.products:
         yield from _tables(body, columns.headers, page)
         return
-    sample = list(islice(body, SAMPLED))
-    columns.learn(sample)
-    yield from _products(chain(sample, body), columns, page, name)
+    yield from _blocks(body, columns, page, name)
 
 
 def header_position(rows: list[Row]) -> int | None:
-    """Where the header is among the first rows: the one with most known names, else the first that is all words."""
+    """Where the header is among the first rows: the first that products follow, else the one with most known names,
+    else the first that is all words."""
     scored = [(len([1 for cell in row if role_of(cell)]), -index) for index, row in enumerate(rows)]
+    if (first := _first_of_products(rows, [known for known, _ in scored])) is not None:
+        return first
     if scored:
         known, index = max(scored)
         if known >= 2:
@@ -55,8 +65,86 @@ def header_position(rows: list[Row]) -> int | None:
     return None
 
 
+def _first_of_products(rows: list[Row], known: list[int]) -> int | None:
+    """The first header of products, with an article number or GTIN below it; of several one after the other, that
+    with most known names."""
+    run: list[int] = []
+    for index, row in enumerate(rows):
+        if _is_header(row):
+            run = [*run, index] if run and run[-1] == index - 1 else [index]
+        elif run and any(map(str.isdigit, _number(row, columns_of(rows[run[-1]])))):
+            return max(run, key=lambda each: (known[each], -each))
+    return None
+
+
+def _is_header(row: Row) -> bool:
+    """Whether a row is nothing but words, and two of them or more name columns, an article number or GTIN among them.
+
+    A price list may have a header for each family of products.
+    """
+    if not any(map(names_numbers, row)) or any(isinstance(cell, Figure) or _numeric(cell) for cell in row):
+        return False
+    return names_columns(row)
+
+
+def names_columns(row: Sequence[str]) -> bool:
+    """Whether two cells of a row or more are known names of columns."""
+    return len(_roles(row)) >= 2
+
+
 def _numeric(cell: str) -> bool:
-    return bool(re.fullmatch(r"[+-]?[\d.,' ]+%?", cell))
+    return bool(re.fullmatch(r"[+-]?[\d.,'’ \u00a0\u202f]+%?", cell))
+
+
+class _Block:
+    """The rows up to the next header, which is kept."""
+
+    def __init__(self, rows: Iterator[Row], header: Row) -> None:
+        self._rows = rows
+        self._known = len(_roles(header))
+        self.header: Row = ()
+
+    def __iter__(self) -> Iterator[Row]:
+        first = True
+        for row in self._rows:
+            if _is_header(row) and not (first and len(_roles(row)) <= self._known):  # else the same in another language
+                self.header = row
+                return
+            first = first and not any(row)
+            yield row
+
+
+def _roles(row: Sequence[str]) -> set[str]:
+    return {role for cell in row if 0 < len(cell) <= MAX_HEADER and (role := role_of(cell))}
+
+
+def _blocks(rows: Iterator[Row], columns: Columns, page: int, name: str) -> Iterator[Item]:
+    """Products and tables, each row under the header above it."""
+    before = None
+    while True:
+        block = _Block(rows, columns.headers)
+        stream = iter(block)
+        sample = list(islice(stream, SAMPLED))
+        columns.learn(sample, before)
+        yield from _products(chain(sample, stream), columns, page, name)
+        if not block.header:
+            return
+        before, columns = columns, columns_of(tuple(map(str, block.header)))
+
+
+def _number(row: Row, columns: Columns) -> str:
+    """A product's article number or GTIN; '' for a row that has none, is a title or a header once more."""
+    number = columns.first("article", row) or columns.first("gtin", row)
+    said = number and not _is_title(number, row) and not names_numbers(number)
+    return number if said else ""
+
+
+def _is_title(number: str, row: Row) -> bool:
+    """Whether a row is a family's title or a note: words in the column of article numbers and nothing beside them."""
+    if isinstance(number, Figure) or len([1 for cell in row if cell]) > 1:
+        return False
+    words = re.findall(r"[^\W\d_]{4,}", number)
+    return len(words) >= 2 or (bool(words) and not any(map(str.isdigit, number)))
 
 
 def _products(rows: Iterable[Row], columns: Columns, page: int, name: str) -> Iterator[Item]:
@@ -64,17 +152,27 @@ def _products(rows: Iterable[Row], columns: Columns, page: int, name: str) -> It
     for row in rows:
         if not any(row):
             continue
-        number = columns.first("article", row) or columns.first("gtin", row)
+        number = _number(row, columns)
         if not number:
             others.append(row)
             if len(others) < BLOCK_ROWS:
                 continue
         if others:
-            yield from _tables(others, columns.headers, page)
+            yield from _others(others, columns, page)
             others = []
         if number:
             yield _product(row, number, columns, page, name)
-    yield from _tables(others, columns.headers, page)
+    yield from _others(others, columns, page)
+
+
+def _others(rows: list[Row], columns: Columns, page: int) -> Iterator[Block]:
+    """Rows that are no products: titles alone as a paragraph, else a table."""
+    titles = all(len([1 for cell in row if cell]) == 1 and _heads(row, columns) for row in rows)
+    yield from _tables(rows, None if titles else columns.headers, page)
+
+
+def _heads(row: Row, columns: Columns) -> bool:
+    return bool(columns.first("article", row) or columns.first("gtin", row))
 
 
 def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> Product:

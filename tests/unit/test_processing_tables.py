@@ -1,0 +1,154 @@
+"""Price lists as people send them: a header for each family, other people's number forms, bytes of two code pages."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from servers.cradle.processing.extract import identify, read
+from servers.cradle.processing.extract.columns import amount_of
+from servers.cradle.processing.extract.delimited import delimiter
+from servers.cradle.processing.extract.encoding import decode
+from servers.cradle.processing.extract.product_table import SAMPLED, header_position
+from servers.cradle.processing.extraction import Extraction, joined, parts
+
+HEADER = "Artikelnummer;Bezeichnung;Länge [mm];Preis EUR"
+
+
+def extracted(data: bytes, name: str) -> Extraction:
+    return joined(parts(read(*identify(data, name))))
+
+
+def listed(*lines: str) -> Extraction:
+    return extracted("\n".join(lines).encode(), "preise.csv")
+
+
+def sheet(*rows: tuple[object, ...]) -> Extraction:
+    import xlsxwriter
+
+    out = io.BytesIO()
+    with xlsxwriter.Workbook(out, {"in_memory": True}) as book:
+        page = book.add_worksheet("Preise")
+        for at, row in enumerate(rows):
+            page.write_row(at, 0, row)
+    return extracted(out.getvalue(), "preise.xlsx")
+
+
+def prices(found: Extraction) -> list[tuple[str, list[str | None]]]:
+    return [(product.article_number, [price.amount for price in product.prices]) for product in found.products]
+
+
+def features(found: Extraction) -> list[list[tuple[str, str, str]]]:
+    return [[(each.name, each.values[0].text, each.unit) for each in product.features] for product in found.products]
+
+
+def test_each_family_of_products_is_read_under_its_own_header() -> None:
+    found = listed(
+        HEADER, "4711;Schraube;20;12,50", "", "Artikelnummer;Bezeichnung;Preis EUR;Gewicht [kg]",
+        "5711;Mutter;2,50;0,5", "5712;Mutter;3,50;0,6", "Bezeichnung;EAN;Preis EUR", "Scheibe;4099000010207;0,10",
+    )  # fmt: skip
+    assert prices(found)[:3] == [("4711", ["12.50"]), ("5711", ["2.50"]), ("5712", ["3.50"])]
+    assert features(found) == [[("Länge", "20", "mm")], [("Gewicht", "0,5", "kg")], [("Gewicht", "0,6", "kg")], []]
+    last = found.products[3]
+    assert (last.name, last.gtin, last.prices[0].amount) == ("Scheibe", "4099000010207", "0.10")
+    assert len(found.products) == 4
+
+
+def test_each_family_of_a_sheet_is_read_under_its_own_header_and_its_title_is_text() -> None:
+    found = sheet(
+        ("Artikelnummer", "Bezeichnung", "Preis EUR"), ("4711", "Schraube", 12.5), ("Muttern",),
+        ("Artikelnummer", "Bezeichnung", "Gewicht [kg]", "Preis EUR", "Hersteller"), (5711, "Mutter", 0.5, 2.5, "X"),
+    )  # fmt: skip
+    assert prices(found) == [("4711", ["12.5"]), ("5711", ["2.5"])]
+    assert [(block.kind, block.text) for block in found.blocks] == [("heading", "Preise"), ("paragraph", "Muttern")]
+
+
+@pytest.mark.parametrize("rows", [SAMPLED - 1, SAMPLED, SAMPLED + 1, 3 * SAMPLED])
+def test_a_header_is_found_wherever_it_stands(rows: int) -> None:
+    first = [f"A-{n};Schraube;20;12,50" for n in range(rows)]
+    found = listed(HEADER, *first, "Artikelnummer;Preis EUR;Bezeichnung", "B-1;1,50;Mutter")
+    assert len(found.products) == rows + 1
+    assert prices(found)[-2:] == [(f"A-{rows - 1}", ["12.50"]), ("B-1", ["1.50"])]
+
+
+def test_a_header_that_comes_again_is_no_product() -> None:
+    page = [HEADER, "4711;Schraube;20;12,50"]
+    assert prices(listed(*page, *page, *page)) == [("4711", ["12.50"])] * 3
+    tiers = listed(
+        "Artikelnummer;Bezeichnung;10;100", "A-1;Klemme;x;y", "Artikelnummer;Bezeichnung;10;100", "A-2;K;x;y"
+    )
+    assert [product.article_number for product in tiers.products] == ["A-1", "A-2"]
+
+
+def test_a_header_in_a_second_language_stays_text_and_the_first_one_names_the_columns() -> None:
+    found = listed(HEADER, "Article number;Description;Length [mm];Price EUR", "4711;Schraube;20;12,50")
+    assert features(found) == [[("Länge", "20", "mm")]]
+    assert "Article number | Description | Length [mm] | Price EUR" in found.blocks[0].text
+
+
+def test_a_title_or_a_note_in_the_column_of_numbers_is_text_and_a_number_alone_a_product() -> None:
+    found = listed(
+        HEADER, "4711;Schraube;20;12,50", "Muttern", "M6 Muttern verzinkt", "4712;Mutter;;1,50", "A-99", "ABC"
+    )  # fmt: skip
+    assert [product.article_number for product in found.products] == ["4711", "4712", "A-99", "ABC"]
+    assert [(block.kind, block.text) for block in found.blocks] == [("paragraph", "Muttern\nM6 Muttern verzinkt")]
+
+
+def test_a_later_header_that_knows_more_does_not_hide_the_products_above_it() -> None:
+    rows = [("EAN", "GTIN"), ("VPE", "Verpackungseinheit"), ("Artikelnr", "Preis"), ("Schrauben", ""), ("A-1", "2")]
+    assert header_position([*rows, ("Artikelnr", "Preis", "Einheit", "Hersteller"), ("A-2", "2", "m", "x")]) == 2
+
+
+def test_a_family_without_a_telling_price_writes_numbers_as_the_one_before_it() -> None:
+    lines = ["SKU,Name,Info", 'A-1,Rail,"99.00"', "SKU,Name,Info", 'A-2,Rail,"1,250"']
+    english = [line.replace("Info", "Preis") for line in lines]
+    assert prices(listed(*english)) == [("A-1", ["99.00"]), ("A-2", ["1250"])]
+
+
+def test_a_comma_before_three_digits_groups_where_the_table_has_a_point_or_is_english() -> None:
+    beside = listed("Part number;Description;List price", "1;Screw;99.00", "2;Rail;1,250", "3;Rail;2,500.00")
+    assert prices(beside) == [("1", ["99.00"]), ("2", ["1250"]), ("3", ["2500.00"])]
+    assert prices(listed("Part number;Description;Price", "1;Rail;1,250")) == [("1", ["1250"])]
+    assert prices(listed("Artikelnummer;Bezeichnung;Preis", "1;Schiene;1,250", "2;Schiene;0,125")) == [
+        ("1", ["1.250"]), ("2", ["0.125"])
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cell", "decimal", "amount"),
+    [
+        ("CHF 1’250.00", ".", "1250.00"), ("1\u00a0250,00 €", ",", "1250.00"), ("1\u202f250,00", ",", "1250.00"),
+        ("12,50-", ",", "-12.50"), ("1.250,00- €", ",", "-1250.00"), ("12,-", ",", "12"), ("1.250,-", ",", "1250"),
+        ("-12,50", ",", "-12.50"), ("-12,50-", ",", None), ("125-", ",", None),
+    ],
+)  # fmt: skip
+def test_a_price_is_read_with_any_group_sign_and_with_a_minus_behind_it(
+    cell: str, decimal: str, amount: str | None
+) -> None:
+    assert amount_of(cell, decimal) == amount
+
+
+def test_the_delimiter_is_the_sign_that_parts_known_headers_whatever_the_names_hold() -> None:
+    assert (
+        delimiter("Artikelnummer;Bezeichnung\n1;Schraube, M6, blank\n2;Mutter, M6, blank\n3;Mutter, M8, blank") == ";"
+    )
+    assert delimiter("Preisliste\nSKU,Name\nA-1,a;b;c\nA-2,a;b;c\nA-3,a;b;c") == ","
+
+
+def test_a_stray_byte_of_windows_does_not_spoil_text_in_utf_8() -> None:
+    text = "Gehäuse größer\n" * 20
+    assert decode(text.encode() + b"Geh\xe4use \x80 5\n") == text + "Gehäuse € 5\n"
+    assert decode(text.encode() + b"Teil\x00 1") == text + "Teil 1"
+
+
+def test_text_of_windows_with_signs_that_happen_to_be_utf_8_stays_text_of_windows() -> None:
+    data = "Gehäuse größer, früher Ã¤".encode("cp1252")
+    assert decode(data) == "Gehäuse größer, früher Ã¤"
+
+
+def test_german_text_of_dos_is_known_by_its_words() -> None:
+    text = "Artikelnummer;Bezeichnung\n4711;Gehäuse größer, Übermaß\n"
+    assert decode(text.encode("cp850")) == text
+    quoted = "Er rief „halt” und „gehäuse”, 19”Rack, Straße"
+    assert decode(quoted.encode("cp1252")) == quoted
