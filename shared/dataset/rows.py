@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -20,6 +21,7 @@ DocumentStatus = Literal["processed", "failed"]
 ChunkKind = Literal["text", "table", "list", "product", "ocr", "contents"]
 
 AMOUNT_DIGITS, AMOUNT_SCALE = 24, 6
+_DECIMAL_COMMA = re.compile(r"(?!\s*[+-]?[1-9]\d{0,2},\d{3}\s*$)(\s*[+-]?\d+),(\d+\s*)", re.ASCII)  # not 1,234
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +260,11 @@ def node_id(kind: str, *names: str) -> str:
 
 
 def exact_amount(text: str | None) -> Decimal | None:
-    """An amount with a decimal point as an exact number; None where it is none or beyond 18 digits before the point."""
+    """An amount with a decimal point, or a comma that can part no thousands, as an exact number; None where it is none
+    or beyond 18 digits before the point."""
+    comma = _DECIMAL_COMMA.fullmatch(text or "")
     try:
-        value = Decimal(text or "")
+        value = Decimal(f"{comma[1]}.{comma[2]}" if comma else text or "")
     except InvalidOperation:
         return None
     if not value.is_finite() or abs(value) >= Decimal(10) ** (AMOUNT_DIGITS - AMOUNT_SCALE):

@@ -240,6 +240,60 @@ async def test_csv_and_json_name_the_price_quantity_and_no_cell_is_a_formula(odd
     assert told["=1+1"]["name"] == "-klemme"
 
 
+def offered(path: str, *prices: PriceRow, **changes: Any) -> DocumentBundle:
+    """A document with a product row of the number 4711 for each price."""
+    bundle = listed_price(path, "4711", "Klemme", "1")
+    (row,) = bundle.parts.products
+    keys = [product_id(row.document_id, "4711", place) for place in range(len(prices))]
+    products = [replace(row, product_id=key, ordinal=place, **changes) for place, key in enumerate(keys)]
+    told = [replace(each, document_id=row.document_id, product_id=key) for each, key in zip(prices, keys, strict=True)]
+    return replace(
+        bundle,
+        document=replace(bundle.document, products=len(prices)),
+        parts=replace(bundle.parts, products=products, prices=told),
+    )
+
+
+def cost(amount: str, least: float | None = None, since: str = "") -> PriceRow:
+    row = PriceRow("", "", 0, "net_list", 1, amount=Decimal(amount), currency="EUR")
+    return replace(row, lower_bound=least, valid_from=since)
+
+
+async def amounts(tmp_path: Path, *bundles: DocumentBundle) -> dict[str, list[str]]:
+    """What the export says that 4711 costs, for each maker."""
+    await written(tmp_path / "original", list(bundles))
+    _, data = await exported(unpack(frozen(tmp_path / "original"), tmp_path / "frozen"), tmp_path, "json")
+    return {each["manufacturer"]: [price["amount"] for price in each["prices"]] for each in orjson.loads(data)}
+
+
+async def test_the_scale_of_prices_that_a_list_gives_row_by_row_is_exported_whole(tmp_path: Path) -> None:
+    scale = [cost(amount, least) for amount, least in (("1", 1.0), ("0.8", 100.0), ("0.6", 1000.0), ("0.8", 100.0))]
+    assert await amounts(tmp_path, offered("liste.csv", *scale)) == {"": ["1", "0.8", "0.6"]}
+
+
+@pytest.mark.parametrize(
+    "paths", [("a.xml", "b.xml", "c.xml"), ("c.xml", "b.xml", "a.xml"), ("b.xml", "c.xml", "a.xml")]
+)
+async def test_a_price_update_is_exported_in_place_of_what_it_changes_and_the_newest_of_several(
+    tmp_path: Path, paths: tuple[str, str, str]
+) -> None:
+    old = offered(paths[0], cost("1", since="2029-01-01"), cost("0.9", 10.0), cost("0.8", 20.0))
+    update = offered(paths[1], cost("1.5", since="2026-01-01"), transaction="prices")
+    newest = offered(paths[2], cost("1.7", since="2027-01-01"), transaction="prices")
+    assert await amounts(tmp_path / "two", old, update) == {"": ["1.5"]}
+    assert await amounts(tmp_path / "three", old, update, newest) == {"": ["1.7"]}
+
+
+async def test_products_of_two_makers_are_no_one_article_though_their_number_is_the_same(tmp_path: Path) -> None:
+    switch = offered("alpha.xml", cost("30"), manufacturer="Alpha")
+    plug, nameless = offered("beta.csv", cost("0.1"), manufacturer="Beta GmbH"), offered("liste.csv", cost("7"))
+    again = offered("alpha.csv", cost("31"), manufacturer="ALPHA AG & Co. KG", transaction="prices")
+    assert await amounts(tmp_path / "both", switch, plug, nameless, again) == {
+        "Alpha": ["31"], "Beta GmbH": ["0.1"], "": ["7"],
+    }  # fmt: skip
+    assert await amounts(tmp_path / "one", plug, nameless) in ({"Beta GmbH": ["0.1"]}, {"Beta GmbH": ["7"]})
+
+
 async def test_a_library_that_is_replaced_stays_until_its_exports_have_ended(
     folder: Path, odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

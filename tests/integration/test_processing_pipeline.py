@@ -8,6 +8,7 @@ import io
 import re
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -283,7 +284,11 @@ async def test_files_read_as_a_stream_give_the_dataset_that_they_give_in_memory(
     shutil.copytree(customer.folder, other.folder, dirs_exist_ok=True)
     held = await customer.process()
     monkeypatch.setattr(stages, "STREAM_FROM", 0)
-    streamed = await other.process()
+
+    async def whole() -> bytes:
+        raise AssertionError("a large file is not held in memory")
+
+    streamed = await other.process([replace(file, read=whole) for file in await other.files()])
     assert streamed.dataset_digest == held.dataset_digest
     assert streamed.counts.products == 603
 

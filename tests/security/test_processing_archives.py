@@ -74,6 +74,15 @@ def test_every_file_in_an_archive_is_read_or_named_with_its_reason(name: str, tm
     assert {each.name for each in found.attachments} == set(FILES)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_files_of_one_name_in_an_archive_are_both_read() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.txt", "Der alte Stand.")
+        archive.writestr("a.txt", "Der neue Stand.")
+    assert [block.text for block in extracted(out.getvalue(), "a.zip").blocks] == ["Der alte Stand.", "Der neue Stand."]
+
+
 def test_a_single_compressed_file_is_read_as_what_it_is() -> None:
     found = extracted(gzip.compress(FILES["preise.csv"]), "liste/preise.csv.gz")
     assert [(product.article_number, product.source) for product in found.products] == [("A-1", "preise.csv")]

@@ -16,7 +16,7 @@ from servers.cradle.processing.extract.xml import drop, events
 from servers.cradle.processing.extraction import Classification, Extraction, Localised, joined, parts
 from servers.cradle.processing.product_text import product_lines
 from servers.cradle.processing.records import Records
-from shared.dataset.rows import document_id
+from shared.dataset.rows import document_id, exact_amount
 
 REAL = Path(os.environ.get("BMECAT_SAMPLES", Path(__file__).parents[2].parent / "shared/data/bmecat"))
 
@@ -128,7 +128,43 @@ def test_a_products_words_hold_each_fact_and_nested_features_their_path() -> Non
     assert "Preis (net_list): 12.5 EUR je 100 C62 ab 1 Steuer 0.19 gültig 2026-01-01–2026-12-31 DE AT" in lines
 
 
-@pytest.mark.parametrize(("factor", "charged"), [("0.8", "10.000000"), ("1", "12.500000"), ("x", "None")])
+def test_markup_in_a_description_is_part_of_its_text() -> None:
+    markup = "Schutzart <b>IP<i>65</i></b> bei 20&#160;mm<br/>Zeile 2<ul><li>eins</li><li>zwei</li></ul>"
+    body = PRODUCT.replace("24 V &amp;plusmn; 20 %", markup)
+    (product,) = extracted(catalogue(body)).products
+    assert product.descriptions == (Localised("Schutzart IP65 bei 20 mm Zeile 2 eins zwei", "deu"),)
+    (product,) = extracted(catalogue(body.replace("Schutzart <b>IP<i>65</i></b>", "<p>IP65</p>"))).products
+    assert product.descriptions[0].text.startswith("IP65 bei 20 mm")
+
+
+def test_a_product_that_is_taken_back_is_a_text_and_no_product() -> None:
+    gone = PRODUCT.replace('mode="new"', 'mode="delete"').replace("A-1", "A-9")
+    found = extracted(catalogue(PRODUCT + gone, "T_UPDATE_PRODUCTS"))
+    assert [product.article_number for product in found.products] == ["A-1"]
+    (said,) = (block.text for block in found.blocks if "A-9" in block.text)
+    assert said.startswith("PRODUCT: mode delete\nPRODUCT/SUPPLIER_PID: A-9\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "amount"),
+    [
+        ("12,50", "12.500000"),
+        ("0,125", "0.125000"),
+        (" -3,1 ", "-3.100000"),
+        ("1234,567", "1234.567000"),
+        ("1,234", "None"),
+        ("1.234,50", "None"),
+        ("1,234,567", "None"),
+        ("12,", "None"),
+    ],
+)
+def test_a_decimal_comma_is_read_where_it_can_be_nothing_else(written: str, amount: str) -> None:
+    assert str(exact_amount(written)) == amount
+
+
+@pytest.mark.parametrize(
+    ("factor", "charged"), [("0.8", "10.000000"), ("0,8", "10.000000"), ("1", "12.500000"), ("x", "None")]
+)
 def test_a_price_factor_is_part_of_what_is_charged(factor: str, charged: str) -> None:
     stated = "<PRICE_AMOUNT>12.5</PRICE_AMOUNT>"
     priced = PRODUCT.replace(stated, f"{stated}<PRICE_FACTOR>{factor}</PRICE_FACTOR>")

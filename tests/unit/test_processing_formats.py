@@ -6,6 +6,8 @@ import csv
 import email.message
 import io
 import json
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
 
 import pytest
 
@@ -186,6 +188,29 @@ def test_html_gives_structure_without_scripts() -> None:
     assert found.blocks[4].header_rows == 1
 
 
+def test_a_cell_over_several_rows_keeps_the_others_in_their_columns() -> None:
+    page = """<table><tr><th rowspan=2>Typ<th colspan=2>Maß</tr><tr><th>Gewinde<th>Länge</tr><tbody>
+    <tr><td rowspan=0>A1<td>M6<td rowspan=2>20</tr><tr><td>M8</tr><tr><td>M10<td>30</tr></tbody>
+    <tbody><tr><td>B<td rowspan=99999999999>M4</tr></tbody></table>"""
+    (table,) = extracted(page.encode(), "a.html").blocks
+    assert table.rows == (
+        ("Typ", "Maß", ""),
+        ("Typ", "Gewinde", "Länge"),
+        ("A1", "M6", "20"),
+        ("A1", "M8", "20"),
+        ("A1", "M10", "30"),
+        ("B", "M4"),
+    )
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "latin1", "us-ascii"])
+def test_bytes_that_latin_1_leaves_empty_are_read_as_windows_writes_them(charset: str) -> None:
+    page = f"<meta charset={charset}><p>12,50 \x80 für \x84Geh\xe4use\x93, \x81".encode("latin-1")
+    header = f"From: a@x.example\nSubject: Preis\nTo: b@x.example\nContent-Type: text/plain; charset={charset}\n\n"
+    for data, name in ((page, "a.html"), (header.encode() + page.partition(b"<p>")[2], "a.eml")):
+        assert extracted(data, name).blocks[-1].text == "12,50 € für „Gehäuse“, \x81"
+
+
 def test_markdown_gives_headings_lists_and_tables() -> None:
     text = "# Titel\nEin Absatz\nüber zwei Zeilen.\n\n- eins\n- zwei\n\n| A | B |\n|---|---|\n| 1 | 2 |\n\n"
     text += "```\n# kein Titel\n```\n"
@@ -228,6 +253,51 @@ def test_a_mail_gives_its_text_once_and_its_attachments_by_their_own_readers() -
         ("attachment-3.eml", ""),
         ("innen.txt", ""),
     ]
+
+
+def mixed(subject: str, *parts: tuple[str, str]) -> MIMEMultipart:
+    message = MIMEMultipart("mixed")
+    message["Subject"], message["From"], message["To"] = subject, "a@x.example", "b@y.example"
+    for text, subtype in parts:
+        message.attach(MIMEText(text, subtype, "utf-8"))
+    return message
+
+
+def test_every_text_of_a_mail_is_read_that_is_no_other_form_of_one() -> None:
+    page = "<p>Der Preis ist 12,50 EUR.</p>"
+    banner = mixed("Preise", ("Achtung: externe E-Mail.", "plain"), (page, "html"))
+    assert texts(extracted(banner.as_bytes(), "a.eml"))[2:] == [
+        ("paragraph", "Achtung: externe E-Mail."),
+        ("paragraph", "Der Preis ist 12,50 EUR."),
+    ]
+    around = mixed("Um eine Liste", ("<p>davor</p>", "html"), ("a;b\n1;2\n", "csv"), ("<p>danach</p>", "html"))
+    assert [(each.text, each.source) for each in extracted(around.as_bytes(), "a.eml").blocks[2:]] == [
+        ("davor", ""),
+        ("a | b\n1 | 2", "attachment-1.csv"),
+        ("danach", ""),
+    ]
+    below = mixed("Mit Kopf", ("Achtung: externe E-Mail.", "plain"))
+    below.attach(mail())
+    said = [block.text for block in extracted(below.as_bytes(), "a.eml").blocks]
+    assert said[2:] == ["Achtung: externe E-Mail.", "Guten Tag,", "hier die Liste."]
+
+
+def test_a_page_stands_where_the_plain_text_beside_it_is_empty() -> None:
+    message = email.message.EmailMessage()
+    message["Subject"], message["From"], message["To"] = "Leer", "a@x.example", "b@y.example"
+    message.set_content(" \n")
+    message.add_alternative("<p>Nur hier steht es.</p>", subtype="html")
+    assert extracted(message.as_bytes(), "a.eml").blocks[-1].text == "Nur hier steht es."
+
+
+@pytest.mark.parametrize("name", ["Inbox.mbox", "Posteingang"])
+def test_every_mail_of_a_mailbox_is_read(name: str) -> None:
+    box = b"".join(
+        b"From - Mon Jan 01 00:00:00 2024\n" + mixed(subject, (text, "plain")).as_bytes() + b"\n\n"
+        for subject, text in (("Eins", "Erste.\n\nFrom hier on: weiter"), ("Zwei", "Zweite.\nFrom here\nweiter"))
+    )
+    said = [block.text for block in extracted(box, name).blocks if not block.text.startswith("From: ")]
+    assert said == ["Eins", "Erste.", "From hier on: weiter", "Zwei", "Zweite.\nFrom here\nweiter"]
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "WEBP", "BMP"])

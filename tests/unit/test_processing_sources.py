@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from servers.cradle.processing import sources
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.sources import (
     EXAMPLE,
@@ -32,6 +34,11 @@ def held(tmp_path: Path) -> Settings:
 @pytest.fixture
 def folder(held: Settings) -> Path:
     return held.source_roots[0] / "kunde"
+
+
+async def streamed(file: SourceFile) -> bytes:
+    assert file.blocks is not None
+    return b"".join([block async for block in file.blocks()])
 
 
 async def found(held: Settings, *uris: str) -> dict[str, SourceFile]:
@@ -163,6 +170,39 @@ async def test_the_same_path_in_two_sources_stays_two_files(held: Settings, fold
     files = await found(held, str(folder), str(other))
     assert {path: await file.read() for path, file in files.items()} == {"a.txt": b"eins", "source-2/a.txt": b"zwei"}
     assert [file.source for file in files.values()] == ["1", "2"]
+
+
+async def test_every_file_that_is_found_can_be_read_in_blocks(
+    held: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "BLOCK", 4)
+    store = await CustomerStore.open(held, "acme", create=True)
+    await store.put("eingang/a.txt", b"aus dem Bucket")
+    (folder / "a.txt").write_bytes(b"aus dem Ordner")
+    files = await found(held, str(folder), "bucket:eingang")
+    expected = {"a.txt": b"aus dem Ordner", "source-2/a.txt": b"aus dem Bucket"}
+    assert {path: await streamed(file) for path, file in files.items()} == expected
+
+
+async def test_who_is_cancelled_while_a_block_is_read_is_cancelled_and_nothing_else(
+    held: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gate, plain = threading.Event(), threading.Event(), sources._opened
+
+    def slow(handle: int, path: Path) -> Path:
+        begun.set()
+        assert gate.wait(60)
+        return plain(handle, path)
+
+    (folder / "a.txt").write_bytes(b"A")
+    (file,) = (await found(held, str(folder))).values()
+    monkeypatch.setattr(sources, "_opened", slow)
+    reading = asyncio.create_task(streamed(file))
+    assert await asyncio.to_thread(begun.wait, 60)
+    reading.cancel()
+    (ended,) = await asyncio.gather(reading, return_exceptions=True)
+    gate.set()
+    assert isinstance(ended, asyncio.CancelledError)
 
 
 async def test_one_file_may_be_a_source_of_its_own(held: Settings, folder: Path) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import quote, unquote, urlsplit
@@ -90,7 +90,7 @@ async def find_files(sources: SourceList, settings: Settings, store: Store, buck
             path = file.path
             while path in found:
                 path = f"source-{number}/{path}"
-            found[path] = SourceFile(path, file.size, file.source, file.read, file.problem)
+            found[path] = replace(file, path=path)
             if len(found) > MAX_FILES:
                 raise TooLarge(f"The sources hold more than {MAX_FILES} files. Split them.", field="data_sources")
     return [found[path] for path in sorted(found)]
@@ -329,9 +329,13 @@ def _file_reader(root: Path, path: Path, problem: Unreadable | None) -> _Reader:
         return b"".join(await asyncio.to_thread(list, _blocks(root, path)))
 
     async def blocks() -> AsyncIterator[bytes]:
-        with contextlib.closing(_blocks(root, path)) as found:
+        found = _blocks(root, path)
+        try:
             while block := await asyncio.to_thread(next, found, b""):
                 yield block
+        finally:
+            with contextlib.suppress(ValueError):  # a cancelled caller's read still runs: the file closes as it ends
+                found.close()
 
     return read, problem, blocks
 

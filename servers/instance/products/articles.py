@@ -1,11 +1,13 @@
 """Articles of a dataset: every product of one article number together, with its features, prices and media.
 
-An article number that several documents name is one article. What it says comes from the product row with the most
-features (then prices, then the smallest id); what that one leaves empty comes from the next.
+An article number that several documents name is one article, but for products of different makers. What it says comes
+from the product row with the most features (then prices, then the smallest id); what that one leaves empty comes from
+the next. Its prices are those of all its rows in one document: of a price update where there is one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TABLES = ("products", "features", "prices", "media", "relations")
+_UPDATES = {"update": 1, "prices": 2}  # BMEcat's transactions that change an earlier catalogue
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Articles:
 
     def __iter__(self) -> Iterator[Article]:
         for number, rows in groupby(self._rows, key=lambda row: row.article_number):
-            yield self._article(number, list(rows))
+            yield from (self._article(number, same) for same in _by_maker(list(rows)))
 
     def _rank(self, row: ProductRow) -> tuple[int, int, str]:
         return -self._count("features", row), -self._count("prices", row), row.product_id
@@ -62,7 +66,7 @@ class Articles:
         return Article(
             product=_first_of_each(rows),
             features=self._children("features", FeatureRow, rows),
-            prices=self._children("prices", PriceRow, rows),
+            prices=self._prices(rows),
             media=self._children("media", MediaRow, rows),
             references=tuple(
                 dict.fromkeys(ref for row in rows for ref in self._references.get((row.document_id, number), ()))
@@ -72,11 +76,59 @@ class Articles:
 
     def _children(self, table: str, kind: type[Any], rows: Sequence[ProductRow]) -> tuple[Any, ...]:
         """The rows of the first source that has any: those of several would repeat one another."""
+        return next((found for row in rows if (found := self._rows_of(table, kind, row))), ())
+
+    def _prices(self, rows: Sequence[ProductRow]) -> tuple[PriceRow, ...]:
+        """The distinct prices of one document: an update before others, then the newest update, then the first."""
+        stating: dict[tuple[str, str], list[ProductRow]] = {}
         for row in rows:
-            start, length = self._places[table].get((row.document_id, row.product_id), (0, 0))
-            if length:
-                return tuple(kind(**each) for each in self._tables[table].slice(start, length).to_pylist())
-        return ()
+            if self._count("prices", row):
+                stating.setdefault((row.document_id, row.transaction), []).append(row)
+        offers = [(transaction, self._joined(same)) for (_, transaction), same in stating.items()]
+        return max(offers, key=lambda offer: _newness(*offer), default=("", ()))[1]
+
+    def _joined(self, rows: Sequence[ProductRow]) -> tuple[PriceRow, ...]:
+        found: dict[PriceRow, PriceRow] = {}
+        for row in sorted(rows, key=lambda row: row.ordinal):
+            for price in self._rows_of("prices", PriceRow, row):
+                found.setdefault(replace(price, product_id="", ordinal=0), price)
+        return tuple(found.values())
+
+    def _rows_of(self, table: str, kind: type[Any], row: ProductRow) -> tuple[Any, ...]:
+        start, length = self._places[table].get((row.document_id, row.product_id), (0, 0))
+        return tuple(kind(**each) for each in self._tables[table].slice(start, length).to_pylist()) if length else ()
+
+
+def _newness(transaction: str, prices: Sequence[PriceRow]) -> tuple[int, str]:
+    """Orders prices by their transaction, and those of updates by the latest day from which one of them holds."""
+    if transaction not in _UPDATES:
+        return 0, ""
+    return _UPDATES[transaction], max(each.valid_from if _DAY.match(each.valid_from) else "" for each in prices)
+
+
+def _by_maker(rows: Sequence[ProductRow]) -> list[list[ProductRow]]:
+    """The rows by maker, in their order. Those that name none are its product where there is one maker only."""
+    makers: list[list[str]] = []
+    for words in sorted((_words(row.manufacturer) for row in rows if row.manufacturer.strip()), key=len):
+        if not any(_is_one(known, words) for known in makers):
+            makers.append(words)
+    if len(makers) < 2:
+        return [list(rows)]
+    found: dict[int, list[ProductRow]] = {}
+    for row in rows:
+        words = _words(row.manufacturer)
+        place = next((place for place, known in enumerate(makers) if words and _is_one(known, words)), -1)
+        found.setdefault(place, []).append(row)
+    return list(found.values())
+
+
+def _words(maker: str) -> list[str]:
+    return re.findall(r"\w+", maker.casefold()) or maker.split()
+
+
+def _is_one(shorter: list[str], longer: list[str]) -> bool:
+    """Whether two names are of one maker: `Muster` is `MUSTER GmbH & Co. KG`."""
+    return longer[: len(shorter)] == shorter
 
 
 def _first_of_each(rows: Sequence[ProductRow]) -> ProductRow:

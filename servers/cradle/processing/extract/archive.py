@@ -36,7 +36,7 @@ _OPENERS: dict[str, Callable[[bytes], Any]] = {
 
 class Archive:
     name = "archive"
-    version = "1"
+    version = "2"
     media_types = frozenset({ZIP, TAR, GZIP, BZIP2, XZ})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -64,7 +64,7 @@ def _zip(file: File, inner: Inner) -> Iterator[Item]:
             continue
         try:
             inner.require(entry.file_size)
-            data = read_part(archive, entry.filename, min(MAX_ENTRY, entry.file_size))
+            data = read_part(archive, entry, min(MAX_ENTRY, entry.file_size))
             yield from inner(data or b"", name, file.depth + 1)
         except Exhausted:
             raise

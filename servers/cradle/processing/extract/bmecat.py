@@ -34,7 +34,7 @@ _CONTAINERS = frozenset(
 
 class Bmecat:
     name = "bmecat"
-    version = "2"
+    version = "3"
     media_types = frozenset({BMECAT})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -71,7 +71,7 @@ class _Reader:
 
     def _read(self, name: str, element: Element) -> Iterator[Item]:
         if name in _PRODUCTS:
-            yield product(element, self._transaction, self._supplier)
+            yield _deletion(element) or product(element, self._transaction, self._supplier)
         elif name in _GROUPS:
             yield _group(element, self._system)
         elif name in _MAPS:
@@ -98,6 +98,13 @@ class _Reader:
 
 def _child(element: Element, name: str) -> Element | None:
     return next((child for child in element if local(child) == name), None)
+
+
+def _deletion(element: Element) -> Block | None:
+    """What stands in place of a product that the catalogue takes back; None: it is one to be sold."""
+    if (element.get("mode") or "").strip().lower() != "delete":
+        return None
+    return Block("paragraph", "\n".join([f"{local(element)}: mode delete", *all_text(element)]))
 
 
 def _group(element: Element, system: str) -> Group:

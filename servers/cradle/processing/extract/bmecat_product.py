@@ -19,6 +19,7 @@ from servers.cradle.processing.extraction import (
 )
 
 _GTIN_KINDS = frozenset({"gtin", "ean", "upc"})
+_INLINE = frozenset({"a", "b", "em", "font", "i", "small", "span", "strong", "sub", "sup", "u"})
 
 
 @dataclass(slots=True)
@@ -84,13 +85,25 @@ def _neutral(element: Element) -> str:
 
 
 def _text(element: Element) -> str:
-    text = squeezed(element.text or "")
+    return _plain(element.text or "")
+
+
+def _plain(raw: str) -> str:
+    text = squeezed(raw)
     # Exporters escape twice: the text then reads `&plusmn;`.
     return squeezed(html.unescape(text)) if "&" in text else text
 
 
 def _localised(element: Element) -> Localised:
-    return Localised(_text(element), element.get("lang") or "")
+    """The text, with that of markup in it."""
+    return Localised(_plain("".join(_pieces(element))), element.get("lang") or "")
+
+
+def _pieces(element: Element) -> Iterator[str]:
+    yield element.text or ""
+    for child in element:
+        edge = "" if local(child).lower() in _INLINE else " "
+        yield from (edge, *_pieces(child), edge, child.tail or "")
 
 
 def _leaves(element: Element, path: str) -> Iterator[tuple[str, str]]:

@@ -37,14 +37,14 @@ def check_zip(data: bytes) -> zipfile.ZipFile:
     return archive
 
 
-def read_part(archive: zipfile.ZipFile, name: str, limit: int = MAX_XML) -> bytes | None:
-    """A part of the archive, None where there is none; never more than `limit` bytes.
+def read_part(archive: zipfile.ZipFile, name: str | zipfile.ZipInfo, limit: int = MAX_XML) -> bytes | None:
+    """A part of the archive, by name or as it is listed, None where there is none; never more than `limit` bytes.
 
     Raises:
         Unreadable: `damaged`, `encrypted`, or `zip_bomb` where the part is longer than declared or than the limit.
     """
     try:
-        entry = archive.getinfo(name)
+        entry = name if isinstance(name, zipfile.ZipInfo) else archive.getinfo(name)
     except KeyError:
         return None
     with _unpacking(entry), archive.open(entry) as file:

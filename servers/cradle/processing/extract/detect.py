@@ -57,6 +57,7 @@ _EXTENSIONS = {
     ".jsonl": "application/json",
     ".ndjson": "application/json",
     ".eml": EML,
+    ".mbox": EML,
     ".xml": "application/xml",
 }
 _EXPECTED = {

@@ -52,12 +52,17 @@ _BLOCKS = frozenset(
         "br",
     ]
 )
+_LATIN = frozenset({"iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1", "l1", "us-ascii", "ascii"})
+_WINDOWS = {code: bytes((code,)).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)}
+_Spans = dict[int, tuple[int, str]]  # column → how many rows below the cell still covers, and what they are of
 MAX_DEPTH = 200
+MAX_ROWSPAN, MAX_COLSPAN = 1000, 100
+MAX_CARRIED = 200  # columns, and characters of a cell, that are repeated in the rows which the cell covers
 
 
 class Html:
     name = "html"
-    version = "1"
+    version = "2"
     media_types = frozenset({"text/html"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -75,6 +80,8 @@ def read_html(data: bytes | str, source: str = "") -> Iterator[Item]:
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(data, "lxml")
+    if isinstance(data, bytes) and (soup.original_encoding or "").lower() in _LATIN:  # WHATWG: they mean Windows' page
+        soup = BeautifulSoup(data.decode("latin-1").translate(_WINDOWS), "lxml")
     root = soup.find("html")
     title = squeezed(soup.title.get_text()) if soup.title else ""
     language = str(root.get("lang") or "")[:35] if root is not None else ""
@@ -141,10 +148,13 @@ class _Walk:
 
     def _table(self, tag) -> Iterator[Block]:
         rows, header_rows = [], 0
+        group, covered = None, {}
         for row in tag.find_all("tr"):
             cells = row.find_all(["th", "td"])
-            texts = [text for cell in cells for text in _spanned(cell)]
-            if not any(texts):
+            covered = covered if row.parent is group else {}  # no cell reaches out of its part of the table
+            group = row.parent
+            texts, covered = _row_texts(cells, covered)
+            if not any(squeezed(cell.get_text(" ")) for cell in cells):
                 continue
             if header_rows == len(rows) and cells and (row.find_parent("thead") or all(c.name == "th" for c in cells)):
                 header_rows += 1
@@ -165,7 +175,25 @@ def _own_texts(tag, inner: str) -> list[str]:
     return found
 
 
-def _spanned(cell) -> list[str]:
-    span = str(cell.get("colspan") or "1")
-    width = min(int(span), 100) if span.isascii() and span.isdigit() and int(span) > 0 else 1
-    return [squeezed(cell.get_text(" ")), *[""] * (width - 1)]
+def _row_texts(cells, covered: _Spans) -> tuple[list[str], _Spans]:
+    """A row's texts, those of cells that reach down into it in their places, and what covers the row below."""
+    texts: list[str] = []
+    below = {column: (left - 1, text) for column, (left, text) in covered.items() if left > 1}
+    for cell in cells:
+        while len(texts) in covered:
+            texts.append(covered[len(texts)][1])
+        text, left = squeezed(cell.get_text(" ")), _span(cell, "rowspan", MAX_ROWSPAN) - 1
+        for shown in (text, *[""] * (_span(cell, "colspan", MAX_COLSPAN) - 1)):
+            if left and len(texts) < MAX_CARRIED:
+                below[len(texts)] = (left, shown if len(shown) <= MAX_CARRIED else "")
+            texts.append(shown)
+    for column in range(len(texts), max(covered, default=-1) + 1):
+        texts.append(covered[column][1] if column in covered else "")
+    return texts, below
+
+
+def _span(cell, name: str, most: int) -> int:
+    """How many rows or columns a cell covers. A `rowspan` of 0 reaches to the end of its part of the table."""
+    text = str(cell.get(name) or "1")
+    span = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 1
+    return min(span, most) or (most if name == "rowspan" else 1)

@@ -1,9 +1,11 @@
-"""E-mail: header, text and attachments, each attachment through the same dispatcher."""
+"""E-mail, one message or a mailbox of them (mbox): header, text and attachments, each by the same dispatcher."""
 
 from __future__ import annotations
 
+import codecs
 import email
 import email.policy
+import re
 from collections.abc import Iterator
 from email.message import EmailMessage
 
@@ -14,28 +16,51 @@ from servers.cradle.processing.extract.text import paragraphs
 from servers.cradle.processing.extraction import About, Attachment, Block, Item
 
 _HEADERS = ("From", "To", "Cc", "Date")
+_FROM_LINE = re.compile(rb"^From [^\r\n]*\r?\n(?=[!-9;-~]+:)", re.MULTILINE)  # RFC 4155; a header follows it
+_TWINS = frozenset({"text/html", "text/x-amp-html", "text/watch-html", "text/enriched", "text/richtext", "text/rtf"})
+_ENDINGS = {"message/rfc822": ".eml", "text/csv": ".csv", "text/html": ".html"}
 MAX_PARTS = 500
 
 
 class Mail:
     name = "mail"
-    version = "1"
+    version = "2"
     media_types = frozenset({"message/rfc822"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """Subject as heading, sender and date, the body (plain text before HTML), then the attachments in order."""
-        message = email.message_from_bytes(file.data, policy=email.policy.default)
-        subject = squeezed(_header(message, "Subject"))
-        yield About(title=subject)
-        if subject:
-            yield Block("heading", subject, level=1)
-        lines = [f"{name}: {squeezed(value)}" for name in _HEADERS if (value := _header(message, name))]
-        if lines:
-            yield Block("paragraph", "\n".join(lines))
-        body = _body(message)
-        if body is not None:
-            yield from _read_body(body)
-        yield from _attachments(message, body, file.depth, inner)
+        """Of each mail the subject as heading, sender and date, then texts and attachments in order."""
+        for data in _messages(file.data):
+            yield from _items(data, file.depth, inner)
+
+
+def _messages(data: bytes) -> Iterator[bytes]:
+    """The mails of a mailbox, whose first line is a `From ` line; else the one mail."""
+    if not data.startswith(b"From "):
+        yield data
+        return
+    starts = [found.start() for found in _FROM_LINE.finditer(data)]
+    for start, end in zip([0, *starts[1:]], [*starts[1:], len(data)], strict=True):
+        yield data[start:end]
+
+
+def _items(data: bytes, depth: int, inner: Inner) -> Iterator[Item]:
+    message = email.message_from_bytes(data, policy=email.policy.default)
+    subject = squeezed(_header(message, "Subject"))
+    yield About(title=subject)
+    if subject:
+        yield Block("heading", subject, level=1)
+    lines = [f"{name}: {squeezed(value)}" for name in _HEADERS if (value := _header(message, name))]
+    if lines:
+        yield Block("paragraph", "\n".join(lines))
+    attached = 0
+    for count, part in enumerate(_chosen(message)):
+        if count > MAX_PARTS:
+            raise Unreadable("too_many_parts", f"The mail has more than {MAX_PARTS} parts; it was not read further.")
+        if _is_text(part):
+            yield from _read_text(part)
+        else:
+            attached += 1
+            yield from _attachment(part, attached, depth, inner)
 
 
 def _header(message: EmailMessage, name: str) -> str:
@@ -45,15 +70,47 @@ def _header(message: EmailMessage, name: str) -> str:
         return ""
 
 
-def _body(message: EmailMessage) -> EmailMessage | None:
-    try:
-        found = message.get_body(preferencelist=("plain", "html"))
-    except (KeyError, AttributeError, ValueError):
-        return None
-    return found if isinstance(found, EmailMessage) else None
+def _chosen(part: EmailMessage) -> Iterator[EmailMessage]:
+    """All parts that hold content; of a text that stands there in several forms only the plain one."""
+    if part.get_content_type() == "multipart/alternative" or not _is_branch(part):
+        leaves = list(_leaves(part))
+        says = any(
+            leaf.get_content_type() == "text/plain" and _is_text(leaf) and _text(leaf).strip() for leaf in leaves
+        )
+        yield from (leaf for leaf in leaves if not (says and _is_twin(leaf)))
+        return
+    for child in part.iter_parts():
+        if isinstance(child, EmailMessage):
+            yield from _chosen(child)
 
 
-def _read_body(part: EmailMessage) -> Iterator[Item]:
+def _leaves(part: EmailMessage) -> Iterator[EmailMessage]:
+    if not _is_branch(part):
+        yield part
+        return
+    for child in part.iter_parts():
+        if isinstance(child, EmailMessage):
+            yield from _leaves(child)
+
+
+def _is_branch(part: EmailMessage) -> bool:
+    return part.is_multipart() and part.get_content_type() != "message/rfc822"
+
+
+def _is_twin(part: EmailMessage) -> bool:
+    return part.get_content_type() in _TWINS and not _is_file(part)
+
+
+def _is_text(part: EmailMessage) -> bool:
+    """Whether it is text of the mail itself, no file."""
+    return part.get_content_type() in ("text/plain", "text/html") and not _is_file(part)
+
+
+def _is_file(part: EmailMessage) -> bool:
+    return part.get_content_disposition() == "attachment" or bool(part.get_filename())
+
+
+def _read_text(part: EmailMessage) -> Iterator[Item]:
     text = _text(part)
     if part.get_content_type() == "text/html":
         yield from (item for item in read_html(text) if isinstance(item, Block))
@@ -66,8 +123,9 @@ def _text(part: EmailMessage) -> str:
     charset = part.get_content_charset()
     if charset:
         try:
-            return clean(data.decode(charset))
-        except (LookupError, UnicodeDecodeError):
+            name = codecs.lookup(charset).name
+            return clean(data.decode("cp1252" if name == "iso8859-1" else name))  # as WHATWG's Encoding has it
+        except (LookupError, ValueError):
             pass
     return decode(data)
 
@@ -77,42 +135,21 @@ def _bytes(part: EmailMessage) -> bytes:
     return payload if isinstance(payload, bytes) else b""
 
 
-def _attachments(message: EmailMessage, body: EmailMessage | None, depth: int, inner: Inner) -> Iterator[Item]:
-    for count, part in enumerate(_leaves(message, body)):
-        if count >= MAX_PARTS:
-            raise Unreadable("too_many_parts", f"The mail has more than {MAX_PARTS} parts; it was not read further.")
-        data, name = _content(part, count + 1)
-        try:
-            yield from inner(data, name, depth + 1)
-        except Exhausted:
-            raise
-        except Unreadable as error:
-            yield Attachment(name, part.get_content_type(), len(data), error.code, error.reason)
-
-
-def _leaves(part: EmailMessage, body: EmailMessage | None) -> Iterator[EmailMessage]:
-    """All parts that hold content, without the body; the HTML twin of a plain body is the same text and left out."""
-    if part is body:
-        return
-    if part.get_content_type() == "message/rfc822" or not part.is_multipart():
-        if (
-            part.get_content_disposition()
-            or part.get_filename()
-            or part.get_content_maintype() != "text"
-            or body is None
-            or part.get_content_type() == "text/plain"
-        ):
-            yield part
-        return
-    for child in part.iter_parts():
-        if isinstance(child, EmailMessage):
-            yield from _leaves(child, body)
+def _attachment(part: EmailMessage, number: int, depth: int, inner: Inner) -> Iterator[Item]:
+    data, name = _content(part, number)
+    try:
+        yield from inner(data, name, depth + 1)
+    except Exhausted:
+        raise
+    except Unreadable as error:
+        yield Attachment(name, part.get_content_type(), len(data), error.code, error.reason)
 
 
 def _content(part: EmailMessage, number: int) -> tuple[bytes, str]:
-    name = squeezed(part.get_filename() or "")[:200]
-    if part.get_content_type() == "message/rfc822":
-        payload = part.get_payload()
-        nested = payload[0] if isinstance(payload, list) and payload else None
-        return (nested.as_bytes() if isinstance(nested, EmailMessage) else b""), name or f"attachment-{number}.eml"
-    return _bytes(part), name or f"attachment-{number}"
+    kind = part.get_content_type()
+    name = squeezed(part.get_filename() or "")[:200] or f"attachment-{number}{_ENDINGS.get(kind, '')}"
+    if kind != "message/rfc822":
+        return _bytes(part), name
+    payload = part.get_payload()
+    nested = payload[0] if isinstance(payload, list) and payload else None
+    return (nested.as_bytes() if isinstance(nested, EmailMessage) else b""), name

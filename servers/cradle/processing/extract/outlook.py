@@ -29,7 +29,7 @@ MAX_STREAM = 512 * 2**20
 
 class Outlook:
     name = "outlook"
-    version = "1"
+    version = "2"
     media_types = frozenset({MSG})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
