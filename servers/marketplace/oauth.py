@@ -87,6 +87,8 @@ class OAuthRoutes:
 
     async def authorize(self, request: Request) -> Response:
         """The start of a code: to the consent page, or back to the client with what is wrong."""
+        # The SDK's handler would make an error without a sense of a client that cannot be looked up just now.
+        await self._provider.get_client(request.query_params.get("client_id", ""))
         return await self._authorizations.handle(request)
 
     async def register(self, request: Request) -> Response:

@@ -28,10 +28,14 @@ async def read_whole(response: aiohttp.ClientResponse) -> bytes:
 
 async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The data of each event (WHATWG HTML, 9.2): its `data` lines, joined by line feeds. Comments are passed over."""
-    rest, data = b"", []
+    rest, data = bytearray(), []
     size = 0
     async for part in response.content.iter_any():
-        *lines, rest = (rest + part).split(b"\n")
+        *lines, last = part.split(b"\n")
+        if lines:
+            lines[0] = bytes(rest) + lines[0]
+            rest.clear()
+        rest += last
         size += len(part)
         _check(size)
         for raw in lines:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import jwt
+import orjson
 import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
@@ -264,6 +265,26 @@ async def test_a_body_over_the_limit_or_no_message_never_travels_upstream(market
         assert (await market.http.post(place, content=body, headers=headers)).status_code == 400
     assert (await market.http.put(place, content=b"{}", headers=headers)).status_code == 400
     assert seen.tokens == []
+
+
+@pytest.mark.requirement("A-07")
+async def test_what_a_caller_says_of_its_bodys_charset_never_travels_upstream(market: Market) -> None:
+    told: list[bytes] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        told.extend(value for name, value in scope["headers"] if name == b"content-type")
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": b'{"jsonrpc":"2.0","id":1,"result":{}}'})
+
+    name = await market.add_instance("acme", await market.add_app(app))
+    headers = headers_for(await market.user_token("acme"), "ping")
+    for kind in ("application/json; charset=utf-7", "text/plain"):
+        body = orjson.dumps(envelope("ping", {}))
+        place = f"{market.base}/servers/{name}/mcp"
+        answer = await market.http.post(place, content=body, headers=headers | {"content-type": kind})
+        assert answer.status_code == 200
+    assert told
+    assert set(told) == {b"application/json"}
 
 
 @pytest.mark.requirement("T-06")

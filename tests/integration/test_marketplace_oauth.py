@@ -20,7 +20,8 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.tools.accounts import UserCreated
-from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
+from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK, Accounts
+from shared.errors import Unavailable
 from tests.marketplace_rig import Market, answer_json
 from tests.serving_rig import envelope, headers_for
 
@@ -42,6 +43,12 @@ class Browser:
         self.form = {"email": user.email, "password": user.password, "answer": answer}
         self.page = ""
 
+    @property
+    def hidden(self) -> dict[str, str]:
+        """What the page's form carries of the request."""
+        hidden = re.findall(r'name="(request|client)" value="([^"]*)"', self.page)
+        return {name: html.unescape(value) for name, value in hidden}
+
     async def open(self, url: str) -> httpx2.Response:
         """The consent page."""
         first = await self.market.http.get(url)
@@ -53,8 +60,7 @@ class Browser:
 
     async def answer(self, **changes: str) -> httpx2.Response:
         """Send the page's form."""
-        hidden = re.findall(r'name="(request|client)" value="([^"]*)"', self.page)
-        form = {name: html.unescape(value) for name, value in hidden} | self.form | changes
+        form = self.hidden | self.form | changes
         headers = {"origin": self.market.base}
         return await self.market.http.post(self.market.base + "/oauth/consent", data=form, headers=headers)
 
@@ -193,6 +199,19 @@ async def test_a_client_is_known_by_its_metadata_document(market: Market, anna: 
 
 
 @pytest.mark.requirement("A-06")
+async def test_a_client_that_cannot_be_looked_up_just_now_may_come_again(
+    market: Market, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("servers.marketplace.authorization.clients.AT_ONCE", 0)
+    client_id = "http://127.0.0.1:1/client"
+    form = {"grant_type": "refresh_token", "refresh_token": "x"}
+    for answer in (await market.http.get(asking(market, client_id)), await tokens(market, client_id, **form)):
+        assert answer.status_code == 429, answer.text
+        assert int(answer.headers["retry-after"]) > 0
+    assert not [record for record in caplog.records if record.exc_info], "it is no defect"
+
+
+@pytest.mark.requirement("A-06")
 async def test_a_code_is_good_once_for_its_client_its_verifier_and_its_address(
     market: Market, anna: UserCreated
 ) -> None:
@@ -213,6 +232,27 @@ async def test_a_code_is_good_once_for_its_client_its_verifier_and_its_address(
     assert (await by_code(market, client_id, code)).json()["error"] == "invalid_grant"
     # Somebody else had the code too, so what came of it ends.
     assert (await refreshed(market, client_id, first.json()["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+@pytest.mark.requirement("A-06")
+async def test_an_exchange_that_fails_halfway_may_be_tried_again(
+    market: Market, anna: UserCreated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> None:
+        monkeypatch.undo()
+        raise Unavailable("The database cannot be reached. Try again.", retry_after=1.0)
+
+    client_id = (await registered(market))["client_id"]
+    code = (await Browser(market, anna).consent(asking(market, client_id)))["code"]
+    monkeypatch.setattr(Accounts, "by_session", away)
+    assert (await by_code(market, client_id, code)).status_code == 503
+    first = await by_code(market, client_id, code)
+    assert first.status_code == 200, first.text
+    monkeypatch.setattr(Accounts, "by_session", away)
+    assert (await refreshed(market, client_id, first.json()["refresh_token"])).status_code == 503
+    second = await refreshed(market, client_id, first.json()["refresh_token"])
+    assert second.status_code == 200, second.text
+    assert (await market.post_call(second.json()["access_token"], "whoami")).status_code == 200
 
 
 @pytest.mark.requirement("A-06")
@@ -289,6 +329,40 @@ async def test_a_request_with_a_wrong_client_or_address_is_not_sent_back_anywher
     client_id = (await registered(market))["client_id"]
     response = await market.http.get(asking(market, client_id, **changes))
     assert (response.status_code, "location" in response.headers) == (400, False)
+
+
+@pytest.mark.requirement("A-06")
+async def test_one_clients_request_is_not_consented_to_under_anothers_name(market: Market, anna: UserCreated) -> None:
+    trusted, evil = Browser(market, anna), Browser(market, anna)
+    there = "https://evil.example/callback"
+    await trusted.open(asking(market, (await registered(market, client_name="Trusted"))["client_id"]))
+    other = (await registered(market, client_name="Evil", redirect_uris=[there]))["client_id"]
+    await evil.open(asking(market, other, redirect_uri=there))
+    mixed = {"request": evil.hidden["request"], "client": trusted.hidden["client"]}
+    page = await market.http.get(market.base + "/oauth/consent?" + urlencode(mixed))
+    assert (page.status_code, "Trusted" in page.text) == (400, False)
+    for answer in ("allow", "refuse"):
+        refused = await evil.answer(**mixed, answer=answer)
+        assert (refused.status_code, "location" in refused.headers) == (400, False)
+
+
+@pytest.mark.requirement("A-06")
+async def test_an_address_that_a_client_gives_up_meanwhile_gets_no_code(
+    market: Market, anna: UserCreated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servers.marketplace.authorization.clients.FRESH_S", -1.0)
+    document: dict[str, Any] = {"client_name": "Doc", "redirect_uris": [BACK]}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer_json(send, document, 200)
+
+    document["client_id"] = (await market.add_app(app)).removesuffix("/mcp") + "/client"
+    browser = Browser(market, anna)
+    assert (await browser.open(asking(market, document["client_id"]))).status_code == 200
+    document["redirect_uris"] = ["http://127.0.0.1:33418/another"]
+    for answer in ("allow", "refuse"):
+        refused = await browser.answer(answer=answer)
+        assert (refused.status_code, "location" in refused.headers) == (400, False)
 
 
 @pytest.mark.requirement("A-06")

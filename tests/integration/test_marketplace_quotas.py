@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 
 from servers.marketplace.gateway.quotas import Quotas, QuotaStore
@@ -246,6 +247,16 @@ async def test_a_caller_over_its_limit_gets_429_and_when_to_come_back_and_the_up
     assert upstream.requests.count("tools/call") <= 4
     own = [await market.post_call(token, "whoami") for _ in range(3)]
     assert 429 in [each.status_code for each in own]
+
+
+async def test_a_body_that_only_another_reader_understands_is_refused_and_so_calls_nothing_uncounted(
+    market: Market,
+) -> None:
+    headers = headers_for(await market.user_token("acme"), "tools/call", "whoami")
+    said = orjson.dumps(envelope("tools/call", {"name": "whoami", "arguments": {}}))
+    for body in (said[:-1] + b',"x":NaN}', said[:-1] + b',"x":"\\ud800"}', b"[" + said + b"]", b"{}", b""):
+        answer = await market.http.post(market.base + "/mcp", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"], answer.json()["id"]) == (400, -32700, None), body
 
 
 async def test_rest_is_counted_like_a_call_of_the_tool_of_the_same_meaning(market: Market) -> None:

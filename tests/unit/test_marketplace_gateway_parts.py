@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -91,6 +92,19 @@ def test_full_names_are_short_plain_and_never_shared() -> None:
     assert all(len(name) <= LONGEST and is_full(name) for name in names)
     assert names[3] == "a-b__c"
     assert full_names(tools[:1]) == ["io-0711-acme-in-x__say"] != names[:1]
+
+
+@pytest.mark.requirement("A-07")
+def test_a_tool_that_is_called_what_another_is_called_with_its_digest_does_not_stand_in_for_it() -> None:
+    victim, other = ("com.example.a/b", "search"), ("com/example.a-b", "search")
+    tools = [victim, other]
+    for _ in range(3):  # each is called what the victim is called by now
+        tools.append((other[0], full_names(tools)[0].removeprefix("com-example-a-b__")))
+    names = dict(zip(tools, full_names(tools), strict=True))
+    assert len(set(names.values())) == len(tools)
+    assert all(len(name) <= LONGEST and is_full(name) for name in names.values())
+    for order in itertools.permutations(tools):
+        assert full_names(order) == [names[each] for each in order]
 
 
 @pytest.mark.requirement("A-07")

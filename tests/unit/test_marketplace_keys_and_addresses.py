@@ -11,8 +11,8 @@ import pytest
 
 from servers.marketplace.catalogue.address import check_address, ip_allowed
 from servers.marketplace.gateway.door import Gateway
+from servers.marketplace.gateway.events import Events
 from servers.marketplace.gateway.message import ProtocolError, read_message
-from servers.marketplace.gateway.relay import whole_events
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.tokens import LIFETIME_S, Grant, Mint
@@ -121,6 +121,11 @@ def test_a_body_that_is_no_single_message_is_refused() -> None:
 
 
 def test_only_whole_events_are_passed_on() -> None:
-    assert whole_events(b"data: a\n\ndata: b") == (b"data: a\n\n", b"data: b")
-    assert whole_events(b"data: a\r\n\r\n: c\n\nx") == (b"data: a\r\n\r\n: c\n\n", b"x")
-    assert whole_events(b"data: a") == (b"", b"data: a")
+    for data, whole, rest in (
+        (b"data: a\n\ndata: b", b"data: a\n\n", b"data: b"),
+        (b"data: a\r\n\r\n: c\n\nx", b"data: a\r\n\r\n: c\n\n", b"x"),
+        (b"data: a\n\n", b"data: a\n\n", b""),
+        (b"data: a", b"", b"data: a"),
+    ):
+        events = Events()
+        assert (events.add(data), events.rest) == (whole, rest)

@@ -9,6 +9,7 @@ answered is unknown and stays so: it is never tried again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -38,6 +39,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.ids import Digest, canonical_digest, digest, new_handle
+from shared.telemetry import event
 
 Language = Literal["sql", "cypher", "documents"]
 PROPOSE, SHOW, APPLY = "propose_change", "show_change", "apply_change"
@@ -114,7 +116,7 @@ class CustomerDatabase:
                 "instance's list_versions."
             ) from None
         finally:
-            await asyncio.shield(self._store.settle(customer, approval_id, caller.subject, state))
+            await asyncio.shield(self._settle(customer, approval_id, caller.subject, state))
         return served.dataset_digest
 
     async def open(self, caller: Principal) -> list[tuple[Approval, str | None]]:
@@ -162,6 +164,14 @@ class CustomerDatabase:
         """
         found = await self._known(require_customer(), approval_id)
         return found if (found.state, found.requested_by) == ("waiting", caller.subject) and found.open else None
+
+    async def _settle(self, customer: str, approval_id: str, subject: str, state: State) -> None:
+        """Record what came of a change. The caller learns it also where that fails: an error that can be tried again
+        would say that nothing has happened."""
+        try:
+            await self._store.settle(customer, approval_id, subject, state)
+        except PlatformError as error:
+            event("change_unsettled", level=logging.ERROR, code=error.code)
 
     async def _known(self, customer: str, approval_id: str) -> Approval:
         found = await self._store.of(customer, approval_id)

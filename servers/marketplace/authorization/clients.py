@@ -7,6 +7,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -17,7 +18,7 @@ from pydantic import AnyUrl, ValidationError
 
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.sessions import SessionSeal
-from shared.errors import NotFound, Unavailable
+from shared.errors import NotFound, Overloaded, Unavailable
 
 SEALED = "dyn_"
 NO_SECRET = "none"  # noqa: S105  # the method's name
@@ -27,10 +28,16 @@ LONGEST_ID = 4000
 MAX_REDIRECTS = 10
 FETCH_S = 5.0
 FRESH_S = 600.0
+FAILED_S = 10.0
+AT_ONCE = 8
+"""Documents that are fetched at the same time: anybody can have one fetched."""
 KEPT = 1000
+ASKED = {"accept": "application/json", "accept-encoding": "identity"}
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 BY_ITSELF = frozenset({"javascript", "data", "file", "blob", "about", "vbscript"})
 """Schemes that a browser would run or open by itself."""
+
+Known = TypeVar("Known")
 
 
 class Client(OAuthClientInformationFull):
@@ -64,6 +71,8 @@ class Clients:
         self._outgoing = outgoing
         self._inside = inside
         self._documents: OrderedDict[str, tuple[float, Client]] = OrderedDict()
+        self._failures: OrderedDict[str, tuple[float, None]] = OrderedDict()
+        self._fetching: dict[str, asyncio.Task[Client | None]] = {}
 
     def register(self, client: OAuthClientInformationFull) -> None:
         """Give a registered client its id.
@@ -86,7 +95,11 @@ class Clients:
             raise RegistrationError("invalid_client_metadata", "That is too much to register: name fewer addresses.")
 
     async def get(self, client_id: str) -> Client | None:
-        """The client, or None where there is none with this id."""
+        """The client, or None where there is none with this id.
+
+        Raises:
+            Overloaded: too many documents are fetched just now.
+        """
         if client_id.startswith(SEALED):
             try:
                 kept = orjson.loads(self._seal.open(client_id.removeprefix(SEALED), "client"))
@@ -98,30 +111,57 @@ class Clients:
         return None
 
     async def _document(self, client_id: str) -> Client | None:
-        known = self._documents.get(client_id)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
+        for known in (self._documents.get(client_id), self._failures.get(client_id)):
+            if known is not None and known[0] > time.monotonic():
+                return known[1]
         parts = urlsplit(client_id)
         if len(client_id) > 500 or parts.path in {"", "/"} or parts.fragment or ".." in parts.path:
             return None
+        return await asyncio.shield(self._fetching.get(client_id) or self._begun(client_id))
+
+    def _begun(self, client_id: str) -> asyncio.Task[Client | None]:
+        if len(self._fetching) >= AT_ONCE:
+            raise Overloaded(
+                "Too many programs are looked up at once: try again in a few seconds.", retry_after=FETCH_S
+            )
+        task = self._fetching[client_id] = asyncio.create_task(self._learned(client_id), name="client document")
+        task.add_done_callback(lambda done: self._fetching.pop(client_id) and (done.cancelled() or done.exception()))
+        return task
+
+    async def _learned(self, client_id: str) -> Client | None:
+        """The client as its document has it now; remembered, also where there is none."""
         client = _read(client_id, await self._fetch(client_id))
         if client is not None:
-            self._documents[client_id] = (time.monotonic() + FRESH_S, client)
-            if len(self._documents) > KEPT:
-                self._documents.popitem(last=False)
+            _keep(self._documents, client_id, (time.monotonic() + FRESH_S, client))
+        else:
+            _keep(self._failures, client_id, (time.monotonic() + FAILED_S, None))
         return client
 
     async def _fetch(self, url: str) -> bytes:
+        body = bytearray()
         try:
             async with (
                 asyncio.timeout(FETCH_S),
-                self._outgoing.client(url, operated=self._inside).get(url, allow_redirects=False) as response,
+                self._outgoing.client(url, operated=self._inside, apart=True).get(
+                    url, headers=ASKED, allow_redirects=False
+                ) as response,
             ):
                 if response.status != 200:
                     return b""
-                return await response.content.read(LARGEST_DOCUMENT)
+                async for piece in response.content.iter_any():
+                    body += piece
+                    if len(body) > LARGEST_DOCUMENT:
+                        return b""
+                return bytes(body)
         except (ClientError, OSError, TimeoutError, ValueError, Unavailable):
             return b""
+
+
+def _keep(known: OrderedDict[str, Known], client_id: str, told: Known) -> None:
+    known[client_id] = told
+    known.move_to_end(client_id)
+    if len(known) > KEPT:
+        known.popitem(last=False)
 
 
 def _read(client_id: str, document: bytes) -> Client | None:

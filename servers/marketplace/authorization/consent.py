@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mcp.server.auth.provider import AuthorizationParams, construct_redirect_uri
-from mcp.shared.auth import OAuthClientInformationFull
+from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -123,13 +123,18 @@ class Consent:
 
     async def _asked(self, told: Mapping[str, str]) -> Asked:
         try:
-            params = AuthorizationParams.model_validate_json(self._seal.open(told.get("request", ""), "consent"))
             client_id = self._seal.open(told.get("client", ""), "consent client")
+            asked = self._seal.open(told.get("request", ""), "consent", client_id)
+            params = AuthorizationParams.model_validate_json(asked)
         except (NotFound, ValidationError):
             raise InvalidInput("This request is over: go back to the program and connect again.") from None
         client = await self._provider.get_client(client_id)
         if client is None:
             raise InvalidInput("This program is not known any more: go back to it and connect again.")
+        try:
+            client.validate_redirect_uri(params.redirect_uri)
+        except InvalidRedirectUriError:
+            raise InvalidInput("This program has another address now: go back to it and connect again.") from None
         return Asked(params, client)
 
     def _back(self, asked: Asked, **told: str) -> Response:

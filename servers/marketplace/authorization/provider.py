@@ -24,7 +24,7 @@ from pydantic import AnyUrl
 from servers.marketplace.authorization.clients import Clients
 from servers.marketplace.authorization.store import Authorization, AuthorizationStore
 from servers.marketplace.gateway.sessions import SessionSeal
-from servers.marketplace.tokens import Mint
+from servers.marketplace.tokens import Grant, Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.grants import Grants
 from shared.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
@@ -119,8 +119,9 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         if len(params.state or "") > 1000:
             raise AuthorizeError("invalid_request", "The state is over 1000 characters.")
         asked = params.model_copy(update={"resource": resource}).model_dump_json()
-        sealed = self._seal.seal(asked, "consent", lifetime_s=ASK_S)
-        who = self._seal.seal(client.client_id or "", "consent client", lifetime_s=ASK_S)
+        client_id = client.client_id or ""
+        sealed = self._seal.seal(asked, "consent", client_id, lifetime_s=ASK_S)  # the page of no other client opens it
+        who = self._seal.seal(client_id, "consent client", lifetime_s=ASK_S)
         return f"{CONSENT}?request={sealed}&client={who}"
 
     async def load_authorization_code(self, client: OAuthClientInformationFull, authorization_code: str) -> Code | None:
@@ -145,9 +146,10 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         self, client: OAuthClientInformationFull, authorization_code: Code
     ) -> OAuthToken:
         given: Authorization = authorization_code.given
+        grant = await self._grant(given, given.scope.split())
         if not await self._store.use_code(given.session_id):
             raise TokenError("invalid_grant", "The code was used already: sign in again.")
-        return await self._tokens(given, given.scope.split(), 0)
+        return self._tokens(given, grant, 0)
 
     async def load_refresh_token(self, client: OAuthClientInformationFull, refresh_token: str) -> Refresh | None:
         read = self.secrets.read_refresh(refresh_token)
@@ -168,9 +170,10 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         self, client: OAuthClientInformationFull, refresh_token: Refresh, scopes: list[str]
     ) -> OAuthToken:
         given: Authorization = refresh_token.given
+        grant = await self._grant(given, scopes)
         if not await self._store.rotate(given.session_id, refresh_token.number):
             raise TokenError("invalid_grant", "This refresh token was used already: sign in again.")
-        return await self._tokens(given, scopes, refresh_token.number + 1)
+        return self._tokens(given, grant, refresh_token.number + 1)
 
     async def load_access_token(self, token: str) -> AccessToken | None:
         """Access tokens are JWTs, which nobody asks this server about."""
@@ -191,14 +194,19 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         given = await self._store.of(session_id) if session_id else None
         return given if given is not None and given.stands and given.is_of(client.client_id or "") else None
 
-    async def _tokens(self, given: Authorization, scopes: list[str], number: int) -> OAuthToken:
-        """An access token for what the user may do now, not for what they could when they consented."""
+    async def _grant(self, given: Authorization, scopes: list[str]) -> Grant:
+        """What the user may do now, not what they could when they consented.
+
+        It is asked for before a code or a refresh token is used up: what fails here can be tried again.
+        """
         try:
             identity = await self._accounts.by_session(given.user_id, given.session_id)
-            grant = await self._grants.grant(identity, given.resource, frozenset(scopes), given.acts_for)
+            return await self._grants.grant(identity, given.resource, frozenset(scopes), given.acts_for)
         except (Unauthenticated, Forbidden, NotFound, InvalidInput):
             await self._store.revoke(given.session_id)
             raise TokenError("invalid_grant", "The account may not do this any more: sign in again.") from None
+
+    def _tokens(self, given: Authorization, grant: Grant, number: int) -> OAuthToken:
         token = self._mint.token(grant)
         return OAuthToken(
             access_token=token.access_token,

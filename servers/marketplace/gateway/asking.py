@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from servers.marketplace.gateway.eras import ASKED, CLIENT, ENVELOPE, LEGACY, MODERN
+from servers.marketplace.gateway.events import Events
 from servers.marketplace.gateway.outgoing import Outgoing
 from shared.client.exchange import result_of
 from shared.errors import Forbidden, Unavailable
@@ -153,17 +154,24 @@ async def _ask(
 
 async def _answer(content: Any, request_id: object, *, streams: bool) -> dict[str, Any]:
     """The JSON-RPC answer in a body, or in the stream of events that ends with it; empty where there is none."""
-    data = bytearray()
+    if not streams:
+        found = _object(b"".join([chunk async for chunk in _bounded(content)]))
+        return found if found.get("id") == request_id else {}
+    events = Events()
+    async for chunk in _bounded(content):
+        for message in _events(events.add(chunk)):
+            if message.get("id") == request_id and request_id is not None:
+                return message
+    return next((each for each in _events(events.rest) if each.get("id") == request_id), {})
+
+
+async def _bounded(content: Any) -> AsyncIterator[bytes]:
+    size = 0
     async for chunk in content.iter_any():
-        data += chunk
-        if len(data) > LARGEST:
+        size += len(chunk)
+        if size > LARGEST:
             raise Unavailable("The server's answer is too large.")
-        if streams and b"\n\n" in data.replace(b"\r\n", b"\n"):
-            for message in _events(bytes(data)):
-                if message.get("id") == request_id and request_id is not None:
-                    return message
-    found = _events(bytes(data)) if streams else [_object(bytes(data))]
-    return next((each for each in found if each.get("id") == request_id), {})
+        yield chunk
 
 
 def _events(data: bytes) -> list[dict[str, Any]]:

@@ -48,7 +48,9 @@ METHODS = frozenset({"POST", "GET", "DELETE"})
 SCOPE = "gateway:call"
 GREETINGS = frozenset({"initialize", "server/discover"})
 NEEDS_TOOLS = frozenset({"tools/list", "tools/call"})
-UP = frozenset({"accept", "content-type", "last-event-id", "traceparent", "tracestate"})
+UP = frozenset({"accept", "last-event-id", "traceparent", "tracestate"})
+JSON = ("content-type", "application/json")
+"""What the caller says of its body does not travel: in another charset an upstream could read another tool in it."""
 
 Headers = list[tuple[str, str]]
 
@@ -188,8 +190,9 @@ class Gateway:
                 owner, route, method, [], b"", message, until, tool=message.tool, session=session_of(headers),
                 can_be_asked=asked, talks=True,
             )  # fmt: skip
-        up = self._headers_up(owner, route, headers)
-        body = message.body() if method == "POST" else b""
+        up, body = self._headers_up(owner, route, headers), b""
+        if method == "POST":
+            up, body = [JSON, *up], message.body()
         return Exchange(owner, route, method, up, body, message, until, tool=message.tool)
 
     def _headers_up(self, owner: tuple[str, str | None, str], route: Route, headers: Headers) -> Headers:
@@ -246,7 +249,7 @@ async def refuse(
     error: PlatformError | ProtocolError, message: Message, send: Send, headers: Sequence[tuple[str, str]] = ()
 ) -> None:
     """Answer with an error."""
-    sent = [("content-type", "application/json"), *headers]
+    sent = [JSON, *headers]
     if isinstance(error, PlatformError) and error.retry_after is not None:
         sent.append(("retry-after", str(max(1, round(error.retry_after)))))
     request_id = error.request_id if isinstance(error, ProtocolError) else message.request_id
@@ -266,7 +269,7 @@ async def answer(
 ) -> None:
     """Answer a request that no upstream is needed for."""
     body = result_body(result, message.request_id)
-    sent = [("content-type", "application/json"), ("content-length", str(len(body))), *headers]
+    sent = [JSON, ("content-length", str(len(body))), *headers]
     raw = [(name.encode(), value.encode()) for name, value in sent]
     await send({"type": "http.response.start", "status": 200, "headers": raw})
     await send(part(body))

@@ -19,6 +19,7 @@ from starlette.types import Receive, Send
 from servers.marketplace.gateway.asking import DEADLINE_S, SESSION
 from servers.marketplace.gateway.breaker import Breakers
 from servers.marketplace.gateway.eras import Answer, Translate, modern_request, translated_body, translated_event
+from servers.marketplace.gateway.events import Events
 from servers.marketplace.gateway.exchange import Arriving, CallName, Exchange, Headers
 from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event, event_of
 from servers.marketplace.gateway.outgoing import Outgoing
@@ -322,15 +323,14 @@ class Relay:
 
     async def _events(self, response: Arriving) -> AsyncIterator[bytes]:
         """Events as they come. Only whole ones are passed, so that an error can still follow them."""
-        passed, rest = 0, b""
+        passed, events = 0, Events()
         async for chunk in response.chunks:
             passed += len(chunk)
             if passed > self._limit:
                 raise self._too_large()
-            whole, rest = whole_events(rest + chunk)
-            if whole:
+            if whole := events.add(chunk):
                 yield whole
-        if rest:
+        if rest := events.rest:
             yield rest
 
     def _too_large(self) -> PlatformError:
@@ -340,12 +340,6 @@ class Relay:
 def part(body: bytes, *, more: bool = False) -> Event:
     """A piece of an answer's body."""
     return {"type": "http.response.body", "body": body, "more_body": more}
-
-
-def whole_events(data: bytes) -> tuple[bytes, bytes]:
-    """What of a stream ends with an empty line, and the rest."""
-    end = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in (b"\n\n", b"\r\n\r\n"))
-    return data[:end], data[end:]
 
 
 def _translate(exchange: Exchange, response: Arriving) -> Translate | None:

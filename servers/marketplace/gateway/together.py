@@ -9,10 +9,10 @@ they are called by their full names all the same.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Container
 
+from mcp_types.jsonrpc import PARSE_ERROR
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
@@ -79,8 +79,7 @@ class Together:
         try:
             headers = decoded_headers(scope)
             body = await read_all(receive, self._settings.max_body_bytes, self._settings.call_deadline_s)
-            with contextlib.suppress(InvalidInput):  # the endpoint has its own words for that
-                message = read_message(body, headers)
+            message = _read(body, headers)
             if message.request_id is not None and message.method == "tools/list":
                 found_by_search = b"tools=search" in scope.get("query_string", b"").split(b"&")
                 await self._list(scope[CALLER], message, send, only_own=found_by_search)
@@ -126,6 +125,14 @@ class Together:
             raise
         finally:
             count_call("marketplace", "gateway", code, time.perf_counter() - started)
+
+
+def _read(body: bytes, headers: Headers) -> Message:
+    """The message. What is read here as none goes no further: another reader could find one that nobody has counted."""
+    try:
+        return read_message(body, headers)
+    except InvalidInput as error:
+        raise ProtocolError(PARSE_ERROR, error.message) from None
 
 
 def _in_session(send: Send, session: str) -> Send:

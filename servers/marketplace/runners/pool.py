@@ -24,7 +24,8 @@ from servers.marketplace.runners.child import Child
 from servers.marketplace.runners.command import Engine, command_of, shared
 from servers.marketplace.runners.package import Package
 from shared.contracts.catalogue import Approval
-from shared.errors import Conflict, Overloaded, PlatformError, Unavailable
+from shared.errors import Conflict, Overloaded, Unavailable
+from shared.serving.failures import platform_error
 from shared.settings import Settings
 from shared.telemetry import event
 
@@ -114,8 +115,8 @@ class Runners:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            for key in list(self._places):
-                self._end(key)
+            for key, place in list(self._places.items()):
+                self._end(key, place)
             await asyncio.gather(*self._ending, return_exceptions=True)
 
     @asynccontextmanager
@@ -152,7 +153,7 @@ class Runners:
             async with self._place(key, wanted) as child:
                 yield child
         finally:
-            ending = self._end(key)
+            ending = self._end(key, self._places.get(key))
             if ending is not None:
                 await ending
 
@@ -160,14 +161,14 @@ class Runners:
     async def _place(self, key: Wanted | object, wanted: Wanted) -> AsyncIterator[Child]:
         place = self._places.get(key)
         if place is not None and place.dead:
-            self._failed(key)
+            self._failed(key, place)
             place = None
         if place is None:
             self._check_trouble(key)
             place = self._places[key] = _Place(wanted, self._start(key, wanted))
         place.lent += 1
         try:
-            yield await asyncio.shield(place.task)
+            yield await _started(place)
         finally:
             place.lent -= 1
 
@@ -184,7 +185,8 @@ class Runners:
         full = len(own) >= max(1, self._settings.runner_children // 2)
         if full or not self._free:
             idle = {each: since for each, place in (own if full else others).items() if (since := place.idle_since)}
-            ending = self._end(min(idle, key=lambda each: idle[each])) if idle else None
+            oldest = min(idle, key=lambda each: idle[each]) if idle else None
+            ending = self._end(oldest, others[oldest]) if oldest is not None else None
             if ending is not None:
                 await ending
             if not self._free or (full and ending is None):
@@ -203,23 +205,25 @@ class Runners:
         if left > 0:
             raise Unavailable("The server has just failed: try again later.", retry_after=round(left, 1))
 
-    def _failed(self, key: Wanted | object) -> None:
+    def _failed(self, key: Wanted | object, place: _Place) -> None:
         """It ended by itself or did not start: after the first time the next start waits, longer each time."""
+        if self._places.get(key) is not place:
+            return
         now, before = time.monotonic(), self._trouble.get(key)
-        recent = before is not None and now - before.again < FORGOTTEN_S and now - self._places[key].began < FORGOTTEN_S
+        recent = before is not None and now - before.again < FORGOTTEN_S and now - place.began < FORGOTTEN_S
         failures = before.failures + 1 if before is not None and recent else 1
         wait = 0.0 if failures == 1 else min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (failures - 2))
         if len(self._trouble) >= KEPT:
             self._trouble.clear()
-        if isinstance(key, Wanted) and self._places[key].slot is not None:  # else it was not the server's fault
+        if isinstance(key, Wanted) and place.slot is not None:  # else it was not the server's fault
             self._trouble[key] = _Trouble(failures, now + wait)
-        self._end(key)
+        self._end(key, place)
 
-    def _end(self, key: Wanted | object) -> asyncio.Task[None] | None:
-        """Let go of a place; the task ends when nothing of it runs any more."""
-        place = self._places.pop(key, None)
-        if place is None:
+    def _end(self, key: Wanted | object, place: _Place | None) -> asyncio.Task[None] | None:
+        """Let go of a place, unless that has happened; the task ends when nothing of it runs any more."""
+        if place is None or self._places.get(key) is not place:
             return None
+        del self._places[key]
         task = asyncio.create_task(self._ended(place), name="runner: end")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
@@ -242,20 +246,20 @@ class Runners:
             self._wake.clear()
             try:
                 await self._look(changed=changed)
-            except PlatformError as error:
-                self._wake.set()  # Postgres is away for a moment: what it would have said is asked again
-                event("runners_unchecked", level=logging.WARNING, code=error.code)
+            except Exception as error:  # noqa: BLE001  # without this task nothing would ever be ended
+                self._wake.set()  # Postgres is away for a moment, say: what it would have said is asked again
+                event("runners_unchecked", level=logging.WARNING, code=platform_error(error, route="runners").code)
                 await asyncio.sleep(LOOK_S)
 
     async def _look(self, *, changed: bool) -> None:
         for key, place in list(self._places.items()):
             since = place.idle_since
             if place.dead:
-                self._failed(key)
+                self._failed(key, place)
                 continue
             idle = since is not None and time.monotonic() - since > self._settings.runner_idle_s
             if idle or (changed and isinstance(key, Wanted) and not await self._still_wanted(key)):
-                self._end(key)
+                self._end(key, place)
 
     async def _still_wanted(self, wanted: Wanted) -> bool:
         view = View(wanted.customer, everything=wanted.customer is None)
@@ -270,3 +274,18 @@ class Runners:
         except Conflict:
             known = None
         return held and known == wanted.credential
+
+
+async def _started(place: _Place) -> Child:
+    """The process of a place, once it has answered.
+
+    Raises:
+        Unavailable: somebody else has ended it meanwhile.
+    """
+    try:
+        return await asyncio.shield(place.task)
+    except asyncio.CancelledError:
+        caller = asyncio.current_task()
+        if not place.task.cancelled() or (caller is not None and caller.cancelling()):
+            raise
+    raise Unavailable("The server was ended while it started: try again.", retry_after=1.0)

@@ -1,0 +1,164 @@
+"""Client id metadata documents: how they are read, and what having one fetched costs, since anybody can."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from servers.marketplace.authorization import clients as documents
+from servers.marketplace.authorization.clients import AT_ONCE, LARGEST_DOCUMENT, Clients
+from servers.marketplace.gateway import outgoing as connections
+from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.sessions import SessionSeal
+from shared.errors import Overloaded, Unavailable
+
+SEAL = SessionSeal([b"0" * 32])
+
+
+class Site:
+    """A site with documents."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.encodings: set[str | None] = set()
+        self.held, self.open = asyncio.Semaphore(0), asyncio.Event()
+        self.base = ""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """The document; in two pieces, late, large, or not at all, as the path says."""
+        self.asked[request.path] += 1
+        self.encodings.add(request.headers.get("accept-encoding"))
+        if request.path.startswith("/late"):
+            self.held.release()
+            await self.open.wait()
+        if request.path.startswith("/none"):
+            return web.Response(status=404)
+        told: dict[str, Any] = {"client_id": self.base + request.path, "redirect_uris": ["https://a.example/back"]}
+        document = orjson.dumps(told | ({"more": "x" * LARGEST_DOCUMENT} if request.path == "/large" else {}))
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in (document[:40], document[40:]):
+            await response.write(piece)
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response
+
+
+@asynccontextmanager
+async def looking_up() -> AsyncIterator[tuple[Clients, Site]]:
+    site, app, outgoing = Site(), web.Application(), Outgoing()
+    app.router.add_get("/{path:.*}", site.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    listener = await asyncio.get_running_loop().create_server(runner.server or (lambda: None), "127.0.0.1", 0)  # pyright: ignore
+    site.base = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    try:
+        yield Clients(SEAL, outgoing, inside=True), site
+    finally:
+        site.open.set()
+        await outgoing.close()
+        listener.close()
+        await runner.cleanup()
+
+
+@pytest.mark.requirement("A-06")
+async def test_a_document_is_read_to_its_end_as_it_is_and_never_over_the_bound() -> None:
+    async with looking_up() as (clients, site):
+        assert await clients.get(site.base + "/pieces") is not None
+        assert await clients.get(site.base + "/large") is None
+        assert site.encodings == {"identity"}
+
+
+@pytest.mark.requirement("I-12")
+async def test_a_document_is_fetched_once_at_a_time_and_a_failure_is_remembered_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with looking_up() as (clients, site):
+        late, none = site.base + "/late", site.base + "/none"
+        asking = [asyncio.create_task(clients.get(late)) for _ in range(20)]
+        await site.held.acquire()
+        asking[0].cancel()
+        site.open.set()
+        found = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(found[0], asyncio.CancelledError)
+        assert None not in found
+        assert [await clients.get(none) for _ in range(3)] == [None] * 3
+        assert site.asked == {"/late": 1, "/none": 1}
+        monkeypatch.setattr(documents, "FAILED_S", -1.0)
+        assert [await clients.get(site.base + "/none2") for _ in range(2)] == [None] * 2
+        assert site.asked["/none2"] == 2
+
+
+@pytest.mark.requirement("I-12")
+async def test_beyond_a_few_documents_at_once_the_next_may_come_again_and_then_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(documents, "KEPT", 5)
+    async with looking_up() as (clients, site):
+        asking = [asyncio.create_task(clients.get(f"{site.base}/late{number}")) for number in range(AT_ONCE)]
+        for _ in asking:
+            await site.held.acquire()
+        with pytest.raises(Overloaded) as caught:
+            await clients.get(site.base + "/other")
+        assert (caught.value.retryable, (caught.value.retry_after or 0) > 0) == (True, True)
+        site.open.set()
+        assert None not in await asyncio.gather(*asking)
+        assert await clients.get(site.base + "/other") is not None
+        for number in range(20):
+            assert await clients.get(f"{site.base}/none{number}") is None
+        assert len(clients._documents) == len(clients._failures) == 5
+
+
+@pytest.mark.requirement("I-12")
+async def test_a_name_that_nobody_answers_for_holds_up_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, asked = threading.Event(), threading.Semaphore(0)
+
+    def silent(*_: Any, **__: Any) -> Any:
+        asked.release()
+        answered.wait(20)
+        raise socket.gaierror(-3, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    loop, outgoing = asyncio.get_running_loop(), Outgoing()
+    loop.set_default_executor(ThreadPoolExecutor(2))
+    clients = Clients(SEAL, outgoing, inside=False)
+    try:
+        asking = [asyncio.create_task(clients.get(f"https://h{each}.example/client")) for each in range(AT_ONCE)]
+        with ThreadPoolExecutor(1) as aside:
+            for _ in asking:
+                await loop.run_in_executor(aside, asked.acquire, True, 1.0)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 2) == "done"
+        answered.set()
+        assert await asyncio.gather(*asking) == [None] * AT_ONCE
+    finally:
+        answered.set()
+        await outgoing.close()
+
+
+@pytest.mark.requirement("I-12")
+async def test_of_addresses_that_anybody_can_name_nothing_is_remembered_and_of_others_not_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "KEPT", 10)
+    outgoing = Outgoing()
+    try:
+        for number in range(25):
+            outgoing.client(f"https://a.example/{number}", operated=False, apart=True)
+        assert not outgoing._allowed
+        with pytest.raises(Unavailable):
+            outgoing.client("https://127.0.0.1/client", operated=False, apart=True)
+        for number in range(25):
+            outgoing.client(f"https://a.example/{number}", operated=False)
+        assert 0 < len(outgoing._allowed) <= 10
+    finally:
+        await outgoing.close()
