@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from servers.cradle.embedding.backends.base import Pending
     from shared.encoder import Ids
 
-POISON, FATAL, GREEDY, CRASH = 29_999, 29_998, 29_997, 29_996
+POISON, FATAL, GREEDY, CRASH, HUGE = 29_999, 29_998, 29_997, 29_996, 29_995
 GREEDY_FIT = 3
 
 
 class FaultyBackend(OpenVinoBackend):
     """`POISON` among the ids fails the batch, `FATAL` breaks the device for good, `GREEDY` needs so much memory that a
-    batch of `GREEDY_FIT` texts is the largest that fits, `CRASH` ends the process."""
+    batch of `GREEDY_FIT` texts is the largest that fits, `HUGE` more than there is, `CRASH` ends the process."""
 
     dead = False
 
@@ -29,7 +29,7 @@ class FaultyBackend(OpenVinoBackend):
         self.dead = self.dead or bool((ids == FATAL).any())
         if self.dead or (ids == POISON).any():
             raise RuntimeError("the device says no")
-        if (ids == GREEDY).any() and len(lengths) > GREEDY_FIT:
+        if (ids == HUGE).any() or ((ids == GREEDY).any() and len(lengths) > GREEDY_FIT):
             raise MemoryError
         return super().start(ids, lengths)
 

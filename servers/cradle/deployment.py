@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from servers.cradle import delivery
 from servers.cradle.deployments.service import NOTHING_THERE
 from servers.cradle.deployments.store import Row
 from servers.cradle.images.archive import tag_of
+from servers.cradle.images.files import work_name
 from servers.cradle.images.signed import SignedImage, checked, signed_image
 from servers.cradle.images.updates import key_of, ledger_key, push_update
 from servers.cradle.services import Services
@@ -22,7 +22,7 @@ from servers.cradle.workplace import Workplace, workplace
 from shared.client import Upstream
 from shared.contracts.deployment import DeploymentList, DeploymentMade, InstancesUpdated, Question, QuestionsKept
 from shared.contracts.image import ImageBuilt
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, PlatformError
 from shared.ids import canonical_json, digest
 from shared.objects import CustomerStore
 
@@ -80,7 +80,10 @@ async def update_instances(held: Services, customer: str, tag: str) -> Instances
 
 
 async def roll_back(held: Services, customer: str, tag: str, host: str) -> DeploymentMade:
-    """Let the instance serve the version of this tag: at once where it has it, else by the archived image.
+    """Let the instance serve the version of this tag: at once where it has it, else by the archived image, as where it
+    does not answer.
+
+    Approved changes are set aside: they stay in the volume and come back with the image that they were made on.
 
     Raises:
         NotFound: nothing of this tag was archived, or nothing is deployed on the host.
@@ -91,12 +94,11 @@ async def roll_back(held: Services, customer: str, tag: str, host: str) -> Deplo
         raise NotFound(NOTHING_THERE, field="host")
     archive = await delivery.archive_of(held)
     wanted = await asyncio.to_thread(archive.record, customer, tag)
-    there = await held.deployments.versions(customer, row)
-    if row.fingerprint == wanted.fingerprint and wanted.dataset_digest in {v.dataset_digest for v in there.versions}:
+    if await _has(held, customer, row, wanted):
         return await held.deployments.switch(customer, row, wanted, ())
     store = await CustomerStore.open(held.settings, customer)
     async with _image(held, store, customer, tag) as image:
-        return await held.deployments.deploy(customer, image, host, None, ())
+        return await held.deployments.deploy(customer, image, host, None, (), aside=True)
 
 
 async def deployments(held: Services, customer: str) -> DeploymentList:
@@ -118,13 +120,24 @@ async def _image(held: Services, store: CustomerStore, customer: str, tag: str) 
         if image is not None:
             yield image
             return
-        restored = place.scratch / f"restored-{os.getpid()}-{os.urandom(4).hex()}"
+        restored = place.scratch / work_name("restored")
         try:
             built = await (await delivery.archive_of(held)).restore(customer, tag, restored)
             tar = restored / "image.tar"
             yield SignedImage(tar, await asyncio.to_thread(checked, built, tar, customer, verifier))
         finally:
             await asyncio.to_thread(shutil.rmtree, restored, ignore_errors=True)
+
+
+async def _has(held: Services, customer: str, row: Row, wanted: ImageBuilt) -> bool:
+    """Whether the instance answers and can switch to this version by itself."""
+    if row.fingerprint != wanted.fingerprint:
+        return False
+    try:
+        there = await held.deployments.versions(customer, row)
+    except PlatformError:
+        return False
+    return wanted.dataset_digest in {version.dataset_digest for version in there.versions}
 
 
 async def _update(held: Services, customer: str, base: str, built: ImageBuilt, place: Workplace) -> Path:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from servers.cradle.images.files import sweep
+from servers.cradle.images.files import sweep, work_name
 from servers.cradle.images.layers import room_or_clean
 from shared.errors import StorageFull, Unavailable
 from shared.ids import digest
@@ -98,7 +98,7 @@ async def workplace(
         return
     root = await asyncio.to_thread(work_folder, settings)
     await asyncio.to_thread(sweep, root)
-    folder = root / f".building-{customer_id}-{os.getpid()}-{os.urandom(4).hex()}"
+    folder = root / work_name(f".building-{customer_id}")
     await asyncio.to_thread(folder.mkdir, mode=0o700)
     try:
         place = Workplace(store, folder)

@@ -165,6 +165,10 @@ async def test_an_image_is_deployed_exchanged_updated_in_place_and_rolled_back(
     docker("stop", name)  # as a call that died may leave it: it serves again, whatever becomes of the image
     with pytest.raises(Conflict, match="approved changes"):
         await site.deploy(image, planted=planted)
+    docker("kill", name)  # a way back does not ask it: its changes stay in the volume and come back with their image
+    assert (await site.deploy(image, planted=planted, aside=True)).how == "deployed"
+    returned = (await site.deploy()).deployment
+    assert (returned.tag, returned.dataset_digest) == ("p1-two", second_image.built.dataset_digest)
     kept = await site.deploy(planted=planted)
     assert (kept.how, kept.deployment.dataset_digest) == ("unchanged", second_image.built.dataset_digest)
     assert NEW_ANSWER in await site.ask(port, NEW_QUESTION)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from servers.cradle.embedding.engine import Engine
+from servers.cradle.embedding.scheduler import BATCH_TOKENS, FITTING_BATCHES
 from shared.encoder import Graph
 from shared.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
-from tests.embedding_device import CRASH, FATAL, GREEDY, POISON
+from tests.embedding_device import CRASH, FATAL, GREEDY, HUGE, POISON
 from tests.embedding_rig import SeenWorker, engine, engine_of, graph, launched, model_folder, model_home, text_ids
 
 __all__ = ["engine", "graph", "launched", "model_folder", "model_home"]
@@ -29,6 +30,14 @@ async def standing_still(engine: Engine, worker: SeenWorker, first: list[int]) -
     running = asyncio.create_task(compute(engine, [first]))
     await asyncio.wait_for(worker.sent.wait(), 30)
     return running
+
+
+def greedy(draw: np.random.Generator) -> list[list[int]]:
+    """Texts of which few fit the memory at once."""
+    texts = [text_ids(draw, 40) for _ in range(12)]
+    for text in texts:
+        text[4] = GREEDY
+    return texts
 
 
 def alone(graph: Graph, text: list[int]) -> np.ndarray:
@@ -70,14 +79,48 @@ async def test_out_of_memory_halves_the_batch_and_the_next_hundred_calls_succeed
 
 @pytest.mark.requirement("F-04")
 async def test_after_out_of_memory_batches_stay_small_enough(engine: Engine, launched: list[SeenWorker]) -> None:
-    draw = np.random.default_rng(13)
-    texts = [text_ids(draw, 10) for _ in range(12)]
-    for text in texts:
-        text[4] = GREEDY
+    texts = greedy(np.random.default_rng(13))
     await compute(engine, texts)
     launched[0].seen.clear()
     await compute(engine, texts)
     assert sorted(launched[0].seen) == sorted(texts)  # each went to the device once
+
+
+@pytest.mark.requirement("F-04")
+async def test_after_a_moment_without_memory_batches_grow_again(engine: Engine) -> None:
+    draw = np.random.default_rng(14)
+    await compute(engine, greedy(draw))
+    assert engine._scheduler.limit < BATCH_TOKENS
+    for _ in range(FITTING_BATCHES * 3):
+        await compute(engine, [text_ids(draw, 10)])
+    assert engine._scheduler.limit == BATCH_TOKENS
+
+
+@pytest.mark.requirement("F-04")
+async def test_a_new_worker_is_sent_whole_batches(engine: Engine, launched: list[SeenWorker]) -> None:
+    draw = np.random.default_rng(15)
+    await compute(engine, greedy(draw))
+    assert engine._scheduler.limit < BATCH_TOKENS
+    launched[0].kill()
+    await compute(engine, [text_ids(draw, 10)])
+    assert engine._scheduler.limit == BATCH_TOKENS
+
+
+@pytest.mark.requirement("F-04")
+async def test_a_text_without_memory_is_to_be_sent_again_only_where_one_as_long_has_fitted(engine: Engine) -> None:
+    draw = np.random.default_rng(16)
+    text = text_ids(draw, 16)
+    text[4] = HUGE
+    with pytest.raises(InvalidInput, match="more memory"):
+        await compute(engine, [text])
+    await compute(engine, [text_ids(draw, 15)])
+    with pytest.raises(InvalidInput, match="more memory"):
+        await compute(engine, [text])
+    await compute(engine, [text_ids(draw, 16)])
+    with pytest.raises(Unavailable, match="short of memory") as failed:
+        await compute(engine, [text])
+    assert failed.value.retry_after
+    assert engine._scheduler.limit == BATCH_TOKENS  # one text tells nothing of batches
 
 
 @pytest.mark.requirement("F-08")

@@ -11,6 +11,7 @@ from servers.cradle.embedding.scheduler import (
     BULK_SHARE,
     CALM_AFTER_S,
     CALM_SLICE_S,
+    FITTING_BATCHES,
     LEAST_TOKENS,
     SLICE_S,
     Item,
@@ -284,3 +285,40 @@ def test_batches_of_equal_length_cover_every_position_once() -> None:
     lengths = [3, 9, 3, 3, 9, 40, 3]
     batches = list(equal_length_batches(lengths, budget=9))
     assert batches == [[5], [1], [4], [0, 2, 3], [6]]
+
+
+def test_the_limit_that_memory_sets_is_halved_never_below_the_least_and_doubled_again() -> None:
+    scheduler = Scheduler(budget=500)
+    scheduler.refused([item(500)])
+    assert scheduler.limit == 500  # one text
+    for expected in (200, 100, LEAST_TOKENS, LEAST_TOKENS):
+        scheduler.refused([item(min(scheduler.limit, 400) // 2)] * 2)
+        assert scheduler.limit == expected
+    for expected in (LEAST_TOKENS, 2 * LEAST_TOKENS):
+        for _ in range(FITTING_BATCHES - 1):
+            scheduler.fitted()
+        assert scheduler.limit == expected
+        scheduler.fitted()
+    scheduler.refused([item(2)] * 2)  # the count begins anew
+    assert scheduler.limit == LEAST_TOKENS
+    for _ in range(FITTING_BATCHES * 5):
+        scheduler.fitted()
+    assert scheduler.limit == 500
+    scheduler.refused([item(250)] * 2)
+    scheduler.forget_limit()
+    assert scheduler.limit == 500
+
+
+def test_a_batch_keeps_to_the_limit_and_its_budget_says_so() -> None:
+    scheduler = filled(*(item(10) for _ in range(50)))
+    scheduler.refused([item(100)] * 2)
+    batch = scheduler.next_batch(0.1)
+    assert (batch.tokens, batch.budget) == (100, 100)
+    batch = scheduler.next_batch(0.1, rate=1e9)
+    assert (batch.tokens, batch.budget) == (100, 100)
+
+
+def test_a_budget_below_the_least_is_never_raised_by_a_shortage() -> None:
+    scheduler = Scheduler(budget=16)
+    scheduler.refused([item(8)] * 2)
+    assert scheduler.limit == 16

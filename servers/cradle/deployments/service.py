@@ -61,12 +61,17 @@ class Deployments:
         self._turns: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def deploy(
-        self, customer: str, image: SignedImage, host: str, port: int | None, planted: Sequence[Question]
-    ) -> DeploymentMade:
+        self, customer: str, image: SignedImage, host: str, port: int | None, planted: Sequence[Question], *,
+        aside: bool = False,
+    ) -> DeploymentMade:  # fmt: skip
         """Start the image on a host and let it serve once it passes its gate; what served before serves until then.
 
         The image that serves already, under the same digest, is left alone. An exchange that has begun is carried to
         its end, or taken back, even where the caller goes.
+
+        Args:
+            aside: approved changes that the image lacks are left in the volume, unserved, and not asked for: what
+                serves need not answer.
 
         Raises:
             InvalidInput: the host is not known.
@@ -74,7 +79,7 @@ class Deployments:
             Conflict: the gate was not passed, the port is taken, or what serves holds approved changes that the image
                 lacks; what served before serves.
         """
-        return await self._to_its_end(lambda gone: self._deploy(customer, image, host, port, planted, gone))
+        return await self._to_its_end(lambda gone: self._deploy(customer, image, host, port, planted, aside, gone))
 
     async def switch(self, customer: str, row: Row, built: ImageBuilt, planted: Sequence[Question]) -> DeploymentMade:
         """Let the instance serve another version that it has; back to the one before where the gate is not passed.
@@ -166,7 +171,7 @@ class Deployments:
 
     async def _deploy(
         self, customer: str, image: SignedImage, host: str, port: int | None, planted: Sequence[Question],
-        gone: asyncio.Event,
+        aside: bool, gone: asyncio.Event,
     ) -> DeploymentMade:  # fmt: skip
         async with self._turn(customer, host), self._engine(customer, host) as containers:
             standing = await asyncio.to_thread(containers.settle)
@@ -178,7 +183,7 @@ class Deployments:
                 )
             if standing is not None and standing.image == image.built.manifest_digest:
                 return await self._kept(customer, row, containers, standing, image, planted)
-            if standing is not None and row.state != "reserved":
+            if standing is not None and row.state != "reserved" and not aside:
                 await self._require_no_changes(customer, row, containers, standing)
             return await self._exchange(customer, row, containers, image, port is None, planted, gone)
 

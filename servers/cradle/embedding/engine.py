@@ -63,6 +63,7 @@ class Engine:
         self._launch, self._places, self._later = launch, places, later
         self._dimension, self._probe = dimension, list(probe)
         self._scheduler = Scheduler(budget) if budget else Scheduler()
+        self._longest = 0
         self._calls: set[Call] = set()
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -120,7 +121,7 @@ class Engine:
             Overloaded: too much waits.
             DeadlineExceeded: the deadline passed first.
             InvalidInput: a text cannot be computed; names it.
-            Unavailable: the worker was lost while it computed them.
+            Unavailable: the worker was lost while it computed them, or its device had no memory for the moment.
         """
         import numpy as np
 
@@ -170,6 +171,7 @@ class Engine:
                 await worker.lost.wait()
                 self.workers.pop(place, None)
                 await worker.close()
+                self._scheduler.forget_limit()
             outcome = "ready" if worker is None else "replaced"
             self.workers[place] = worker = await self._started(place)
             metrics.LOADS.labels(outcome).inc()
@@ -244,25 +246,32 @@ class Engine:
     async def _outcomes(self, worker: Worker, items: list[Item]) -> Sequence[Vectors | PlatformError]:
         """A batch that fails is halved until the text that fails is alone (F-04, F-06)."""
         try:
-            return list(await worker.run([item.ids for item in items], [item.owner[0].normalize for item in items]))
+            found = await worker.run([item.ids for item in items], [item.owner[0].normalize for item in items])
         except WorkerLost:
             return [reloading()] * len(items)
         except BatchFailed as failed:
             if failed.memory:
-                self._scheduler.budget = max(1, min(self._scheduler.budget, sum(i.tokens for i in items) // 2))
+                self._scheduler.refused(items)
             if len(items) == 1:
-                return [await self._why(worker, failed.memory)]
+                return [await self._why(worker, items[0], failed.memory)]
+        else:
+            self._scheduler.fitted()
+            self._longest = max(self._longest, *(item.tokens for item in items))
+            return list(found)
         half = len(items) // 2
         return [*await self._outcomes(worker, items[:half]), *await self._outcomes(worker, items[half:])]
 
-    async def _why(self, worker: Worker, memory: bool) -> PlatformError:
-        """Whether it was the text or the device: one text that always works is tried."""
+    async def _why(self, worker: Worker, item: Item, memory: bool) -> PlatformError:
+        """Whether it was the text or the device: one text that always works is tried. Memory that sufficed for a text
+        as long before will do so again."""
         try:
             await worker.run([self._probe], [True])
         except (BatchFailed, WorkerLost):
             event("embedding_device_broken", backend=self.backend)
             worker.kill()
             return reloading()
+        if memory and item.tokens <= self._longest:
+            return Unavailable("The embedding device is short of memory. Try again shortly.", retry_after=5)
         return InvalidInput("memory" if memory else "")
 
 

@@ -31,6 +31,8 @@ SLICE_S = 0.01
 CALM_SLICE_S = 0.05
 """And while nobody has for `CALM_AFTER_S`."""
 CALM_AFTER_S = 2.0
+FITTING_BATCHES = 32
+"""So many batches in a row have to fit the device's memory before a larger one is tried again."""
 CREDIT = 2 * LEAST_TOKENS
 """Tokens of its share that a tenant may have left unused and still gets later."""
 BULK_SHARE = 0.25
@@ -180,13 +182,15 @@ class Scheduler:
     """The queue of one device.
 
     Args:
-        budget: most tokens of a batch; one text may be longer.
+        budget: most tokens of a batch; one text may be longer. `limit` is how many of them the device has memory for,
+            as far as is known.
         rows: texts of a batch; 1 where a device's rows depend on each other.
         mixed: texts of different length share a batch.
     """
 
     def __init__(self, budget: int = BATCH_TOKENS, rows: int = 1024, *, mixed: bool = False) -> None:
         self.budget, self.rows, self.mixed = budget, rows, mixed
+        self.limit, self._fitting = budget, 0
         self._rings: dict[Priority, _Ring] = {priority: _Ring() for priority in PRIORITIES}
         self._owed = 0.0
         self._asked = -math.inf
@@ -219,12 +223,29 @@ class Scheduler:
                 return Batch(items, expired, budget)
         return Batch([], expired, budget)
 
+    def fitted(self) -> None:
+        """A batch was computed. After `FITTING_BATCHES` the limit is doubled: memory may be short for a moment only."""
+        self._fitting += 1
+        if self._fitting >= FITTING_BATCHES:
+            self.limit, self._fitting = min(self.budget, 2 * self.limit), 0
+
+    def refused(self, items: Sequence[Item]) -> None:
+        """A batch did not fit the device's memory: the next ones are half of it at most. A single text tells nothing of
+        batches, and under `LEAST_TOKENS` they are too slow to begin with."""
+        self._fitting = 0
+        if len(items) > 1:
+            self.limit = min(self.limit, max(LEAST_TOKENS, sum(item.tokens for item in items) // 2))
+
+    def forget_limit(self) -> None:
+        """The device is another one: what fits its memory is not known."""
+        self.limit, self._fitting = self.budget, 0
+
     def _budget(self, now: float, rate: float | None) -> int:
         if rate is None:
-            return self.budget
+            return self.limit
         calm = now - self._asked >= CALM_AFTER_S
         timely = int(rate * (CALM_SLICE_S if calm else SLICE_S))
-        return min(self.budget, max(LEAST_TOKENS, timely))
+        return min(self.limit, max(LEAST_TOKENS, timely))
 
     def _order(self, budget: int) -> Sequence[Priority]:
         return PRIORITIES[::-1] if self._owed >= budget else PRIORITIES

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from servers.cradle.images.build import IMAGE, RECORD, Stored, built_image, sweep
 from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.evidence import FILES
-from servers.cradle.images.files import copy, hash_file, sync_folder, write_new
+from servers.cradle.images.files import copy, hash_file, sync_folder, work_name, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import SignedBy
 from servers.cradle.images.streams import BLOCK, Hashing
@@ -91,7 +91,7 @@ class Archive:
         """
         found = {}
         for name in await asyncio.to_thread(self.names, customer_id):
-            target = scratch / f"drill-{os.getpid()}-{os.urandom(4).hex()}"
+            target = scratch / work_name("drill")
             try:
                 await self.restore(customer_id, name, target)
                 found[name] = "restored"
@@ -128,7 +128,7 @@ class Archive:
         final.parent.mkdir(parents=True, exist_ok=True)
         sweep(final.parent)
         key = CustomerKey.open(self.keys, built.customer_id, create=True)
-        work = final.parent / f".building-{tag}-{os.getpid()}-{os.urandom(4).hex()}"
+        work = final.parent / work_name(f".building-{tag}")
         work.mkdir(mode=0o755)
         try:
             with room_or_clean():

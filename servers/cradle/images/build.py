@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from servers.cradle.images.assemble import Assembled, assemble
 from servers.cradle.images.compression import Compression
 from servers.cradle.images.evidence import FILES, write_evidence
-from servers.cradle.images.files import sweep, sync_folder
+from servers.cradle.images.files import sweep, sync_folder, work_name
 from servers.cradle.images.layers import Entry, Layer, room_or_clean, write_layer
 from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned
@@ -140,7 +140,7 @@ def _build(
         return stored.built
     images.mkdir(parents=True, exist_ok=True)
     sweep(images)
-    work = images / f".building-{spec.tag}-{os.getpid()}-{os.urandom(4).hex()}"
+    work = images / work_name(f".building-{spec.tag}")
     work.mkdir(mode=0o700)
     try:
         with room_or_clean():

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _BLOCK = 1 << 20
+_PROC = Path("/proc")
 _FICLONE = 0x40049409  # linux/fs.h: share a file's blocks, copy on write
 
 
@@ -71,8 +72,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def work_name(beginning: str) -> str:
+    """`BEGINNING-PROCESS-RANDOM`: a new name for what this process is making, by which `sweep` knows whose it is."""
+    process = os.getpid()
+    began = _began(process)
+    return f"{beginning}-{process}{'.' if began else ''}{began}-{os.urandom(4).hex()}"
+
+
 def sweep(folder: Path, beginning: str = ".building-") -> None:
-    """Remove what dead processes left behind in a folder: `BEGINNING…-PROCESS-RANDOM`, and what was set aside."""
+    """Remove what dead processes left behind in a folder, by the names of `work_name`, and what was set aside."""
     for stale in folder.glob(f"{beginning}*"):
         if not _alive(stale.name.rsplit("-", 2)[1]):
             _remove(stale)
@@ -88,10 +96,24 @@ def _remove(path: Path) -> None:
 
 
 def _alive(process: str) -> bool:
+    """Whether the process of a name lives, and not another one that has its number now: in a container they recur."""
+    number, _, began = process.partition(".")
     try:
-        os.kill(int(process), 0)
+        os.kill(int(number), 0)
     except (ProcessLookupError, ValueError):
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return not began or _began(int(number)) in (began, "")
+
+
+def _began(process: int) -> str:
+    """Eight digits of the boot and of the moment at which a process began (proc(5)); empty where it is not known."""
+    boot = b""
+    with suppress(OSError):
+        boot = (_PROC / "sys/kernel/random/boot_id").read_bytes()
+    try:
+        ticks = (_PROC / str(process) / "stat").read_bytes().rpartition(b")")[2].split()[19]  # the 22nd field of all
+    except (OSError, IndexError):
+        return ""
+    return hashlib.sha256(boot + ticks).hexdigest()[:8]

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from servers.cradle.images.base import MACHINES
 from servers.cradle.images.elf import asked_for, newest_glibc
+from servers.cradle.images.files import work_name
 from servers.cradle.images.layers import Entry, Layer, room_or_clean, tarfile_bytes
 from servers.cradle.images.runtime import binaries_of, distributions
 from shared.contracts.image import Architecture
@@ -58,7 +59,7 @@ def packages_for(architecture: Architecture, glibc: int, cache: Path) -> Iterato
         Unavailable: pip does not run, or has not all of them for this architecture; says which is missing.
         StorageFull: no room; nothing is left behind.
     """
-    folder = cache / f".partial-{architecture}-{os.getpid()}-{os.urandom(4).hex()}"
+    folder = cache / work_name(f".partial-{architecture}")
     try:
         with room_or_clean():
             (folder / "tmp").mkdir(parents=True)

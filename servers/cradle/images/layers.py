@@ -20,6 +20,7 @@ from typing import BinaryIO, Literal
 
 from servers.cradle.images.compression import Compression, compressor, decompressed, kind_of
 from servers.cradle.images.elf import is_elf, slim
+from servers.cradle.images.files import work_name
 from servers.cradle.images.spec import SOURCE_EPOCH
 from servers.cradle.images.streams import BLOCK, Hashing, tar_onto
 from shared.contracts.image import ImageLayer
@@ -132,7 +133,7 @@ class _Blob:
 
 @contextmanager
 def _blob(kind: str, folder: Path, small: bool, compression: Compression) -> Iterator[_Blob]:
-    partial = folder / f".partial-{kind}-{os.getpid()}-{os.urandom(4).hex()}"
+    partial = folder / work_name(f".partial-{kind}")
     with room_or_clean(partial), partial.open("xb", buffering=BLOCK) as raw:
         blob = _Blob(kind, partial, raw, small, compression)
         yield blob

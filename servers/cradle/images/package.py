@@ -14,7 +14,7 @@ from pathlib import Path
 
 from servers.cradle.images import evidence, neo4j_import
 from servers.cradle.images.build import IMAGE, built_image, publish
-from servers.cradle.images.files import hash_file, share, sweep, sync_folder, write_new
+from servers.cradle.images.files import hash_file, share, sweep, sync_folder, work_name, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.render import compose, delivery, helm_chart
 from servers.cradle.images.report import report_of
@@ -60,7 +60,7 @@ def _package(
     deliveries = bucket / "delivery"
     deliveries.mkdir(parents=True, exist_ok=True)
     sweep(deliveries)
-    work = deliveries / f".building-{tag}-{os.getpid()}-{os.urandom(4).hex()}"
+    work = deliveries / work_name(f".building-{tag}")
     work.mkdir(mode=0o755)
     tar = deliveries / f"{tag}.tar"
     try:
@@ -118,7 +118,7 @@ def _fill(
 
 def _write_tar(folder: Path, name: str, target: Path) -> None:
     """The folder as one tar, whole or not there; the same for the same files."""
-    draft = target.with_name(f".building-{target.name}-{os.getpid()}-{os.urandom(4).hex()}")
+    draft = target.with_name(work_name(f".building-{target.name}"))
     with room_or_clean(draft):
         with draft.open("xb") as raw:
             with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:

@@ -7,7 +7,6 @@ against its digest, from the pinned one down; layers are kept as they are.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import orjson
 from pydantic import ValidationError
 
 from servers.cradle.images.compression import MEDIA_TYPES, Compression
-from servers.cradle.images.files import hash_file
+from servers.cradle.images.files import hash_file, work_name
 from servers.cradle.images.layers import Layer, room_or_clean, tarfile_bytes
 from servers.cradle.images.streams import BLOCK, Hash, Hashing
 from shared.contracts.model import Contract
@@ -139,7 +138,7 @@ def _kept(registry: _Registry, blob: str, size: int, diff_id: str, cache: Path, 
     known = _read(record)
     whole = path.is_file() and path.stat().st_size == size
     if known is None or not whole or known.diff_id != diff_id:
-        partial = cache / f".partial-pulled-{os.getpid()}-{os.urandom(4).hex()}"
+        partial = cache / work_name(".partial-pulled")
         with room_or_clean(partial):
             if not whole or "sha256:" + hash_file(path) != blob:
                 with partial.open("xb", buffering=BLOCK) as out:

@@ -5,12 +5,11 @@ It lies in the customer's bucket at `reports/<tag>/` and in the delivery package
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from servers.cradle.images.build import publish
-from servers.cradle.images.files import sweep, write_new
+from servers.cradle.images.files import sweep, work_name, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.render import report as rendered
 from shared.contracts.image import ImageBuilt
@@ -33,7 +32,7 @@ def write_report(bucket: Path, report: ImageReport) -> Path:
     reports.mkdir(mode=0o700, exist_ok=True)
     sweep(reports)
     tag = report.image.tag
-    work = reports / f".building-{tag}-{os.getpid()}-{os.urandom(4).hex()}"
+    work = reports / work_name(f".building-{tag}")
     work.mkdir(mode=0o700)
     try:
         with room_or_clean():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import os
 import secrets
 import shutil
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 from servers.cradle.images import launch
 from servers.cradle.images.base import architecture
 from servers.cradle.images.engine import Engine, reachable
+from servers.cradle.images.files import work_name
 from servers.cradle.images.spec import INSTANCE_PORT
 from servers.cradle.images.unpack import Contents, read_image
 from shared.contracts.image import Architecture
@@ -100,7 +100,7 @@ async def _in_engine(tar: Path, docker_host: str | None, owner: str | None) -> A
 
 @asynccontextmanager
 async def _unpacked(tar: Path, scratch: Path, emulated: Architecture | None) -> AsyncIterator[RunningInstance]:
-    folder = scratch / f"instance-{os.getpid()}-{secrets.token_hex(4)}"
+    folder = scratch / work_name("instance")
     root, temporary = folder / "root", folder / "tmp"
     try:
         await asyncio.to_thread(_make_folders, root, temporary)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servers.cradle.images.files import hash_file, sync_folder
+from servers.cradle.images.files import hash_file, sync_folder, work_name
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import SOURCE_EPOCH
@@ -61,7 +61,7 @@ def _make(
     folder.mkdir(mode=0o700, exist_ok=True)
     short = [each.removeprefix("sha256:")[:12] for each in (base_digest, manifest.dataset_digest)]
     final = folder / f"{short[0]}-{short[1]}.tar"
-    work = folder / f".building-{final.stem}-{os.getpid()}-{os.urandom(4).hex()}"
+    work = folder / work_name(f".building-{final.stem}")
     work.mkdir(mode=0o700)
     try:
         with room_or_clean():

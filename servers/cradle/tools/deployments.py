@@ -50,7 +50,11 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return await deployment.update_instances(services(), require_customer(), tag)
 
     async def roll_back_instance(tag: VersionTag, host: HostName = "local") -> DeploymentMade:
-        """Let an instance serve an earlier version. Use it with a tag that list_deployments names."""
+        """Let an instance serve an earlier version. Use it with a tag that list_deployments names.
+
+        An instance that does not answer gets the archived image. Approved changes are set aside and come back with the
+        image that they were made on.
+        """
         return await deployment.roll_back(services(), require_customer(), tag, host)
 
     async def list_deployments() -> DeploymentList:

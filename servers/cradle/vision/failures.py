@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from types import ModuleType
 from typing import Any
 
-from shared.errors import InvalidInput, Overloaded, PlatformError, Unavailable
+from shared.errors import InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
 
 UNFINISHED = "The vision provider stopped before the page was read. Try again or use another provider."
+
+_ACCOUNT = re.compile(
+    r"credit balance is too low|api usage limit|exceeded your current quota|insufficient_quota|billing_\w*limit",
+    re.IGNORECASE,
+)
+"""Anthropic tells with status 400, as of a wrong request, that an account is empty or has reached its limit."""
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def translated(error: Exception, sdk: ModuleType, setting: str) -> PlatformError:
@@ -19,20 +27,32 @@ def translated(error: Exception, sdk: ModuleType, setting: str) -> PlatformError
     """
     match error:
         case sdk.RateLimitError():
-            return Overloaded("The vision provider asks to wait. Try again later.", retry_after=_waiting(error))
+            return Overloaded("The vision provider asks to wait. Try again later.", retry_after=_asked(error, 30.0))
         case sdk.AuthenticationError() | sdk.PermissionDeniedError():
             return Unavailable(f"The vision provider refuses the key. Set P0711_{setting}_API_KEY.")
         case sdk.APITimeoutError():
             return Unavailable("The vision provider did not answer in time. Try again or use provider 'rapidocr'.")
-        case sdk.BadRequestError() | sdk.UnprocessableEntityError():
-            return InvalidInput("The vision provider cannot use this image.", field="image_base64")
+        case sdk.APIStatusError(status_code=400 | 402 | 413 | 422):
+            return _refusal(error, setting)
         case sdk.NotFoundError():
             return Unavailable(f"The vision provider does not know the model. Set P0711_{setting}_VISION_MODEL.")
         case _:
-            return Unavailable("The vision provider failed. Try again or use provider 'rapidocr'.")
+            return Unavailable(
+                "The vision provider failed. Try again or use provider 'rapidocr'.", retry_after=_asked(error)
+            )
 
 
-def _waiting(error: Any) -> float:
-    """Seconds that the provider asks to wait; 30 where it does not say, at most 600."""
-    asked = str(error.response.headers.get("retry-after", ""))
-    return min(float(asked), 600.0) if asked.isascii() and asked.isdigit() else 30.0
+def _refusal(error: Any, setting: str) -> PlatformError:
+    """The request was refused: because of the image, or because nobody pays for it."""
+    if error.status_code == 413:
+        return TooLarge("The image is too large for the vision provider. Send a smaller one.", field="image_base64")
+    if error.status_code == 402 or _ACCOUNT.search(str(error)):
+        return Unavailable(f"The vision provider's account has no credit. Look after that of P0711_{setting}_API_KEY.")
+    return InvalidInput("The vision provider cannot use this image.", field="image_base64")
+
+
+def _asked(error: Any, default: float | None = None) -> float | None:
+    """Seconds that the provider asks to wait, at most 600; `default` where it does not say."""
+    response = getattr(error, "response", None)
+    asked = "" if response is None else str(response.headers.get("retry-after", ""))
+    return min(float(asked), 600.0) if _SECONDS.fullmatch(asked) else default
