@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import zipfile
 from collections.abc import Iterable, Iterator
 
 from servers.cradle.processing.extract.columns import Figure
@@ -14,6 +15,7 @@ from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extract.opendocument import merges_of
 from servers.cradle.processing.extract.product_table import read_rows
+from servers.cradle.processing.extract.zero_padded import as_shown
 from servers.cradle.processing.extraction import About, Block, Item
 
 _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and send it."
@@ -31,10 +33,12 @@ class Spreadsheet:
 
         from servers.cradle.processing.extract.large_sheet import LargeSheets
 
-        archive = check_zip(file.data) if file.media_type != XLS else None
+        data, archive = file.data, check_zip(file.data) if file.media_type != XLS else None
+        if archive and file.media_type == XLSX and (shown := as_shown(data, archive)) is not data:
+            data, archive = shown, zipfile.ZipFile(io.BytesIO(shown))
         merges = merges_of(archive) if archive and file.media_type == ODS else {}
         try:
-            book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(file.data))
+            book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
             names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
             large = LargeSheets(archive, names) if archive and file.media_type == XLSX else None
             yield About(pages=len(names))

@@ -1,0 +1,84 @@
+"""Numbers of an XLSX file that are shown with leading zeros, such as 471 as `00471`: article numbers and post codes.
+
+calamine gives the number alone. Where a file has such a format, its cells are therefore written anew as the text that
+they show, before calamine reads them. Formats and cells: ECMA-376-1, 18.8.30 and 18.3.1.4.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+
+from servers.cradle.processing.extract.containers import part_blocks, read_part
+from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.xml import parse
+
+BLOCK = 2**20
+MAX_HELD = 32 * 2**20
+_FORMAT = re.compile(r"(?:\[\$-[0-9A-Fa-f]+\])?(0{2,20})")
+_CELL = re.compile(rb"<((?:[\w.-]+:)?)c(\s[^<>]*)>((?:<\1f\b[^<>]*(?:/>|>[^<]*</\1f>))?)<\1v>([0-9]+)</\1v></\1c>")
+_STYLE = re.compile(rb"""\ss\s*=\s*["']([0-9]+)["']""")
+_TYPE = re.compile(rb"""\st\s*=\s*["']([^"']*)["']""")
+
+
+def as_shown(data: bytes, archive: zipfile.ZipFile) -> bytes:
+    """The file with such numbers as text; the file as it came where it has none of these formats.
+
+    Raises:
+        Unreadable: `damaged`, `encrypted` or `zip_bomb`.
+    """
+    widths = _widths(archive)
+    if not widths:
+        return data
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as written:
+        for entry in {each.filename: each for each in archive.infolist() if not each.is_dir()}.values():
+            blocks = part_blocks(archive, entry.filename, BLOCK)
+            with written.open(entry.filename, "w", force_zip64=entry.file_size > 2**30) as part:
+                for block in _cells(blocks, widths) if entry.filename.lower().endswith(".xml") else blocks:
+                    part.write(block)
+    return out.getvalue()
+
+
+def _widths(archive: zipfile.ZipFile) -> dict[bytes, int]:
+    """How many digits a cell's style shows at least, where it shows nothing else."""
+    path = next((name for name in archive.namelist() if re.search(r"(^|[\\/])styles\.xml$", name, re.IGNORECASE)), None)
+    styles = (path and read_part(archive, path)) or b""
+    if not re.search(rb"formatCode\s*=\s*[\"'][^\"']*00", styles):
+        return {}
+    try:
+        root = parse(styles)
+    except Unreadable:  # calamine judges the file
+        return {}
+    formats = {each.get("numFmtId"): _FORMAT.fullmatch(each.get("formatCode", "")) for each in root.iter("{*}numFmt")}
+    cells = next(root.iter("{*}cellXfs"), ())
+    found = [(at, formats.get(each.get("numFmtId"))) for at, each in enumerate(cells)]
+    return {b"%d" % at: len(zeros[1]) for at, zeros in found if zeros}
+
+
+def _cells(blocks: Iterator[bytes], widths: Mapping[bytes, int]) -> Iterator[bytes]:
+    """The XML of a part, cut behind cells."""
+
+    def cell(found: re.Match[bytes]) -> bytes:
+        prefix, attributes, formula, digits = found.groups()
+        style, kind = _STYLE.search(attributes), _TYPE.search(attributes)
+        width = widths.get(style[1], 0) if style and (kind is None or kind[1] == b"n") else 0
+        if len(digits) >= width:
+            return found[0]
+        attributes = _TYPE.sub(b"", attributes)
+        return b'<%bc%b t="str">%b<%bv>%b</%bv></%bc>' % (
+            prefix, attributes, formula, prefix, digits.zfill(width), prefix, prefix,
+        )  # fmt: skip
+
+    held = b""
+    for block in blocks:
+        held += block
+        cut = max(held.rfind(b"</c>") + 4, held.rfind(b":c>") + 3)
+        if cut < 4 and len(held) > MAX_HELD:
+            cut = len(held)
+        if cut >= 4:
+            yield _CELL.sub(cell, held[:cut])
+            held = held[cut:]
+    yield _CELL.sub(cell, held)
