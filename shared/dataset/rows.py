@@ -272,9 +272,20 @@ def exact_amount(text: str | None) -> Decimal | None:
     return value.quantize(Decimal(1).scaleb(-AMOUNT_SCALE))
 
 
-def finite_number(text: str | None) -> float | None:
-    """A text as a finite number, with a decimal point or a German comma; None where it is none."""
+_GROUPED = {",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?"), ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")}
+
+
+def finite_number(text: str | None, decimal: str = "") -> float | None:
+    """A text as a finite number, with a decimal point or a German comma; None where it is none.
+
+    Args:
+        decimal: the sign where it is known: `1.000` is a thousand where it is the comma. Both in one text show it.
+    """
     plain = (text or "").strip()
+    if "," in plain and "." in plain:
+        decimal = max(",", ".", key=plain.rfind)
+    if decimal and _GROUPED[decimal].fullmatch(plain):
+        plain = plain.replace("." if decimal == "," else ",", "")
     if plain.count(",") == 1 and "." not in plain:
         plain = plain.replace(",", ".")
     try:

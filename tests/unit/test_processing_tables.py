@@ -12,6 +12,8 @@ from servers.cradle.processing.extract.delimited import delimiter
 from servers.cradle.processing.extract.encoding import decode
 from servers.cradle.processing.extract.product_table import SAMPLED, header_position
 from servers.cradle.processing.extraction import Extraction, joined, parts
+from servers.cradle.processing.records import Records
+from shared.dataset.rows import document_id
 
 HEADER = "Artikelnummer;Bezeichnung;Länge [mm];Preis EUR"
 
@@ -152,3 +154,27 @@ def test_german_text_of_dos_is_known_by_its_words() -> None:
     assert decode(text.encode("cp850")) == text
     quoted = "Er rief „halt” und „gehäuse”, 19”Rack, Straße"
     assert decode(quoted.encode("cp1252")) == quoted
+
+
+@pytest.mark.parametrize(("price", "value", "number"), [
+    ("12,50", "1.000", 1000.0),
+    ("12,50", "1.250.000,5", 1250000.5),
+    ("12.50", "1,250", 1250.0),
+    ("12.50", "1.125", 1.125),
+    ("12", "1.000", 1.0),
+    ("12", "1.250,5", 1250.5),
+    ("12", "1,250.5", 1250.5),
+    ("12,50", "10.0000", 10.0),
+    ("12,50", "1.000 N", None),
+])  # fmt: skip
+def test_a_property_is_the_number_that_the_tables_prices_show_it_to_be(
+    price: str, value: str, number: float | None
+) -> None:
+    found = listed("Artikelnummer;Bezeichnung;Traglast;Preis EUR", f"4711;Haken;{value};{price}")
+    rows = Records(document_id("preise.csv"), 1).of(found, [], None)
+    assert [(row.value, row.number) for row in rows.features] == [(value, number)]
+
+
+def test_a_number_of_a_sheet_has_its_own_point_whatever_its_prices_are_written_with() -> None:
+    found = sheet(("Artikelnummer", "Bezeichnung", "Traglast", "Preis EUR"), ("4711", "Haken", 1.125, "12,50"))
+    assert [row.number for row in Records(document_id("p.xlsx"), 1).of(found, [], None).features] == [1.125]

@@ -73,7 +73,8 @@ class Localised(_Value, frozen=True):
 class Feature(_Value, frozen=True):
     """One feature of a product in a classification system (ETIM, ECLASS or the supplier's own).
 
-    `identifier` and `parent` are the catalogue's own numbers by which features nest (FID, FPARENT_ID).
+    `identifier` and `parent` are the catalogue's own numbers by which features nest (FID, FPARENT_ID); `decimal` is the
+    decimal sign of its values, `,` or `.`, where that is known.
     """
 
     system: str = ""
@@ -87,6 +88,7 @@ class Feature(_Value, frozen=True):
     identifier: str = ""
     parent: str = ""
     description: str = ""
+    decimal: str = ""
 
     @property
     def name(self) -> str:

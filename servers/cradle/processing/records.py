@@ -123,7 +123,7 @@ class Records:
             parameter_version=self._version,
             position=place[1],
             value=text,
-            number=finite_number(text),
+            number=finite_number(text, feature.decimal),
             value_id=value_id,
             unit=feature.unit,
             system=feature.system,

@@ -240,7 +240,10 @@ def _unclear(cell: str, columns: Columns, index: int) -> Feature:
 
 def _feature(cell: str, columns: Columns, index: int) -> Feature:
     unit = columns.units[index] if index < len(columns.units) else ""
-    return Feature(names=label_of(columns, index), values=(Localised(str(cell)),), unit=unit, order=str(index + 1))
+    decimal = "" if isinstance(cell, Figure) else columns.writing.sign
+    return Feature(
+        names=label_of(columns, index), values=(Localised(str(cell)),), unit=unit, order=str(index + 1), decimal=decimal
+    )
 
 
 def _localised(text: str) -> tuple[Localised, ...]:
