@@ -314,12 +314,13 @@ async def test_what_a_process_writes_beside_its_answers_is_dropped_and_never_sho
 
 
 @pytest.mark.parametrize(
-    ("flaw", "told"), [("mute", "P0711_RUNNER_START_S"), ("floods", "more than it may"), ("dies", "ended")]
+    ("flaw", "told", "start_s"),
+    [("mute", "P0711_RUNNER_START_S", 3.0), ("floods", "more than it may", 30.0), ("dies", "ended", 30.0)],
 )
 async def test_a_server_that_does_not_start_is_one_clear_sentence_for_the_review(
-    running: Running, flaw: str, told: str
+    running: Running, flaw: str, told: str, start_s: float
 ) -> None:
-    market = await running(sys.executable, PLAIN, flaw, runner_start_s=3.0)
+    market = await running(sys.executable, PLAIN, flaw, runner_start_s=start_s)
     operator = await market.operator()
     await submit(market, operator)
     await market.call(operator, "review_mcp", server_name=ORDERS, state="review")
