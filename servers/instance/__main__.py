@@ -40,11 +40,11 @@ def query_deadline() -> float:
     """Seconds that one query may take: INSTANCE_QUERY_DEADLINE_S, for machines that need more than the 10 they have.
 
     Raises:
-        InvalidInput: it is no number from 1 to 600.
+        InvalidInput: it is no number from 10 to 600.
     """
     given = os.environ.get("INSTANCE_QUERY_DEADLINE_S") or "10"
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= 600:
-        raise InvalidInput("INSTANCE_QUERY_DEADLINE_S is no whole number from 1 to 600.")
+    if not given.isascii() or not given.isdigit() or not 10 <= int(given) <= 600:
+        raise InvalidInput("INSTANCE_QUERY_DEADLINE_S is no whole number from 10 to 600.")
     return float(given)
 
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from servers.instance.changes import Changes
 from servers.instance.console.pages import Console
 from servers.instance.search import QUERY_DEADLINE_S, Library
-from servers.instance.shelf import Shelf
+from servers.instance.shelf import LONGEST_CALL, Shelf
 from servers.instance.tools import changes as change_tools
 from servers.instance.tools import dataset as dataset_tools
 from servers.instance.tools import growth as growth_tools
@@ -74,12 +74,14 @@ def build(
     Args:
         signer: whose updates it takes; none: it takes none.
         graph: a Neo4j to ask for the graph, in place of the embedded one.
-        query_deadline_s: longest time of one query.
+        query_deadline_s: longest time of one query; a call may take longer.
 
     Raises:
         InvalidInput: the configuration cannot be read.
     """
     config = read_config(place.config)
+    longest = max(settings.call_deadline_s, LONGEST_CALL * query_deadline_s)
+    settings = settings.model_copy(update={"call_deadline_s": longest})
     versions = Versions(place.dataset, config.dataset_digest, place.state)
     updates = Updates(versions, config, signer)
     changes = Changes(versions, updates.turn)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from shared.dataset.bolt import GraphServer
     from shared.encoder import Encoder
 
-RETIRED_AFTER = 6
-"""In times of the longest query. A call that began before the exchange has ended by then: describe_dataset makes four
-queries, no tool makes more. Exports may take longer, and their files go away with the library: they are waited for."""
+LONGEST_CALL = 6
+"""In times of the longest query: describe_dataset makes four, no tool makes more. A call that began before an exchange
+has ended by then. Exports may take longer, and their files go away with the library: they are waited for."""
 
 
 class Shelf:
@@ -71,6 +71,6 @@ class Shelf:
             self._current = None
 
     async def _retire(self, retired: Library, stack: AsyncExitStack) -> None:
-        await asyncio.sleep(RETIRED_AFTER * self._deadline_s)
+        await asyncio.sleep(LONGEST_CALL * self._deadline_s)
         await retired.products.finished()
         await stack.aclose()

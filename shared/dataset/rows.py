@@ -22,6 +22,7 @@ ChunkKind = Literal["text", "table", "list", "product", "ocr", "contents"]
 
 AMOUNT_DIGITS, AMOUNT_SCALE = 24, 6
 _DECIMAL_COMMA = re.compile(r"(?!\s*[+-]?[1-9]\d{0,2},\d{3}\s*$)(\s*[+-]?\d+),(\d+\s*)", re.ASCII)  # not 1,234
+_GROUPED = {",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?"), ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +271,6 @@ def exact_amount(text: str | None) -> Decimal | None:
     if not value.is_finite() or abs(value) >= Decimal(10) ** (AMOUNT_DIGITS - AMOUNT_SCALE):
         return None
     return value.quantize(Decimal(1).scaleb(-AMOUNT_SCALE))
-
-
-_GROUPED = {",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?"), ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")}
 
 
 def finite_number(text: str | None, decimal: str = "") -> float | None:

@@ -311,7 +311,7 @@ async def test_a_library_that_is_replaced_stays_until_its_exports_have_ended(
         return write(*args)
 
     monkeypatch.setattr(export_module, "write", slow)
-    monkeypatch.setattr(shelf_module, "RETIRED_AFTER", 0)
+    monkeypatch.setattr(shelf_module, "LONGEST_CALL", 0)
     config = InstanceConfig(
         customer_id="acme", company_name="Müller", tag="p1", fingerprint=FINGERPRINT, dataset_digest=digests[0],
         parameter_version=1,

@@ -7,12 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from servers.instance.app import Platform, verifier_of
+from servers.instance.app import Place, Platform, build, verifier_of
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.tokens import Grant, Mint
 from shared.contracts.instance import InstanceConfig
 from shared.errors import InvalidInput, PlatformError, Unauthenticated
 from shared.ids import digest
+from shared.settings import Settings
 
 ISSUER, RESOURCE = "http://127.0.0.1:4090", "http://127.0.0.1:9400/mcp"
 CONFIG = InstanceConfig(
@@ -48,3 +49,11 @@ async def test_a_token_for_this_instance_and_customer_is_taken_with_the_keys_giv
 def test_keys_that_are_none_are_refused_at_the_start() -> None:
     with pytest.raises(InvalidInput, match="INSTANCE_KEYS"):
         verifier_of(CONFIG, "k" * 24, Platform(ISSUER, RESOURCE, "[broken"))
+
+
+@pytest.mark.parametrize(("seconds", "longest"), [(10.0, 60.0), (300.0, 1800.0)])
+def test_a_call_may_take_as_long_as_its_queries(tmp_path: Path, seconds: float, longest: float) -> None:
+    (tmp_path / "instance.json").write_text(CONFIG.model_dump_json())
+    place = Place(tmp_path, tmp_path, tmp_path / "instance.json")
+    server = build(Settings(home=tmp_path), place, "k" * 24, query_deadline_s=seconds)
+    assert server.mcp.specs["query_table"].deadline_s == longest

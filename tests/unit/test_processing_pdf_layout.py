@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from servers.cradle.processing import stages
@@ -9,7 +13,7 @@ from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.pdf import _paired
 from servers.cradle.processing.extract.pdf_layout import Glyphs, lines_of
-from servers.cradle.processing.extraction import Extraction, Scan, joined, parts
+from servers.cradle.processing.extraction import Block, Extraction, Scan, joined, parts
 from shared.errors import InvalidInput, PlatformError, Unavailable
 
 A4 = 595, 842
@@ -207,11 +211,15 @@ async def test_without_ocr_a_stamped_page_keeps_its_stamp_and_an_ocr_that_is_awa
     monkeypatch.setattr(stages, "ATTEMPTS", 1)
     reading = stages.Stages.__new__(stages.Stages)  # only OCR is asked
     reading._ocr = fails
+    reading._ocr_permits, reading.clock = asyncio.Semaphore(), stages.Clock()
+    entry: Any = SimpleNamespace(ocr_pages=0)
+    part = Extraction(flow=(Block("paragraph", "Seite 1 von 1", page=1), Scan(b"", 1, stamped=stamped)))
     if read:
-        assert await reading._attempt(Scan(b"", 1, stamped=stamped)) == ""
+        found = await reading._with_text(entry, part)
+        assert ([block.text for block in found.blocks], entry.ocr_pages) == (["Seite 1 von 1"], 0)
     else:
         with pytest.raises(Unreadable, match="OCR"):
-            await reading._attempt(Scan(b"", 1, stamped=stamped))
+            await reading._with_text(entry, part)
 
 
 def test_a_page_with_a_text_of_its_own_or_half_an_image_is_no_scan() -> None:

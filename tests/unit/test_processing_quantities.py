@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
 
-from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.columns import role_of
 from servers.cradle.processing.extract.quantities import Quantity, Writing, number_of, quantity_of
-from servers.cradle.processing.extraction import Extraction, Price, joined, parts
+from servers.cradle.processing.extraction import Extraction, Price
 from servers.cradle.processing.product_text import product_lines
+from tests.tables_rig import extracted, listed, sheet
 
 GERMAN, ENGLISH, UNKNOWN = Writing("", "de"), Writing("", "en"), Writing()
-
-
-def extracted(data: bytes, name: str) -> Extraction:
-    return joined(parts(read(*identify(data, name))))
-
-
-def listed(*lines: str) -> Extraction:
-    return extracted("\n".join(lines).encode(), "preise.csv")
-
-
-def sheet(*rows: tuple[object, ...]) -> Extraction:
-    import xlsxwriter
-
-    out = io.BytesIO()
-    with xlsxwriter.Workbook(out, {"in_memory": True}) as book:
-        page = book.add_worksheet("Preise")
-        for at, row in enumerate(rows):
-            page.write_row(at, 0, row)
-    return extracted(out.getvalue(), "preise.xlsx")
 
 
 def told(found: Extraction) -> list[tuple[str | None, str, str]]:

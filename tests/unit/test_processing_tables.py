@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 
-from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.columns import amount_of
 from servers.cradle.processing.extract.delimited import delimiter
 from servers.cradle.processing.extract.encoding import decode
 from servers.cradle.processing.extract.product_table import SAMPLED, header_position
-from servers.cradle.processing.extraction import Extraction, joined, parts
+from servers.cradle.processing.extraction import Extraction
 from servers.cradle.processing.records import Records
 from shared.dataset.rows import document_id
+from tests.tables_rig import listed, sheet
 
 HEADER = "Artikelnummer;Bezeichnung;Länge [mm];Preis EUR"
-
-
-def extracted(data: bytes, name: str) -> Extraction:
-    return joined(parts(read(*identify(data, name))))
-
-
-def listed(*lines: str) -> Extraction:
-    return extracted("\n".join(lines).encode(), "preise.csv")
-
-
-def sheet(*rows: tuple[object, ...]) -> Extraction:
-    import xlsxwriter
-
-    out = io.BytesIO()
-    with xlsxwriter.Workbook(out, {"in_memory": True}) as book:
-        page = book.add_worksheet("Preise")
-        for at, row in enumerate(rows):
-            page.write_row(at, 0, row)
-    return extracted(out.getvalue(), "preise.xlsx")
 
 
 def prices(found: Extraction) -> list[tuple[str, list[str | None]]]:

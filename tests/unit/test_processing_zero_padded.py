@@ -10,10 +10,10 @@ import pytest
 import python_calamine
 import xlsxwriter
 
-from servers.cradle.processing.extract import identify, read, zero_padded
+from servers.cradle.processing.extract import zero_padded
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.zero_padded import as_shown
-from servers.cradle.processing.extraction import joined, parts
+from tests.tables_rig import extracted
 
 
 def workbook(**formats: str) -> bytes:
@@ -45,7 +45,7 @@ def test_an_article_number_has_the_zeros_that_the_sheet_shows() -> None:
     sheet.write_number(1, 0, 471, form)
     sheet.write_formula(2, 0, "=A2+1", form, 472)
     book.close()
-    found = joined(parts(read(*identify(out.getvalue(), "preise.xlsx"))))
+    found = extracted(out.getvalue(), "preise.xlsx")
     assert [product.article_number for product in found.products] == ["00471", "00472"]
     assert [[price.amount for price in product.prices] for product in found.products] == [["12.5"], ["7"]]
 

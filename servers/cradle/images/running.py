@@ -25,7 +25,7 @@ from shared.errors import DeadlineExceeded, Unavailable
 
 HEALTHY_S = 90.0
 EMULATED_S = 600.0
-_PATIENT = {"P0711_CALL_DEADLINE_S": "600", "INSTANCE_QUERY_DEADLINE_S": "300"}
+_PATIENT = {"INSTANCE_QUERY_DEADLINE_S": "300"}
 _STOP_S = 25.0
 _POLL_S = 0.05
 _TAIL = 8192

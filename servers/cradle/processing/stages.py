@@ -197,24 +197,28 @@ class Stages:
             if not isinstance(item, Scan):
                 flow.append(item)
                 continue
-            entry.ocr_pages += 1
-            blocks = paragraphs(_read_text(next(read)), item.page, item.source)
+            text = next(read)
+            entry.ocr_pages += text is not None
+            blocks = paragraphs(_read_text(text or ""), item.page, item.source)
             flow += [replace(block, ocr=True) for block in blocks]
         return replace(part, flow=tuple(flow))
 
-    async def _read_scan(self, scan: Scan) -> str:
+    async def _read_scan(self, scan: Scan) -> str | None:
         async with self._ocr_permits:
             with self.clock.stage("ocr"):
                 return await self._attempt(scan)
 
-    async def _attempt(self, scan: Scan) -> str:
-        """The text of a scan; what may pass is tried again, what does not fails the document and not the job."""
+    async def _attempt(self, scan: Scan) -> str | None:
+        """The text of a scan; what may pass is tried again, what does not fails the document and not the job.
+
+        None: there is no OCR for it, and the page has its stamp. A cover's photo costs no catalogue.
+        """
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._ocr(scan.png)
             except PlatformError as error:
                 if not error.retryable and scan.stamped:
-                    return ""  # OCR is not set up, or cannot use it: a cover's photo costs no catalogue
+                    return None
                 if not error.retryable or attempt == ATTEMPTS:
                     reason = f"Page {scan.page} could not be read by OCR ({error.code}). Run the job again."
                     raise Unreadable("ocr_failed", reason) from None

@@ -8,6 +8,7 @@ import email.policy
 import re
 from collections.abc import Iterator
 from email.message import EmailMessage
+from itertools import pairwise
 
 from servers.cradle.processing.extract.encoding import clean, decode, squeezed
 from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, Unreadable
@@ -38,8 +39,8 @@ def _messages(data: bytes) -> Iterator[bytes]:
     if not data.startswith(b"From "):
         yield data
         return
-    starts = [found.start() for found in _FROM_LINE.finditer(data)]
-    for start, end in zip([0, *starts[1:]], [*starts[1:], len(data)], strict=True):
+    starts = [found.start() for found in _FROM_LINE.finditer(data, 1)]
+    for start, end in pairwise([0, *starts, len(data)]):
         yield data[start:end]
 
 

@@ -17,6 +17,7 @@ from servers.cradle.processing.extract.xml import parse
 
 BLOCK = 2**20
 MAX_HELD = 32 * 2**20
+_PART = re.compile(r"\.(xml|rels)$", re.IGNORECASE)  # no picture is read
 _FORMAT = re.compile(r"(?:\[\$-[0-9A-Fa-f]+\])?(0{2,20})")
 _CELL = re.compile(rb"<((?:[\w.-]+:)?)c(\s[^<>]*)>((?:<\1f\b[^<>]*(?:/>|>[^<]*</\1f>))?)<\1v>([0-9]+)</\1v></\1c>")
 _STYLE = re.compile(rb"""\ss\s*=\s*["']([0-9]+)["']""")
@@ -34,10 +35,10 @@ def as_shown(data: bytes, archive: zipfile.ZipFile) -> bytes:
         return data
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as written:
-        for entry in {each.filename: each for each in archive.infolist() if not each.is_dir()}.values():
-            blocks = part_blocks(archive, entry.filename, BLOCK)
-            with written.open(entry.filename, "w", force_zip64=entry.file_size > 2**30) as part:
-                for block in _cells(blocks, widths) if entry.filename.lower().endswith(".xml") else blocks:
+        parts = {each.filename: each.file_size for each in archive.infolist() if _PART.search(each.filename)}
+        for path, size in parts.items():
+            with written.open(path, "w", force_zip64=size > 2**30) as part:
+                for block in _cells(part_blocks(archive, path, BLOCK), widths):
                     part.write(block)
     return out.getvalue()
 
