@@ -16,6 +16,13 @@ from tests.approvals_rig import RAISE, TOTAL, People, dataset, people_of_acme, q
 from tests.marketplace_rig import Changing, Credential, definition
 
 pytestmark = pytest.mark.slow
+# Postgres is shut down each time when it is to note what became of a change.
+GOES_AWAY = """
+    CREATE FUNCTION go_away() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'terminating connection' USING ERRCODE = '57P01'; END $$;
+    CREATE TRIGGER go_away BEFORE UPDATE ON approvals FOR EACH ROW WHEN (OLD.state = 'dispatched')
+        EXECUTE FUNCTION go_away();
+"""
 
 
 @pytest.mark.requirement("A-08")
@@ -128,6 +135,26 @@ async def test_a_change_whose_outcome_is_lost_is_not_made_again(people: People) 
     assert await people.total() == before + 7.2
     with pytest.raises(Conflict):
         await people.change(people.anna, approval_id=approval)
+    assert await people.total() == before + 7.2
+
+
+@pytest.mark.requirement("A-08")
+@pytest.mark.parametrize("cut", [False, True], ids=["made", "outcome lost"])
+async def test_what_came_of_a_change_is_told_although_it_cannot_be_recorded(
+    people: People, postgres_server: Any, caplog: pytest.LogCaptureFixture, cut: bool
+) -> None:
+    approval, before = await people.approved(), await people.total()
+    async with postgres_server.superuser(people.market.urls) as superuser:
+        await superuser.execute(GOES_AWAY)
+    if cut:
+        people.cut.append(True)
+        with pytest.raises(Unavailable, match="What came of the change is not known, and it is not tried again"):
+            await people.change(people.anna, approval_id=approval)
+        people.cut.clear()
+    else:
+        made = await people.change(people.anna, approval_id=approval)
+        assert (made.state, made.dataset_digest is None) == ("applied", False)
+    assert "change_unsettled" in [record.getMessage() for record in caplog.records]
     assert await people.total() == before + 7.2
 
 
