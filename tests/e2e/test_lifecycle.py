@@ -36,6 +36,16 @@ async def found(view: JobView, question: str) -> str:
         return "\n".join(hit.text for hit in (await instance.call("search", {"query": question}, SearchAnswer)).hits)
 
 
+def kill_instance(customer_id: str) -> None:
+    """Its container ends at once, and stays so until somebody starts it."""
+    import docker
+
+    client = docker.DockerClient(base_url=os.environ["DOCKER_HOST"])
+    (container,) = (each for each in client.containers.list() if each.name.endswith(f"-{customer_id}"))
+    container.kill()
+    client.close()
+
+
 @pytest.fixture
 def engine() -> None:
     if not os.environ.get("DOCKER_HOST") or not reachable(os.environ["DOCKER_HOST"]):
@@ -70,6 +80,10 @@ async def test_a_customer_is_deployed_updated_without_a_new_address_and_rolled_b
         back = await ordered(platform, "rollback_customer", **named, tag=listing.versions[0])
         assert back.state == "completed", back.error
         assert "IP66" not in await found(deployed, "Welche Schutzart hat die Hallenleuchte HL-240-50?")
+        kill_instance(first.customer_id)  # the way to another version does not ask it
+        forth = await ordered(platform, "rollback_customer", **named, tag=listing.versions[1])
+        assert forth.state == "completed", forth.error
+        assert "IP66" in await found(forth, "Welche Schutzart hat die Hallenleuchte HL-240-50?")
         unknown = await ordered(platform, "rollback_customer", **named, tag="p9-unknown")
         assert unknown.error is not None
         assert "Nothing is archived" in str(unknown.error["message"])
