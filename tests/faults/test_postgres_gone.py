@@ -105,7 +105,8 @@ async def test_with_postgres_gone_under_200_calls_each_ends_in_time_and_all_is_w
         for package in packages:
             await migrate(urls[name].owner, package)
     settings = settings_in(tmp_path / "home").model_copy(update={"call_deadline_s": DEADLINE_S})
-    unlimited = httpx2.Limits(max_connections=None)  # no call waits for another one's connection
+    # No call waits for another one's connection, and none takes one that its server is closing: it does so after 5 s.
+    unlimited = httpx2.Limits(max_connections=None, keepalive_expiry=1.0)
     async with (
         running_rig(settings, urls) as rig,
         httpx2.AsyncClient(limits=unlimited, timeout=DEADLINE_S + 5) as client,
