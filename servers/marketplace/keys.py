@@ -21,6 +21,7 @@ from shared.errors import Unavailable
 from shared.ids import canonical_json
 
 ALGORITHM = "ES256"
+SETTLED_NS = 2 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class KeyRing:
             keys = [_read(path) for path in self._files()]
             if not keys:
                 return False
-            self._keys, self._seen = keys, changed
+            # A change in the same tick of the file system's clock would leave the time as it is: what is new is read again.
+            self._keys, self._seen = keys, changed if time.time_ns() - changed > SETTLED_NS else -1
             self._document = {"keys": [key.jwk for key in keys]}
         return True
 

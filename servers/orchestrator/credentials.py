@@ -20,7 +20,7 @@ class FileTokens:
     def __init__(self, settings: Settings, holder: Holder) -> None:
         self._settings = settings
         self._path: Path = settings.home / "keys" / f"{holder}.json"
-        self._written: int | None = None
+        self._written: tuple[int, int] | None = None
         self._source: TokenSource | None = None
 
     async def token(self, resource: str, customer: str | None) -> str:
@@ -37,7 +37,8 @@ class FileTokens:
 
     def _current(self) -> TokenSource:
         try:
-            written = self._path.stat().st_mtime_ns
+            about = self._path.stat()
+            written = about.st_ino, about.st_mtime_ns
             if self._source is None or written != self._written:
                 told = orjson.loads(self._path.read_bytes())
                 self._source = TokenSource(self._settings, told["client_id"], told["client_secret"])

@@ -71,7 +71,8 @@ class GivenKeys:
 
     async def _read_file(self, path: Path) -> None:
         try:
-            changed = path.stat().st_mtime_ns  # noqa: ASYNC240  # one stat of a local file
+            about = path.stat()  # noqa: ASYNC240  # one stat of a local file
+            changed = about.st_ino, about.st_mtime_ns
             if changed != self._seen:
                 text = await asyncio.to_thread(path.read_bytes)
                 self._keys, self._seen = read_keys(orjson.loads(text)), changed

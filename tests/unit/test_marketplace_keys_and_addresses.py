@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
@@ -49,6 +50,14 @@ async def test_after_a_rotation_the_new_key_signs_and_the_old_one_verifies_until
     assert (await verifier.verify(new)).customer == "acme"
     with pytest.raises(Unavailable):
         ring.retire(ring.signing.kid)
+
+
+def test_a_rotation_in_the_same_tick_of_the_file_systems_clock_is_seen(tmp_path: Path) -> None:
+    ring, replica = KeyRing(tmp_path), KeyRing(tmp_path)
+    before = tmp_path.stat().st_mtime_ns
+    ring.rotate()
+    os.utime(tmp_path, ns=(before, before))
+    assert replica.signing.kid == ring.signing.kid
 
 
 def test_a_token_names_one_server_and_lives_at_most_fifteen_minutes(tmp_path: Path) -> None:
