@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import hypothesis
 import pytest
 from pydantic import SecretStr
 
@@ -37,6 +38,8 @@ HOME_OF = {
 }
 
 ROOT = Path(__file__).parents[1]
+hypothesis.settings.register_profile("0711", deadline=None)  # a busy machine is no defect
+hypothesis.settings.load_profile("0711")
 
 
 def migrated_packages() -> list[str]:

@@ -65,7 +65,7 @@ def parts_of(flow: list[Block | Product], size: int) -> list[Extraction]:
 
 @example([Block("heading", "1", level=1), Block("heading", "a", level=1), EMPTY], (32, 0))
 @example([EMPTY], (32, 0))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(BLOCK, max_size=12), st.sampled_from([(32, 0), (32, 8), (64, 24), (220, 24)]))
 def test_every_character_of_every_block_is_in_a_passage_and_no_passage_is_over_the_bound(flow, sizes) -> None:
     extraction = Extraction(flow=tuple(flow))
@@ -82,7 +82,7 @@ def test_every_character_of_every_block_is_in_a_passage_and_no_passage_is_over_t
     assert [each.ordinal for each in chunks] == list(range(len(chunks)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(BLOCK, max_size=10), st.sampled_from([(32, 0), (64, 24)]))
 def test_what_a_passages_range_holds_is_what_it_says(flow, sizes) -> None:
     text = text_of(Extraction(flow=tuple(flow)))
@@ -93,7 +93,7 @@ def test_what_a_passages_range_holds_is_what_it_says(flow, sizes) -> None:
 
 
 @given(st.lists(BLOCK, max_size=8), st.integers(1, 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_same_parts_give_the_same_passages_with_running_ordinals_and_offsets(flow, size) -> None:
     def run() -> list[Chunk]:
         chunker = Chunker(TOKENS, ChunkSizes(48, 8))
