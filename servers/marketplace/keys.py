@@ -98,7 +98,7 @@ class KeyRing:
             keys = [_read(path) for path in self._files()]
             if not keys:
                 return False
-            # A change in the same tick of the file system's clock would leave the time as it is: what is new is read again.
+            # A change in the same tick of the file system's clock leaves the time as it is: what is new is read again.
             self._keys, self._seen = keys, changed if time.time_ns() - changed > SETTLED_NS else -1
             self._document = {"keys": [key.jwk for key in keys]}
         return True

@@ -58,6 +58,7 @@ def _pdf_pages(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]:
     try:
         with _PDFIUM:
             document = pypdfium2.PdfDocument(data)
+            document.init_forms()  # what is written in a form's fields is drawn then
             count = len(document)
     except pypdfium2.PdfiumError:
         raise InvalidInput("The PDF is damaged or protected by a password.", field="image_base64") from None

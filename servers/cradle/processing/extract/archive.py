@@ -19,7 +19,7 @@ from typing import IO, Any
 from servers.cradle.processing.extract.containers import check_zip, read_part
 from servers.cradle.processing.extract.detect import BZIP2, GZIP, TAR, XZ, ZIP, is_tar
 from servers.cradle.processing.extract.encoding import squeezed
-from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, Unreadable
+from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extraction import Attachment, Item
 
 MAX_ENTRY = 512 * 2**20
@@ -95,12 +95,7 @@ def _tar_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo, depth: int, inn
     data = opened.read(MAX_ENTRY + 1) if opened is not None else b""
     if len(data) < entry.size:
         raise Unreadable("damaged", _DAMAGED)
-    try:
-        yield from inner(data, name, depth + 1)
-    except Exhausted:
-        raise
-    except Unreadable as error:
-        yield Attachment(name, "", entry.size, error.code, error.reason)
+    yield from inner_items(inner, data, name, depth + 1)
 
 
 def _compressed(file: File, inner: Inner) -> Iterator[Item]:

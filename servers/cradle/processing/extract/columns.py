@@ -70,9 +70,26 @@ _ROLE_OF = {word: role for role, words in _COLUMNS.items() for word in words.spl
 
 
 class Figure(str):
-    """A cell that its file holds as a number, so that its point is a decimal point."""
+    """A cell that its file holds as a number, so that its point is a decimal point. `unit` is shown beside it."""
 
     __slots__ = ()
+    unit = ""
+
+
+class Measured(Figure):
+    """A number with a unit or currency beside it."""
+
+    __slots__ = ("unit",)
+
+    def __new__(cls, number: str, unit: str) -> Measured:
+        made = super().__new__(cls, number)
+        made.unit = unit
+        return made
+
+
+def shown(cell: str) -> str:
+    """The cell as a person reads it."""
+    return f"{cell} {cell.unit}" if isinstance(cell, Figure) and cell.unit else str(cell)
 
 
 @dataclass(slots=True)

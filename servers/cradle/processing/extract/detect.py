@@ -149,14 +149,11 @@ def _zip(data: bytes) -> str:
     names = set(archive.namelist())
     if "EncryptedPackage" in names:
         raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
-    if "word/document.xml" in names:
-        return DOCX
     if "xl/workbook.bin" in names:
         return XLSB
-    if any(name.startswith("xl/workbook") for name in names):
-        return XLSX
-    if "ppt/presentation.xml" in names:
-        return PPTX
+    for start, kind in (("word/document", DOCX), ("xl/workbook", XLSX), ("ppt/presentation", PPTX)):
+        if any(re.fullmatch(rf"{start}\d*\.xml", name) for name in names):
+            return kind
     if "mimetype" in names:
         return _opendocument(archive)
     return ZIP

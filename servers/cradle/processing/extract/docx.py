@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
+from itertools import chain, takewhile
 
-from servers.cradle.processing.extract.containers import check_zip, read_part
+from servers.cradle.processing.extract import opc
+from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import DOCX
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.text import table_block
-from servers.cradle.processing.extract.xml import Element, local, parse
+from servers.cradle.processing.extract.xml import Element, local
 from servers.cradle.processing.extraction import About, Block, Item
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -21,42 +23,52 @@ _EXTRA = re.compile(r"^word/(footnotes|endnotes|header\d*|footer\d*|comments)\.x
 
 class Docx:
     name = "docx"
-    version = "1"
+    version = "2"
     media_types = frozenset({DOCX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """The body in order, then notes, headers, footers and comments. Deleted text is out, inserted text is in."""
-        del inner
+        """The body in order, then notes, headers, footers, comments, charts and what is embedded. Deleted text is out,
+        inserted text is in. A document without any text gives its pictures to OCR."""
         archive = check_zip(file.data)
-        body = read_part(archive, "word/document.xml")
+        main = opc.main(archive, "word/document.xml")
+        body = opc.root(archive, main)
         if body is None:
             raise Unreadable("damaged", "The document has no text part. Save it again as DOCX.")
         yield About(title=title_of(archive))
         styles = _styles(archive)
-        yield from _blocks(parse(body), styles)
-        for name in sorted(filter(_EXTRA.match, archive.namelist())):
-            if part := read_part(archive, name):
-                yield from _blocks(parse(part), styles)
+        parts, given = opc.related(archive, main), False
+        for block in chain(_blocks(body, styles), _beside(archive, parts, styles)):
+            given = True
+            yield block
+        if not given:
+            yield from opc.scans(archive, opc.of_kind(parts, "image"), 0, file.depth, inner)
+        yield from opc.files(archive, parts, file.depth, inner)
+
+
+def _beside(archive: zipfile.ZipFile, parts: opc.Related, styles: dict[str, int]) -> Iterator[Block]:
+    for name in sorted(filter(_EXTRA.match, archive.namelist())):
+        if (part := opc.root(archive, name)) is not None:
+            yield from _blocks(part, styles)
+    for name in opc.of_kind(parts, *opc.SAYING):
+        if (part := opc.root(archive, name)) is not None:
+            yield from opc.values(part)
 
 
 def title_of(archive: zipfile.ZipFile) -> str:
-    core = read_part(archive, "docProps/core.xml", 2**20)
-    if core is None:
-        return ""
     try:
-        root = parse(core)
+        root = opc.root(archive, "docProps/core.xml", 2**20)
     except Unreadable:
         return ""
-    return next((squeezed(child.text or "") for child in root if local(child) == "title"), "")
+    return next((squeezed(child.text or "") for child in (() if root is None else root) if local(child) == "title"), "")
 
 
 def _styles(archive: zipfile.ZipFile) -> dict[str, int]:
     """Style id → heading level (1 is a title or the first level); names are the same in every language of Word."""
-    content = read_part(archive, "word/styles.xml", 64 * 2**20)
-    if content is None:
+    root = opc.root(archive, "word/styles.xml", 64 * 2**20)
+    if root is None:
         return {}
     levels = {}
-    for style in parse(content).iter(_W + "style"):
+    for style in root.iter(_W + "style"):
         name = style.find(_W + "name")
         label = (name.get(_W + "val") or "").lower() if name is not None else ""
         outline = style.find(f"{_W}pPr/{_W}outlineLvl")
@@ -75,22 +87,32 @@ def _blocks(root: Element, styles: dict[str, int]) -> Iterator[Block]:
             yield from _closed(listed)
             yield from _table(element)
             continue
-        text = _text(element)
-        if not text.strip():
-            continue
-        level = _level(element, styles)
-        if level == 0 and element.find(f"{_W}pPr/{_W}numPr") is not None:
-            listed.append("- " + squeezed(text))
-            continue
-        yield from _closed(listed)
-        if level:
-            yield Block("heading", squeezed(text), level=level)
-        else:
-            yield Block("paragraph", text.strip("\n"))
-        for box in element.iter(_W + "txbxContent"):
-            if not any(local(above) == "Fallback" for above in box.iterancestors()):
-                yield from _blocks(box, styles)
+        yield from _paragraph(element, styles, listed)
+        for box in _boxes(element):
+            yield from _closed(listed)
+            yield from _blocks(box, styles)
     yield from _closed(listed)
+
+
+def _paragraph(paragraph: Element, styles: dict[str, int], listed: list[str]) -> Iterator[Block]:
+    """The paragraph, after the list before it; one of a list joins that."""
+    text = _text(paragraph)
+    if not text.strip():
+        return
+    level = _level(paragraph, styles)
+    if level == 0 and paragraph.find(f"{_W}pPr/{_W}numPr") is not None:
+        listed.append("- " + squeezed(text))
+        return
+    yield from _closed(listed)
+    yield Block("heading", squeezed(text), level=level) if level else Block("paragraph", text.strip("\n"))
+
+
+def _boxes(paragraph: Element) -> Iterator[Element]:
+    """The outermost text boxes that are anchored in a paragraph, each once."""
+    for box in paragraph.iter(_W + "txbxContent"):
+        above = [local(each) for each in takewhile(lambda each: each is not paragraph, box.iterancestors())]
+        if "txbxContent" not in above and not _is_fallback(box):
+            yield box
 
 
 def _outermost(root: Element) -> Iterator[Element]:
@@ -104,6 +126,11 @@ def _outermost(root: Element) -> Iterator[Element]:
             yield child
         elif local(child) not in _LEFT_OUT:
             stack.append(iter(child))
+
+
+def _is_fallback(element: Element) -> bool:
+    """Whether it is the second form of a text box, for old readers."""
+    return any(local(above) == "Fallback" for above in element.iterancestors())
 
 
 def _closed(listed: list[str]) -> Iterator[Block]:
@@ -165,7 +192,8 @@ def _cells(row: Element) -> Iterator[Element]:
 
 def _cell(cell: Element) -> list[str]:
     """The cell's text, and empty cells for the columns it spans; nested tables are part of the text."""
-    text = " ".join(filter(None, (squeezed(_text(paragraph)) for paragraph in cell.iter(_W + "p"))))
+    paragraphs = (each for each in cell.iter(_W + "p") if not _is_fallback(each))
+    text = " ".join(filter(None, (squeezed(_text(each)) for each in paragraphs)))
     span = cell.find(f"{_W}tcPr/{_W}gridSpan")
     width = (span.get(_W + "val") or "1") if span is not None else "1"
     return [text, *[""] * (min(int(width), 100) - 1 if width.isdigit() else 0)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from servers.cradle.processing.extract.body import HEAD, Body
-from servers.cradle.processing.extraction import Item
+from servers.cradle.processing.extraction import Attachment, Item
 
 
 class Unreadable(Exception):
@@ -70,6 +70,20 @@ class Inner(Protocol):
     def __call__(self, data: bytes, name: str, depth: int) -> Iterator[Item]:
         """The items of an inner file: its bytes, name and depth."""
         ...
+
+
+def inner_items(inner: Inner, data: bytes, name: str, depth: int, media_type: str = "") -> Iterator[Item]:
+    """The items of an inner file; where it cannot be read, an `Attachment` with why.
+
+    Raises:
+        Exhausted: it is too much for the outermost file.
+    """
+    try:
+        yield from inner(data, name, depth)
+    except Exhausted:
+        raise
+    except Unreadable as error:
+        yield Attachment(name, media_type, len(data), error.code, error.reason)
 
 
 class Extractor(Protocol):

@@ -11,10 +11,10 @@ from email.message import EmailMessage
 from itertools import pairwise
 
 from servers.cradle.processing.extract.encoding import clean, decode, squeezed
-from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, Unreadable
+from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.html import read_html
 from servers.cradle.processing.extract.text import paragraphs
-from servers.cradle.processing.extraction import About, Attachment, Block, Item
+from servers.cradle.processing.extraction import About, Block, Item
 
 _HEADERS = ("From", "To", "Cc", "Date")
 _FROM_LINE = re.compile(rb"^From [^\r\n]*\r?\n(?=[!-9;-~]+:)", re.MULTILINE)  # RFC 4155; a header follows it
@@ -138,12 +138,7 @@ def _bytes(part: EmailMessage) -> bytes:
 
 def _attachment(part: EmailMessage, number: int, depth: int, inner: Inner) -> Iterator[Item]:
     data, name = _content(part, number)
-    try:
-        yield from inner(data, name, depth + 1)
-    except Exhausted:
-        raise
-    except Unreadable as error:
-        yield Attachment(name, part.get_content_type(), len(data), error.code, error.reason)
+    yield from inner_items(inner, data, name, depth + 1, part.get_content_type())
 
 
 def _content(part: EmailMessage, number: int) -> tuple[bytes, str]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from servers.cradle.processing.extract.detect import MSG
 from servers.cradle.processing.extract.encoding import clean, decode, squeezed
-from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, Unreadable
+from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.html import read_html
 from servers.cradle.processing.extract.mail import MAX_PARTS
 from servers.cradle.processing.extract.text import paragraphs
@@ -100,12 +100,7 @@ class _Message:
             return
         data = self._bytes(_DATA, "0102")
         shown = shown or f"attachment-{number}"
-        try:
-            yield from inner(data, shown, depth + 1)
-        except Exhausted:
-            raise
-        except Unreadable as error:
-            yield Attachment(shown, "", len(data), error.code, error.reason)
+        yield from inner_items(inner, data, shown, depth + 1)
 
     def _paths(self) -> list[list[str]]:
         deep = len(self._place)

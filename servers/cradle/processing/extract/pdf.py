@@ -8,20 +8,22 @@ import re
 import struct
 from collections import Counter, deque
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import chain, repeat
 
 from servers.cradle.processing.extract.detect import PDF
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.image import MAX_PIXELS, to_png
+from servers.cradle.processing.extract.pdf_annotations import annotations, embedded_files, read_files, written_in
 from servers.cradle.processing.extract.pdf_layout import Box, Glyphs, blocks_of, lines_of, turned
-from servers.cradle.processing.extraction import About, Item, Scan
+from servers.cradle.processing.extraction import About, Block, Item, Scan
 
 DPI = 200
 MAX_PAGES = 20_000
 MAX_CHARS = 500_000
 STAMP_CHARS = 100
 SCAN_COVERS = 0.8
+MAX_FORMS, MAX_OBJECTS = 8, 1000
 _PASSWORD = 4
 _ANGLES = 64
 _NO_TEXT = frozenset("\0\2\n\r \ufffe\uffff")
@@ -32,18 +34,19 @@ _ASK_BOX = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.
 
 class Pdf:
     name = "pdf"
-    version = "3"
+    version = "4"
     media_types = frozenset({PDF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """Page by page: blocks where there is text, a scan where there is none but something is drawn.
+        """Page by page: blocks where there is text, a scan where there is none but something is drawn; then the files
+        that the PDF holds.
 
-        A scan with a stamp (`Seite 1 von 1`) gives both: the stamp's block, then the scan.
+        A scan with a stamp (`Seite 1 von 1`) gives both: the stamp's block, then the scan. What is written in a form's
+        fields stands in its place on the page; a page's comments follow it.
 
         Raises:
             Unreadable: `encrypted`, `damaged`, `too_many_pages`, `too_large`.
         """
-        del inner
         import pypdfium2
 
         document = _open(file.data)
@@ -54,8 +57,10 @@ class Pdf:
             if count == 0:
                 raise Unreadable("damaged", "The PDF has no pages that can be found. Send it again from its source.")
             yield About(title=squeezed(document.get_metadata_value("Title") or ""), pages=count)
+            pinned: list[tuple[str, bytes]] = []
             for index in range(count):
-                yield from _page(document, index)
+                yield from _page(document, index, pinned)
+            yield from read_files(chain(embedded_files(document), pinned), file.depth, inner)
         except pypdfium2.PdfiumError:
             raise Unreadable("damaged", "A page of the PDF cannot be read. Send it again from its source.") from None
         finally:
@@ -66,7 +71,9 @@ def _open(data: bytes):
     import pypdfium2
 
     try:
-        return pypdfium2.PdfDocument(data)
+        document = pypdfium2.PdfDocument(data)
+        document.init_forms()  # before its pages: fields without an appearance of their own are drawn then
+        return document
     except pypdfium2.PdfiumError as error:
         if getattr(error, "err_code", None) == _PASSWORD or "password" in str(error).lower():
             raise Unreadable(
@@ -75,8 +82,12 @@ def _open(data: bytes):
         raise Unreadable("damaged", "The PDF is cut off or damaged. Send it again from its source.") from None
 
 
-def _page(document, index: int) -> Iterator[Item]:
+def _page(document, index: int, pinned: list[tuple[str, bytes]]) -> Iterator[Item]:
     page = document[index]
+    laid = annotations(page)
+    if laid.writes:
+        page.close()
+        page = written_in(document, index)
     try:
         glyphs = _glyphs(page)
         count = glyphs.spaces.count(False)
@@ -84,6 +95,8 @@ def _page(document, index: int) -> Iterator[Item]:
             yield from blocks_of(lines_of(glyphs), index + 1)
         if _is_scan(page, count):
             yield Scan(_render(page), index + 1, stamped=count > 0)
+        yield from (Block("paragraph", comment, page=index + 1) for comment in laid.comments)
+        pinned += laid.files
     finally:
         page.close()
 
@@ -166,16 +179,26 @@ def _drawn(page) -> bool:
 
 
 def _covered(page) -> bool:
-    """Whether images cover the page. A scan may be cut into several."""
-    from pypdfium2 import raw
-
+    """Whether images cover the page. A scan may be cut into several, and lie in forms."""
     left, bottom, right, top = page.get_bbox()
     covered = 0.0
-    for image in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=1):
-        from_left, from_bottom, to_right, to_top = image.get_bounds()
-        width, height = min(right, to_right) - max(left, from_left), min(top, to_top) - max(bottom, from_bottom)
-        covered += max(width, 0.0) * max(height, 0.0)
+    for each in page.get_objects(max_depth=1):
+        if _shows_image(each.raw):
+            from_left, from_bottom, to_right, to_top = each.get_bounds()
+            width, height = min(right, to_right) - max(left, from_left), min(top, to_top) - max(bottom, from_bottom)
+            covered += max(width, 0.0) * max(height, 0.0)
     return covered > SCAN_COVERS * (right - left) * (top - bottom)
+
+
+def _shows_image(handle, depth: int = 0) -> bool:
+    """Whether an object is an image, or a form that shows one."""
+    from pypdfium2 import raw
+
+    kind = raw.FPDFPageObj_GetType(handle)
+    if kind != raw.FPDF_PAGEOBJ_FORM or depth > MAX_FORMS:
+        return kind == raw.FPDF_PAGEOBJ_IMAGE
+    count = raw.FPDFFormObj_CountObjects(handle)
+    return any(_shows_image(raw.FPDFFormObj_GetObject(handle, at), depth + 1) for at in range(min(count, MAX_OBJECTS)))
 
 
 def _render(page) -> bytes:

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import posixpath
 import zipfile
 from collections.abc import Iterator
 
-from servers.cradle.processing.extract.containers import check_zip, read_part
+from servers.cradle.processing.extract import opc
+from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import PPTX
 from servers.cradle.processing.extract.docx import title_of
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.text import table_block
-from servers.cradle.processing.extract.xml import Element, local, parse
-from servers.cradle.processing.extraction import About, Block, Item, Scan
+from servers.cradle.processing.extract.xml import Element, local
+from servers.cradle.processing.extraction import About, Block, Item
 
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _TITLES = frozenset({"title", "ctrTitle"})
 _NUMBERS = frozenset({"sldNum", "dt", "ftr", "hdr", "sldImg"})
-MAX_PICTURE = 64 * 2**20
 
 
 class Pptx:
     name = "pptx"
-    version = "1"
+    version = "2"
     media_types = frozenset({PPTX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """Slides in their order; a slide without any text gives its pictures to OCR.
+        """Slides in their order, each with what is embedded in it; one without any text gives its pictures to OCR.
 
         Raises:
             Unreadable: `damaged` where the presentation lists slides that are not there.
@@ -42,66 +41,34 @@ class Pptx:
 
 
 def _slides(archive: zipfile.ZipFile) -> list[str]:
-    content = read_part(archive, "ppt/presentation.xml")
-    if content is None:
+    main = opc.main(archive, "ppt/presentation.xml")
+    root = opc.root(archive, main)
+    if root is None:
         raise Unreadable("damaged", "The presentation has no list of slides. Save it again as PPTX.")
-    targets = _related(archive, "ppt/presentation.xml")
-    ids = [each.get(_R + "id") or "" for each in parse(content).iter(_P + "sldId")]
+    targets = opc.related(archive, main)
+    ids = [each.get(_R + "id") or "" for each in root.iter(_P + "sldId")]
     if any(key not in targets for key in ids):
         raise Unreadable("damaged", "The presentation lists slides that it does not hold. Save it again as PPTX.")
     return [targets[key][1] for key in ids]
 
 
-def _related(archive: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]]:
-    """Relation id → (last word of its kind, name of the part), for parts inside the file."""
-    folder, name = posixpath.split(part)
-    content = read_part(archive, f"{folder}/_rels/{name}.rels", 16 * 2**20)
-    if content is None:
-        return {}
-    found = {}
-    for relation in parse(content):
-        if relation.get("TargetMode") != "External" and (target := relation.get("Target")):
-            place = target.lstrip("/") if target.startswith("/") else posixpath.normpath(f"{folder}/{target}")
-            found[relation.get("Id") or ""] = ((relation.get("Type") or "").rpartition("/")[2], place)
-    return found
-
-
 def _slide(archive: zipfile.ZipFile, name: str, page: int, depth: int, inner: Inner) -> Iterator[Item]:
-    content = read_part(archive, name)
-    if content is None:
+    root = opc.root(archive, name)
+    if root is None:
         raise Unreadable("damaged", "A slide of the presentation is missing. Save it again as PPTX.")
-    related = _related(archive, name)
+    parts = opc.related(archive, name)
     given = 0
-    for block in _shapes(parse(content), page):
+    for block in _shapes(root, page):
         given += 1
         yield block
-    for kind, target in sorted(related.values()):
-        if kind not in ("notesSlide", "chart", "diagramData") or (part := read_part(archive, target)) is None:
-            continue
-        given += 1
-        yield from _shapes(parse(part), page, titles=False) if kind == "notesSlide" else _values(parse(part), page)
+    for kind in (*opc.SAYING, "notesSlide", "comments"):
+        for part in opc.of_kind(parts, kind):
+            if (root := opc.root(archive, part)) is not None:
+                given += 1
+                yield from _shapes(root, page, titles=False) if kind == "notesSlide" else opc.values(root, page)
     if not given:
-        yield from _pictures(archive, related, page, depth, inner)
-
-
-def _values(root: Element, page: int) -> Iterator[Block]:
-    """What a chart or diagram says: its names and cached values, in order."""
-    words = [text for each in root.iter() if local(each) in ("v", "t") and (text := squeezed(each.text or ""))]
-    if words:
-        yield Block("paragraph", " | ".join(words), page=page)
-
-
-def _pictures(
-    archive: zipfile.ZipFile, related: dict[str, tuple[str, str]], page: int, depth: int, inner: Inner
-) -> Iterator[Item]:
-    for kind, target in sorted(related.values(), key=lambda each: each[1]):
-        if kind != "image" or (data := read_part(archive, target, MAX_PICTURE)) is None:
-            continue
-        try:
-            yield from (Scan(each.png, page) for each in inner(data, target, depth + 1) if isinstance(each, Scan))
-        except Unreadable as error:
-            if error.code != "unsupported_format":  # drawings (EMF, SVG) hold no scan
-                raise
+        yield from opc.scans(archive, opc.of_kind(parts, "image"), page, depth, inner)
+    yield from opc.files(archive, parts, depth, inner)
 
 
 def _shapes(root: Element, page: int, *, titles: bool = True) -> Iterator[Block]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from servers.cradle.processing.extract.columns import Columns, Figure, Row, amount_of
+from servers.cradle.processing.extract.columns import Columns, Figure, Row, amount_of, shown
 from servers.cradle.processing.extract.quantities import (
     Quantity,
     Writing,
@@ -33,7 +33,7 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
     bound = columns.priced_from[index] or columns.least(row, index)
     return Price(
         amount=amount,
-        currency=columns.first("currency", row) or currency_of(f"{cell} {columns.headers[index]}"),
+        currency=columns.first("currency", row) or currency_of(f"{shown(cell)} {columns.headers[index]}"),
         kind=columns.names[index],
         lower_bound=_read(bound, columns).number if bound else "",
         quantity=quantity.number,
@@ -51,7 +51,8 @@ def _quantity(stated: str, row: Row, columns: Columns, index: int) -> Quantity:
 
 
 def _read(text: str, columns: Columns) -> Quantity:
-    quantity = quantity_of(text, Writing(".") if isinstance(text, Figure) else columns.writing)
+    writing = Writing(".") if isinstance(text, Figure) else columns.writing
+    quantity = quantity_of(shown(text), writing) or quantity_of(text, writing)
     if quantity is None:
         raise Unclear
     return quantity

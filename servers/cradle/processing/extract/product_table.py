@@ -15,6 +15,7 @@ from servers.cradle.processing.extract.columns import (
     label_of,
     names_numbers,
     role_of,
+    shown,
 )
 from servers.cradle.processing.extract.prices import Unclear, price_of
 from servers.cradle.processing.extract.text import row_text, table_block
@@ -235,12 +236,12 @@ def _unclear(cell: str, columns: Columns, index: int) -> Feature:
     """A price as written, under its whole header, that may be the only one to name the quantity."""
     note = _UNCLEAR.get(columns.writing.language, _UNCLEAR["de"])
     name = f"{columns.headers[index]} ({note})"
-    return Feature(names=(Localised(name),), values=(Localised(str(cell)),), order=str(index + 1))
+    return Feature(names=(Localised(name),), values=(Localised(shown(cell)),), order=str(index + 1))
 
 
 def _feature(cell: str, columns: Columns, index: int) -> Feature:
     unit = columns.units[index] if index < len(columns.units) else ""
-    decimal = "" if isinstance(cell, Figure) else columns.writing.sign
+    unit, decimal = (unit or cell.unit, "") if isinstance(cell, Figure) else (unit, columns.writing.sign)
     return Feature(
         names=label_of(columns, index), values=(Localised(str(cell)),), unit=unit, order=str(index + 1), decimal=decimal
     )
@@ -254,7 +255,9 @@ def _tables(rows: Iterable[Row], headers: Row | None, page: int) -> Iterator[Blo
     stream = (row for row in rows if any(row))
     while held := list(islice(stream, BLOCK_ROWS)):
         if headers is None and all(len([cell for cell in row if cell]) == 1 for row in held):
-            yield Block("paragraph", "\n".join(row_text([cell for cell in row if cell]) for row in held), page=page)
+            yield Block(
+                "paragraph", "\n".join(row_text([shown(cell) for cell in row if cell]) for row in held), page=page
+            )
             continue
         header = [list(headers)] if headers is not None else []
-        yield table_block(header + [list(map(str, row)) for row in held], len(header), page=page)
+        yield table_block(header + [list(map(shown, row)) for row in held], len(header), page=page)

@@ -13,8 +13,10 @@ from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.merged import Merge, unmerged
+from servers.cradle.processing.extract.number_formats import Shown, formats, marks, measured
 from servers.cradle.processing.extract.opendocument import merges_of
 from servers.cradle.processing.extract.product_table import read_rows
+from servers.cradle.processing.extract.sheet_parts import beside, sheets, without_results
 from servers.cradle.processing.extract.zero_padded import as_shown
 from servers.cradle.processing.extraction import About, Block, Item
 
@@ -23,29 +25,35 @@ _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and se
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "5"
+    version = "6"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """Each sheet is a page: its name as heading, then its tables and products. Sheets of charts have no rows."""
-        del inner
+        """Each sheet is a page: its name as heading, its tables and products, then what lies on it and is said of its
+        cells. Sheets of charts have no rows."""
         import python_calamine as calamine
 
         from servers.cradle.processing.extract.large_sheet import LargeSheets
 
-        data, archive = file.data, check_zip(file.data) if file.media_type != XLS else None
-        if archive and file.media_type == XLSX and (shown := as_shown(data, archive)) is not data:
+        data, sent = file.data, check_zip(file.data) if file.media_type != XLS else None
+        archive = sent
+        if sent and file.media_type == XLSX and (shown := as_shown(data, sent)) is not data:
             data, archive = shown, zipfile.ZipFile(io.BytesIO(shown))
         merges = merges_of(archive) if archive and file.media_type == ODS else {}
         try:
             book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
             names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
             large = LargeSheets(archive, names) if archive and file.media_type == XLSX else None
+            parts, styles = (sheets(sent), formats(sent)) if sent and large else ({}, {})
             yield About(pages=len(names))
             for number, name in enumerate(names, 1):
                 yield Block("heading", clean(name), level=1, page=number)
                 sheet = (large and large.get(name)) or book.get_sheet_by_name(name)
-                yield from read_rows(_rows(sheet, merges.get(name, ())), number, clean(name))
+                shown = marks(archive, parts[name], styles) if archive and styles and name in parts else None
+                yield from read_rows(_rows(sheet, merges.get(name, ()), shown), number, clean(name))
+                if sent and name in parts:
+                    yield from without_results(sent, parts[name], clean(name))
+                    yield from beside(sent, parts[name], number, file.depth, inner)
         except calamine.PasswordError:
             reason = "The file is protected by a password. Save it without one and send it again."
             raise Unreadable("encrypted", reason) from None
@@ -53,8 +61,8 @@ class Spreadsheet:
             raise Unreadable("damaged", _DAMAGED) from None
 
 
-def _rows(sheet, merges: Iterable[Merge]) -> Iterator[tuple[str, ...]]:
-    """The rows of a sheet. `merges`: its merged cells where calamine does not tell them."""
+def _rows(sheet, merges: Iterable[Merge], marks: Iterator[Shown] | None = None) -> Iterator[tuple[str, ...]]:
+    """The rows of a sheet. `merges`: its merged cells where calamine does not tell them; `marks`: what cells show."""
     left = sheet.start[1] if sheet.start else 0  # rows come from the first one on, columns from the first used one
     told = [Merge(top, a, bottom, b) for (top, a), (bottom, b) in sheet.merged_cell_ranges or ()]
     shown = [  # one that begins left of the first used column shows nothing there
@@ -62,8 +70,19 @@ def _rows(sheet, merges: Iterable[Merge]) -> Iterator[tuple[str, ...]]:
         for each in told or merges
         if each.right >= left
     ]
-    rows = (tuple(_cell(value) for value in row) for row in sheet.iter_rows())
-    return unmerged(rows, shown)
+    rows = (list(map(_cell, row)) for row in sheet.iter_rows())
+    return unmerged(map(tuple, _measured(rows, left, marks) if marks else rows), shown)
+
+
+def _measured(rows: Iterator[list[str]], left: int, marks: Iterator[Shown]) -> Iterator[list[str]]:
+    """The rows, the first being the sheet's first, with what their numbers show."""
+    waiting = next(marks, None)
+    for number, row in enumerate(rows):
+        here = []
+        while waiting and waiting.row <= number:
+            here += [waiting] if waiting.row == number else []
+            waiting = next(marks, None)
+        yield measured(row, left, here) if here else row
 
 
 def _cell(value: object) -> str:

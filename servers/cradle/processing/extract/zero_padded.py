@@ -11,9 +11,8 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 
-from servers.cradle.processing.extract.containers import part_blocks, read_part
-from servers.cradle.processing.extract.extractor import Unreadable
-from servers.cradle.processing.extract.xml import parse
+from servers.cradle.processing.extract.containers import part_blocks
+from servers.cradle.processing.extract.number_formats import cell_formats
 
 BLOCK = 2**20
 MAX_HELD = 32 * 2**20
@@ -45,17 +44,7 @@ def as_shown(data: bytes, archive: zipfile.ZipFile) -> bytes:
 
 def _widths(archive: zipfile.ZipFile) -> dict[bytes, int]:
     """How many digits a cell's style shows at least, where it shows nothing else."""
-    path = next((name for name in archive.namelist() if re.search(r"(^|[\\/])styles\.xml$", name, re.IGNORECASE)), None)
-    styles = (path and read_part(archive, path)) or b""
-    if not re.search(rb"formatCode\s*=\s*[\"'][^\"']*00", styles):
-        return {}
-    try:
-        root = parse(styles)
-    except Unreadable:  # calamine judges the file
-        return {}
-    formats = {each.get("numFmtId"): _FORMAT.fullmatch(each.get("formatCode", "")) for each in root.iter("{*}numFmt")}
-    cells = next(root.iter("{*}cellXfs"), ())
-    found = [(at, formats.get(each.get("numFmtId"))) for at, each in enumerate(cells)]
+    found = [(at, _FORMAT.fullmatch(code)) for at, code in enumerate(cell_formats(archive))]
     return {b"%d" % at: len(zeros[1]) for at, zeros in found if zeros}
 
 

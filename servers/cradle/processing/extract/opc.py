@@ -1,0 +1,82 @@
+"""What the office formats share (Open Packaging Conventions, ECMA-376-2): parts that name others; charts, diagrams,
+pictures and whole files inside a document."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+
+from servers.cradle.processing.extract.archive import label
+from servers.cradle.processing.extract.containers import MAX_XML, read_part
+from servers.cradle.processing.extract.encoding import squeezed
+from servers.cradle.processing.extract.extractor import Inner, Unreadable, inner_items
+from servers.cradle.processing.extract.xml import Element, local, parse
+from servers.cradle.processing.extraction import Block, Item, Scan
+
+MAX_RELATIONS = 16 * 2**20
+MAX_FILE = 64 * 2**20
+SAYING = ("chart", "diagramData")
+_STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(main|relationships)")
+_WORDS = frozenset({"v", "t", "text"})
+_HOLDING = ("package", "oleObject", "aFChunk")
+
+Related = dict[str, tuple[str, str]]
+"""Relation id → (last word of its kind, name of the part)."""
+
+
+def root(archive: zipfile.ZipFile, part: str, limit: int = MAX_XML) -> Element | None:
+    """The root of a part, None where there is none. Names of the strict form are those of the usual one."""
+    content = read_part(archive, part, limit)
+    if content is not None and _STRICT.search(content):
+        content = _STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/\2", content)
+    return None if content is None else parse(content)
+
+
+def main(archive: zipfile.ZipFile, usual: str) -> str:
+    """The part that the file is about; Word in a browser numbers it (`word/document2.xml`)."""
+    return next(iter(of_kind(related(archive, ""), "officeDocument")), usual)
+
+
+def related(archive: zipfile.ZipFile, part: str) -> Related:
+    """The parts inside the file that `part` names."""
+    folder, name = posixpath.split(part)
+    found = {}
+    listed = root(archive, posixpath.join(folder, "_rels", f"{name}.rels"), MAX_RELATIONS)
+    for relation in () if listed is None else listed:
+        if relation.get("TargetMode") != "External" and (target := relation.get("Target")):
+            place = target.lstrip("/") if target.startswith("/") else posixpath.normpath(posixpath.join(folder, target))
+            found[relation.get("Id") or ""] = ((relation.get("Type") or "").rpartition("/")[2], place)
+    return found
+
+
+def of_kind(parts: Related, *kinds: str) -> list[str]:
+    """The parts that are related in one of these ways, each once, by name."""
+    return sorted({name for kind, name in parts.values() if kind in kinds})
+
+
+def values(element: Element, page: int = 0) -> Iterator[Block]:
+    """What a chart, diagram or comment says: its names, texts and cached values, in order."""
+    words = [text for each in element.iter() if local(each) in _WORDS and (text := squeezed(each.text or ""))]
+    if words:
+        yield Block("paragraph", " | ".join(words), page=page)
+
+
+def scans(archive: zipfile.ZipFile, names: Iterable[str], page: int, depth: int, inner: Inner) -> Iterator[Scan]:
+    """Pictures for OCR. Drawings (EMF, SVG) hold no scan."""
+    for name in names:
+        if (data := read_part(archive, name, MAX_FILE)) is None:
+            continue
+        try:
+            yield from (Scan(each.png, page) for each in inner(data, name, depth + 1) if isinstance(each, Scan))
+        except Unreadable as error:
+            if error.code != "unsupported_format":
+                raise
+
+
+def files(archive: zipfile.ZipFile, parts: Related, depth: int, inner: Inner) -> Iterator[Item]:
+    """The items of whole documents that the file holds: sheets in a text, texts in a sheet."""
+    for name in of_kind(parts, *_HOLDING):
+        if (data := read_part(archive, name, MAX_FILE)) is not None:
+            yield from inner_items(inner, data, label(posixpath.basename(name)), depth + 1)

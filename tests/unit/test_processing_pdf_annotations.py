@@ -1,0 +1,162 @@
+"""Form fields, stamps, comments and files of a PDF: what a reader sees on its pages and beside them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from fpdf import FPDF
+
+from servers.cradle.processing.extract import identify, read
+from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.pdf_annotations import MAX_ANNOTATIONS
+from servers.cradle.processing.extraction import Extraction, joined, parts
+from servers.cradle.vision.pages import page_images
+
+FONTS = b"/Resources<</Font<</F1 5 0 R/ZaDb 6 0 R>>>>"
+DRAWN = b"/Type/XObject/Subtype/Form/BBox[0 0 100 15]" + FONTS
+INVOICE = b'<?xml version="1.0"?><Invoice><ID>RE-4711</ID></Invoice>'
+TABLE = b"Artikelnummer;Bezeichnung;Preis\n4711;Klemme;1,20\n4712;Schiene;3,40\n"
+
+
+def stream(dictionary: bytes, content: bytes) -> bytes:
+    return b"<<%s/Length %d>>stream\n%s\nendstream" % (dictionary, len(content), content)
+
+
+def writes(text: bytes, font: bytes = b"F1") -> bytes:
+    """What draws a field, stamp or text."""
+    return stream(DRAWN, b"q BT /%s 10 Tf 0 g 1 0 0 1 2 3 Tm (%s) Tj ET Q" % (font, text))
+
+
+def page_with(content: str, *annotations: bytes, objects: tuple[bytes, ...] = (), resources: bytes = FONTS) -> bytes:
+    """A PDF of one page; `annotations` are objects 7 onwards, `objects` follow them."""
+    places = b" ".join(b"%d 0 R" % number for number in range(7, 7 + len(annotations)))
+    body = (
+        b"<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[%s]/DR<</Font<</F1 5 0 R>>>>/DA(/F1 10 Tf 0 g)>>>>" % places,
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R%s/Annots[%s]>>" % (resources, places),
+        stream(b"", content.encode("cp1252")),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>",
+        b"<</Type/Font/Subtype/Type1/BaseFont/ZapfDingbats>>",
+        *(b"<</Type/Annot%s>>" % each for each in annotations),
+        *objects,
+    )
+    numbered = b"".join(b"%d 0 obj\n%s\nendobj\n" % each for each in enumerate(body, 1))
+    return b"%PDF-1.4\n" + numbered + b"trailer\n<</Root 1 0 R>>\n%%EOF"
+
+
+def labels(*texts: str) -> str:
+    """Labels on the left, one below the other from 700 points on."""
+    lines = "".join(f"1 0 0 1 50 {700 - 20 * row} Tm ({text}) Tj " for row, text in enumerate(texts))
+    return f"BT /F1 10 Tf {lines}ET"
+
+
+def field(row: int, entries: bytes, flags: int = 4) -> bytes:
+    place = 697 - 20 * row
+    return b"/Subtype/Widget%s/Rect[140 %d 240 %d]/F %d" % (entries, place, place + 15, flags)
+
+
+def extracted(pdf: bytes) -> Extraction:
+    return joined(parts(read(*identify(pdf, "a.pdf"))))
+
+
+def texts(pdf: bytes) -> list[str]:
+    return [block.text for block in extracted(pdf).blocks]
+
+
+def test_what_is_written_in_a_form_stands_beside_its_label() -> None:
+    """The first field brings its own appearance, the second leaves it to the reader, the third is hidden."""
+    pdf = page_with(
+        labels("Bestellnummer", "Menge", "Farbe"),
+        field(0, b"/FT/Tx/T(nr)/V(KL-4711)/AP<</N 10 0 R>>"),
+        field(1, b"/FT/Tx/T(menge)/V(25)/DA(/F1 10 Tf 0 g)"),
+        field(2, b"/FT/Tx/T(geheim)/V(GEHEIM)/AP<</N 11 0 R>>", flags=2),
+        objects=(writes(b"KL-4711"), writes(b"GEHEIM")),
+    )
+    [table, rest] = extracted(pdf).blocks
+    assert table.rows == (("Bestellnummer", "KL-4711"), ("Menge", "25"))
+    assert rest.text == "Farbe"
+
+
+def test_a_box_that_is_ticked_is_a_tick_and_the_other_nothing() -> None:
+    box = b"/FT/Btn/T(%s)/V/%s/AS/%s/AP<</N<</Yes 9 0 R>>>>"
+    pdf = page_with(
+        labels("Express", "Teillieferung"),
+        field(0, box % (b"a", b"Yes", b"Yes")),
+        field(1, box % (b"b", b"Off", b"Off")),
+        objects=(writes(b"4", b"ZaDb"),),
+    )
+    assert texts(pdf) == ["Express \N{HEAVY CHECK MARK}", "Teillieferung"]
+
+
+def test_stamps_and_texts_are_read_where_they_stand_and_comments_after_the_page() -> None:
+    pdf = page_with(
+        labels("Angebot 26-0815"),
+        b"/Subtype/Text/Contents(Preis noch offen)/Rect[300 600 320 620]/F 4",
+        b"/Subtype/Stamp/Contents()/Rect[140 597 240 612]/F 4/AP<</N 11 0 R>>",
+        b"/Subtype/Link/Contents(Verweis)/Rect[50 50 90 60]/F 4",
+        b"/Subtype/Text/Contents(versteckt)/Rect[300 500 320 520]/F 2",
+        objects=(writes(b"Freigegeben"),),
+    )
+    assert texts(pdf) == ["Angebot 26-0815", "Freigegeben", "Preis noch offen"]
+
+
+def test_a_scan_that_lies_in_a_form_is_a_scan() -> None:
+    picture = stream(b"/Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceGray/BitsPerComponent 8", b"\x80")
+    form = stream(
+        b"/Type/XObject/Subtype/Form/BBox[0 0 595 842]/Resources<</XObject<</Im 8 0 R>>>>",
+        b"q 595 0 0 842 0 0 cm /Im Do Q",
+    )
+    pdf = page_with(
+        f"q /Fm Do Q {labels('Seite 1 von 1')}",
+        objects=(form, picture),
+        resources=b"/Resources<</Font<</F1 5 0 R>>/XObject<</Fm 7 0 R>>>>",
+    )
+    found = extracted(pdf)
+    assert [block.text for block in found.blocks] == ["Seite 1 von 1"]
+    assert [scan.stamped for scan in found.scans] == [True]
+
+
+def test_files_in_a_pdf_are_read_or_named_with_the_reason(tmp_path: Path) -> None:
+    """A file that is pinned to a page lies in the document's list too: it is one."""
+    (tmp_path / "preise.csv").write_bytes(TABLE)
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("Helvetica", size=12)
+    pdf.cell(text="Rechnung 4711")
+    pdf.embed_file(bytes=INVOICE, basename="factur-x.xml")
+    pdf.embed_file(bytes=b"\0\1\2", basename="anlage.bin")
+    pdf.file_attachment_annotation(str(tmp_path / "preise.csv"), 50, 50)
+    found = extracted(bytes(pdf.output()))
+    assert {(each.name, each.code) for each in found.attachments} == {
+        ("factur-x.xml", ""), ("anlage.bin", "unsupported_format"), ("preise.csv", "")
+    }  # fmt: skip
+    assert len(found.attachments) == 3
+    assert [(block.text, block.source) for block in found.blocks] == [
+        ("Rechnung 4711", ""), ("Invoice/ID: RE-4711", "factur-x.xml")
+    ]  # fmt: skip
+    assert [each.article_number for each in found.products] == ["4711", "4712"]
+
+
+def test_a_file_that_the_pdf_only_names_is_said_to_be_missing() -> None:
+    pdf = page_with(labels("Angebot"), b"/Subtype/FileAttachment/Rect[50 50 60 60]/F 4/FS<</F(preise.csv)>>")
+    [attachment] = extracted(pdf).attachments
+    assert (attachment.name, attachment.code) == ("preise.csv", "not_a_file")
+
+
+def test_a_page_of_countless_annotations_is_refused() -> None:
+    pdf = page_with(labels("Angebot"), *[b"/Subtype/Link/Rect[0 0 1 1]"] * (MAX_ANNOTATIONS + 1))
+    with pytest.raises(Unreadable, match="annotations"):
+        extracted(pdf)
+
+
+def test_the_page_that_a_vision_model_sees_shows_what_is_written_in_a_form() -> None:
+    from PIL import Image
+
+    filled = page_with(labels("Menge"), field(0, b"/FT/Tx/T(menge)/V(25)/DA(/F1 10 Tf 0 g)"))
+    [(_, png)] = page_images(filled)
+    page = Image.open(io.BytesIO(png)).convert("L")
+    scale = 200 / 72
+    beside = page.crop((int(140 * scale), int(130 * scale), int(240 * scale), int(146 * scale)))
+    assert beside.getextrema()[0] < 64  # pyright: ignore[reportOperatorIssue]
