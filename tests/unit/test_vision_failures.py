@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 
 import pytest
 
@@ -86,3 +88,13 @@ async def test_the_wait_that_a_provider_asks_for_is_told(server: VisionServer, a
     server.reply = fails(429, retry_after=asked)
     error = await failure(server, "anthropic")
     assert (type(error), error.retry_after) == (Overloaded, seconds)
+
+
+@pytest.mark.parametrize(("ahead", "least", "most"), [(120, 100, 120), (86400, 600, 600), (-60, 1, 1)])
+async def test_a_date_until_which_a_provider_asks_to_wait_is_told(
+    server: VisionServer, ahead: float, least: float, most: float
+) -> None:
+    server.reply = fails(429, retry_after=formatdate(time.time() + ahead, usegmt=True))
+    waits = (await failure(server, "anthropic")).retry_after
+    assert waits is not None
+    assert least <= waits <= most

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from email.utils import parsedate_to_datetime
 from types import ModuleType
 from typing import Any
 
@@ -55,4 +57,10 @@ def _asked(error: Any, default: float | None = None) -> float | None:
     """Seconds that the provider asks to wait, at most 600; `default` where it does not say."""
     response = getattr(error, "response", None)
     asked = "" if response is None else str(response.headers.get("retry-after", ""))
-    return min(float(asked), 600.0) if _SECONDS.fullmatch(asked) else default
+    if _SECONDS.fullmatch(asked):
+        return min(float(asked), 600.0)
+    try:
+        until = parsedate_to_datetime(asked).timestamp()  # RFC 9110, 10.2.3: seconds or a date
+    except (ValueError, OverflowError, OSError):
+        return default
+    return min(max(until - time.time(), 1.0), 600.0)
