@@ -1,12 +1,13 @@
-"""Streams of a layer, hashed while they are written."""
+"""Streams of a layer, hashed while they are written, unpacked while they are read."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import tarfile
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from shared.stopping import stop_if_told
 
@@ -18,6 +19,17 @@ class Writable(Protocol):
     """What these streams write to."""
 
     def write(self, data: bytes, /) -> int: ...
+
+
+class Readable(Protocol):
+    """What these streams read."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(4, thread_name_prefix="reading")
 
 
 @cache
@@ -73,6 +85,30 @@ class Hashing:
     @property
     def digest(self) -> str:
         return "sha256:" + self._state.hexdigest()
+
+
+class Ahead(io.RawIOBase):
+    """A source, of which the next block is read while the last one is used. Close it before the source."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._block = memoryview(b"")
+        self._next = _readers().submit(source.read, BLOCK)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._block and (block := self._next.result()):
+            self._block = memoryview(block)
+            self._next = _readers().submit(self._source.read, BLOCK)
+        size = min(len(buffer), len(self._block))
+        buffer[:size], self._block = self._block[:size], self._block[size:]
+        return size
+
+    def close(self) -> None:
+        wait([self._next])
+        super().close()
 
 
 def tar_onto(target: Hashing | BinaryIO) -> tarfile.TarFile:

@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
 from servers.cradle.images.compression import decompressed, kind_of
 from servers.cradle.images.layers import OPAQUE, WHITEOUT, checked_name, room_or_clean
+from servers.cradle.images.streams import BLOCK, Ahead, Hash
 from shared.contracts.image import Architecture
 from shared.errors import Conflict, InvalidInput, NotFound
 
-_BLOCK = 1 << 20
+_AHEAD = 1 << 16
 _MANIFEST_LIMIT = 4 * 2**20
 _DATASET_MANIFEST = "data/manifest.json"
 
@@ -86,7 +87,7 @@ def layer_tar(image: Path, number: int) -> Iterator[tarfile.TarFile]:
             blob = tar.extractfile(orjson.loads(_small(tar, "manifest.json"))[0]["Layers"][number])
             assert blob is not None  # noqa: S101 - a layer is a file
             raw = decompressed(blob, kind_of(blob))
-            with tarfile.open(fileobj=raw, mode="r|", bufsize=_BLOCK) as layer:
+            with _forward(raw) as layer:
                 yield layer
     except (tarfile.TarError, LookupError, ValueError, EOFError):
         raise InvalidInput("The file is not an image, or it is damaged. Build it again.") from None
@@ -195,28 +196,31 @@ def _small(tar: tarfile.TarFile, name: str) -> bytes:
 
 
 class _Hashed(io.RawIOBase):
-    """A readable stream that hashes what is read."""
+    """A source that is hashed while it is read."""
 
-    def __init__(self, source: IO[bytes]) -> None:
+    def __init__(self, source: Any) -> None:
         self._source = source
-        self._state = hashlib.sha256()
+        self._state = Hash()
         self.size = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self._state.update(data)
+        self.size += len(data)
+        return data
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._source.read(len(buffer))
-        self._state.update(data)
-        self.size += len(data)
+        data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def finish(self) -> str:
         """Read to the end; the digest of everything."""
-        while block := self._source.read(_BLOCK):
-            self._state.update(block)
-            self.size += len(block)
+        while self.read(BLOCK):
+            pass
         return self._state.hexdigest()
 
 
@@ -228,10 +232,9 @@ def _read_layer(
         raise InvalidInput("The file is not an image, or it is damaged. Build it again.")
     compression = kind_of(blob)
     compressed = _Hashed(blob)
-    raw: IO[bytes] = io.BufferedReader(compressed, _BLOCK)
-    content = _Hashed(decompressed(raw, compression))
+    content = _Hashed(decompressed(compressed, compression))
     try:
-        with tarfile.open(fileobj=io.BufferedReader(content, _BLOCK), mode="r|", bufsize=_BLOCK) as layer:
+        with Ahead(content) as raw, _forward(io.BufferedReader(raw, BLOCK)) as layer:
             for member in layer:
                 wanted = member.name.removeprefix("./").startswith(below)
                 _take(layer, member, contents, target if wanted else None)
@@ -245,6 +248,11 @@ def _read_layer(
         right = compressed.finish() == Path(name).name
     if not right:
         raise Conflict("A layer of the image was altered or damaged. Build it again.")
+
+
+def _forward(content: Any) -> tarfile.TarFile:
+    """A tar that is read once, from its start. With each header tarfile copies all that it has read ahead."""
+    return tarfile.open(fileobj=content, mode="r|", bufsize=_AHEAD)
 
 
 def _take(layer: tarfile.TarFile, member: tarfile.TarInfo, contents: Contents, target: Path | None) -> None:
@@ -279,7 +287,7 @@ def _take(layer: tarfile.TarFile, member: tarfile.TarInfo, contents: Contents, t
         assert file is not None  # noqa: S101 - a regular member has content
         _replace(path)
         with path.open("xb") as out:
-            shutil.copyfileobj(file, out, _BLOCK)
+            shutil.copyfileobj(file, out, BLOCK)
         path.chmod(member.mode & 0o755)
     else:
         raise InvalidInput("The image holds a kind of file that is not unpacked here.")

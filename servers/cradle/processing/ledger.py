@@ -54,7 +54,7 @@ class Entry:
         unread = [each for each in self.attachments if each.code]
         if unread:
             codes = ", ".join(sorted({each.code for each in unread}))
-            return "attachment_unreadable", f"{len(unread)} of its attachments could not be read ({codes})."
+            return "attachment_unreadable", f"{len(unread)} of its parts or attachments could not be read ({codes})."
         if self.identified.code:
             return self.identified.code, self.identified.reason
         if not self.chunks:
