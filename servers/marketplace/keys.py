@@ -99,7 +99,7 @@ class KeyRing:
             if not keys:
                 return False
             # A change in the same tick of the file system's clock leaves the time as it is: what is new is read again.
-            self._keys, self._seen = keys, changed if time.time_ns() - changed > SETTLED_NS else -1
+            self._keys, self._seen = keys, -1 if 0 <= time.time_ns() - changed <= SETTLED_NS else changed
             self._document = {"keys": [key.jwk for key in keys]}
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import stat
 from pathlib import Path
 
@@ -58,6 +59,13 @@ def test_a_rotation_in_the_same_tick_of_the_file_systems_clock_is_seen(tmp_path:
     ring.rotate()
     os.utime(tmp_path, ns=(before, before))
     assert replica.signing.kid == ring.signing.kid
+
+
+def test_keys_in_a_folder_of_a_server_whose_clock_is_ahead_are_read_once(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path)
+    ahead = time.time_ns() + 3600 * 10**9
+    os.utime(tmp_path, ns=(ahead, ahead))
+    assert ring.signing is ring.signing
 
 
 def test_a_token_names_one_server_and_lives_at_most_fifteen_minutes(tmp_path: Path) -> None:

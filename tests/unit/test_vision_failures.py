@@ -90,11 +90,16 @@ async def test_the_wait_that_a_provider_asks_for_is_told(server: VisionServer, a
     assert (type(error), error.retry_after) == (Overloaded, seconds)
 
 
-@pytest.mark.parametrize(("ahead", "least", "most"), [(120, 100, 120), (86400, 600, 600), (-60, 1, 1)])
+@pytest.mark.parametrize("zone", ["GMT", "-0000"])
+@pytest.mark.parametrize(("ahead", "least", "most"), [(120, 60, 120), (86400, 600, 600), (-60, 1, 1)])
 async def test_a_date_until_which_a_provider_asks_to_wait_is_told(
-    server: VisionServer, ahead: float, least: float, most: float
+    server: VisionServer, ahead: float, least: float, most: float, zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.reply = fails(429, retry_after=formatdate(time.time() + ahead, usegmt=True))
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    server.reply = fails(429, retry_after=formatdate(time.time() + ahead, usegmt=True).replace("GMT", zone))
     waits = (await failure(server, "anthropic")).retry_after
+    monkeypatch.undo()
+    time.tzset()
     assert waits is not None
     assert least <= waits <= most

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from types import ModuleType
 from typing import Any
@@ -60,7 +61,8 @@ def _asked(error: Any, default: float | None = None) -> float | None:
     if _SECONDS.fullmatch(asked):
         return min(float(asked), 600.0)
     try:
-        until = parsedate_to_datetime(asked).timestamp()  # RFC 9110, 10.2.3: seconds or a date
+        until = parsedate_to_datetime(asked)  # RFC 9110, 10.2.3: seconds or a date, which is in UTC
+        left = (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - time.time()
     except (ValueError, OverflowError, OSError):
         return default
-    return min(max(until - time.time(), 1.0), 600.0)
+    return min(max(left, 1.0), 600.0)

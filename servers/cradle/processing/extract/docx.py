@@ -18,7 +18,9 @@ from servers.cradle.processing.extraction import About, Block, Item
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _LEFT_OUT = frozenset({"delText", "instrText", "Fallback", "pPr", "rPr", "del", "moveFrom", "pict", "tbl"})
-_EXTRA = re.compile(r"^word/(footnotes|endnotes|header\d*|footer\d*|comments)\.xml$")
+_EXTRA = ("footnotes", "endnotes", "header", "footer", "comments")
+_USUAL = re.compile(r"^word/(footnotes|endnotes|header\d*|footer\d*|comments)\.xml$")
+_GONE = frozenset({"del", "moveFrom", "Fallback"})
 
 
 class Docx:
@@ -35,23 +37,21 @@ class Docx:
         if body is None:
             raise Unreadable("damaged", "The document has no text part. Save it again as DOCX.")
         yield About(title=title_of(archive))
-        styles = _styles(archive)
-        parts, given = opc.related(archive, main), False
-        for block in chain(_blocks(body, styles), _beside(archive, parts, styles)):
-            given = True
-            yield block
+        parts = opc.related(archive, main)
+        styles = _styles(archive, parts)
+        given = False
+        for item in chain(_blocks(body, styles), _beside(archive, parts, styles)):
+            given = given or isinstance(item, Block)
+            yield item
         if not given:
             yield from opc.scans(archive, opc.of_kind(parts, "image"), 0, file.depth, inner)
-        yield from opc.files(archive, parts, file.depth, inner)
+        yield from opc.files(archive, parts, file.depth, inner, {main})
 
 
-def _beside(archive: zipfile.ZipFile, parts: opc.Related, styles: dict[str, int]) -> Iterator[Block]:
-    for name in sorted(filter(_EXTRA.match, archive.namelist())):
-        if (part := opc.root(archive, name)) is not None:
-            yield from _blocks(part, styles)
-    for name in opc.of_kind(parts, *opc.SAYING):
-        if (part := opc.root(archive, name)) is not None:
-            yield from opc.values(part)
+def _beside(archive: zipfile.ZipFile, parts: opc.Related, styles: dict[str, int]) -> Iterator[Item]:
+    extra = opc.of_kind(parts, *_EXTRA) or sorted(filter(_USUAL.match, archive.namelist()))
+    yield from opc.read_parts(archive, extra, lambda root: _blocks(root, styles))
+    yield from opc.read_parts(archive, opc.of_kind(parts, *opc.SAYING), opc.values)
 
 
 def title_of(archive: zipfile.ZipFile) -> str:
@@ -62,9 +62,10 @@ def title_of(archive: zipfile.ZipFile) -> str:
     return next((squeezed(child.text or "") for child in (() if root is None else root) if local(child) == "title"), "")
 
 
-def _styles(archive: zipfile.ZipFile) -> dict[str, int]:
+def _styles(archive: zipfile.ZipFile, parts: opc.Related) -> dict[str, int]:
     """Style id → heading level (1 is a title or the first level); names are the same in every language of Word."""
-    root = opc.root(archive, "word/styles.xml", 64 * 2**20)
+    named = next(iter(opc.of_kind(parts, "styles")), "word/styles.xml")
+    root = opc.root(archive, named, 64 * 2**20)
     if root is None:
         return {}
     levels = {}
@@ -75,8 +76,8 @@ def _styles(archive: zipfile.ZipFile) -> dict[str, int]:
         match = re.fullmatch(r"heading (\d)", label)
         if match or label == "title":
             levels[style.get(_W + "styleId") or ""] = int(match.group(1)) if match else 1
-        elif outline is not None and (value := outline.get(_W + "val") or "").isdigit() and int(value) < 9:
-            levels[style.get(_W + "styleId") or ""] = int(value) + 1
+        elif outline is not None and (value := _number(outline)) is not None and value < 9:
+            levels[style.get(_W + "styleId") or ""] = value + 1
     return levels
 
 
@@ -110,8 +111,7 @@ def _paragraph(paragraph: Element, styles: dict[str, int], listed: list[str]) ->
 def _boxes(paragraph: Element) -> Iterator[Element]:
     """The outermost text boxes that are anchored in a paragraph, each once."""
     for box in paragraph.iter(_W + "txbxContent"):
-        above = [local(each) for each in takewhile(lambda each: each is not paragraph, box.iterancestors())]
-        if "txbxContent" not in above and not _is_fallback(box):
+        if not _above(box, paragraph) & {*_GONE, "txbxContent"}:
             yield box
 
 
@@ -128,9 +128,15 @@ def _outermost(root: Element) -> Iterator[Element]:
             stack.append(iter(child))
 
 
-def _is_fallback(element: Element) -> bool:
-    """Whether it is the second form of a text box, for old readers."""
-    return any(local(above) == "Fallback" for above in element.iterancestors())
+def _above(element: Element, top: Element) -> set[str]:
+    """The names of what stands around an element, below `top`."""
+    return {local(each) for each in takewhile(lambda each: each is not top, element.iterancestors())}
+
+
+def _number(element: Element) -> int | None:
+    """What an element's `val` says, at most four digits."""
+    value = element.get(_W + "val") or ""
+    return int(value) if re.fullmatch("[0-9]{1,4}", value) else None
 
 
 def _closed(listed: list[str]) -> Iterator[Block]:
@@ -142,8 +148,8 @@ def _closed(listed: list[str]) -> Iterator[Block]:
 def _level(paragraph: Element, styles: dict[str, int]) -> int:
     style = paragraph.find(f"{_W}pPr/{_W}pStyle")
     outline = paragraph.find(f"{_W}pPr/{_W}outlineLvl")
-    if outline is not None and (value := outline.get(_W + "val") or "").isdigit() and int(value) < 9:
-        return int(value) + 1
+    if outline is not None and (value := _number(outline)) is not None and value < 9:
+        return value + 1
     return styles.get(style.get(_W + "val") or "", 0) if style is not None else 0
 
 
@@ -192,8 +198,8 @@ def _cells(row: Element) -> Iterator[Element]:
 
 def _cell(cell: Element) -> list[str]:
     """The cell's text, and empty cells for the columns it spans; nested tables are part of the text."""
-    paragraphs = (each for each in cell.iter(_W + "p") if not _is_fallback(each))
+    paragraphs = (each for each in cell.iter(_W + "p") if not _above(each, cell) & _GONE)
     text = " ".join(filter(None, (squeezed(_text(each)) for each in paragraphs)))
     span = cell.find(f"{_W}tcPr/{_W}gridSpan")
-    width = (span.get(_W + "val") or "1") if span is not None else "1"
-    return [text, *[""] * (min(int(width), 100) - 1 if width.isdigit() else 0)]
+    width = (_number(span) or 1) if span is not None else 1
+    return [text, *[""] * (min(width, 100) - 1)]

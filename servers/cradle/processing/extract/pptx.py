@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 
 from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.containers import check_zip
@@ -36,8 +38,9 @@ class Pptx:
         archive = check_zip(file.data)
         slides = _slides(archive)
         yield About(title=title_of(archive), pages=len(slides))
+        seen = set(slides)
         for number, name in enumerate(slides, 1):
-            yield from _slide(archive, name, number, file.depth, inner)
+            yield from _slide(archive, name, number, file.depth, inner, seen)
 
 
 def _slides(archive: zipfile.ZipFile) -> list[str]:
@@ -52,23 +55,24 @@ def _slides(archive: zipfile.ZipFile) -> list[str]:
     return [targets[key][1] for key in ids]
 
 
-def _slide(archive: zipfile.ZipFile, name: str, page: int, depth: int, inner: Inner) -> Iterator[Item]:
+def _slide(archive: zipfile.ZipFile, name: str, page: int, depth: int, inner: Inner, seen: set[str]) -> Iterator[Item]:
     root = opc.root(archive, name)
     if root is None:
         raise Unreadable("damaged", "A slide of the presentation is missing. Save it again as PPTX.")
     parts = opc.related(archive, name)
-    given = 0
-    for block in _shapes(root, page):
-        given += 1
-        yield block
-    for kind in (*opc.SAYING, "notesSlide", "comments"):
-        for part in opc.of_kind(parts, kind):
-            if (root := opc.root(archive, part)) is not None:
-                given += 1
-                yield from _shapes(root, page, titles=False) if kind == "notesSlide" else opc.values(root, page)
+    given = False
+    for item in chain(_shapes(root, page), _beside(archive, parts, page)):
+        given = given or isinstance(item, Block)
+        yield item
     if not given:
         yield from opc.scans(archive, opc.of_kind(parts, "image"), page, depth, inner)
-    yield from opc.files(archive, parts, depth, inner)
+    yield from opc.files(archive, parts, depth, inner, seen)
+
+
+def _beside(archive: zipfile.ZipFile, parts: opc.Related, page: int) -> Iterator[Item]:
+    for kind in (*opc.SAYING, "notesSlide", "comments"):
+        said = partial(_shapes, titles=False) if kind == "notesSlide" else opc.values
+        yield from opc.read_parts(archive, opc.of_kind(parts, kind), partial(said, page=page))
 
 
 def _shapes(root: Element, page: int, *, titles: bool = True) -> Iterator[Block]:
