@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from fpdf import FPDF
 
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
-from servers.cradle.processing.extract.pdf_annotations import MAX_ANNOTATIONS
+from servers.cradle.processing.extract.pdf_annotations import MAX_ANNOTATIONS, MAX_WIDGETS, Files
 from servers.cradle.processing.extraction import Extraction, joined, parts
 from servers.cradle.vision.pages import page_images
 
@@ -46,6 +48,11 @@ def page_with(content: str, *annotations: bytes, objects: tuple[bytes, ...] = ()
     return b"%PDF-1.4\n" + numbered + b"trailer\n<</Root 1 0 R>>\n%%EOF"
 
 
+def listing(names: bytes, pdf: bytes) -> bytes:
+    """The PDF with a list of attachments."""
+    return pdf.replace(b"/Type/Catalog", b"/Type/Catalog/Names<</EmbeddedFiles<</Names[%s]>>>>" % names)
+
+
 def labels(*texts: str) -> str:
     """Labels on the left, one below the other from 700 points on."""
     lines = "".join(f"1 0 0 1 50 {700 - 20 * row} Tm ({text}) Tj " for row, text in enumerate(texts))
@@ -55,6 +62,9 @@ def labels(*texts: str) -> str:
 def field(row: int, entries: bytes, flags: int = 4) -> bytes:
     place = 697 - 20 * row
     return b"/Subtype/Widget%s/Rect[140 %d 240 %d]/F %d" % (entries, place, place + 15, flags)
+
+
+PICTURE = stream(b"/Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceGray/BitsPerComponent 8", b"\x80")
 
 
 def extracted(pdf: bytes) -> Extraction:
@@ -103,14 +113,13 @@ def test_stamps_and_texts_are_read_where_they_stand_and_comments_after_the_page(
 
 
 def test_a_scan_that_lies_in_a_form_is_a_scan() -> None:
-    picture = stream(b"/Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceGray/BitsPerComponent 8", b"\x80")
     form = stream(
         b"/Type/XObject/Subtype/Form/BBox[0 0 595 842]/Resources<</XObject<</Im 8 0 R>>>>",
         b"q 595 0 0 842 0 0 cm /Im Do Q",
     )
     pdf = page_with(
         f"q /Fm Do Q {labels('Seite 1 von 1')}",
-        objects=(form, picture),
+        objects=(form, PICTURE),
         resources=b"/Resources<</Font<</F1 5 0 R>>/XObject<</Fm 7 0 R>>>>",
     )
     found = extracted(pdf)
@@ -160,3 +169,152 @@ def test_the_page_that_a_vision_model_sees_shows_what_is_written_in_a_form() -> 
     scale = 200 / 72
     beside = page.crop((int(140 * scale), int(130 * scale), int(240 * scale), int(146 * scale)))
     assert beside.getextrema()[0] < 64  # pyright: ignore[reportOperatorIssue]
+
+
+def test_a_scan_whose_form_is_filled_goes_to_ocr_all_the_same() -> None:
+    value = b"/FT/Tx/T(f%d)/V(Musterstrasse 12, 70173 Stuttgart)/DA(/F1 10 Tf 0 g)"
+    pdf = page_with(
+        "q 595 0 0 842 0 0 cm /Im Do Q",
+        *(field(row, value % row) for row in range(5)),
+        objects=(PICTURE,),
+        resources=b"/Resources<</XObject<</Im 12 0 R>>>>",
+    )
+    found = extracted(pdf)
+    assert len(found.blocks) == 5
+    assert [scan.stamped for scan in found.scans] == [True]
+
+
+def test_a_blank_page_with_a_drawn_stamp_is_still_a_scan() -> None:
+    stamp = stream(b"/Type/XObject/Subtype/Form/BBox[0 0 100 15]", b"0 0 50 10 re f")
+    pdf = page_with("", b"/Subtype/Stamp/Rect[140 597 240 612]/F 4/AP<</N 8 0 R>>", objects=(stamp,))
+    assert [scan.stamped for scan in extracted(pdf).scans] == [False]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "size", "scans"), [(b"", 0, 0), (b"/Matrix[0.5 0 0 0.5 0 0]", 842, 0), (b"", 842, 1)]
+)
+def test_a_form_counts_with_the_images_in_it_where_they_lie(matrix: bytes, size: int, scans: int) -> None:
+    """A page wrapped in a form with a logo, one whose image is made small by the form, and a scan."""
+    form = stream(
+        b"/Type/XObject/Subtype/Form/BBox[0 0 595 842]%s/Resources<</XObject<</Im 8 0 R>>>>" % matrix,
+        b"q 0.9 g 0 0 595 842 re f Q q %d 0 0 %d 0 0 cm /Im Do Q" % (size or 40, size or 20),
+    )
+    resources = b"/Resources<</Font<</F1 5 0 R>>/XObject<</Fm 7 0 R>>>>"
+    pdf = page_with(f"q /Fm Do Q {labels('Produktkatalog')}", objects=(form, PICTURE), resources=resources)
+    assert len(extracted(pdf).scans) == scans
+
+
+def test_a_text_without_an_appearance_is_a_comment() -> None:
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("Helvetica", size=12)
+    pdf.cell(text="Rechnung 4711")
+    pdf.free_text_annotation("Bitte nachreichen", x=50, y=50, w=80, h=20)
+    assert texts(bytes(pdf.output())) == ["Rechnung 4711", "Bitte nachreichen"]
+
+
+def test_what_the_page_says_is_not_said_again_by_a_mark_but_by_a_note() -> None:
+    """A marked text, a stamp and its words, a mark with words of its own, two that repeat a part of a word."""
+    pdf = page_with(
+        labels("Wichtiger Satz"),
+        b"/Subtype/Highlight/Contents(Wichtiger\nSatz)/Rect[50 695 130 710]/F 4",
+        b"/Subtype/Stamp/Contents(Genehmigt)/Rect[140 597 240 612]/F 4/AP<</N 13 0 R>>",
+        b"/Subtype/Highlight/Contents(Preis?)/Rect[50 695 130 710]/F 4",
+        b"/Subtype/Highlight/Contents(ichtiger)/Rect[50 695 130 710]/F 4",
+        b"/Subtype/Highlight/Contents(Wichtig)/Rect[50 695 130 710]/F 4",
+        b"/Subtype/Text/Contents(Satz)/Rect[50 695 130 710]/F 4",
+        objects=(writes(b"Genehmigt"),),
+    )
+    assert texts(pdf) == ["Wichtiger Satz", "Genehmigt", "Preis?", "ichtiger", "Wichtig", "Satz"]
+
+
+def test_what_is_not_for_the_screen_is_not_read() -> None:
+    pdf = page_with(
+        labels("Menge"),
+        b"/Subtype/FreeText/Contents(NUR DRUCK)/Rect[140 597 240 612]/F 32/AP<</N 10 0 R>>",
+        b"/Subtype/Text/Contents(NUR DRUCK)/Rect[140 597 240 612]/F 32",
+        field(0, b"/FT/Tx/T(menge)/V(25)/DA(/F1 10 Tf 0 g)"),
+        objects=(writes(b"NUR DRUCK"),),
+    )
+    assert texts(pdf) == ["Menge 25"]
+
+
+@pytest.mark.parametrize("appearance", [b"", b"/AP<</N 8 0 R>>"])
+def test_a_value_that_is_spread_over_cells_is_one_word(appearance: bytes) -> None:
+    cells = b" ".join(b"1 0 0 1 %d 3 Tm (%c) Tj" % (10 * at, char) for at, char in enumerate(b"DE12345678"))
+    value = b"/FT/Tx/T(iban)/V(DE12345678)/Ff 16777216/MaxLen 10/DA(/F1 10 Tf 0 g)"
+    pdf = page_with(
+        labels("IBAN"), field(0, value + appearance), objects=(stream(DRAWN, b"BT /F1 10 Tf 0 g %s ET" % cells),)
+    )
+    assert texts(pdf) == ["IBAN DE12345678"]
+
+
+def test_a_reference_to_nothing_in_the_list_of_attachments_costs_that_one_alone() -> None:
+    held = (b"<</Type/Filespec/F(preise.csv)/EF<</F 8 0 R>>>>", stream(b"/Type/EmbeddedFile", TABLE))
+    found = extracted(listing(b"(a) 99 0 R (b) 7 0 R", page_with(labels("Wichtig"), objects=held)))
+    assert [block.text for block in found.blocks if not block.source] == ["Wichtig"]
+    assert [(each.name, each.code) for each in found.attachments] == [
+        ("attachment-1", "not_a_file"),
+        ("preise.csv", ""),
+    ]
+
+
+def test_fields_without_number_are_read_and_shown_without_comparing_each_with_all() -> None:
+    """Comparing took 15 seconds for them. Those with an appearance of their own are read all the same."""
+    plain = field(1, b"/FT/Tx/T(a)/V(x)")
+    drawn = field(0, b"/FT/Tx/T(nr)/V(KL-4711)/AP<</N %d 0 R>>" % (8 + 4 * MAX_WIDGETS))
+    pdf = page_with(labels("Nummer"), drawn, *[plain] * (4 * MAX_WIDGETS), objects=(writes(b"KL-4711"),))
+    start = time.process_time()
+    assert texts(pdf) == ["Nummer KL-4711"]
+    assert len(list(page_images(pdf))) == 1
+    assert time.process_time() - start < 5
+
+
+class Refusing:
+    """Lets nothing be unpacked."""
+
+    left = 0
+
+    def require(self, size: int) -> None:
+        if size:
+            raise Unreadable("zip_bomb", "")
+
+    def __call__(self, data: bytes, name: str, depth: int):
+        raise AssertionError("unpacked")
+
+
+def test_the_size_of_a_file_in_a_pdf_is_asked_for_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pypdfium2 import PdfDocument, raw
+
+    from servers.cradle.processing.extract.pdf_annotations import embedded_files
+
+    content = stream(b"/Type/EmbeddedFile/Filter/FlateDecode", zlib.compress(bytes(10_000)))
+    pdf = listing(b"(a) 7 0 R", page_with("", objects=(b"<</Type/Filespec/F(x.bin)/EF<</F 8 0 R>>>>", content)))
+    asked: list[int] = []
+    ask = raw.FPDFAttachment_GetFile
+    monkeypatch.setattr(raw, "FPDFAttachment_GetFile", lambda *given: asked.append(given[2]) or ask(*given))
+    document = PdfDocument(pdf)
+    with pytest.raises(Unreadable):
+        list(Files(0, Refusing()).read(embedded_files(document)))
+    document.close()
+    assert asked == [0]
+
+
+def test_pinned_files_are_read_page_by_page_and_the_same_one_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The annotation is a direct object here: it is gone when the page's fields are written in."""
+    from pypdfium2 import raw
+
+    content = stream(b"/Type/EmbeddedFile", TABLE)
+    pinned = b"<</Type/Annot/Subtype/FileAttachment/Rect[50 50 60 60]/F 4/FS<</F(preise.csv)/EF<</F 8 0 R>>>>>>"
+    twice = b"<</Type/Annot/Subtype/FileAttachment/Rect[50 50 60 60]/F 4/FS 9 0 R>>"
+    spec = b"<</Type/Filespec/F(preise.csv)/EF<</F 8 0 R>>>>"
+    pdf = page_with(
+        labels("Menge"), field(0, b"/FT/Tx/T(menge)/V(25)/DA(/F1 10 Tf 0 g)"), objects=(content, spec)
+    ).replace(b"/Annots[7 0 R]", b"/Annots[7 0 R %s %s %s]" % (pinned, twice, twice))
+    unpacked: list[int] = []
+    ask = raw.FPDFAttachment_GetFile
+    monkeypatch.setattr(raw, "FPDFAttachment_GetFile", lambda *given: unpacked.append(given[2]) or ask(*given))
+    found = extracted(listing(b"(a) 9 0 R", pdf))
+    assert [block.text for block in found.blocks if not block.source] == ["Menge 25"]
+    assert [each.name for each in found.attachments] == ["preise.csv"]
+    assert len([size for size in unpacked if size]) == 3

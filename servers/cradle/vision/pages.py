@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from servers.cradle.processing.extract.pdf_annotations import fill_forms
 from shared.contracts.vision import MAX_IMAGE_BYTES, MAX_PIXELS
 from shared.errors import InvalidInput, TooLarge
 
@@ -58,7 +59,7 @@ def _pdf_pages(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]:
     try:
         with _PDFIUM:
             document = pypdfium2.PdfDocument(data)
-            document.init_forms()  # what is written in a form's fields is drawn then
+            fill_forms(document)
             count = len(document)
     except pypdfium2.PdfiumError:
         raise InvalidInput("The PDF is damaged or protected by a password.", field="image_base64") from None

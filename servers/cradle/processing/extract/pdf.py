@@ -8,13 +8,20 @@ import re
 import struct
 from collections import Counter, deque
 from collections.abc import Iterator
-from itertools import chain, repeat
+from itertools import repeat
 
 from servers.cradle.processing.extract.detect import PDF
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.image import MAX_PIXELS, to_png
-from servers.cradle.processing.extract.pdf_annotations import annotations, embedded_files, read_files, written_in
+from servers.cradle.processing.extract.pdf_annotations import (
+    Annotations,
+    Files,
+    annotations_of,
+    embedded_files,
+    fill_forms,
+    written_in,
+)
 from servers.cradle.processing.extract.pdf_layout import Box, Glyphs, blocks_of, lines_of, turned
 from servers.cradle.processing.extraction import About, Block, Item, Scan
 
@@ -42,7 +49,7 @@ class Pdf:
         that the PDF holds.
 
         A scan with a stamp (`Seite 1 von 1`) gives both: the stamp's block, then the scan. What is written in a form's
-        fields stands in its place on the page; a page's comments follow it.
+        fields stands in its place on the page; a page's comments and the files pinned to it follow it.
 
         Raises:
             Unreadable: `encrypted`, `damaged`, `too_many_pages`, `too_large`.
@@ -57,10 +64,10 @@ class Pdf:
             if count == 0:
                 raise Unreadable("damaged", "The PDF has no pages that can be found. Send it again from its source.")
             yield About(title=squeezed(document.get_metadata_value("Title") or ""), pages=count)
-            pinned: list[tuple[str, bytes]] = []
+            files = Files(file.depth, inner)
             for index in range(count):
-                yield from _page(document, index, pinned)
-            yield from read_files(chain(embedded_files(document), pinned), file.depth, inner)
+                yield from _page(document, index, files)
+            yield from files.read(embedded_files(document))
         except pypdfium2.PdfiumError:
             raise Unreadable("damaged", "A page of the PDF cannot be read. Send it again from its source.") from None
         finally:
@@ -72,7 +79,7 @@ def _open(data: bytes):
 
     try:
         document = pypdfium2.PdfDocument(data)
-        document.init_forms()  # before its pages: fields without an appearance of their own are drawn then
+        fill_forms(document)
         return document
     except pypdfium2.PdfiumError as error:
         if getattr(error, "err_code", None) == _PASSWORD or "password" in str(error).lower():
@@ -82,23 +89,41 @@ def _open(data: bytes):
         raise Unreadable("damaged", "The PDF is cut off or damaged. Send it again from its source.") from None
 
 
-def _page(document, index: int, pinned: list[tuple[str, bytes]]) -> Iterator[Item]:
+def _page(document, index: int, files: Files) -> Iterator[Item]:
     page = document[index]
-    laid = annotations(page)
-    if laid.writes:
-        page.close()
-        page = written_in(document, index)
     try:
-        glyphs = _glyphs(page)
-        count = glyphs.spaces.count(False)
-        if count:
-            yield from blocks_of(lines_of(glyphs), index + 1)
-        if _is_scan(page, count):
-            yield Scan(_render(page), index + 1, stamped=count > 0)
-        yield from (Block("paragraph", comment, page=index + 1) for comment in laid.comments)
-        pinned += laid.files
+        laid = annotations_of(page)
+        try:
+            if laid.writes:
+                yield from _written(document, index, laid, _is_scan(page, _glyphs(page).spaces.count(False)))
+            else:
+                yield from _shown(page, index, laid)
+            yield from files.read(laid.handles())
+        finally:
+            laid.close()
     finally:
         page.close()
+
+
+def _written(document, index: int, laid: Annotations, scan: bool) -> Iterator[Item]:
+    page = written_in(document, index)
+    try:
+        yield from _shown(page, index, laid, scan)
+    finally:
+        page.close()
+
+
+def _shown(page, index: int, laid: Annotations, scan: bool = False) -> Iterator[Item]:
+    """What is read on the page; `scan`: it was one before its fields were written in."""
+    glyphs = _glyphs(page)
+    count = glyphs.spaces.count(False)
+    blocks = list(blocks_of(lines_of(glyphs), index + 1)) if count else []
+    yield from blocks
+    if scan or _is_scan(page, count):
+        yield Scan(_render(page), index + 1, stamped=count > 0)
+    if laid.comments:
+        text = squeezed(" ".join(block.text.replace(" | ", " ") for block in blocks))
+        yield from (Block("paragraph", comment, page=index + 1) for comment in laid.said_beside(text))
 
 
 def _glyphs(page) -> Glyphs:
@@ -180,25 +205,31 @@ def _drawn(page) -> bool:
 
 def _covered(page) -> bool:
     """Whether images cover the page. A scan may be cut into several, and lie in forms."""
+    from pypdfium2 import PdfMatrix
+
     left, bottom, right, top = page.get_bbox()
     covered = 0.0
     for each in page.get_objects(max_depth=1):
-        if _shows_image(each.raw):
-            from_left, from_bottom, to_right, to_top = each.get_bounds()
+        for from_left, from_bottom, to_right, to_top in _images(each.raw, PdfMatrix()):
             width, height = min(right, to_right) - max(left, from_left), min(top, to_top) - max(bottom, from_bottom)
             covered += max(width, 0.0) * max(height, 0.0)
     return covered > SCAN_COVERS * (right - left) * (top - bottom)
 
 
-def _shows_image(handle, depth: int = 0) -> bool:
-    """Whether an object is an image, or a form that shows one."""
-    from pypdfium2 import raw
+def _images(handle, matrix, depth: int = 0) -> Iterator[Box]:
+    """Where the images lie on the page that an object is or, if it is a form, shows. `matrix`: of the form around."""
+    from pypdfium2 import PdfMatrix, raw
 
     kind = raw.FPDFPageObj_GetType(handle)
-    if kind != raw.FPDF_PAGEOBJ_FORM or depth > MAX_FORMS:
-        return kind == raw.FPDF_PAGEOBJ_IMAGE
-    count = raw.FPDFFormObj_CountObjects(handle)
-    return any(_shows_image(raw.FPDFFormObj_GetObject(handle, at), depth + 1) for at in range(min(count, MAX_OBJECTS)))
+    if kind == raw.FPDF_PAGEOBJ_IMAGE:
+        left, bottom, right, top = (ctypes.c_float() for _ in range(4))
+        if raw.FPDFPageObj_GetBounds(handle, left, bottom, right, top):
+            yield matrix.on_rect(left.value, bottom.value, right.value, top.value)
+    own = raw.FS_MATRIX()
+    if kind == raw.FPDF_PAGEOBJ_FORM and depth <= MAX_FORMS and raw.FPDFPageObj_GetMatrix(handle, own):
+        inside = PdfMatrix.from_raw(own).multiply(matrix)
+        for at in range(min(raw.FPDFFormObj_CountObjects(handle), MAX_OBJECTS)):
+            yield from _images(raw.FPDFFormObj_GetObject(handle, at), inside, depth + 1)
 
 
 def _render(page) -> bytes:
