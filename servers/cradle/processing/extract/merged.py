@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
-from servers.cradle.processing.extract.columns import Row, role_of
+from servers.cradle.processing.extract.columns import Row, role_of, shown
 from servers.cradle.processing.extract.product_table import SEARCHED
 
 HEADER_ROWS = 4
@@ -83,7 +83,7 @@ def _down(rows: Iterable[tuple[int, Row]], merges: list[Merge]) -> Iterator[Row]
 
 
 def _joined(column: tuple[str, ...]) -> str:
-    return " ".join(dict.fromkeys(cell for cell in column if cell))
+    return " ".join(dict.fromkeys(shown(cell) for cell in column if cell))
 
 
 def _even(rows: list[Row]) -> list[Row]:

@@ -9,10 +9,12 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from functools import reduce
+from functools import lru_cache, reduce
+from itertools import chain
+from operator import itemgetter
 from typing import NamedTuple
 
-from servers.cradle.processing.extract.columns import Figure, Measured
+from servers.cradle.processing.extract.columns import Figure, measured_in
 from servers.cradle.processing.extract.containers import read_part, whole_blocks
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.quantities import currency_of
@@ -20,12 +22,24 @@ from servers.cradle.processing.extract.xml import parse
 
 BLOCK = 2**20
 MAX_UNIT = 12
+MAX_CODE = 255  # of Excel
+MAX_TAG = 1024
+MAX_COLUMNS = 2**14
 _BUILT_IN = {"9": "0%", "10": "0.00%"}
 _TOKEN = re.compile(r'\[\$([^\]-]*)[^\]]*\]|"([^"]*)"|\\(.)|_.|\*.|\[[^\]]*\]|([€£$°])|(General|[#0?][#0?.,/]*)|(.)')
-_UNIT = re.compile(r"[^\W\d_]|[€$£°\"]")
-_POSITION = re.compile(rb"""\br=["']([A-Z]{1,3})([0-9]{1,7})["']""")
-_TYPE = re.compile(rb"""\bt=["'](?!n["'])""")
-_STYLE = re.compile(rb"""\bs=["']([0-9]+)["']""")
+_CONDITION = re.compile(r"\[\s*[<>=]")
+_UNIT = re.compile(r"[^\W\d_]|[€$£°\"%‰]")
+_SIGNS = " -+()"
+_TAG = re.compile(
+    rb"""<(?:[\w.-]{1,64}:)?(c|row)(?:\sr="([A-Z]{0,3})([0-9]{1,7})")?((?:[\s/][^<>]{0,%d})?)>""" % MAX_TAG
+)
+_POSITION = re.compile(rb"""\sr\s*=\s*["']([A-Z]{0,3})([0-9]{1,7})["']""")
+_TYPE = re.compile(rb"""\st\s*=\s*["'](?!n["'])""")
+_STYLE = re.compile(rb"""\ss\s*=\s*["']([0-9]+)["']""")
+_DIGITS = itemgetter(2)
+
+_Tag = tuple[bytes, bytes, bytes, bytes]
+"""Whether a row or a cell starts, the letters and digits of its place, '' for none, and its other attributes."""
 
 
 class Format(NamedTuple):
@@ -36,11 +50,10 @@ class Format(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What the cell in a row and column (from 0) shows."""
+    """What the cells of a row (from 0) show, by their columns (from 0)."""
 
     row: int
-    column: int
-    format: Format
+    cells: dict[int, Format]
 
 
 def cell_formats(archive: zipfile.ZipFile) -> list[str]:
@@ -53,57 +66,124 @@ def cell_formats(archive: zipfile.ZipFile) -> list[str]:
         root = parse(styles)
     except Unreadable:  # calamine judges the file
         return []
-    codes = _BUILT_IN | {each.get("numFmtId"): each.get("formatCode", "") for each in root.iter("{*}numFmt")}
+    named = root.iterfind("{*}numFmts/{*}numFmt")  # conditional formats have numbers of their own
+    codes = _BUILT_IN | {each.get("numFmtId"): each.get("formatCode", "") for each in named}
     return [codes.get(each.get("numFmtId"), "") for each in next(root.iter("{*}cellXfs"), ())]
 
 
 def format_of(code: str) -> Format | None:
-    """What a format's code puts beside a positive number; None where it adds nothing, or is one of dates or texts."""
+    """What a format's code puts beside a number; None where it adds nothing, not the same to every number, or is one of
+    dates or texts."""
+    if len(code) > MAX_CODE or _CONDITION.search(code):
+        return None
+    sections = _sections(code)
+    found = _added(sections[0])
+    others = (each for place, each in enumerate(sections) if place and _shows_number(each, place))
+    return found if found and all(_added(each) == found for each in others) else None
+
+
+_Token = tuple[str, ...]
+
+
+def _sections(code: str) -> list[list[_Token]]:
+    """The tokens for positive numbers, negative ones, zero and texts, as far as the code has them."""
+    found: list[list[_Token]] = [[]]
+    for token in _TOKEN.findall(code):
+        if token[-1] == ";":
+            found.append([])
+        else:
+            found[-1].append(token)
+    return found
+
+
+def _shows_number(section: list[_Token], place: int) -> bool:
+    """Whether a section after the first shows digits: that of accounting for zero shows a dash and blanks."""
+    digits = "".join(number for *_, number, _ in section)
+    texts = any(other == "@" for *_, other in section)
+    return not texts and any(sign in digits for sign in ("0#?G" if place == 1 else "0G"))
+
+
+def _added(section: list[_Token]) -> Format | None:
     before = after = ""
-    digits = percent = False
-    for money, quoted, escaped, symbol, number, other in _TOKEN.findall(code):
-        if other == ";":
-            break
-        if other not in ("", " ", "%", "-", "+", "(", ")") or number.endswith(","):  # a comma at the end: thousands
+    digits = percent = parted = False
+    for money, quoted, escaped, symbol, number, other in section:
+        literal = other if not other.isascii() else " " if other == " " else ""
+        if (other and not literal and other not in "%-+()") or number.endswith(","):  # a comma at the end: thousands
+            return None
+        if number and parted:
             return None
         percent |= other == "%"
         digits |= bool(number)
-        text = money or quoted or escaped or symbol or (" " if other == " " else "")
+        text = money or quoted or escaped or symbol or literal
+        parted |= digits and bool((text or other).strip())
         before, after = (before, after + text) if digits else (before + text, after)
-    unit = after.strip() or (before.strip() if currency_of(before) else "")
+    unit = after.strip() or (before.strip(_SIGNS) if currency_of(before) else "")
     if not digits or not (percent or (_UNIT.search(unit) and len(unit) <= MAX_UNIT)):
         return None
     return Format("%" if percent else unit, percent)
 
 
 def marks(archive: zipfile.ZipFile, part: str, styles: Mapping[bytes, Format]) -> Iterator[Shown]:
-    """The cells of a sheet's part that have one of these styles, in their order; up to where the part breaks."""
-    cell = re.compile(rb"""<(?:[\w.-]+:)?c\b([^<>]*\bs=["'](?:%b)["'][^<>]*)>""" % b"|".join(styles))
+    """The rows of a sheet's part with cells of these styles, in their order; up to where the part breaks."""
+
+    @lru_cache(maxsize=1024)
+    def format_by(attributes: bytes) -> Format | None:
+        style = _STYLE.search(attributes)
+        return styles.get(style[1]) if style and not _TYPE.search(attributes) else None
+
+    row, column, found = -1, 0, Shown(-1, {})
+    for kind, letters, digits, attributes in chain.from_iterable(_tags(archive, part)):
+        if kind == b"row":
+            row, column = int(digits) - 1 if digits else row + 1, 0
+            continue
+        if letters:
+            column = _column(letters)
+        if (format := format_by(attributes)) and column < MAX_COLUMNS:
+            at = int(digits) - 1 if digits else row
+            if at != found.row:
+                yield found
+                found = Shown(at, {})
+            found.cells[column] = format
+        column += 1
+    yield found
+
+
+def _tags(archive: zipfile.ZipFile, part: str) -> Iterator[list[_Tag]]:
+    """The starts of rows and cells, in their order."""
     held = b""
     for block in whole_blocks(archive, part, BLOCK):
         held += block
+        tags = _TAG.findall(held)
+        yield tags if all(map(_DIGITS, tags)) else list(map(_placed, tags))
         cut = held.rfind(b"<")
-        for found in cell.finditer(held, 0, max(cut, 0)):
-            place, style = _POSITION.search(found[1]), _STYLE.search(found[1])
-            if place and style and not _TYPE.search(found[1]):
-                yield Shown(int(place[2]) - 1, _column(place[1]), styles[style[1]])
-        held = held[max(cut, 0) :]
+        held = held[cut:] if cut > held.rfind(b">") and len(held) - cut <= 2 * MAX_TAG else b""
+
+
+def _placed(tag: _Tag) -> _Tag:
+    """The tag with its place, which may stand behind other attributes."""
+    kind, letters, digits, attributes = tag
+    if not digits and (place := _POSITION.search(attributes)):
+        letters, digits = place[1], place[2]
+    return kind, letters, digits, attributes
 
 
 def formats(archive: zipfile.ZipFile) -> dict[bytes, Format]:
     """Cell style → what its format adds, for styles whose format adds anything."""
-    return {b"%d" % at: found for at, code in enumerate(cell_formats(archive)) if (found := format_of(code))}
+    codes = cell_formats(archive)
+    adds = {code: format_of(code) for code in set(codes)}
+    return {b"%d" % at: found for at, code in enumerate(codes) if (found := adds[code])}
 
 
-def measured(row: list[str], left: int, marks: list[Shown]) -> list[str]:
+def measured(row: list[str], left: int, shown: Shown) -> list[str]:
     """The row, whose first cell stands in column `left`, with what its numbers show."""
-    for mark in marks:
-        at = mark.column - left
+    for column, format in shown.cells.items():
+        at = column - left
         if 0 <= at < len(row) and isinstance(figure := row[at], Figure):
-            amount = f"{(Decimal(figure) * 100).normalize():f}" if mark.format.percent else str(figure)
-            row[at] = Measured(amount, mark.format.unit)
+            number = f"{(Decimal(figure) * 100).normalize():f}" if format.percent else figure
+            row[at] = measured_in(format.unit)(number)
     return row
 
 
+@lru_cache(maxsize=MAX_COLUMNS)
 def _column(letters: bytes) -> int:
     return reduce(lambda number, letter: number * 26 + letter - 64, letters, 0) - 1

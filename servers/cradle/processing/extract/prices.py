@@ -25,8 +25,11 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
         Unclear: cell, header or a column of its own name a quantity that can be read in two ways, or not all the same.
     """
     cell = row[index]
-    bare, stated = priced_for(cell)
-    amount = amount_of(bare if stated else cell, columns.decimal)
+    bare, stated = priced_for(shown(cell))
+    measured = isinstance(cell, Figure)
+    if measured and cell.unit == "%":
+        return None
+    amount = amount_of(bare if stated and not measured else cell, columns.decimal)
     if amount is None:
         return None
     quantity = _quantity(stated, row, columns, index)
@@ -37,7 +40,7 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
         kind=columns.names[index],
         lower_bound=_read(bound, columns).number if bound else "",
         quantity=quantity.number,
-        unit=quantity.unit or columns.first("order_unit", row),
+        unit=quantity.unit or shown(columns.first("order_unit", row)),
     )
 
 

@@ -24,6 +24,7 @@ from servers.cradle.processing.extraction import Block, Classification, Feature,
 SEARCHED = 25
 SAMPLED = 200
 BLOCK_ROWS = 200
+_IDENTIFIERS = ("article", "gtin", "manufacturer_number")
 _OF_A_PRICE = ("currency", "price_quantity", "lower_bound")
 _UNCLEAR = {"de": "Menge nicht eindeutig", "en": "quantity unclear"}
 
@@ -37,7 +38,7 @@ def read_rows(rows: Iterable[Row], page: int = 0, name: str = "") -> Iterator[It
         yield from _tables(chain(head, stream), None, page)
         return
     yield from _tables(head[:position], None, page)
-    columns = columns_of(tuple(map(str, head[position])))
+    columns = columns_of(tuple(map(shown, head[position])))
     body = chain(head[position + 1 :], stream)
     if not columns.products:
         yield from _tables(body, columns.headers, page)
@@ -130,7 +131,7 @@ def _blocks(rows: Iterator[Row], columns: Columns, page: int, name: str) -> Iter
         yield from _products(chain(sample, stream), columns, page, name)
         if not block.header:
             return
-        before, columns = columns, columns_of(tuple(map(str, block.header)))
+        before, columns = columns, columns_of(tuple(map(shown, block.header)))
 
 
 def _number(row: Row, columns: Columns) -> str:
@@ -185,11 +186,11 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
         if not cell or role == "price" or role in _OF_A_PRICE:
             continue
         if role == "group":
-            groups.append(Classification(columns.headers[index], str(cell)))
+            groups.append(Classification(columns.headers[index], shown(cell)))
         elif role in (None, "packing"):
             features.append(_feature(cell, columns, index))
         else:
-            named.setdefault(role, str(cell))
+            named.setdefault(role, str(cell) if role in _IDENTIFIERS else shown(cell))
     features.sort(key=lambda feature: int(feature.order))
     return Product(
         article_number=named["article"],
@@ -241,7 +242,7 @@ def _unclear(cell: str, columns: Columns, index: int) -> Feature:
 
 def _feature(cell: str, columns: Columns, index: int) -> Feature:
     unit = columns.units[index] if index < len(columns.units) else ""
-    unit, decimal = (unit or cell.unit, "") if isinstance(cell, Figure) else (unit, columns.writing.sign)
+    unit, decimal = (cell.unit or unit, "") if isinstance(cell, Figure) else (unit, columns.writing.sign)
     return Feature(
         names=label_of(columns, index), values=(Localised(str(cell)),), unit=unit, order=str(index + 1), decimal=decimal
     )

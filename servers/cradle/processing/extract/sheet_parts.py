@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.containers import whole_blocks
 from servers.cradle.processing.extract.encoding import clean, squeezed
-from servers.cradle.processing.extract.extractor import Exhausted, Inner, Unreadable
-from servers.cradle.processing.extract.xml import Element
+from servers.cradle.processing.extract.extractor import Inner, Unreadable
+from servers.cradle.processing.extract.xml import Element, local
 from servers.cradle.processing.extraction import Attachment, Block, Item
 
 BLOCK = 2**20
-MAX_HELD = 32 * 2**20
+MAX_HELD = 4 * 2**20  # without an end of a cell
+KEPT = 2**16  # then
 _EMPTY = re.compile(
-    rb"(?:</((?:[\w.-]+:)?)f>|<((?:[\w.-]+:)?)f\b[^<>]*/>)\s*(?:<(?:\1|\2)v\s*/>|<(?:\1|\2)v\s*></(?:\1|\2)v>)?\s*</(?:\1|\2)c>"
+    rb"(?:</((?:[\w.-]+:)?)f>|<((?:[\w.-]+:)?)f\b[^<>]*/>)(?:\s*<(?:\1|\2)v(?:\s*/>|\s*></(?:\1|\2)v>))?\s*</(?:\1|\2)c>"
 )
-_CELL = re.compile(rb"<(?:[\w.-]+:)?c\b[^<>]*>")
-_TEXT = re.compile(rb"""\bt=["']str["']""")
+_TEXT = re.compile(rb"""\st\s*=\s*["']str["']""")
 
 
 def sheets(archive: zipfile.ZipFile) -> dict[str, str]:
@@ -39,19 +39,15 @@ def sheets(archive: zipfile.ZipFile) -> dict[str, str]:
 def beside(archive: zipfile.ZipFile, part: str, page: int, depth: int, inner: Inner) -> Iterator[Item]:
     """Text boxes, charts, comments with their cells, and the items of files that are embedded in a sheet; what of it
     cannot be read is an `Attachment` with why."""
-    try:
-        parts = opc.related(archive, part)
-        for name in opc.of_kind(parts, "drawing"):
-            yield from _drawing(archive, name, page)
-        threads = opc.of_kind(parts, "threadedComment")  # the old comments have their texts once more, with a note
-        for name in threads or opc.of_kind(parts, "comments"):
-            if (root := opc.root(archive, name)) is not None:
-                yield from _comments(root, page)
-        yield from opc.files(archive, parts, depth, inner)
-    except Exhausted:
-        raise
-    except Unreadable as error:
-        yield Attachment("drawings and comments", "", 0, error.code, error.reason)
+    parts = opc.related(archive, part)
+    for name in opc.of_kind(parts, "drawing"):
+        charts = opc.of_kind(opc.related(archive, name), *opc.SAYING)
+        yield from opc.read_parts(archive, [name], lambda root: _boxes(root, page))
+        yield from opc.read_parts(archive, charts, lambda root: opc.values(root, page))
+    threads: set[str] = set()
+    comments = [*opc.of_kind(parts, "threadedComment"), *opc.of_kind(parts, "comments")]
+    yield from opc.read_parts(archive, comments, lambda root: _comments(root, page, threads))
+    yield from opc.files(archive, parts, depth, inner)
 
 
 def without_results(archive: zipfile.ZipFile, part: str, sheet: str) -> Iterator[Attachment]:
@@ -69,34 +65,40 @@ def _unanswered(archive: zipfile.ZipFile, part: str) -> Iterator[re.Match[bytes]
     for block in whole_blocks(archive, part, BLOCK):
         held += block
         cut = max(held.rfind(b"</c>") + 4, held.rfind(b":c>") + 3)
-        if cut < 4 and len(held) <= MAX_HELD:
+        if cut < 4:
+            held = held[-KEPT:] if len(held) > MAX_HELD else held
             continue
+        end = 0
         for found in _EMPTY.finditer(held, 0, cut) if b"f" in held else ():
-            cell = [*_CELL.finditer(held, max(0, found.start() - 8192), found.start())][-1:]
-            if cell and not _TEXT.search(cell[0][0]):  # the result of a text may be an empty one
+            cell = held.rfind(b"<%bc" % (found[1] or found[2] or b""), end, found.start())
+            end = found.end()
+            if cell >= 0 and not _TEXT.search(held, cell, held.find(b">", cell)):  # that of a text may be an empty one
                 yield found
         held = held[cut:]
 
 
-def _drawing(archive: zipfile.ZipFile, name: str, page: int) -> Iterator[Block]:
-    root = opc.root(archive, name)
-    for shape in () if root is None else root.iter("{*}sp"):
+def _boxes(root: Element, page: int) -> Iterator[Block]:
+    for shape in root.iter("{*}sp"):
+        if any(local(each) == "Fallback" for each in shape.iterancestors()):
+            continue
         lines = [text for each in shape.iter("{*}p") if (text := _said(each).strip())]
         if lines:
             yield Block("paragraph", "\n".join(lines), page=page)
-    for chart in opc.of_kind(opc.related(archive, name), *opc.SAYING):
-        if (root := opc.root(archive, chart)) is not None:
-            yield from opc.values(root, page)
 
 
-def _comments(root: Element, page: int) -> Iterator[Block]:
-    said = ((each.get("ref"), squeezed(_said(each))) for each in root.iter("{*}comment", "{*}threadedComment"))
-    if lines := [f"{place}: {text}" for place, text in said if text]:
+def _comments(root: Element, page: int, threads: set[str]) -> Iterator[Block]:
+    """Comments with their cells. `threads`: cells with a thread, for which old programs have its texts as a note."""
+    said = list(root.iter("{*}threadedComment"))
+    threads.update(each.get("ref", "") for each in said)
+    said += [each for each in root.iter("{*}comment") if each.get("ref", "") not in threads]
+    if lines := [f"{each.get('ref')}: {text}" for each in said if (text := squeezed(_said(each)))]:
         yield Block("paragraph", "\n".join(lines), page=page)
 
 
 def _said(element: Element) -> str:
-    return clean("".join(each.text or "" for each in element.iter("{*}t", "{*}text")))
+    return clean(
+        "".join("\n" if local(each) == "br" else each.text or "" for each in element.iter("{*}t", "{*}text", "{*}br"))
+    )
 
 
 def _relation(sheet: Element) -> str:

@@ -78,11 +78,9 @@ def _measured(rows: Iterator[list[str]], left: int, marks: Iterator[Shown]) -> I
     """The rows, the first being the sheet's first, with what their numbers show."""
     waiting = next(marks, None)
     for number, row in enumerate(rows):
-        here = []
-        while waiting and waiting.row <= number:
-            here += [waiting] if waiting.row == number else []
+        while waiting and waiting.row < number:
             waiting = next(marks, None)
-        yield measured(row, left, here) if here else row
+        yield measured(row, left, waiting) if waiting and waiting.row == number else row
 
 
 def _cell(value: object) -> str:

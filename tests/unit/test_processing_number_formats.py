@@ -1,0 +1,297 @@
+"""What a cell of an XLSX file shows beside its number, and what its sheet holds beside the cells."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+import zipfile
+from collections.abc import Mapping
+
+import openpyxl
+import pytest
+import xlsxwriter
+from openpyxl.formatting.rule import Rule
+from openpyxl.styles.differential import DifferentialStyle
+from openpyxl.styles.numbers import NumberFormat
+
+from servers.cradle.processing.extract import number_formats, sheet_parts
+from servers.cradle.processing.extract.containers import check_zip
+from servers.cradle.processing.extract.number_formats import Format, format_of, formats
+from servers.cradle.processing.extraction import Extraction
+from tests.tables_rig import extracted
+
+KIND = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
+SHEET = "xl/worksheets/sheet1.xml"
+STYLES = "xl/styles.xml"
+DRAWING = "xl/drawings/drawing1.xml"
+EURO = '#,##0.00 "€"'
+
+Cell = object | tuple[float, str]
+
+
+def made(*rows: tuple[Cell, ...], notes: Mapping[str, str] = {}, box: str = "", merged: tuple[str, ...] = ()) -> bytes:
+    """A workbook of one sheet; a number with its format is a pair."""
+    out = io.BytesIO()
+    with xlsxwriter.Workbook(out, {"in_memory": True}) as book:
+        page = book.add_worksheet("Blatt")
+        for each in merged:
+            page.merge_range(each, "")
+        for at, row in enumerate(rows):
+            for column, cell in enumerate(row):
+                if isinstance(cell, tuple):
+                    page.write_number(at, column, cell[0], book.add_format({"num_format": cell[1]}))
+                elif cell is not None:
+                    page.write(at, column, cell)
+        for place, text in notes.items():
+            page.write_comment(place, text)
+        if box:
+            page.insert_textbox(5, 1, box)
+    return out.getvalue()
+
+
+def listed(*cells: tuple[str, Cell]) -> bytes:
+    """A sheet with one product."""
+    return made(("Artikelnummer", "Bezeichnung", *(name for name, _ in cells)), ("4711", "K", *(c for _, c in cells)))
+
+
+def changed(data: bytes, parts: Mapping[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            if name not in parts:
+                new.writestr(name, old.read(name))
+        for name, content in parts.items():
+            new.writestr(name, content)
+    return out.getvalue()
+
+
+def part(data: bytes, name: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive.read(name)
+
+
+def read(data: bytes) -> Extraction:
+    return extracted(data, "a.xlsx")
+
+
+def features(found: Extraction) -> list[tuple[str, str, str]]:
+    return [(each.name, each.values[0].text, each.unit) for product in found.products for each in product.features]
+
+
+def texts(found: Extraction) -> list[str]:
+    return [block.text for block in found.blocks[1:]]
+
+
+@pytest.mark.parametrize(
+    ("code", "adds"),
+    [
+        ('_-* #,##0.00\\ "€"_-;\\-* #,##0.00\\ "€"_-;_-* "-"??\\ "€"_-;_-@_-', Format("€")),
+        ("#,##0.00 €;[Red]-#,##0.00 €", Format("€")),
+        ("[$$-409]#,##0.00;-[$$-409]#,##0.00", Format("$")),
+        ('0.00 "€";(0.00 "€");"frei"', Format("€")),
+        ('0"%"', Format("%")),
+        ("0\\ \\%", Format("%")),
+        ("0.0\\ \\m²", Format("m²")),
+        ('# ?/?" Zoll"', Format("Zoll")),
+        *((code, None) for code in ('0" m "00" cm"', '0"h "00"min"', '00-00" X"')),
+        *((code, None) for code in ('[<1000]0" g";[>=1000]0" kg"', '[=0]"kein";0.0" mm"', '0" S";0" H"')),
+        *((code, None) for code in ('0" S";#" H"', '0" mm";0', '0" mm";0;0" mm"', '"-";0" mm"')),
+        ('0" mm"' + " " * 250, None),
+    ],
+)
+def test_what_a_format_adds_to_every_number(code: str, adds: Format | None) -> None:
+    assert format_of(code) == adds
+
+
+def test_a_format_of_a_condition_is_none_of_a_cell() -> None:
+    book = openpyxl.Workbook()
+    book["Sheet"].append(["Artikelnummer", "Bezeichnung", "Länge"])
+    book["Sheet"].append(["4711", "K", 20.5])
+    book["Sheet"]["C2"].number_format = "0.000"
+    style = DifferentialStyle(numFmt=NumberFormat(numFmtId=164, formatCode="0.0%"))
+    book["Sheet"].conditional_formatting.add("E1:E5", Rule(type="expression", dxf=style, formula=["TRUE"]))
+    out = io.BytesIO()
+    book.save(out)
+    assert part(out.getvalue(), STYLES).count(b'numFmtId="164"') > 1
+    assert features(read(out.getvalue())) == [("Länge", "20.5", "")]
+
+
+def test_a_price_is_for_the_quantity_that_its_cell_shows() -> None:
+    [product] = read(listed(("Preis", (12.5, '#,##0.00" €/100 Stk"')))).products
+    assert [(each.amount, each.currency, each.quantity, each.unit) for each in product.prices] == [
+        ("12.5", "EUR", "100", "Stk")
+    ]
+
+
+def test_percents_in_a_column_of_prices_are_no_price() -> None:
+    found = read(listed(("Preis", (0.05, "0%"))))
+    assert (found.products[0].prices, features(found)) == ((), [("Preis", "5", "%")])
+
+
+def test_the_unit_of_a_cell_counts_before_that_of_its_header() -> None:
+    found = read(listed(("Wirkungsgrad (typ.)", (0.925, "0.0%")), ("Länge [mm]", (20, '0" cm"')), ("Höhe [mm]", 5)))
+    assert features(found) == [("Wirkungsgrad", "92.5", "%"), ("Länge", "20", "cm"), ("Höhe", "5", "mm")]
+
+
+def test_names_and_groups_have_the_unit_that_their_cells_show_and_numbers_of_articles_have_none() -> None:
+    volts, metres = '0" V"', '0" m"'
+    head = ("Artikelnummer", "EAN", "MPN", "Bezeichnung", "Typ", "Produktgruppe", "Beschreibung")
+    row = ((4711, metres), (4006381333931, metres), (815, metres), "K", (24, volts), (0.19, "0%"), (5, metres))
+    [product] = read(made(head, row)).products
+    assert (product.article_number, product.gtin, product.manufacturer_number) == ("4711", "4006381333931", "815")
+    assert (product.type_name, product.classifications[0].group) == ("24 V", "19 %")
+    assert product.descriptions[0].text == "5 m"
+
+
+def test_headers_have_the_unit_that_their_cells_show() -> None:
+    found = read(made(("Artikelnummer", "Bezeichnung", (100, '0" mm"')), ("4711", "K", "x")))
+    assert features(found) == [("100 mm", "x", "")]
+
+
+def test_headers_of_several_rows_have_the_unit_that_their_cells_show() -> None:
+    head = ("Artikelnummer", "Bezeichnung", "Last bei", None)
+    below = (None, None, (100, '0" mm"'), (200, '0" mm"'))
+    found = read(made(head, below, ("4711", "K", "x", "y"), merged=("A1:A2", "B1:B2", "C1:D1")))
+    assert features(found) == [("Last bei 100 mm", "x", ""), ("Last bei 200 mm", "y", "")]
+
+
+PRICED = made(("Artikelnummer", "Bezeichnung", "Preis"), *((f"471{n}", "K", (n, EURO)) for n in range(1, 4)))
+
+
+@pytest.mark.parametrize("block", [64, 2**20])
+@pytest.mark.parametrize(
+    ("pattern", "instead"),
+    [
+        (rb'<c r="[A-Z]+\d+"', rb"<c"),
+        (rb'<(c|row) r="[A-Z]*\d+"', rb"<\1"),
+        (rb'<c r="([A-Z]+\d+)" s="(\d+)"', rb"<c s = '\2' r = '\1'"),
+        (rb'<row r="(\d+)" spans="1:3"', rb'<row spans="1:3" r="\1"'),
+        (rb"<sheetData>", b"<!-- " + b"f" * 5000 + rb" --><sheetData>"),
+    ],
+)
+def test_cells_are_found_however_their_places_are_written(
+    pattern: bytes, instead: bytes, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(number_formats, "BLOCK", block)
+    xml, count = re.subn(pattern, instead, part(PRICED, SHEET))
+    assert count
+    found = read(changed(PRICED, {SHEET: xml}))
+    assert [(each.amount, each.currency) for product in found.products for each in product.prices] == [
+        ("1", "EUR"), ("2", "EUR"), ("3", "EUR")
+    ]  # fmt: skip
+
+
+def test_a_row_left_out_counts() -> None:
+    data = made(("Artikelnummer", "Bezeichnung", "Preis"), (), ("4711", "K", (2, EURO)))
+    assert read(data).products[0].prices[0].currency == "EUR"
+
+
+def with_thread(data: bytes, thread: bytes) -> bytes:
+    rels = "xl/worksheets/_rels/sheet1.xml.rels"
+    line = f'<Relationship Id="rNew" Type="{KIND}threadedComment" Target="../t.xml"/></Relationships>'.encode()
+    return changed(data, {rels: part(data, rels).replace(b"</Relationships>", line), "xl/t.xml": thread})
+
+
+THREAD = b'<Threads xmlns="urn:t"><threadedComment ref="C2"><text>Ab Mai</text></threadedComment></Threads>'
+
+
+def test_notes_are_read_beside_a_thread_which_is_read_once() -> None:
+    data = made(("a", "b"), notes={"C2": "[Threaded comment] Ab Mai", "B3": "Auslauf"})
+    assert texts(read(with_thread(data, THREAD)))[-2:] == ["C2: Ab Mai", "B3: Auslauf"]
+
+
+def test_a_damaged_thread_costs_no_note() -> None:
+    data = made(("a", "b"), notes={"C2": "[Threaded comment] Ab Mai", "B3": "Auslauf"})
+    found = read(with_thread(data, b"<cut"))
+    assert [each.code for each in found.attachments] == ["damaged"]
+    assert texts(found)[-1].splitlines() == ["C2: [Threaded comment] Ab Mai", "B3: Auslauf"]
+
+
+def test_a_damaged_drawing_costs_no_comment() -> None:
+    found = read(changed(made(("a", "b"), notes={"C2": "Ab Mai"}, box="K"), {DRAWING: b"<cut"}))
+    assert [(each.name, each.code) for each in found.attachments] == [("drawing1.xml", "damaged")]
+    assert texts(found)[-1] == "C2: Ab Mai"
+
+
+def test_a_text_box_that_is_drawn_in_two_ways_is_read_once() -> None:
+    data = made(("a", "b"), box="Kasten")
+    xml = part(data, DRAWING)
+    [shape] = re.findall(rb"<xdr:sp .*?</xdr:sp>", xml, re.DOTALL)
+    both = (
+        b"<m:AlternateContent xmlns:m='urn:m'><m:Choice>%b</m:Choice><m:Fallback>%b</m:Fallback></m:AlternateContent>"
+    )
+    assert texts(read(changed(data, {DRAWING: xml.replace(shape, both % (shape, shape))})))[1:] == ["Kasten"]
+
+
+def test_a_break_in_a_text_box_ends_a_line() -> None:
+    data = made(("a", "b"), box="Netto")
+    more = b"<a:t>Netto</a:t></a:r><a:br/><a:r><a:t>Fracht</a:t></a:r>"
+    xml = part(data, DRAWING).replace(b"<a:t>Netto</a:t></a:r>", more)
+    assert more in xml
+    assert texts(read(changed(data, {DRAWING: xml})))[-1] == "Netto\nFracht"
+
+
+def unanswered(cells: bytes) -> int:
+    data = changed(PRICED, {SHEET: part(PRICED, SHEET).replace(b"<sheetData>", b"<sheetData>" + cells)})
+    return sum(1 for _ in sheet_parts._unanswered(check_zip(data), SHEET))
+
+
+@pytest.mark.parametrize(
+    ("cell", "count"),
+    [
+        (b'<c r="A1"><f>1+1</f></c>', 1),
+        (b"<c><f>1+1</f> <v> </v></c>", 0),
+        (b"<c><f>1+1</f> <v></v> </c>", 1),
+        (b'<x:c r="A1" s="1"><x:f>1+1</x:f><x:v/></x:c>', 1),
+        (b'<c r="A1" t="n"><f t="shared" si="0"/></c>', 1),
+        (b'<c r="A1" t = "str"><f>""</f><v/></c>', 0),
+        (b'<c r="A1"><f>1</f><v>1</v></c><c r="B1"><f>2</f></c><c r="C1" t="str"><f>3</f></c>', 1),
+    ],
+)
+def test_formulas_without_results(cell: bytes, count: int) -> None:
+    assert unanswered(cell) == count
+
+
+def test_many_formulas_without_results_are_counted_quickly() -> None:
+    start = time.process_time()
+    assert unanswered(b'<c r="A1"><f>A1*2</f><v></v></c>' * 50_000) == 50_000
+    assert time.process_time() - start < 2
+
+
+def test_what_has_no_end_of_a_cell_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("BLOCK", 64), ("MAX_HELD", 1024), ("KEPT", 128)):
+        monkeypatch.setattr(sheet_parts, name, value)
+    cell = b'<c r="A1"><f>1</f></c>'
+    assert unanswered(b"f" * 5000 + cell) == 1
+    assert unanswered(b"<c r='A1'>" + b"f" * 5000 + b"<f>1</f></c>") == 0
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b"</f>" + b" " * 200_000 + b"<c></c>",
+        b"<c " + b's="1" ' * 60_000 + b"<c></c>",
+        b"</f></c>" * 50_000,
+    ],
+)
+def test_hostile_sheets_take_no_longer_than_others(behind: bytes) -> None:
+    data = changed(PRICED, {SHEET: part(PRICED, SHEET).replace(b"</worksheet>", b"<!-- %b --></worksheet>" % behind)})
+    start = time.process_time()
+    assert len(read(data).products) == 3
+    assert time.process_time() - start < 2
+
+
+def test_a_code_of_nothing_but_brackets_takes_no_longer_than_others() -> None:
+    start = time.process_time()
+    assert format_of("[" * 100_000) is None
+    assert time.process_time() - start < 1
+
+
+def test_the_code_of_many_styles_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    xml = part(PRICED, STYLES)
+    style = b'<xf numFmtId="164" fontId="0" fillId="0" borderId="0"/>'
+    data = changed(PRICED, {STYLES: re.sub(rb"<cellXfs.*</cellXfs>", b"<cellXfs>%b</cellXfs>" % (style * 50), xml)})
+    asked: list[str] = []
+    monkeypatch.setattr(number_formats, "format_of", lambda code: asked.append(code) or Format("€"))
+    assert (len(formats(check_zip(data))), len(asked)) == (50, 1)
