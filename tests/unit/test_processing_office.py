@@ -299,11 +299,11 @@ def test_an_outlook_message_gives_its_text_and_its_attachments_by_their_own_read
     ]  # fmt: skip
 
 
-def test_an_outlook_message_with_html_or_rich_text_only_is_read_or_says_so() -> None:
+def test_an_outlook_message_with_html_or_broken_rich_text_only_is_read_or_says_so() -> None:
     html = message("Betreff", "", None, _10130102="<p>Grüße aus <b>Detmold</b></p>".encode())
     assert "Grüße aus Detmold" in [block.text for block in extracted(compound(html), "a.msg").blocks]
     rich = extracted(compound(message("Betreff", "", None, _10090102=b"LZFu")), "a.msg")
-    assert [each.code for each in rich.attachments] == ["unsupported_format"]
+    assert [each.code for each in rich.attachments] == ["damaged"]
 
 
 @pytest.mark.parametrize("cut", [600, 1500, 3000])

@@ -12,6 +12,7 @@ from servers.cradle.processing.extract.body import Body
 from servers.cradle.processing.extract.containers import MAX_RATIO, MAX_UNPACKED, RATIO_FROM
 from servers.cradle.processing.extract.delimited import Delimited
 from servers.cradle.processing.extract.detect import UNKNOWN, is_container, media_type, mismatch
+from servers.cradle.processing.extract.doc import Doc
 from servers.cradle.processing.extract.docx import Docx
 from servers.cradle.processing.extract.extractor import Exhausted, Extractor, File, Unreadable
 from servers.cradle.processing.extract.html import Html
@@ -21,6 +22,7 @@ from servers.cradle.processing.extract.mail import Mail
 from servers.cradle.processing.extract.outlook import Outlook
 from servers.cradle.processing.extract.pdf import Pdf
 from servers.cradle.processing.extract.pptx import Pptx
+from servers.cradle.processing.extract.rtf import Rtf
 from servers.cradle.processing.extract.spreadsheet import Spreadsheet
 from servers.cradle.processing.extract.structured import Xml
 from servers.cradle.processing.extract.text import Markdown, Text
@@ -30,6 +32,7 @@ EXTRACTORS: tuple[Extractor, ...] = (
     Archive(),
     Bmecat(),
     Delimited(),
+    Doc(),
     Docx(),
     Html(),
     Image(),
@@ -39,6 +42,7 @@ EXTRACTORS: tuple[Extractor, ...] = (
     Outlook(),
     Pdf(),
     Pptx(),
+    Rtf(),
     Spreadsheet(),
     Text(),
     Xml(),

@@ -7,6 +7,7 @@ import re
 import zipfile
 from pathlib import PurePosixPath
 
+from servers.cradle.processing.extract.compound import BROKEN, opened
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.encoding import encoding_of
 from servers.cradle.processing.extract.extractor import Unreadable
@@ -17,6 +18,8 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 XLS = "application/vnd.ms-excel"
 XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
 ODS = "application/vnd.oasis.opendocument.spreadsheet"
+DOC = "application/msword"
+RTF = "application/rtf"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 BMECAT = "application/x-bmecat+xml"
 EML = "message/rfc822"
@@ -42,7 +45,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"Rar!\x1a\x07", "application/vnd.rar"),
     (b"\x7fELF", "application/x-elf"),
     (b"MZ", "application/vnd.microsoft.portable-executable"),
-    (b"{\\rtf", "application/rtf"),
+    (b"{\\rtf", RTF),
     (b"%!PS", "application/postscript"),
 )
 _EXTENSIONS = {
@@ -64,6 +67,9 @@ _EXPECTED = {
     ".pdf": {PDF},
     ".docx": {DOCX},
     ".docm": {DOCX},
+    ".doc": {DOC},
+    ".dot": {DOC},
+    ".rtf": {RTF},
     ".xlsx": {XLSX},
     ".xlsm": {XLSX},
     ".xls": {XLS},
@@ -84,6 +90,14 @@ _EXPECTED = {
 }
 _ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_LOCKED = "encrypted"
+_COMPOUND_MARKS = (
+    ("EncryptedPackage", _LOCKED),
+    ("__substg1.0_", MSG),
+    ("WordDocument", DOC),
+    ("Workbook", XLS),
+    ("Book", XLS),
+)
 _MAIL_HEADER = re.compile(
     rb"^(from|to|cc|subject|date|received|return-path|mime-version|message-id|delivered-to|content-type|x-[a-z-]+):",
     re.IGNORECASE,
@@ -166,15 +180,21 @@ def _opendocument(archive: zipfile.ZipFile) -> str:
 
 
 def _compound(data: bytes) -> str:
-    if "EncryptedPackage".encode("utf-16-le") in data:
+    names = [name.lower() for name in _outermost(data)]
+    found = (kind for mark, kind in _COMPOUND_MARKS if any(name.startswith(mark.lower()) for name in names))
+    if (kind := next(found, "application/x-ole-storage")) == _LOCKED:
         raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
-    if "__substg1.0_".encode("utf-16-le") in data:
-        return MSG
-    if "Workbook".encode("utf-16-le") in data or "Book".encode("utf-16-le") in data:
-        return XLS
-    if "WordDocument".encode("utf-16-le") in data:
-        return "application/msword"
-    return "application/x-ole-storage"
+    return kind
+
+
+def _outermost(data: bytes) -> set[str]:
+    """The names in a compound file, those of files embedded in it left out; where its directory is damaged, the marks
+    of formats that stand anywhere in it."""
+    try:
+        with opened(data) as file:
+            return {path[0] for path in file.paths}
+    except BROKEN:
+        return {mark for mark, _ in _COMPOUND_MARKS if mark.encode("utf-16-le") in data}
 
 
 def _text(data: bytes, extension: str) -> str:

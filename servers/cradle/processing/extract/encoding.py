@@ -31,6 +31,11 @@ def clean(text: str) -> str:
     return _LONE_SURROGATE.sub("\ufffd", _UNWANTED.sub("", text))
 
 
+def paired(text: str) -> str:
+    """The text with one character for two surrogates, as which formats of 16-bit units write those beyond U+FFFF."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def squeezed(text: str) -> str:
     """One line: every run of white space becomes one space."""
     return " ".join(clean(text).split())

@@ -6,15 +6,17 @@ type 001F is UTF-16, 001E is text in the message's code page, 0102 is bytes and 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from servers.cradle.processing.extract.detect import MSG
+from servers.cradle.processing.extract.compound import BROKEN, Compound, opened
+from servers.cradle.processing.extract.detect import MSG, RTF
 from servers.cradle.processing.extract.encoding import clean, decode, squeezed
-from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
+from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.html import read_html
+from servers.cradle.processing.extract.lzfu import decompressed
 from servers.cradle.processing.extract.mail import MAX_PARTS
+from servers.cradle.processing.extract.rtf import read_rtf
 from servers.cradle.processing.extract.text import paragraphs
 from servers.cradle.processing.extraction import About, Attachment, Block, Item
 
@@ -23,34 +25,30 @@ _SENDER, _ADDRESS, _TO, _CC = "0C1A", "5D01", "0E04", "0E03"
 _DATA, _LONG_NAME, _NAME, _SHOWN = "3701", "3707", "3704", "3001"
 _SENT, _RECEIVED = b"\x40\x00\x39\x00", b"\x40\x00\x06\x0e"
 _DAMAGED = "The message is cut off or damaged. Save it again from Outlook."
-_RICH = "The message has its text only as rich text, which is not read. Save it from Outlook as HTML or text."
-MAX_STREAM = 512 * 2**20
 
 
 class Outlook:
     name = "outlook"
-    version = "2"
+    version = "3"
     media_types = frozenset({MSG})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """Subject as heading, sender and date, the body (plain text before HTML), then the attachments in order.
+        """Subject as heading, sender and date, the body (plain text, else HTML, else RTF), then attachments in order.
 
         Raises:
             Unreadable: `damaged`.
         """
-        import olefile
-
         try:
-            with olefile.OleFileIO(io.BytesIO(file.data)) as container:
+            with opened(file.data) as container:
                 yield from _Message(container, []).items(file.depth, inner)
-        except (OSError, ValueError, IndexError, KeyError, olefile.olefile.OleFileError):
+        except BROKEN:
             raise Unreadable("damaged", _DAMAGED) from None
 
 
 class _Message:
     """A message at a storage of the file: the root's, or one that is attached."""
 
-    def __init__(self, container, place: list[str]) -> None:
+    def __init__(self, container: Compound, place: list[str]) -> None:
         self._container = container
         self._place = place
 
@@ -61,7 +59,7 @@ class _Message:
             yield Block("heading", subject, level=1)
         if lines := list(self._header()):
             yield Block("paragraph", "\n".join(lines))
-        yield from self._body()
+        yield from self._body(depth, inner)
         yield from self._attachments(depth, inner)
 
     def _header(self) -> Iterator[str]:
@@ -69,14 +67,24 @@ class _Message:
         named = (("From", sender), ("To", squeezed(self._text(_TO))), ("Cc", squeezed(self._text(_CC))))
         yield from (f"{name}: {value}" for name, value in (*named, ("Date", self._date())) if value)
 
-    def _body(self) -> Iterator[Item]:
+    def _body(self, depth: int, inner: Inner) -> Iterator[Item]:
         plain = self._text(_BODY)
         if plain.strip():
             yield from paragraphs(plain)
         elif html := self._bytes(_HTML, "0102") or self._text(_HTML).encode():
             yield from (item for item in read_html(html) if isinstance(item, Block))
         elif rich := self._bytes(_RTF, "0102"):
-            yield Attachment("body.rtf", "application/rtf", len(rich), "unsupported_format", _RICH)
+            yield from self._rich(rich, depth, inner)
+
+    def _rich(self, rich: bytes, depth: int, inner: Inner) -> Iterator[Item]:
+        """The compressed RTF, which holds HTML where that is how the mail was written."""
+        try:
+            items = read_rtf(decompressed(rich), depth, inner)
+            yield from (item for item in items if not isinstance(item, About))
+        except Exhausted:
+            raise
+        except Unreadable as error:
+            yield Attachment("body.rtf", RTF, len(rich), error.code, error.reason)
 
     def _attachments(self, depth: int, inner: Inner) -> Iterator[Item]:
         names = {path[len(self._place)] for path in self._paths() if path[len(self._place)].startswith("__attach")}
@@ -104,17 +112,13 @@ class _Message:
 
     def _paths(self) -> list[list[str]]:
         deep = len(self._place)
-        listed = self._container.listdir(streams=True, storages=True)
-        return [path for path in listed if len(path) > deep and path[:deep] == self._place]
+        return [path for path in self._container.paths if len(path) > deep and path[:deep] == self._place]
 
     def _bytes(self, identifier: str, kind: str) -> bytes:
         return self._stream(f"__substg1.0_{identifier}{kind}")
 
     def _stream(self, name: str) -> bytes:
-        path = [*self._place, name]
-        if not self._container.exists(path) or self._container.get_type(path) != 2:
-            return b""
-        return self._container.openstream(path).read(MAX_STREAM)
+        return self._container.read(*self._place, name)
 
     def _text(self, identifier: str) -> str:
         if wide := self._bytes(identifier, "001F"):

@@ -1,0 +1,211 @@
+"""The streams of a Word 97-2003 file (MS-DOC): text out of its pieces, styles, fonts and the places of its stories."""
+
+from __future__ import annotations
+
+import re
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from servers.cradle.processing.extract import doc_properties
+from servers.cradle.processing.extract.doc_properties import Characters, Paragraph
+from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.symbol_font import is_symbol, signs
+
+DAMAGED = "The document is cut off or damaged. Open it in Word and save it as DOCX."
+_OLD = "The document is of Word 95 or older, which is not read. Open it in Word and save it as DOCX."
+_LOCKED = "The file is protected by a password. Save it without one and send it again."
+_WORD = 0xA5EC
+_WORD_97 = 0xBF  # the least nFib of Word 97 to 2003 (MS-DOC 2.5.1)
+_LOCK, _TABLE_1 = 0x0100, 0x0200
+_STYLES, _CHARACTERS, _PARAGRAPHS, _FONTS, _PIECES = 1, 12, 13, 15, 33  # places in FibRgFcLcb97
+_STORIES = (0x4C, 0x50, 0x54, 0x5C, 0x60, 0x64, 0x68)
+_TITLE = 62  # the style's number in every language of Word, as 1 to 9 are those of headings
+_REPEATED = 4  # characters for a byte of the file at most: pieces may overlap, but no writer lets them
+_FIELD = re.compile("[\x13\x14\x15]")
+_NO_MARK = re.compile("[^\x07\x0c]")
+
+
+class Piece(NamedTuple):
+    """Characters `first` to `last` of the text, from `place` in the stream on, `width` bytes each."""
+
+    first: int
+    last: int
+    place: int
+    width: int
+
+
+class Word:
+    """A file's text and what it says of it; characters count from 0, and nothing that is left out moves them.
+
+    Raises:
+        Unreadable: `damaged`, `encrypted`, or `unsupported_format` for files of Word 95 and older.
+    """
+
+    def __init__(self, stream: bytes, tables: tuple[bytes, bytes], data: bytes) -> None:
+        flags = _checked_flags(stream)
+        self._stream, self._data = stream, data
+        self._table = tables[1 if flags & _TABLE_1 else 0]
+        self._pieces = list(_pieces(self._part(_PIECES), len(stream)))
+        self._starts = [piece.first for piece in self._pieces]
+        self._fonts = list(_fonts(self._part(_FONTS)))
+        self._levels = _levels(self._part(_STYLES))
+        self._paragraphs = doc_properties.paragraph_runs(stream, self._part(_PARAGRAPHS))
+        self._known: dict[int, Paragraph] = {}
+        self.text = _without_codes("".join(self._texts()))
+
+    def stories(self) -> Iterator[tuple[int, int]]:
+        """First and last character of body, footnotes, headers, comments, endnotes, text boxes and headers' ones."""
+        lengths = (struct.unpack_from("<I", self._stream, place)[0] for place in _STORIES)
+        return pairwise(accumulate(lengths, initial=0))
+
+    def paragraph(self, at: int) -> Paragraph:
+        """The properties of the paragraph whose mark is the character `at`."""
+        piece = self._pieces[bisect_right(self._starts, at) - 1]
+        run = doc_properties.run_at(self._paragraphs, piece.place + (at - piece.first) * piece.width)
+        if run is None:
+            return Paragraph()
+        if run.start not in self._known:
+            self._known[run.start] = doc_properties.paragraph(run, self._levels, self._data)
+        return self._known[run.start]
+
+    def _part(self, index: int) -> bytes:
+        """A part of the table stream, whose place and length stand at the index."""
+        place, length = struct.unpack_from("<II", self._stream, 0x9A + 8 * index)
+        return self._table[place : place + length]
+
+    def _texts(self) -> Iterator[str]:
+        """The pieces' texts; deleted characters are NUL, and those of the font Symbol are what they look like."""
+        runs = doc_properties.character_runs(self._stream, self._part(_CHARACTERS))
+        telling = [(run, said) for run in runs if (said := doc_properties.characters(run)) != Characters()]
+        ends = [run.end for run, _ in telling]
+        for piece in self._pieces:
+            end = piece.place + (piece.last - piece.first) * piece.width
+            text, at = _characters(self._stream[piece.place : end], piece.width), 0
+            for index in range(bisect_right(ends, piece.place), len(telling)):
+                run, said = telling[index]
+                if run.start >= end:
+                    break
+                first = max((run.start - piece.place) // piece.width, at)
+                last = max((run.end - piece.place) // piece.width, first)
+                yield text[at:first]
+                yield self._shown(text[first:last], said)
+                at = last
+            yield text[at:]
+
+    def _shown(self, text: str, said: Characters) -> str:
+        if said.deleted:
+            return _NO_MARK.sub("\0", text)
+        if said.symbol:
+            text = text.replace("(", chr(said.symbol))  # for which it stands (MS-DOC 2.6.1, sprmCSymbol)
+        return signs(text) if 0 <= said.font < len(self._fonts) and is_symbol(self._fonts[said.font]) else text
+
+
+def _checked_flags(stream: bytes) -> int:
+    """The flags of a file information block (FibBase) that can be read."""
+    if len(stream) < 0x20:
+        raise Unreadable("damaged", DAMAGED)
+    signature, version, flags = struct.unpack_from("<HH6xH", stream)
+    if version < _WORD_97:
+        raise Unreadable("unsupported_format", _OLD)
+    if signature != _WORD:
+        raise Unreadable("damaged", DAMAGED)
+    if flags & _LOCK:
+        raise Unreadable("encrypted", _LOCKED)
+    if len(stream) < 0x9A + 8 * (_PIECES + 1):
+        raise Unreadable("damaged", DAMAGED)
+    return flags
+
+
+def _pieces(part: bytes, size: int) -> Iterator[Piece]:
+    """The table of pieces (Clx): after lists of properties (1, length in 2 bytes) it itself (2, length in 4 bytes)."""
+    at = 0
+    while part[at : at + 1] == b"\x01":
+        at += 3 + int.from_bytes(part[at + 1 : at + 3], "little")
+    table = part[at + 5 :][: int.from_bytes(part[at + 1 : at + 5], "little")]
+    count = (len(table) - 4) // 12
+    if part[at : at + 1] != b"\x02" or count < 1:
+        raise Unreadable("damaged", DAMAGED)
+    starts = struct.unpack_from(f"<{count + 1}I", table)
+    if starts[0] or starts[-1] > _REPEATED * size:
+        raise Unreadable("damaged", DAMAGED)
+    for index, (first, last) in enumerate(pairwise(starts)):
+        (where,) = struct.unpack_from("<I", table, 4 * (count + 1) + 8 * index + 2)
+        width = 1 if where & 0x40000000 else 2
+        place = (where & 0x3FFFFFFF) // (2 // width)
+        if last < first or place + (last - first) * width > size:
+            raise Unreadable("damaged", DAMAGED)
+        yield Piece(first, last, place, width)
+
+
+def _characters(content: bytes, width: int) -> str:
+    """The text, with a character for each byte or pair of bytes, so that places are kept."""
+    if width == 1:
+        return content.decode("cp1252", "replace")
+    text = content.decode("utf-16-le", "replace")
+    if 2 * len(text) == len(content):
+        return text
+    return "".join(map(chr, struct.unpack(f"<{len(content) // 2}H", content)))
+
+
+def _without_codes(text: str) -> str:
+    """The text with NUL for the code of each field (from U+0013 to U+0014); its result (to U+0015) stays.
+
+    A field that does not end hides nothing.
+    """
+    hidden: list[tuple[int, int]] = []
+    fields: list[tuple[int, bool]] = []
+    for mark in _FIELD.finditer(text):
+        at = mark.start()
+        if mark.group() == "\x13":
+            fields.append((at, True))
+        elif fields:
+            start, in_code = fields.pop()
+            if in_code:
+                while hidden and hidden[-1][0] >= start:
+                    hidden.pop()
+                hidden.append((start, at))
+            if mark.group() == "\x14":
+                fields.append((start, False))
+    pieces, at = [], 0
+    for start, end in hidden:
+        pieces += (text[at:start], "\0" * (end - start))
+        at = end
+    return "".join((*pieces, text[at:]))
+
+
+def _levels(sheet: bytes) -> dict[int, int]:
+    """Number of a style → level of heading, that of the style it is based on where it has none (STSH)."""
+    at, levels, bases = 2 + int.from_bytes(sheet[:2], "little"), {}, {}
+    fixed = int.from_bytes(sheet[4:6], "little")
+    for number in range(int.from_bytes(sheet[2:4], "little")):
+        style = sheet[at + 2 : at + 2 + int.from_bytes(sheet[at : at + 2], "little")]
+        if len(style) >= 4:
+            levels[number] = _level(style, fixed)
+            bases[number] = int.from_bytes(style[2:4], "little") >> 4
+        at += 2 + len(style) + len(style) % 2
+    for _ in range(10):  # Word nests styles no deeper
+        levels = {number: level or levels.get(bases[number], 0) for number, level in levels.items()}
+    return levels
+
+
+def _level(style: bytes, fixed: int) -> int:
+    """A style's own level: by its number, else by the properties after its fixed part and its name (STD)."""
+    kind = int.from_bytes(style[:2], "little") & 0xFFF
+    if kind == _TITLE or 0 < kind < 10:
+        return 1 if kind == _TITLE else kind
+    at = fixed + 4 + 2 * int.from_bytes(style[fixed : fixed + 2], "little")
+    size = int.from_bytes(style[at : at + 2], "little")
+    is_paragraph = style[2] & 0xF == 1
+    return doc_properties.outline(style[at + 4 : at + 2 + size]) if is_paragraph else 0
+
+
+def _fonts(table: bytes) -> Iterator[str]:
+    """The fonts' names in their order (SttbfFfn): each entry's length, then 39 bytes, then the name."""
+    at = 4
+    while at < len(table):
+        end = at + 1 + table[at]
+        yield table[at + 40 : end].decode("utf-16-le", "replace").partition("\0")[0]
+        at = end
