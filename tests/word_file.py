@@ -12,14 +12,14 @@ _STORIES = (0x4C, 0x50, 0x54, 0x5C, 0x60, 0x64, 0x68)
 _CLX = 0x1A2
 
 
-def word_file(text: str, stories: Sequence[int] = (), **more: bytes | Tree) -> bytes:
+def word_file(text: str, stories: Sequence[int] = (), more: Tree | None = None) -> bytes:
     """The file: the text as one piece, cut into stories of these lengths (body, footnotes, headers, …)."""
     raw = text.encode("utf-16-le")
-    return word_file_of(raw, pieces([(len(raw) // 2, TEXT)]), stories or (len(raw) // 2,), **more)
+    return word_file_of(raw, pieces([(len(raw) // 2, TEXT)]), stories or (len(raw) // 2,), more=more)
 
 
 def word_file_of(
-    raw: bytes, clx: bytes, stories: Sequence[int], version: int = 0xC1, flags: int = 0, **more: bytes | Tree
+    raw: bytes, clx: bytes, stories: Sequence[int], version: int = 0xC1, flags: int = 0, more: Tree | None = None
 ) -> bytes:
     """The file with these bytes of text and this table of pieces; `more` are further streams and storages."""
     stream = bytearray(TEXT)
@@ -27,7 +27,7 @@ def word_file_of(
     for place, length in zip(_STORIES, stories, strict=False):
         struct.pack_into("<I", stream, place, length)
     struct.pack_into("<II", stream, _CLX, 0, len(clx))
-    return compound({"WordDocument": bytes(stream) + raw, "0Table": clx, **more})
+    return compound({"WordDocument": bytes(stream) + raw, "0Table": clx, **(more or {})})
 
 
 def pieces(each: Sequence[tuple[int, int]], before: bytes = b"") -> bytes:

@@ -18,7 +18,7 @@ from servers.cradle.processing.extract import identify, note
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.lzfu import decompressed
 from servers.cradle.processing.extraction import Extraction
-from tests.compound_file import compound, message
+from tests.compound_file import Tree, compound, message
 from tests.tables_rig import extracted
 from tests.word_file import TEXT, narrow, pieces, word_file, word_file_of
 
@@ -100,8 +100,8 @@ def test_what_is_embedded_in_a_text_does_not_make_it_a_sheet_and_is_read_or_name
     (document := docx.Document()).add_paragraph("Aus dem Innern")
     inside = io.BytesIO()
     document.save(inside)
-    pool = {"_1": {"Workbook": b"x" * 100}, "_2": {"Package": inside.getvalue()}}
-    found = extracted(word_file("Das Book zum Workbook\r", ObjectPool=pool), "a.doc")
+    pool: Tree = {"_1": {"Workbook": b"x" * 100}, "_2": {"Package": inside.getvalue()}}
+    found = extracted(word_file("Das Book zum Workbook\r", more={"ObjectPool": pool}), "a.doc")
     assert [(block.text, block.source) for block in found.blocks] == [
         ("Das Book zum Workbook", ""), ("Aus dem Innern", "object-2")
     ]  # fmt: skip

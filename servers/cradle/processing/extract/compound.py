@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 _COUNTS = (44, 64, 72)  # sectors of the table of sectors, of that of small sectors, and of the first one's own table
-BROKEN = (OSError, ValueError, IndexError, KeyError, RecursionError, struct.error)
+BROKEN = (OSError, ValueError, IndexError, KeyError, OverflowError, RecursionError, struct.error)
 """What olefile, or reading what it gives, raises at damaged files."""
 
 
