@@ -26,6 +26,7 @@ from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.stages import measured, required_same
+from tests.office_rig import changed, part
 
 CONTENT_TYPES = '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
 
@@ -179,6 +180,39 @@ async def test_a_sheet_whose_cells_are_all_numbers_arrives_as_texts(pool: Extrac
     texts = [products[0].article_number, products[0].gtin, price.amount, price.currency, price.unit, price.lower_bound]
     assert texts == ["1000", "4012345678901", "12.5", "978", "1", "10"]
     assert {type(each) for each in texts} == {str}
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+def listed(behind: bytes) -> bytes:
+    """A price list of one product, with a format and a formula, and this at the end of its sheet's XML."""
+    book = openpyxl.Workbook()
+    for row in (["Artikelnummer", "Bezeichnung", "Preis"], ["4711", "Klemme", 1.5]):
+        book["Sheet"].append(row)
+    book["Sheet"]["C2"].number_format = '0.00 "€"'
+    stored = io.BytesIO()
+    book.save(stored)
+    data = stored.getvalue()
+    return changed(data, {SHEET: part(data, SHEET).replace(b"</sheetData>", behind + b"</sheetData>")})
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b"<!-- </f>" + b" " * 200_000 + b"<c></c> -->",
+        b"<!-- <c " + b's="1" ' * 60_000 + b"<c></c> -->",
+        b"<!-- " + b"</f></c>" * 50_000 + b" -->",
+        b"".join(b'<row r="%d"><c r="A%d"><f>A1*2</f><v></v></c></row>' % (n, n) for n in range(3, 300_000)),
+    ],
+    ids=["blanks", "attributes", "ends", "formulas"],
+)
+async def test_a_hostile_sheet_is_read_within_its_time(pool: ExtractionPool, behind: bytes) -> None:
+    """Searched for formulas and formats in quadratic time, or far back from each, they took minutes."""
+    async with contextlib.aclosing(pool.read(listed(behind), "a.xlsx")) as reading:
+        await anext(reading)
+        products = [product async for part in reading if isinstance(part, Extraction) for product in part.products]
+    assert [(each.article_number, each.prices[0].currency) for each in products] == [("4711", "EUR")]
 
 
 @pytest.mark.requirement("F-13", "I-07")

@@ -1,22 +1,16 @@
-"""What office files hold beside running text and cells: text boxes, charts, comments, number formats, files."""
+"""What texts and presentations hold beside running text: text boxes, charts, notes, pictures, files."""
 
 from __future__ import annotations
 
 import io
-import zipfile
-from collections.abc import Mapping
 
 import docx
-import openpyxl
 import pytest
-import xlsxwriter
 
-from servers.cradle.processing.extract import sheet_parts
-from servers.cradle.processing.extract.number_formats import Format, format_of
 from servers.cradle.processing.extraction import Extraction
+from tests.office_rig import changed, part, related
 from tests.tables_rig import extracted
 
-KIND = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
 BOX = (
     '<w:p xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
     ' xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"><w:r><mc:AlternateContent><mc:Choice>'
@@ -29,31 +23,6 @@ TABLE = b"Artikelnummer;Bezeichnung;Preis\n4711;Klemme;1,20\n4712;Schiene;3,40\n
 
 def texts(found: Extraction) -> list[str]:
     return [block.text for block in found.blocks]
-
-
-def changed(data: bytes, parts: Mapping[str, bytes], names: Mapping[str, str] = {}) -> bytes:
-    """The archive with these parts replaced or added, and others under new names."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
-        for name in old.namelist():
-            if name not in parts:
-                new.writestr(names.get(name, name), old.read(name))
-        for name, content in parts.items():
-            new.writestr(name, content)
-    return out.getvalue()
-
-
-def part(data: bytes, name: str) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return archive.read(name)
-
-
-def related(data: bytes, part_of: str, kind: str, target: str) -> bytes:
-    """The archive whose part names one more."""
-    folder, _, name = part_of.rpartition("/")
-    rels = f"{folder}/_rels/{name}.rels"
-    line = f'<Relationship Id="rNew" Type="{KIND}{kind}" Target="{target}"/></Relationships>'.encode()
-    return changed(data, {rels: part(data, rels).replace(b"</Relationships>", line)})
 
 
 def document(*paragraphs: str, box: str = "", picture: bytes = b"") -> bytes:
@@ -128,138 +97,6 @@ def test_a_chart_of_a_text_says_its_values() -> None:
         "Siehe Bild",
         "Umsatz | 2.5",
     ]
-
-
-def book_with(sheet: str = "Preise", *, comment: str = "", box: str = "", chart: bool = False) -> bytes:
-    out = io.BytesIO()
-    with xlsxwriter.Workbook(out, {"in_memory": True}) as book:
-        page = book.add_worksheet(sheet)
-        page.write_row(0, 0, ["Artikelnummer", "Bezeichnung", "Preis EUR"])
-        page.write_row(1, 0, ["4711", "Klemme", 1.2])
-        if comment:
-            page.write_comment(1, 2, comment)
-        if box:
-            page.insert_textbox(5, 1, box)
-        if chart:
-            series = {"name": "Umsatz", "values": f"={sheet}!$C$2:$C$2"}
-            (made := book.add_chart({"type": "column"})).add_series(series)
-            page.insert_chart(8, 1, made)
-    return out.getvalue()
-
-
-def test_text_boxes_charts_and_comments_of_a_sheet_follow_its_rows() -> None:
-    found = extracted(book_with(comment="Gilt ab Mai", box="Preise netto\nzuzüglich Fracht", chart=True), "a.xlsx")
-    assert [(block.text, block.page) for block in found.blocks] == [
-        ("Preise", 1), ("Preise netto\nzuzüglich Fracht", 1), ("Umsatz | 1.2", 1), ("C2: Gilt ab Mai", 1)
-    ]  # fmt: skip
-    assert len(found.products) == 1
-
-
-def test_a_comment_that_was_answered_is_read_once() -> None:
-    data = book_with(comment="[Threaded comment] Your version of Excel is old. Comment: Gilt ab Mai")
-    thread = '<ThreadedComments xmlns="urn:t"><threadedComment ref="C2"><text>Gilt ab Mai</text></threadedComment>'
-    thread += '<threadedComment ref="C2"><text>Ja</text></threadedComment></ThreadedComments>'
-    data = related(data, "xl/worksheets/sheet1.xml", "threadedComment", "../threadedComments/one.xml")
-    found = extracted(changed(data, {"xl/threadedComments/one.xml": thread.encode()}), "a.xlsx")
-    assert texts(found) == ["Preise", "C2: Gilt ab Mai\nC2: Ja"]
-
-
-def test_a_damaged_drawing_costs_the_sheet_no_row_and_is_said() -> None:
-    data = changed(book_with(box="Kasten"), {"xl/drawings/drawing1.xml": b"<cut"})
-    found = extracted(data, "a.xlsx")
-    assert (len(found.products), [each.code for each in found.attachments]) == (1, ["damaged"])
-
-
-@pytest.mark.parametrize("block", [64, 2**20])
-def test_formulas_without_results_are_counted_and_said(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sheet_parts, "BLOCK", block)
-    book = openpyxl.Workbook()
-    for row in (["Artikelnummer", "Bezeichnung", "Preis"], ["4711", "Klemme", "=2*3"], ["4712", "Mutter", "=2*4"]):
-        book["Sheet"].append(row)
-    out = io.BytesIO()
-    book.save(out)
-    [told] = extracted(out.getvalue(), "a.xlsx").attachments
-    assert (told.name, told.code) == ("Sheet", "formula_without_result")
-    assert told.reason.startswith("2 cells of the sheet hold formulas without a result.")
-
-
-def test_a_formula_whose_result_is_an_empty_text_has_one() -> None:
-    out = io.BytesIO()
-    with xlsxwriter.Workbook(out, {"in_memory": True}) as book:
-        page = book.add_worksheet()
-        page.write_row(0, 0, ["Artikelnummer", "Bezeichnung", "Preis"])
-        page.write_row(1, 0, ["4711", "Klemme", 1.2])
-        page.write_formula(1, 3, '=""', None, "")
-    sheet = "xl/worksheets/sheet1.xml"
-    xml = part(out.getvalue(), sheet)
-    empty = xml.replace(
-        xml[xml.index(b'<c r="D2"') : xml.index(b"</c>", xml.index(b'<c r="D2"')) + 4],
-        b'<c r="D2" t="str"><f>""</f><v></v></c>',
-    )
-    assert empty != xml
-    assert not extracted(changed(out.getvalue(), {sheet: empty}), "a.xlsx").attachments
-
-
-@pytest.mark.parametrize(
-    ("code", "adds"),
-    [
-        ('#,##0.00 "€"', Format("€")),
-        ("#,##0.00\\ [$€-407]", Format("€")),
-        ('_-* #,##0.00\\ "€"_-;\\-* #,##0.00\\ "€"_-;_-* "-"??\\ "€"_-;_-@_-', Format("€")),
-        ("[$$-409]#,##0.00", Format("$")),
-        ("[$CHF-807] #,##0.00", Format("CHF")),
-        ("[Red]0.00 €", Format("€")),
-        ('0.0" mm"', Format("mm")),
-        ('General" kg"', Format("kg")),
-        ('# ?/?" Zoll"', Format("Zoll")),
-        ("0.00%", Format("%", percent=True)),
-        *((code, None) for code in ("General", "0.00", "@", "00000", "dd.mm.yyyy", "hh:mm", "0.00E+00")),
-        *((code, None) for code in ('0",-"', '"ca. "0', "#,##0.00_);(#,##0.00)", '#,##0.00,,"Mio"')),
-    ],
-)
-def test_what_a_number_format_adds(code: str, adds: Format | None) -> None:
-    assert format_of(code) == adds
-
-
-PRICES = [("4711", 1.2, '#,##0.00 "€"', 20, 0.15), ("4712", 3.4, "[$CHF-807] #,##0.00", 1000, 0.2)]
-
-
-def test_a_price_has_the_currency_that_its_cell_shows_and_a_property_its_unit() -> None:
-    out = io.BytesIO()
-    with xlsxwriter.Workbook(out, {"in_memory": True}) as book:
-        page = book.add_worksheet()
-        page.write_row(2, 1, ["Artikelnummer", "Bezeichnung", "Preis", "Länge", "Rabatt", "Ab Menge"])
-        for row, (number, price, code, length, discount) in enumerate(PRICES, 3):
-            page.write_row(row, 1, [number, "Klemme"])
-            page.write_number(row, 3, price, book.add_format({"num_format": code}))
-            page.write_number(row, 4, length, book.add_format({"num_format": '0" mm"'}))
-            page.write_number(row, 5, discount, book.add_format({"num_format": "0%"}))
-            page.write_number(row, 6, 100, book.add_format({"num_format": '0" Stk"'}))
-    one, two = extracted(out.getvalue(), "a.xlsx").products
-    assert [(price.amount, price.currency, price.lower_bound) for price in (*one.prices, *two.prices)] == [
-        ("1.2", "EUR", "100"), ("3.4", "CHF", "100")
-    ]  # fmt: skip
-    assert [(each.name, each.values[0].text, each.unit) for each in one.features] == [
-        ("Länge", "20", "mm"), ("Rabatt", "15", "%")
-    ]  # fmt: skip
-
-
-def test_a_table_shows_its_numbers_as_the_sheet_does() -> None:
-    out = io.BytesIO()
-    with xlsxwriter.Workbook(out, {"in_memory": True}) as book:
-        page = book.add_worksheet()
-        page.write_row(0, 0, ["Merkmal", "Wert"])
-        shown = [
-            ("Spannung", 24, '0" V"'),
-            ("Wirkungsgrad", 0.925, "0.0%"),
-            ("Summe", 1200, "#,##0.00 €"),
-            ("Zahl", 3, "0"),
-        ]
-        for row, (name, number, code) in enumerate(shown, 1):
-            page.write_string(row, 0, name)
-            page.write_number(row, 1, number, book.add_format({"num_format": code}))
-    table = extracted(out.getvalue(), "a.xlsx").blocks[-1]
-    assert [row[1] for row in table.rows] == ["Wert", "24 V", "92.5 %", "1200 €", "3"]
 
 
 RELS = "word/_rels/document.xml.rels"
@@ -374,3 +211,16 @@ def test_a_width_that_is_no_number_costs_a_table_nothing() -> None:
         out.getvalue(), {"word/document.xml": xml.replace(b'gridSpan w:val="2"', 'gridSpan w:val="²"'.encode())}
     )
     assert texts(extracted(odd, "a.docx")) == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("font", "code", "sign"), [("Symbol", "F057", "Ω"), ("Wingdings", "F0FC", "\uf0fc"), ("Symbol", "x", "")]
+)
+def test_a_sign_of_the_font_symbol_is_read_as_what_it_looks_like(font: str, code: str, sign: str) -> None:
+    made = docx.Document()
+    made.add_paragraph("100 ")
+    symbol = f'<w:sym xmlns:w="{docx.oxml.ns.nsmap["w"]}" w:font="{font}" w:char="{code}"/>'
+    made.paragraphs[0].runs[0]._r.append(docx.oxml.parse_xml(symbol))
+    out = io.BytesIO()
+    made.save(out)
+    assert texts(extracted(out.getvalue(), "a.docx")) == [f"100 {sign}"]

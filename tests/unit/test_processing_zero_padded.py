@@ -12,6 +12,7 @@ import xlsxwriter
 
 from servers.cradle.processing.extract import zero_padded
 from servers.cradle.processing.extract.containers import check_zip
+from servers.cradle.processing.extract.number_formats import cell_formats
 from servers.cradle.processing.extract.zero_padded import as_shown
 from tests.tables_rig import extracted
 
@@ -54,7 +55,7 @@ def test_an_article_number_has_the_zeros_that_the_sheet_shows() -> None:
 def test_only_cells_that_show_nothing_but_padded_digits_are_text(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zero_padded, "BLOCK", block)
     data = workbook(padded="00000", german="[$-407]0000", plain="0", money="0.00", thousands="#,##0", none="General")
-    first, second = cells(as_shown(data, check_zip(data)))
+    first, second = cells(as_shown(data, check_zip(data), cell_formats(check_zip(data))))
     assert first == second
     assert first[1] == ["00471", "0471", *[471.0] * 4]
     assert first[2] == ["00012", "0012", *[12.0] * 4]
@@ -63,7 +64,7 @@ def test_only_cells_that_show_nothing_but_padded_digits_are_text(block: int, mon
 
 def test_a_file_without_such_a_format_stays_as_it_came() -> None:
     data = workbook(plain="0", money="0.00", duration="[hh]:mm:ss", coded="000-000")
-    assert as_shown(data, check_zip(data)) is data
+    assert as_shown(data, check_zip(data), cell_formats(check_zip(data))) is data
 
 
 @pytest.mark.parametrize("prefix", ["", "x:"])
@@ -94,4 +95,6 @@ def test_a_cell_is_known_however_it_is_written(prefix: str, written: str, read_a
         for name in old.namelist():
             new.writestr(name, sheet.format(prefix) if name.endswith("sheet1.xml") else old.read(name))
     data = out.getvalue()
-    assert list(chain.from_iterable(cells(as_shown(data, check_zip(data)))[0])) == [read_as]
+    assert list(chain.from_iterable(cells(as_shown(data, check_zip(data), cell_formats(check_zip(data))))[0])) == [
+        read_as
+    ]

@@ -12,6 +12,7 @@ from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import DOCX
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.symbol_font import is_symbol, signs
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extract.xml import Element, local
 from servers.cradle.processing.extraction import About, Block, Item
@@ -171,9 +172,18 @@ def _text(paragraph: Element) -> str:
             pieces.append("\n")
         elif name == "noBreakHyphen":
             pieces.append("-")
+        elif name == "sym":
+            pieces.append(_sign(node))
         elif name not in _LEFT_OUT and name != "txbxContent":
             stack.append(iter(node))
     return clean("".join(pieces))
+
+
+def _sign(symbol: Element) -> str:
+    """A character of a font of signs, which stands at U+F020 and up; what it looks like where the font is Symbol."""
+    code = symbol.get(_W + "char") or ""
+    sign = chr(int(code, 16)) if re.fullmatch("[0-9A-Fa-f]{4}", code) else ""
+    return signs(sign) if is_symbol(symbol.get(_W + "font") or "") else sign
 
 
 def _table(table: Element) -> Iterator[Block]:

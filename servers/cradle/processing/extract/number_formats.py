@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache, reduce
 from itertools import chain
@@ -167,9 +167,8 @@ def _placed(tag: _Tag) -> _Tag:
     return kind, letters, digits, attributes
 
 
-def formats(archive: zipfile.ZipFile) -> dict[bytes, Format]:
+def formats(codes: Sequence[str]) -> dict[bytes, Format]:
     """Cell style → what its format adds, for styles whose format adds anything."""
-    codes = cell_formats(archive)
     adds = {code: format_of(code) for code in set(codes)}
     return {b"%d" % at: found for at, code in enumerate(codes) if (found := adds[code])}
 

@@ -17,6 +17,7 @@ from servers.cradle.processing.extraction import Attachment, Block, Item, Scan
 
 MAX_RELATIONS = 16 * 2**20
 MAX_FILE = 64 * 2**20
+ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 SAYING = ("chart", "diagramData")
 _STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(main|relationships)")
 _WORDS = frozenset({"v", "t", "text"})

@@ -19,7 +19,6 @@ from servers.cradle.processing.extraction import About, Block, Item
 
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
-_R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _TITLES = frozenset({"title", "ctrTitle"})
 _NUMBERS = frozenset({"sldNum", "dt", "ftr", "hdr", "sldImg"})
 
@@ -49,7 +48,7 @@ def _slides(archive: zipfile.ZipFile) -> list[str]:
     if root is None:
         raise Unreadable("damaged", "The presentation has no list of slides. Save it again as PPTX.")
     targets = opc.related(archive, main)
-    ids = [each.get(_R + "id") or "" for each in root.iter(_P + "sldId")]
+    ids = [each.get(opc.ID) or "" for each in root.iter(_P + "sldId")]
     if any(key not in targets for key in ids):
         raise Unreadable("damaged", "The presentation lists slides that it does not hold. Save it again as PPTX.")
     return [targets[key][1] for key in ids]

@@ -32,7 +32,7 @@ def sheets(archive: zipfile.ZipFile) -> dict[str, str]:
         return {}
     named = [] if root is None else list(root.iter("{*}sheet"))
     held = set(archive.namelist())
-    found = {each.get("name"): related.get(_relation(each), ("", ""))[1] for each in named}
+    found = {each.get("name"): related.get(each.get(opc.ID, ""), ("", ""))[1] for each in named}
     return {name: part for name, part in found.items() if name and part in held}
 
 
@@ -99,7 +99,3 @@ def _said(element: Element) -> str:
     return clean(
         "".join("\n" if local(each) == "br" else each.text or "" for each in element.iter("{*}t", "{*}text", "{*}br"))
     )
-
-
-def _relation(sheet: Element) -> str:
-    return next((value for name, value in sheet.attrib.items() if name.endswith("}id")), "")

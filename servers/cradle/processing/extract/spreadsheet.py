@@ -13,7 +13,7 @@ from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.merged import Merge, unmerged
-from servers.cradle.processing.extract.number_formats import Shown, formats, marks, measured
+from servers.cradle.processing.extract.number_formats import Shown, cell_formats, formats, marks, measured
 from servers.cradle.processing.extract.opendocument import merges_of
 from servers.cradle.processing.extract.product_table import read_rows
 from servers.cradle.processing.extract.sheet_parts import beside, sheets, without_results
@@ -36,15 +36,15 @@ class Spreadsheet:
         from servers.cradle.processing.extract.large_sheet import LargeSheets
 
         data, sent = file.data, check_zip(file.data) if file.media_type != XLS else None
-        archive = sent
-        if sent and file.media_type == XLSX and (shown := as_shown(data, sent)) is not data:
+        archive, codes = sent, cell_formats(sent) if sent and file.media_type == XLSX else []
+        if sent and (shown := as_shown(data, sent, codes)) is not data:
             data, archive = shown, zipfile.ZipFile(io.BytesIO(shown))
         merges = merges_of(archive) if archive and file.media_type == ODS else {}
         try:
             book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
             names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
             large = LargeSheets(archive, names) if archive and file.media_type == XLSX else None
-            parts, styles = (sheets(sent), formats(sent)) if sent and large else ({}, {})
+            parts, styles = (sheets(sent), formats(codes)) if sent and large else ({}, {})
             yield About(pages=len(names))
             for number, name in enumerate(names, 1):
                 yield Block("heading", clean(name), level=1, page=number)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from servers.cradle.processing.extract.containers import part_blocks
-from servers.cradle.processing.extract.number_formats import cell_formats
 
 BLOCK = 2**20
 MAX_HELD = 32 * 2**20
@@ -23,13 +22,16 @@ _STYLE = re.compile(rb"""\ss\s*=\s*["']([0-9]+)["']""")
 _TYPE = re.compile(rb"""\st\s*=\s*["']([^"']*)["']""")
 
 
-def as_shown(data: bytes, archive: zipfile.ZipFile) -> bytes:
+def as_shown(data: bytes, archive: zipfile.ZipFile, codes: Sequence[str]) -> bytes:
     """The file with such numbers as text; the file as it came where it has none of these formats.
+
+    Args:
+        codes: of its cell styles (`number_formats.cell_formats`).
 
     Raises:
         Unreadable: `damaged`, `encrypted` or `zip_bomb`.
     """
-    widths = _widths(archive)
+    widths = _widths(codes)
     if not widths:
         return data
     out = io.BytesIO()
@@ -42,9 +44,9 @@ def as_shown(data: bytes, archive: zipfile.ZipFile) -> bytes:
     return out.getvalue()
 
 
-def _widths(archive: zipfile.ZipFile) -> dict[bytes, int]:
+def _widths(codes: Sequence[str]) -> dict[bytes, int]:
     """How many digits a cell's style shows at least, where it shows nothing else."""
-    found = [(at, _FORMAT.fullmatch(code)) for at, code in enumerate(cell_formats(archive))]
+    found = [(at, _FORMAT.fullmatch(code)) for at, code in enumerate(codes)]
     return {b"%d" % at: len(zeros[1]) for at, zeros in found if zeros}
 
 
