@@ -2,11 +2,12 @@
 thread of a CPU with fewer layers. `embedding_encoder.py tiny` runs all of it on a small shape, to see that it runs.
 
 Prints, for lengths 16, 128, 512 and a mixed corpus: tokens a second, the share of the matrix products' peak as measured
-here on the model's own shapes, and the ratio to the same weights in transformers (padded, sorted by length) and, on a
-GPU, in sentence-transformers with FlashAttention 2 and without padding, where that is installed. Then through the queue
-and a worker process: single queries, idle and under bulk load; the worker's memory; and the seconds that 31,807
-documents of 220 tokens would take. On a CPU time is processor time, but for the queries: the machine may have other
-users.
+here on the model's own shapes, and how often faster that is than the same weights in transformers (padded, sorted by
+length; in batches as large as ours and in sentence-transformers' default of 32 texts) and, on a GPU, than in
+sentence-transformers in bfloat16 with FlashAttention 2 and without padding (in our batches and in four times larger
+ones). Then through the queue and a worker process: bulk load, of documents and of short texts; single queries, idle and
+under bulk load; the worker's memory, and what it grows by; and the seconds that 31,807 documents of 220 tokens would
+take. On a CPU time is processor time, but for the queries: the machine may have other users.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from flash_attn_peer import put
 
 from servers.cradle.embedding.admission import Admission
-from servers.cradle.embedding.backends.packed import PackedBackend
-from servers.cradle.embedding.device import Spec
+from servers.cradle.embedding.backends.base import CUDA_SIZES, Backend
+from servers.cradle.embedding.device import Spec, open_backend
 from servers.cradle.embedding.engine import Engine
-from servers.cradle.embedding.loader import CUDA_BATCH_TOKENS
 from servers.cradle.embedding.worker import Worker
 
 CUDA = torch.cuda.is_available()
@@ -37,15 +38,16 @@ DEVICE = "cuda:0" if CUDA else "cpu"
 TINY = sys.argv[1:] == ["tiny"]
 HIDDEN, INNER, HEADS = (64, 256, 4) if TINY else (1024, 4096, 16)
 LAYERS, VOCABULARY = (2, 1000) if TINY else (24, 250_002) if CUDA else (4, 5000)
-BUDGET, BATCHES, ROUNDS = (512, 1, 1) if TINY else (CUDA_BATCH_TOKENS, 40, 5) if CUDA else (512, 2, 3)
+BUDGET, BATCHES, ROUNDS = (512, 1, 1) if TINY else (CUDA_SIZES[-1], 20, 3) if CUDA else (512, 2, 3)
 QUERIES = 20 if TINY else 1000 if CUDA else 100
 DOCUMENTS, DOCUMENT_TOKENS = 31_807, 220
 Texts = list[np.ndarray]
 
 
 def write_model(folder: Path) -> None:
-    """Random weights, as safetensors."""
-    from transformers import XLMRobertaConfig, XLMRobertaModel
+    """Random weights, as safetensors, and a tokenizer, without which sentence-transformers opens no model."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
     torch.manual_seed(711)
     config = XLMRobertaConfig(
@@ -58,6 +60,9 @@ def write_model(folder: Path) -> None:
         type_vocab_size=1,
     )
     XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+    special = {"pad_token": "<pad>", "unk_token": "<unk>"}
+    words = Tokenizer(models.WordLevel({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}, special["unk_token"]))
+    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
 
 
 def batches(lengths: Callable[[], int]) -> list[Texts]:
@@ -111,7 +116,7 @@ def peak() -> float:
     return repeats * sum(2 * BUDGET * a * b for a, b in shapes) / seconds
 
 
-def ours(backend: PackedBackend, work: list[Texts]) -> np.ndarray:
+def ours(backend: Backend, work: list[Texts]) -> np.ndarray:
     """The vectors, two batches in flight where the backend likes that."""
     waiting, found = [], []
     for batch in work:
@@ -122,11 +127,10 @@ def ours(backend: PackedBackend, work: list[Texts]) -> np.ndarray:
 
 
 @torch.inference_mode()
-def padded(model: Any, work: list[Texts]) -> np.ndarray:
-    """The same by transformers: sorted by length, padded within a batch of the same number of texts."""
+def padded(model: Any, work: list[Texts], size: int) -> np.ndarray:
+    """The same by transformers: sorted by length, padded within batches of so many texts."""
     texts = [text for batch in work for text in batch]
     order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
-    size = max(1, len(texts) // len(work))
     rows = np.empty((len(texts), HIDDEN), np.float32)
     for start in range(0, len(order), size):
         part = order[start : start + size]
@@ -142,29 +146,39 @@ def padded(model: Any, work: list[Texts]) -> np.ndarray:
 
 
 def unpadded(folder: Path) -> Any:
-    """The same weights in sentence-transformers, bfloat16, FlashAttention 2, no padding.
-
-    Raises:
-        Exception: whatever it raises where that is not installed.
-    """
+    """The same weights in sentence-transformers, bfloat16, FlashAttention 2, no padding."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer
 
     options = {"attn_implementation": "flash_attention_2", "dtype": torch.bfloat16}
-    body = Transformer(str(folder), model_args=options)
+    body = Transformer(str(folder), model_kwargs=options)
+    assert body.can_flatten_inputs
     return SentenceTransformer(modules=[body, Pooling(HIDDEN, "mean")], device=DEVICE)
 
 
-@torch.inference_mode()
-def by_sentence_transformers(model: Any, work: list[Texts]) -> None:
-    """Each batch as the model takes it: padded ids and mask, from which it takes the padding away again."""
+def flattened(model: Any, work: list[Texts]) -> list[dict[str, Any]]:
+    """Each batch as sentence-transformers itself hands it to a model that takes no padding; not timed."""
+    body = model[0]
+    found = []
     for batch in work:
-        longest = max(map(len, batch))
-        ids, mask = torch.ones(2, len(batch), longest, dtype=torch.int64)
-        for row, text in enumerate(batch):
-            ids[row, : len(text)] = torch.from_numpy(text)
-            mask[row, len(text) :] = 0
-        model({"input_ids": ids.to(DEVICE), "attention_mask": mask.to(DEVICE)})["sentence_embedding"].cpu()
+        features = dict(body.data_collator([{"input_ids": text.tolist()} for text in batch]))
+        features.pop("labels")
+        features["position_ids"] = features["position_ids"] + body._flatten_position_offset
+        found.append(features)
+    return found
+
+
+@torch.inference_mode()
+def by_sentence_transformers(model: Any, work: list[dict[str, Any]]) -> np.ndarray:
+    """The vectors of flattened batches; the copies to the host are all waited for at the end."""
+    found = []
+    for features in work:
+        there = {
+            name: each.to(DEVICE, non_blocking=True) if isinstance(each, torch.Tensor) else each
+            for name, each in features.items()
+        }
+        found.append(torch.nn.functional.normalize(model(there)["sentence_embedding"].float(), dim=1))
+    return torch.cat(found).cpu().numpy()
 
 
 async def one_after_the_other(engine: Engine, ids: list[int], count: int) -> list[float]:
@@ -177,32 +191,44 @@ async def one_after_the_other(engine: Engine, ids: list[int], count: int) -> lis
     return sorted(seconds)
 
 
-async def through_the_queue(folder: Path) -> None:
-    """Prints the time of single queries in front of a worker process, idle and under bulk load, and its memory."""
-    spec = Spec("packed", str(folder), DEVICE, threads=0 if CUDA else 1)
-    engine = Engine(lambda place: Worker(spec), HIDDEN, [0, 2], Admission(), budget=BUDGET)
-    await engine.start()
-    draw = np.random.default_rng(7)
-    ids = draw.integers(4, VOCABULARY, 16).tolist()
-    documents = [draw.integers(4, VOCABULARY, DOCUMENT_TOKENS).tolist() for _ in range(64)]
+async def bulk_rate(engine: Engine, length: int, seconds: float) -> None:
+    """Prints how much bulk load of two callers comes through the queue, and what the worker's memory does."""
+    draw, (worker,) = np.random.default_rng(7), engine.workers.values()
+    documents = [draw.integers(4, VOCABULARY, length).tolist() for _ in range(max(64, 4 * BUDGET // length))]
+    done, until, memory = 0, time.perf_counter() + seconds, worker.memory
+    started = time.perf_counter()
 
-    async def bulk() -> None:
-        while True:
+    async def one() -> None:
+        nonlocal done
+        while time.perf_counter() < until:
             await engine.compute(documents, "fills", "bulk", time.monotonic() + 600, True)
+            done += len(documents) * length
 
+    await asyncio.gather(one(), one())
+    rate, grown = done / (time.perf_counter() - started), (worker.memory - memory) / 2**20
+    print(f"bulk load of {length} tokens a text through the queue: {rate:.0f} tokens/s; memory + {grown:.1f} MiB")
+
+
+async def through_the_queue(folder: Path) -> None:
+    """Prints what comes through the queue and a worker process, the time of single queries, and the worker's memory."""
+    spec = Spec("packed", str(folder), DEVICE, threads=0 if CUDA else 1)
+    engine = Engine(lambda place: Worker(spec), HIDDEN, [0, 2], Admission(), sizes=CUDA_SIZES if CUDA else ())
+    await engine.start()
+    ids = np.random.default_rng(7).integers(4, VOCABULARY, 16).tolist()
     await one_after_the_other(engine, ids, 10)
     idle = await one_after_the_other(engine, ids, QUERIES)
-    filling = [asyncio.create_task(bulk()) for _ in range(2)]
+    for length, seconds in ((DOCUMENT_TOKENS, 2), (DOCUMENT_TOKENS, 10), (16, 4)):
+        await bulk_rate(engine, length, seconds if CUDA else 0.2)
+    filling = asyncio.create_task(bulk_rate(engine, DOCUMENT_TOKENS, 3600))
     await one_after_the_other(engine, ids, 10)
     busy = await one_after_the_other(engine, ids, QUERIES)
+    filling.cancel()
     for name, seconds, goal in (("idle", idle, 5), ("under bulk load", busy, 25)):
         p50, p99 = (seconds[int(len(seconds) * share)] * 1000 for share in (0.5, 0.99))
         print(f"query of 16 tokens, {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms (goal on a GPU {goal})")
     (worker,) = engine.workers.values()
     print(f"memory of the worker: {worker.memory / 2**30:.2f} GiB (goal on a GPU 5)")
-    for each in filling:
-        each.cancel()
-    await asyncio.gather(*filling, return_exceptions=True)
+    await asyncio.gather(filling, return_exceptions=True)
     await engine.close()
 
 
@@ -211,40 +237,55 @@ def table(folder: Path) -> None:
     from transformers import AutoModel
 
     dice = random.Random(711)
-    backend, theirs = PackedBackend(folder, DEVICE), None
+    backend = open_backend(Spec("packed", str(folder), DEVICE))
     dtype = torch.float16 if CUDA else torch.float32
     model = AutoModel.from_pretrained(folder, dtype=dtype, local_files_only=True).to(DEVICE).eval()
-    try:
-        theirs = unpadded(folder) if CUDA else None
-    except Exception as error:  # noqa: BLE001  # told: the rest of the table is worth having
-        print(f"sentence-transformers without padding is skipped: {type(error).__name__}")
+    theirs = unpadded(folder) if CUDA else None
     best = peak()
     print(f"peak of the model's products {best / 1e12:.3f} TFLOP/s")
-    print("length  tokens/s  share of peak  against padded transformers  against unpadded FA2  min cosine")
+    print("        tokens/s    peak  × padded  × padded, 32  × FA2  × FA2, large  min cosine")
     lengths: dict[str, Callable[[], int]] = {
         "16": lambda: 16,
         "128": lambda: 128,
         "512": lambda: 512,
         "mixed": lambda: dice.choice((12, 24, 48, 96, 180, 256)),
     }
+    rate = 0.0
     for label, length in lengths.items():
         work = batches(length)
-        tokens = sum(len(text) for batch in work for text in batch)
-        seconds = median_of(lambda: ours(backend, work))  # noqa: B023
-        slow = median_of(lambda: padded(model, work))  # noqa: B023
-        other = median_of(lambda: by_sentence_transformers(theirs, work)) if theirs else None  # noqa: B023
-        cosine = float((ours(backend, work) * padded(model, work)).sum(1).min())
-        line = f"{label:>6}{tokens / seconds:10.0f}{flops(work) / seconds / best:15.0%}{slow / seconds:29.2f}"
-        print(line + (f"{other / seconds:23.2f}" if other else f"{'-':>23}") + f"{cosine:12.6f}")
-    print(f"{DOCUMENTS:,} documents at the mixed rate: {DOCUMENTS * DOCUMENT_TOKENS / (tokens / seconds):.0f} s")
+        rate = sum(len(text) for batch in work for text in batch) / row(label, work, backend, model, theirs, best)
+    print(f"{DOCUMENTS:,} documents at the mixed rate: {DOCUMENTS * DOCUMENT_TOKENS / rate:.0f} s")
+
+
+def row(label: str, work: list[Texts], backend: Backend, model: Any, theirs: Any, best: float) -> float:
+    """Prints one corpus; the seconds of the own encoder."""
+    texts, seconds = sum(map(len, work)), median_of(lambda: ours(backend, work))
+    tokens = sum(len(text) for batch in work for text in batch)
+    vectors, size = ours(backend, work), max(1, texts // len(work))
+    others = [median_of(lambda: padded(model, work, each)) for each in (size, 32)]  # noqa: B023
+    closest = [(vectors * padded(model, work, size)).sum(1).min()]
+    if theirs:
+        large = [[text for batch in work[at : at + 4] for text in batch] for at in range(0, len(work), 4)]
+        for flat in (flattened(theirs, work), flattened(theirs, large)):
+            others.append(median_of(lambda: by_sentence_transformers(theirs, flat)))  # noqa: B023
+            closest.append((vectors * by_sentence_transformers(theirs, flat)).sum(1).min())
+    cells = [f"{other / seconds:.2f}" for other in others] + ["-"] * (4 - len(others))
+    print(
+        f"{label:>5}{tokens / seconds:11.0f}{flops(work) / seconds / best:8.0%}{cells[0]:>10}{cells[1]:>14}"
+        f"{cells[2]:>7}{cells[3]:>14}{min(closest):12.6f}",
+        flush=True,
+    )
+    return seconds
 
 
 def main() -> None:
     """Prints everything."""
     torch.set_num_threads(torch.get_num_threads() if CUDA else 1)
     name = torch.cuda.get_device_name() if CUDA else f"CPU, 1 thread, load {os.getloadavg()[0]:.1f}"
-    print(f"{name}; {LAYERS} layers, hidden {HIDDEN}")
+    print(f"{name}; torch {torch.__version__}; {LAYERS} layers, hidden {HIDDEN}")
     with tempfile.TemporaryDirectory() as folder:
+        if CUDA and put(Path(folder) / "stand-in"):
+            print("flash-attn is a stand-in over torch's own FlashAttention 2")
         write_model(Path(folder))
         table(Path(folder))
         if CUDA:

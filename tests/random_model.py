@@ -10,7 +10,9 @@ WORDS = ("▁Klemme", "▁Leuchte", "▁Schutz", "schalter", "▁Größe", "▁d
 LETTERS = "abcdefghijklmnopqrstuvwxyzäöüßABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÜ0123456789,.:-×▁"
 
 
-def write_model(folder: Path, *, layers: int = 3, hidden: int = 96, positions: int = 130, seed: int = 711) -> None:
+def write_model(
+    folder: Path, *, layers: int = 3, hidden: int = 96, positions: int = 130, seed: int = 711, spread: float = 0.3
+) -> None:
     """Writes the model's folder. Its weights are spread widely: vectors of different texts differ, and a wrong
     position, bias or norm shows."""
     import torch
@@ -37,12 +39,12 @@ def write_model(folder: Path, *, layers: int = 3, hidden: int = 96, positions: i
         num_attention_heads=4,
         intermediate_size=2 * hidden,
         max_position_embeddings=positions,
-        initializer_range=0.3,
+        initializer_range=spread,
     )
     model = XLMRobertaModel(config, add_pooling_layer=False)
     for name, each in model.named_parameters():
         if name.endswith("bias"):
-            torch.nn.init.normal_(each, std=0.3)
+            torch.nn.init.normal_(each, std=spread)
     model.save_pretrained(folder, safe_serialization=True)
     modules = ["Transformer", "Pooling", "Normalize"]
     paths = ["", "1_Pooling", "2_Normalize"]

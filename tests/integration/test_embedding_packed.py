@@ -57,8 +57,8 @@ def reference(folder: Path, texts: list[str]) -> np.ndarray:
     return np.asarray(SentenceTransformer(str(folder), device="cpu", local_files_only=True).encode(texts))
 
 
-def packed(folder: Path, device: str = "cpu") -> PackedBackend:
-    return PackedBackend(folder, device)
+def packed(folder: Path) -> PackedBackend:
+    return PackedBackend(folder)
 
 
 def flat(inputs: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -209,19 +209,3 @@ def test_the_script_that_measures_a_gpu_prints_every_figure_on_a_small_shape() -
     assert all(float(row[-1]) > 0.9995 and float(row[1]) > 0 for row in rows.values())
     for figure in ("31,807 documents", "16 tokens, idle: p50", "under bulk load: p50", "memory of the worker: 0."):
         assert figure in run.stdout
-
-
-@pytest.mark.gpu
-def test_on_cuda_small_and_large_batches_agree_with_the_cpu(folder: Path) -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    cpu, cuda = packed(folder), packed(folder, "cuda:0")
-    for times in (1, 20):  # through a captured graph, and without one
-        inputs = inputs_of(folder, TEXTS * times)
-        waiting = [cuda.start(*flat(inputs)), cuda.start(*flat(inputs[::-1]))]
-        expected = cpu.start(*flat(inputs))()[1]
-        first, second = (each()[1] for each in waiting)
-        assert (first * expected).sum(1).min() >= 0.9995
-        assert (second[::-1] * expected).sum(1).min() >= 0.9995

@@ -146,6 +146,18 @@ def test_a_batch_is_as_long_in_time_as_a_question_may_wait_and_longer_when_nobod
     assert scheduler.next_batch(9.0, rate=1e9).tokens == 4000
 
 
+def test_a_batch_is_no_larger_than_the_next_smaller_size_of_the_device() -> None:
+    scheduler = Scheduler(budget=300, mixed=True, sizes=(64, 100, 300))
+    for _ in range(200):
+        scheduler.add(item(10, "b", "interactive"), 0.0)
+    rate = 150 / SLICE_S
+    assert [scheduler.next_batch(0.0, rate=each).tokens for each in (rate, 2 * rate, 1.0)] == [100, 300, 60]
+    scheduler.limit = 99  # what the device has memory for
+    assert scheduler.next_batch(0.0, rate=2 * rate).tokens == 60
+    scheduler.limit = 40
+    assert scheduler.next_batch(0.0, rate=2 * rate).tokens == 40
+
+
 @pytest.mark.requirement("L-03")
 def test_an_expired_text_is_reported_and_never_computed() -> None:
     late, good = item(10, deadline=1.0), item(10, deadline=9.0)

@@ -14,11 +14,11 @@ import struct
 import sys
 import threading
 from array import array
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
 
 import orjson
 
@@ -78,10 +78,14 @@ def open_backend(spec: Spec) -> Backend:
         import torch
 
         torch.set_num_threads(spec.threads)
+    if spec.backend == "packed" and spec.device != "cpu":
+        from servers.cradle.embedding.backends.packed_cuda import CudaBackend
+
+        return CudaBackend(Path(spec.folder), spec.device, spec.pooling)
     if spec.backend == "packed":
         from servers.cradle.embedding.backends.packed import PackedBackend
 
-        return PackedBackend(Path(spec.folder), spec.device, spec.pooling)
+        return PackedBackend(Path(spec.folder), spec.pooling)
     from servers.cradle.embedding.backends.sentence_transformers import SentenceTransformersBackend
 
     return SentenceTransformersBackend(Path(spec.folder), spec.device)
@@ -102,6 +106,7 @@ def main(load: Callable[[Spec], Backend] = open_backend) -> None:
             "name": backend.name,
             "mixed": backend.mixed,
             "in_flight": backend.in_flight,
+            "lacks": backend.lacks,
             "alone": backend.batched_equals_alone(),
         }
     except Exception as error:  # noqa: BLE001  # told to the server, which logs it
@@ -122,27 +127,25 @@ def memory_of(device: str) -> Callable[[], int]:
 
 
 class Device:
-    """Batches to the backend in order, as many started at once as it likes."""
+    """Batches to the backend in order, as many at once as it likes.
+
+    One thread starts them and another waits for them and answers, so that a batch is started while the one before it is
+    computed or its vectors are on their way.
+    """
 
     def __init__(self, backend: Backend, requests: BinaryIO, replies: BinaryIO, memory: Callable[[], int]) -> None:
         self._backend, self._requests, self._replies, self._memory = backend, requests, replies, memory
         self._inbox: queue.SimpleQueue[tuple[int, int, bytes] | None] = queue.SimpleQueue()
-        self._started: deque[tuple[int, bytes, Pending]] = deque()
+        self._started: queue.SimpleQueue[tuple[int, bytes, Pending]] = queue.SimpleQueue()
+        self._room = threading.Semaphore(backend.in_flight)
 
     def serve(self) -> None:
         """Until the input ends."""
-        threading.Thread(target=self._read, daemon=True).start()
-        while True:
-            try:
-                frame = self._inbox.get(block=not self._started)
-            except queue.Empty:
-                self._finish()
-                continue
-            if frame is None:
-                return
+        for work in (self._read, self._answer):
+            threading.Thread(target=work, daemon=True).start()
+        while (frame := self._inbox.get()) is not None:
+            self._room.acquire()
             self._start(*frame)
-            if len(self._started) >= self._backend.in_flight:
-                self._finish()
 
     def _read(self) -> None:
         while head := self._requests.read(HEAD.size):
@@ -156,14 +159,22 @@ class Device:
         lengths = np.frombuffer(body, np.int32, texts).astype(np.int64)
         ids = np.frombuffer(body, np.int32, int(lengths.sum()), 4 * texts).astype(np.int64)
         try:
-            self._started.append((number, body[-texts:], self._backend.start(ids, lengths)))
+            pending = self._backend.start(ids, lengths)
         except Exception as error:  # noqa: BLE001  # a backend raises what its library raises
-            self._refuse(number, error)
+            pending = partial(_raised, error)
+        self._started.put((number, body[-texts:], pending))
 
-    def _finish(self) -> None:
+    def _answer(self) -> None:
+        try:
+            while True:
+                self._finish(*self._started.get())
+                self._room.release()
+        finally:
+            os._exit(1)  # what cannot even be refused: the server sees the process gone, and replaces it
+
+    def _finish(self, number: int, units: bytes, pending: Pending) -> None:
         import numpy as np
 
-        number, units, pending = self._started.popleft()
         try:
             pooled, unit = pending()
             chosen = np.where(np.frombuffer(units, np.uint8)[:, None] == 1, unit, pooled)
@@ -178,6 +189,10 @@ class Device:
     def _refuse(self, number: int, error: Exception) -> None:
         memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         _reply(self._replies, number, NO_MEMORY if memory else FAILED, type(error).__name__.encode())
+
+
+def _raised(error: Exception) -> NoReturn:
+    raise error
 
 
 def _reply(replies: BinaryIO, number: int, status: int, body: bytes) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from servers.cradle.embedding import metrics
 from servers.cradle.embedding.admission import Admission
-from servers.cradle.embedding.scheduler import Batch, Item, Priority, Scheduler
+from servers.cradle.embedding.scheduler import Batch, Item, Lane, Priority, Scheduler
 from servers.cradle.embedding.worker import BatchFailed, Worker, WorkerLost
 from shared.errors import DeadlineExceeded, InvalidInput, PlatformError, Unavailable
 from shared.telemetry import event, span
@@ -42,7 +43,7 @@ class Engine:
         places: how many workers `start` waits for.
         later: how many more there are, on other machines: each serves as soon as it has the model.
         probe: ids of a text that always works; tells a bad text from a broken device.
-        budget: most tokens of a batch; None: the scheduler's.
+        sizes: tokens of a batch, rising, where the device computes any other number as the next larger one.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Engine:
         *,
         places: int = 1,
         later: int = 0,
-        budget: int | None = None,
+        sizes: Sequence[int] = (),
     ) -> None:
         self.admission = admission
         self.alone = True
@@ -62,7 +63,7 @@ class Engine:
         self.workers: dict[int, Worker] = {}
         self._launch, self._places, self._later = launch, places, later
         self._dimension, self._probe = dimension, list(probe)
-        self._scheduler = Scheduler(budget) if budget else Scheduler()
+        self._scheduler = Scheduler(sizes[-1], sizes=sizes) if sizes else Scheduler()
         self._longest = 0
         self._calls: set[Call] = set()
         self._work = asyncio.Event()
@@ -224,8 +225,11 @@ class Engine:
         finally:
             worker.batches -= 1
             worker.tokens -= tokens
+            left = Counter[Lane]()
             for item in batch.items:
-                self.admission.leave(item.lane, item.tokens)
+                left[item.lane] += item.tokens
+            for lane, tokens in left.items():
+                self.admission.leave(lane, tokens)
         self._measure(batch, started)
         for item, outcome in zip(batch.items, outcomes, strict=True):
             _deliver(item, outcome)
@@ -239,9 +243,12 @@ class Engine:
         metrics.WAITING.set(self.admission.waiting)
         for place, worker in self.workers.items():
             metrics.MEMORY.labels(str(place)).set(worker.memory)
+        waited = Counter[tuple[Priority, float]]()
         for item in batch.items:
-            metrics.TOKENS.labels(item.priority).inc(item.tokens)
-            metrics.WAIT.labels(item.priority).observe(started - item.added)
+            waited[item.priority, item.added] += item.tokens
+        for (priority, added), tokens in waited.items():
+            metrics.TOKENS.labels(priority).inc(tokens)
+            metrics.WAIT.labels(priority).observe(started - added)
 
     async def _outcomes(self, worker: Worker, items: list[Item]) -> Sequence[Vectors | PlatformError]:
         """A batch that fails is halved until the text that fails is alone (F-04, F-06)."""

@@ -15,6 +15,7 @@ from typing import Literal
 from servers.cradle.cluster.embedding import ClusterWorker, Wanted
 from servers.cradle.cluster.ray import Cluster
 from servers.cradle.embedding.admission import Admission
+from servers.cradle.embedding.backends.base import CUDA_SIZES
 from servers.cradle.embedding.device import Spec
 from servers.cradle.embedding.engine import Engine
 from servers.cradle.embedding.export import Form, exported
@@ -33,8 +34,6 @@ FORMS: tuple[Form, ...] = ("openvino", "onnx")
 """Backends that need an exported model and no torch; the first whose package is there is chosen."""
 PACKAGES: dict[Form, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
 Stage = Literal["waiting", "checking files", "converting once", "loading"]
-CUDA_BATCH_TOKENS = 4224
-"""A multiple of the 132 multiprocessors of an H100 or H200; not measured here."""
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 STAGES: tuple[Stage, ...] = ("checking files", "converting once", "loading")
 
@@ -107,7 +106,7 @@ class Loader:
             admission,
             places=len(specs),
             later=len(elsewhere),
-            budget=CUDA_BATCH_TOKENS if specs[0].device != "cpu" else None,
+            sizes=CUDA_SIZES if specs[0].device != "cpu" else (),
         )
         await engine.start()
         event("embedding_model_loaded", model=model.card.model, version=model.card.revision, backend=engine.backend)

@@ -21,7 +21,7 @@ FILL_TOKENS = Histogram(
 )
 WAIT = Histogram(
     "embedding_wait_seconds",
-    "Seconds that a text waited for the device.",
+    "Seconds that texts which came at once waited for the device.",
     ["priority"],
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )

@@ -28,6 +28,8 @@ STUCK_S = 120.0
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 """By default OpenMP's threads spin while they wait: three to four times the processor time on a busy machine."""
 DEVICE = "servers.cradle.embedding.device"
+TOLD = ("name", "mixed", "in_flight", "alone", "lacks")
+"""What a process says of its backend."""
 
 
 class BatchFailed(Exception):
@@ -56,7 +58,7 @@ class Worker:
 
     def __init__(self, spec: Spec, module: str = DEVICE) -> None:
         self.lost = asyncio.Event()
-        self.name, self.mixed, self.in_flight, self.alone = spec.backend, False, 1, True
+        self.name, self.mixed, self.in_flight, self.alone, self.lacks = spec.backend, False, 1, True, ""
         self.batches = self.tokens = self.memory = 0
         self._spec, self._module = spec, module
         self._numbers = itertools.count(1)
@@ -67,11 +69,14 @@ class Worker:
     @property
     def told(self) -> dict[str, Any]:
         """What the process says of itself once the model is loaded."""
-        return {"name": self.name, "mixed": self.mixed, "in_flight": self.in_flight, "alone": self.alone}
+        return {name: getattr(self, name) for name in TOLD}
 
     @told.setter
     def told(self, told: dict[str, Any]) -> None:
-        self.name, self.mixed, self.in_flight, self.alone = (told[key] for key in self.told)
+        for name in TOLD:
+            setattr(self, name, told[name])
+        if self.lacks:
+            event("embedding_slower_than_it_can_be", level=logging.WARNING, backend=self.name, code=self.lacks)
 
     @property
     def pid(self) -> int | None:

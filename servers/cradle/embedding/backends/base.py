@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     Both = tuple[Vectors, Vectors]
     Pending = Callable[[], Both]
 
+CUDA_SIZES = (64, 128, 256, 512, 1024, 2112, 3168, 4224, 6336, 8448)
+"""Tokens of a batch on a GPU, of which each has a CUDA graph: more of them where a token costs more. From 2,112 on they
+are whole waves of products over the 132 multiprocessors of an H100 or H200; more than the last are hardly faster."""
+
 
 class Backend(Protocol):
     """A loaded model. Called from one thread.
@@ -18,11 +22,13 @@ class Backend(Protocol):
     Args:
         mixed: texts of different length may share a batch.
         in_flight: batches that are worth having started at once.
+        lacks: what is missing on this machine for it to be as fast as it can be; empty: nothing.
     """
 
     name: str
     mixed: bool
     in_flight: int
+    lacks: str
 
     def start(self, ids: Ids, lengths: Ids) -> Pending:
         """Begins a batch: the ids of n texts one behind the other, [tokens], and how many each has, [n].

@@ -23,6 +23,7 @@ class OnnxBackend:
     name = "onnx"
     mixed = False
     in_flight = 1
+    lacks = ""
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
         import onnxruntime

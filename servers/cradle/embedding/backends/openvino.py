@@ -18,6 +18,7 @@ class OpenVinoBackend(Graph):
     name = "openvino"
     mixed = False
     in_flight = 1
+    lacks = ""
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
         super().__init__(folder, threads)

@@ -18,6 +18,7 @@ class SentenceTransformersBackend:
     name = "sentence-transformers"
     mixed = False
     in_flight = 1
+    lacks = ""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         import torch

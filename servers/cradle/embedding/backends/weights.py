@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import torch
@@ -55,34 +57,65 @@ def read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> Weig
     config = orjson.loads((folder / "config.json").read_bytes())
     if not is_packable(config):
         raise ValueError("not a BERT or XLM-RoBERTa encoder")
-    found = _Tensors(folder, device, dtype)
     offset = int(config["pad_token_id"]) + 1 if config["model_type"] in OFFSET_POSITIONS else 0
-    return Weights(
-        words=found["embeddings.word_embeddings.weight"],
-        places=found["embeddings.position_embeddings.weight"],
-        kind=found["embeddings.token_type_embeddings.weight"][0],
-        norm=found.pair("embeddings.LayerNorm"),
-        layers=[found.layer(f"encoder.layer.{at}") for at in range(int(config["num_hidden_layers"]))],
-        heads=int(config["num_attention_heads"]),
-        epsilon=float(config["layer_norm_eps"]),
-        first_place=offset,
-    )
+    with ExitStack() as files:
+        found = _Tensors(folder, files, device, dtype)
+        return Weights(
+            words=found["embeddings.word_embeddings.weight"],
+            places=found["embeddings.position_embeddings.weight"],
+            kind=found["embeddings.token_type_embeddings.weight"][0],
+            norm=found.pair("embeddings.LayerNorm"),
+            layers=[found.layer(f"encoder.layer.{at}") for at in range(int(config["num_hidden_layers"]))],
+            heads=int(config["num_attention_heads"]),
+            epsilon=float(config["layer_norm_eps"]),
+            first_place=offset,
+        )
+
+
+def biases_moved(weights: Weights) -> Weights:
+    """The same encoder, in which the biases of `out` and `down` are not to be added any more.
+
+    Each lies in the norm before it, to whose result its product is added; the product that reads that norm has it taken
+    off its own bias. So a product is added to what is there while it is computed, with nothing to do afterwards.
+    """
+    norm, layers = weights.norm, list[Layer]()
+    for layer in weights.layers:
+        before, qkv = _moved(layer.out[1], norm, layer.qkv)
+        between, up = _moved(layer.down[1], layer.norm, layer.up)
+        if layers:
+            layers[-1] = replace(layers[-1], last_norm=before)
+        else:
+            weights = replace(weights, norm=before)
+        layers.append(replace(layer, qkv=qkv, norm=between, up=up))
+        norm = layer.last_norm
+    return replace(weights, layers=layers)
+
+
+def _moved(bias: torch.Tensor, norm: Pair, product: Pair) -> tuple[Pair, Pair]:
+    """The norm with the bias in it, and the product that gives what it gave of the norm without."""
+    weight, own = product
+    return (norm[0], norm[1] + bias), (weight, (own.float() - weight.float() @ bias.float()).to(own.dtype))
 
 
 class _Tensors:
-    """The tensors of every safetensors file in a folder, with or without the name of the model before theirs."""
+    """The tensors of every safetensors file in a folder, with or without the name of the model before theirs.
 
-    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        from safetensors.torch import load_file
+    Each is read when it is asked for: beside the model a device holds one in the file's width, not all of them.
+    """
 
-        self._dtype = dtype
-        self._found: dict[str, torch.Tensor] = {}
-        for file in sorted(folder.glob("*.safetensors")):
-            for name, tensor in load_file(file, device=str(device)).items():
-                self._found[name.removeprefix("bert.").removeprefix("roberta.")] = tensor
+    def __init__(self, folder: Path, files: ExitStack, device: torch.device, dtype: torch.dtype) -> None:
+        from safetensors import safe_open
+
+        self._device, self._dtype = device, dtype
+        self._files: dict[str, tuple[Any, str]] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            file: Any = files.enter_context(safe_open(path, framework="pt"))
+            for name in file.keys():  # noqa: SIM118  # a file is no mapping
+                self._files[name.removeprefix("bert.").removeprefix("roberta.")] = file, name
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._found.pop(name).to(self._dtype).contiguous()
+        file, full = self._files[name]
+        return file.get_tensor(full).to(self._device).to(self._dtype).contiguous()
 
     def pair(self, name: str) -> Pair:
         return self[name + ".weight"], self[name + ".bias"]

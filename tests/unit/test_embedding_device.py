@@ -1,0 +1,109 @@
+"""The loop of the child process that holds a model, on a backend whose batches end when a test says so."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import pytest
+
+from servers.cradle.embedding.device import DONE, FAILED, HEAD, MEMORY, Device, Spec, batch_frame
+from servers.cradle.embedding.worker import Worker
+
+if TYPE_CHECKING:
+    from servers.cradle.embedding.backends.base import Pending
+    from shared.encoder import Ids
+
+WAIT_S = 30.0
+
+
+class Slow:
+    """Two batches at once; each ends when its event is set."""
+
+    name, mixed, in_flight, lacks = "slow", True, 2, ""
+
+    def __init__(self) -> None:
+        self.started: queue.Queue[threading.Event] = queue.Queue()
+
+    def start(self, ids: Ids, lengths: Ids) -> Pending:
+        if ids[0] == 13:
+            raise RuntimeError
+        done, vectors = threading.Event(), np.full((len(lengths), 2), ids[0], np.float32)
+        self.started.put(done)
+
+        def wait() -> Any:
+            assert done.wait(WAIT_S)
+            return vectors, vectors
+
+        return wait
+
+    def batched_equals_alone(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def child() -> Iterator[tuple[Slow, BinaryIO, BinaryIO]]:
+    """The backend, where requests are written, and where replies are read."""
+    pipes = [os.pipe(), os.pipe()]
+    (requests, send), (receive, replies) = pipes
+    backend = Slow()
+    with os.fdopen(requests, "rb") as there, os.fdopen(receive, "rb") as answers:
+        serving = threading.Thread(target=Device(backend, there, os.fdopen(replies, "wb"), lambda: 7).serve)
+        serving.start()
+        with os.fdopen(send, "wb", buffering=0) as asked:
+            yield backend, asked, answers
+        serving.join(WAIT_S)
+        assert not serving.is_alive()
+
+
+def reply(answers: BinaryIO) -> tuple[int, int, bytes]:
+    number, status, size = HEAD.unpack(answers.read(HEAD.size))
+    return number, status, answers.read(size)
+
+
+def test_a_batch_is_started_while_the_one_before_is_computed(child: tuple[Slow, BinaryIO, BinaryIO]) -> None:
+    backend, asked, answers = child
+    asked.write(batch_frame(1, [[5]], [True]))
+    first = backend.started.get(timeout=WAIT_S)
+    asked.write(batch_frame(2, [[6, 6], [7]], [True, False]))
+    second = backend.started.get(timeout=WAIT_S)  # though the first has not ended
+    asked.write(batch_frame(3, [[8]], [True]))
+    first.set()
+    third = backend.started.get(timeout=WAIT_S)  # though the second has not
+    third.set()
+    second.set()
+    for number, values in ((1, [5, 5]), (2, [6, 6, 6, 6]), (3, [8, 8])):
+        told, status, body = reply(answers)
+        assert (told, status, MEMORY.unpack_from(body)) == (number, DONE, (7,))
+        assert np.frombuffer(body, "<f4", offset=MEMORY.size).tolist() == values
+
+
+def test_no_more_batches_are_started_than_the_backend_likes_and_a_failed_one_makes_room(
+    child: tuple[Slow, BinaryIO, BinaryIO],
+) -> None:
+    backend, asked, answers = child
+    for number, token in enumerate((5, 13, 6, 7)):
+        asked.write(batch_frame(number, [[token]], [True]))
+    first = backend.started.get(timeout=WAIT_S)
+    with pytest.raises(queue.Empty):
+        backend.started.get(timeout=0.2)  # the first and the failed one are in flight
+    first.set()
+    for _ in range(2):
+        backend.started.get(timeout=WAIT_S).set()
+    assert [reply(answers)[:2] for _ in range(4)] == [(0, DONE), (1, FAILED), (2, DONE), (3, DONE)]
+
+
+def test_a_machine_that_could_compute_faster_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    worker = Worker(Spec("packed", "there", "cuda:0"))
+    with caplog.at_level(logging.INFO):
+        worker.told = worker.told | {"in_flight": 2}
+        assert not caplog.records
+        worker.told = worker.told | {"lacks": "a C compiler"}
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == ("WARNING", "embedding_slower_than_it_can_be")
+    assert (worker.in_flight, worker.lacks) == (2, "a C compiler")
