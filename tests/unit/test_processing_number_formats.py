@@ -295,3 +295,61 @@ def test_a_table_shows_its_numbers_as_the_sheet_does() -> None:
     shown = ((24, '0" V"'), (0.925, "0.0%"), (1200, "#,##0.00 €"), (3, "0"))
     table = read(made(("Merkmal", "Wert"), *(("Eigenschaft", cell) for cell in shown))).blocks[-1]
     assert [row[1] for row in table.rows] == ["Wert", "24 V", "92.5 %", "1200 €", "3"]
+
+
+def opened(*rows: tuple[object, ...], repeated: int = 1) -> bytes:
+    """An OpenDocument sheet; a number is its kind, its value and what the cell shows; its last row is repeated."""
+    from odf.opendocument import OpenDocumentSpreadsheet
+    from odf.table import Table, TableCell, TableRow
+    from odf.text import P
+
+    document, table = OpenDocumentSpreadsheet(), Table(name="Blatt")
+    for at, row in enumerate(rows, 1):
+        line = TableRow(numberrowsrepeated=repeated if at == len(rows) else 1)
+        for each in row:
+            kind, value, text = each if isinstance(each, tuple) else ("string", None, each)
+            cell = TableCell(valuetype=kind) if value is None else TableCell(valuetype=kind, value=value)
+            for line_of_text in text if isinstance(text, list) else [text]:
+                cell.addElement(P(text=line_of_text))
+            line.addElement(cell)
+        table.addElement(line)
+    document.spreadsheet.addElement(table)
+    out = io.BytesIO()
+    document.write(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text", "expected"),
+    [
+        ("float", "24", "24 V", ("24", "V")),
+        ("float", "-1.5", "-1,50 °C", ("-1.5", "°C")),
+        ("float", "1234.5", "1.234,50 kg", ("1234.5", "kg")),
+        ("percentage", "0.19", "19 %", ("19", "%")),
+        ("percentage", "0.195", "20 %", ("19.5", "%")),
+        ("float", "12.3456", "12,35 mm", ("12.3456", "mm")),
+        ("float", "24", "24", ("24", "")),
+        ("float", "12000", "12 T", ("12000", "")),
+        ("float", "24", "24 V 3", ("24", "")),
+        ("float", "24", "rund 25 V", ("24", "")),
+        ("float", "24", ["24 V", "gemessen"], ("24", "")),
+        ("float", "24", "24 Nennwert der Spannung", ("24", "")),
+        ("float", "24", " " * 100_000 + "24 V", ("24", "")),
+    ],
+)
+def test_what_a_cell_of_an_opendocument_sheet_shows_beside_its_number_is_its_unit(
+    kind: str, value: str, text: object, expected: tuple[str, str]
+) -> None:
+    (product,) = extracted(
+        opened(("Artikelnummer", "Bezeichnung", "Wert"), ("4711", "K", (kind, value, text))), "a.ods"
+    ).products
+    (feature,) = product.features
+    assert (feature.values[0].text, feature.unit) == expected
+
+
+def test_the_currency_of_an_opendocument_price_is_read_in_every_row_that_is_repeated() -> None:
+    euro, dollars = ("currency", "1234.5", "1.234,50 €"), ("currency", "9", "USD 9.00")
+    found = extracted(opened(("Artikelnummer", "Preis"), ("A-1", dollars), ("A-2", euro), repeated=3), "a.ods")
+    assert [(p.article_number, p.prices[0].amount, p.prices[0].currency) for p in found.products] == [
+        ("A-1", "9", "USD"), *[("A-2", "1234.5", "EUR")] * 3
+    ]  # fmt: skip

@@ -117,8 +117,13 @@ def _added(section: list[_Token]) -> Format | None:
         text = money or quoted or escaped or symbol or literal
         parted |= digits and bool((text or other).strip())
         before, after = (before, after + text) if digits else (before + text, after)
+    return beside(before, after, percent=percent) if digits else None
+
+
+def beside(before: str, after: str, *, percent: bool) -> Format | None:
+    """What these make of a number that stands between them: a currency, a unit, or nothing."""
     unit = after.strip() or (before.strip(_SIGNS) if currency_of(before) else "")
-    if not digits or not (percent or (_UNIT.search(unit) and len(unit) <= MAX_UNIT)):
+    if not percent and not (_UNIT.search(unit) and len(unit) <= MAX_UNIT):
         return None
     return Format("%" if percent else unit, percent)
 

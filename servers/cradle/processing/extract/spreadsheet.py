@@ -14,7 +14,7 @@ from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extract.number_formats import Shown, cell_formats, formats, marks, measured
-from servers.cradle.processing.extract.opendocument import merges_of
+from servers.cradle.processing.extract.opendocument import tables_of
 from servers.cradle.processing.extract.product_table import read_rows
 from servers.cradle.processing.extract.sheet_parts import beside, sheets, without_results
 from servers.cradle.processing.extract.zero_padded import as_shown
@@ -25,7 +25,7 @@ _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and se
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "6"
+    version = "7"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -39,7 +39,7 @@ class Spreadsheet:
         archive, codes = sent, cell_formats(sent) if sent and file.media_type == XLSX else []
         if sent and (shown := as_shown(data, sent, codes)) is not data:
             data, archive = shown, zipfile.ZipFile(io.BytesIO(shown))
-        merges = merges_of(archive) if archive and file.media_type == ODS else {}
+        tables = tables_of(archive) if archive and file.media_type == ODS else {}
         try:
             book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
             names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
@@ -49,8 +49,11 @@ class Spreadsheet:
             for number, name in enumerate(names, 1):
                 yield Block("heading", clean(name), level=1, page=number)
                 sheet = (large and large.get(name)) or book.get_sheet_by_name(name)
+                table, merges = tables.get(name), ()
                 shown = marks(archive, parts[name], styles) if archive and styles and name in parts else None
-                yield from read_rows(_rows(sheet, merges.get(name, ()), shown), number, clean(name))
+                if table:
+                    merges, shown = table.merges, table.marks()
+                yield from read_rows(_rows(sheet, merges, shown), number, clean(name))
                 if sent and name in parts:
                     yield from without_results(sent, parts[name], clean(name))
                     yield from beside(sent, parts[name], number, file.depth, inner)
