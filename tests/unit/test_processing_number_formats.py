@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import openpyxl
 import pytest
 import xlsxwriter
@@ -16,6 +17,7 @@ from openpyxl.styles.numbers import NumberFormat
 from servers.cradle.processing.extract import number_formats, sheet_parts
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.number_formats import Format, cell_formats, format_of, formats
+from servers.cradle.processing.extract.xls_formats import xls_formats
 from servers.cradle.processing.extraction import Extraction
 from tests.office_rig import changed, part, related
 from tests.tables_rig import extracted
@@ -353,3 +355,52 @@ def test_the_currency_of_an_opendocument_price_is_read_in_every_row_that_is_repe
     assert [(p.article_number, p.prices[0].amount, p.prices[0].currency) for p in found.products] == [
         ("A-1", "9", "USD"), *[("A-2", "1234.5", "EUR")] * 3
     ]  # fmt: skip
+
+
+def old(*rows: tuple[object, ...], down: int = 0, right: int = 0) -> bytes:
+    """An XLS sheet behind another one; a number with its format is a pair, a formula too."""
+    import xlwt
+
+    book, out = xlwt.Workbook(), io.BytesIO()
+    book.add_sheet("Größen").write(0, 0, 7, xlwt.easyxf(num_format_str='0" kg"'))
+    sheet = book.add_sheet("Blatt")
+    for at, row in enumerate(rows, down):
+        for column, cell in enumerate(row, right):
+            if isinstance(cell, tuple):
+                value = xlwt.Formula(cell[0][1:]) if isinstance(cell[0], str) else cell[0]
+                sheet.write(at, column, value, xlwt.easyxf(num_format_str=cell[1]))
+            else:
+                sheet.write(at, column, cell)
+    book.save(out)
+    return out.getvalue()
+
+
+def test_an_old_sheet_shows_what_its_formats_add() -> None:
+    header = ("Artikelnummer", "Preis", "Nennspannung", "Anteil", "Länge", "Breite")
+    rows = [
+        (f"A-{at}", (1234.5, EURO), (24, '0" V"'), (0.19, "0%"), (12.25, '0.00" mm"'), (at, "General")) for at in (1, 2)
+    ]
+    for down, right in ((0, 0), (3, 2)):
+        found = extracted(old(header, *rows, down=down, right=right), "a.xls")
+        assert [(p.article_number, p.prices[0].amount, p.prices[0].currency) for p in found.products] == [
+            ("A-1", "1234.5", "EUR"), ("A-2", "1234.5", "EUR")
+        ]  # fmt: skip
+        assert [[(f.name, f.values[0].text, f.unit) for f in p.features] for p in found.products] == [
+            [("Nennspannung", "24", "V"), ("Anteil", "19", "%"), ("Länge", "12.25", "mm"), ("Breite", str(at), "")]
+            for at in (1, 2)
+        ]
+
+
+def test_the_formats_of_a_damaged_old_workbook_end_where_it_breaks() -> None:
+    data = old(("Artikelnummer", "Preis"), *[(f"A-{at}", (1.5, EURO)) for at in range(20)])
+    whole = xls_formats(data)
+    assert whole is not None
+    assert [each.row for each in whole.marks("Blatt")] == [-1, *range(1, 21)]
+    draw, read = np.random.default_rng(711), 0
+    for _ in range(2000):
+        broken = bytearray(data[: draw.choice((len(data), draw.integers(1024, len(data))))])
+        for at in draw.integers(512, len(broken), draw.choice((1, 3, 30))):
+            broken[at] = draw.choice((0, 1, 0xFF, draw.integers(256)))
+        if (found := xls_formats(bytes(broken))) is not None:
+            read += sum(bool(each.cells) for each in found.marks("Blatt"))
+    assert read > 2000  # most damage is elsewhere

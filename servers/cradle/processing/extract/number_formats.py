@@ -25,7 +25,7 @@ MAX_UNIT = 12
 MAX_CODE = 255  # of Excel
 MAX_TAG = 1024
 MAX_COLUMNS = 2**14
-_BUILT_IN = {"9": "0%", "10": "0.00%"}
+BUILT_IN = {"9": "0%", "10": "0.00%"}
 _TOKEN = re.compile(r'\[\$([^\]-]*)[^\]]*\]|"([^"]*)"|\\(.)|_.|\*.|\[[^\]]*\]|([€£$°])|(General|[#0?][#0?.,/]*)|(.)')
 _CONDITION = re.compile(r"\[\s*[<>=]")
 _UNIT = re.compile(r"[^\W\d_]|[€$£°\"%‰]")
@@ -67,7 +67,7 @@ def cell_formats(archive: zipfile.ZipFile) -> list[str]:
     except Unreadable:  # calamine judges the file
         return []
     named = root.iterfind("{*}numFmts/{*}numFmt")  # conditional formats have numbers of their own
-    codes = _BUILT_IN | {each.get("numFmtId"): each.get("formatCode", "") for each in named}
+    codes = BUILT_IN | {each.get("numFmtId"): each.get("formatCode", "") for each in named}
     return [codes.get(each.get("numFmtId"), "") for each in next(root.iter("{*}cellXfs"), ())]
 
 

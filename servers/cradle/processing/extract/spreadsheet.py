@@ -17,6 +17,7 @@ from servers.cradle.processing.extract.number_formats import Shown, cell_formats
 from servers.cradle.processing.extract.opendocument import tables_of
 from servers.cradle.processing.extract.product_table import read_rows
 from servers.cradle.processing.extract.sheet_parts import beside, sheets, without_results
+from servers.cradle.processing.extract.xls_formats import xls_formats
 from servers.cradle.processing.extract.zero_padded import as_shown
 from servers.cradle.processing.extraction import About, Block, Item
 
@@ -40,6 +41,7 @@ class Spreadsheet:
         if sent and (shown := as_shown(data, sent, codes)) is not data:
             data, archive = shown, zipfile.ZipFile(io.BytesIO(shown))
         tables = tables_of(archive) if archive and file.media_type == ODS else {}
+        old = xls_formats(data) if file.media_type == XLS else None
         try:
             book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
             names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
@@ -53,6 +55,8 @@ class Spreadsheet:
                 shown = marks(archive, parts[name], styles) if archive and styles and name in parts else None
                 if table:
                     merges, shown = table.merges, table.marks()
+                if old:
+                    shown = old.marks(clean(name))
                 yield from read_rows(_rows(sheet, merges, shown), number, clean(name))
                 if sent and name in parts:
                     yield from without_results(sent, parts[name], clean(name))
