@@ -67,7 +67,7 @@ def cuda(request: pytest.FixtureRequest, folder: Path) -> Backend:
     """On the GPU, also where Triton cannot be used."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "own kernels":
-            patch.setattr(packed_cuda, "own_kernels", lambda device: None)
+            patch.setattr(packed_cuda, "own_kernels", lambda weights: (None, "triton: as a test says"))
         backend = open_backend(Spec("packed", str(folder), "cuda:0"))
     assert bool(backend.lacks) == (request.param != "own kernels")
     return backend
@@ -234,6 +234,19 @@ async def test_a_batch_beyond_the_memory_is_halved_until_it_fits(home: Path, mon
         assert not worker.lost.is_set()
     finally:
         await engine.close()
+
+
+def test_another_gpu_than_the_first_gives_the_same(folder: Path, cpu: Backend) -> None:
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA devices")
+    try:
+        second, texts = open_backend(Spec("packed", str(folder), "cuda:1")), texts_of(5, 200, 31)
+        assert not second.lacks
+        assert (unit(second, texts) * unit(cpu, texts)).sum(1).min() >= ALIKE
+    finally:
+        torch.cuda.set_device(0)
 
 
 async def test_where_there_is_a_gpu_it_serves_without_being_named(home: Path) -> None:

@@ -14,7 +14,17 @@ from servers.cradle.embedding.scheduler import BATCH_TOKENS, FITTING_BATCHES
 from shared.encoder import Graph
 from shared.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
 from tests.embedding_device import CRASH, FATAL, GREEDY, HUGE, POISON
-from tests.embedding_rig import SeenWorker, engine, engine_of, graph, launched, model_folder, model_home, text_ids
+from tests.embedding_rig import (
+    PROBE,
+    SeenWorker,
+    engine,
+    engine_of,
+    graph,
+    launched,
+    model_folder,
+    model_home,
+    text_ids,
+)
 
 __all__ = ["engine", "graph", "launched", "model_folder", "model_home"]
 
@@ -151,6 +161,13 @@ async def test_a_text_past_its_deadline_is_refused_and_never_computed(
     launched[0].go_on()
     await running
     assert launched[0].seen == [first]
+
+
+async def test_a_text_without_anything_to_read_is_named(engine: Engine) -> None:
+    with pytest.raises(InvalidInput, match="Text 1 has nothing") as refused:
+        await engine.compute([PROBE, [], PROBE], "a", "interactive", time.monotonic() + 60, True)
+    assert refused.value.field == "texts.1"
+    assert engine.admission.waiting == 0
 
 
 async def test_a_full_queue_refuses_at_once_and_serves_again_when_it_is_empty(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import queue
@@ -53,7 +54,9 @@ def child() -> Iterator[tuple[Slow, BinaryIO, BinaryIO]]:
     (requests, send), (receive, replies) = pipes
     backend = Slow()
     with os.fdopen(requests, "rb") as there, os.fdopen(receive, "rb") as answers:
-        serving = threading.Thread(target=Device(backend, there, os.fdopen(replies, "wb"), lambda: 7).serve)
+        serving = threading.Thread(
+            target=Device(backend, there, os.fdopen(replies, "wb"), lambda: 7, lambda: None).serve
+        )
         serving.start()
         with os.fdopen(send, "wb", buffering=0) as asked:
             yield backend, asked, answers
@@ -96,6 +99,31 @@ def test_no_more_batches_are_started_than_the_backend_likes_and_a_failed_one_mak
     for _ in range(2):
         backend.started.get(timeout=WAIT_S).set()
     assert [reply(answers)[:2] for _ in range(4)] == [(0, DONE), (1, FAILED), (2, DONE), (3, DONE)]
+
+
+@pytest.mark.parametrize("rest", [b"", b"cut"])
+def test_the_process_ends_with_its_input_whatever_is_not_answered_yet(rest: bytes) -> None:
+    backend, broken = Slow(), threading.Event()
+    frames = b"".join(batch_frame(at, [[5]], [True]) for at in range(4))
+    requests, replies = io.BytesIO(frames + rest), io.BytesIO()
+    serving = threading.Thread(target=Device(backend, requests, replies, lambda: 7, broken.set).serve, daemon=True)
+    serving.start()
+    serving.join(WAIT_S)
+    assert not serving.is_alive()
+    assert replies.getvalue() == b""
+    assert not broken.is_set()
+
+
+def test_replies_that_nobody_takes_are_told() -> None:
+    broken = threading.Event()
+    receive, replies = os.pipe()
+    os.close(receive)
+    requests, send = os.pipe()
+    with os.fdopen(requests, "rb") as there, os.fdopen(send, "wb", buffering=0) as asked:
+        device = Device(Slow(), there, os.fdopen(replies, "wb", buffering=0), lambda: 7, broken.set)
+        threading.Thread(target=device.serve, daemon=True).start()
+        asked.write(batch_frame(1, [[13]], [True]))
+        assert broken.wait(WAIT_S)
 
 
 def test_a_machine_that_could_compute_faster_is_told_of(caplog: pytest.LogCaptureFixture) -> None:

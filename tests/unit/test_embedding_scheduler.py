@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -146,16 +147,44 @@ def test_a_batch_is_as_long_in_time_as_a_question_may_wait_and_longer_when_nobod
     assert scheduler.next_batch(9.0, rate=1e9).tokens == 4000
 
 
-def test_a_batch_is_no_larger_than_the_next_smaller_size_of_the_device() -> None:
-    scheduler = Scheduler(budget=300, mixed=True, sizes=(64, 100, 300))
-    for _ in range(200):
-        scheduler.add(item(10, "b", "interactive"), 0.0)
-    rate = 150 / SLICE_S
-    assert [scheduler.next_batch(0.0, rate=each).tokens for each in (rate, 2 * rate, 1.0)] == [100, 300, 60]
-    scheduler.limit = 99  # what the device has memory for
-    assert scheduler.next_batch(0.0, rate=2 * rate).tokens == 60
-    scheduler.limit = 40
-    assert scheduler.next_batch(0.0, rate=2 * rate).tokens == 40
+SIZES = (64, 512, 4096)
+
+
+def batches_of(seconds: Callable[[int], float], count: int, *, asked: bool = True) -> list[int]:
+    """The sizes of so many batches on a device that needs that long for the next larger of `SIZES`."""
+    scheduler, now, found = Scheduler(SIZES[-1], mixed=True, sizes=SIZES), 0.0, list[int]()
+    for at in range(count):
+        for _ in range(500):
+            scheduler.add(item(16, "b", "interactive" if asked and at % 2 == 0 else "bulk"), now)
+        tokens = scheduler.next_batch(now, rate=1.0).tokens
+        took = seconds(next(size for size in SIZES if size >= tokens))
+        scheduler.computed(tokens, took)
+        now += took
+        found.append(tokens)
+    return found
+
+
+def test_a_device_with_sizes_gets_the_largest_that_a_question_may_wait_for() -> None:
+    assert batches_of(lambda size: 0.006 + size / 10**6, 20) == [4096, *[512] * 19]  # 64 would take nearly as long
+    assert set(batches_of(lambda size: size / 10**6, 20)) == {4096}
+    assert batches_of(lambda size: size / 10**4, 20) == [4096, 512, *[64] * 18]
+    assert batches_of(lambda size: 0.006 + size / 10**6, 20, asked=False)[-1] == 4096
+
+
+def test_a_size_that_was_slow_for_once_is_tried_again() -> None:
+    times = iter([0.009])
+    found = batches_of(lambda size: next(times, 0.001), 500)
+    assert found[0] == found[-1] == 4096
+    assert 512 in found
+
+
+def test_a_device_with_sizes_gets_no_more_than_it_has_memory_for() -> None:
+    scheduler = Scheduler(SIZES[-1], mixed=True, sizes=SIZES)
+    for _ in range(600):
+        scheduler.add(item(16, "b"), 0.0)
+    for limit, tokens in ((4096, 4096), (4000, 512), (500, 64), (40, 32)):
+        scheduler.limit = limit
+        assert scheduler.next_batch(0.0).tokens == tokens
 
 
 @pytest.mark.requirement("L-03")

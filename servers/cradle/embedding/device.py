@@ -15,6 +15,7 @@ import sys
 import threading
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -113,7 +114,8 @@ def main(load: Callable[[Spec], Backend] = open_backend) -> None:
         _reply(replies, 0, FAILED, type(error).__name__.encode())
         return
     _reply(replies, 0, READY, orjson.dumps(told))
-    Device(backend, requests, replies, memory_of(spec.device)).serve()
+    lose = partial(os._exit, 1)  # the server sees that the process is gone, and replaces it
+    Device(backend, requests, replies, memory_of(spec.device), lose).serve()
 
 
 def memory_of(device: str) -> Callable[[], int]:
@@ -131,10 +133,22 @@ class Device:
 
     One thread starts them and another waits for them and answers, so that a batch is started while the one before it is
     computed or its vectors are on their way.
+
+    Args:
+        memory: tells the bytes in use.
+        broken: is called when nothing can be answered any more.
     """
 
-    def __init__(self, backend: Backend, requests: BinaryIO, replies: BinaryIO, memory: Callable[[], int]) -> None:
-        self._backend, self._requests, self._replies, self._memory = backend, requests, replies, memory
+    def __init__(
+        self,
+        backend: Backend,
+        requests: BinaryIO,
+        replies: BinaryIO,
+        memory: Callable[[], int],
+        broken: Callable[[], object],
+    ) -> None:
+        self._backend, self._requests, self._replies = backend, requests, replies
+        self._memory, self._broken, self._ended = memory, broken, False
         self._inbox: queue.SimpleQueue[tuple[int, int, bytes] | None] = queue.SimpleQueue()
         self._started: queue.SimpleQueue[tuple[int, bytes, Pending]] = queue.SimpleQueue()
         self._room = threading.Semaphore(backend.in_flight)
@@ -145,12 +159,16 @@ class Device:
             threading.Thread(target=work, daemon=True).start()
         while (frame := self._inbox.get()) is not None:
             self._room.acquire()
+            if self._ended:
+                return
             self._start(*frame)
 
     def _read(self) -> None:
-        while head := self._requests.read(HEAD.size):
+        while len(head := self._requests.read(HEAD.size)) == HEAD.size:
             number, texts, tokens = HEAD.unpack(head)
             self._inbox.put((number, texts, self._requests.read(5 * texts + 4 * tokens)))
+        self._ended = True  # nobody is there for what is computed
+        self._room.release()
         self._inbox.put(None)
 
     def _start(self, number: int, texts: int, body: bytes) -> None:
@@ -165,12 +183,11 @@ class Device:
         self._started.put((number, body[-texts:], pending))
 
     def _answer(self) -> None:
-        try:
+        with suppress(Exception):  # what cannot even be refused
             while True:
                 self._finish(*self._started.get())
                 self._room.release()
-        finally:
-            os._exit(1)  # what cannot even be refused: the server sees the process gone, and replaces it
+        self._broken()
 
     def _finish(self, number: int, units: bytes, pending: Pending) -> None:
         import numpy as np

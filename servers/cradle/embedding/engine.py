@@ -126,6 +126,9 @@ class Engine:
         """
         import numpy as np
 
+        for at, each in enumerate(ids):
+            if not each:
+                raise InvalidInput(f"Text {at} has nothing that the model reads. Leave it out.", field=f"texts.{at}")
         now = time.monotonic()
         self.admission.admit((priority, tenant), sum(map(len, ids)), deadline - now)
         rows = np.empty((len(ids), self._dimension), np.float32)
@@ -230,19 +233,21 @@ class Engine:
                 left[item.lane] += item.tokens
             for lane, tokens in left.items():
                 self.admission.leave(lane, tokens)
-        self._measure(batch, started)
+        self._measure(worker, batch, started)
         for item, outcome in zip(batch.items, outcomes, strict=True):
             _deliver(item, outcome)
 
-    def _measure(self, batch: Batch, started: float) -> None:
+    def _measure(self, worker: Worker, batch: Batch, started: float) -> None:
         now = time.monotonic()
         self.admission.measured(batch.tokens, started, now)
+        self._scheduler.computed(batch.tokens, now - max(started, worker.ended))  # they overlap
+        worker.ended = now
         metrics.COMPUTE.observe(now - started)
         metrics.FILL.observe(len(batch.items))
         metrics.FILL_TOKENS.observe(min(1.0, batch.tokens / batch.budget))
         metrics.WAITING.set(self.admission.waiting)
-        for place, worker in self.workers.items():
-            metrics.MEMORY.labels(str(place)).set(worker.memory)
+        for place, each in self.workers.items():
+            metrics.MEMORY.labels(str(place)).set(each.memory)
         waited = Counter[tuple[Priority, float]]()
         for item in batch.items:
             waited[item.priority, item.added] += item.tokens

@@ -33,6 +33,8 @@ CALM_SLICE_S = 0.05
 CALM_AFTER_S = 2.0
 FITTING_BATCHES = 32
 """So many batches in a row have to fit the device's memory before a larger one is tried again."""
+LEARNT, FORGOTTEN = 0.2, 0.999
+"""Weights of the newest time of a size, and of those of larger ones."""
 CREDIT = 2 * LEAST_TOKENS
 """Tokens of its share that a tenant may have left unused and still gets later."""
 BULK_SHARE = 0.25
@@ -186,14 +188,15 @@ class Scheduler:
             as far as is known.
         rows: texts of a batch; 1 where a device's rows depend on each other.
         mixed: texts of different length share a batch.
-        sizes: tokens of a batch, rising, where the device computes any other number as the next larger one.
+        sizes: tokens of a batch, rising, where the device computes any other number as the next larger one. How long
+            each takes is learnt: a small batch takes nearly as long as one that is several times larger.
     """
 
     def __init__(
         self, budget: int = BATCH_TOKENS, rows: int = 1024, *, mixed: bool = False, sizes: Sequence[int] = ()
     ) -> None:
         self.budget, self.rows, self.mixed = budget, rows, mixed
-        self._sizes = sizes
+        self._took = dict.fromkeys(sizes, 0.0)
         self.limit, self._fitting = budget, 0
         self._rings: dict[Priority, _Ring] = {priority: _Ring() for priority in PRIORITIES}
         self._owed = 0.0
@@ -227,6 +230,16 @@ class Scheduler:
                 return Batch(items, expired, budget)
         return Batch([], expired, budget)
 
+    def computed(self, tokens: int, seconds: float) -> None:
+        """How long the device took for a batch. Larger sizes are tried again after some hundred: what was slow once may
+        have had a reason."""
+        size = next((each for each in self._took if each >= tokens), None)
+        for each, took in self._took.items():
+            if each == size:
+                self._took[each] = seconds if took == 0.0 else took + (seconds - took) * LEARNT
+            elif size is not None and each > size:
+                self._took[each] = took * FORGOTTEN
+
     def fitted(self) -> None:
         """A batch was computed. After `FITTING_BATCHES` the limit is doubled: memory may be short for a moment only."""
         self._fitting += 1
@@ -245,11 +258,13 @@ class Scheduler:
         self.limit, self._fitting = self.budget, 0
 
     def _budget(self, now: float, rate: float | None) -> int:
-        budget = self.limit
-        if rate is not None:
-            calm = now - self._asked >= CALM_AFTER_S
-            budget = min(budget, max(LEAST_TOKENS, int(rate * (CALM_SLICE_S if calm else SLICE_S))))
-        return next((size for size in reversed(self._sizes) if size <= budget), budget)
+        seconds = CALM_SLICE_S if now - self._asked >= CALM_AFTER_S else SLICE_S
+        if self._took:
+            timely = (size for size, took in reversed(self._took.items()) if size <= self.limit and took <= seconds)
+            return next(timely, min(self.limit, *self._took))
+        if rate is None:
+            return self.limit
+        return min(self.limit, max(LEAST_TOKENS, int(rate * seconds)))
 
     def _order(self, budget: int) -> Sequence[Priority]:
         return PRIORITIES[::-1] if self._owed >= budget else PRIORITIES

@@ -60,6 +60,7 @@ class Worker:
         self.lost = asyncio.Event()
         self.name, self.mixed, self.in_flight, self.alone, self.lacks = spec.backend, False, 1, True, ""
         self.batches = self.tokens = self.memory = 0
+        self.ended = 0.0  # when its last batch did
         self._spec, self._module = spec, module
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Vectors]] = {}
@@ -74,7 +75,9 @@ class Worker:
     @told.setter
     def told(self, told: dict[str, Any]) -> None:
         for name in TOLD:
-            setattr(self, name, told[name])
+            setattr(
+                self, name, told.get(name, getattr(self, name))
+            )  # a machine of the cluster may have another version
         if self.lacks:
             event("embedding_slower_than_it_can_be", level=logging.WARNING, backend=self.name, code=self.lacks)
 

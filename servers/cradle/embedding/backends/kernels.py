@@ -1,7 +1,7 @@
 """Kernels for CUDA in Triton, which comes with torch there: attention inside each text of a packed batch, LayerNorm and
 exact GELU. The shapes of all three depend on the number of tokens alone, so that a CUDA graph can hold them.
 
-Triton builds a small launcher with the machine's C compiler once; `usable` says whether it could.
+Triton builds a small launcher with the machine's C compiler once; `attempt` tells whether it can.
 """
 
 # pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -14,6 +14,8 @@ import torch
 import triton
 import triton.language as tl
 
+from servers.cradle.embedding.backends.weights import Weights
+
 ROWS, KEYS, WARPS, STAGES = 64, 64, 4, 3
 """Queries of a program, keys that it reads at once, and how it is run: the best of those tried on an H200."""
 NORM_ROWS, GELU_BLOCK = 4, 4096
@@ -22,15 +24,19 @@ NOTHING = tl.constexpr(-1.0e30)
 """A weight before its exponential: not infinite, since the difference of two infinities is no number."""
 
 
-def usable(device: torch.device) -> bool:
-    """Whether the kernels can be built and run here."""
-    try:
-        hidden = torch.zeros(1, 16, device=device, dtype=torch.bfloat16)
-        layer_norm(hidden, hidden[0], hidden[0], 1e-5)
-        torch.cuda.synchronize(device)
-    except Exception:  # noqa: BLE001  # Triton raises what its compiler, the C compiler and the driver raise
-        return False
-    return True
+def attempt(weights: Weights) -> None:
+    """Builds and runs each kernel once in the sizes of a model.
+
+    Raises:
+        Exception: it cannot be built or run here.
+    """
+    scale, move = weights.norm
+    hidden = torch.zeros(1, len(scale), device=scale.device, dtype=scale.dtype)
+    place = torch.zeros(1, device=scale.device, dtype=torch.int64)
+    attention(hidden.repeat(1, 3).view(1, 3, weights.heads, -1), place, place + 1)
+    layer_norm(hidden, scale, move, weights.epsilon)
+    gelu_(hidden)
+    torch.cuda.synchronize(scale.device)
 
 
 def attention(qkv: torch.Tensor, firsts: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:

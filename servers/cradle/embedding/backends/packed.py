@@ -89,7 +89,8 @@ class PackedBackend:
             pooled = torch.segment_reduce(hidden, "mean", lengths=sizes, axis=0, unsafe=True)
         else:
             pooled = hidden[starts[:-1]]
-        return lambda: (pooled.numpy(), functional.normalize(pooled, dim=1).numpy())
+        unit = functional.normalize(pooled, dim=1)
+        return lambda: (pooled.numpy(), unit.numpy())
 
     def run(self, ids: Ids) -> tuple[Vectors, Vectors]:
         """As `shared.encoder.Graph.run`: texts of equal length."""

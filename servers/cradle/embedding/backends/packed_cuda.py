@@ -15,7 +15,7 @@ from torch.nn import functional
 from servers.cradle.embedding.backends.attention import Attend, over_packed
 from servers.cradle.embedding.backends.base import CUDA_SIZES
 from servers.cradle.embedding.backends.packed import Encoder, PackedBackend
-from servers.cradle.embedding.backends.weights import biases_moved, read_weights
+from servers.cradle.embedding.backends.weights import Weights, biases_moved, read_weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,21 +35,22 @@ class CudaBackend(PackedBackend):
 
     def __init__(self, folder: Path, device: str, pooling: Literal["mean", "cls"] = "mean") -> None:
         self._device, self._mean = torch.device(device), pooling == "mean"
+        torch.cuda.set_device(self._device)  # Triton launches on the thread's device, events are of its stream
         weights = biases_moved(read_weights(folder, self._device, torch.bfloat16))
-        kernels = self._kernels = own_kernels(self._device)
+        kernels, self.lacks = own_kernels(weights)
+        self._kernels = kernels
         self._encoder = Encoder(weights, kernels.layer_norm, kernels.gelu_) if kernels else Encoder(weights)
         self._graphs = self._captured() if kernels else []
-        self.lacks = "" if kernels else "triton or a C compiler"
 
     @torch.inference_mode()
     def start(self, ids: Ids, lengths: Ids) -> Pending:
         """See `Backend.start`."""
         try:
             pooled = self._pooled(torch.from_numpy(ids), torch.from_numpy(lengths))
+            return _copied(torch.stack((pooled, functional.normalize(pooled, dim=1))))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             raise
-        return _copied(torch.stack((pooled, functional.normalize(pooled, dim=1))))
 
     def _pooled(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """[n, hidden] in float32."""
@@ -133,13 +134,15 @@ class CapturedGraph:
         return self._hidden[:tokens]
 
 
-def own_kernels(device: torch.device) -> ModuleType | None:
-    """The module of kernels, where it can be used."""
+def own_kernels(weights: Weights) -> tuple[ModuleType | None, str]:
+    """The module of kernels; or None, and what keeps it from being used for a model on its device."""
     try:
         from servers.cradle.embedding.backends import kernels
-    except ImportError:
-        return None
-    return kernels if kernels.usable(device) else None
+
+        kernels.attempt(weights)
+    except Exception as error:  # noqa: BLE001  # whatever Triton, its compiler, the C compiler and the driver raise
+        return None, f"triton: {type(error).__name__}"
+    return kernels, ""
 
 
 def _copied(both: torch.Tensor) -> Pending:
@@ -147,7 +150,7 @@ def _copied(both: torch.Tensor) -> Pending:
     target = torch.empty(both.shape, dtype=both.dtype, pin_memory=True)
     target.copy_(both, non_blocking=True)
     done = torch.cuda.Event()
-    done.record()
+    done.record(torch.cuda.current_stream(both.device))
 
     def wait() -> tuple[np.ndarray, np.ndarray]:
         done.synchronize()
