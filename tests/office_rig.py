@@ -1,10 +1,11 @@
-"""Office files of a test, changed part by part."""
+"""Office files of a test: made, or changed part by part."""
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 KIND = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
 
@@ -32,3 +33,16 @@ def related(data: bytes, part_of: str, kind: str, target: str) -> bytes:
     rels = f"{folder}/_rels/{name}.rels"
     line = f'<Relationship Id="rNew" Type="{KIND}{kind}" Target="{target}"/></Relationships>'.encode()
     return changed(data, {rels: part(data, rels).replace(b"</Relationships>", line)})
+
+
+def opendocument(fill: Callable[[Any], None], name: str = "Liste") -> bytes:
+    """An OpenDocument workbook of one sheet, whose rows `fill` adds."""
+    from odf.opendocument import OpenDocumentSpreadsheet
+    from odf.table import Table
+
+    document, table = OpenDocumentSpreadsheet(), Table(name=name)
+    fill(table)
+    document.spreadsheet.addElement(table)
+    out = io.BytesIO()
+    document.write(out)
+    return out.getvalue()

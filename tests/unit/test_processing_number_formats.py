@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import openpyxl
@@ -19,7 +20,7 @@ from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.number_formats import Format, cell_formats, format_of, formats
 from servers.cradle.processing.extract.xls_formats import xls_formats
 from servers.cradle.processing.extraction import Extraction
-from tests.office_rig import changed, part, related
+from tests.office_rig import changed, opendocument, part, related
 from tests.tables_rig import extracted
 
 SHEET = "xl/worksheets/sheet1.xml"
@@ -301,24 +302,21 @@ def test_a_table_shows_its_numbers_as_the_sheet_does() -> None:
 
 def opened(*rows: tuple[object, ...], repeated: int = 1) -> bytes:
     """An OpenDocument sheet; a number is its kind, its value and what the cell shows; its last row is repeated."""
-    from odf.opendocument import OpenDocumentSpreadsheet
-    from odf.table import Table, TableCell, TableRow
+    from odf.table import TableCell, TableRow
     from odf.text import P
 
-    document, table = OpenDocumentSpreadsheet(), Table(name="Blatt")
-    for at, row in enumerate(rows, 1):
-        line = TableRow(numberrowsrepeated=repeated if at == len(rows) else 1)
-        for each in row:
-            kind, value, text = each if isinstance(each, tuple) else ("string", None, each)
-            cell = TableCell(valuetype=kind) if value is None else TableCell(valuetype=kind, value=value)
-            for line_of_text in text if isinstance(text, list) else [text]:
-                cell.addElement(P(text=line_of_text))
-            line.addElement(cell)
-        table.addElement(line)
-    document.spreadsheet.addElement(table)
-    out = io.BytesIO()
-    document.write(out)
-    return out.getvalue()
+    def fill(table: Any) -> None:
+        for at, row in enumerate(rows, 1):
+            line = TableRow(numberrowsrepeated=repeated if at == len(rows) else 1)
+            for each in row:
+                kind, value, text = each if isinstance(each, tuple) else ("string", None, each)
+                cell = TableCell(valuetype=kind) if value is None else TableCell(valuetype=kind, value=value)
+                for line_of_text in text if isinstance(text, list) else [text]:
+                    cell.addElement(P(text=line_of_text))
+                line.addElement(cell)
+            table.addElement(line)
+
+    return opendocument(fill)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from servers.cradle.processing.extract.json import RECORDS
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extraction import Extraction, joined, parts
 from tests.compound_file import compound, message
+from tests.office_rig import opendocument
 
 
 def extracted(data: bytes, name: str) -> Extraction:
@@ -96,36 +96,12 @@ def test_an_old_excel_file_is_read_with_its_merged_cells() -> None:
 
 
 def test_an_opendocument_sheet_is_read_to_its_last_row() -> None:
-    from odf.opendocument import OpenDocumentSpreadsheet
-    from odf.table import Table, TableCell, TableRow
-    from odf.text import P
+    def fill(table: Any) -> None:
+        for cells in (("Artikelnummer", "Bezeichnung"), *((f"A-{i}", f"Größe {i}") for i in range(700))):
+            row_of(table, *cells)
 
-    document = OpenDocumentSpreadsheet()
-    table = Table(name="Liste")
-    for cells in (("Artikelnummer", "Bezeichnung"), *((f"A-{i}", f"Größe {i}") for i in range(700))):
-        row = TableRow()
-        for text in cells:
-            cell = TableCell(valuetype="string")
-            cell.addElement(P(text=text))
-            row.addElement(cell)
-        table.addElement(row)
-    document.spreadsheet.addElement(table)
-    out = io.BytesIO()
-    document.write(out)
-    found = extracted(out.getvalue(), "a.ods")
+    found = extracted(opendocument(fill), "a.ods")
     assert [(p.article_number, p.name) for p in found.products] == [(f"A-{i}", f"Größe {i}") for i in range(700)]
-
-
-def opendocument(fill: Callable[[Any], None], name: str = "Liste") -> bytes:
-    from odf.opendocument import OpenDocumentSpreadsheet
-    from odf.table import Table
-
-    document, table = OpenDocumentSpreadsheet(), Table(name=name)
-    fill(table)
-    document.spreadsheet.addElement(table)
-    out = io.BytesIO()
-    document.write(out)
-    return out.getvalue()
 
 
 def row_of(table: Any, *cells: str | tuple[str, int, int] | int | None, repeated: int = 1) -> None:

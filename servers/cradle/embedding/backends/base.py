@@ -17,7 +17,7 @@ are whole waves of products over the 132 multiprocessors of an H100 or H200; mor
 
 
 class Backend(Protocol):
-    """A loaded model. Called from one thread.
+    """A loaded model. One thread starts batches, another one waits for them.
 
     Args:
         mixed: texts of different length may share a batch.

@@ -51,12 +51,13 @@ class Spreadsheet:
             for number, name in enumerate(names, 1):
                 yield Block("heading", clean(name), level=1, page=number)
                 sheet = (large and large.get(name)) or book.get_sheet_by_name(name)
-                table, merges = tables.get(name), ()
-                shown = marks(archive, parts[name], styles) if archive and styles and name in parts else None
-                if table:
+                merges, shown = list[Merge](), None
+                if table := tables.get(name):
                     merges, shown = table.merges, table.marks()
-                if old:
+                elif old:
                     shown = old.marks(clean(name))
+                elif archive and styles and name in parts:
+                    shown = marks(archive, parts[name], styles)
                 yield from read_rows(_rows(sheet, merges, shown), number, clean(name))
                 if sent and name in parts:
                     yield from without_results(sent, parts[name], clean(name))
