@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import words
+from shared.dataset.lance_import import lean_import
 from shared.dataset.places import Options
 from shared.dataset.sketch import SketchWriter
 
@@ -39,29 +39,10 @@ _importing = threading.Lock()
 def module() -> Any:
     """LanceDB, imported with the settings that its build of indexes reads."""
     os.environ.setdefault("LANCE_FTS_NUM_SHARDS", "1")
-    with _importing, _without_rest_client():
+    with _importing, lean_import():
         import lancedb
 
     return lancedb
-
-
-@contextmanager
-def _without_rest_client() -> Iterator[None]:
-    """LanceDB brings a client of remote catalogues, whose hundreds of methods pydantic wraps when they are imported:
-    half of the import's processor time. Nothing here calls one, so they stay as they are written."""
-    import pydantic
-
-    wrap: Any = pydantic.validate_call
-
-    def chosen(function: Any = None, /, **options: Any) -> Any:
-        unused = str(getattr(function, "__module__", "")).startswith("lance_namespace_urllib3_client.")
-        return function if unused else wrap(function, **options)
-
-    pydantic.validate_call = chosen
-    try:
-        yield
-    finally:
-        pydantic.validate_call = wrap
 
 
 def connect(address: str, options: Options) -> lancedb.DBConnection:

@@ -15,6 +15,7 @@ PACKAGES, STANDARD_LIBRARY = "packages", "standard library"
 # Required by a package that we use, but only by a part of it that an instance does not reach.
 NOT_REACHED = {
     "huggingface-hub": "tokenizers downloads with it; the model is in the image",
+    "lance-namespace-urllib3-client": "LanceDB asks remote catalogues with it; `shared.dataset.lance` stands in for it",
     "openvino-telemetry": "OpenVINO's converters report with it",
     "pycparser": "cffi reads C declarations with it when an extension is built",
     "pywin32": "Windows",
