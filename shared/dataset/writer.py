@@ -143,11 +143,11 @@ class DatasetWriter:
         self._present = {name: self._tables.document_ids(name) for name in self._tables.names()}
 
     def _replace(self, bundles: list[DocumentBundle]) -> None:
-        arrows = [_arrows(bundle.parts, self.dimension) for bundle in bundles]
+        arrows = _arrows([bundle.parts for bundle in bundles], self.dimension)
         _check_ids(bundle.document.document_id for bundle in bundles)
         ledger = to_arrow("documents", [bundle.document for bundle in bundles])
         self._discard({bundle.document.document_id for bundle in bundles})
-        self._add(arrows)
+        self._add([arrows])
         self._add([{"documents": ledger}])
 
     def _discard(self, document_ids: set[str]) -> None:
@@ -173,7 +173,7 @@ class DatasetWriter:
         return made
 
     def _append(self, parts: DocumentParts) -> None:
-        self._held.append(_arrows(parts, self.dimension))
+        self._held.append(_arrows([parts], self.dimension))
         if sum(table.nbytes for tables in self._held for table in tables.values()) >= JOINED_BYTES:
             self._settle()
 
@@ -200,13 +200,20 @@ class DatasetWriter:
                 self._tables.append(name, joined)
 
 
-def _arrows(parts: DocumentParts, dimension: int) -> dict[str, Any]:
-    found = {name: getattr(parts, name) for name in CHILDREN if name != "vectors"}
-    for rows in found.values():
-        _check_ids(row.document_id for row in rows)
-    tables = {name: to_arrow(name, rows) for name, rows in found.items() if rows}
-    if parts.chunks:
-        tables["vectors"] = _vectors(parts, dimension)
+def _arrows(parts: Sequence[DocumentParts], dimension: int) -> dict[str, Any]:
+    """The rows of these parts, table by table; columns are made once for all of them."""
+    import pyarrow as pa
+
+    tables: dict[str, Any] = {}
+    for name in CHILDREN:
+        if name == "vectors":
+            continue
+        rows = [row for part in parts for row in getattr(part, name)]
+        _check_ids({row.document_id for row in rows})
+        if rows:
+            tables[name] = to_arrow(name, rows)
+    if vectors := [_vectors(part, dimension) for part in parts if part.chunks]:
+        tables["vectors"] = pa.concat_tables(vectors)
     return tables
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_WORD = re.compile(r"[a-zA-ZäöüÄÖÜß]+")
+_WORD = re.compile(r"[a-zäöüß]+")
 _GERMAN = (
     "der die das und ist nicht mit ein eine einer eines einem einen den dem des für von zu zum zur auf im am aus bei "
     "nach über unter durch wird werden wurde sind sich auch oder als wie bis vor ohne nur kann können muss müssen "
@@ -23,9 +23,9 @@ _GERMAN_WORDS, _ENGLISH_WORDS = frozenset(_GERMAN.split()), frozenset(_ENGLISH.s
 
 def guess(text: str, default: str = "") -> str:
     """`de`, `en`, or `default` where the text's first 4,000 characters do not tell."""
-    words = [word.lower() for word in _WORD.findall(text[:4000])]
-    german = sum(word in _GERMAN_WORDS for word in words)
-    english = sum(word in _ENGLISH_WORDS for word in words)
+    words = _WORD.findall(text[:4000].lower())
+    german = sum(map(_GERMAN_WORDS.__contains__, words))
+    english = sum(map(_ENGLISH_WORDS.__contains__, words))
     if german == english:
         umlauts = sum(text[:4000].count(sign) for sign in "äöüÄÖÜß")
         return "de" if umlauts else default

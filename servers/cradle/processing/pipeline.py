@@ -103,6 +103,7 @@ class _Run:
     pace: Pace
     ahead: int
     pending: list[DocumentBundle] = field(default_factory=list)
+    pending_chunks: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     flushed: float = field(default_factory=time.monotonic)
@@ -189,15 +190,15 @@ class _Run:
             return
         parts = held[0] if held and row.status == "processed" else DocumentParts()
         self.pending.append(DocumentBundle(row, parts))
-        chunks = sum(len(bundle.parts.chunks) for bundle in self.pending)
+        self.pending_chunks += len(parts.chunks)
         late = time.monotonic() - self.flushed > BATCH_SECONDS
-        if len(self.pending) >= BATCH_DOCUMENTS or chunks >= BATCH_CHUNKS or late:
+        if len(self.pending) >= BATCH_DOCUMENTS or self.pending_chunks >= BATCH_CHUNKS or late:
             await self._flush()
 
     async def _flush(self) -> None:
         if self.pending:
             await self.writes.put(self.writer.replace_documents, self.pending)
-            self.pending = []
+            self.pending, self.pending_chunks = [], 0
         self.flushed = time.monotonic()
 
     def _count(self, row: DocumentRow, *, unchanged: bool = False) -> None:

@@ -367,4 +367,7 @@ def _too_large(size: int) -> Unreadable | None:
 def _opened(handle: int, path: Path) -> Path:
     """Where an open file really lies: the kernel's word on Linux, elsewhere the path's, asked after opening."""
     proc = Path(f"/proc/self/fd/{handle}")
-    return Path(os.path.realpath(proc if proc.exists() else path))
+    try:
+        return Path(os.readlink(proc))  # noqa: PTH115 - the text as it is
+    except OSError:
+        return Path(os.path.realpath(path))

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 EMBED_BATCH = 256
 BYTES_AT_ONCE = 2**30
 STREAM_FROM = 32 * 2**20
+AT_ONCE = 2**18
+"""Bytes that are hashed sooner than another thread has begun."""
 ATTEMPTS = 4
 Ocr = Callable[[bytes], Awaitable[str]]
 
@@ -146,7 +148,8 @@ class Stages:
         """The file, or where it is large its blocks, read twice: what it is, is known before it is worked on."""
         if file.blocks is None or file.size < STREAM_FROM:
             data = await file.read()
-            entry.size, entry.sha256 = len(data), await asyncio.to_thread(digest, data)
+            entry.size = len(data)
+            entry.sha256 = digest(data) if len(data) < AT_ONCE else await asyncio.to_thread(digest, data)
             return data
         entry.size, entry.sha256 = await measured(file.blocks())
         return required_same(file.blocks(), entry.size, entry.sha256)
