@@ -192,6 +192,8 @@ def _relations(draft: _Draft, rows: list[dict[str, Any]]) -> None:
     sources = draft.named([row["article_number"] for row in rows], owners)
     targets = draft.named([row["target"] for row in rows], owners)
     for row, named, meant in zip(rows, sources, targets, strict=True):
+        if row["kind"] == "deleted":
+            continue  # which products it means depends on their suppliers
         for source in named:
             if row["kind"] == "member":
                 draft.edges.add(source, "IN_GROUP", draft.ids.named(_group(row["document_id"], row["target"])))

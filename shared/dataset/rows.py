@@ -168,7 +168,8 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class RelationRow:
-    """An article's relation: kind `member` to a group's code, any other (`accessories`, …) to an article number."""
+    """An article's relation: kind `member` to a group's code, `deleted` (the document takes the article back) to the
+    supplier from whose catalogues, any other (`accessories`, …) to an article number."""
 
     document_id: str
     article_number: str

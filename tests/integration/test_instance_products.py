@@ -294,6 +294,73 @@ async def test_products_of_two_makers_are_no_one_article_though_their_number_is_
     assert await amounts(tmp_path / "one", plug, nameless) in ({"Beta GmbH": ["0.1"]}, {"Beta GmbH": ["7"]})
 
 
+async def test_a_bmecat_names_no_two_articles_by_one_number(tmp_path: Path) -> None:
+    switch = offered("alpha.xml", cost("30"), manufacturer="Alpha")
+    plug = offered("beta.csv", cost("0.1"), manufacturer="Beta GmbH")
+    alone = variant("A-ALLEIN", {})
+    await written(tmp_path / "original", [switch, plug, alone])
+    folder = unpack(frozen(tmp_path / "original"), tmp_path / "frozen")
+    export, data = await exported(folder, tmp_path, "bmecat")
+    assert [each.text for each in etree.fromstring(data).iterfind(".//{*}SUPPLIER_PID")] == ["A-ALLEIN"]
+    assert export.left_out == {"article number of several makers": 2}
+    assert (await exported(folder, tmp_path, "json"))[0].articles == 3
+
+
+def taking_back(path: str, number: str, supplier: str) -> DocumentBundle:
+    """A document that deletes an article from a supplier's catalogues."""
+    bundle = listed_price(path, "OTHER", "Andere", None)
+    relation = RelationRow(bundle.document.document_id, number, "deleted", supplier, 1)
+    return replace(bundle, parts=replace(bundle.parts, relations=[relation]))
+
+
+async def test_an_article_that_an_update_deletes_is_left_out_of_exports_and_told_where_it_is_found(
+    tmp_path: Path,
+) -> None:
+    update = taking_back("update.xml", "4711", "Muster")
+    in_class = {"class_system": "ETIM-9.0", "class_id": "EC1"}
+    bundles = [
+        offered("katalog.xml", cost("1"), manufacturer="Alpha", supplier="Muster", **in_class),
+        offered("anderer.xml", cost("2"), manufacturer="Beta", supplier="Anders"),
+        update,
+    ]
+    await written(tmp_path / "original", bundles)
+    folder = unpack(frozen(tmp_path / "original"), tmp_path / "frozen")
+    export, data = await exported(folder, tmp_path, "json")
+    assert {each["manufacturer"] for each in orjson.loads(data) if each["article_number"] == "4711"} == {"Beta"}
+    assert export.left_out == {}  # another supplier sells one of this number
+    async with DatasetReader(folder) as reader:
+        classes = await ProductShelf(reader, tmp_path).classes()
+        (found,), _ = classes.products(None, "EC1", [], 0, 10)
+        assert (found["supplier"], found["deleted_by"]) == ("Muster", update.document.document_id)
+    only = [bundles[0], update]
+    await written(tmp_path / "only", only)
+    export, data = await exported(unpack(frozen(tmp_path / "only"), tmp_path / "lone"), tmp_path / "lone", "json")
+    assert [each["article_number"] for each in orjson.loads(data)] == ["OTHER"]
+    assert export.left_out == {"deleted by an update": 1}
+
+
+@pytest.mark.parametrize("kept", ["another update names it", "the same document names it again", "no supplier"])
+async def test_a_deletion_that_may_be_older_or_of_another_catalogue_takes_nothing_back(
+    tmp_path: Path, kept: str
+) -> None:
+    changes = {"supplier": "" if kept == "no supplier" else "Muster"}
+    if kept == "another update names it":
+        changes["transaction"] = "update"
+    sold, gone = offered("katalog.xml", cost("1"), **changes), taking_back("update.xml", "4711", "Muster")
+    if kept == "the same document names it again":
+        row = gone.parts.products[0]
+        again = replace(row, product_id=product_id(row.document_id, "4711"), article_number="4711")
+        gone = replace(gone, parts=replace(gone.parts, products=[again]))
+    assert "4711" in await numbers(tmp_path, sold, gone)
+
+
+async def numbers(tmp_path: Path, *bundles: DocumentBundle) -> list[str]:
+    """The article numbers of the export."""
+    await written(tmp_path / "original", list(bundles))
+    _, data = await exported(unpack(frozen(tmp_path / "original"), tmp_path / "frozen"), tmp_path, "json")
+    return [each["article_number"] for each in orjson.loads(data)]
+
+
 async def test_a_library_that_is_replaced_stays_until_its_exports_have_ended(
     folder: Path, odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

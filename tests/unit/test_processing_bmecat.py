@@ -13,7 +13,7 @@ from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.detect import BMECAT
 from servers.cradle.processing.extract.extractor import File
 from servers.cradle.processing.extract.xml import drop, events
-from servers.cradle.processing.extraction import Classification, Extraction, Localised, joined, parts
+from servers.cradle.processing.extraction import Classification, Extraction, Localised, Relation, joined, parts
 from servers.cradle.processing.product_text import product_lines
 from servers.cradle.processing.records import Records
 from shared.dataset.rows import document_id, exact_amount
@@ -108,7 +108,7 @@ def test_a_product_is_read_with_everything_that_it_says(version: str) -> None:
         ("1", "Alles", ""),
         ("2", "Klemmen", "1"),
     ]
-    assert [(each.article_number, each.group) for each in found.memberships] == [("A-1", "2")]
+    assert [(each.article_number, each.kind, each.target) for each in found.relations] == [("A-1", "member", "2")]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,7 @@ def test_a_product_that_is_taken_back_is_a_text_and_no_product() -> None:
     assert [product.article_number for product in found.products] == ["A-1"]
     (said,) = (block.text for block in found.blocks if "A-9" in block.text)
     assert said.startswith("PRODUCT: mode delete\nPRODUCT/SUPPLIER_PID: A-9\n")
+    assert found.relations == (Relation("A-9", "deleted", "Muster GmbH"),)
 
 
 @pytest.mark.parametrize(

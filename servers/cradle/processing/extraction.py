@@ -175,11 +175,13 @@ class Group(_Value, frozen=True):
     parent: str = ""
 
 
-class Membership(_Value, frozen=True):
-    """That an article belongs to a group of the catalogue's structure."""
+class Relation(_Value, frozen=True):
+    """What a catalogue says of an article outside of its product: `member` of a group of the catalogue's structure, or
+    `deleted` from the catalogues of a supplier."""
 
     article_number: str
-    group: str
+    kind: Literal["member", "deleted"]
+    target: str
 
 
 class Attachment(_Value, frozen=True):
@@ -192,7 +194,7 @@ class Attachment(_Value, frozen=True):
     reason: str = ""
 
 
-Item = About | Block | Scan | Product | Group | Membership | Attachment
+Item = About | Block | Scan | Product | Group | Relation | Attachment
 
 
 class Extraction(_Value, frozen=True):
@@ -206,7 +208,7 @@ class Extraction(_Value, frozen=True):
     pages: int = 0
     flow: tuple[Block | Scan | Product, ...] = ()
     groups: tuple[Group, ...] = ()
-    memberships: tuple[Membership, ...] = ()
+    relations: tuple[Relation, ...] = ()
     attachments: tuple[Attachment, ...] = ()
 
     @property
@@ -227,7 +229,7 @@ class _Draft:
     about: About = field(default_factory=About)
     flow: list[Block | Scan | Product] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
-    memberships: list[Membership] = field(default_factory=list)
+    relations: list[Relation] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     items: int = 0
     chars: int = 0
@@ -240,8 +242,8 @@ class _Draft:
                 self.about = _completed(self.about, item)
             case Group():
                 self.groups.append(item)
-            case Membership():
-                self.memberships.append(item)
+            case Relation():
+                self.relations.append(item)
             case Attachment():
                 self.attachments.append(item)
             case _:
@@ -261,7 +263,7 @@ class _Draft:
             pages=self.about.pages,
             flow=tuple(self.flow),
             groups=tuple(self.groups),
-            memberships=tuple(self.memberships),
+            relations=tuple(self.relations),
             attachments=tuple(self.attachments),
         )
 
@@ -283,7 +285,7 @@ def joined(extractions: Iterable[Extraction]) -> Extraction:
     whole = _Draft()
     for part in extractions:
         whole.add(About(part.title, part.language, part.pages))
-        for item in (*part.flow, *part.groups, *part.memberships, *part.attachments):
+        for item in (*part.flow, *part.groups, *part.relations, *part.attachments):
             whole.add(item)
     return whole.finish()
 

@@ -178,7 +178,7 @@ class Records:
                 yield GroupRow(self._document, system, code, name, self._version, parent)
 
     def _relation_rows(self, part: Extraction) -> Iterator[RelationRow]:
-        found = [(each.article_number, "member", each.group) for each in part.memberships]
+        found = [(each.article_number, each.kind, each.target) for each in part.relations]
         for product in part.products:
             number = product.article_number
             place = _class_of(product)

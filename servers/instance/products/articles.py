@@ -2,7 +2,8 @@
 
 An article number that several documents name is one article, but for products of different makers. What it says comes
 from the product row with the most features (then prices, then the smallest id); what that one leaves empty comes from
-the next. Its prices are those of all its rows in one document: of a price update where there is one.
+the next. Its prices are those of all its rows in one document: of a price update where there is one. A product that
+an update has deleted is none of its rows.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from servers.instance.products.deletions import DELETED, Deletions
 from shared.dataset.rows import FeatureRow, MediaRow, PriceRow, ProductRow, RelationRow
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """One article. `sources` counts the product rows that it was put together from."""
+    """One article. `sources` counts the product rows that it was put together from, `namesakes` the articles of its
+    number: several makers may have one each."""
 
     product: ProductRow
     features: tuple[FeatureRow, ...] = ()
@@ -33,6 +36,7 @@ class Article:
     media: tuple[MediaRow, ...] = ()
     references: tuple[tuple[str, str], ...] = ()
     sources: int = 1
+    namesakes: int = 1
 
 
 class Articles:
@@ -48,13 +52,17 @@ class Articles:
         self._places = {name: _places(tables[name]) for name in ("features", "prices", "media")}
         self._references = _references(tables["relations"])
         rows = [ProductRow(**row) for row in tables["products"].to_pylist()]
-        chosen = [row for row in rows if row.article_number and document in (None, row.document_id)]
-        self.unnumbered = sum(not row.article_number for row in rows if document in (None, row.document_id))
-        self._rows = sorted(chosen, key=lambda row: (row.article_number, self._rank(row)))
+        rows = [row for row in rows if document in (None, row.document_id)]
+        self.unnumbered = sum(not row.article_number for row in rows)
+        deletions = Deletions(tables)
+        sold = [row for row in rows if row.article_number and not deletions.of(row)]
+        self.deleted = len({row.article_number for row in rows} - {row.article_number for row in sold} - {""})
+        self._rows = sorted(sold, key=lambda row: (row.article_number, self._rank(row)))
 
     def __iter__(self) -> Iterator[Article]:
         for number, rows in groupby(self._rows, key=lambda row: row.article_number):
-            yield from (self._article(number, same) for same in _by_maker(list(rows)))
+            makers = _by_maker(list(rows))
+            yield from (replace(self._article(number, same), namesakes=len(makers)) for same in makers)
 
     def _rank(self, row: ProductRow) -> tuple[int, int, str]:
         return -self._count("features", row), -self._count("prices", row), row.product_id
@@ -152,6 +160,6 @@ def _places(table: pa.Table) -> dict[tuple[str, str], tuple[int, int]]:
 def _references(table: pa.Table) -> dict[tuple[str, str], list[tuple[str, str]]]:
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in (RelationRow(**each) for each in table.to_pylist()):
-        if row.kind != "member":
+        if row.kind not in ("member", DELETED):
             found.setdefault((row.document_id, row.article_number), []).append((row.kind, row.target))
     return found

@@ -62,10 +62,8 @@ END = b"</T_NEW_CATALOG>\n</BMECAT>\n"
 def problem_of(article: Article, head: Head) -> str | None:
     """Why the format cannot hold an article; None: it can."""
     product = article.product
-    if len(product.article_number) > NUMBER_CHARS:
-        return f"article number over {NUMBER_CHARS} characters"
-    if not _exact(product.article_number, NUMBER_CHARS):
-        return "article number with spaces around it or characters that XML cannot hold"
+    if (problem := _problem_of_number(article)) is not None:
+        return problem
     if not (_clean(product.name) or _clean(product.description)):
         return "no description"
     if not _order_unit(article, head):
@@ -73,6 +71,17 @@ def problem_of(article: Article, head: Head) -> str | None:
     if len(_order_unit(article, head)) > UNIT_CHARS:
         return f"order unit over {UNIT_CHARS} characters"
     return _problem_of_prices(_writable_prices(article, head))
+
+
+def _problem_of_number(article: Article) -> str | None:
+    number = article.product.article_number
+    if article.namesakes > 1:
+        return "article number of several makers"
+    if len(number) > NUMBER_CHARS:
+        return f"article number over {NUMBER_CHARS} characters"
+    if not _exact(number, NUMBER_CHARS):
+        return "article number with spaces around it or characters that XML cannot hold"
+    return None
 
 
 def _problem_of_prices(prices: Sequence[PriceRow]) -> str | None:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from shared.dataset.rows import finite_number
+from servers.instance.products.deletions import Deletions
+from shared.dataset.rows import ProductRow, finite_number
 from shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -60,12 +61,13 @@ class Classes:
     """The classes of one dataset.
 
     Args:
-        tables: products, features and groups, each whole.
+        tables: products, features, groups and relations, each whole.
     """
 
     def __init__(self, tables: Mapping[str, pa.Table]) -> None:
         self._products = tables["products"]
         self._features = tables["features"]
+        self._deletions = Deletions(tables)
         names = {
             (row["system"], row["code"]): row["name"]
             for row in tables["groups"].select(["system", "code", "name"]).to_pylist()
@@ -91,8 +93,9 @@ class Classes:
 
     def products(
         self, system: str | None, class_id: str, conditions: Sequence[Condition], start: int, limit: int
-    ) -> tuple[list[dict[str, str]], int | None]:
+    ) -> tuple[list[dict[str, Any]], int | None]:
         """Rows of the table of products that are in the class and meet every condition, in the order of their numbers.
+        `deleted_by` beside them is the id of the document that takes the product back, '' where none does.
 
         Raises:
             NotFound: no product is in this class.
@@ -109,7 +112,8 @@ class Classes:
             fitting = self._meeting(condition, members["product_id"].to_pylist())
             members = members.filter(field("product_id").isin(_ids(fitting)))
         ordered = members.sort_by([("article_number", "ascending"), ("product_id", "ascending")])
-        return ordered.slice(start, limit).to_pylist(), start + limit if ordered.num_rows > start + limit else None
+        found = self._told(ordered.slice(start, limit))
+        return found, start + limit if ordered.num_rows > start + limit else None
 
     def classify(self, neighbours: Sequence[Neighbour], system: str | None) -> list[Candidate]:
         """The classes of the neighbours, the likeliest first; those without a class or any similarity have no vote."""
@@ -125,12 +129,15 @@ class Classes:
         ]
         return sorted(found, key=lambda each: (-each.share, each.product_class.system, each.product_class.class_id))
 
-    def rows(self, product_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-        """The rows of these products."""
+    def rows(self, product_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The rows of these products, as `products` gives them."""
         from pyarrow.dataset import field
 
         found = self._products.filter(field("product_id").isin(_ids(product_ids)))
-        return {row["product_id"]: row for row in found.to_pylist()}
+        return {row["product_id"]: row for row in self._told(found)}
+
+    def _told(self, products: pa.Table) -> list[dict[str, Any]]:
+        return [{**row, "deleted_by": self._deletions.of(ProductRow(**row))} for row in products.to_pylist()]
 
     def _meeting(self, condition: Condition, product_ids: list[str]) -> list[str]:
         """The ids, of these products, that meet a condition."""

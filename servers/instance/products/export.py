@@ -23,7 +23,7 @@ KEPT = 8
 
 @dataclass(slots=True)
 class Export:
-    """A written file and what is in it. `left_out`: reason → articles that the format cannot hold."""
+    """A written file and what is in it. `left_out`: reason → articles that are not in it."""
 
     path: Path
     digest: str = ""
@@ -39,6 +39,8 @@ def write(articles: Articles, form: Format, head: bmecat.Head, path: Path) -> Ex
     export, state = Export(path), hashlib.sha256()
     if articles.unnumbered:
         export.left_out["no article number"] = articles.unnumbered
+    if articles.deleted:
+        export.left_out["deleted by an update"] = articles.deleted
     draft = path.with_suffix(".draft")
     with draft.open("wb") as file:
         for piece in _PIECES[form](articles, head, export):

@@ -33,7 +33,9 @@ class ProductShelf:
         """The classes of the dataset."""
         async with self._turn:
             if self._classes is None:
-                tables = {name: await self._reader.whole(name) for name in ("products", "features", "groups")}
+                tables = {
+                    name: await self._reader.whole(name) for name in ("products", "features", "groups", "relations")
+                }
                 self._classes = await asyncio.to_thread(Classes, tables)
             return self._classes
 

@@ -85,6 +85,7 @@ class ProductFound(Contract):
     class_id: str
     document_id: str = Field(description="The source to cite; get_document reads it.")
     page: int | None
+    deleted_by: str = Field(description="The document, an update, that takes the product back; empty where none does.")
 
 
 class ProductList(Contract):
@@ -223,6 +224,7 @@ def _product(row: dict[str, Any]) -> ProductFound:
         class_id=row["class_id"],
         document_id=row["document_id"],
         page=row["page"] or None,
+        deleted_by=row["deleted_by"],
     )
 
 

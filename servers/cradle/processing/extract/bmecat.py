@@ -13,7 +13,7 @@ from servers.cradle.processing.extract.detect import BMECAT
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.xml import Element, drop, events, local
-from servers.cradle.processing.extraction import About, Block, Group, Item, Membership
+from servers.cradle.processing.extraction import About, Block, Group, Item, Relation
 
 _TRANSACTIONS = {"T_NEW_CATALOG": "new", "T_UPDATE_PRODUCTS": "update", "T_UPDATE_PRICES": "prices"}
 _PRODUCTS = frozenset({"PRODUCT", "ARTICLE"})
@@ -34,11 +34,11 @@ _CONTAINERS = frozenset(
 
 class Bmecat:
     name = "bmecat"
-    version = "3"
+    version = "4"
     media_types = frozenset({BMECAT})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """The catalogue's head, then groups, products and memberships in document order."""
+        """The catalogue's head, then groups, products and what is said of articles in document order."""
         del inner
         yield from _Reader().items(file)
 
@@ -71,7 +71,7 @@ class _Reader:
 
     def _read(self, name: str, element: Element) -> Iterator[Item]:
         if name in _PRODUCTS:
-            yield _deletion(element) or product(element, self._transaction, self._supplier)
+            yield from self._product(element)
         elif name in _GROUPS:
             yield _group(element, self._system)
         elif name in _MAPS:
@@ -82,6 +82,15 @@ class _Reader:
             self._system = squeezed(element.text or "")
         elif lines := all_text(element):
             yield Block("paragraph", "\n".join(lines))
+
+    def _product(self, element: Element) -> Iterator[Item]:
+        """A product to be sold; for one that the catalogue takes back its text, and that it is deleted."""
+        found = product(element, self._transaction, self._supplier)
+        if found.mode.strip().lower() != "delete":
+            yield found
+            return
+        yield Block("paragraph", "\n".join([f"{local(element)}: mode delete", *all_text(element)]))
+        yield Relation(found.article_number, "deleted", found.supplier_name or found.supplier_id)
 
     def _header(self, header: Element) -> Iterator[Item]:
         catalogue, supplier = _child(header, "CATALOG"), _child(header, "SUPPLIER")
@@ -100,13 +109,6 @@ def _child(element: Element, name: str) -> Element | None:
     return next((child for child in element if local(child) == name), None)
 
 
-def _deletion(element: Element) -> Block | None:
-    """What stands in place of a product that the catalogue takes back; None: it is one to be sold."""
-    if (element.get("mode") or "").strip().lower() != "delete":
-        return None
-    return Block("paragraph", "\n".join([f"{local(element)}: mode delete", *all_text(element)]))
-
-
 def _group(element: Element, system: str) -> Group:
     parent = text_of(element, "PARENT_ID") or text_of(element, "CLASSIFICATION_GROUP_PARENT_ID")
     return Group(
@@ -117,6 +119,6 @@ def _group(element: Element, system: str) -> Group:
     )
 
 
-def _membership(element: Element) -> Membership:
+def _membership(element: Element) -> Relation:
     number = text_of(element, "PROD_ID") or text_of(element, "ART_ID")
-    return Membership(number, text_of(element, "CATALOG_GROUP_ID"))
+    return Relation(number, "member", text_of(element, "CATALOG_GROUP_ID"))
