@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.compound_file import Tree, compound
 
@@ -19,15 +19,25 @@ def word_file(text: str, stories: Sequence[int] = (), more: Tree | None = None) 
 
 
 def word_file_of(
-    raw: bytes, clx: bytes, stories: Sequence[int], version: int = 0xC1, flags: int = 0, more: Tree | None = None
+    raw: bytes,
+    clx: bytes,
+    stories: Sequence[int],
+    version: int = 0xC1,
+    flags: int = 0,
+    more: Tree | None = None,
+    parts: Mapping[int, bytes] = {},
 ) -> bytes:
-    """The file with these bytes of text and this table of pieces; `more` are further streams and storages."""
-    stream = bytearray(TEXT)
+    """The file with these bytes of text and this table of pieces; `more` are further streams and storages, `parts`
+    those of the table stream, by their place in FibRgFcLcb97."""
+    stream, table = bytearray(TEXT), clx
     struct.pack_into("<HH6xH", stream, 0, 0xA5EC, version, flags)
     for place, length in zip(_STORIES, stories, strict=False):
         struct.pack_into("<I", stream, place, length)
     struct.pack_into("<II", stream, _CLX, 0, len(clx))
-    return compound({"WordDocument": bytes(stream) + raw, "0Table": clx, **(more or {})})
+    for index, part in parts.items():
+        struct.pack_into("<II", stream, 0x9A + 8 * index, len(table), len(part))
+        table += part
+    return compound({"WordDocument": bytes(stream) + raw, "0Table": table, **(more or {})})
 
 
 def pieces(each: Sequence[tuple[int, int]], before: bytes = b"") -> bytes:

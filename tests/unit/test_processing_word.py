@@ -21,6 +21,7 @@ from servers.cradle.processing.extraction import Extraction
 from tests.compound_file import Tree, compound, message
 from tests.tables_rig import extracted
 from tests.word_file import TEXT, narrow, pieces, word_file, word_file_of
+from tests.word_pictures import image
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 BODY = [
@@ -86,14 +87,34 @@ def test_stories_are_apart_and_cells_without_a_row_are_paragraphs() -> None:
 
 @pytest.mark.parametrize(
     ("version", "flags", "code", "said"),
-    [(0x68, 0, "unsupported_format", "Word 95"), (0xC1, 0x100, "encrypted", "password")],
+    [(0x2D, 0, "unsupported_format", "6.0"), (0xC1, 0x100, "encrypted", "password")],
 )
-def test_a_file_of_word_95_or_with_a_password_is_refused_with_its_own_reason(
+def test_a_file_older_than_word_6_or_with_a_password_is_refused_with_its_own_reason(
     version: int, flags: int, code: str, said: str
 ) -> None:
     with pytest.raises(Unreadable) as refused:
         extracted(word_file_of(b"x\r", pieces([(2, narrow(TEXT))]), (2,), version, flags), "a.doc")
     assert (refused.value.code, said in refused.value.reason) == (code, True)
+
+
+@pytest.mark.parametrize(
+    ("pages", "title", "said"),
+    [
+        ((1251,), "Вина".encode("cp1251"), "Вина"),
+        ((), "Größe".encode("cp1252"), "Größe"),
+        ((65001,), "Ω".encode(), "Ω"),
+    ],
+)
+def test_the_title_of_a_doc_is_in_the_code_page_that_its_properties_name(
+    pages: tuple[int, ...], title: bytes, said: str
+) -> None:
+    values = [(1, struct.pack("<Ih2x", 2, page - 2**16 if page > 2**15 else page)) for page in pages]
+    values.append((2, struct.pack("<II", 0x1E, len(title) + 1) + title + b"\0"))
+    places = [8 + 8 * len(values) + sum(len(value) for _, value in values[:index]) for index in range(len(values))]
+    table = b"".join(struct.pack("<II", number, at) for (number, _), at in zip(values, places, strict=True))
+    section = struct.pack("<II", 0, len(values)) + table + b"".join(value for _, value in values)
+    properties = bytes(44) + struct.pack("<I", 48) + section
+    assert extracted(word_file("Text\r", more={"\x05SummaryInformation": properties}), "a.doc").title == said
 
 
 def test_what_is_embedded_in_a_text_does_not_make_it_a_sheet_and_is_read_or_named() -> None:
@@ -205,6 +226,13 @@ def test_a_mail_whose_text_is_only_compressed_rtf_is_read(content: str, said: li
     found = extracted(compound(message("Betreff", "", None, _10090102=lzfu(rtf(content)))), "a.msg")
     assert texts(found)[2:] == said
     assert not found.attachments
+
+
+def test_a_picture_in_the_rtf_of_a_mail_which_has_text_beside_it_is_no_scan() -> None:
+    held = rtf(rf"\pard{{\pict\pngblip {image(31).hex()}}}")
+    assert len(extracted(held, "a.rtf").scans) == 1
+    found = extracted(compound(message("Betreff", "", None, _10090102=lzfu(held))), "a.msg")
+    assert (found.scans, found.attachments) == ((), ())
 
 
 def test_a_doc_that_is_rtf_is_read_and_noted() -> None:

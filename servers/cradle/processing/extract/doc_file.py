@@ -9,18 +9,19 @@ from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from servers.cradle.processing.extract import doc_properties
-from servers.cradle.processing.extract.doc_properties import Characters, Paragraph
+from servers.cradle.processing.extract import doc_properties, rtf_words
+from servers.cradle.processing.extract.doc_properties import Characters, Paragraph, Run, characters
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.symbol_font import is_symbol, signs
 
 DAMAGED = "The document is cut off or damaged. Open it in Word and save it as DOCX."
-_OLD = "The document is of Word 95 or older, which is not read. Open it in Word and save it as DOCX."
-_LOCKED = "The file is protected by a password. Save it without one and send it again."
+_OLD = "The document is older than Word 6.0 or of an East Asian Word 95 and was not read. Save it as DOCX in Word."
+LOCKED = "The file is protected by a password. Save it without one and send it again."
 _WORD = 0xA5EC
 _WORD_97 = 0xBF  # the least nFib of Word 97 to 2003 (MS-DOC 2.5.1)
-_LOCK, _TABLE_1 = 0x0100, 0x0200
+LOCK, _TABLE_1 = 0x0100, 0x0200
 _STYLES, _CHARACTERS, _PARAGRAPHS, _FONTS, _PIECES = 1, 12, 13, 15, 33  # places in FibRgFcLcb97
+_ANCHORS, _DRAWINGS = 40, 50
 _STORIES = (0x4C, 0x50, 0x54, 0x5C, 0x60, 0x64, 0x68)
 _TITLE = 62  # the style's number in every language of Word, as 1 to 9 are those of headings
 _REPEATED = 4  # characters for a byte of the file at most: pieces may overlap, but no writer lets them
@@ -37,70 +38,118 @@ class Piece(NamedTuple):
     width: int
 
 
-class Word:
-    """A file's text and what it says of it; characters count from 0, and nothing that is left out moves them.
+class Font(NamedTuple):
+    """A font's name, and the codec of text in it, '' where it has that of the file."""
+
+    name: str
+    codec: str = ""
+
+
+_NO_FONT = Font("")
+
+
+class Form(NamedTuple):
+    """What a file information block leads to: lengths of stories, pieces of text, fonts, levels of styles, runs, and
+    the tables of drawings. `codec` is that of text whose font has none of its own, '' where text is Unicode."""
+
+    stories: tuple[int, ...]
+    pieces: list[Piece]
+    fonts: list[Font]
+    levels: dict[int, int]
+    paragraphs: list[Run]
+    characters: list[Run]
+    codec: str = ""
+    anchors: bytes = b""
+    drawings: bytes = b""
+
+
+def form_of(stream: bytes, tables: tuple[bytes, bytes]) -> Form:
+    """What the file information block (Fib) of a file of Word 97 to 2003 leads to.
 
     Raises:
-        Unreadable: `damaged`, `encrypted`, or `unsupported_format` for files of Word 95 and older.
+        Unreadable: `damaged`, `encrypted`, or `unsupported_format` for older files.
     """
+    table = tables[1 if _checked_flags(stream) & _TABLE_1 else 0]
 
-    def __init__(self, stream: bytes, tables: tuple[bytes, bytes], data: bytes) -> None:
-        flags = _checked_flags(stream)
-        self._stream, self._data = stream, data
-        self._table = tables[1 if flags & _TABLE_1 else 0]
-        self._pieces = list(_pieces(self._part(_PIECES), len(stream)))
-        self._starts = [piece.first for piece in self._pieces]
-        self._fonts = list(_fonts(self._part(_FONTS)))
-        self._levels = _levels(self._part(_STYLES))
-        self._paragraphs = doc_properties.paragraph_runs(stream, self._part(_PARAGRAPHS))
+    def part(index: int) -> bytes:
+        """A part of the table stream, whose place and length stand at the index."""
+        place, length = struct.unpack_from("<II", stream, 0x9A + 8 * index)
+        return table[place : place + length]
+
+    return Form(
+        tuple(struct.unpack_from("<I", stream, place)[0] for place in _STORIES),
+        list(pieces(part(_PIECES), len(stream))),
+        list(_fonts(part(_FONTS))),
+        levels(part(_STYLES)),
+        doc_properties.paragraph_runs(stream, part(_PARAGRAPHS)),
+        doc_properties.character_runs(stream, part(_CHARACTERS)),
+        anchors=part(_ANCHORS),
+        drawings=part(_DRAWINGS),
+    )
+
+
+class Word:
+    """A file's text and what it says of it; characters count from 0, and nothing that is left out moves them."""
+
+    def __init__(self, stream: bytes, data: bytes, form: Form) -> None:
+        self.stream, self.data, self.form = stream, data, form
+        self._starts = [piece.first for piece in form.pieces]
         self._known: dict[int, Paragraph] = {}
+        self._telling = [(run, said) for run in form.characters if (said := characters(run)) != Characters()]
+        self._ends = [run.end for run, _ in self._telling]
         self.text = _without_codes("".join(self._texts()))
 
     def stories(self) -> Iterator[tuple[int, int]]:
         """First and last character of body, footnotes, headers, comments, endnotes, text boxes and headers' ones."""
-        lengths = (struct.unpack_from("<I", self._stream, place)[0] for place in _STORIES)
-        return pairwise(accumulate(lengths, initial=0))
+        return pairwise(accumulate(self.form.stories, initial=0))
 
     def paragraph(self, at: int) -> Paragraph:
         """The properties of the paragraph whose mark is the character `at`."""
-        piece = self._pieces[bisect_right(self._starts, at) - 1]
-        run = doc_properties.run_at(self._paragraphs, piece.place + (at - piece.first) * piece.width)
+        run = doc_properties.run_at(self.form.paragraphs, self._place(at))
         if run is None:
             return Paragraph()
         if run.start not in self._known:
-            self._known[run.start] = doc_properties.paragraph(run, self._levels, self._data)
+            self._known[run.start] = doc_properties.paragraph(run, self.form.levels, self.data)
         return self._known[run.start]
 
-    def _part(self, index: int) -> bytes:
-        """A part of the table stream, whose place and length stand at the index."""
-        place, length = struct.unpack_from("<II", self._stream, 0x9A + 8 * index)
-        return self._table[place : place + length]
+    def characters(self, at: int) -> Characters:
+        """The properties of the character `at`."""
+        place = self._place(at)
+        index = bisect_right(self._ends, place)
+        run, said = self._telling[index] if index < len(self._telling) else (None, Characters())
+        return said if run and run.start <= place else Characters()
+
+    def _place(self, at: int) -> int:
+        """Where the character `at` stands in the stream."""
+        piece = self.form.pieces[bisect_right(self._starts, at) - 1]
+        return piece.place + (at - piece.first) * piece.width
 
     def _texts(self) -> Iterator[str]:
         """The pieces' texts; deleted characters are NUL, and those of the font Symbol are what they look like."""
-        runs = doc_properties.character_runs(self._stream, self._part(_CHARACTERS))
-        telling = [(run, said) for run in runs if (said := doc_properties.characters(run)) != Characters()]
-        ends = [run.end for run, _ in telling]
-        for piece in self._pieces:
+        for piece in self.form.pieces:
             end = piece.place + (piece.last - piece.first) * piece.width
-            text, at = _characters(self._stream[piece.place : end], piece.width), 0
-            for index in range(bisect_right(ends, piece.place), len(telling)):
-                run, said = telling[index]
+            content = self.stream[piece.place : end]
+            text, at = _characters(content, piece.width, "latin-1" if self.form.codec else "cp1252"), 0
+            for index in range(bisect_right(self._ends, piece.place), len(self._telling)):
+                run, said = self._telling[index]
                 if run.start >= end:
                     break
                 first = max((run.start - piece.place) // piece.width, at)
                 last = max((run.end - piece.place) // piece.width, first)
-                yield text[at:first]
+                yield self._shown(text[at:first], Characters())
                 yield self._shown(text[first:last], said)
                 at = last
-            yield text[at:]
+            yield self._shown(text[at:], Characters())
 
     def _shown(self, text: str, said: Characters) -> str:
         if said.deleted:
             return _NO_MARK.sub("\0", text)
+        font = self.form.fonts[said.font] if 0 <= said.font < len(self.form.fonts) else _NO_FONT
+        if self.form.codec:
+            text = _decoded(text.encode("latin-1"), font, self.form.codec)
         if said.symbol:
             text = text.replace("(", chr(said.symbol))  # for which it stands (MS-DOC 2.6.1, sprmCSymbol)
-        return signs(text) if 0 <= said.font < len(self._fonts) and is_symbol(self._fonts[said.font]) else text
+        return signs(text) if is_symbol(font.name) else text
 
 
 def _checked_flags(stream: bytes) -> int:
@@ -112,15 +161,20 @@ def _checked_flags(stream: bytes) -> int:
         raise Unreadable("unsupported_format", _OLD)
     if signature != _WORD:
         raise Unreadable("damaged", DAMAGED)
-    if flags & _LOCK:
-        raise Unreadable("encrypted", _LOCKED)
+    if flags & LOCK:
+        raise Unreadable("encrypted", LOCKED)
     if len(stream) < 0x9A + 8 * (_PIECES + 1):
         raise Unreadable("damaged", DAMAGED)
     return flags
 
 
-def _pieces(part: bytes, size: int) -> Iterator[Piece]:
-    """The table of pieces (Clx): after lists of properties (1, length in 2 bytes) it itself (2, length in 4 bytes)."""
+def pieces(part: bytes, size: int, *, narrow: bool = False) -> Iterator[Piece]:
+    """The table of pieces (Clx): after lists of properties (1, length in 2 bytes) it itself (2, length in 4 bytes).
+
+    Args:
+        size: length of the stream in which the pieces are.
+        narrow: every character has one byte, and no bit says so.
+    """
     at = 0
     while part[at : at + 1] == b"\x01":
         at += 3 + int.from_bytes(part[at + 1 : at + 3], "little")
@@ -133,17 +187,23 @@ def _pieces(part: bytes, size: int) -> Iterator[Piece]:
         raise Unreadable("damaged", DAMAGED)
     for index, (first, last) in enumerate(pairwise(starts)):
         (where,) = struct.unpack_from("<I", table, 4 * (count + 1) + 8 * index + 2)
-        width = 1 if where & 0x40000000 else 2
-        place = (where & 0x3FFFFFFF) // (2 // width)
+        width = 1 if narrow or where & 0x40000000 else 2
+        place = where if narrow else (where & 0x3FFFFFFF) // (2 // width)
         if last < first or place + (last - first) * width > size:
             raise Unreadable("damaged", DAMAGED)
         yield Piece(first, last, place, width)
 
 
-def _characters(content: bytes, width: int) -> str:
+def _decoded(content: bytes, font: Font, codec: str) -> str:
+    """The text, with a character for each byte also where the font's codec has pairs of them."""
+    text = rtf_words.Font(font.codec or codec, font.name).text(content)
+    return text if len(text) == len(content) else content.decode("cp1252", "replace")
+
+
+def _characters(content: bytes, width: int, codec: str) -> str:
     """The text, with a character for each byte or pair of bytes, so that places are kept."""
     if width == 1:
-        return content.decode("cp1252", "replace")
+        return content.decode(codec, "replace")
     text = content.decode("utf-16-le", "replace")
     if 2 * len(text) == len(content):
         return text
@@ -176,19 +236,19 @@ def _without_codes(text: str) -> str:
     return "".join((*pieces, text[at:]))
 
 
-def _levels(sheet: bytes) -> dict[int, int]:
+def levels(sheet: bytes) -> dict[int, int]:
     """Number of a style → level of heading, that of the style it is based on where it has none (STSH)."""
-    at, levels, bases = 2 + int.from_bytes(sheet[:2], "little"), {}, {}
+    at, found, bases = 2 + int.from_bytes(sheet[:2], "little"), {}, {}
     fixed = int.from_bytes(sheet[4:6], "little")
     for number in range(int.from_bytes(sheet[2:4], "little")):
         style = sheet[at + 2 : at + 2 + int.from_bytes(sheet[at : at + 2], "little")]
         if len(style) >= 4:
-            levels[number] = _level(style, fixed)
+            found[number] = _level(style, fixed)
             bases[number] = int.from_bytes(style[2:4], "little") >> 4
         at += 2 + len(style) + len(style) % 2
     for _ in range(10):  # Word nests styles no deeper
-        levels = {number: level or levels.get(bases[number], 0) for number, level in levels.items()}
-    return levels
+        found = {number: level or found.get(bases[number], 0) for number, level in found.items()}
+    return found
 
 
 def _level(style: bytes, fixed: int) -> int:
@@ -202,10 +262,10 @@ def _level(style: bytes, fixed: int) -> int:
     return doc_properties.outline(style[at + 4 : at + 2 + size]) if is_paragraph else 0
 
 
-def _fonts(table: bytes) -> Iterator[str]:
+def _fonts(table: bytes) -> Iterator[Font]:
     """The fonts' names in their order (SttbfFfn): each entry's length, then 39 bytes, then the name."""
     at = 4
     while at < len(table):
         end = at + 1 + table[at]
-        yield table[at + 40 : end].decode("utf-16-le", "replace").partition("\0")[0]
+        yield Font(table[at + 40 : end].decode("utf-16-le", "replace").partition("\0")[0])
         at = end

@@ -14,6 +14,7 @@ _TABLE, _TABS = 0xD608, 0xC615
 _IN_TABLE, _ROW_END, _LIST, _LEVEL = 0x2416, 0x2417, 0x460B, 0x2640
 _HEADER, _ELSEWHERE = 0x3404, (0x6645, 0x6646)
 _DELETED, _SYMBOL, _FONT = 0x0800, 0x6A09, 0x4A4F
+_PICTURE, _NO_PICTURES = 0x6A03, (0x0806, 0x080A)  # sprmCPicLocation; sprmCFData, sprmCFOle2 give it another meaning
 
 
 class Run(NamedTuple):
@@ -37,17 +38,19 @@ class Paragraph(NamedTuple):
 
 
 class Characters(NamedTuple):
-    """`font` is a number in the table of fonts, -1 where the run names none; `symbol` a character set by its code."""
+    """`font` is a number in the table of fonts, -1 where the run names none; `symbol` a character set by its code;
+    `picture` a place in the data stream, -1 where the run is none."""
 
     deleted: bool = False
     font: int = -1
     symbol: int = 0
+    picture: int = -1
 
 
 def paragraph_runs(stream: bytes, table: bytes) -> list[Run]:
     """The runs of paragraphs (PlcBtePapx), by their start."""
     found: dict[int, Run] = {}
-    for page, start, end, at in _entries(stream, table, 13):
+    for page, start, end, at in entries(stream, table, 13):
         content = _paragraph_content(page[at:])
         found[start] = Run(start, end, int.from_bytes(content[:2], "little"), content[2:])
     return sorted(found.values())
@@ -56,7 +59,7 @@ def paragraph_runs(stream: bytes, table: bytes) -> list[Run]:
 def character_runs(stream: bytes, table: bytes) -> list[Run]:
     """The runs of characters (PlcBteChpx), by their start."""
     found: dict[int, Run] = {}
-    for page, start, end, at in _entries(stream, table, 1):
+    for page, start, end, at in entries(stream, table, 1):
         found[start] = Run(start, end, 0, page[at + 1 : at + 1 + page[at]] if at else b"")
     return sorted(found.values())
 
@@ -92,7 +95,7 @@ def outline(sprms: bytes) -> int:
 
 
 def characters(run: Run) -> Characters:
-    found = Characters()
+    found, elsewhere = Characters(), False
     for code, operand in _sprms(run.sprms):
         if code == _DELETED:
             found = found._replace(deleted=operand == b"\x01")
@@ -101,13 +104,22 @@ def characters(run: Run) -> Characters:
         elif code == _SYMBOL and len(operand) == 4:
             font, symbol = struct.unpack("<HH", operand)
             found = found._replace(font=font, symbol=symbol)
-    return found
+        elif code == _PICTURE:
+            found = found._replace(picture=int.from_bytes(operand, "little"))
+        elif code in _NO_PICTURES:
+            elsewhere = elsewhere or operand == b"\x01"
+    return found._replace(picture=-1) if elsewhere else found
 
 
-def _entries(stream: bytes, table: bytes, width: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Of each page that a bin table names: the page, start and end of each run, and where its properties are in it."""
-    count = max(len(table) - 4, 0) // 8
-    numbers = struct.unpack_from(f"<{count}I", table, 4 * (count + 1)) if count else ()
+def entries(stream: bytes, table: bytes, width: int, size: int = 4) -> Iterator[tuple[bytes, int, int, int]]:
+    """Of each page that a bin table names: the page, start and end of each run, and where its properties are in it.
+
+    Args:
+        width: bytes of what a page holds for each run.
+        size: bytes of a page's number in the table.
+    """
+    count = max(len(table) - 4, 0) // (4 + size)
+    numbers = struct.unpack_from(f"<{count}{'I' if size == 4 else 'H'}", table, 4 * (count + 1)) if count else ()
     for number in dict.fromkeys(each & 0x3FFFFF for each in numbers):
         page = stream[number * PAGE : (number + 1) * PAGE]
         runs = page[-1] if len(page) == PAGE else 0

@@ -12,6 +12,7 @@ from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import DOCX
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.pictures import beside, chars_of
 from servers.cradle.processing.extract.symbol_font import is_symbol, signs
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extract.xml import Element, local
@@ -26,12 +27,12 @@ _GONE = frozenset({"del", "moveFrom", "Fallback"})
 
 class Docx:
     name = "docx"
-    version = "2"
+    version = "3"
     media_types = frozenset({DOCX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """The body in order, then notes, headers, footers, comments, charts and what is embedded. Deleted text is out,
-        inserted text is in. A document without any text gives its pictures to OCR."""
+        inserted text is in. A document with next to no text gives its pictures to OCR."""
         archive = check_zip(file.data)
         main = opc.main(archive, "word/document.xml")
         body = opc.root(archive, main)
@@ -40,12 +41,11 @@ class Docx:
         yield About(title=title_of(archive))
         parts = opc.related(archive, main)
         styles = _styles(archive, parts)
-        given = False
+        chars = 0
         for item in chain(_blocks(body, styles), _beside(archive, parts, styles)):
-            given = given or isinstance(item, Block)
+            chars += chars_of(item)
             yield item
-        if not given:
-            yield from opc.scans(archive, opc.of_kind(parts, "image"), 0, file.depth, inner)
+        yield from beside(chars, opc.scans(archive, opc.of_kind(parts, "image"), 0, file.depth, inner))
         yield from opc.files(archive, parts, file.depth, inner, {main})
 
 

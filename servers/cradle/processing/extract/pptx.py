@@ -13,6 +13,7 @@ from servers.cradle.processing.extract.detect import PPTX
 from servers.cradle.processing.extract.docx import title_of
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.pictures import beside, chars_of
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extract.xml import Element, local
 from servers.cradle.processing.extraction import About, Block, Item
@@ -25,11 +26,11 @@ _NUMBERS = frozenset({"sldNum", "dt", "ftr", "hdr", "sldImg"})
 
 class Pptx:
     name = "pptx"
-    version = "2"
+    version = "3"
     media_types = frozenset({PPTX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """Slides in their order, each with what is embedded in it; one without any text gives its pictures to OCR.
+        """Slides in their order, each with what is embedded in it; one with next to no text gives its pictures to OCR.
 
         Raises:
             Unreadable: `damaged` where the presentation lists slides that are not there.
@@ -59,12 +60,11 @@ def _slide(archive: zipfile.ZipFile, name: str, page: int, depth: int, inner: In
     if root is None:
         raise Unreadable("damaged", "A slide of the presentation is missing. Save it again as PPTX.")
     parts = opc.related(archive, name)
-    given = False
+    chars = 0
     for item in chain(_shapes(root, page), _beside(archive, parts, page)):
-        given = given or isinstance(item, Block)
+        chars += chars_of(item)
         yield item
-    if not given:
-        yield from opc.scans(archive, opc.of_kind(parts, "image"), page, depth, inner)
+    yield from beside(chars, opc.scans(archive, opc.of_kind(parts, "image"), page, depth, inner))
     yield from opc.files(archive, parts, depth, inner, seen)
 
 

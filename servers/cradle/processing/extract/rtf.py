@@ -1,4 +1,4 @@
-"""RTF: paragraphs, headings, lists, tables, notes, headers, text boxes, and the files that it holds."""
+"""RTF: paragraphs, headings, lists, tables, notes, headers, text boxes, pictures, and the files that it holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from servers.cradle.processing.extract import rtf_words
 from servers.cradle.processing.extract.detect import RTF
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
-from servers.cradle.processing.extract.rtf_sinks import Fonts, Markup, Paragraph, Sink, Styles, Text, Value
+from servers.cradle.processing.extract.pictures import FEW_CHARS, Picture, beside, chars_of, scans
+from servers.cradle.processing.extract.rtf_sinks import (
+    Fonts,
+    Markup,
+    Paragraph,
+    PictureData,
+    Sink,
+    Styles,
+    Text,
+    Value,
+)
 from servers.cradle.processing.extract.rtf_words import Font
 from servers.cradle.processing.extraction import About, Attachment, Item
 
@@ -31,20 +41,24 @@ _NO_FILE = "The document only names the object, or it is damaged; it was not rea
 
 class Rtf:
     name = "rtf"
-    version = "1"
+    version = "2"
     media_types = frozenset({RTF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """The body in order, then notes, headers, footers, comments and text boxes, then what is embedded.
+        """The body in order, then notes, headers, footers, comments and text boxes, then what is embedded. A document
+        without any text gives its pictures to OCR.
 
         Raises:
             Unreadable: `damaged`, `too_deep`.
         """
-        yield from read_rtf(file.data, file.depth, inner)
+        yield from _Reader(file.data, pictured=True).items(file.depth, inner)
 
 
 def read_rtf(data: bytes, depth: int, inner: Inner) -> Iterator[Item]:
-    """As `Rtf.extract`. HTML that a mail programme put into RTF is read as HTML."""
+    """As `Rtf.extract`, for the text of a mail: HTML that a mail programme put into RTF is read as HTML.
+
+    A mail has text of its own beside it, so pictures are none of it.
+    """
     yield from _Reader(data).items(depth, inner)
 
 
@@ -52,7 +66,7 @@ class _State(NamedTuple):
     """What a group inherits and its end takes back.
 
     `to` is None where text is left out; `font` -1 is the default one; `fallback` is how many bytes after a `\\u` stand
-    for it in old readers; `rtf_only` is what HTML in RTF does not have.
+    for it in old readers; `rtf_only` is what HTML in RTF does not have; of what is `pictured`, pictures are read.
     """
 
     to: Sink | None
@@ -61,6 +75,7 @@ class _State(NamedTuple):
     fallback: int = 1
     deleted: bool = False
     rtf_only: bool = False
+    pictured: bool = True
 
     @property
     def unseen(self) -> bool:
@@ -68,14 +83,16 @@ class _State(NamedTuple):
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, pictured: bool = False) -> None:
         self._data = data
         self._out: list[Item] = []
         self._beside: list[Item] = []
         self._objects: list[tuple[str, str]] = []
         self._object = ""
+        self._pictures: list[Picture] = []
+        self._chars = 0
         self._body = Text(self._out)
-        self._state = _State(self._body)
+        self._state = _State(self._body, pictured=pictured)
         self._groups: list[_State] = []
         self._optional = False
         self._raw = bytearray()
@@ -92,8 +109,10 @@ class _Reader:
         if self._groups:
             raise Unreadable("damaged", _DAMAGED)
         self._body.close()
-        yield from self._out
-        yield from self._beside
+        yield from self._taken()
+        self._out = self._beside
+        yield from self._taken()
+        yield from beside(self._chars, scans(self._pictures, depth, inner))
         for number, (name, digits) in enumerate(self._objects, 1):
             shown = squeezed(name)[:200] or f"object-{number}"
             if native := _native(digits):
@@ -120,12 +139,23 @@ class _Reader:
             else:
                 word, value = token.group("word"), token.group("value")
                 if word == b"bin":
-                    return token.end() + max(int(value or 0), 0)
+                    return self._binary(token.end(), max(int(value or 0), 0))
                 self._word(word, int(value) if value else 1)
             if self._out:
-                yield from self._out
-                self._out.clear()
+                yield from self._taken()
         return None
+
+    def _taken(self) -> Iterator[Item]:
+        """What has been read since the last time."""
+        self._chars += sum(map(chars_of, self._out))
+        yield from self._out
+        self._out.clear()
+
+    def _binary(self, at: int, size: int) -> int:
+        """Takes binary data; where it ends."""
+        if isinstance(self._state.to, PictureData):
+            self._state.to.binary(self._data[at : at + size])
+        return at + size
 
     def _bytes(self, data: bytes) -> None:
         """Bytes of text. Those that only old readers show, after a `\\u`, are passed over."""
@@ -139,7 +169,9 @@ class _Reader:
         self._passing = 0
         if not self._raw and not text:
             return
-        if self._state.to is not None and not self._state.unseen:
+        if isinstance(self._state.to, PictureData):
+            self._state.to.digits(self._raw)
+        elif self._state.to is not None and not self._state.unseen:
             font = self._font()
             self._state.to.add(font.text(bytes(self._raw)) + font.shown(text))
         self._raw.clear()
@@ -194,7 +226,12 @@ class _Reader:
     def _destination(self, word: bytes, *, optional: bool) -> None:
         to = self._state.to
         if word in rtf_words.ASIDES:
-            self._state = self._state._replace(to=Text(self._beside), paragraph=Paragraph())
+            pictured = self._state.pictured and word in rtf_words.BOXES
+            self._state = self._state._replace(to=Text(self._beside), paragraph=Paragraph(), pictured=pictured)
+        elif word == b"pict":
+            self._state = self._state._replace(to=self._picture())
+        elif word == b"sp":
+            self._state = self._state._replace(to=Sink())  # of a shape's properties only pictures are read
         elif (make := _VALUES.get(word)) is not None:
             self._state = self._state._replace(to=make(self))
         elif word == b"htmltag" and isinstance(to, Markup):
@@ -205,6 +242,12 @@ class _Reader:
             self._state = self._state._replace(to=None)
         elif word in rtf_words.LEFT_OUT or (optional and word not in rtf_words.OPTIONAL):
             self._state = self._state._replace(to=None)
+
+    def _picture(self) -> Sink | None:
+        """Where a picture goes; once there is text enough, none is needed."""
+        if self._chars >= FEW_CHARS or self._state.unseen or not self._state.pictured:
+            return None
+        return PictureData(lambda data: self._pictures.append(Picture(data)))
 
     def encapsulated(self) -> Sink:
         return Markup(self._out)

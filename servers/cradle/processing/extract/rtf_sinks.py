@@ -1,7 +1,9 @@
-"""Where the text of an RTF destination goes: to blocks, to a table of fonts or styles, to HTML, or to one value."""
+"""Where the text of an RTF destination goes: to blocks, to a table of fonts or styles, to HTML, to one value, or to a
+picture."""
 
 from __future__ import annotations
 
+import binascii
 import html
 import re
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from servers.cradle.processing.extract.story import Story
 from servers.cradle.processing.extraction import Block, Item
 
 _HEADING = re.compile("title|heading ([1-9])")
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789abcdefABCDEF"))
 _NAME = 100  # characters of a font's or style's name that are looked at
 
 
@@ -184,6 +187,26 @@ class Value(Sink):
 
     def close(self) -> None:
         self._then("".join(self._pieces))
+
+
+class PictureData(Sink):
+    """A picture as hexadecimal digits or as bytes, given to `then` at its end where there is one."""
+
+    def __init__(self, then: Callable[[bytes], None]) -> None:
+        self._then = then
+        self._digits = bytearray()
+        self._bytes = bytearray()
+
+    def digits(self, digits: bytes | bytearray) -> None:
+        self._digits += digits.translate(None, _NO_DIGITS)
+
+    def binary(self, data: bytes) -> None:
+        self._bytes += data
+
+    def close(self) -> None:
+        even = len(self._digits) // 2 * 2
+        if data := bytes(self._bytes) or binascii.unhexlify(self._digits[:even]):
+            self._then(data)
 
 
 class Markup(Sink):

@@ -30,15 +30,17 @@ ASIDES = frozenset(
     b"footnote header headerl headerr headerf footer footerl footerr footerf annotation shptxt dptxbxtext".split()
 )
 """Destinations with text of their own, which follows the body."""
-OPTIONAL = frozenset(b"shpinst do annotation shpgrp".split())
+BOXES = frozenset((b"shptxt", b"dptxbxtext"))
+"""Those of them that stand on the page of the body."""
+OPTIONAL = frozenset(b"shpinst do annotation shpgrp shppict".split())
 """Destinations that are read, though `\\*` lets old readers pass over them."""
 LEFT_OUT = frozenset(
     b"""aftncn aftnsep aftnsepc atnauthor atndate atnid atnref atrfend atrfstart author background bkmkend bkmkstart
     category colorschememapping colortbl comment company datafield datastore doccomm ebcend ebcstart factoidname falt
     ffdeftext ffentrymcr ffexitmcr ffhelptext ffname ffstattext filetbl fldinst fontemb ftncn ftnsep ftnsepc generator
     hlinkbase keywords latentstyles listoverridetable listpicture listtable manager mmathPr nonesttables nonshppict
-    objalias objname objtime operator panose password passwordhash pict pn private protusertbl revtbl rsidtbl rxe
-    shppict shprslt sp subject tc template themedata txe userprops wgrffmtfilter windowcaption xe xmlnstbl""".split()
+    objalias objname objtime operator panose password passwordhash pn private protusertbl revtbl rsidtbl rxe
+    shprslt subject tc template themedata txe userprops wgrffmtfilter windowcaption xe xmlnstbl""".split()
 )
 NUMBERS = frozenset((b"listtext", b"pntext"))
 """Destinations with the number or bullet that the writer made: their paragraph is of a list."""
