@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import openpyxl
 import pytest
 import xlsxwriter
@@ -18,7 +17,6 @@ from openpyxl.styles.numbers import NumberFormat
 from servers.cradle.processing.extract import number_formats, sheet_parts
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.number_formats import Format, cell_formats, format_of, formats
-from servers.cradle.processing.extract.xls_formats import xls_formats
 from servers.cradle.processing.extraction import Extraction
 from tests.office_rig import changed, opendocument, part, related
 from tests.tables_rig import extracted
@@ -80,6 +78,9 @@ def texts(found: Extraction) -> list[str]:
         ("#,##0.00 €;[Red]-#,##0.00 €", Format("€")),
         ("[$$-409]#,##0.00;-[$$-409]#,##0.00", Format("$")),
         ('0.00 "€";(0.00 "€");"frei"', Format("€")),
+        ('_("$"* #,##0.00_);_("$"* \\(#,##0.00\\);_("$"* "-"??_);_(@_)', Format("$")),
+        ("_(\\$* #,##0.00_);_(\\$* \\(#,##0.00\\);_(\\$* \\-??_);_(@_)", Format("$")),
+        ('0.00\\ "€";0.00\\-\\ "€"', Format("€")),
         ('0"%"', Format("%")),
         ("0\\ \\%", Format("%")),
         ("0.0\\ \\m²", Format("m²")),
@@ -91,6 +92,7 @@ def texts(found: Extraction) -> list[str]:
         ('General" kg"', Format("kg")),
         ("0.00%", Format("%", percent=True)),
         *((code, None) for code in ("General", "0.00", "@", "00000", "dd.mm.yyyy", "hh:mm", "0.00E+00")),
+        *((code, None) for code in ("0.00;\\(0.00\\)", "00\\-00", '00\\-00" X"')),
         *((code, None) for code in ('0",-"', '"ca. "0', "#,##0.00_);(#,##0.00)", '#,##0.00,,"Mio"')),
         ('0" mm"' + " " * 250, None),
     ],
@@ -110,6 +112,30 @@ def test_a_format_of_a_condition_is_none_of_a_cell() -> None:
     book.save(out)
     assert part(out.getvalue(), STYLES).count(b'numFmtId="164"') > 1
     assert features(read(out.getvalue())) == [("Länge", "20.5", "")]
+
+
+def known_to_excel(number: int, code: str | None) -> bytes:
+    """A sheet with a price whose format has a number of Excel's own, and its code where the file writes it."""
+    data = listed(("Preis", (0.5, "0.000 X")))
+    xml = part(data, STYLES).replace(b'numFmtId="164" formatCode', b'numFmtId="%d" formatCode' % number)
+    written = b'formatCode="%b"' % code.encode() if code is not None else b""
+    xml = xml.replace(b'formatCode="0.000 X"', written).replace(b'<xf numFmtId="164"', b'<xf numFmtId="%d"' % number)
+    assert b'"164"' not in xml
+    return changed(data, {STYLES: xml})
+
+
+@pytest.mark.parametrize("number", [*range(5, 9), *range(37, 45)])
+def test_a_format_that_excel_knows_has_a_currency_only_where_the_file_writes_it(number: int) -> None:
+    for code, currency in ((None, ""), ("0.00 €", "EUR"), ("[$CHF-807] 0.00", "CHF"), ("0.00", "")):
+        [product] = read(known_to_excel(number, code)).products
+        assert [(each.amount, each.currency) for each in product.prices] == [("0.5", currency)]
+
+
+@pytest.mark.parametrize("number", [9, 10])
+def test_a_format_of_per_cent_that_excel_knows_is_one_unless_the_file_writes_another(number: int) -> None:
+    assert features(read(known_to_excel(number, None))) == [("Preis", "50", "%")]
+    [product] = read(known_to_excel(number, "0.00 €")).products
+    assert [(each.amount, each.currency) for each in product.prices] == [("0.5", "EUR")]
 
 
 def test_a_price_is_for_the_quantity_that_its_cell_shows() -> None:
@@ -353,52 +379,3 @@ def test_the_currency_of_an_opendocument_price_is_read_in_every_row_that_is_repe
     assert [(p.article_number, p.prices[0].amount, p.prices[0].currency) for p in found.products] == [
         ("A-1", "9", "USD"), *[("A-2", "1234.5", "EUR")] * 3
     ]  # fmt: skip
-
-
-def old(*rows: tuple[object, ...], down: int = 0, right: int = 0) -> bytes:
-    """An XLS sheet behind another one; a number with its format is a pair, a formula too."""
-    import xlwt
-
-    book, out = xlwt.Workbook(), io.BytesIO()
-    book.add_sheet("Größen").write(0, 0, 7, xlwt.easyxf(num_format_str='0" kg"'))
-    sheet = book.add_sheet("Blatt")
-    for at, row in enumerate(rows, down):
-        for column, cell in enumerate(row, right):
-            if isinstance(cell, tuple):
-                value = xlwt.Formula(cell[0][1:]) if isinstance(cell[0], str) else cell[0]
-                sheet.write(at, column, value, xlwt.easyxf(num_format_str=cell[1]))
-            else:
-                sheet.write(at, column, cell)
-    book.save(out)
-    return out.getvalue()
-
-
-def test_an_old_sheet_shows_what_its_formats_add() -> None:
-    header = ("Artikelnummer", "Preis", "Nennspannung", "Anteil", "Länge", "Breite")
-    rows = [
-        (f"A-{at}", (1234.5, EURO), (24, '0" V"'), (0.19, "0%"), (12.25, '0.00" mm"'), (at, "General")) for at in (1, 2)
-    ]
-    for down, right in ((0, 0), (3, 2)):
-        found = extracted(old(header, *rows, down=down, right=right), "a.xls")
-        assert [(p.article_number, p.prices[0].amount, p.prices[0].currency) for p in found.products] == [
-            ("A-1", "1234.5", "EUR"), ("A-2", "1234.5", "EUR")
-        ]  # fmt: skip
-        assert [[(f.name, f.values[0].text, f.unit) for f in p.features] for p in found.products] == [
-            [("Nennspannung", "24", "V"), ("Anteil", "19", "%"), ("Länge", "12.25", "mm"), ("Breite", str(at), "")]
-            for at in (1, 2)
-        ]
-
-
-def test_the_formats_of_a_damaged_old_workbook_end_where_it_breaks() -> None:
-    data = old(("Artikelnummer", "Preis"), *[(f"A-{at}", (1.5, EURO)) for at in range(20)])
-    whole = xls_formats(data)
-    assert whole is not None
-    assert [each.row for each in whole.marks("Blatt")] == [-1, *range(1, 21)]
-    draw, read = np.random.default_rng(711), 0
-    for _ in range(2000):
-        broken = bytearray(data[: draw.choice((len(data), draw.integers(1024, len(data))))])
-        for at in draw.integers(512, len(broken), draw.choice((1, 3, 30))):
-            broken[at] = draw.choice((0, 1, 0xFF, draw.integers(256)))
-        if (found := xls_formats(bytes(broken))) is not None:
-            read += sum(bool(each.cells) for each in found.marks("Blatt"))
-    assert read > 2000  # most damage is elsewhere

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache, reduce
 from itertools import chain
@@ -29,7 +29,8 @@ BUILT_IN = {"9": "0%", "10": "0.00%"}
 _TOKEN = re.compile(r'\[\$([^\]-]*)[^\]]*\]|"([^"]*)"|\\(.)|_.|\*.|\[[^\]]*\]|([€£$°])|(General|[#0?][#0?.,/]*)|(.)')
 _CONDITION = re.compile(r"\[\s*[<>=]")
 _UNIT = re.compile(r"[^\W\d_]|[€$£°\"%‰]")
-_SIGNS = " -+()"
+_SIGNS, _AROUND = " -+()", "-+()"
+_PADDED = re.compile(r"(?:\[\$-[0-9A-Fa-f]+\])?(0{2,20})")
 _TAG = re.compile(
     rb"""<(?:[\w.-]{1,64}:)?(c|row)(?:\sr="([A-Z]{0,3})([0-9]{1,7})")?((?:[\s/][^<>]{0,%d})?)>""" % MAX_TAG
 )
@@ -49,15 +50,26 @@ class Format(NamedTuple):
     percent: bool = False
 
 
+class Padded(NamedTuple):
+    """How many digits are shown at least, with leading zeros."""
+
+    digits: int
+
+
+Cell = Format | Padded | str
+"""What a cell shows: something beside its number, the number in more digits, or another text than its value."""
+
+
 class Shown(NamedTuple):
     """What the cells of a row (from 0) show, by their columns (from 0)."""
 
     row: int
-    cells: dict[int, Format]
+    cells: dict[int, Cell]
 
 
 def cell_formats(archive: zipfile.ZipFile) -> list[str]:
-    """The code of each cell style's number format, '' where it is one of Excel's own."""
+    """The code of each cell style's number format, '' where it is one of Excel's own that the file does not write: of
+    those, which one shows a currency is for the reader's machine to say (7 and 44: dollars here, euros there)."""
     path = next((name for name in archive.namelist() if re.search(r"(^|[\\/])styles\.xml$", name, re.IGNORECASE)), None)
     styles = path and read_part(archive, path)
     if not styles:
@@ -67,7 +79,8 @@ def cell_formats(archive: zipfile.ZipFile) -> list[str]:
     except Unreadable:  # calamine judges the file
         return []
     named = root.iterfind("{*}numFmts/{*}numFmt")  # conditional formats have numbers of their own
-    codes = BUILT_IN | {each.get("numFmtId"): each.get("formatCode", "") for each in named}
+    written = {each.get("numFmtId"): code for each in named if (code := each.get("formatCode")) is not None}
+    codes = BUILT_IN | written
     return [codes.get(each.get("numFmtId"), "") for each in next(root.iter("{*}cellXfs"), ())]
 
 
@@ -114,8 +127,8 @@ def _added(section: list[_Token]) -> Format | None:
             return None
         percent |= other == "%"
         digits |= bool(number)
-        text = money or quoted or escaped or symbol or literal
-        parted |= digits and bool((text or other).strip())
+        text = money or quoted or (escaped not in _AROUND and escaped) or symbol or literal
+        parted |= digits and bool((text or escaped or other).strip())
         before, after = (before, after + text) if digits else (before + text, after)
     return beside(before, after, percent=percent) if digits else None
 
@@ -153,6 +166,18 @@ def marks(archive: zipfile.ZipFile, part: str, styles: Mapping[bytes, Format]) -
     yield found
 
 
+def shown_in_rows(cells: Iterable[tuple[int, int, int]], formats: Mapping[int, Cell]) -> Iterator[Shown]:
+    """The rows of cells that are given as row, column and style, as far as their styles show anything."""
+    found = Shown(-1, {})
+    for row, column, style in cells:
+        if format := formats.get(style):
+            if row != found.row:
+                yield found
+                found = Shown(row, {})
+            found.cells[column] = format
+    yield found
+
+
 def _tags(archive: zipfile.ZipFile, part: str) -> Iterator[list[_Tag]]:
     """The starts of rows and cells, in their order."""
     held = b""
@@ -178,14 +203,41 @@ def formats(codes: Sequence[str]) -> dict[bytes, Format]:
     return {b"%d" % at: found for at, code in enumerate(codes) if (found := adds[code])}
 
 
+def padded_of(code: str) -> Padded | None:
+    """How many digits a format's code shows at least, where it shows nothing else: two or more."""
+    zeros = _PADDED.fullmatch(code)
+    return Padded(len(zeros[1])) if zeros else None
+
+
+def shows(codes: Sequence[str]) -> dict[int, Cell]:
+    """Cell style → what its format shows, for styles whose format shows more than a number. In XLSX, whose numbers with
+    leading zeros come as texts, `formats` does."""
+    found = {code: padded_of(code) or format_of(code) for code in set(codes)}
+    return {at: shown for at, code in enumerate(codes) if (shown := found[code])}
+
+
 def measured(row: list[str], left: int, shown: Shown) -> list[str]:
-    """The row, whose first cell stands in column `left`, with what its numbers show."""
-    for column, format in shown.cells.items():
+    """The row, whose first cell stands in column `left`, with what its cells show."""
+    for column, cell in shown.cells.items():
         at = column - left
-        if 0 <= at < len(row) and isinstance(figure := row[at], Figure):
-            number = f"{(Decimal(figure) * 100).normalize():f}" if format.percent else figure
-            row[at] = measured_in(format.unit)(number)
+        if 0 <= at < len(row):
+            if isinstance(cell, str):
+                row[at] = cell
+            elif isinstance(figure := row[at], Figure):
+                row[at] = _in_format(figure, cell)
     return row
+
+
+def _in_format(figure: Figure, cell: Format | Padded) -> str:
+    if isinstance(cell, Padded):
+        return padded(figure, cell.digits)
+    number = f"{(Decimal(figure) * 100).normalize():f}" if cell.percent else figure
+    return measured_in(cell.unit)(number)
+
+
+def padded(number: str, digits: int) -> str:
+    """A whole number in so many digits at least."""
+    return number.zfill(digits) if number.isascii() and number.isdigit() and len(number) < digits else number
 
 
 @lru_cache(maxsize=MAX_COLUMNS)

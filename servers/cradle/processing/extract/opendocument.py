@@ -1,5 +1,5 @@
-"""What calamine leaves out of an OpenDocument spreadsheet, read from its XML: the merged cells of each table, and what
-its numbers show beside them."""
+"""What calamine leaves out of an OpenDocument spreadsheet, read from its XML: the merged cells of each table, what its
+numbers show beside them, text boxes, charts, notes and embedded files."""
 
 from __future__ import annotations
 
@@ -10,18 +10,68 @@ from functools import lru_cache
 
 from servers.cradle.processing.extract.containers import read_part
 from servers.cradle.processing.extract.detect import ODS
-from servers.cradle.processing.extract.extractor import File, Unreadable
+from servers.cradle.processing.extract.encoding import clean
+from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.merged import Merge
-from servers.cradle.processing.extract.number_formats import MAX_COLUMNS, Format, Shown, beside
+from servers.cradle.processing.extract.number_formats import MAX_COLUMNS, Cell, Shown, beside, padded
+from servers.cradle.processing.extract.open_objects import embedded
+from servers.cradle.processing.extract.open_shapes import (
+    ANNOTATION,
+    PARAGRAPH,
+    boxes,
+    inside,
+    labelled,
+    objects,
+    paragraphs,
+    shapes,
+)
+from servers.cradle.processing.extract.sheet_notes import notes, place
 from servers.cradle.processing.extract.xml import Element, drop, events, local
+from servers.cradle.processing.extraction import Block, Item
 
 MAX_CELLS = 32_000_000
 _TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
 _OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
-_PARAGRAPH = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}p"
 _CELLS = ("table-cell", "covered-table-cell")
+_NUMBERS = frozenset({"float", "currency", "percentage"})
 _SHOWN = re.compile(r"[-+−(\s]*(\D{0,12}?)[-+−\s]*([0-9](?:[0-9.,'’\s]*[0-9])?)\s*(\D{0,14}?)[)\s]*")
 MAX_TEXT, MAX_DECIMALS = 64, 12
+
+
+class OpenSheets:
+    """What a file's sheets hold beside what calamine reads.
+
+    Args:
+        depth: of the file; `inner` reads files that are embedded in it.
+
+    Raises:
+        Unreadable: as `tables_of`.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, depth: int, inner: Inner) -> None:
+        self._archive, self._depth, self._inner = archive, depth, inner
+        self._tables = {clean(name): table for name, table in tables_of(archive).items()}
+
+    def readable(self, data: bytes) -> bytes:
+        """The file as it came."""
+        return data
+
+    def merges(self, sheet: str) -> list[Merge]:
+        """The merged cells of a sheet."""
+        return self._tables[sheet].merges if sheet in self._tables else []
+
+    def marks(self, sheet: str) -> Iterator[Shown] | None:
+        """The rows with cells that show something else than their value."""
+        return self._tables[sheet].marks() if sheet in self._tables else None
+
+    def items(self, sheet: str, page: int) -> Iterator[Item]:
+        """Text boxes and other shapes with text, charts, notes and embedded files."""
+        if table := self._tables.get(sheet):
+            yield from (Block("paragraph", each, page=page) for each in table.boxes)
+            charts, files = embedded(self._archive, table.objects, page, self._depth, self._inner)
+            yield from charts
+            yield from notes(table.notes, page)
+            yield from files
 
 
 def tables_of(archive: zipfile.ZipFile) -> dict[str, OpenTable]:
@@ -45,6 +95,10 @@ def tables_of(archive: zipfile.ZipFile) -> dict[str, OpenTable]:
         elif event == "end" and len(tables) == 1:
             if name in _CELLS:
                 tables[0].cell(element)
+            elif name == "shapes":
+                tables[0].draw(element)
+            elif name == "forms":
+                tables[0].labels |= labelled(element)
             elif name == "table-row":
                 tables[0].end_row(element)
                 drop(element)
@@ -52,32 +106,54 @@ def tables_of(archive: zipfile.ZipFile) -> dict[str, OpenTable]:
 
 
 class OpenTable:
-    """A table as far as it is read; rows and columns count from 0."""
+    """A table as far as it is read; rows and columns count from 0. `objects` are the names of what is embedded."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.merges: list[Merge] = []
-        self._marked: list[tuple[int, int, dict[int, Format]]] = []
-        self._cells: dict[int, Format] = {}
+        self.boxes: list[str] = []
+        self.objects: list[str] = []
+        self.labels: dict[str, str] = {}
+        self.notes: list[tuple[str, str]] = []
+        self._marked: list[tuple[int, int, dict[int, Cell]]] = []
+        self._cells: dict[int, Cell] = {}
         self._row = self._column = self._width = self._used = 0
 
     def marks(self) -> Iterator[Shown]:
-        """The rows with cells that show more than their number."""
+        """The rows with cells that show something else than their value."""
         for first, rows, cells in self._marked:
             for row in range(first, first + rows):
                 yield Shown(row, cells)
+
+    def draw(self, element: Element) -> None:
+        """Adds what is drawn on the table or in one of its cells."""
+        self.boxes += boxes(element, self.labels)
+        self.objects += objects(element)
 
     def cell(self, element: Element) -> None:
         rows, columns = _count(element, "number-rows-spanned"), _count(element, "number-columns-spanned")
         if rows > 1 or columns > 1:
             self.merges.append(Merge(self._row, self._column, self._row + rows - 1, self._column + columns - 1))
         repeated = _count(element, "number-columns-repeated")
-        if len(element) and (format := _format_of(element)):
+        if len(element) and (shown := self._shown(element)) is not None:
             for column in range(self._column, min(self._column + repeated, MAX_COLUMNS)):
-                self._cells[column] = format
+                self._cells[column] = shown
         self._column += repeated
         if len(element):
             self._used = self._column
+
+    def _shown(self, element: Element) -> Cell | None:
+        """What a cell shows that calamine does not read; what else the cell holds is added to the table."""
+        kind, text = element.get(f"{_OFFICE}value-type"), None
+        if len(element) > 1 or element[0].tag != PARAGRAPH:
+            for note in element.iterchildren(ANNOTATION):
+                self.notes.append((place(self._row, self._column), inside(note)))
+            if shapes(element):
+                self.draw(element)
+                text = clean(paragraphs(element)).strip()  # calamine takes the shape's text for the cell's
+        if kind in _NUMBERS:
+            return _format_of(element, kind)
+        return text if kind == "string" and element.get(f"{_OFFICE}string-value") is None else None
 
     def end_row(self, element: Element) -> None:
         rows = _count(element, "number-rows-repeated")
@@ -92,13 +168,14 @@ class OpenTable:
         self._column = self._used = 0
 
 
-def _format_of(element: Element) -> Format | None:
-    """What a cell's text has beside the cell's number; None where it is not that number and one thing beside it."""
-    kind, value = element.get(f"{_OFFICE}value-type"), element.get(f"{_OFFICE}value") or ""
-    paragraphs = element.findall(_PARAGRAPH)
-    if kind not in {"float", "currency", "percentage"} or len(paragraphs) != 1:
+def _format_of(element: Element, kind: str) -> Cell | None:
+    """What a number's cell shows: the number with leading zeros, or one thing beside it; None where it is neither."""
+    found = element.findall(PARAGRAPH)
+    if len(found) != 1:
         return None
-    text = "".join(map(str, paragraphs[0].itertext()))
+    text, value = "".join(map(str, found[0].itertext())), element.get(f"{_OFFICE}value") or ""
+    if text.startswith("0") and kind == "float" and padded(value, len(text)) == text != value:
+        return text
     parts = _SHOWN.fullmatch(text) if len(text) <= MAX_TEXT else None
     if parts is None or not (parts[1] or parts[3]):
         return None

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.containers import whole_blocks
-from servers.cradle.processing.extract.encoding import clean, squeezed
+from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import Inner, Unreadable
+from servers.cradle.processing.extract.sheet_notes import notes
 from servers.cradle.processing.extract.xml import Element, local
 from servers.cradle.processing.extraction import Attachment, Block, Item
 
@@ -22,6 +23,9 @@ _EMPTY = re.compile(
 )
 _TEXT = re.compile(rb"""\st\s*=\s*["']str["']""")
 
+ReadNotes = Callable[[zipfile.ZipFile, str, int, set[str]], Iterator[Item]]
+"""Archive, part, page and cells with a thread → what the part's notes say."""
+
 
 def sheets(archive: zipfile.ZipFile) -> dict[str, str]:
     """Sheet name → its part, for parts that are there."""
@@ -32,21 +36,30 @@ def sheets(archive: zipfile.ZipFile) -> dict[str, str]:
         return {}
     named = [] if root is None else list(root.iter("{*}sheet"))
     held = set(archive.namelist())
-    found = {each.get("name"): related.get(each.get(opc.ID, ""), ("", ""))[1] for each in named}
-    return {name: part for name, part in found.items() if name and part in held}
+    found = {clean(each.get("name") or ""): related.get(each.get(opc.ID, ""), ("", ""))[1] for each in named}
+    return {name: part for name, part in found.items() if part in held}
 
 
-def beside(archive: zipfile.ZipFile, part: str, page: int, depth: int, inner: Inner) -> Iterator[Item]:
+def beside(
+    archive: zipfile.ZipFile, part: str, page: int, depth: int, inner: Inner, binary: ReadNotes | None = None
+) -> Iterator[Item]:
     """Text boxes, charts, comments with their cells, and the items of files that are embedded in a sheet; what of it
-    cannot be read is an `Attachment` with why."""
+    cannot be read is an `Attachment` with why.
+
+    Args:
+        binary: reads a part of notes where these are no XML.
+    """
     parts = opc.related(archive, part)
     for name in opc.of_kind(parts, "drawing"):
         charts = opc.of_kind(opc.related(archive, name), *opc.SAYING)
         yield from opc.read_parts(archive, [name], lambda root: _boxes(root, page))
         yield from opc.read_parts(archive, charts, lambda root: opc.values(root, page))
     threads: set[str] = set()
-    comments = [*opc.of_kind(parts, "threadedComment"), *opc.of_kind(parts, "comments")]
-    yield from opc.read_parts(archive, comments, lambda root: _comments(root, page, threads))
+    said, held = opc.of_kind(parts, "threadedComment"), opc.of_kind(parts, "comments")
+    yield from opc.read_parts(archive, said if binary else said + held, lambda root: _comments(root, page, threads))
+    for name in held:
+        if binary:
+            yield from binary(archive, name, page, threads)
     yield from opc.files(archive, parts, depth, inner)
 
 
@@ -91,8 +104,7 @@ def _comments(root: Element, page: int, threads: set[str]) -> Iterator[Block]:
     said = list(root.iter("{*}threadedComment"))
     threads.update(each.get("ref", "") for each in said)
     said += [each for each in root.iter("{*}comment") if each.get("ref", "") not in threads]
-    if lines := [f"{each.get('ref')}: {text}" for each in said if (text := squeezed(_said(each)))]:
-        yield Block("paragraph", "\n".join(lines), page=page)
+    yield from notes(((each.get("ref", ""), _said(each)) for each in said), page)
 
 
 def _said(element: Element) -> str:

@@ -8,17 +8,13 @@ import zipfile
 from collections.abc import Iterable, Iterator
 
 from servers.cradle.processing.extract.columns import Figure
-from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.left_out import left_out
 from servers.cradle.processing.extract.merged import Merge, unmerged
-from servers.cradle.processing.extract.number_formats import Shown, cell_formats, formats, marks, measured
-from servers.cradle.processing.extract.opendocument import tables_of
+from servers.cradle.processing.extract.number_formats import Shown, measured
 from servers.cradle.processing.extract.product_table import read_rows
-from servers.cradle.processing.extract.sheet_parts import beside, sheets, without_results
-from servers.cradle.processing.extract.xls_formats import xls_formats
-from servers.cradle.processing.extract.zero_padded import as_shown
 from servers.cradle.processing.extraction import About, Block, Item
 
 _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and send it."
@@ -26,7 +22,7 @@ _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and se
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "7"
+    version = "8"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -36,32 +32,20 @@ class Spreadsheet:
 
         from servers.cradle.processing.extract.large_sheet import LargeSheets
 
-        data, sent = file.data, check_zip(file.data) if file.media_type != XLS else None
-        archive, codes = sent, cell_formats(sent) if sent and file.media_type == XLSX else []
-        if sent and (shown := as_shown(data, sent, codes)) is not data:
-            data, archive = shown, zipfile.ZipFile(io.BytesIO(shown))
-        tables = tables_of(archive) if archive and file.media_type == ODS else {}
-        old = xls_formats(data) if file.media_type == XLS else None
+        data = file.data
+        beside = left_out(file, data, inner)
+        data = beside.readable(data)
         try:
             book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
             names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
-            large = LargeSheets(archive, names) if archive and file.media_type == XLSX else None
-            parts, styles = (sheets(sent), formats(codes)) if sent and large else ({}, {})
+            large = LargeSheets(zipfile.ZipFile(io.BytesIO(data)), names) if file.media_type == XLSX else None
             yield About(pages=len(names))
             for number, name in enumerate(names, 1):
-                yield Block("heading", clean(name), level=1, page=number)
+                title = clean(name)
+                yield Block("heading", title, level=1, page=number)
                 sheet = (large and large.get(name)) or book.get_sheet_by_name(name)
-                merges, shown = list[Merge](), None
-                if table := tables.get(name):
-                    merges, shown = table.merges, table.marks()
-                elif old:
-                    shown = old.marks(clean(name))
-                elif archive and styles and name in parts:
-                    shown = marks(archive, parts[name], styles)
-                yield from read_rows(_rows(sheet, merges, shown), number, clean(name))
-                if sent and name in parts:
-                    yield from without_results(sent, parts[name], clean(name))
-                    yield from beside(sent, parts[name], number, file.depth, inner)
+                yield from read_rows(_rows(sheet, beside.merges(title), beside.marks(title)), number, title)
+                yield from beside.items(title, number)
         except calamine.PasswordError:
             reason = "The file is protected by a password. Save it without one and send it again."
             raise Unreadable("encrypted", reason) from None

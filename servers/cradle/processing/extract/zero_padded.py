@@ -12,11 +12,11 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 
 from servers.cradle.processing.extract.containers import part_blocks
+from servers.cradle.processing.extract.number_formats import padded_of
 
 BLOCK = 2**20
 MAX_HELD = 32 * 2**20
 _PART = re.compile(r"\.(xml|rels)$", re.IGNORECASE)  # no picture is read
-_FORMAT = re.compile(r"(?:\[\$-[0-9A-Fa-f]+\])?(0{2,20})")
 _CELL = re.compile(rb"<((?:[\w.-]+:)?)c(\s[^<>]*)>((?:<\1f\b[^<>]*(?:/>|>[^<]*</\1f>))?)<\1v>([0-9]+)</\1v></\1c>")
 _STYLE = re.compile(rb"""\ss\s*=\s*["']([0-9]+)["']""")
 _TYPE = re.compile(rb"""\st\s*=\s*["']([^"']*)["']""")
@@ -46,8 +46,7 @@ def as_shown(data: bytes, archive: zipfile.ZipFile, codes: Sequence[str]) -> byt
 
 def _widths(codes: Sequence[str]) -> dict[bytes, int]:
     """How many digits a cell's style shows at least, where it shows nothing else."""
-    found = [(at, _FORMAT.fullmatch(code)) for at, code in enumerate(codes)]
-    return {b"%d" % at: len(zeros[1]) for at, zeros in found if zeros}
+    return {b"%d" % at: shown.digits for at, code in enumerate(codes) if (shown := padded_of(code))}
 
 
 def _cells(blocks: Iterator[bytes], widths: Mapping[bytes, int]) -> Iterator[bytes]:
