@@ -22,6 +22,8 @@ from tests.e2e.test_servers import operator_tokens
 
 pytestmark = pytest.mark.slow
 
+LOOK_S = 0.1
+"""Between two looks at a job: steps take seconds, and fifty looks a second would take a processor from them."""
 STEPS = {
     "orchestrator": ("fix parameters", "process", "build", "verify image"),
     "cradle": ("process", "build", "verify image"),
@@ -78,7 +80,7 @@ async def test_a_job_cancelled_in_the_middle_of_processing_leaves_nothing_in_the
     async with asyncio.timeout(JOB_S):
         while (view := await look(victim, handle.job_id)) is None or not under_way(view, "process"):
             assert view is None or view.state not in FINAL_STATES, "the job ended before it could be cancelled"
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOK_S)
     await victim.agent.orchestrator("cancel_job", {"job_id": handle.job_id}, JobView)
     assert (await victim.follow(handle.job_id)).state == "cancelled"
     again = await victim.agent.orchestrator("initialize_customer", order, JobHandle)
@@ -134,7 +136,7 @@ async def test_a_server_killed_at_each_step_costs_no_effect_and_doubles_none(vic
                 os.kill(pid, signal.SIGKILL)
                 left.remove(hit)
                 killed.append(hit)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOK_S)
     assert view.state == "completed", view.error
     assert "process" in killed
     assert view.result is not None
