@@ -1,4 +1,4 @@
-"""LanceDB's import without what nothing here reaches: a quarter of the processor time, at each start of an instance."""
+"""LanceDB's import without what nothing here reaches: a third of the processor time, at each start of an instance."""
 
 from __future__ import annotations
 

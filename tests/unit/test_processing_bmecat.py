@@ -146,6 +146,11 @@ def test_a_product_that_is_taken_back_is_a_text_and_no_product() -> None:
     assert found.relations == (Relation("A-9", "deleted", "Muster GmbH"),)
 
 
+def test_a_product_that_is_taken_back_without_a_number_takes_back_no_other() -> None:
+    found = extracted(catalogue('<PRODUCT mode="delete"><USER_DEFINED_EXTENSIONS/></PRODUCT>', "T_UPDATE_PRODUCTS"))
+    assert (found.products, found.relations) == ((), ())
+
+
 @pytest.mark.parametrize(
     ("written", "amount"),
     [

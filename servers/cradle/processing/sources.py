@@ -368,6 +368,6 @@ def _opened(handle: int, path: Path) -> Path:
     """Where an open file really lies: the kernel's word on Linux, elsewhere the path's, asked after opening."""
     proc = Path(f"/proc/self/fd/{handle}")
     try:
-        return Path(os.readlink(proc))  # noqa: PTH115 - the text as it is
+        return proc.readlink()
     except OSError:
         return Path(os.path.realpath(path))

@@ -90,7 +90,8 @@ class _Reader:
             yield found
             return
         yield Block("paragraph", "\n".join([f"{local(element)}: mode delete", *all_text(element)]))
-        yield Relation(found.article_number, "deleted", found.supplier_name or found.supplier_id)
+        if found.article_number:
+            yield Relation(found.article_number, "deleted", found.supplier_name or found.supplier_id)
 
     def _header(self, header: Element) -> Iterator[Item]:
         catalogue, supplier = _child(header, "CATALOG"), _child(header, "SUPPLIER")

@@ -14,7 +14,7 @@ from servers.cradle.processing.extract.doc_old import is_old, old_form
 from servers.cradle.processing.extract.doc_pictures import pictures
 from servers.cradle.processing.extract.encoding import decode, paired, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
-from servers.cradle.processing.extract.pictures import beside, chars_of, scans
+from servers.cradle.processing.extract.pictures import chars_of, for_ocr, scans
 from servers.cradle.processing.extract.rtf_words import code_page
 from servers.cradle.processing.extract.story import Story
 from servers.cradle.processing.extraction import About, Attachment, Item
@@ -47,7 +47,7 @@ class Doc:
                 for item in chain.from_iterable(_story(word, start, end) for start, end in word.stories()):
                     chars += chars_of(item)
                     yield item
-                yield from beside(chars, scans(pictures(word), file.depth, inner))
+                yield from for_ocr(chars, scans(pictures(word), file.depth, inner))
                 yield from _objects(container, file.depth, inner)
         except BROKEN:
             raise Unreadable("damaged", DAMAGED) from None

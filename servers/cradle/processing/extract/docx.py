@@ -12,7 +12,7 @@ from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import DOCX
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
-from servers.cradle.processing.extract.pictures import beside, chars_of
+from servers.cradle.processing.extract.pictures import chars_of, for_ocr
 from servers.cradle.processing.extract.symbol_font import is_symbol, signs
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extract.xml import Element, local
@@ -45,7 +45,7 @@ class Docx:
         for item in chain(_blocks(body, styles), _beside(archive, parts, styles)):
             chars += chars_of(item)
             yield item
-        yield from beside(chars, opc.scans(archive, opc.of_kind(parts, "image"), 0, file.depth, inner))
+        yield from for_ocr(chars, opc.scans(archive, opc.of_kind(parts, "image"), 0, file.depth, inner))
         yield from opc.files(archive, parts, file.depth, inner, {main})
 
 

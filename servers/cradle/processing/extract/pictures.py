@@ -38,7 +38,7 @@ def chars_of(item: Item) -> int:
     return len("".join(item.text.split())) if isinstance(item, Block) else 0
 
 
-def beside(chars: int, pictures: Iterator[Item]) -> Iterator[Item]:
+def for_ocr(chars: int, pictures: Iterator[Item]) -> Iterator[Item]:
     """What OCR is to read of a document with so many characters of text: all pictures where it has none; where it has a
     line or two, as a scan with a heading has, those as large as a page."""
     if chars >= FEW_CHARS:

@@ -13,7 +13,7 @@ from servers.cradle.processing.extract.detect import PPTX
 from servers.cradle.processing.extract.docx import title_of
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
-from servers.cradle.processing.extract.pictures import beside, chars_of
+from servers.cradle.processing.extract.pictures import chars_of, for_ocr
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extract.xml import Element, local
 from servers.cradle.processing.extraction import About, Block, Item
@@ -64,7 +64,7 @@ def _slide(archive: zipfile.ZipFile, name: str, page: int, depth: int, inner: In
     for item in chain(_shapes(root, page), _beside(archive, parts, page)):
         chars += chars_of(item)
         yield item
-    yield from beside(chars, opc.scans(archive, opc.of_kind(parts, "image"), page, depth, inner))
+    yield from for_ocr(chars, opc.scans(archive, opc.of_kind(parts, "image"), page, depth, inner))
     yield from opc.files(archive, parts, depth, inner, seen)
 
 

@@ -11,7 +11,7 @@ from servers.cradle.processing.extract import rtf_words
 from servers.cradle.processing.extract.detect import RTF
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
-from servers.cradle.processing.extract.pictures import FEW_CHARS, Picture, beside, chars_of, scans
+from servers.cradle.processing.extract.pictures import FEW_CHARS, Picture, chars_of, for_ocr, scans
 from servers.cradle.processing.extract.rtf_sinks import (
     Fonts,
     Markup,
@@ -46,7 +46,7 @@ class Rtf:
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """The body in order, then notes, headers, footers, comments and text boxes, then what is embedded. A document
-        without any text gives its pictures to OCR.
+        with next to no text gives its pictures to OCR.
 
         Raises:
             Unreadable: `damaged`, `too_deep`.
@@ -112,7 +112,7 @@ class _Reader:
         yield from self._taken()
         self._out = self._beside
         yield from self._taken()
-        yield from beside(self._chars, scans(self._pictures, depth, inner))
+        yield from for_ocr(self._chars, scans(self._pictures, depth, inner))
         for number, (name, digits) in enumerate(self._objects, 1):
             shown = squeezed(name)[:200] or f"object-{number}"
             if native := _native(digits):
