@@ -118,7 +118,7 @@ def settings_for(url: str, **more: object) -> Settings:
             "openai_api_key": "a-key", "openai_base_url": url + "/v1",
             "anthropic_api_key": "a-key", "anthropic_base_url": url,
             "compatible_vision_url": url + "/v1", "compatible_vision_model": "paddleocr-vl",
-            "call_deadline_s": 10, **more,
+            "call_deadline_s": 60, **more,
         }
     )  # fmt: skip
 

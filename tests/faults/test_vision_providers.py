@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from referencing.exceptions import Unresolvable
 
 from servers.cradle.vision.breaker import FAILURES, OPEN_S, Breaker
+from servers.cradle.vision.structured import structured
 from shared.contracts.vision import VisionAttempt
 from shared.errors import DeadlineExceeded, Forbidden, InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
 from tests.vision_rig import (
@@ -77,8 +81,28 @@ HOSTILE_SCHEMAS = {
     "no schema": {"type": "object", "properties": {"a": {"type": "nothing"}}},
     "a pattern": {"type": "object", "properties": {"a": {"type": "string", "pattern": "(a+)+$"}}},
     "elsewhere": {"type": "object", "properties": {"a": {"$ref": "http://169.254.169.254/latest"}}},
+    "elsewhere by another name": {
+        "type": "object", "allOf": [{"$ref": "#/$defs/b"}],
+        "$defs": {"b": {"allOf": [{"$id": "http://169.254.169.254/", "$ref": "#/latest"}]}},
+    },
+    "a part that is not there": {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}},
+    "a name that is nowhere": {"type": "object", "properties": {"a": {"$ref": "#b"}}},
+    "no part but a word": {"type": "object", "properties": {"a": {"$ref": "#/type/0"}}},
+    "itself": {"type": "object", "$ref": "#"},
+    "a circle": {
+        "type": "object", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"not": {"$ref": "#/$defs/a"}}},
+        "properties": {"a": {"$ref": "#/$defs/a"}},
+    },
+    "a billion checks": {
+        "type": "object", "$ref": "#/$defs/0",
+        "$defs": {str(n): {"allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(30)} | {"30": {}},
+    },
+    "a chain": {
+        "type": "object", "$ref": "#/$defs/0",
+        "$defs": {str(n): {"$ref": f"#/$defs/{n + 1}"} for n in range(700)} | {"700": {}},
+    },
     "too large": {"type": "object", "description": "x" * 40_000},
-}
+}  # fmt: skip
 
 
 @pytest.mark.requirement("I-12")
@@ -91,8 +115,37 @@ async def test_a_schema_that_cannot_be_used_is_refused_before_anything_is_sent(s
     assert server.connections == 0
 
 
+@pytest.mark.requirement("I-12")
+def test_behind_that_check_the_checker_itself_fetches_nothing() -> None:
+    asked: list[str] = []
+
+    class Trap(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Trap) as trap:
+        serving = threading.Thread(target=trap.serve_forever)
+        serving.start()
+        elsewhere = {"allOf": [{"$id": f"http://127.0.0.1:{trap.server_port}/", "$ref": "#/x"}]}
+        with pytest.raises(Unresolvable):
+            structured("{}", {"type": "object", "$ref": "#/unknown", "unknown": elsewhere})
+        trap.shutdown()
+        serving.join()
+    assert asked == []
+
+
 def cut(path: str) -> tuple[int, dict[str, str], bytes]:
     return 200, {}, json.dumps(answer_of(path, "halb")).encode()[:60]
+
+
+def counts(usage: object) -> Reply:
+    return lambda path: (200, {}, json.dumps(answer_of(path, "Text") | {"usage": usage}).encode())
+
+
+NO_TOKENS = dict.fromkeys(("input_tokens", "output_tokens", "prompt_tokens", "completion_tokens"), -1)
 
 
 FAILURES_OF: dict[str, tuple[Reply, type[PlatformError]]] = {
@@ -105,6 +158,8 @@ FAILURES_OF: dict[str, tuple[Reply, type[PlatformError]]] = {
     "empty body": (fails(200, b""), Unavailable),
     "another object": (fails(200, b'{"CANARY": 1}'), Unavailable),
     "a list": (fails(200, b"[]"), Unavailable),
+    "a count that is none": (counts("CANARY"), Unavailable),
+    "counts below nothing": (counts(NO_TOKENS), Unavailable),
     "stopped early": (says("CANARY", cut_off=True), Unavailable),
     "refused": (says("CANARY", refused=True), Unavailable),
 }
@@ -126,6 +181,13 @@ async def test_each_failure_is_one_documented_error_without_the_providers_words(
     if case == "429":
         assert failed.value.retry_after == 7
     await service.close()
+
+
+@pytest.mark.requirement("I-04")
+@pytest.mark.parametrize("name", REMOTE)
+async def test_characters_that_no_text_may_hold_do_not_come_out_of_a_page(server: VisionServer, name: str) -> None:
+    server.reply = says("Klem\0me \ud800 16 A")
+    assert (await service_at(server.url).read(asking(name))).pages[0].text == "Klemme ? 16 A"
 
 
 @pytest.mark.requirement("F-07")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from servers.cradle.vision.base import Answer, Ask, prompt
+from servers.cradle.vision.base import Answer, Ask, counted, prompt, storable
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
 from servers.cradle.vision.failures import UNFINISHED, translated
 from servers.cradle.vision.structured import structured
@@ -44,17 +44,13 @@ class AnthropicVision:
                 messages=[{"role": "user", "content": content}],
                 **_format(ask),
             )
-            text = "".join(block.text for block in answer.content if block.type == "text").strip()
-            usage = answer.usage
+            text = storable("".join(block.text for block in answer.content if block.type == "text"))
+            tokens = counted(answer.usage, "input_tokens"), counted(answer.usage, "output_tokens")
         except (anthropic.AnthropicError, ValueError, AttributeError, TypeError) as error:  # the last: cut or odd JSON
             raise translated(error, anthropic, "ANTHROPIC") from None
         if answer.stop_reason != "end_turn":
             raise Unavailable(UNFINISHED)
-        return Answer(
-            VisionPage(page=page, text=text, data=structured(text, ask.json_schema)),
-            usage.input_tokens if usage else 0,
-            usage.output_tokens if usage else 0,
-        )
+        return Answer(VisionPage(page=page, text=text, data=structured(text, ask.json_schema)), *tokens)
 
     async def close(self) -> None:
         if self._client is not None:

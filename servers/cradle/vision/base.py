@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -74,6 +75,23 @@ class Provider(Protocol):
     async def close(self) -> None:
         """Lets go of models and connections."""
         ...
+
+
+def storable(text: str) -> str:
+    """What a model said, without what no text may hold: NUL and halves of surrogate pairs."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode().strip()
+
+
+def counted(usage: object, name: str) -> int:
+    """A number of tokens as a provider counts it, 0 where it counts none.
+
+    Raises:
+        AttributeError, TypeError, ValueError: what it counts is not in its form.
+    """
+    number = operator.index(getattr(usage, name)) if usage else 0
+    if number < 0:
+        raise ValueError(name)
+    return number
 
 
 def prompt(ask: Ask) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from servers.cradle.vision.base import Answer, Ask, prompt
+from servers.cradle.vision.base import Answer, Ask, counted, prompt, storable
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
 from servers.cradle.vision.failures import UNFINISHED, translated
 from servers.cradle.vision.structured import structured
@@ -48,17 +48,14 @@ class CompatibleVision:
                 **_format(ask),
             )
             (choice, *_), usage = answer.choices, answer.usage
-            text = (choice.message.content or "").strip()
+            text = storable(choice.message.content or "")
+            tokens = counted(usage, "prompt_tokens"), counted(usage, "completion_tokens")
             finished = choice.finish_reason == "stop" and not choice.message.refusal
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # the last ones: cut or odd JSON
             raise translated(error, openai, "COMPATIBLE") from None
         if not finished:
             raise Unavailable(UNFINISHED)
-        return Answer(
-            VisionPage(page=page, text=text, data=structured(text, ask.json_schema)),
-            usage.prompt_tokens if usage else 0,
-            usage.completion_tokens if usage else 0,
-        )
+        return Answer(VisionPage(page=page, text=text, data=structured(text, ask.json_schema)), *tokens)
 
     async def close(self) -> None:
         if self._client is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from servers.cradle.vision.base import Answer, Ask, prompt
+from servers.cradle.vision.base import Answer, Ask, counted, prompt, storable
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
 from servers.cradle.vision.failures import UNFINISHED, translated
 from servers.cradle.vision.structured import structured
@@ -48,18 +48,15 @@ class OpenAiVision:
                 max_output_tokens=MAX_OUTPUT_TOKENS,
                 **_format(ask),
             )
-            text, usage = answer.output_text.strip(), answer.usage
+            text = storable(answer.output_text)
+            tokens = counted(answer.usage, "input_tokens"), counted(answer.usage, "output_tokens")
             parts = [part for each in answer.output if each.type == "message" for part in each.content]
             refused = any(part.type == "refusal" for part in parts)  # of a "completed" answer without a text
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # the last ones: cut or odd JSON
             raise translated(error, openai, "OPENAI") from None
         if answer.status != "completed" or refused:
             raise Unavailable(UNFINISHED)
-        return Answer(
-            VisionPage(page=page, text=text, data=structured(text, ask.json_schema)),
-            usage.input_tokens if usage else 0,
-            usage.output_tokens if usage else 0,
-        )
+        return Answer(VisionPage(page=page, text=text, data=structured(text, ask.json_schema)), *tokens)
 
     async def close(self) -> None:
         if self._client is not None:
