@@ -6,6 +6,8 @@ import asyncio
 import base64
 import io
 import json
+import struct
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -131,6 +133,25 @@ def page(size: tuple[int, int] = (600, 300)) -> bytes:
     out = io.BytesIO()
     Image.new("L", size, 255).save(out, "PNG")
     return out.getvalue()
+
+
+def tiff_of(frames: int) -> bytes:
+    """A TIFF of so many frames of one grey pixel."""
+    made = bytearray(b"II*\0" + struct.pack("<I", 8))
+    for number in range(1, frames + 1):
+        tags = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 0, 278: 1, 279: 1}
+        made += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in tags)
+        made += struct.pack("<I", len(made) + 4 if number < frames else 0)
+    return bytes(made)
+
+
+def png_header(width: int, height: int, *more: tuple[bytes, bytes]) -> bytes:
+    """The beginning of a PNG: its header, these chunks, and hardly any data."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), *more]
+    whole = b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + whole + struct.pack(">I", 8) + b"IDAT" + b"\x00" * 12
 
 
 def asking(provider: str | None = None, image: bytes | None = None, **more: object) -> VisionRequest:

@@ -8,10 +8,8 @@ import io
 import os
 import pickle
 import signal
-import struct
 import tracemalloc
 import zipfile
-import zlib
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
 
@@ -27,6 +25,7 @@ from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.stages import measured, required_same
 from tests.office_rig import changed, part
+from tests.vision_rig import png_header, tiff_of
 
 CONTENT_TYPES = '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
 
@@ -38,14 +37,6 @@ def zipped(parts: dict[str, bytes]) -> bytes:
         for name, content in parts.items():
             archive.writestr(name, content)
     return out.getvalue()
-
-
-_DATA = struct.pack(">I", 8) + b"IDAT" + b"\x00" * 12
-
-
-def png_header(width: int, height: int) -> bytes:
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body)) + _DATA
 
 
 def pdf(**options: object) -> bytes:
@@ -94,6 +85,8 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "deep XML": (b"<?xml version='1.0'?>" + b"<a>" * 100_000 + b"</a>" * 100_000, "a.xml", "damaged"),
     "a cut BMEcat": (b"<?xml version='1.0'?><BMECAT><T_NEW_CATALOG><PRODUCT>", "a.xml", "damaged"),
     "a huge image": (png_header(20_000, 10_000), "a.png", "image_too_large"),
+    "an image of one row too many": (png_header(8000, 5001), "a.png", "image_too_large"),
+    "an image of ten thousand frames": (tiff_of(10_000), "a.tif", "too_many_pages"),
     "a cut image": (png_header(200, 100), "a.png", "damaged"),
     "deep JSON": (b"[" * 100_000 + b"]" * 100_000, "a.json", "damaged"),
     "a program": (b"\x7fELF" + b"\x00" * 100, "a.pdf", "unsupported_format"),

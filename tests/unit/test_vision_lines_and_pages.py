@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import math
+import struct
 import time
 import typing
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from servers.cradle.vision.resources import contents_of, key_of
 from servers.orchestrator.tools import models
 from shared.contracts.vision import ResourceContents, VisionRequest, Word
 from shared.errors import InvalidInput, TooLarge
+from tests.vision_rig import png_header, tiff_of
 
 
 def piece(word: str, x: float, y: float, width: float = 100, turn: float = 0.0) -> Piece:
@@ -72,23 +75,61 @@ def test_every_frame_of_a_tiff_is_a_page() -> None:
 
 
 @pytest.mark.requirement("I-06")
-def test_an_oversize_image_is_refused_from_its_header() -> None:
+def test_an_image_over_forty_megapixels_is_refused_from_its_header() -> None:
     header_only = image_bytes("BMP", (8, 8))
     huge = header_only[:18] + (20_000).to_bytes(4, "little") + (20_000).to_bytes(4, "little") + header_only[26:]
-    with pytest.raises(TooLarge, match="megapixels"):
-        list(page_images(huge))
+    for image in (huge, png_header(8000, 5001)):
+        with pytest.raises(TooLarge, match="megapixels"):
+            list(page_images(image))
+    with pytest.raises(InvalidInput, match="damaged"):  # its size is allowed, and only then is it decoded
+        list(page_images(png_header(8000, 5000)))
 
 
 @pytest.mark.requirement("I-06")
-@pytest.mark.parametrize("data", [b"", b"GIF89a" + bytes(40), b"<svg/>", b"%PDF-1.7 cut"])
+def test_the_size_is_refused_before_frames_are_decoded_to_reach_a_later_one() -> None:
+    animated = (
+        (b"acTL", struct.pack(">II", 2, 0)),
+        (b"fcTL", struct.pack(">IIIIIHHBB", 0, 8000, 5001, 0, 0, 1, 1, 0, 0)),
+    )
+    with pytest.raises(TooLarge, match="megapixels"):
+        list(page_images(png_header(8000, 5001, *animated), "2"))
+
+
+@pytest.mark.requirement("I-06")
+@pytest.mark.parametrize(
+    ("frames", "pages", "says"),
+    [(MAX_PAGES + 1, None, "at most 200 in one call"), (10_000, None, "Split it"), (10_000, "1", "Split it")],
+)
+def test_an_image_of_very_many_frames_is_refused(frames: int, pages: str | None, says: str) -> None:
+    with pytest.raises(TooLarge, match=says):
+        list(page_images(tiff_of(frames), pages))
+
+
+@pytest.mark.requirement("I-06")
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"GIF89a" + bytes(40), b"<svg/>", b"%PDF-1.7 cut", *map(image_bytes, ("GIF", "ICO", "PPM", "TGA", "PCX"))],
+)
 def test_what_is_no_listed_image_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidInput):
         list(page_images(data))
 
 
-def test_a_cut_image_is_refused_with_a_reason() -> None:
-    with pytest.raises(InvalidInput, match="damaged"):
-        list(page_images(image_bytes("PNG", (400, 300))[:200]))
+@pytest.mark.requirement("I-06")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged EXIF data
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "PDF"])
+def test_an_image_that_is_cut_or_has_a_wrong_byte_is_refused_with_a_reason_or_read(kind: str) -> None:
+    data = pdf_of(2) if kind == "PDF" else image_bytes(kind, frames=2 if kind in ("TIFF", "WEBP") else 1)
+    for at in range(1, len(data), 1 + len(data) // 100):
+        for spoilt in (data[:at], data[:at] + b"\xff" + data[at + 1 :], data[:at] + b"\0" + data[at + 1 :]):
+            with contextlib.suppress(InvalidInput):
+                list(page_images(spoilt))
+
+
+def test_a_cut_image_says_that_it_is_damaged() -> None:
+    for cut in (20, 50, 200):
+        with pytest.raises(InvalidInput, match="damaged"):
+            list(page_images(image_bytes("PNG", (400, 300))[:cut]))
 
 
 def pdf_of(pages: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 MAX_PAGES = 200
+MAX_FRAMES = 1000
 RENDER_DPI = 200
 _PDFIUM = threading.RLock()
 """PDFium is not safe with threads, of different documents neither. Its holder may enter again: the collector may close
@@ -31,7 +33,8 @@ def page_images(data: bytes, pages: str | None = None) -> Iterator[tuple[int, by
 
     Raises:
         InvalidInput: not one of the formats, damaged, or encrypted; or it has no such pages.
-        TooLarge: over `MAX_IMAGE_BYTES`, `MAX_PIXELS` a page or `MAX_PAGES`; known from the header, before decoding.
+        TooLarge: over `MAX_IMAGE_BYTES`, `MAX_PIXELS` a page, `MAX_PAGES` or `MAX_FRAMES`; known from headers, before
+            anything is decoded.
     """
     if len(data) > MAX_IMAGE_BYTES:
         raise TooLarge(f"The image is over {MAX_IMAGE_BYTES // 2**20} MB. Send a smaller one.", field="image_base64")
@@ -66,6 +69,8 @@ def _pdf_pages(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]:
     try:
         for number in _chosen(pages, count):
             yield number, _png(_rendered(document, number - 1))
+    except pypdfium2.PdfiumError:
+        raise InvalidInput("The PDF is damaged: one of its pages cannot be read.", field="image_base64") from None
     finally:
         with _PDFIUM:
             document.close()
@@ -90,23 +95,37 @@ def _image_frames(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]
 
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_size(image)  # here too: to go to a later frame may decode those before
+        for number in _chosen(pages, _frames(image)):
+            image.seek(number - 1)
+            _check_size(image)
+            yield number, _png(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
         raise TooLarge(f"The image has over {MAX_PIXELS // 10**6} megapixels.", field="image_base64") from None
     except UnidentifiedImageError:
         raise InvalidInput(
             f"Not an image that can be read. Send {', '.join(FORMATS)} or PDF.", field="image_base64"
         ) from None
-    for number in _chosen(pages, getattr(image, "n_frames", 1)):
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError):
+        raise InvalidInput("The image is damaged: it ends or breaks in the middle.", field="image_base64") from None
+
+
+def _frames(image: Image) -> int:
+    """How many frames there are. A TIFF's are found one by one, so beyond `MAX_FRAMES` nobody goes on to count."""
+    if image.format != "TIFF":
+        return getattr(image, "n_frames", 1)
+    for number in range(MAX_FRAMES + 1):
         try:
-            image.seek(number - 1)
-            if image.width * image.height > MAX_PIXELS:
-                raise TooLarge(
-                    f"The image has {image.width * image.height // 10**6} megapixels; at most {MAX_PIXELS // 10**6}.",
-                    field="image_base64",
-                )
-            yield number, _png(ImageOps.exif_transpose(image))
-        except (OSError, SyntaxError, ValueError, EOFError):
-            raise InvalidInput("The image is damaged: it ends or breaks in the middle.", field="image_base64") from None
+            image.seek(number)
+        except EOFError:
+            return number
+    raise TooLarge(f"The image has over {MAX_FRAMES} pages. Split it.", field="image_base64")
+
+
+def _check_size(image: Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        megapixels = image.width * image.height // 10**6
+        raise TooLarge(f"The image has {megapixels} megapixels; at most {MAX_PIXELS // 10**6}.", field="image_base64")
 
 
 def _png(image: Image) -> bytes:

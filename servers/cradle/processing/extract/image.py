@@ -45,7 +45,7 @@ class Image:
                 image.seek(index)
                 check_size(*image.size)
                 yield Scan(_png(image, file), index + 1)
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, TypeError, MemoryError):
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, MemoryError):
             raise Unreadable("damaged", _DAMAGED) from None
 
 
