@@ -12,6 +12,7 @@ import tracemalloc
 import zipfile
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
+from pathlib import Path
 
 import anyio
 import openpyxl
@@ -22,7 +23,7 @@ from servers.cradle.processing import wire
 from servers.cradle.processing.children import ExtractionPool, Limits
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
-from servers.cradle.processing.extraction import Block, Extraction, Product
+from servers.cradle.processing.extraction import Block, Extraction, Product, joined, parts
 from servers.cradle.processing.stages import measured, required_same
 from tests.office_rig import changed, part
 from tests.vision_rig import png_header, tiff_of
@@ -67,6 +68,17 @@ def nested_mail(levels: int) -> bytes:
 BOMB = zipped({"word/document.xml": b"0" * (300 * 2**20)})
 LAUGHS = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY l "ha"><!ENTITY m "&l;&l;&l;&l;">]><a>&m;</a>'
 OUTSIDE = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>'
+LATE = b"<!--" + b" " * 70_000 + b"-->" + LAUGHS[LAUGHS.index(b"<!") : LAUGHS.index(b"<a>")]
+IN_UTF_7 = b'<?xml version="1.0" encoding="UTF-7"?>+ADwAIQ-DOCTYPE a [+ADwAIQ-ENTITY m "ha"+AD4-]><a>&m;</a>'
+
+
+def word(doctype: bytes) -> bytes:
+    """A DOCX whose text has an entity."""
+    space = b'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    body = b"<w:p><w:r><w:t>vor &m; nach</w:t></w:r></w:p>"
+    return zipped({"word/document.xml": doctype + b"<w:document %b><w:body>%b</w:body></w:document>" % (space, body)})
+
+
 LOCKED = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 512 + "EncryptedPackage".encode("utf-16-le")
 BROKEN: dict[str, tuple[bytes, str, str]] = {
     "zero bytes": (b"", "a.pdf", "empty"),
@@ -82,6 +94,10 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "an external entity": (OUTSIDE, "a.xml", "xml_entities"),
     "laughs in a BMEcat": (LAUGHS.replace(b"<a>", b"<BMECAT>").replace(b"</a>", b"</BMECAT>"), "a.xml", "xml_entities"),
     "laughs in a DOCX": (zipped({"word/document.xml": LAUGHS}), "a.docx", "xml_entities"),
+    "entities after 64 KiB": (b"<?xml version='1.0'?>" + LATE + b"<a>&m;</a>", "a.xml", "xml_entities"),
+    "entities after 64 KiB in a DOCX": (word(LATE), "a.docx", "xml_entities"),
+    "entities in UTF-7": (IN_UTF_7, "a.xml", "xml_entities"),
+    "an entity of an external DTD in a DOCX": (word(b"<!DOCTYPE a SYSTEM 'a.dtd'>"), "a.docx", "xml_entities"),
     "deep XML": (b"<?xml version='1.0'?>" + b"<a>" * 100_000 + b"</a>" * 100_000, "a.xml", "damaged"),
     "a cut BMEcat": (b"<?xml version='1.0'?><BMECAT><T_NEW_CATALOG><PRODUCT>", "a.xml", "damaged"),
     "a huge image": (png_header(20_000, 10_000), "a.png", "image_too_large"),
@@ -116,9 +132,16 @@ def test_a_broken_or_hostile_file_is_refused_with_a_reason_for_people(case: str)
     assert peak < 100 * 2**20
 
 
-def test_an_attached_bomb_does_not_take_the_mail_with_it() -> None:
-    from servers.cradle.processing.extraction import joined, parts
+@pytest.mark.requirement("I-08", "F-13")
+def test_an_external_dtd_is_not_read_and_the_text_around_its_entities_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.dtd").write_text('<!ENTITY firma "geheim">')
+    doctype = f'<?xml version="1.0"?><!DOCTYPE a SYSTEM "{(tmp_path / "a.dtd").as_uri()}">'
+    data = f"{doctype}<a>T&uuml;r von &firma; <b>fest</b>montiert &amp; gr&uuml;n<c/>, neu</a>".encode()
+    found = joined(parts(read(*identify(data, "a.xml"))))
+    assert [block.text for block in found.blocks] == ["a: Tür von &firma;\na/b: fest\na: montiert & grün\na: , neu"]
 
+
+def test_an_attached_bomb_does_not_take_the_mail_with_it() -> None:
     message = EmailMessage()
     message["Subject"], message["From"], message["To"] = "Post", "a@x.example", "b@x.example"
     message.set_content("Guter Text")
@@ -129,8 +152,6 @@ def test_an_attached_bomb_does_not_take_the_mail_with_it() -> None:
 
 
 def test_mails_nest_only_so_deep() -> None:
-    from servers.cradle.processing.extraction import joined, parts
-
     found = joined(parts(read(*identify(nested_mail(12), "a.eml"))))
     assert "too_deep" in [each.code for each in found.attachments]
     assert [block.text for block in found.blocks].count("Hülle") == 6

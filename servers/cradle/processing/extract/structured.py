@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from servers.cradle.processing.extract.extractor import File, Inner
-from servers.cradle.processing.extract.xml import Element, drop, events, local
+from servers.cradle.processing.extract.xml import events, local, taken_text
 from servers.cradle.processing.extraction import Block, Item
 
 LINES = 40
@@ -14,7 +14,7 @@ LINES = 40
 
 class Xml:
     name = "xml"
-    version = "1"
+    version = "2"
     media_types = frozenset({"application/xml"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -26,28 +26,21 @@ class Xml:
 def _xml_lines(file: File) -> Iterator[str]:
     """Text stands before its children; what follows a child (its tail) is whole only at the next event."""
     path: list[str] = []
-    ended: Element | None = None
     for event, element in events(file):
-        if ended is not None:
-            yield from _line(path, ended.tail)
-            drop(ended)
-            ended = None
         if event == "start":
             if (parent := element.getparent()) is not None:
-                yield from _line(path, parent.text)
-                parent.text = None
+                yield from _line(path, taken_text(parent, element))
             path.append(local(element))
             for name, value in element.attrib.items():
                 if text := " ".join(str(value).split()):
                     yield f"{'/'.join(path)}@{str(name).rpartition('}')[2]}: {text}"
-            continue
-        yield from _line(path, element.text)
-        path.pop()
-        ended = element
+        else:
+            yield from _line(path, taken_text(element))
+            path.pop()
 
 
-def _line(path: list[str], text: str | None) -> Iterator[str]:
-    if text and (words := " ".join(text.split())):
+def _line(path: list[str], text: str) -> Iterator[str]:
+    if words := " ".join(text.split()):
         yield f"{'/'.join(path)}: {words}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from servers.cradle.processing.extract.extractor import File, Unreadable
 Element = Any  # lxml ships no types
 _ENTITY = re.compile(rb"<!ENTITY|<\0!\0E\0N\0T\0I\0T\0Y|\0<\0!\0E\0N\0T\0I\0T\0Y")
 _DAMAGED = "The XML is cut off or not well-formed. Send it again from its source."
-_ENTITIES = "The XML declares entities, which are not expanded. Save it without a DOCTYPE and send it again."
+_ENTITIES = "The XML has entities of its own, which are not expanded. Save it without a DOCTYPE and send it again."
 
 
 def refuse_entities(data: bytes) -> None:
@@ -33,9 +34,13 @@ def parse(data: bytes) -> Element:
         resolve_entities=False, load_dtd=False, no_network=True, huge_tree=len(data) > 10 * 2**20, remove_comments=True
     )
     try:
-        return etree.fromstring(data, parser)
+        root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError):
         raise Unreadable("damaged", _DAMAGED) from None
+    _refuse_declared(root)
+    if root.getroottree().docinfo.doctype and next(root.iter(etree.Entity), None) is not None:
+        raise Unreadable("xml_entities", _ENTITIES)
+    return root
 
 
 def events(file: File) -> Iterator[tuple[str, Element]]:
@@ -78,6 +83,18 @@ def drop(element: Element) -> None:
     parent = element.getparent()
     while parent is not None and (elder := element.getprevious()) is not None:
         parent.remove(elder)
+
+
+def taken_text(parent: Element, until: Element | None = None) -> str:
+    """The text of an element that nobody has taken yet, up to a child; what stood there is freed. Of an entity of an
+    external DTD, which is never read, stands what HTML means by its name, or the name."""
+    pieces, parent.text = [parent.text or ""], None
+    while (node := next(parent.iterchildren(), None)) is not None and node is not until:
+        if node.tag is etree.Entity:
+            pieces.append(html.unescape(node.text))
+        pieces.append(node.tail or "")
+        parent.remove(node)
+    return "".join(pieces)
 
 
 def _refuse_declared(root: Element) -> None:
