@@ -63,12 +63,14 @@ def fails(status: int, body: bytes = b'{"error": {"message": "CANARY of the prov
 
 
 class VisionServer:
-    """Speaks HTTP/1.1 over plain sockets. `connections` counts every socket that was opened to it."""
+    """Speaks HTTP/1.1 over plain sockets. `connections` counts every socket that was opened to it, `left` those on
+    which it said nothing until the caller hung up."""
 
     def __init__(self) -> None:
         self.reply: Reply = says("Zeile eins\nZeile zwei")
         self.by_path: dict[str, Reply] = {}
         self.connections = 0
+        self.left = asyncio.Semaphore(0)
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.port = 0
 
@@ -90,6 +92,7 @@ class VisionServer:
                 reply = next((each for end, each in self.by_path.items() if path.endswith(end)), self.reply)(path)
                 if reply is None:
                     await reader.read()  # until the caller hangs up
+                    self.left.release()
                     return
                 status, headers, body = reply
                 lines = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(body)}"]

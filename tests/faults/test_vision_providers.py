@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -83,7 +84,7 @@ HOSTILE_SCHEMAS = {
     "elsewhere": {"type": "object", "properties": {"a": {"$ref": "http://169.254.169.254/latest"}}},
     "elsewhere by another name": {
         "type": "object", "allOf": [{"$ref": "#/$defs/b"}],
-        "$defs": {"b": {"allOf": [{"$id": "http://169.254.169.254/", "$ref": "#/latest"}]}},
+        "$defs": {"b": {"allOf": [{"$id": "http://169.254.169.254/", "$ref": "#/$defs/c"}]}, "c": {}},
     },
     "a part that is not there": {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}},
     "a name that is nowhere": {"type": "object", "properties": {"a": {"$ref": "#b"}}},
@@ -207,12 +208,15 @@ async def test_an_answer_that_does_not_fit_the_schema_is_an_error_and_not_a_fact
 async def test_a_provider_that_stalls_ends_with_the_deadline_and_its_socket_is_closed(
     server: VisionServer, name: str
 ) -> None:
+    await service_at(server.url).read(asking(name))  # its package is there: importing one takes seconds
     server.reply = lambda path: None
-    with pytest.raises((DeadlineExceeded, Unavailable)) as failed:
-        async with asyncio.timeout(30):
-            await service_at(server.url, call_deadline_s=0.5).read(asking(name))
+    with pytest.raises(DeadlineExceeded) as failed:
+        async with asyncio.timeout(60):
+            await service_at(server.url, call_deadline_s=2).read(asking(name))
+    async with asyncio.timeout(60):
+        await server.left.acquire()
     assert failed.value.retryable
-    assert server.connections == 1
+    assert len(server.requests) == 2
 
 
 @pytest.mark.requirement("F-07")
@@ -225,20 +229,49 @@ async def test_a_provider_that_is_not_there_is_an_error_that_says_what_to_do(nam
             await service_at(url).read(asking(name))
 
 
+OPENING: dict[str, Reply] = {
+    **{case: reply for case, (reply, kind) in FAILURES_OF.items() if kind is not InvalidInput},
+    "not the schema": says("kein JSON"),
+}
+
+
 @pytest.mark.requirement("F-07")
-async def test_the_breaker_opens_after_failures_in_a_row_and_the_provider_is_left_alone(server: VisionServer) -> None:
-    server.reply = fails(500)
+@pytest.mark.parametrize("case", OPENING)
+async def test_the_breaker_opens_after_failures_in_a_row_and_the_provider_is_left_alone(
+    server: VisionServer, case: str
+) -> None:
     service = service_at(server.url)
+    for reply, times in ((OPENING[case], FAILURES - 1), (says('{"article": "NT-24", "volts": 24}'), 1)):
+        server.reply = reply
+        for _ in range(times):
+            with contextlib.suppress(PlatformError):
+                await service.read(asking("compatible", task="analysis", json_schema=SCHEMA))
+    server.reply = OPENING[case]
     for _ in range(FAILURES):
-        with pytest.raises(Unavailable):
-            await service.read(asking("openai"))
-    assert service.health()["left_alone"] == ["openai"]
+        assert service.health()["left_alone"] == []
+        with pytest.raises(PlatformError):
+            await service.read(asking("compatible", task="analysis", json_schema=SCHEMA))
+    assert service.health()["left_alone"] == ["compatible"]
+    asked = server.connections, len(server.requests)
     with pytest.raises(Unavailable, match="left alone") as failed:
-        await service.read(asking("openai"))
+        await service.read(asking("compatible"))
     assert failed.value.retry_after is not None
-    assert len(server.requests) == FAILURES
+    assert (server.connections, len(server.requests)) == asked
     server.reply = says("Text")
     assert (await service.read(asking("anthropic"))).pages[0].text == "Text"
+
+
+@pytest.mark.requirement("F-07")
+async def test_the_breaker_opens_for_a_provider_that_stalls(server: VisionServer) -> None:
+    await service_at(server.url).read(asking("compatible"))
+    server.reply = lambda path: None
+    service = service_at(server.url, call_deadline_s=0.5)
+    for _ in range(4 * FAILURES):  # on a busy machine a call may end before the provider has had its time
+        if service.health()["left_alone"]:
+            break
+        with pytest.raises(DeadlineExceeded):
+            await service.read(asking("compatible"))
+    assert service.health()["left_alone"] == ["compatible"]
 
 
 def test_an_open_breaker_lets_one_call_through_after_its_time_and_that_one_decides() -> None:

@@ -12,9 +12,14 @@ from shared.errors import DeadlineExceeded, PlatformError
 
 
 class Chain:
-    """Holds a breaker for each provider, over all calls."""
+    """Holds a breaker for each provider, over all calls.
 
-    def __init__(self) -> None:
+    Args:
+        seconds: what a call with nobody before it has for all providers.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._breakers: dict[str, Breaker] = {}
 
     def breaker(self, name: str) -> Breaker:
@@ -33,25 +38,29 @@ class Chain:
         """
         clock = asyncio.get_running_loop().time
         end = clock() + seconds
+        fair = self._seconds / len(providers) / 2
         attempts: list[VisionAttempt] = []
         for place, provider in enumerate(providers):
             share = (end - clock()) / (len(providers) - place)
             try:
-                return await self._one(provider, png, page, ask, share), provider, attempts
+                return await self._one(provider, png, page, ask, share, judged=share >= fair), provider, attempts
             except PlatformError as error:
                 if not error.retryable or place == len(providers) - 1:
                     raise
                 attempts.append(VisionAttempt(page=page, provider=provider.name, code=error.code))
         raise AssertionError("a chain without providers")
 
-    async def _one(self, provider: Provider, png: bytes, page: int, ask: Ask, seconds: float) -> Answer:
+    async def _one(
+        self, provider: Provider, png: bytes, page: int, ask: Ask, seconds: float, *, judged: bool
+    ) -> Answer:
+        """`judged`: its silence counts against it; where callers or pages before took the time, it does not."""
         breaker = self.breaker(provider.name)
         breaker.enter()
         try:
             async with asyncio.timeout(seconds):
                 answer = await provider.read(png, page, ask)
         except TimeoutError:
-            breaker.failed()
+            breaker.failed() if judged else breaker.left()
             raise DeadlineExceeded("The vision provider did not answer in time. Try again or send less.") from None
         except PlatformError as error:
             if error.retryable:
