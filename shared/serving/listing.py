@@ -56,6 +56,9 @@ def _cursor(start: int) -> str:
 
 def _start(cursor: str) -> int:
     try:
-        return int(base64.b64decode(cursor, altchars=b"-_", validate=True)[:9].decode())
+        start = base64.b64decode(cursor, altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
-        raise MCPError(INVALID_PARAMS, "The cursor is not one of this list: start again without it.") from None
+        start = b""
+    if not start.isdigit() or len(start) > 9:
+        raise MCPError(INVALID_PARAMS, "The cursor is not one of this list: start again without it.")
+    return int(start)

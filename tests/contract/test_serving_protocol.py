@@ -104,6 +104,45 @@ async def test_the_official_client_of_either_era_lists_calls_reads_and_sees_prog
     assert seen == [(1, 3, "step 1"), (2, 3, "step 2"), (3, 3, "step 3")]
 
 
+@pytest.mark.requirement("M-03")
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_a_long_list_comes_in_pages_each_thing_once_and_in_the_order_of_its_declaration(
+    settings: Settings, issuer: Issuer, token: str, client: httpx2.AsyncClient, era: str
+) -> None:
+    server = build(settings, issuer)
+
+    async def extra() -> None:
+        """Do nothing. Use it to make a list long."""
+
+    for number in range(120):
+        server.mcp.resource(f"rig://fixed/{number}", name=f"r{number}")(extra)
+        server.mcp.resource(f"rig://of/{number}/{{key}}", name=f"t{number}")(lambda key: key)
+        server.mcp.add_tool(extra, name=f"extra_{119 - number}")
+    async with running(server, settings) as base:
+
+        async def page(method: str, cursor: str | None) -> dict[str, Any]:
+            params = {"cursor": cursor} if cursor else {}
+            body = envelope(method, params) if era == "modern" else {**envelope(method, {}), "params": params}
+            headers = headers_for(token, method if era == "modern" else None)
+            return message(await client.post(base + "/mcp", json=body, headers=headers))
+
+        for method, kind, names in (
+            ("tools/list", "tools", [*server.mcp.specs, *(f"extra_{number}" for number in reversed(range(120)))]),
+            ("resources/list", "resources", [f"r{number}" for number in range(120)]),
+            ("resources/templates/list", "resourceTemplates", ["note", *(f"t{number}" for number in range(120))]),
+        ):
+            seen, cursor = [], None
+            while cursor is not None or not seen:
+                result = (await page(method, cursor))["result"]
+                assert 0 < len(result[kind]) <= 50
+                assert result == (await page(method, cursor))["result"]
+                seen += [each["name"] for each in result[kind]]
+                cursor = result.get("nextCursor")
+            assert seen == names
+            for wrong in ("x", "LTE=", "w7w=", "\u0661"):
+                assert (await page(method, wrong))["error"]["code"] == -32602, wrong
+
+
 @pytest.mark.requirement("M-04")
 @pytest.mark.parametrize("call", ERAS)
 async def test_what_a_model_can_mend_says_how_and_repeats_nothing(

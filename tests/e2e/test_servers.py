@@ -11,11 +11,13 @@ import orjson
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types import TextContent, Tool
 from PIL import Image, ImageDraw, ImageFont
 
 from servers.cradle.images.running import RunningInstance
 from servers.local.platform import operator_file
 from shared.client import TokenSource
+from shared.contracts.embedding import EmbeddingResult
 from shared.settings import Settings
 from tests.e2e.conftest import Running
 
@@ -41,6 +43,16 @@ async def http(platform: Running) -> httpx2.AsyncClient:
         yield client
 
 
+async def listed(mcp: Client) -> list[Tool]:
+    """Every tool of a server, page after page."""
+    page = await mcp.list_tools()
+    tools = page.tools
+    while page.next_cursor is not None:
+        page = await mcp.list_tools(cursor=page.next_cursor)
+        tools += page.tools
+    return tools
+
+
 @pytest.mark.requirement("M-01", "M-03")
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 @pytest.mark.parametrize("server", SERVERS)
@@ -51,8 +63,8 @@ async def test_every_tool_of_every_server_is_described_in_both_eras(
     key = instance.access_key if server == "instance" else await token_for(platform.settings, url)
     http.headers["authorization"] = f"Bearer {key}"
     async with Client(streamable_http_client(url, http_client=http), mode=mode) as mcp:
-        tools = (await mcp.list_tools()).tools
-        assert tools == (await mcp.list_tools()).tools
+        tools = await listed(mcp)
+        assert tools == await listed(mcp)
     assert tools
     for tool in tools:
         assert tool.title, tool.name
@@ -72,6 +84,7 @@ async def test_health_needs_no_token_and_names_the_service(
     assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
 
 
+@pytest.mark.requirement("M-06")
 async def test_texts_are_embedded_over_rest_as_over_mcp(platform: Running, http: httpx2.AsyncClient) -> None:
     base = f"http://127.0.0.1:{platform.settings.embedding_port}"
     asked = {"texts": ["Schutzart der Hallenleuchte", "größe"], "normalize": True}
@@ -83,6 +96,21 @@ async def test_texts_are_embedded_over_rest_as_over_mcp(platform: Running, http:
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     openai = await http.post(f"{base}/v1/embeddings", json={"model": seed.json()["model"], "input": asked["texts"]})
     assert np.allclose([each["embedding"] for each in openai.json()["data"]], vectors, atol=1e-5)
+    for server in ("cradle", "orchestrator"):
+        url = platform.settings.resource(server)
+        http.headers["authorization"] = f"Bearer {await token_for(platform.settings, url)}"
+        async with Client(streamable_http_client(url, http_client=http), mode="auto") as mcp:
+            packed = await mcp.call_tool("embed", {"texts": asked["texts"]})
+            plain = await mcp.call_tool("embed", {"texts": asked["texts"], "encoding": "float"})
+        for result in (packed, plain):  # however many vectors: one small text, and the vectors once
+            (said,) = result.content
+            assert isinstance(said, TextContent)
+            assert len(said.text) < 200
+        held = [EmbeddingResult.model_validate(each.structured_content) for each in (packed, plain)]
+        assert [(each.data is None, each.vectors is None) for each in held] == [(False, True), (True, False)]
+        data = np.frombuffer(base64.b64decode(held[0].data or ""), "<f4").reshape(vectors.shape)
+        assert np.allclose(data, vectors, atol=1e-5)
+        assert np.allclose(held[1].vectors or [], vectors, atol=1e-5)
 
 
 async def test_an_image_is_read_over_rest(platform: Running, http: httpx2.AsyncClient) -> None:

@@ -72,10 +72,10 @@ LATE = b"<!--" + b" " * 70_000 + b"-->" + LAUGHS[LAUGHS.index(b"<!") : LAUGHS.in
 IN_UTF_7 = b'<?xml version="1.0" encoding="UTF-7"?>+ADwAIQ-DOCTYPE a [+ADwAIQ-ENTITY m "ha"+AD4-]><a>&m;</a>'
 
 
-def word(doctype: bytes) -> bytes:
+def word(doctype: bytes, text: bytes = b"<w:t>vor &m; nach</w:t>") -> bytes:
     """A DOCX whose text has an entity."""
     space = b'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
-    body = b"<w:p><w:r><w:t>vor &m; nach</w:t></w:r></w:p>"
+    body = b"<w:p><w:r>%b</w:r></w:p>" % text
     return zipped({"word/document.xml": doctype + b"<w:document %b><w:body>%b</w:body></w:document>" % (space, body)})
 
 
@@ -96,6 +96,7 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "laughs in a DOCX": (zipped({"word/document.xml": LAUGHS}), "a.docx", "xml_entities"),
     "entities after 64 KiB": (b"<?xml version='1.0'?>" + LATE + b"<a>&m;</a>", "a.xml", "xml_entities"),
     "entities after 64 KiB in a DOCX": (word(LATE), "a.docx", "xml_entities"),
+    "entities in an attribute in a DOCX": (word(LATE, b"<w:t w:a='&m;'>Text</w:t>"), "a.docx", "xml_entities"),
     "entities in UTF-7": (IN_UTF_7, "a.xml", "xml_entities"),
     "an entity of an external DTD in a DOCX": (word(b"<!DOCTYPE a SYSTEM 'a.dtd'>"), "a.docx", "xml_entities"),
     "deep XML": (b"<?xml version='1.0'?>" + b"<a>" * 100_000 + b"</a>" * 100_000, "a.xml", "damaged"),

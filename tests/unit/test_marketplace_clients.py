@@ -13,11 +13,13 @@ from typing import Any
 
 import orjson
 import pytest
-from aiohttp import web
+from aiohttp import ClientConnectorDNSError, web
 
 from servers.marketplace.authorization import clients as documents
 from servers.marketplace.authorization.clients import AT_ONCE, LARGEST_DOCUMENT, Clients
+from servers.marketplace.catalogue.mirror import _page
 from servers.marketplace.gateway import outgoing as connections
+from servers.marketplace.gateway.asking import Place, Session, ask_legacy, ask_modern
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.sessions import SessionSeal
 from shared.errors import Overloaded, Unavailable
@@ -41,6 +43,9 @@ class Site:
         if request.path.startswith("/late"):
             self.held.release()
             await self.open.wait()
+        if request.path.startswith("/away"):
+            status, place = int(request.path.split("/")[2]), {"location": self.base + "/trap"}
+            return web.Response(status=status, headers=place, text='{"servers": []}')
         if request.path.startswith("/none"):
             return web.Response(status=404)
         told: dict[str, Any] = {"client_id": self.base + request.path, "redirect_uris": ["https://a.example/back"]}
@@ -57,7 +62,7 @@ class Site:
 @asynccontextmanager
 async def looking_up() -> AsyncIterator[tuple[Clients, Site]]:
     site, app, outgoing = Site(), web.Application(), Outgoing()
-    app.router.add_get("/{path:.*}", site.answer)
+    app.router.add_route("*", "/{path:.*}", site.answer)
     runner = web.AppRunner(app)
     await runner.setup()
     listener = await asyncio.get_running_loop().create_server(runner.server or (lambda: None), "127.0.0.1", 0)  # pyright: ignore
@@ -71,12 +76,74 @@ async def looking_up() -> AsyncIterator[tuple[Clients, Site]]:
         await runner.cleanup()
 
 
+@asynccontextmanager
+async def opened() -> AsyncIterator[Outgoing]:
+    outgoing = Outgoing()
+    try:
+        yield outgoing
+    finally:
+        await outgoing.close()
+
+
 @pytest.mark.requirement("A-06")
 async def test_a_document_is_read_to_its_end_as_it_is_and_never_over_the_bound() -> None:
     async with looking_up() as (clients, site):
         assert await clients.get(site.base + "/pieces") is not None
         assert await clients.get(site.base + "/large") is None
         assert site.encodings == {"identity"}
+
+
+@pytest.mark.requirement("I-12")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_nothing_that_the_marketplace_asks_for_itself_is_fetched_from_where_a_redirect_says(status: int) -> None:
+    """A client's document, a registry's page, what it asks of a server. (Calls are in the tests of the gateway.)"""
+    async with looking_up() as (clients, site), opened() as outgoing:
+        away = f"{site.base}/away/{status}"
+        assert await clients.get(away) is None
+        place = Place(away, operated=True, header=("authorization", "Bearer of the platform"))
+        told = [
+            await ask_modern(outgoing, place, "tools/list", {}),
+            await ask_legacy(outgoing, place, "tools/list", {}, Session()),
+        ]
+        assert [(each.status, each.result) for each in told] == [(status, None)] * 2
+        assert (await _page_of(outgoing, away)) == "What answers at this address is no registry of MCP servers."
+        assert "/trap" not in site.asked
+        assert sum(site.asked.values()) == 4
+
+
+async def _page_of(outgoing: Outgoing, registry: str) -> str:
+    with pytest.raises(Unavailable) as refused:
+        await _page(outgoing.client(registry, operated=True), registry, {})
+    return refused.value.message
+
+
+LINK_LOCAL = ["169.254.169.254", "fe80::1%lo", "::ffff:169.254.169.254"]
+INSIDE = ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", *LINK_LOCAL]
+
+
+@pytest.mark.requirement("I-12")
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize(
+    ("operated", "told"), [*((False, each) for each in INSIDE), *((True, each) for each in LINK_LOCAL)]
+)
+async def test_to_a_name_that_leads_inside_no_connection_is_made(
+    monkeypatch: pytest.MonkeyPatch, operated: bool, apart: bool, told: str
+) -> None:
+    """As if a public name had been pointed there since it was registered."""
+    reached: list[object] = []
+    listener = await asyncio.start_server(lambda *each: reached.append(each), ("127.0.0.1", "::1"), 0)
+    port, family = listener.sockets[0].getsockname()[1], socket.AF_INET6 if ":" in told else socket.AF_INET
+    found = (family, socket.SOCK_STREAM, 6, "", (told, port, 0, 0) if ":" in told else (told, port))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [found])
+    outgoing, url = Outgoing(), f"https://public.example:{port}/mcp"
+    try:
+        with pytest.raises(ClientConnectorDNSError):
+            await outgoing.client(url, operated=operated, apart=apart).get(url)
+        await asyncio.sleep(0)
+        assert reached == []
+    finally:
+        await outgoing.close()
+        listener.close()
 
 
 @pytest.mark.requirement("I-12")
