@@ -66,7 +66,8 @@ async def test_a_link_out_of_the_bucket_is_followed_by_no_call(store, tmp_path, 
     (bucket / "link").symlink_to(outside / "secret")
     (bucket / "folder").symlink_to(outside)
     (bucket / "sub").symlink_to(outside)
-    for call in (store.get(key), store.put(key, b"x"), store.delete(key), store.exists(key), store.delete_all(key)):
+    reading = (store.get(key), store.exists(key), store.size(key), anext(store.stream(key)), store.list(key))
+    for call in (*reading, store.put(key, b"x"), store.delete(key), store.delete_all(key)):
         with pytest.raises(InvalidInput):
             await call
     with pytest.raises(InvalidInput):

@@ -13,6 +13,7 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams
 from servers.cradle.deployments.token_keys import token_keys
 from servers.orchestrator.app import build
 from servers.orchestrator.credentials import FileTokens
+from servers.orchestrator.orders import Migration, Request
 from servers.orchestrator.workflows.steps import Work, register, register_instance
 from shared.auth.keys import read_keys
 from shared.client import Upstream
@@ -20,7 +21,17 @@ from shared.contracts.catalogue import CataloguePage
 from shared.contracts.job import JobQuestion, JobResult
 from shared.errors import Internal, StorageFull, Unavailable
 from shared.postgres.migrations import migrate
-from tests.orchestrator_rig import DIGEST, TASKS, Rig, free_port, put_job, put_onboarded, running_rig, settings_in
+from tests.orchestrator_rig import (
+    DIGEST,
+    TASKS,
+    Rig,
+    free_port,
+    put_customer,
+    put_job,
+    put_onboarded,
+    running_rig,
+    settings_in,
+)
 
 EXTENSIONS = {"extensions": {TASKS: {}}}
 NO_JOB = "job_" + "a" * 26
@@ -52,9 +63,6 @@ async def users(rig: Rig) -> dict[str, str]:
 
 async def _user(rig: Rig, role: str, customer_id: str | None = None) -> str:
     """A token of a new user that the real marketplace made."""
-    from servers.orchestrator.credentials import FileTokens
-    from shared.client import Upstream
-
     operator = Upstream(rig.settings.resource("marketplace"), FileTokens(rig.settings, "operator"))
     arguments: dict[str, Any] = {"email": f"{role}@example.com", "role": role}
     arguments |= {"customer_id": customer_id} if customer_id else {}
@@ -196,6 +204,29 @@ async def test_fifty_requests_with_one_key_are_one_job_and_another_body_is_a_con
     assert (again["job_id"], again["state"]) == (made[0].job_id, "completed")
     await put_onboarded(rig.store, f"{named}-2")
     other = (await rig.call(tool, {**arguments, "customer_id": f"{named}-2"}))["result"]
+    assert other["_meta"]["0711/error"]["code"] == "conflict"
+    assert other["_meta"]["0711/error"]["field"] == "idempotency_key"
+
+
+@pytest.mark.requirement("F-10")
+@pytest.mark.parametrize("tool", ["initialize_customer", "migrate_customer"])
+async def test_fifty_keyed_requests_to_take_a_customer_in_are_one_job_and_another_body_is_a_conflict(
+    rig: Rig, tool: str
+) -> None:
+    """Cradle is away, so the first one's job is put here; later ones are answered without it."""
+    named, source, key = tool.replace("_", "-"), "file:///data", f"key-of-{tool}"
+    company, migrates = f"{named} GmbH", tool == "migrate_customer"
+    asked = Request(company, "a@example.com", [source], migration=Migration() if migrates else None)
+    await put_customer(rig.store, named, request_digest=asked.digest)
+    job = await put_job(rig.store, named, asked.kind, request_digest=asked.digest)
+    arguments: dict[str, Any] = {"company_name": company, "contact_email": "a@example.com", "idempotency_key": key}
+    arguments |= {"legacy": source} if migrates else {"data_sources": [source]}
+    answers = await asyncio.gather(*(rig.call(tool, arguments) for _ in range(50)))
+    assert {answer["result"]["structuredContent"]["job_id"] for answer in answers} == {job.job_id}
+    await rig.store.fail(job, Unavailable("Away.").as_dict())  # without its key, the request would be a new order now
+    again = (await rig.call(tool, arguments))["result"]["structuredContent"]
+    assert (again["job_id"], again["state"]) == (job.job_id, "failed")
+    other = (await rig.call(tool, arguments | {"contact_email": "b@example.com"}))["result"]
     assert other["_meta"]["0711/error"]["code"] == "conflict"
     assert other["_meta"]["0711/error"]["field"] == "idempotency_key"
 
