@@ -86,7 +86,10 @@ class _Unfolded:
                 inner.append(self._part(reference))
         size, levels = 1 + sum(size for size, _ in inner), 1 + max((levels for _, levels in inner), default=0)
         if size > MAX_NODES or levels > MAX_LEVELS:
-            raise _unusable()
+            raise InvalidInput(
+                "The schema has too many parts, or parts in parts, once its references are followed. Ask for less.",
+                field="json_schema",
+            )
         return size, levels
 
     def _part(self, reference: str) -> tuple[int, int]:
