@@ -35,14 +35,17 @@ def related(data: bytes, part_of: str, kind: str, target: str) -> bytes:
     return changed(data, {rels: part(data, rels).replace(b"</Relationships>", line)})
 
 
-def opendocument(fill: Callable[[Any], None], name: str = "Liste") -> bytes:
-    """An OpenDocument workbook of one sheet, whose rows `fill` adds."""
+def opendocument(
+    fill: Callable[[Any], None], name: str = "Liste", also: Callable[[Any], object] = lambda made: None
+) -> bytes:
+    """An OpenDocument workbook of one sheet, whose rows `fill` adds; `also` adds to the workbook."""
     from odf.opendocument import OpenDocumentSpreadsheet
     from odf.table import Table
 
     document, table = OpenDocumentSpreadsheet(), Table(name=name)
     fill(table)
     document.spreadsheet.addElement(table)
+    also(document)
     out = io.BytesIO()
     document.write(out)
     return out.getvalue()

@@ -202,6 +202,7 @@ def _document(row: DocumentRow) -> Document:
         failure=row.failure_reason or None,
         failure_code=row.failure_code or None,
         language=row.language,
+        dated=row.dated or None,
         pages=row.pages,
         chunks=row.chunks,
         products=row.products,

@@ -77,6 +77,9 @@ class Document(Contract):
     failure: str | None = Field(None, description="Why it could not be read.")
     failure_code: str | None = Field(None, description="The same as a fixed word.")
     language: str
+    dated: str | None = Field(
+        None, description="When it was made or last changed, as it says itself: which of two price lists is newer."
+    )
     pages: int
     chunks: int
     products: int

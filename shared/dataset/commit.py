@@ -71,7 +71,7 @@ def repair(tables: Tables) -> None:
 
 
 def _lines(tables: Tables, name: str) -> Any:
-    return itertools.chain.from_iterable(canonical_lines(piece) for piece in tables.in_order(name))
+    return itertools.chain.from_iterable(canonical_lines(name, piece) for piece in tables.in_order(name))
 
 
 def _stoppable(lines: Iterable[bytes]) -> Iterator[bytes]:

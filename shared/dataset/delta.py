@@ -36,7 +36,7 @@ def ledger(root: str, options: Options = dict) -> dict[str, str]:
     place, manifest = _opened(root, options)
     table = in_order("documents", Tables(place, manifest.pins.tables).read("documents"))
     ids = table.column("document_id").to_pylist()
-    return {each: digest(line) for each, line in zip(ids, canonical_lines(table), strict=True)}
+    return {each: digest(line) for each, line in zip(ids, canonical_lines("documents", table), strict=True)}
 
 
 def write_delta(root: str, options: Options, known: Mapping[str, str], folder: Path) -> dict[str, int]:

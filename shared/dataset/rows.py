@@ -30,7 +30,8 @@ class DocumentRow:
     """One file of the sources and what became of it. `failure_code` and `failure_reason` are '' where it was read.
 
     `path` is relative to its source and unique. `sha256` is the file's digest (`sha256:…`). `pages` is 0 where the
-    format has none; `ocr_pages` of them were read by OCR.
+    format has none; `ocr_pages` of them were read by OCR. `dated` is when it was made or last changed, as it says
+    itself ('' where it does not): ISO 8601, a day or a moment, of one with a time zone in UTC.
     """
 
     document_id: str
@@ -52,6 +53,7 @@ class DocumentRow:
     tokens: int = 0
     products: int = 0
     source: str = ""
+    dated: str = ""
 
 
 @dataclass(frozen=True, slots=True)

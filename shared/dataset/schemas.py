@@ -44,6 +44,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "nodes": ("id",),
     "edges": ("source", "kind", "target", "label"),
 }
+ADDED = {"documents": ("dated",)}
+"""Last columns that datasets of earlier releases do not have."""
 CHILDREN = tuple(name for name in (*ROWS, "vectors") if name != "documents")
 
 
@@ -103,17 +105,30 @@ def to_arrow(name: str, items: Sequence[Any]) -> pa.Table:
 def from_arrow(name: str, table: pa.Table) -> list[Any]:
     """The rows of a table as their class."""
     kind = ROWS[name]
-    return [kind(**row) for row in table.select(schema(name).names).to_pylist()]
+    return [kind(**row) for row in with_added(name, table).to_pylist()]
+
+
+def with_added(name: str, table: pa.Table) -> pa.Table:
+    """The table's columns, those among them empty that a later release added."""
+    import pyarrow as pa
+
+    for column in ADDED.get(name, ()):
+        if column not in table.column_names:
+            table = table.append_column(column, pa.repeat("", table.num_rows))
+    return table.select(schema(name).names)
 
 
 def in_order(name: str, table: pa.Table) -> pa.Table:
     """The table in the order of its keys, with the schema's exact types."""
-    ordered = table.select(schema(name).names).cast(schema(name))
+    ordered = with_added(name, table).cast(schema(name))
     return ordered.sort_by([(key, "ascending") for key in KEYS[name]]).combine_chunks()
 
 
-def canonical_lines(table: pa.Table) -> Iterable[bytes]:
-    """Each row as canonical JSON, columns in the order of the schema; decimals as text."""
+def canonical_lines(name: str, table: pa.Table) -> Iterable[bytes]:
+    """Each row as canonical JSON, columns in the order of the schema; decimals as text. A column that was added is in
+    it where it holds something: the lines of earlier releases stay what they were."""
+    added = len(ADDED.get(name, ()))
     for batch in table.to_batches(max_chunksize=8192):
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield canonical_json([str(value) if isinstance(value, Decimal) else value for value in row])
+            known = row[:-added] if added and not any(row[-added:]) else row
+            yield canonical_json([str(value) if isinstance(value, Decimal) else value for value in known])

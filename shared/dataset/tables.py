@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset.places import Place
-from shared.dataset.schemas import CHILDREN, KEYS, in_order, schema
+from shared.dataset.schemas import ADDED, CHILDREN, KEYS, in_order, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,13 +33,17 @@ class Tables:
         self._pins = pins
 
     def create(self) -> None:
-        """Make the tables that are not there yet."""
-        from deltalake import DeltaTable
+        """Make the tables that are not there yet; those of an earlier release get the columns that it had not."""
+        from deltalake import DeltaTable, write_deltalake
 
         for name in ALL:
             address = self._place.at(f"tables/{name}")
             if not DeltaTable.is_deltatable(address, self._options):
                 DeltaTable.create(address, schema(name), mode="ignore", name=name, storage_options=self._options)
+            elif name in ADDED and (held := self.read(name)).column_names != schema(name).names:
+                whole = in_order(name, held)
+                how: Any = {"mode": "overwrite", "schema_mode": "overwrite", "writer_properties": _writer()}
+                write_deltalake(address, whole, storage_options=self._options, **how)
 
     def open(self, name: str) -> DeltaTable:
         from deltalake import DeltaTable

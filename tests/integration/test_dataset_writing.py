@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -337,3 +338,30 @@ async def test_what_was_never_recorded_does_not_count(tmp_path: Path) -> None:
         await writer.append(document(2).parts)
         manifest = await commit(writer)
     assert manifest.counts.chunks == 2
+
+
+def as_before_dates(root: Path) -> None:
+    """The dataset as a release before wrote it, whose documents had no dates."""
+    from deltalake import DeltaTable, write_deltalake
+
+    address = str(root / "tables/documents")
+    older = DeltaTable(address).to_pyarrow_table().drop_columns(["dated"])
+    write_deltalake(address, older, mode="overwrite", schema_mode="overwrite")
+    manifest = orjson.loads((root / "manifest.json").read_bytes())
+    manifest["pins"]["tables"]["documents"] = DeltaTable(address).version()
+    (root / "manifest.json").write_bytes(orjson.dumps(manifest))
+
+
+async def test_a_dataset_of_an_earlier_release_is_read_and_written_on_with_its_digest(tmp_path: Path) -> None:
+    before = await written(tmp_path / "d", [document(1), document(2)])
+    as_before_dates(tmp_path / "d")
+    async with DatasetReader(tmp_path / "d") as reader:
+        assert [each.dated for each in (await reader.documents()).documents] == ["", ""]
+    assert len(frozen(tmp_path / "d"))
+    async with DatasetWriter(str(tmp_path / "d"), DIMENSION) as writer:
+        assert (await commit(writer)).dataset_digest == before.dataset_digest
+        dated = document(3)
+        dated = dataclasses.replace(dated, document=dataclasses.replace(dated.document, dated="2026-03-01"))
+        await writer.replace_documents([dated])
+        assert (await commit(writer)).dataset_digest != before.dataset_digest
+        assert sorted(each.dated for each in (await writer.documents()).values()) == ["", "", "2026-03-01"]

@@ -148,7 +148,7 @@ def test_merged_cells_of_an_opendocument_sheet_are_read_as_those_of_excel() -> N
     out = io.BytesIO()
     book.save(out)
     found = extracted(opendocument(fill), "a.ods")
-    assert found == extracted(out.getvalue(), "a.xlsx")
+    assert found.flow == extracted(out.getvalue(), "a.xlsx").flow
     assert [[(f.name, f.values[0].text) for f in product.features] for product in found.products][2:] == [
         [("Maße Breite", "6"), ("Maße Höhe", "9"), ("Reihe", "Klemmen")],
         [("Maße Breite", "6"), ("Maße Höhe", "9"), ("Reihe", "Leuchten")],

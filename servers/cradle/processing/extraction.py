@@ -27,11 +27,13 @@ class _Value(Struct, frozen=True, array_like=True, gc=False):
 
 
 class About(_Value, frozen=True):
-    """What is known of the document as a whole; later ones complete earlier ones. `pages` is 0 where there are none."""
+    """What is known of the document as a whole; later ones complete earlier ones. `pages` is 0 where there are none,
+    `dated` the moment from which it is by its own account (`extract.dates`)."""
 
     title: str = ""
     language: str = ""
     pages: int = 0
+    dated: str = ""
 
 
 class Block(_Value, frozen=True, tag=True):
@@ -206,6 +208,7 @@ class Extraction(_Value, frozen=True):
     title: str = ""
     language: str = ""
     pages: int = 0
+    dated: str = ""
     flow: tuple[Block | Scan | Product, ...] = ()
     groups: tuple[Group, ...] = ()
     relations: tuple[Relation, ...] = ()
@@ -261,6 +264,7 @@ class _Draft:
             title=self.about.title,
             language=self.about.language,
             pages=self.about.pages,
+            dated=self.about.dated,
             flow=tuple(self.flow),
             groups=tuple(self.groups),
             relations=tuple(self.relations),
@@ -284,7 +288,7 @@ def joined(extractions: Iterable[Extraction]) -> Extraction:
     """All parts of a file as one extraction; for files that are known to be small."""
     whole = _Draft()
     for part in extractions:
-        whole.add(About(part.title, part.language, part.pages))
+        whole.add(About(part.title, part.language, part.pages, part.dated))
         for item in (*part.flow, *part.groups, *part.relations, *part.attachments):
             whole.add(item)
     return whole.finish()
@@ -296,4 +300,5 @@ def _completed(known: About, more: About) -> About:
         title=known.title or more.title,
         language=known.language or more.language,
         pages=max(known.pages, more.pages),
+        dated=known.dated or more.dated,
     )

@@ -28,6 +28,7 @@ class Entry:
     identified: Identified = field(default_factory=lambda: Identified("", "", ""))
     title: str = ""
     language: str = ""
+    dated: str = ""
     pages: int = 0
     ocr_pages: int = 0
     chunks: int = 0
@@ -47,7 +48,7 @@ class Entry:
     def failed(self, why: Unreadable) -> DocumentRow:
         """The row of a file that was not read: nothing of it is in the dataset."""
         self.pages = self.ocr_pages = self.chunks = self.tokens = self.products = 0
-        self.title = self.language = ""
+        self.title = self.language = self.dated = ""
         return self._row("failed", why.code, why.reason)
 
     def _note(self) -> tuple[str, str]:
@@ -82,6 +83,7 @@ class Entry:
             tokens=self.tokens,
             products=self.products,
             source=self.file.source,
+            dated=self.dated,
         )
 
 

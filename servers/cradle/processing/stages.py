@@ -274,6 +274,7 @@ def _read_text(text: str) -> str:
 
 def _note(entry: Entry, part: Extraction, chunks: list[Chunk]) -> None:
     entry.title = entry.title or part.title[:1000] or _first_heading(part)
+    entry.dated = entry.dated or part.dated[:19]
     declared = part.language[:2].lower()
     if not entry.language:
         text = " ".join(chunk.text for chunk in chunks[:20])

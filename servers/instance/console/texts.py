@@ -43,8 +43,9 @@ TEXTS: dict[str, dict[str, Any]] = {
         "key_hint": "Der Schlüssel steht im Protokoll des ersten Starts oder in INSTANCE_ACCESS_KEY.",
         "page": "Seite", "no_hits": "Nichts gefunden. Bitte andere Wörter versuchen.", "passages": "Textstellen",
         "products": "Artikel", "pages": "Seiten", "files": "Dateien", "failed": "nicht lesbar", "more": "Weiter",
-        "state": "Zustand", "title": "Titel", "file": "Datei", "processed": "gelesen", "back": "Zurück zur Suche",
-        "not_found": "Diese Seite gibt es nicht.", "intro": "Durchsucht alle Dokumente und Artikel dieses Bestands.",
+        "state": "Zustand", "dated": "Stand", "title": "Titel", "file": "Datei", "processed": "gelesen",
+        "back": "Zurück zur Suche", "not_found": "Diese Seite gibt es nicht.",
+        "intro": "Durchsucht alle Dokumente und Artikel dieses Bestands.",
         "examples": "Zum Beispiel", "language": "English", "error": "Das hat nicht geklappt",
     },
     "en": {
@@ -54,8 +55,9 @@ TEXTS: dict[str, dict[str, Any]] = {
         "key_hint": "The key is in the log of the first start, or in INSTANCE_ACCESS_KEY.",
         "page": "page", "no_hits": "Nothing found. Try other words.", "passages": "passages",
         "products": "products", "pages": "pages", "files": "files", "failed": "unreadable", "more": "More",
-        "state": "State", "title": "Title", "file": "File", "processed": "read", "back": "Back to search",
-        "not_found": "There is no such page.", "intro": "Searches all documents and products of this collection.",
+        "state": "State", "dated": "As of", "title": "Title", "file": "File", "processed": "read",
+        "back": "Back to search", "not_found": "There is no such page.",
+        "intro": "Searches all documents and products of this collection.",
         "examples": "For example", "language": "Deutsch", "error": "That did not work",
     },
 }  # fmt: skip

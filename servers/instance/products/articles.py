@@ -1,9 +1,9 @@
 """Articles of a dataset: every product of one article number together, with its features, prices and media.
 
 An article number that several documents name is one article, but for products of different makers. What it says comes
-from the product row with the most features (then prices, then the smallest id); what that one leaves empty comes from
-the next. Its prices are those of all its rows in one document: of a price update where there is one. A product that
-an update has deleted is none of its rows.
+from the product row with the most features (then prices, then the smallest id), of a supplier's catalogues from the
+newest; what that one leaves empty comes from the next. Its prices are those of all its rows in one document: of a price
+update where there is one that no newer catalogue follows. A product that an update has deleted is none of its rows.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from servers.instance.products.deletions import DELETED, Deletions
+from servers.instance.products.succession import DELETED, Succession
 from shared.dataset.rows import FeatureRow, MediaRow, PriceRow, ProductRow, RelationRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TABLES = ("products", "features", "prices", "media", "relations")
+TABLES = ("documents", "products", "features", "prices", "media", "relations")
 _UPDATES = {"update": 1, "prices": 2}  # BMEcat's transactions that change an earlier catalogue
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -54,14 +54,14 @@ class Articles:
         rows = [ProductRow(**row) for row in tables["products"].to_pylist()]
         rows = [row for row in rows if document in (None, row.document_id)]
         self.unnumbered = sum(not row.article_number for row in rows)
-        deletions = Deletions(tables)
-        sold = [row for row in rows if row.article_number and not deletions.of(row)]
+        self._succession = Succession(tables)
+        sold = [row for row in rows if row.article_number and not self._succession.deleted_by(row)]
         self.deleted = len({row.article_number for row in rows} - {row.article_number for row in sold} - {""})
         self._rows = sorted(sold, key=lambda row: (row.article_number, self._rank(row)))
 
     def __iter__(self) -> Iterator[Article]:
         for number, rows in groupby(self._rows, key=lambda row: row.article_number):
-            makers = _by_maker(list(rows))
+            makers = _by_maker(self._succession.newest_first(list(rows)))
             yield from (replace(self._article(number, same), namesakes=len(makers)) for same in makers)
 
     def _rank(self, row: ProductRow) -> tuple[int, int, str]:
@@ -87,12 +87,17 @@ class Articles:
         return next((found for row in rows if (found := self._rows_of(table, kind, row))), ())
 
     def _prices(self, rows: Sequence[ProductRow]) -> tuple[PriceRow, ...]:
-        """The distinct prices of one document: an update before others, then the newest update, then the first."""
-        stating: dict[tuple[str, str], list[ProductRow]] = {}
+        """The distinct prices of one document that no newer one of the supplier follows: of an update before others,
+        then of the newest update, then of the first."""
+        stating: dict[tuple[str, str, str], list[ProductRow]] = {}
         for row in rows:
             if self._count("prices", row):
-                stating.setdefault((row.document_id, row.transaction), []).append(row)
-        offers = [(transaction, self._joined(same)) for (_, transaction), same in stating.items()]
+                stating.setdefault((row.document_id, row.supplier, row.transaction), []).append(row)
+        offers = [
+            (transaction, self._joined(same))
+            for (document, supplier, transaction), same in stating.items()
+            if not any(supplier == by and self._succession.newer(each, document) for each, by, _ in stating)
+        ]
         return max(offers, key=lambda offer: _newness(*offer), default=("", ()))[1]
 
     def _joined(self, rows: Sequence[ProductRow]) -> tuple[PriceRow, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from servers.instance.products.deletions import Deletions
+from servers.instance.products.succession import Succession
 from shared.dataset.rows import ProductRow, finite_number
 from shared.errors import InvalidInput, NotFound
 
@@ -40,6 +40,9 @@ class Condition:
     value: str
 
 
+TABLES = ("documents", "products", "features", "groups", "relations")
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbour:
     """A product of the dataset that is like the one to be classified. `similarity` is the cosine of their passages."""
@@ -61,13 +64,13 @@ class Classes:
     """The classes of one dataset.
 
     Args:
-        tables: products, features, groups and relations, each whole.
+        tables: `TABLES`, each whole.
     """
 
     def __init__(self, tables: Mapping[str, pa.Table]) -> None:
         self._products = tables["products"]
         self._features = tables["features"]
-        self._deletions = Deletions(tables)
+        self._succession = Succession(tables)
         names = {
             (row["system"], row["code"]): row["name"]
             for row in tables["groups"].select(["system", "code", "name"]).to_pylist()
@@ -137,7 +140,7 @@ class Classes:
         return {row["product_id"]: row for row in self._told(found)}
 
     def _told(self, products: pa.Table) -> list[dict[str, Any]]:
-        return [{**row, "deleted_by": self._deletions.of(ProductRow(**row))} for row in products.to_pylist()]
+        return [{**row, "deleted_by": self._succession.deleted_by(ProductRow(**row))} for row in products.to_pylist()]
 
     def _meeting(self, condition: Condition, product_ids: list[str]) -> list[str]:
         """The ids, of these products, that meet a condition."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from servers.instance.products import export
 from servers.instance.products.articles import TABLES, Articles
 from servers.instance.products.bmecat import Head
+from servers.instance.products.classes import TABLES as CLASSES
 from servers.instance.products.classes import Classes
 from shared.dataset.reader import DatasetReader
 from shared.ids import canonical_digest
@@ -33,9 +34,7 @@ class ProductShelf:
         """The classes of the dataset."""
         async with self._turn:
             if self._classes is None:
-                tables = {
-                    name: await self._reader.whole(name) for name in ("products", "features", "groups", "relations")
-                }
+                tables = {name: await self._reader.whole(name) for name in CLASSES}
                 self._classes = await asyncio.to_thread(Classes, tables)
             return self._classes
 

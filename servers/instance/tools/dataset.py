@@ -57,7 +57,7 @@ def register(server: Any, library: Callable[[], Library]) -> None:
     ) -> DocumentList:
         """List every file that was taken in, with its state; files that could not be read carry the reason.
 
-        Use it to see what the dataset covers and what is missing from it.
+        Use it to see what the dataset covers, what is missing from it, and which of two files is newer (`dated`).
         """
         return await library().documents(cursor, limit, prefix)
 

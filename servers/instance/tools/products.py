@@ -131,7 +131,8 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         """Export the products as BMEcat 2005, CSV or JSON, in parts. The same dataset always gives the same bytes.
 
         Use it to hand the catalogue to a shop or a trading partner; call it until next_start is null and join the
-        texts. Articles that the format cannot hold are left out and counted with the reason.
+        texts. An article that several documents name is one, of a supplier's BMEcat catalogues with what the newest
+        says. Articles that the format cannot hold are left out and counted with the reason.
         """
         held = library()
         head = Head(

@@ -26,7 +26,7 @@ from servers.cradle.processing.extract.rtf import Rtf
 from servers.cradle.processing.extract.spreadsheet import Spreadsheet
 from servers.cradle.processing.extract.structured import Xml
 from servers.cradle.processing.extract.text import Markdown, Text
-from servers.cradle.processing.extraction import Attachment, Block, Item, Product, Scan
+from servers.cradle.processing.extraction import About, Attachment, Block, Item, Product, Scan
 
 EXTRACTORS: tuple[Extractor, ...] = (
     Archive(),
@@ -123,5 +123,7 @@ class _Inner:
         for item in extractor.extract(file, self):
             if isinstance(item, Block | Scan | Product) and not item.source:
                 yield replace(item, source=name)
+            elif isinstance(item, About):
+                yield replace(item, dated="")  # a file is not as old as one of those in it
             else:
                 yield item

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from servers.cradle.processing.extract.bmecat_product import all_text, product, text_of
+from servers.cradle.processing.extract import dates
+from servers.cradle.processing.extract.bmecat_product import all_text, moment, product, text_of
 from servers.cradle.processing.extract.detect import BMECAT
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
@@ -34,7 +35,7 @@ _CONTAINERS = frozenset(
 
 class Bmecat:
     name = "bmecat"
-    version = "4"
+    version = "5"
     media_types = frozenset({BMECAT})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -95,12 +96,13 @@ class _Reader:
 
     def _header(self, header: Element) -> Iterator[Item]:
         catalogue, supplier = _child(header, "CATALOG"), _child(header, "SUPPLIER")
-        title, language = "", ""
+        title, language, dated = "", "", ""
         if catalogue is not None:
             title, language = text_of(catalogue, "CATALOG_NAME"), text_of(catalogue, "LANGUAGE")
+            dated = _generated(catalogue)
         if supplier is not None:
             self._supplier = (text_of(supplier, "SUPPLIER_ID"), text_of(supplier, "SUPPLIER_NAME"))
-        yield About(title=title, language=language)
+        yield About(title=title, language=language, dated=dated)
         if title:
             yield Block("heading", title, level=1)
         yield Block("paragraph", "\n".join(all_text(header)))
@@ -108,6 +110,12 @@ class _Reader:
 
 def _child(element: Element, name: str) -> Element | None:
     return next((child for child in element if local(child) == name), None)
+
+
+def _generated(catalogue: Element) -> str:
+    """When the catalogue was made: DATETIME of BMEcat 1.2, GENERATION_DATE of 2005."""
+    found = [moment(each) for each in catalogue if local(each) == "DATETIME" and each.get("type") == "generation_date"]
+    return dates.of_iso(next(iter(found), "") or text_of(catalogue, "GENERATION_DATE"))
 
 
 def _group(element: Element, system: str) -> Group:

@@ -232,10 +232,10 @@ def _prices(element: Element, draft: _Draft) -> None:
     rest = []
     for child in element:
         if local(child) == "DATETIME":
-            moment = _moment(child)
+            when = moment(child)
             kind = child.get("type") or ""
-            start = moment if kind == "valid_start_date" else start
-            end = moment if kind == "valid_end_date" else end
+            start = when if kind == "valid_start_date" else start
+            end = when if kind == "valid_end_date" else end
         elif local(child) in ("VALID_START_DATE", "VALID_END_DATE"):
             start = _text(child) if "START" in local(child) else start
             end = _text(child) if "END" in local(child) else end
@@ -247,7 +247,8 @@ def _prices(element: Element, draft: _Draft) -> None:
         draft.prices.append(_price(child, start, end, draft))
 
 
-def _moment(element: Element) -> str:
+def moment(element: Element) -> str:
+    """A DATETIME, as ISO 8601 where its parts are."""
     date, time = text_of(element, "DATE"), text_of(element, "TIME")
     return f"{date}T{time}{text_of(element, 'TIMEZONE')}" if time else date
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
 from itertools import chain
 
@@ -12,23 +11,21 @@ from servers.cradle.processing.extract.detect import DOC
 from servers.cradle.processing.extract.doc_file import DAMAGED, Word, form_of
 from servers.cradle.processing.extract.doc_old import is_old, old_form
 from servers.cradle.processing.extract.doc_pictures import pictures
-from servers.cradle.processing.extract.encoding import decode, paired, squeezed
+from servers.cradle.processing.extract.encoding import paired
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.pictures import chars_of, for_ocr, scans
-from servers.cradle.processing.extract.rtf_words import code_page
 from servers.cradle.processing.extract.story import Story
+from servers.cradle.processing.extract.summary import summary
 from servers.cradle.processing.extraction import About, Attachment, Item
 
 _MARK = re.compile("[\r\x07\x0c]")
-_TEXT = b"\x1e\0\0\0"  # VT_LPSTR
-_PAGE, _TITLE = 1, 2
 _IN_LINE = {0x0B: "\n", 0x0E: "\n", 0x1E: "-", 0x1F: None}
 _OBJECT = "It is an object of another programme inside a Word file, which is not read. Send it as a file of its own."
 
 
 class Doc:
     name = "doc"
-    version = "2"
+    version = "3"
     media_types = frozenset({DOC})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -41,7 +38,8 @@ class Doc:
         """
         try:
             with opened(file.data) as container:
-                yield About(title=_title(container.read("\x05SummaryInformation")))
+                said = summary(container)
+                yield About(title=said.title, dated=said.dated)
                 word = _word(container)
                 chars = 0
                 for item in chain.from_iterable(_story(word, start, end) for start, end in word.stories()):
@@ -81,25 +79,6 @@ def _story(word: Word, start: int, end: int) -> Iterator[Item]:
     story.paragraph(paired(word.text[start:end]).translate(_IN_LINE))
     story.close()
     yield from blocks
-
-
-def _title(properties: bytes) -> str:
-    """Property 2 of the first set of properties (MS-OLEPS): a table of numbers and places, then the values.
-
-    Property 1 is the code page of its texts.
-    """
-    if len(properties) < 48:
-        return ""
-    section = properties[struct.unpack_from("<I", properties, 44)[0] :][: 2**20]
-    count = min(int.from_bytes(section[4:8], "little"), (len(section) - 8) // 8)
-    places = dict(struct.iter_unpack("<II", section[8 : 8 + 8 * count])) if count > 0 else {}
-    at = places.get(_TITLE, len(section))
-    if section[at : at + 4] != _TEXT:
-        return ""
-    text = section[at + 8 : at + 8 + int.from_bytes(section[at + 4 : at + 8], "little")].rstrip(b"\0")
-    page = section[places.get(_PAGE, len(section)) :][4:6]
-    codec = code_page(int.from_bytes(page, "little"))
-    return squeezed(decode(text) if codec == "cp1252" else text.decode(codec, "replace"))
 
 
 def _objects(container: Compound, depth: int, inner: Inner) -> Iterator[Item]:

@@ -27,7 +27,7 @@ _GONE = frozenset({"del", "moveFrom", "Fallback"})
 
 class Docx:
     name = "docx"
-    version = "3"
+    version = "4"
     media_types = frozenset({DOCX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -38,7 +38,8 @@ class Docx:
         body = opc.root(archive, main)
         if body is None:
             raise Unreadable("damaged", "The document has no text part. Save it again as DOCX.")
-        yield About(title=title_of(archive))
+        title, dated = opc.properties(archive)
+        yield About(title=title, dated=dated)
         parts = opc.related(archive, main)
         styles = _styles(archive, parts)
         chars = 0
@@ -53,14 +54,6 @@ def _beside(archive: zipfile.ZipFile, parts: opc.Related, styles: dict[str, int]
     extra = opc.of_kind(parts, *_EXTRA) or sorted(filter(_USUAL.match, archive.namelist()))
     yield from opc.read_parts(archive, extra, lambda root: _blocks(root, styles))
     yield from opc.read_parts(archive, opc.of_kind(parts, *opc.SAYING), opc.values)
-
-
-def title_of(archive: zipfile.ZipFile) -> str:
-    try:
-        root = opc.root(archive, "docProps/core.xml", 2**20)
-    except Unreadable:
-        return ""
-    return next((squeezed(child.text or "") for child in (() if root is None else root) if local(child) == "title"), "")
 
 
 def _styles(archive: zipfile.ZipFile, parts: opc.Related) -> dict[str, int]:

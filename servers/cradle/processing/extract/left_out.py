@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Protocol
 
+from servers.cradle.processing.extract import opc
+from servers.cradle.processing.extract.compound import BROKEN, opened
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB
 from servers.cradle.processing.extract.extractor import File, Inner
 from servers.cradle.processing.extract.merged import Merge
 from servers.cradle.processing.extract.number_formats import Format, Shown, cell_formats, formats, marks
-from servers.cradle.processing.extract.opendocument import OpenSheets
+from servers.cradle.processing.extract.opendocument import OpenSheets, properties_date
 from servers.cradle.processing.extract.sheet_parts import beside, sheets, without_results
+from servers.cradle.processing.extract.summary import summary
 from servers.cradle.processing.extract.xls import XlsSheets
 from servers.cradle.processing.extract.xlsb import XlsbSheets
 from servers.cradle.processing.extract.zero_padded import as_shown
@@ -52,6 +55,18 @@ def left_out(file: File, data: bytes, inner: Inner) -> LeftOut:
     archive = check_zip(data)
     of_format = {ODS: OpenSheets, XLSB: XlsbSheets}.get(file.media_type, XlsxSheets)
     return of_format(archive, file.depth, inner)
+
+
+def dated(file: File, data: bytes) -> str:
+    """From when a file, which `data` is, is by its properties (`dates`): of its last change, else of its making."""
+    if file.media_type == XLS:
+        try:
+            with opened(data) as container:
+                return summary(container).dated
+        except BROKEN:
+            return ""
+    archive = check_zip(data)
+    return properties_date(archive) if file.media_type == ODS else opc.properties(archive)[1]
 
 
 class XlsxSheets:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from email.message import EmailMessage
 from itertools import pairwise
 
+from servers.cradle.processing.extract import dates
 from servers.cradle.processing.extract.encoding import clean, decode, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.html import read_html
@@ -25,13 +26,14 @@ MAX_PARTS = 500
 
 class Mail:
     name = "mail"
-    version = "2"
+    version = "3"
     media_types = frozenset({"message/rfc822"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """Of each mail the subject as heading, sender and date, then texts and attachments in order."""
-        for data in _messages(file.data):
-            yield from _items(data, file.depth, inner)
+        messages = list(_messages(file.data))
+        for data in messages:
+            yield from _items(data, file.depth, inner, alone=len(messages) == 1)
 
 
 def _messages(data: bytes) -> Iterator[bytes]:
@@ -44,10 +46,10 @@ def _messages(data: bytes) -> Iterator[bytes]:
         yield data[start:end]
 
 
-def _items(data: bytes, depth: int, inner: Inner) -> Iterator[Item]:
+def _items(data: bytes, depth: int, inner: Inner, alone: bool) -> Iterator[Item]:
     message = email.message_from_bytes(data, policy=email.policy.default)
     subject = squeezed(_header(message, "Subject"))
-    yield About(title=subject)
+    yield About(title=subject, dated=dates.of_mail(_header(message, "Date")) if alone else "")
     if subject:
         yield Block("heading", subject, level=1)
     lines = [f"{name}: {squeezed(value)}" for name in _HEADERS if (value := _header(message, name))]

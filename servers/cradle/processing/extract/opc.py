@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 
+from servers.cradle.processing.extract import dates
 from servers.cradle.processing.extract.archive import label
 from servers.cradle.processing.extract.containers import MAX_XML, read_part
 from servers.cradle.processing.extract.encoding import squeezed
@@ -40,6 +41,16 @@ def main(archive: zipfile.ZipFile, usual: str) -> str:
     """The part that the file is about; Word in a browser numbers it (`word/document2.xml`)."""
     held = set(archive.namelist())
     return next((name for name in of_kind(related(archive, ""), "officeDocument") if name in held), usual)
+
+
+def properties(archive: zipfile.ZipFile) -> tuple[str, str]:
+    """The title and the date (`dates`) among the file's properties: of its last change, else of its making."""
+    try:
+        found = root(archive, "docProps/core.xml", 2**20)
+    except Unreadable:
+        return "", ""
+    said = {local(each): squeezed(each.text or "") for each in reversed(() if found is None else found)}
+    return said.get("title", ""), dates.of_iso(said.get("modified", "")) or dates.of_iso(said.get("created", ""))
 
 
 def related(archive: zipfile.ZipFile, part: str) -> Related:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from servers.cradle.processing.extract import dates
 from servers.cradle.processing.extract.compound import BROKEN, Compound, opened
 from servers.cradle.processing.extract.detect import MSG, RTF
 from servers.cradle.processing.extract.encoding import clean, decode, squeezed
@@ -29,7 +30,7 @@ _DAMAGED = "The message is cut off or damaged. Save it again from Outlook."
 
 class Outlook:
     name = "outlook"
-    version = "3"
+    version = "4"
     media_types = frozenset({MSG})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -53,19 +54,19 @@ class _Message:
         self._place = place
 
     def items(self, depth: int, inner: Inner) -> Iterator[Item]:
-        subject = squeezed(self._text(_SUBJECT))
-        yield About(title=subject)
+        subject, sent = squeezed(self._text(_SUBJECT)), self._date()
+        yield About(title=subject, dated=dates.of_iso(sent))
         if subject:
             yield Block("heading", subject, level=1)
-        if lines := list(self._header()):
+        if lines := list(self._header(sent)):
             yield Block("paragraph", "\n".join(lines))
         yield from self._body(depth, inner)
         yield from self._attachments(depth, inner)
 
-    def _header(self) -> Iterator[str]:
+    def _header(self, sent: str) -> Iterator[str]:
         sender = " ".join(filter(None, (squeezed(self._text(_SENDER)), squeezed(self._text(_ADDRESS)))))
         named = (("From", sender), ("To", squeezed(self._text(_TO))), ("Cc", squeezed(self._text(_CC))))
-        yield from (f"{name}: {value}" for name, value in (*named, ("Date", self._date())) if value)
+        yield from (f"{name}: {value}" for name, value in (*named, ("Date", sent)) if value)
 
     def _body(self, depth: int, inner: Inner) -> Iterator[Item]:
         plain = self._text(_BODY)

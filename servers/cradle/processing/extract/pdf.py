@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import repeat
 
+from servers.cradle.processing.extract import dates
 from servers.cradle.processing.extract.detect import PDF
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
@@ -41,7 +42,7 @@ _ASK_BOX = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.
 
 class Pdf:
     name = "pdf"
-    version = "4"
+    version = "5"
     media_types = frozenset({PDF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -63,7 +64,8 @@ class Pdf:
                 raise Unreadable("too_many_pages", f"The PDF has {count} pages; {MAX_PAGES} is the limit. Split it.")
             if count == 0:
                 raise Unreadable("damaged", "The PDF has no pages that can be found. Send it again from its source.")
-            yield About(title=squeezed(document.get_metadata_value("Title") or ""), pages=count)
+            title, changed, made = map(document.get_metadata_value, ("Title", "ModDate", "CreationDate"))
+            yield About(title=squeezed(title), pages=count, dated=dates.of_pdf(changed) or dates.of_pdf(made))
             files = Files(file.depth, inner)
             for index in range(count):
                 yield from _page(document, index, files)

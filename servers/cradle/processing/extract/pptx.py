@@ -10,7 +10,6 @@ from itertools import chain
 from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import PPTX
-from servers.cradle.processing.extract.docx import title_of
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.pictures import chars_of, for_ocr
@@ -26,7 +25,7 @@ _NUMBERS = frozenset({"sldNum", "dt", "ftr", "hdr", "sldImg"})
 
 class Pptx:
     name = "pptx"
-    version = "3"
+    version = "4"
     media_types = frozenset({PPTX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -37,7 +36,8 @@ class Pptx:
         """
         archive = check_zip(file.data)
         slides = _slides(archive)
-        yield About(title=title_of(archive), pages=len(slides))
+        title, dated = opc.properties(archive)
+        yield About(title=title, pages=len(slides), dated=dated)
         seen = set(slides)
         for number, name in enumerate(slides, 1):
             yield from _slide(archive, name, number, file.depth, inner, seen)

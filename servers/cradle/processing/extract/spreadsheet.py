@@ -11,7 +11,7 @@ from servers.cradle.processing.extract.columns import Figure
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
-from servers.cradle.processing.extract.left_out import left_out
+from servers.cradle.processing.extract.left_out import dated, left_out
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extract.number_formats import Shown, measured
 from servers.cradle.processing.extract.product_table import read_rows
@@ -22,7 +22,7 @@ _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and se
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "8"
+    version = "9"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -39,7 +39,7 @@ class Spreadsheet:
             book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
             names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
             large = LargeSheets(zipfile.ZipFile(io.BytesIO(data)), names) if file.media_type == XLSX else None
-            yield About(pages=len(names))
+            yield About(pages=len(names), dated=dated(file, data))
             for number, name in enumerate(names, 1):
                 title = clean(name)
                 yield Block("heading", title, level=1, page=number)
