@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 
@@ -19,7 +20,7 @@ from servers.local.platform import operator_file
 from shared.client import TokenSource
 from shared.contracts.embedding import EmbeddingResult
 from shared.settings import Settings
-from tests.e2e.conftest import Running
+from tests.e2e.conftest import READY_S, Running
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +88,9 @@ async def test_health_needs_no_token_and_names_the_service(
 @pytest.mark.requirement("M-06")
 async def test_texts_are_embedded_over_rest_as_over_mcp(platform: Running, http: httpx2.AsyncClient) -> None:
     base = f"http://127.0.0.1:{platform.settings.embedding_port}"
+    async with asyncio.timeout(READY_S):  # the model of a new platform is exported first
+        while (await http.get(f"{base}/health")).json()["status"] != "healthy":  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
     asked = {"texts": ["Schutzart der Hallenleuchte", "größe"], "normalize": True}
     assert (await http.post(f"{base}/embed", json=asked)).status_code == 401
     http.headers["authorization"] = f"Bearer {await token_for(platform.settings, platform.settings.resource('cradle'))}"
