@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from servers.marketplace.approvals.store import ApprovalStore, Bound
-from servers.marketplace.authorization.store import Authorization, AuthorizationStore
-from servers.marketplace.catalogue.definitions import read_definitions
-from servers.marketplace.catalogue.store import CatalogueStore, View
-from servers.marketplace.catalogue.tools import ToolStore
-from servers.marketplace.connections.store import ConnectionStore
-from servers.marketplace.gateway.quotas import QuotaStore
-from servers.marketplace.gateway.sessions import SessionSeal
-from servers.marketplace.invitations.store import InvitationStore
-from servers.marketplace.keys import KeyRing
-from servers.marketplace.licences.signing import LicenceKeys
-from servers.marketplace.licences.store import LicenceStore
-from servers.marketplace.metering.store import UsageStore
-from servers.marketplace.rules.conditions import Rule
-from servers.marketplace.rules.store import RuleStore
 from shared.contracts.catalogue import (
     CataloguePage,
     CustomerRegistered,
@@ -31,18 +14,10 @@ from shared.contracts.catalogue import (
     ServerUninstalled,
 )
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
-from shared.ids import new_handle
-from shared.metering.units import Key, Units
-from shared.postgres.database import Database
-from tests.marketplace_rig import DIGEST, Credential, Market, definition
+from tests.marketplace_rig import DIGEST, Credential, Market
 
 OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator", "io.0711/tax"]
 ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
-TENANT_TABLES = (
-    "customers", "users", "api_keys", "catalogue_entries", "installs", "server_tools", "server_checks",
-    "authorizations", "audit", "approvals", "quotas", "usage", "server_versions", "licences", "ratings",
-    "entry_words", "connections", "entry_vectors", "invitations", "argument_rules",
-)  # fmt: skip
 
 
 async def names(market: Market, token: str, tool: str = "list_marketplace_mcps", **arguments: Any) -> list[str]:
@@ -177,86 +152,6 @@ async def test_the_registry_lists_in_the_official_form(market: Market) -> None:
     for limit in ("0", "101", "x", "-1", "9" * 5000):
         refused = await market.http.get(market.base + "/v0.1/servers", params={"limit": limit}, headers=headers)
         assert refused.status_code == 400
-
-
-@pytest.mark.requirement("T-02")
-@pytest.mark.parametrize("table", TENANT_TABLES)
-async def test_every_table_of_customers_is_walled_and_forced(database: Any, table: str) -> None:
-    made = await database("servers.marketplace", "shared")
-    async with made.db.session() as connection:
-        row = await connection.fetchrow(
-            "SELECT relrowsecurity, relforcerowsecurity, pg_get_userbyid(relowner) = current_user AS own "
-            "FROM pg_class WHERE relname = $1",
-            table,
-        )
-        policies = await connection.fetch("SELECT qual, with_check FROM pg_policies WHERE tablename = $1", table)
-    assert (row["relrowsecurity"], row["relforcerowsecurity"], row["own"]) == (True, True, False)
-    assert policies
-    assert all(policy["qual"] and policy["with_check"] for policy in policies)
-
-
-@pytest.mark.requirement("T-02")
-async def test_every_table_with_a_customer_is_in_the_list_of_walled_ones(database: Any) -> None:
-    made = await database("servers.marketplace", "shared")
-    async with made.db.session() as connection:
-        rows = await connection.fetch(
-            "SELECT table_name FROM information_schema.columns "
-            "WHERE table_schema = 'public' AND column_name = 'customer_id'"
-        )
-    assert {row["table_name"] for row in rows} == set(TENANT_TABLES)
-
-
-@pytest.mark.requirement("T-03")
-async def test_without_a_condition_a_query_sees_the_own_customers_rows_and_none_where_none_is_named(
-    market: Market, tmp_path: Path
-) -> None:
-    for customer in ("acme", "bolt"):
-        await market.add_instance(customer, None)
-        await market.add_user("customer_user", customer, f"anna@{customer}.example")
-    db = Database(market.urls.app)
-    await db.open()
-    try:
-        for customer in ("acme", "bolt"):
-            await more_rows(db, customer, tmp_path / "licences")
-        for table in TENANT_TABLES:
-            query = f"SELECT customer_id FROM {table} WHERE customer_id IS NOT NULL"  # noqa: S608
-            async with db.session("acme") as connection:
-                seen = {row["customer_id"] for row in await connection.fetch(query)}
-            async with db.session() as connection:
-                unset = await connection.fetch(query)
-            assert (seen, unset) == ({"acme"}, []), table
-    finally:
-        await db.close()
-
-
-async def more_rows(db: Database, customer: str, folder: Path) -> None:
-    """A row of a customer in each table that no tool of this test fills."""
-    entry = await CatalogueStore(db).by_name(View(customer), f"io.0711.{customer}/instance")
-    assert entry is not None
-    await ToolStore(db).record(entry, "modern", read_definitions([definition("say")]))
-    async with db.session(customer) as connection:
-        user = await connection.fetchval("SELECT user_id FROM users")
-    given = Authorization(new_handle("ses"), user, customer, bytes(32), "x", "", "a" * 43, "x", True)
-    await AuthorizationStore(db).add(given, customer)
-    bound = Bound(entry.server_name, "apply_change", DIGEST, DIGEST, DIGEST)
-    await ApprovalStore(db).add(customer, new_handle("apr"), user, bound, new_handle("chg"), 1)
-    await InvitationStore(db).add(new_handle("inv"), customer, "b@x.example", "customer_user", bytes(32), user)
-    await RuleStore(db).add(Rule(new_handle("rul"), customer, entry.server_name, "say", "true"), user)
-    await QuotaStore(db).lease(f"customer:{customer}", customer, 10, 1)
-    store = CatalogueStore(db)
-    async with db.session(customer) as connection:
-        values = (entry.server_name, customer, "sha256:" + "0" * 64, bytes(4))
-        await connection.execute("INSERT INTO entry_vectors VALUES ($1, 'm', $2, $3, $4)", *values)
-    seal = SessionSeal.of_folder(folder)
-    await ConnectionStore(db, seal).save(
-        customer, entry.server_name, "https://x.example.com/mcp", "both", ("authorization", "x"), "test"
-    )
-    await store.rate(customer, entry.server_name, 4, "test")
-    keys = LicenceKeys(KeyRing(folder))
-    await LicenceStore(db, keys).issue(customer, entry.server_name, datetime(2030, 1, 1, tzinfo=UTC), "test")
-    await UsageStore(db).add(
-        new_handle("use"), {Key(customer, date(2026, 1, 1), entry.server_name, "say"): Units(calls=1)}
-    )
 
 
 async def refusal(call: Any) -> PlatformError:
