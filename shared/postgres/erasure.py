@@ -25,10 +25,23 @@ GROUP BY 1 ORDER BY 1
 """
 _OF_CUSTOMER = ["customer_id", "acts_for"]
 _OF_JOB = ["workflow_uuid"]
+_REFERENCES = """
+SELECT format('%I.%I', n.nspname, c.relname) AS place, format('%I.%I', pn.nspname, p.relname) AS known,
+       string_agg(format('k.%I = t.%I', pa.attname, a.attname), ' AND ') AS same
+FROM pg_constraint f
+JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class p ON p.oid = f.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
+CROSS JOIN LATERAL unnest(f.conkey, f.confkey) AS pair (own, other)
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = pair.own
+JOIN pg_attribute pa ON pa.attrelid = p.oid AND pa.attnum = pair.other
+WHERE f.contype = 'f' AND format('%I.%I', pn.nspname, p.relname) = ANY($1::text[])
+GROUP BY f.oid, 1, 2 ORDER BY 1, 2
+"""
+"""Foreign keys to these tables: of which one, and when a row `t` of it refers to a row `k` there."""
 
 
 async def erase_rows(superuser_url: str, database: str, customer_id: str) -> int:
-    """Delete the customer's rows, all or none, and look that none is left; how many there were.
+    """Delete the customer's rows and every row that refers to one of them, all or none; how many there were.
 
     Raises:
         Conflict: a job of the customer is open.
@@ -58,15 +71,23 @@ async def _erase(connection: Any, customer_id: str) -> int:
         ids = [job["job_id"] for job in jobs]
         for row in await connection.fetch(_COLUMNS, KEPT, _OF_JOB):
             removed += await _delete(connection, row["place"], "split_part(workflow_uuid, '.', 1) = ANY($1)", ids)
-    for row in tables:
-        removed += await _delete(
-            connection, row["place"], " OR ".join(f"{name} = $1" for name in row["names"]), customer_id
-        )
+    names = {row["place"]: row["names"] for row in tables}
+    for row in await connection.fetch(_REFERENCES, list(names)):  # nobody's rows about the customer's: no trigger is on
+        about = f"EXISTS (SELECT FROM {row['known']} k WHERE {row['same']} AND ({_own('k', names[row['known']])}))"
+        about += f" AND ({_own('t', names.get(row['place'], []))}) IS NOT TRUE"
+        removed += await _delete(connection, row["place"], about, customer_id)
+    for place, columns in names.items():
+        removed += await _delete(connection, place, _own("t", columns), customer_id)
     await connection.execute("SELECT pg_notify('registry', '')")  # triggers, which tell of changes, are off
     return removed
 
 
+def _own(row: str, names: list[str]) -> str:
+    """The condition that a row is the customer's."""
+    return " OR ".join(f"{row}.{name} = $1" for name in names) or "false"
+
+
 async def _delete(connection: Any, place: str, where: str, value: object) -> int:
-    """Delete from a table, whose name the database has quoted itself; how many rows there were."""
-    status = await connection.execute(f"DELETE FROM {place} WHERE {where}", value)  # noqa: S608
+    """Delete the rows `t` of a table, whose name the database has quoted itself; how many there were."""
+    status = await connection.execute(f"DELETE FROM {place} t WHERE {where}", value)  # noqa: S608
     return int(status.rsplit(" ", 1)[-1])
