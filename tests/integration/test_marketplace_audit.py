@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from servers.local.audit import LOGS, prove
-from servers.marketplace.tools.accounts import WhoAmI
+from servers.marketplace.approvals.store import ApprovalStore, Bound
+from servers.marketplace.tools.accounts import UserCreated, WhoAmI
 from servers.marketplace.tools.review import ServerReviewed
 from shared.audit import AuditEntry, AuditLog
 from shared.contracts.catalogue import CataloguePage
 from shared.errors import InvalidInput, PlatformError
+from shared.ids import new_handle
 from shared.postgres.database import Database
 from shared.postgres.urls import write
-from tests.marketplace_rig import Changing, Market, definition, running_market
+from tests.integration.test_marketplace_invitations import accept, invite
+from tests.integration.test_marketplace_oauth import Browser, asking, let_in
+from tests.marketplace_rig import DIGEST, Changing, Market, definition, running_market
 
 CRADLE = "io.0711/cradle"
+BOUND = Bound(CRADLE, "apply_change", DIGEST, DIGEST, DIGEST)
+OTHER = "usr_" + "b" * 26
 
 
 @pytest.fixture
@@ -107,6 +114,69 @@ async def test_while_the_log_cannot_be_written_no_change_happens_and_reading_goe
     await superuser.execute("ALTER TABLE audit_away RENAME TO audit")
     for change in made.values():
         await change()
+
+
+@pytest.mark.requirement("A-10")
+async def test_while_the_log_cannot_be_written_pages_and_routes_change_nothing_either(
+    market: Market, superuser: Any
+) -> None:
+    await market.add_customers()
+    anna = await market.add_user("customer_user", "acme", "anna@acme.example")
+    invited = await invite(market, await market.user_token("acme"))
+    client_id, held = await let_in(market, anna)
+    browser, ending = Browser(market, anna), {"client_id": client_id, "token": held["refresh_token"]}
+    await browser.open(asking(market, client_id))
+    async with approvals(market) as store:
+        waiting, approved = [await asked_for(store, anna) for _ in range(2)]
+        await store.decide("acme", approved, OTHER, approve=True)
+        tables = ("users", "invitations", "authorizations", "approvals")
+        rows = " UNION ALL ".join(
+            f"SELECT string_agg(t::text, ' ' ORDER BY t::text) FROM {table} t"  # noqa: S608
+            for table in tables
+        )
+        before = await superuser.fetch(rows)
+        await superuser.execute("ALTER TABLE audit RENAME TO audit_away")
+        assert (await accept(market, invited.link)).status_code >= 500
+        assert "code=" not in (await browser.answer()).headers.get("location", "")
+        assert (await market.http.post(market.base + "/oauth/revoke", data=ending)).status_code >= 500
+        for change in (
+            store.decide("acme", waiting, OTHER, approve=True),
+            store.dispatch("acme", approved, anna.user_id, BOUND),
+            asked_for(store, anna),
+        ):
+            with pytest.raises(PlatformError):
+                await change
+        assert await superuser.fetch(rows) == before
+        await superuser.execute("ALTER TABLE audit_away RENAME TO audit")
+        assert await store.dispatch("acme", approved, anna.user_id, BOUND)
+    assert (await accept(market, invited.link)).status_code == 200
+    assert "code=" in (await browser.answer()).headers["location"]
+    assert (await market.http.post(market.base + "/oauth/revoke", data=ending)).status_code == 200
+    told = {entry.verb for entry in await entries(market)}
+    assert told >= {
+        "invitation.accepted",
+        "client.let_in",
+        "client.revoked",
+        "approval.approved",
+        "approval.dispatched",
+    }
+
+
+@asynccontextmanager
+async def approvals(market: Market) -> AsyncIterator[ApprovalStore]:
+    db = Database(market.urls.app)
+    await db.open()
+    try:
+        yield ApprovalStore(db)
+    finally:
+        await db.close()
+
+
+async def asked_for(store: ApprovalStore, user: UserCreated) -> str:
+    """A change of acme's data that waits."""
+    approval_id = new_handle("apr")
+    await store.add("acme", approval_id, user.user_id, BOUND, new_handle("chg"), 1)
+    return approval_id
 
 
 @pytest.mark.requirement("A-10")
