@@ -62,9 +62,7 @@ async def test_a_chain_of_concurrent_appends_is_whole(made) -> None:
 
 
 @pytest.mark.requirement("A-10")
-async def test_an_entry_that_was_edited_removed_or_put_in_is_found_whatever_of_it_is_other(
-    made, postgres_server
-) -> None:
+async def test_an_entry_that_was_edited_removed_or_put_in_is_found(made, postgres_server) -> None:
     log = await _filled(made.db)
     async with postgres_server.superuser(made.urls) as superuser:
         await superuser.execute("ALTER TABLE audit DISABLE TRIGGER USER")  # only a superuser or the owner can do this

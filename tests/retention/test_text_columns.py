@@ -12,14 +12,17 @@ SELECT c.table_name || '.' || c.column_name AS place
 FROM information_schema.columns AS c
 JOIN information_schema.tables AS t USING (table_schema, table_name)
 WHERE t.table_type = 'BASE TABLE' AND c.table_schema NOT IN ('pg_catalog', 'information_schema')
-  AND c.data_type IN ('text', 'character varying', 'character', 'json', 'jsonb', 'bytea', 'xml', 'ARRAY')
+  AND c.data_type NOT IN ('smallint', 'integer', 'bigint', 'boolean', 'real', 'double precision', 'date',
+                          'timestamp with time zone')
   AND NOT EXISTS (
       SELECT FROM pg_constraint AS k
       JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
       WHERE k.conrelid = format('%I.%I', c.table_schema, c.table_name)::regclass AND a.attname = c.column_name
-        AND (k.contype = 'f' OR k.contype = 'c' AND pg_get_constraintdef(k.oid) ~ '~ ''\\^|= ANY'))
+        AND (k.contype = 'f' OR k.contype = 'c' AND pg_get_constraintdef(k.oid) ~ ('\\m' || a.attname || $1)))
 """
-"""Columns of text that no foreign key, pattern or list of words binds."""
+"""Columns that are neither numbers nor times, and that no foreign key, pattern or list of words binds."""
+BINDS = r""" (~ '\^([^.\\' \[]|\[[^]\\' ]+\])+\$'|= ANY)"""
+"""A pattern from beginning to end, without a wildcard and without blanks: no sentence fits."""
 
 ALLOWED = {
     "made by the platform: ids, digests, names of its own code": (
@@ -56,7 +59,7 @@ KNOWN = frozenset(place for places in ALLOWED.values() for place in places.split
 async def unbound_columns(database: Databases, package: str) -> set[str]:
     connection = await asyncpg.connect((await database(package)).urls.owner)
     try:
-        return {row["place"] for row in await connection.fetch(UNBOUND)}
+        return {row["place"] for row in await connection.fetch(UNBOUND, BINDS)}
     finally:
         await connection.close()
 
