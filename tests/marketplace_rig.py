@@ -41,10 +41,12 @@ class Said(Contract):
 
 @dataclass
 class Seen:
-    """What an upstream saw and went through: tokens of calls, and those of the marketplace's own checks."""
+    """What an upstream saw and went through: tokens of calls and of the marketplace's own checks, every request's
+    address and headers, and what became of a call that waits."""
 
     tokens: list[str] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -294,6 +296,7 @@ def _seeing(app: Any, seen: Seen) -> ASGIApp:
         lifespan = staticmethod(app.lifespan)
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            seen.requests.append(str([scope.get(part) for part in ("path", "query_string", "headers")]))
             for name, value in scope.get("headers", []):
                 if name == b"authorization":
                     claims = jwt.decode(value.decode().split()[1], options={"verify_signature": False})

@@ -50,7 +50,7 @@ async def test_a_tool_is_called_through_in_both_eras_and_the_callers_token_stays
     market: Market, mode: str
 ) -> None:
     url, seen = await market.add_upstream()
-    await market.add_instance("acme", url)
+    name = await market.add_instance("acme", url)
     token = await market.user_token("acme", "customer_user")
     async with sdk_client(market, token, mode) as client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
@@ -58,8 +58,13 @@ async def test_a_tool_is_called_through_in_both_eras_and_the_callers_token_stays
     assert tools == ["say", "count", "wait"]
     subject = jwt.decode(token, options={"verify_signature": False})["sub"]
     assert said.structured_content == {"text": f"{subject} customer_user acme dataset:read"}
-    assert seen.tokens
-    assert all(token not in each for each in seen.tokens)
+    others = {"cookie": f"t={token}", "x-api-key": token, "proxy-authorization": f"Bearer {token}", "x-a2": token}
+    body, place = envelope("tools/call", {"name": "say", "arguments": {}}), f"{market.base}/servers/{name}/mcp"
+    headers = headers_for(token, "tools/call", "say") | others
+    answer = await market.http.post(f"{place}?access_token={token}", json=body, headers=headers)
+    assert answer.status_code == 200
+    assert len(seen.tokens) >= 2
+    assert not [each for each in seen.requests if token in each]
     audiences = {jwt.decode(each.split()[1], options={"verify_signature": False})["aud"] for each in seen.tokens}
     assert audiences == {url}
 

@@ -1,4 +1,4 @@
-"""Notifications of a real Postgres over a connection that a test cuts or freezes: what replicas remember ends in time."""
+"""Notifications of a real Postgres over a line that is cut or freezes: what replicas remember ends in time."""
 
 from __future__ import annotations
 
