@@ -220,6 +220,8 @@ async def test_a_code_is_good_once_for_its_client_its_verifier_and_its_address(
     wrong: list[tuple[str, dict[str, str]]] = [
         (other, {}),
         (client_id, {"code_verifier": secrets.token_urlsafe(48)}),
+        (client_id, {"code_verifier": CHALLENGE}),
+        (client_id, {"code_verifier": ""}),
         (client_id, {"redirect_uri": "http://127.0.0.1:33418/other"}),
         (client_id, {"resource": market.settings.resource("cradle")}),
         (client_id, {"code": code[:-6] + "AAAAA="}),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import unicodedata
 from typing import Any
 
 import orjson
@@ -126,6 +128,54 @@ def test_any_change_of_a_definition_changes_its_digest_and_the_order_of_keys_doe
     (pin,), (same,) = read_definitions([first]), read_definitions([dict(reversed(first.items()))])
     (other,) = read_definitions([first | change])
     assert pin.digest == same.digest != other.digest
+
+
+def leaves(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+    """Every text, number and truth value of a JSON value, with its place."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    return [(place, value)] if parts is None else [each for key, part in parts for each in leaves(part, (*place, key))]
+
+
+def with_leaf(value: Any, place: tuple[Any, ...], leaf: Any) -> Any:
+    """A copy of a JSON value with another leaf at a place."""
+    changed = orjson.loads(orjson.dumps(value))
+    inner = changed
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = leaf
+    return changed
+
+
+def altered(leaf: Any) -> set[Any]:
+    """What a value could become without being noticed: each character gone, another or in the other case, and what only
+    looks the same."""
+    if not isinstance(leaf, str):
+        return {str(leaf), not leaf if isinstance(leaf, bool) else leaf + 1}
+    each = {leaf[:at] + put + leaf[at + 1 :] for at in range(len(leaf)) for put in ("", "_", leaf[at].swapcase())}
+    alike = {unicodedata.normalize("NFD", leaf), leaf + " ", leaf + "\u200b", leaf.replace("a", "\u0430")}
+    return (each | alike) - {leaf}
+
+
+@pytest.mark.requirement("A-07")
+def test_any_byte_of_a_definition_counts_however_deep_it_lies_and_however_alike_it_looks() -> None:
+    field = {"type": "string", "description": "Größe in mm. ", "enum": ["a", "B"], "maxLength": 5}
+    tool = definition("say", "Say the word Maß,  twice.") | {
+        "title": "Say",
+        "inputSchema": {"type": "object", "properties": {"word": field}, "required": ["word"]},
+        "outputSchema": {"type": "object", "properties": {"text": {"type": "string", "default": "x"}}},
+        "annotations": {"readOnlyHint": True, "title": "Say it"},
+    }
+    digests = {read_definitions([tool])[0].digest}
+    changed = 0
+    for place, leaf in leaves(tool):
+        others = [each for each in altered(leaf) if place != ("name",) or re.fullmatch(r"[A-Za-z]+", each)]
+        digests |= {read_definitions([with_leaf(tool, place, each)])[0].digest for each in others}
+        changed += len(others)
+    for order in (field["enum"][::-1], [*field["enum"], "B"]):
+        place = ("inputSchema", "properties", "word", "enum")
+        digests.add(read_definitions([with_leaf(tool, place, order)])[0].digest)
+    assert changed > 200
+    assert len(digests) == 1 + changed + 2
 
 
 @pytest.mark.parametrize(
