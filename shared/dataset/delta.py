@@ -21,6 +21,7 @@ from shared.dataset.manifest import Manifest, visible
 from shared.dataset.places import Options, Place
 from shared.dataset.schemas import CHILDREN, canonical_lines, in_order, schema
 from shared.dataset.tables import Tables
+from shared.dumps import forbid_dumps
 from shared.errors import Conflict, NotFound
 from shared.ids import digest
 
@@ -128,4 +129,5 @@ def _without(table: pa.Table, document_ids: Collection[str]) -> pa.Table:
 
 
 if __name__ == "__main__":
+    forbid_dumps()
     merge(*(Path(argument) for argument in sys.argv[1:4]))

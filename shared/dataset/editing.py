@@ -17,6 +17,7 @@ from shared.dataset.delta import copy_rows
 from shared.dataset.manifest import Manifest
 from shared.dataset.places import Place
 from shared.dataset.tables import Tables
+from shared.dumps import forbid_dumps
 from shared.errors import Conflict
 
 OTHER_COUNT = 4
@@ -40,6 +41,7 @@ def edit(base: Path, change: Change, rows: int, target: Path) -> Manifest:
 
 def main() -> None:
     """Reads what is approved from stdin, writes the new dataset's digest to stdout."""
+    forbid_dumps()
     given = orjson.loads(sys.stdin.buffer.read())
     try:
         made = edit(Path(sys.argv[1]), change_of(given["statement"]), given["rows"], Path(sys.argv[2]))

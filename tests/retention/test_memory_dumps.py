@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.canaries import forms_of, found_in, new_mark
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cores and their limits are asked of Linux")
 
@@ -57,13 +59,34 @@ def test_the_same_crash_without_that_leaves_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("Z-02")
-def test_neither_the_limit_nor_the_kernel_lets_a_server_be_dumped(tmp_path: Path) -> None:
+def test_neither_the_limit_nor_the_kernel_lets_a_server_be_dumped_or_the_memory_of_what_it_starts(
+    tmp_path: Path,
+) -> None:
     asks = (
-        "import ctypes, resource, asyncio\nfrom shared.serving import run_loop\n"
-        "async def main():\n print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3))\n"
+        "import ctypes, resource, asyncio, subprocess\nfrom shared.serving import run_loop\n"
+        "async def main():\n print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3), flush=True)\n"
+        " subprocess.run(['sh', '-c', 'ulimit -Hc; cat /proc/self/coredump_filter'], check=True)\n"
         "run_loop(main())"
     )
     said = subprocess.run(
         [sys.executable, "-c", asks], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
-    assert said.stdout.split() == ["(0,", "0)", "0"]
+    assert said.stdout.split() == ["(0,", "0)", "0", "0", "00000000"]
+
+
+WITHOUT_CONTENT = {"servers/cradle/embedding/export.py", "servers/marketplace/runners/guard.py"}
+"""What converts a model, and what starts a package of someone else's within limits of its own."""
+
+
+@pytest.mark.requirement("Z-02")
+def test_every_program_of_the_product_that_holds_content_forbids_dumps() -> None:
+    programs = {
+        path.relative_to(ROOT).as_posix(): text
+        for room in ("servers", "shared")
+        for path in (ROOT / room).rglob("*.py")
+        if 'if __name__ == "__main__":' in (text := path.read_text())
+    }
+    assert len(programs) >= 9
+    assert programs.keys() >= WITHOUT_CONTENT
+    for name, text in programs.items():
+        assert name in WITHOUT_CONTENT or re.search(r"^ +(forbid_dumps|run_loop)\(", text, re.MULTILINE), name
