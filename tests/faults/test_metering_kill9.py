@@ -196,6 +196,7 @@ async def test_a_damaged_file_of_the_spool_is_set_aside_and_holds_up_no_other(da
     assert [tuple(row) for row in rows] == [("acme", 3)]  # and nothing of a customer that is gone comes back
 
 
+@pytest.mark.requirement("L-05")
 async def test_calls_through_the_gateway_are_metered_for_their_customer_and_billed(
     database: Any, tmp_path: Path
 ) -> None:
@@ -223,3 +224,12 @@ async def test_calls_through_the_gateway_are_metered_for_their_customer_and_bill
         assert (bill.own_gpus, bill.saving, bill.saving_percent) == ("500.00", "250.00", "50.0")
         whole = await market.call(await market.operator(), "get_statement", MonthlyStatement)
         assert (whole.customer_id, whole.gpu, whole.own_gpus) == (None, "500.00", "1000.00")
+        spool = market.settings.home / "metering"
+        async with asyncio.timeout(60):
+            while list(spool.glob("*.open")):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        spool.rename(tmp_path / "away")
+        spool.write_bytes(b"")  # the next line cannot be written
+        assert not await call(market, tokens["acme"], servers["acme"]), "what cannot be noted is not handed over"
+        spool.unlink()
+        assert await call(market, tokens["acme"], servers["acme"])

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import deltalake
 import lancedb
 import obstore
+import orjson
 import pyarrow as pa
 import pytest
 from aiohttp import web
@@ -112,6 +113,18 @@ async def test_a_customers_credentials_list_make_and_remove_no_buckets(
         client.list_buckets()
 
 
+@pytest.mark.requirement("T-07")
+def test_what_is_asked_for_is_one_bucket_its_objects_and_no_more() -> None:
+    statements = orjson.loads(policy_of("customer-acme"))["Statement"]
+    named = {resource: {*each["Action"]} for each in statements for resource in each["Resource"]}
+    assert named.keys() == {"arn:aws:s3:::customer-acme", "arn:aws:s3:::customer-acme/*"}
+    assert named["arn:aws:s3:::customer-acme"] == {
+        "s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:GetBucketLocation"
+    }  # fmt: skip
+    assert {each["Effect"] for each in statements} == {"Allow"}
+    assert not [action for actions in named.values() for action in actions if "*" in action or "Policy" in action]
+
+
 class Service:
     """Answers `AssumeRole`: each time with other credentials, that last as long as `lasts` says."""
 
@@ -145,6 +158,7 @@ async def service() -> AsyncIterator[tuple[Service, Settings]]:
     await runner.cleanup()
 
 
+@pytest.mark.requirement("T-07")
 async def test_credentials_are_kept_for_half_of_their_time_and_then_renewed(service: tuple[Service, Settings]) -> None:
     told, settings = service
     held = BucketCredentials(settings, "customer-acme", {"aws_region": "eu-central-1", "aws_access_key_id": "platform"})
@@ -156,8 +170,8 @@ async def test_credentials_are_kept_for_half_of_their_time_and_then_renewed(serv
     assert (await asyncio.to_thread(other.options))["aws_session_token"] == "token-2"
     assert (await asyncio.to_thread(other.for_obstore))["token"] == "token-3"
     policies = [each["Policy"] for each in told.asked]
-    assert "customer-acme" in policies[0]
-    assert all("customer-acme" not in policy for policy in policies[1:])
+    assert policies == [policy_of(name) for name in ("customer-acme", "customer-bolt", "customer-bolt")]
+    assert {each["RoleArn"] for each in told.asked} == {settings.s3_role}
 
 
 async def test_a_service_that_fails_costs_nothing_until_the_credentials_end(service: tuple[Service, Settings]) -> None:

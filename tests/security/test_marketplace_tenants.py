@@ -15,7 +15,7 @@ from servers.marketplace.approvals.store import ApprovalStore, Bound
 from shared.ids import new_handle
 from shared.postgres.database import Database
 from shared.settings import Settings
-from tests.marketplace_rig import DIGEST, Changing, Market, definition
+from tests.marketplace_rig import DIGEST, Changing, Credential, Market, definition
 
 NAMES = {
     "email": "new@example.com", "role": "customer_user", "query": "instance", "cursor": None, "limit": 50,
@@ -96,6 +96,7 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
         "customer_user": await market.user_token("acme", "customer_user"),
         "service": await market.token(market.credential("orchestrator"), customer="acme"),
         "platform_admin": await market.token(market.credential("operator"), customer="acme"),
+        "partner_admin": await partner_for(market, "carl"),
     }
     for caller, token in callers.items():
         for tool in WITH_IDS:
@@ -103,6 +104,15 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
             assert (foreign.status_code, foreign.content) == (unknown.status_code, unknown.content), (caller, tool)
             refused = foreign.status_code == 403 or foreign.json()["result"]["isError"]
             assert refused, (caller, tool)
+
+
+async def partner_for(market: Market, customer: str) -> str:
+    """A token of a partner who has brought this customer and acts for it."""
+    made = await market.add_user("partner_admin", None, "partner@example.com")
+    key = Credential(made.client_id, made.client_secret)
+    who = {"customer_id": customer, "company_name": "Carl KG", "contact_email": "it@carl.example"}
+    await market.call(await market.token(key), "register_customer", **who)
+    return await market.token(key, customer=customer)
 
 
 async def licence_of(market: Market, customer: str) -> str:
