@@ -136,6 +136,12 @@ async def connect_to_its_server(settings: Settings) -> None:
     await database.close()
 
 
+def files_named(settings: Settings, customer: str) -> list[Path]:
+    """Files and folders of the platform, the databases' apart, that are called like a customer."""
+    postgres = settings.home / "postgres"
+    return [place for place in settings.home.rglob(f"*{customer}*") if not place.is_relative_to(postgres)]
+
+
 @pytest.mark.requirement("Z-04")
 async def test_an_erased_customer_leaves_zero_rows_and_objects_and_a_certificate(home: Settings) -> None:
     await connect_to_its_server(home)
@@ -144,6 +150,11 @@ async def test_an_erased_customer_leaves_zero_rows_and_objects_and_a_certificate
     before, other = await rows_naming(home, *going), await rows_naming(home, *staying)
     assert before.keys() >= places  # the search finds what is there
     assert before["user_registry public.connections"] == 2
+    access_key(home.home, GOING)
+    archived = home.home / "archive" / GOING / "p1-a"
+    archived.mkdir(parents=True)
+    (archived / "image.tar.enc").write_bytes(b"sealed")
+    assert len(files_named(home, GOING)) >= 4
     with pytest.raises(InvalidInput, match="confirm"):
         await erase_customer(home, GOING, STAYING, lambda _: None)
     made = await erase_customer(home, GOING, GOING, lambda _: None)
@@ -154,9 +165,11 @@ async def test_an_erased_customer_leaves_zero_rows_and_objects_and_a_certificate
     assert await rows_naming(home, *staying) == other
     assert made.rows >= sum(before.values()) - sum(kept.values())
     assert made.objects == 1
-    assert not (home.home / "objects" / f"customer-{GOING}").exists()
-    assert (home.home / "objects" / f"customer-{STAYING}" / "sources.json").exists()
+    left = [place for place in files_named(home, GOING) if place.parent.name != "certificates"]
+    assert [place.suffix for place in left] == [".erased"], "what says that the key is gone, and is not made again"
     assert made.archive_key is not None
+    assert left[0].read_text().strip() == made.archive_key
+    assert (home.home / "objects" / f"customer-{STAYING}" / "sources.json").exists()
     signed = await asyncio.to_thread(Path(made.location).read_bytes)
     predicate = Signer.open(home.home / "keys").verifier.statement(signed)["predicate"]
     assert (predicate["customer_id"], predicate["rows"], predicate["objects"]) == (GOING, made.rows, 1)
