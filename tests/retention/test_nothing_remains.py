@@ -27,6 +27,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from examples.corpus.catalogue import item
 from examples.corpus.sheets import data_sheet
+from servers.cradle.embedding.models import BUNDLED_ID
 from servers.cradle.images.running import running_instance
 from servers.local.platform import operator_file
 from shared.client import TokenSource, Upstream
@@ -51,6 +52,7 @@ class Site:
     base: Path
     running: Running
     http: httpx2.AsyncClient
+    source: TokenSource
     tokens: dict[str, str]
 
     @property
@@ -101,7 +103,7 @@ async def site_in(base: Path) -> AsyncIterator[Site]:
             name: await source.token(running.settings.resource(name), None)  # pyright: ignore[reportArgumentType]
             for name in ("orchestrator", "marketplace", "cradle")
         }
-        yield Site(base, running, http, tokens)
+        yield Site(base, running, http, source, tokens)
 
 
 def picture(text: str) -> bytes:
@@ -166,6 +168,51 @@ async def calls_that_fail(site: Site) -> None:
         await site.post(port, path, json={"texts": [MARK]}, headers={"x-request-id": MARK, "user-agent": MARK})
 
 
+async def calls_through_the_marketplace(site: Site, customer: str) -> None:
+    """Marked content through the gateway and the routes beside it, and in the tools that ask of a customer's data."""
+    market = site.running.settings.url("marketplace")
+    site.tokens["marketplace"] = await site.source.token(site.running.settings.resource("marketplace"), customer)
+    text, image = f"Die Frage nach {MARK}", base64.b64encode(picture(MARK)).decode()
+    cradle = "io.0711/cradle"
+    assert '"isError":false' in await site.call("marketplace", "install_mcp", {"server_name": cradle})
+    for call in (legacy, modern):
+        token = site.tokens["marketplace"]
+        answer = await call(site.http, f"{market}/servers/{cradle}", token, "embed", {"texts": [text]})
+        assert '"dimension"' in answer.text
+        await call(site.http, f"{market}/servers/{cradle}", token, MARK, {"texts": [text]})
+    embeds = {"input": [text], "model": BUNDLED_ID}
+    for path, body in (("/v1/embeddings", embeds), ("/v1/vision", {"image_base64": image, "task": "ocr"})):
+        for given in (body, {**body, "model": MARK}, {"input": {MARK: MARK}}):
+            answer = await site.post("marketplace", path, "marketplace", json=given)
+            assert given is not body or answer.status_code == 200, answer.text
+    for tool, arguments in (
+        ("search_mcps", {"question": text}),
+        ("list_marketplace_mcps", {"query": MARK}),
+        ("explain_access", {"server_name": cradle, "tool_name": "embed", "arguments": {MARK: MARK}}),
+    ):
+        assert '"isError":false' in await site.call("marketplace", tool, arguments), tool
+    for tool, arguments in (
+        ("query_customer_database", {"language": "sql", "statement": f"SELECT '{MARK}'"}),
+        ("change_customer_database", {"statement": f"DELETE FROM media WHERE source = '{MARK}'"}),  # noqa: S608
+        ("set_argument_rule", {"server_name": cradle, "tool_name": "embed", "condition": f"args.{MARK} +"}),
+    ):
+        assert '"isError":true' in await site.call("marketplace", tool, arguments), tool
+
+
+async def questions_for_a_deployment(site: Site, customer: str) -> None:
+    """Marked questions that a deployment and a migration are to ask, as far as they come without an engine."""
+    questions = [{"question": f"Wo steht {MARK}?", "expected": MARK}]
+    site.tokens["cradle"] = await site.source.token(site.running.settings.resource("cradle"), customer)
+    assert '"isError":false' in await site.call("cradle", "keep_questions", {"questions": questions})
+    assert "isError" in await site.call("orchestrator", "deploy_customer", {
+        "customer_id": customer, "questions": questions, "host": "nirgendwo",
+    })  # fmt: skip
+    assert "isError" in await site.call("orchestrator", "migrate_customer", {
+        "company_name": "Alte GmbH", "contact_email": "it@example.com", "legacy": f"file:///{MARK}",
+        "questions": questions,
+    })  # fmt: skip
+
+
 async def questions_to_the_image(image: Path, scratch: Path) -> None:
     """A marked question that is answered, and a marked statement that is refused."""
     async with running_instance(image, scratch) as started, Upstream(started.url, key=started.access_key) as upstream:
@@ -220,6 +267,8 @@ async def test_nothing_of_a_customer_remains_on_the_platform(folders: Path) -> N
         assert view.result.numbers["failed"] >= 3
         vector = await calls_that_succeed(site)
         await calls_that_fail(site)
+        await calls_through_the_marketplace(site, view.customer_id)
+        await questions_for_a_deployment(site, view.customer_id)
         await questions_to_the_image(Path(view.result.places["image"]), folders / "scratch")
         planted = await control_in_postgres(site)
         await stopped(site.running)
