@@ -133,14 +133,17 @@ def customer_image(tmp_path_factory: pytest.TempPathFactory, query_model: Path, 
     return asyncio.run(make())
 
 
-def small_image(bucket: Path, signer: Signer, *, customer: str = "acme", tag: str = "p1-small") -> CustomerImage:
-    """A signed image of one layer with four megabytes that do not compress: what archive and delivery work on."""
+def small_image(
+    bucket: Path, signer: Signer, *, customer: str = "acme", tag: str = "p1-small", first: int = 0
+) -> CustomerImage:
+    """A signed image of one layer with four megabytes that do not compress: what archive and delivery work on. `first`:
+    another content under the same tag, as a newer platform would build it."""
     spec = ImageSpec(
         customer_id=customer, tag=tag, fingerprint=FINGERPRINT, dataset_digest=digest(f"{customer} {tag}".encode())
     )
     folder = bucket / "images" / tag
     folder.mkdir(parents=True)
-    noise = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(1 << 17))
+    noise = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(first, first + (1 << 17)))
     layer = write_layer("vectors", [Entry("data/vectors/noise", noise)], folder)
     written = assemble(spec, [layer], folder / "image.tar")
     layer.path.unlink()

@@ -59,14 +59,28 @@ async def test_every_delivered_version_is_restored_bit_for_bit(
 
 
 @pytest.mark.requirement("O-04")
-async def test_the_same_image_again_changes_nothing_and_another_stands_beside_it(
-    archive: Archive, image: CustomerImage
+async def test_the_same_image_again_changes_nothing_and_another_of_its_tag_stands_beside_it(
+    tmp_path: Path, archive: Archive, signer: Signer, image: CustomerImage
 ) -> None:
     first = await archive.keep(image.bucket, image.spec.tag)
-    before = {path.name: path.stat().st_mtime_ns for path in Path(first.location).iterdir()}  # noqa: ASYNC240
+    before = held(first.location)
+    assert {mode for _, mode in before.values()} == {0o100444}
     again = await archive.keep(image.bucket, image.spec.tag)
     assert again.already_there
-    assert {path.name: path.stat().st_mtime_ns for path in Path(first.location).iterdir()} == before  # noqa: ASYNC240
+    other = small_image(tmp_path / "newer", signer, first=1)
+    beside = await archive.keep(other.bucket, other.spec.tag)
+    assert not beside.already_there
+    assert held(first.location) == before
+    assert archive.names("acme") == [Path(each.location).name for each in (first, beside)]
+    for each, kept in ((image, first), (other, beside)):
+        target = tmp_path / f"restored-{each.built.archive_digest[7:15]}"
+        assert await archive.restore("acme", Path(kept.location).name, target) == each.built
+        assert (target / "image.tar").read_bytes() == each.tar.read_bytes()
+
+
+def held(location: str) -> dict[str, tuple[int, int]]:
+    """When each archived file was written, and its mode."""
+    return {path.name: (path.stat().st_mtime_ns, path.stat().st_mode) for path in Path(location).iterdir()}
 
 
 def file_system_refuses(folder: Path) -> bool:

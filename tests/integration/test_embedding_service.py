@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,6 +143,25 @@ async def test_the_service_tells_its_stage_while_it_loads_and_the_first_call_wai
     finally:
         await loading.close()
     assert loading.health()["status"] == "stopped"
+
+
+@pytest.mark.requirement("L-03")
+async def test_a_text_that_comes_alone_waits_for_its_vector_and_for_no_clock(
+    service: EmbeddingService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, timers = asyncio.get_running_loop(), list[float]()
+    await service.embed_vectors(["Klemme"], "query", "a")
+    plain = loop.call_at
+
+    def noted(when: float, *arguments: Any, **named: Any) -> asyncio.TimerHandle:
+        timers.append(when - loop.time())
+        return plain(when, *arguments, **named)
+
+    monkeypatch.setattr(loop, "call_at", noted)
+    await service.embed_vectors(["Klemme"], "query", "a", deadline_s=60)
+    deadlines = [delay for delay in timers if delay > 30]
+    assert deadlines, "the loop's timers were not seen"
+    assert sum(timers) - sum(deadlines) <= 0.005
 
 
 @pytest.mark.requirement("F-05")

@@ -93,9 +93,16 @@ async def test_an_applied_migration_that_was_touched_is_refused_by_name(urls, pa
 
 
 @pytest.mark.requirement("F-12")
-async def test_a_migration_that_fails_leaves_nothing_of_itself_and_can_be_mended(urls, package) -> None:
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        "SELECT missing FROM a;",
+        "ALTER TABLE migration.applied ADD CHECK (number < 3) NOT VALID;",  # its SQL succeeds, the note of it fails
+    ],
+)
+async def test_a_migration_that_fails_leaves_nothing_of_itself_and_can_be_mended(urls, package, breaks) -> None:
     name, folder = package
-    (folder / "0003_third.sql").write_text("CREATE TABLE half (id integer); SELECT missing FROM a;")
+    (folder / "0003_third.sql").write_text(f"CREATE TABLE half (id integer); {breaks}")
     with pytest.raises(Internal, match=r"0003_third\.sql"):
         await migrate(urls.owner, name)
     assert "half" not in await schema_of(urls.owner)

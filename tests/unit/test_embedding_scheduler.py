@@ -189,7 +189,7 @@ def test_a_device_with_sizes_gets_no_more_than_it_has_memory_for() -> None:
 
 @pytest.mark.requirement("L-03")
 def test_an_expired_text_is_reported_and_never_computed() -> None:
-    late, good = item(10, deadline=1.0), item(10, deadline=9.0)
+    late, good = item(10, deadline=2.0), item(10, deadline=2.001)
     scheduler = filled(late, good)
     batch = scheduler.next_batch(2.0)
     assert (batch.items, batch.expired) == ([good], [late])
@@ -197,7 +197,7 @@ def test_an_expired_text_is_reported_and_never_computed() -> None:
 
 
 def test_an_expired_text_behind_one_of_its_length_is_found_while_the_batch_is_filled() -> None:
-    good, late = item(10, "a", deadline=9.0), item(10, "b", deadline=1.0)
+    good, late = item(10, "a", deadline=2.001), item(10, "b", deadline=2.0)
     batch = filled(good, late).next_batch(2.0)
     assert (batch.items, batch.expired) == ([good], [late])
 
