@@ -14,11 +14,12 @@ TEXTS = {
     "datenblaetter/hl240.txt": "Die Hallenleuchte HL-240-50 hat die Schutzart IP66 und wiegt 4,1 Kilogramm.",
     "handbuch/nt24.txt": "The power supply NT-24-10 derates by 2.5 % per kelvin above 55 °C ambient temperature.",
 }
+GHOST = "Das verschollene Blatt nennt als Prüfspannung des Trenntransformators viertausend Volt."
 ARTICLES = "Artikelnummer;Bezeichnung;Preis\nRK-4;Reihenklemme;1,20\nHL-240-50;Hallenleuchte;240,00\n"
 
 
 def write_legacy(root: Path, *, ghost: bool = False) -> None:
-    """Write it. `ghost`: its tables know a document and an article that no file holds."""
+    """Write it. `ghost`: its tables know a document, with a passage, and an article that no file holds."""
     files = {**TEXTS, "preise.csv": ARTICLES}
     for name, text in files.items():
         (root / "files" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -29,8 +30,10 @@ def write_legacy(root: Path, *, ghost: bool = False) -> None:
     write_deltalake(str(root / "delta" / "documents"), pa.table({"id": list(range(len(paths))), "file_path": paths}))
     write_deltalake(str(root / "delta" / "products"), pa.table({"supplier_pid": articles}))
     random = np.random.default_rng(1)
+    passages = {**TEXTS, **({"verschollen.pdf": GHOST} if ghost else {})}
     rows = [
-        {"text": text, "source": name, "vector": random.random(16, np.float32).tolist()} for name, text in TEXTS.items()
+        {"text": text, "source": name, "vector": random.random(16, np.float32).tolist()}
+        for name, text in passages.items()
     ]
     lancedb.connect(str(root / "lancedb")).create_table("embeddings", rows)
     (root / "neo4j").mkdir()

@@ -16,7 +16,7 @@ from shared.contracts.instance import SearchAnswer
 from shared.contracts.job import JobHandle, JobView
 from shared.errors import NotFound, Unavailable
 from tests.e2e.conftest import Running
-from tests.e2e.legacy_rig import TEXTS, write_legacy
+from tests.e2e.legacy_rig import GHOST, TEXTS, write_legacy
 
 pytestmark = pytest.mark.slow
 QUESTION, ANSWER = "Welches Anzugsdrehmoment hat die Reihenklemme RK 4?", "0,6 Nm"
@@ -105,7 +105,7 @@ async def test_a_migration_is_refused_by_name_until_the_operator_has_accepted_ea
     before = {path: path.read_bytes() for path in legacy.rglob("*") if path.is_file()}
     asked = {
         "company_name": "Umgezogene Firma GmbH", "contact_email": "it@example.com", "legacy": legacy.as_uri(),
-        "questions": [{"question": QUESTION, "expected": ANSWER}],
+        "questions": [{"question": QUESTION, "expected": ANSWER}, {"question": QUESTION, "expected": "99 Nm"}],
     }  # fmt: skip
     refused = await ordered(platform, "migrate_customer", **asked)
     assert refused.state == "failed"
@@ -114,26 +114,31 @@ async def test_a_migration_is_refused_by_name_until_the_operator_has_accepted_ea
     assert "documents: 5 in the legacy export, 4 now" in message
     assert "missing documents: 1 of 5" in message
     assert "articles: 1 of 3 are missing" in message
+    assert "sample answers: 3 of 4 found again" in message
+    assert "planted questions: 1 of 2 answered" in message
     assert "verschollen" not in message
-    assert "sample answers" not in message  # these held
+    assert ANSWER not in message
     assert {path: path.read_bytes() for path in legacy.rglob("*") if path.is_file()} == before
     bucket = platform.settings.home / "objects" / f"customer-{refused.customer_id}"
     report = orjson.loads((bucket / "legacy" / "reconciliation.json").read_bytes())
-    assert report["missing"] == {"missing documents": ["verschollen.pdf"], "articles": ["GEIST-1"]}
+    assert report["missing"] == {
+        "missing documents": ["verschollen.pdf"], "articles": ["GEIST-1"],
+        "sample answers": [GHOST], "planted questions": [QUESTION],
+    }  # fmt: skip
     customer = await platform.agent.orchestrator("get_customer", {"customer_id": refused.customer_id}, CustomerView)
     assert customer.state == "onboarding"
-    ordering = {**asked, "accept_differences": ["missing documents"], "ask": True}
+    ordering = {**asked, "accept_differences": ["missing documents", "planted questions"], "ask": True}
     handle = await platform.agent.orchestrator("migrate_customer", ordering, JobHandle)
     assert "answer_job" in handle.next
     waiting = await platform.follow(handle.job_id, {"waiting"})
-    assert [question.key for question in waiting.questions] == ["documents", "articles"]
+    assert [question.key for question in waiting.questions] == ["documents", "articles", "sample_answers"]
     assert "(5 in the legacy export, 4 now)" in waiting.questions[0].message
-    answered = {"job_id": handle.job_id, "answers": {"documents": True, "articles": True}}
+    answered = {"job_id": handle.job_id, "answers": {"documents": True, "articles": True, "sample_answers": True}}
     await platform.agent.orchestrator("answer_job", answered, JobView)
     moved = await platform.follow(handle.job_id)
     assert moved.state == "completed", moved.error
     assert moved.result is not None
-    assert moved.result.numbers["accepted_differences"] == 3
+    assert moved.result.numbers["accepted_differences"] == 5
     assert moved.result.numbers["legacy_files"] == 4
     customer = await platform.agent.orchestrator("get_customer", {"customer_id": refused.customer_id}, CustomerView)
     assert customer.state == "active"

@@ -39,6 +39,20 @@ def test_every_job_cleans_up_last() -> None:
     assert all(names[-1] == "clean up" for names in STEPS.values())
 
 
+@pytest.mark.requirement("O-07")
+def test_a_migration_is_reconciled_before_anything_serves_or_is_called_the_customers() -> None:
+    names = STEPS["migration"]
+    assert names.index("back up legacy") < names.index("process")
+    assert max(map(names.index, ("process", "verify", "build"))) < names.index("reconcile")
+    assert names.index("reconcile") < min(map(names.index, ("deploy", "register instance")))
+
+
+def test_an_image_is_verified_before_it_is_kept_handed_over_or_served() -> None:
+    for names in (names for names in STEPS.values() if "build" in names):
+        after = {"archive", "package", "update instances", "deploy", "register instance"} & set(names)
+        assert names.index("build") < names.index("verify image") < min(map(names.index, after))
+
+
 def test_the_same_parameters_and_dataset_give_the_same_tag() -> None:
     assert image_tag(made(parameter_version=2, chunks=5)) == image_tag(made(parameter_version=2)) == "p2-" + "ab" * 8
 
@@ -58,6 +72,7 @@ def differing(articles: int) -> VerificationReport:
     return VerificationReport(passed=False, checks=checks)
 
 
+@pytest.mark.requirement("O-07")
 def test_a_difference_from_a_legacy_deployment_refuses_the_cut_over_until_it_is_accepted_by_name() -> None:
     report = differing(articles=0)
     with pytest.raises(Conflict, match=r"documents: 31807 .* 31806 now; sample answers: 3 of 20") as refused:
