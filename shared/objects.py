@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -27,6 +26,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.ids import CUSTOMER_PATTERN
+from shared.room import says_full
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,12 +42,6 @@ RETRIES = 3
 RETRY_AFTER_S = 2.0
 
 _STAGED = re.compile(r"#\d+$")  # obstore's name of a write in progress
-_FULL = (
-    *(f"(os error {number})" for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
-    "XMinioStorageFull",
-    "QuotaExceeded",
-    "InsufficientStorage",
-)
 _REFUSED = "The object store refuses the platform's credential. Check P0711_S3_ACCESS_KEY and its rights."
 # names of errors of obstore, minio and urllib3 → what they mean
 _MEANINGS: tuple[tuple[frozenset[str], type[PlatformError], str], ...] = (
@@ -430,7 +424,7 @@ def _unchanged() -> Iterator[None]:
 
 
 def _meaning(error: Exception) -> PlatformError:
-    if any(sign in str(error) for sign in _FULL):
+    if says_full(error):
         return StorageFull("The object store has no room. Free some space and try again.")
     if "403 Forbidden" in str(error):  # obstore has no class of its own for a list that is refused
         return Unavailable(_REFUSED, retry_after=RETRY_AFTER_S)
@@ -442,6 +436,6 @@ def _meaning(error: Exception) -> PlatformError:
 
 
 def _of_os(error: OSError) -> PlatformError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if says_full(error):
         return StorageFull("The object store has no room. Free some space and try again.")
     return Unavailable("The object store's folder cannot be used. Check who owns it and its rights.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from shared.dataset.manifest import visible
 from shared.dataset.places import Place
 from shared.errors import Conflict, StorageFull, Unavailable
+from shared.room import says_full
 
 LONGEST_S = 3600.0
 
@@ -42,7 +42,7 @@ async def made_by(module: str, *paths: Path, given: bytes = b"") -> tuple[int, b
         if child.returncode is None:
             child.kill()
             await child.wait()
-    if child.returncode and (b"No space left" in said or b"os error 28" in said):
+    if child.returncode and says_full(said.decode(errors="replace")):
         raise StorageFull("The instance's volume is full. Free some space and send it again.")
     return child.returncode or 0, wrote
 
@@ -62,6 +62,6 @@ def publish(made: Path, wanted: str, final: Path) -> None:
 
 def failure_of(error: OSError) -> Exception:
     """What a failure of the volume means for the caller."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if says_full(error):
         return StorageFull("The instance's volume is full. Free some space and send it again.")
     return error

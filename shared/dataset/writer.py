@@ -25,7 +25,8 @@ from shared.dataset.places import Options, Place
 from shared.dataset.rows import DocumentBundle, DocumentParts, DocumentRow
 from shared.dataset.schemas import CHILDREN, from_arrow, to_arrow
 from shared.dataset.tables import Tables
-from shared.errors import Conflict, InvalidInput, StorageFull
+from shared.errors import Conflict, InvalidInput, PlatformError, StorageFull
+from shared.room import says_full
 from shared.stopping import stoppable
 
 _Answer = TypeVar("_Answer")
@@ -119,8 +120,10 @@ class DatasetWriter:
     async def _run(self, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
         try:
             return await stoppable(work, *arguments, executor=self._thread)
-        except OSError as error:
-            if "No space left" in str(error) or "os error 28" in str(error):
+        except PlatformError:
+            raise
+        except Exception as error:
+            if says_full(error):
                 raise StorageFull(
                     "The customer's bucket has no room left. Free some and start the job again."
                 ) from None

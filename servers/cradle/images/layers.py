@@ -6,7 +6,6 @@ which container engines and GNU tar read.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import re
@@ -25,6 +24,7 @@ from servers.cradle.images.spec import SOURCE_EPOCH
 from servers.cradle.images.streams import BLOCK, Hashing, tar_onto
 from shared.contracts.image import ImageLayer
 from shared.errors import InvalidInput, StorageFull
+from shared.room import says_full
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 MAX_ATTRIBUTES, MAX_ATTRIBUTE_BYTES = 16, 64 * 1024
@@ -156,7 +156,7 @@ def room_or_clean(*partial: Path) -> Iterator[None]:
         for path in partial:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and says_full(error):
             raise StorageFull("The disk is full. Free some space and call again; nothing was left behind.") from None
         raise
 
