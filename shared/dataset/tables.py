@@ -33,15 +33,23 @@ class Tables:
         self._pins = pins
 
     def create(self) -> None:
-        """Make the tables that are not there yet; those of an earlier release get the columns that it had not."""
+        """Make the tables that are not there yet; those of an earlier release get the columns that it had not.
+
+        `is_deltatable` is not asked: it holds the interpreter's lock, so that the whole process stood still while an
+        object store did not answer.
+        """
         from deltalake import DeltaTable, write_deltalake
+        from deltalake.exceptions import TableNotFoundError
 
         for name in ALL:
             address = self._place.at(f"tables/{name}")
-            if not DeltaTable.is_deltatable(address, self._options):
+            try:
+                columns = [field.name for field in self.open(name).schema().fields]
+            except TableNotFoundError:
                 DeltaTable.create(address, schema(name), mode="ignore", name=name, storage_options=self._options)
-            elif name in ADDED and (held := self.read(name)).column_names != schema(name).names:
-                whole = in_order(name, held)
+                continue
+            if not {*ADDED.get(name, ())} <= {*columns}:
+                whole = in_order(name, self.read(name))
                 how: Any = {"mode": "overwrite", "schema_mode": "overwrite", "writer_properties": _writer()}
                 write_deltalake(address, whole, storage_options=self._options, **how)
 
