@@ -19,6 +19,7 @@ import pytest
 
 from shared.errors import Conflict
 from shared.serving import serve
+from shared.serving.process import DRAIN_S
 from shared.settings import Settings
 from tests.serving_rig import envelope, headers_for
 
@@ -123,6 +124,27 @@ async def test_a_signal_drains(tmp_path: Path, told: signal.Signals) -> None:
         say(rig, {"go": "on"})
         assert (await waiting).json()["result"]["structuredContent"]["text"] == "went on"
         assert await rig.wait() == 0
+
+
+@pytest.mark.requirement("F-11")
+async def test_a_call_that_does_not_end_holds_nobody_up_for_more_than_the_time_to_drain(tmp_path: Path) -> None:
+    assert DRAIN_S <= 20
+    begun, stop, ready = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(60), httpx2.AsyncClient(timeout=None) as client:
+        settings = Settings(home=tmp_path)
+        serving = asyncio.create_task(
+            serve([(endless, 0)], settings, signals=False, stop=stop, on_ready=ready.set_result, drain_s=0.05)
+        )
+        calling = asyncio.create_task(client.get(f"http://127.0.0.1:{(await ready)[0]}/"))
+        await begun.wait()
+        stop.set()
+        await serving
+        await asyncio.gather(calling, return_exceptions=True)
 
 
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ OTHER = {"mean": "cls", "float32": "bfloat16"}
 
 
 class Probing:
-    """The service as it embeds a new version's probes: once for all versions, and where `turn` is not 0 as with slightly
-    other weights under the same names."""
+    """The service as it embeds a new version's probes: once for all versions, and where `turn` is not 0 as with other
+    weights under the same names."""
 
     def __init__(self, service: EmbeddingService, turn: float = 0.0) -> None:
         self._service, self._turn = service, turn
