@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from dataset_corpus import document, written
 
 from servers.cradle.images import files
 from servers.cradle.images.files import sweep, work_name
+from servers.cradle.images.signing import Signer
+from servers.cradle.images.updates import make_update
+from shared.ids import digest
 
 ROOT = Path(__file__).parents[2]
 TELL = "from servers.cradle.images.files import work_name; print(work_name('.building-p1'), flush=True); input()"
@@ -43,6 +47,20 @@ def test_what_a_dead_process_left_goes_though_another_one_has_its_number(tmp_pat
     own = work_name(".building-p1")
     assert recurring.split("-")[2].split(".")[0] == own.split("-")[2].split(".")[0]
     assert left(tmp_path, name, recurring, own) == [own]
+
+
+@pytest.mark.requirement("F-01")
+async def test_what_a_killed_maker_of_an_update_left_is_gone_with_the_next_update(tmp_path: Path) -> None:
+    process, name = maker()
+    process.communicate("end\n")
+    half = tmp_path / "updates" / name.replace(".building-p1", ".building-aaaaaaaaaaaa-bbbbbbbbbbbb")
+    half.mkdir(parents=True)
+    (half / "chunks.parquet").write_bytes(b"content")
+    root = tmp_path / "dataset"
+    manifest = await written(root, [document(1)])
+    signer = Signer.open(tmp_path / "keys")
+    made = await make_update("acme", str(root), dict, {}, digest(b"delivered"), manifest, tmp_path, signer)
+    assert list((tmp_path / "updates").iterdir()) == [Path(made.location)]
 
 
 def test_of_two_live_processes_each_leaves_the_others_work(tmp_path: Path) -> None:

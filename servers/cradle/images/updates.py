@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servers.cradle.images.files import hash_file, sync_folder, work_name
+from servers.cradle.images.files import hash_file, sweep, sync_folder, work_name
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import SOURCE_EPOCH
@@ -59,6 +59,7 @@ def _make(
     manifest: Manifest, folder: Path, signer: Signer,
 ) -> UpdateMade:  # fmt: skip
     folder.mkdir(mode=0o700, exist_ok=True)
+    sweep(folder)
     short = [each.removeprefix("sha256:")[:12] for each in (base_digest, manifest.dataset_digest)]
     final = folder / f"{short[0]}-{short[1]}.tar"
     work = folder / work_name(f".building-{final.stem}")
