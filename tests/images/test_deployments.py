@@ -10,9 +10,11 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from servers.cradle import delivery, deployment
 from servers.cradle.deployments.service import Deployments
 from servers.cradle.images.containers import Containers, owner_of
 from servers.cradle.images.engine import OWNER, Engine
@@ -21,11 +23,13 @@ from servers.cradle.images.signed import SignedImage, signed_image
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import STATE
 from servers.cradle.images.updates import make_update, push_update
+from servers.cradle.services import Services
 from shared.client import Upstream
 from shared.contracts.deployment import Question
 from shared.contracts.instance import SearchAnswer
 from shared.dataset.delta import ledger
 from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
+from shared.objects import CustomerStore
 from shared.settings import Settings
 from tests.image_rig import ANSWER, QUESTION, CustomerImage, build, small_image, write_dataset
 
@@ -358,6 +362,31 @@ def test_only_the_image_that_this_platform_signed_for_this_customer_is_let_throu
         signed_image(made.bucket, made.spec.tag, "acme", signer.verifier)
     good = small_image(tmp_path / "good", signer)
     assert signed_image(good.bucket, good.spec.tag, "acme", signer.verifier).tar == good.tar
+
+
+@pytest.mark.requirement("S-01")
+@pytest.mark.parametrize("where", ["the bucket", "the archive"])
+async def test_the_tool_asks_no_engine_for_an_image_that_is_not_as_it_was_signed(
+    database, tmp_path: Path, where: str
+) -> None:
+    settings = Settings(home=tmp_path, docker_host=f"unix://{tmp_path}/none.sock")
+    signer = Signer.open(tmp_path / "keys")
+    store = await CustomerStore.open(settings, "acme", create=True)
+    made = small_image(Path(store.path()), signer)
+    deployments = Deployments(settings, (await database("servers.cradle.deployments")).db, signer.verifier)
+    unused: Any = None
+    held = Services(settings, unused, unused, unused, unused, deployments)
+    altered = made.folder / "signature.json"
+    if where == "the archive":
+        kept = await delivery.archive(held, "acme", made.spec.tag)
+        shutil.rmtree(made.folder)
+        altered = Path(kept.location) / "signature.json"
+    with pytest.raises(Unavailable, match="engine does not answer"):  # it is as it was signed, and may go on
+        await deployment.deploy(held, "acme", made.spec.tag, "local", None)
+    altered.chmod(0o644)
+    altered.write_bytes(altered.read_bytes().replace(b"sha256:", b"sha257:"))
+    with pytest.raises(Conflict):
+        await deployment.deploy(held, "acme", made.spec.tag, "local", None)
 
 
 async def test_without_an_engine_or_with_an_unknown_host_one_sentence_says_so(database, tmp_path: Path) -> None:
