@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import socket
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,15 @@ def held() -> int:
 
 
 @pytest.mark.slow
-async def test_a_page_that_is_read_leaves_its_working_memory() -> None:
+@pytest.mark.requirement("S-03")
+async def test_a_page_that_is_read_opens_no_connection_and_leaves_its_working_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
     sheet = Image.new("L", (1654, 2339), 255)  # A4 at 200 dpi
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(32)
     for line in range(40):
