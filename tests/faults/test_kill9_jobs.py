@@ -1,9 +1,11 @@
-"""kill -9 of the orchestrator and of cradle at every step of an onboarding: the job ends, each effect exists once."""
+"""kill -9 of the orchestrator and of cradle on the way of an onboarding, an update and a build: each job ends, and each
+effect exists once."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from servers.marketplace.tools.usage import Usage
 from shared.client import Upstream
 from shared.contracts.embedding import EmbeddingResult
 from shared.contracts.installation import InstallationVersion
-from shared.contracts.job import FINAL_STATES, JobHandle, JobView
+from shared.contracts.job import FINAL_STATES, JobHandle, JobKind, JobView
 from shared.errors import PlatformError
 from shared.metering.units import CRADLE
 from tests.e2e.conftest import JOB_S, Running, platform_in
@@ -24,10 +26,17 @@ pytestmark = pytest.mark.slow
 
 LOOK_S = 0.1
 """Between two looks at a job: steps take seconds, and fifty looks a second would take a processor from them."""
-STEPS = {
-    "orchestrator": ("fix parameters", "process", "build", "verify image"),
-    "cradle": ("process", "build", "verify image"),
-}
+KILLS: dict[JobKind, tuple[tuple[str, str], ...]] = {
+    "onboarding": (
+        ("orchestrator", "fix parameters"), ("cradle", "process"), ("orchestrator", "process"), ("cradle", "build"),
+        ("orchestrator", "build"), ("cradle", "verify image"),
+    ),
+    "update": (
+        ("cradle", "process"), ("orchestrator", "build"), ("cradle", "verify image"), ("orchestrator", "package"),
+    ),
+    "build": (("cradle", "build"), ("orchestrator", "verify image")),
+}  # fmt: skip
+"""Whom a kill meets in which step, in this order; a step that is over before it was seen is passed by."""
 
 
 @pytest.fixture(scope="module")
@@ -120,37 +129,65 @@ async def test_texts_embedded_for_a_customer_are_counted_though_the_orchestrator
     assert (await metered(victim, job.customer_id))["embed"] == (3, tokens)
 
 
-@pytest.mark.requirement("F-01", "L-05")
-@pytest.mark.parametrize("server", STEPS)
-async def test_a_server_killed_at_each_step_costs_no_effect_and_doubles_none(victim: Running, server: str) -> None:
-    company, left = f"Opfer {server} GmbH", list(STEPS[server])
-    source = victim.settings.home.parent / "files"
-    arguments = {"company_name": company, "contact_email": "it@example.com", "data_sources": [source.as_uri()]}
-    handle = await victim.agent.orchestrator("initialize_customer", arguments, JobHandle)
-    killed = []
+async def killed_on_the_way(victim: Running, job_id: str, kind: JobKind) -> tuple[JobView, list[tuple[str, str]]]:
+    """The job's end, and which kills met it."""
+    left, met = list(KILLS[kind]), list[tuple[str, str]]()
     async with asyncio.timeout(JOB_S):
-        while (view := await look(victim, handle.job_id)) is None or view.state not in FINAL_STATES:
-            hit = next((step for step in left if view is not None and under_way(view, step)), None)
-            pid = process_of(server, victim.process.pid)
+        while (view := await look(victim, job_id)) is None or view.state not in FINAL_STATES:
+            hit = next((each for each in left if view is not None and under_way(view, each[1])), None)
+            pid = process_of(hit[0], victim.process.pid) if hit is not None else None
             if hit is not None and pid is not None:
                 os.kill(pid, signal.SIGKILL)
                 left.remove(hit)
-                killed.append(hit)
+                met.append(hit)
             await asyncio.sleep(LOOK_S)
     assert view.state == "completed", view.error
-    assert "process" in killed
-    assert view.result is not None
-    assert view.result.numbers["documents"] == 40
-    assert view.result.numbers["processed"] == 40
-    tokens = int(view.result.numbers["tokens"])
-    assert tokens > 0
-    assert await metered(victim, handle.customer_id) == {"process_documents": (1, tokens)}
-    stored = await victim.agent.orchestrator(
-        "get_installation_params", {"customer_id": handle.customer_id}, InstallationVersion
-    )
-    assert stored.version == 1
-    archived = list((victim.settings.home / "archive" / handle.customer_id).iterdir())
-    assert len(archived) == 1
-    bucket = victim.settings.home / "objects" / f"customer-{handle.customer_id}"
-    assert [path.name for path in (bucket / "images").iterdir() if path.name.startswith(".")] == []
-    assert not any((bucket / "scratch").glob("*")) if (bucket / "scratch").exists() else True
+    return view, met
+
+
+def work_left(bucket: Path) -> list[str]:
+    """What was half made when a server was killed, and is still there."""
+    return [path.name for name in ("images", "updates", "delivery", "reports") for path in (bucket / name).glob(".*")]
+
+
+@pytest.mark.requirement("F-01", "L-05")
+async def test_servers_killed_at_the_steps_of_onboarding_update_and_build_cost_no_effect_and_double_none(
+    victim: Running,
+) -> None:
+    source = victim.settings.home.parent / "growing"
+    shutil.copytree(source.with_name("files"), source)
+    arguments = {"company_name": "Opfer GmbH", "contact_email": "it@example.com", "data_sources": [source.as_uri()]}
+    handle = await victim.agent.orchestrator("initialize_customer", arguments, JobHandle)
+    customer, named = handle.customer_id, {"customer_id": handle.customer_id}
+    archive = victim.settings.home / "archive" / customer
+    bucket = victim.settings.home / "objects" / f"customer-{customer}"
+
+    async def end_of(job_id: str, kind: JobKind, documents: int, must_meet: set[tuple[str, str]]) -> int:
+        """The tokens of the dataset that it ends with."""
+        view, met = await killed_on_the_way(victim, job_id, kind)
+        assert must_meet <= set(met)
+        stored = await victim.agent.orchestrator("get_installation_params", named, InstallationVersion)
+        assert stored.version == 1
+        assert work_left(bucket) == []
+        assert not any((bucket / "scratch").glob("*"))
+        assert view.result is not None
+        if documents:
+            counts = view.result.numbers
+            assert (counts["documents"], counts["processed"]) == (documents, documents)
+        return int(view.result.numbers.get("tokens", 0))
+
+    first = await end_of(handle.job_id, "onboarding", 40, {("cradle", "process"), ("orchestrator", "process")})
+    assert first > 0
+    assert await metered(victim, customer) == {"process_documents": (1, first)}
+    assert len(list(archive.iterdir())) == 1
+    for number in range(40, 60):
+        (source / f"blatt-{number}.txt").write_text(f"Datenblatt {number}: Klemme K-{number} hat {number} mm². " * 60)
+    handle = await victim.agent.orchestrator("process_new_documents", named, JobHandle)
+    second = await end_of(handle.job_id, "update", 60, {("orchestrator", "build"), ("cradle", "verify image")})
+    assert await metered(victim, customer) == {"process_documents": (2, second)}
+    assert len(list(archive.iterdir())) == 2
+    assert len(list((bucket / "updates").iterdir())) == 1
+    handle = await victim.agent.orchestrator("build_image", named, JobHandle)
+    await end_of(handle.job_id, "build", 0, {("orchestrator", "verify image")})
+    assert await metered(victim, customer) == {"process_documents": (2, second)}
+    assert len(list(archive.iterdir())) == 2
