@@ -21,6 +21,7 @@ from servers.local.platform import postgres, prepare
 from servers.orchestrator.store import JobStore
 from shared.errors import Conflict, InvalidInput
 from shared.postgres.database import Database
+from shared.postgres.dump import fingerprints
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.provision import DATABASES
 from shared.postgres.urls import read
@@ -134,6 +135,18 @@ async def test_a_backup_restores_to_an_equal_platform(saved: tuple[Settings, Pat
         async with database.session("other") as connection:  # row-level security came along
             assert await connection.fetchval("SELECT count(*) FROM customers") == 0
         await database.close()
+
+
+@pytest.mark.requirement("O-08")
+async def test_a_row_that_is_another_shows_in_what_two_databases_are_compared_by(database, postgres_server) -> None:
+    made = await database("servers.orchestrator")
+    await put_onboarded(JobStore(made.db), "muster")
+    name, server = made.urls.app.rpartition("/")[2], postgres_server.superuser_url
+    before = await fingerprints(server, name)
+    async with postgres_server.superuser(made.urls) as admin:
+        await admin.execute("UPDATE customers SET company_name = 'Andere GmbH'")
+    after = await fingerprints(server, name)
+    assert {table for table in after if after[table] != before[table]} == {"public.customers"}
 
 
 async def test_a_damaged_or_incomplete_backup_is_refused_and_leaves_nothing(
