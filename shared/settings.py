@@ -44,7 +44,13 @@ class RunnerCommand(BaseModel):
 class Settings(BaseSettings):
     """Everything that can be set. The defaults run the whole platform on one machine without any other software."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        dotenv_filtering="match_prefix",  # an MCP client starts a server in its project's folder, with its own .env
+        extra="forbid",
+        frozen=True,
+    )
 
     home: Path = Field(Path("~/.0711"), description="Folder of keys, the embedded Postgres and the object store.")
     host: str = Field("127.0.0.1", description="Address that the servers listen on.")
@@ -250,4 +256,6 @@ def _explain(error: ValueError) -> str:
         return f"The settings cannot be read: {type(error).__name__}."
     first = details(include_input=False, include_url=False)[0]
     name = PREFIX + ".".join(str(part) for part in first["loc"]).upper()
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        return f"Unknown setting {name} in .env. `0711 settings` lists the known ones."
     return f"Setting {name}: {first['msg']}. `0711 settings` lists the known ones."

@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 
 from shared.errors import InvalidInput
-from shared.settings import Settings
+from shared.settings import PREFIX, Settings
+
+ADDRESSES = (
+    "host",
+    *(f"{server}_{part}" for server in ("orchestrator", "marketplace", "cradle") for part in ("port", "url")),
+)
 
 
 def stdio_command(settings: Settings) -> list[str]:
@@ -23,15 +28,29 @@ def stdio_command(settings: Settings) -> list[str]:
     ]
 
 
+def stdio_environment(settings: Settings) -> dict[str, str]:
+    """The settings that say where this platform answers, where that is not the default: a client has not set them."""
+    values = {name: getattr(settings, name) for name in ADDRESSES}
+    return {
+        PREFIX + name.upper(): str(value)
+        for name, value in values.items()
+        if value != Settings.model_fields[name].default
+    }
+
+
 def mcp_json(settings: Settings) -> dict[str, object]:
     """What `.mcp.json` holds. No secret: over stdio the local credential is read from the home folder."""
     command, *arguments = stdio_command(settings)
-    return {"mcpServers": {"0711": {"type": "stdio", "command": command, "args": arguments}}}
+    entry: dict[str, object] = {"type": "stdio", "command": command, "args": arguments}
+    if environment := stdio_environment(settings):
+        entry["env"] = environment
+    return {"mcpServers": {"0711": entry}}
 
 
 def claude_code_line(settings: Settings) -> str:
     """The line that adds the orchestrator to Claude Code."""
-    return "claude mcp add 0711 -- " + shlex.join(stdio_command(settings))
+    variables = [word for name, value in stdio_environment(settings).items() for word in ("-e", f"{name}={value}")]
+    return shlex.join(["claude", "mcp", "add", "0711", *variables, "--", *stdio_command(settings)])
 
 
 def command_line(*arguments: str) -> str:

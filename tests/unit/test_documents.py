@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from servers.__main__ import app
-from servers.local.connect import mcp_json
+from servers.local.connect import claude_code_line, mcp_json
+from shared.errors import InvalidInput
 from shared.settings import PREFIX, Settings, load
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,13 @@ def test_mcp_json_names_a_command_and_holds_no_secret(tmp_path: Path) -> None:
     assert set(entry) == {"type", "command", "args"}
 
 
+def test_a_client_is_told_where_a_platform_answers_that_is_not_at_the_default_ports(tmp_path: Path) -> None:
+    settings = load(home=tmp_path, marketplace_port=54090, cradle_url="https://cradle.example")
+    (entry,) = mcp_json(settings)["mcpServers"].values()  # pyright: ignore[reportAttributeAccessIssue]
+    assert entry["env"] == {"P0711_MARKETPLACE_PORT": "54090", "P0711_CRADLE_URL": "https://cradle.example"}
+    assert " -e P0711_MARKETPLACE_PORT=54090 " in claude_code_line(settings).partition(" -- ")[0] + " "
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -110,3 +118,18 @@ def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 2
     assert "P0711_HOEM" in run.stderr
+
+
+def test_a_project_s_own_env_file_does_not_keep_the_servers_of_a_client_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL=postgres://of.the.project\nP0711_MARKETPLACE_PORT=54090\n")
+    monkeypatch.chdir(tmp_path)
+    assert load().marketplace_port == 54090
+
+
+def test_an_unknown_setting_in_the_env_file_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("P0711_HOEM=/tmp\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match=r"Unknown setting P0711_HOEM in \.env"):
+        load()
