@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from servers.instance.products.classes import Neighbour
 from servers.instance.products.shelf import ProductShelf
@@ -35,7 +35,11 @@ if TYPE_CHECKING:
     from shared.encoder import Encoder
 
 CONCISE_CHARS = 700
+ANSWER_CHARS = 40_000
+"""About what one answer holds: clients of agents refuse results over 25,000 tokens, and ids take a token for two."""
 QUERY_DEADLINE_S = 10.0
+_AROUND = 250  # characters of a passage's or a document's other fields
+Part = TypeVar("Part")
 
 
 class Library:
@@ -55,7 +59,10 @@ class Library:
         """Hybrid search: meaning and words, exact article numbers first."""
         vectors = await asyncio.to_thread(self._encoder.encode, [query], "query")
         found = await self._reader.search(query, vectors[0], limit=limit, filters=filters, timeout=self._deadline_s)
-        hits = [_hit(each, detailed) for each in found]
+        hits, room = [], ANSWER_CHARS
+        for each in found:
+            room -= len(each.text) + _AROUND
+            hits.append(_hit(each, detailed and room >= 0))
         return SearchAnswer(hits=hits, note="" if hits else "Nothing found. Drop filters, or use other words.")
 
     async def neighbours(self, text: str, limit: int) -> list[Neighbour]:
@@ -72,7 +79,7 @@ class Library:
     async def document(self, document_id: str, start: int, limit: int) -> DocumentAnswer:
         """A document by id or path with `limit` passages from `start`."""
         row = await self._reader.document(document_id)
-        passages = await self._reader.passages(document_id, start=start, limit=limit)
+        passages = _fitting(await self._reader.passages(document_id, start=start, limit=limit), lambda each: each.text)
         more = start + len(passages) < row.chunks
         return DocumentAnswer(
             document=_document(row),
@@ -93,18 +100,20 @@ class Library:
     async def documents(self, cursor: str | None, limit: int, prefix: str = "") -> DocumentList:
         """The ledger, page by page: every file that was found, read or not."""
         page = await self._reader.documents(cursor, limit, prefix)
-        return DocumentList(documents=[_document(each) for each in page.documents], next_cursor=page.next_cursor)
+        shown = _fitting(page.documents, lambda each: each.path + (each.title or each.path) + each.failure_reason)
+        cursor = shown[-1].document_id if len(shown) < len(page.documents) else page.next_cursor
+        return DocumentList(documents=[_document(each) for each in shown], next_cursor=cursor)
 
     async def sql(self, query: str, limit: int) -> TableAnswer:
         """One SELECT over the dataset's tables."""
-        table = await self._reader.sql(query, limit=limit, timeout=self._deadline_s)
+        table = await self._reader.sql(query, limit=limit, timeout=self._deadline_s, chars=ANSWER_CHARS)
         return TableAnswer(
             columns=list(table.columns), rows=[list(row) for row in table.rows], truncated=table.truncated
         )
 
     async def cypher(self, query: str, limit: int) -> TableAnswer:
         """One reading Cypher statement over the graph."""
-        table = await self._reader.cypher(query, limit=limit, timeout=self._deadline_s)
+        table = await self._reader.cypher(query, limit=limit, timeout=self._deadline_s, chars=ANSWER_CHARS)
         return TableAnswer(
             columns=list(table.columns), rows=[list(row) for row in table.rows], truncated=table.truncated
         )
@@ -169,6 +178,16 @@ async def library(
             yield Library(config, reader, encoder, scratch, deadline_s)
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+
+
+def _fitting(found: Sequence[Part], text: Callable[[Part], str]) -> Sequence[Part]:
+    """The first of them, as many as one answer holds, and at least one."""
+    left = ANSWER_CHARS
+    for number, each in enumerate(found):
+        left -= len(text(each)) + _AROUND
+        if left < 0 and number:
+            return found[:number]
+    return found
 
 
 def _hit(found: Any, detailed: bool) -> Hit:

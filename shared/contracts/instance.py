@@ -102,7 +102,10 @@ class DocumentList(Contract):
 
 
 class TableAnswer(Contract):
-    """Rows of a query. `truncated`: there is more; narrow the query or raise `limit`."""
+    """Rows of a query. `truncated`: there is more than `limit` or one answer holds, or a long text was cut.
+
+    Then ask for fewer columns, aggregate, or go on with LIMIT and OFFSET under an ORDER BY.
+    """
 
     columns: list[str]
     rows: list[list[Value]]

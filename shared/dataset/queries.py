@@ -28,8 +28,9 @@ class QueryWorkers:
         self._busy: set[asyncio.subprocess.Process] = set()
         self._free = asyncio.Semaphore(WORKERS)
 
-    async def ask(self, query: str, limit: int, deadline: float) -> dict[str, Any]:
-        """The worker's answer, at most `deadline` seconds after the call; where a process has to start, after that.
+    async def ask(self, query: str, limit: int, deadline: float, chars: int = MAX_CHARS) -> dict[str, Any]:
+        """The worker's answer: at most `limit` rows and about `chars` characters, at most `deadline` seconds after the
+        call; where a process has to start, after that.
 
         On a slow machine a start may take longer than a query: if it counted, no query would ever be answered.
 
@@ -44,11 +45,17 @@ class QueryWorkers:
                     within.reschedule(None)
                     self._idle.append(await self._start())
                     within.reschedule(asyncio.get_running_loop().time() + deadline)
-                return await self._ask(query, limit, deadline)
+                return await self._ask(query, limit, deadline, chars)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The query was stopped after {deadline:g} seconds. Narrow it, or aggregate less."
             ) from None
+
+    def _known(self) -> str:
+        """What a statement may name: with it a wrong one is mended without another call."""
+        if self._config["engine"] == "sql":
+            return f"The tables are {', '.join(sorted(self._config['tables']))}."
+        return "All nodes are (:Node {id, kind, name, number, document_id}), all relations [:Edge {kind, label}]."
 
     async def close(self) -> None:
         """Ends all processes."""
@@ -56,12 +63,12 @@ class QueryWorkers:
             await _end(process)
         self._idle.clear()
 
-    async def _ask(self, query: str, limit: int, seconds: float) -> dict[str, Any]:
+    async def _ask(self, query: str, limit: int, seconds: float, chars: int) -> dict[str, Any]:
         process = self._idle.pop()
         self._busy.add(process)
         kept = False
         try:
-            _send(process, {"query": query, "limit": limit, "chars": MAX_CHARS, "seconds": seconds})
+            _send(process, {"query": query, "limit": limit, "chars": chars, "seconds": seconds})
             answer = await _receive(process)
             kept = True
         except (EOFError, ConnectionError, RuntimeError):  # uvloop: RuntimeError for a closed pipe
@@ -77,7 +84,7 @@ class QueryWorkers:
         if "unavailable" in answer:
             raise Unavailable(str(answer["unavailable"]))
         if "error" in answer:
-            raise InvalidInput(f"The query cannot be answered: {answer['error']}", field="query")
+            raise InvalidInput(f"The query cannot be answered: {answer['error']}. {self._known()}", field="query")
         return answer
 
     async def _start(self) -> asyncio.subprocess.Process:

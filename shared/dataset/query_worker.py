@@ -134,14 +134,24 @@ def _rows(batch: Any) -> Iterable[tuple[Any, ...]]:
 
 
 def _bounded(columns: list[str], rows: Iterator[list[Any]], limit: int, chars: int) -> dict[str, Any]:
+    """At most `limit` rows and about `chars` characters of JSON; of a first row that is longer, its texts are cut."""
     taken: list[list[Any]] = []
+    left = chars
     for row in rows:
         plain = [_plain(value) for value in row]
-        chars -= sum(len(value) if isinstance(value, str) else 8 for value in plain)
-        if len(taken) >= limit or chars < 0:
+        left -= sum(_size(value) for value in plain)
+        if len(taken) >= limit or (left < 0 and taken):
             return {"columns": columns, "rows": taken, "truncated": True}
-        taken.append(plain)
-    return {"columns": columns, "rows": taken, "truncated": False}
+        taken.append(plain if left >= 0 else [_cut(value, chars // len(plain)) for value in plain])
+    return {"columns": columns, "rows": taken, "truncated": left < 0}
+
+
+def _size(value: str | float | bool | None) -> int:
+    return len(value) + 3 if isinstance(value, str) else 8
+
+
+def _cut(value: Any, chars: int) -> Any:
+    return value[:chars] + " …" if isinstance(value, str) and len(value) > chars else value
 
 
 def _plain(value: Any) -> str | int | float | bool | None:

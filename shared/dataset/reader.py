@@ -18,7 +18,7 @@ from shared.dataset import graph, search
 from shared.dataset.bolt import GraphServer
 from shared.dataset.manifest import Manifest, visible
 from shared.dataset.places import Options, Place
-from shared.dataset.queries import QueryWorkers
+from shared.dataset.queries import MAX_CHARS, QueryWorkers
 from shared.dataset.rows import DocumentRow
 from shared.dataset.schemas import ROWS, from_arrow, in_order
 from shared.dataset.statements import CYPHER, SQL, reading
@@ -228,16 +228,20 @@ class DatasetReader:
         more = ledger.num_rows > start + len(page)
         return DocumentPage(tuple(page), page[-1].document_id if more and page else None)
 
-    async def sql(self, query: str, *, limit: int = 200, timeout: float = 10.0) -> Table:  # noqa: ASYNC109
+    async def sql(
+        self, query: str, *, limit: int = 200, timeout: float = 10.0, chars: int = MAX_CHARS,  # noqa: ASYNC109
+    ) -> Table:  # fmt: skip
         """The answer of one SELECT over documents, chunks, products, features, prices, groups, relations and media.
 
         Raises:
             InvalidInput: it is not one SELECT over these tables, or the engine refuses it; the message says why.
             DeadlineExceeded: it was stopped at `timeout` seconds.
         """
-        return await _ask(self._sql, reading(_writable(query, "query"), SQL), limit, timeout)
+        return await _ask(self._sql, reading(_writable(query, "query"), SQL), limit, timeout, chars)
 
-    async def cypher(self, query: str, *, limit: int = 200, timeout: float = 10.0) -> Table:  # noqa: ASYNC109
+    async def cypher(
+        self, query: str, *, limit: int = 200, timeout: float = 10.0, chars: int = MAX_CHARS,  # noqa: ASYNC109
+    ) -> Table:  # fmt: skip
         """The answer of one reading Cypher statement.
 
         The graph is (:Node {id, kind, name, number, document_id})-[:Edge {kind, label}]->(:Node).
@@ -247,7 +251,7 @@ class DatasetReader:
             Unavailable: the reader was opened without a scratch folder, or its Neo4j does not answer or holds another
                 graph.
         """
-        return await _ask(self._cypher, reading(_writable(query, "query"), CYPHER), limit, timeout)
+        return await _ask(self._cypher, reading(_writable(query, "query"), CYPHER), limit, timeout, chars)
 
     async def whole(self, table: str) -> pa.Table:
         """A whole table in the order of its keys, for exports; the rest of this class answers in bounded pieces."""
@@ -327,10 +331,10 @@ class DatasetReader:
         return " AND ".join(terms) or None
 
 
-async def _ask(workers: QueryWorkers | None, query: str, limit: int, deadline: float) -> Table:
+async def _ask(workers: QueryWorkers | None, query: str, limit: int, deadline: float, chars: int) -> Table:
     if workers is None:
         raise Unavailable("The graph is not open here: the reader was given no folder of its own to build it in.")
-    answer = await workers.ask(query, _limited(limit), deadline)
+    answer = await workers.ask(query, _limited(limit), deadline, chars)
     return Table(tuple(answer["columns"]), tuple(tuple(row) for row in answer["rows"]), answer["truncated"])
 
 

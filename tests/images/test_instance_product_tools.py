@@ -98,6 +98,9 @@ async def test_products_are_exported_found_by_class_and_classified_by_their_neig
         condition = {"feature": "EF000167", "comparison": "at_least", "value": "4"}
         found = await upstream.call("find_products", {"class_id": "EC000897", "conditions": [condition]}, ProductList)
         assert [each.article_number for each in found.products] == ["RK-4"]
+        mistyped = condition | {"feature": "Querschnit"}
+        none = await upstream.call("find_products", {"class_id": "EC000897", "conditions": [mistyped]}, ProductList)
+        assert none.note == "No product of this class has the feature Querschnit. Their features: Querschnitt."
         asked = {"text": "Reihenklemme 2,5 mm² für die Tragschiene", "system": "ETIM"}
         suggested = await upstream.call("classify_product", asked, Classified)
         assert suggested.candidates[0].product_class.class_id == "EC000897"

@@ -105,18 +105,41 @@ class Classes:
         """
         from pyarrow.dataset import field
 
-        chosen = field("class_id") == class_id
-        if system is not None:
-            chosen = chosen & (field("class_system") == system)
-        members = self._products.filter(chosen)
-        if not members.num_rows:
-            raise NotFound("No product of this dataset is in this class: list_classes names those there are.")
+        members = self._members(system, class_id)
         for condition in conditions:
             fitting = self._meeting(condition, members["product_id"].to_pylist())
             members = members.filter(field("product_id").isin(_ids(fitting)))
         ordered = members.sort_by([("article_number", "ascending"), ("product_id", "ascending")])
         found = self._told(ordered.slice(start, limit))
         return found, start + limit if ordered.num_rows > start + limit else None
+
+    def unknown_features(
+        self, system: str | None, class_id: str, conditions: Sequence[Condition]
+    ) -> tuple[list[str], list[str]]:
+        """Those features of the conditions that no product of the class has, and the names of all that they have.
+
+        Raises:
+            NotFound: no product is in this class.
+        """
+        from pyarrow.dataset import field
+
+        members = self._members(system, class_id)["product_id"]
+        rows = self._features.filter(field("product_id").isin(members)).select(["name", "feature_id"])
+        names, ids = set(rows["name"].to_pylist()), set(rows["feature_id"].to_pylist())
+        asked = dict.fromkeys(each.feature for each in conditions)
+        return [each for each in asked if each not in names | ids], sorted(names)
+
+    def _members(self, system: str | None, class_id: str) -> pa.Table:
+        """The products of a class."""
+        from pyarrow.dataset import field
+
+        chosen = field("class_id") == class_id
+        if system is not None:
+            chosen = chosen & (field("class_system") == system)
+        members = self._products.filter(chosen)
+        if not members.num_rows:
+            raise NotFound("No product of this dataset is in this class: list_classes names those there are.")
+        return members
 
     def classify(self, neighbours: Sequence[Neighbour], system: str | None) -> list[Candidate]:
         """The classes of the neighbours, the likeliest first; those without a class or any similarity have no vote."""

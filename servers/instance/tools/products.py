@@ -16,9 +16,11 @@ from shared.contracts.model import Contract
 from shared.ids import Digest
 
 SCOPE = "dataset:read"
-PART_BYTES = 256 * 1024
+PART_BYTES = 32 * 1024
+MAX_PART_BYTES = 256 * 1024
 EXPORT_DEADLINE_S = 300.0
 NEIGHBOURS = 25
+FEATURES_NAMED = 60
 BMECAT_SOURCE = "BMEcat 2005 (BME e.V.), T_NEW_CATALOG; subset as in bmecat_2005_subset.xsd"
 SOURCES: dict[Format, str] = {
     "bmecat": BMECAT_SOURCE,
@@ -93,6 +95,7 @@ class ProductList(Contract):
 
     products: list[ProductFound]
     next_start: int | None
+    note: str = Field("", description="Where a feature that was asked for is one that no product of the class has.")
 
 
 class ClassCandidate(Contract):
@@ -119,6 +122,12 @@ def register(server: Any, library: Callable[[], Library]) -> None:
     async def export_products(
         format: Format,
         start: Start = 0,
+        part_bytes: Annotated[
+            int,
+            Field(
+                ge=1024, le=MAX_PART_BYTES, description="The default suits an agent; a program may take more at once."
+            ),
+        ] = PART_BYTES,
         document_id: Annotated[str | None, Field(max_length=900, description="Only this document's products.")] = None,
         order_unit: Annotated[
             str | None,
@@ -143,7 +152,7 @@ def register(server: Any, library: Callable[[], Library]) -> None:
             language=language,
             order_unit=order_unit,
         )
-        export, text, following = await held.products.part(format, head, document_id, start, PART_BYTES)
+        export, text, following = await held.products.part(format, head, document_id, start, part_bytes)
         return ExportPart(
             format=format,
             media_type=MEDIA_TYPES[format],
@@ -184,7 +193,8 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         classes = await library().products.classes()
         wanted = [Condition(each.feature, each.comparison, each.value) for each in conditions]
         rows, following = await asyncio.to_thread(classes.products, system, class_id, wanted, start, limit)
-        return ProductList(products=[_product(row) for row in rows], next_start=following)
+        note = "" if rows else _unknown(*await asyncio.to_thread(classes.unknown_features, system, class_id, wanted))
+        return ProductList(products=[_product(row) for row in rows], next_start=following, note=note)
 
     async def classify_product(
         text: Annotated[str, Field(min_length=1, max_length=1000, description="Name, description, main features.")],
@@ -209,6 +219,14 @@ def register(server: Any, library: Callable[[], Library]) -> None:
     for tool, title in titles.items():
         deadline = EXPORT_DEADLINE_S if tool is export_products else None
         server.tool(tool, scope=SCOPE, title=title, read_only=True, idempotent=True, deadline_s=deadline)
+
+
+def _unknown(missing: list[str], known: list[str]) -> str:
+    if not missing:
+        return ""
+    more = ", …" if len(known) > FEATURES_NAMED else ""
+    named = ", ".join(known[:FEATURES_NAMED]) + more if known else "none"
+    return f"No product of this class has the feature {', '.join(missing)}. Their features: {named}."
 
 
 def _class(found: ProductClass) -> ClassListed:
