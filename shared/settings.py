@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -253,9 +254,19 @@ def load(**flags: object) -> Settings:
 def _explain(error: ValueError) -> str:
     details = getattr(error, "errors", None)
     if details is None:
-        return f"The settings cannot be read: {type(error).__name__}."
+        return _unparsed(error)
     first = details(include_input=False, include_url=False)[0]
     name = PREFIX + ".".join(str(part) for part in first["loc"]).upper()
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return f"Unknown setting {name} in .env. `0711 settings` lists the known ones."
     return f"Setting {name}: {first['msg']}. `0711 settings` lists the known ones."
+
+
+def _unparsed(error: ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "The settings cannot be read: .env is not text in UTF-8."
+    named = re.search(r'field "([a-z0-9_]+)"', str(error))  # the library's sentence names the field and no value
+    if named is None:
+        return f"The settings cannot be read: {type(error).__name__}."
+    name = PREFIX + named[1].upper()
+    return f'Setting {name} is not JSON, as ["/srv/a"] or {{"name": "value"}} is. `0711 settings` lists the known ones.'

@@ -7,14 +7,15 @@ from contextlib import suppress
 
 from servers.cradle.deployments.service import Deployments
 from servers.cradle.images.archive import Archive
+from servers.cradle.images.customer_keys import was_made
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.signing import Signer
 from servers.local.platform import MIGRATIONS, Notify
 from shared.audit import AuditLog
-from shared.errors import InvalidInput, Unavailable
+from shared.errors import InvalidInput, NotFound, Unavailable
 from shared.objects import CustomerStore, bucket_name
 from shared.postgres.database import Database
-from shared.postgres.erasure import erase_rows
+from shared.postgres.erasure import erase_rows, names_customer
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.urls import database_urls
 from shared.settings import Settings
@@ -29,6 +30,7 @@ async def erase_customer(settings: Settings, customer: str, confirm: str, notify
 
     Raises:
         InvalidInput: `confirm` is not the customer's id, or it is no id.
+        NotFound: nothing here is or ever was of this customer; nothing was signed.
         Conflict: a job of the customer is open; nothing was touched.
         Unavailable: a database, an engine or the object store does not answer; call again.
     """
@@ -36,8 +38,14 @@ async def erase_customer(settings: Settings, customer: str, confirm: str, notify
     if confirm != customer:
         raise InvalidInput("Repeat the customer's id: 0711 erase CUSTOMER --confirm CUSTOMER.", field="confirm")
     signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
-    await _audited(settings, customer)
     superuser_url = _superuser_url(settings)
+    keys = settings.home / "keys" / "customers"
+    archive = Archive(settings.home / "archive", keys, signer.verifier, settings.archive_immutable)
+    if not await _known(settings, customer, archive, superuser_url):
+        raise NotFound(
+            f"There is and was no customer {customer} here: nothing was erased. `list_customers` names the ids."
+        )
+    await _audited(settings, customer)
     rows = await erase_rows(superuser_url, "platform", customer)
     instances = await _instances(settings, customer, signer)
     others = [name for name in MIGRATIONS if name != "platform"]
@@ -45,8 +53,6 @@ async def erase_customer(settings: Settings, customer: str, confirm: str, notify
     instances += await _instances(settings, customer, signer)
     notify(f"instances      {instances} containers and volumes removed")
     notify(f"rows           {rows} removed")
-    keys = settings.home / "keys" / "customers"
-    archive = Archive(settings.home / "archive", keys, signer.verifier, settings.archive_immutable)
     store = await CustomerStore.open(settings, customer, create=True)
     certificates = settings.home / "certificates"
     made = await erase(store, customer, archive, signer, certificates, rows=rows, instances=instances)
@@ -54,6 +60,16 @@ async def erase_customer(settings: Settings, customer: str, confirm: str, notify
         f"objects        {made.objects} removed, {made.archived_images} archived images, the archive's key destroyed"
     )
     return made
+
+
+async def _known(settings: Settings, customer: str, archive: Archive, superuser_url: str) -> bool:
+    """A certificate for a mistyped id would say that a customer is gone whose data lies here as before."""
+    if (archive.folder / customer).exists() or was_made(archive.keys, customer):
+        return True
+    with suppress(NotFound):
+        await CustomerStore.open(settings, customer)
+        return True
+    return any([await names_customer(superuser_url, name, customer) for name in MIGRATIONS])
 
 
 async def _audited(settings: Settings, customer: str) -> None:

@@ -6,6 +6,8 @@ is a chain that a removed entry would break, and holds ids, verbs and digests on
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,14 +49,33 @@ async def erase_rows(superuser_url: str, database: str, customer_id: str) -> int
         Conflict: a job of the customer is open.
         Unavailable: the server does not answer, or the address is no superuser's.
     """
+    async with _connected(superuser_url, database) as connection, connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        return await _erase(connection, customer_id)
+
+
+async def names_customer(superuser_url: str, database: str, customer_id: str) -> bool:
+    """Whether any row names the customer, entries of the audit log included: they stay after an erasure.
+
+    Raises:
+        Unavailable: the server does not answer.
+    """
+    async with _connected(superuser_url, database) as connection:
+        for row in await connection.fetch(_COLUMNS, "", _OF_CUSTOMER):
+            where = " OR ".join(f"{name} = $1" for name in row["names"])
+            if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {row['place']} WHERE {where})", customer_id):  # noqa: S608
+                return True
+    return False
+
+
+@asynccontextmanager
+async def _connected(superuser_url: str, database: str) -> AsyncIterator[Any]:
     try:
         connection = await asyncpg.connect(
             urlsplit(superuser_url)._replace(path=f"/{database}").geturl(), timeout=CONNECT_TIMEOUT_S
         )
         try:
-            async with connection.transaction():
-                await connection.execute("SET LOCAL session_replication_role = replica")
-                return await _erase(connection, customer_id)
+            yield connection
         finally:
             await connection.close(timeout=CONNECT_TIMEOUT_S)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:

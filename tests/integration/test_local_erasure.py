@@ -27,7 +27,7 @@ from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
-from shared.errors import Conflict, InvalidInput
+from shared.errors import Conflict, InvalidInput, NotFound
 from shared.objects import CustomerStore, s3_client
 from shared.postgres.database import Database
 from shared.postgres.launcher import EmbeddedPostgres
@@ -174,6 +174,15 @@ async def test_an_erased_customer_leaves_zero_rows_and_objects_and_a_certificate
     predicate = Signer.open(home.home / "keys").verifier.statement(signed)["predicate"]
     assert (predicate["customer_id"], predicate["rows"], predicate["objects"]) == (GOING, made.rows, 1)
     assert (await erase_customer(home, GOING, GOING, lambda _: None)).rows == 0
+
+
+@pytest.mark.requirement("Z-04")
+async def test_no_certificate_is_signed_for_an_id_that_nobody_has(home: Settings) -> None:
+    with pytest.raises(NotFound, match="no customer abschiet here: nothing was erased"):
+        await erase_customer(home, "abschiet", "abschiet", lambda _: None)
+    assert not (home.home / "certificates").exists()
+    assert not list((home.home / "keys").rglob("abschiet*"))  # a customer of that id can still come
+    assert await rows_naming(home, "abschiet") == {}
 
 
 async def test_a_customer_with_an_open_job_is_not_erased(home: Settings) -> None:

@@ -120,6 +120,16 @@ def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
     assert "P0711_HOEM" in run.stderr
 
 
+@pytest.mark.parametrize("name", ["P0711_SOURCE_ROOTS", "P0711_USAGE_PRICES", "P0711_DEPLOYMENT_PORTS"])
+def test_a_value_that_is_not_json_is_refused_with_the_setting_s_name(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "/srv/geheim")
+    with pytest.raises(InvalidInput, match=f"Setting {name} is not JSON, as") as refused:
+        load()
+    assert "geheim" not in refused.value.message
+
+
 def test_a_project_s_own_env_file_does_not_keep_the_servers_of_a_client_from_starting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,11 @@ class _Watched:
             raise
 
 
+def was_made(folder: Path, customer_id: str) -> bool:
+    """Whether the customer has a key, or had one that was destroyed; blocking."""
+    return any(place.exists() for place in _places(folder, customer_id))
+
+
 def destroy(folder: Path, customer_id: str) -> Digest | None:
     """Destroy the customer's key for ever; blocking. Returns its fingerprint, None where there was none.
 
