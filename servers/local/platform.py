@@ -7,10 +7,15 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from servers.local.children import Child, healthy
 from servers.local.lock import HomeLock
+from shared.errors import PlatformError
 from shared.settings import PREFIX, ServerName, Settings
+
+if TYPE_CHECKING:
+    from shared.postgres.launcher import EmbeddedPostgres
 
 SERVERS: tuple[ServerName, ...] = ("marketplace", "cradle", "orchestrator")
 # database → packages whose migrations it holds
@@ -20,6 +25,7 @@ MIGRATIONS = {
     "user_registry": ("shared", "servers.marketplace"),
 }
 START_DEADLINE_S = 60.0
+POSTGRES_LOOK_S = 0.5
 
 Notify = Callable[[str], None]
 
@@ -82,10 +88,38 @@ async def postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
     server = EmbeddedPostgres(settings.home / "postgres", settings.postgres_port)
     await asyncio.to_thread(server.start)
     notify(f"postgres       127.0.0.1:{settings.postgres_port}")
+    stop = asyncio.Event()
+    watcher = asyncio.create_task(_keep_running(server, notify, stop), name="watch postgres")
     try:
         yield server.superuser_url
     finally:
+        stop.set()
+        await watcher
         await asyncio.to_thread(server.stop)
+
+
+async def _keep_running(server: EmbeddedPostgres, notify: Notify, stop: asyncio.Event) -> None:
+    """Starts Postgres again when it has ended by itself, until it runs: a disk that was full has room at some time."""
+    pause, told = POSTGRES_LOOK_S, ""
+    while not await _within(pause, stop):
+        if not server.ended:
+            pause, told = POSTGRES_LOOK_S, ""
+            continue
+        if not told:
+            notify(told := "postgres ended; starting it again")
+        try:
+            await asyncio.to_thread(server.restart)
+        except PlatformError as error:
+            pause = min(8.0, 2 * pause)
+            if error.message != told:
+                notify(told := error.message)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 async def prepare(settings: Settings, superuser_url: str, notify: Notify) -> None:

@@ -135,6 +135,19 @@ class EmbeddedPostgres:
                 process.wait(STOP_DEADLINE_S)
         self._release()
 
+    @property
+    def ended(self) -> bool:
+        """Whether no server runs: none was started, or it ended by itself, killed or without room on its disk."""
+        return self._process is None or self._process.poll() is not None
+
+    def restart(self) -> None:
+        """Starts the server again after it ended by itself; it recovers from its own log. Blocks. Raises as `start`."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+        self._release()
+        self.start()
+
     def remove(self) -> None:
         """Stops the server and deletes its folder, wherever the cluster's files lie.
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from servers.local.children import Child
+from servers.local.platform import postgres
+from shared.postgres.launcher import EmbeddedPostgres
+from shared.settings import Settings
+from tests.orchestrator_rig import free_port
 
 FALLS_ONCE = """
 import os, pathlib, time
@@ -41,6 +48,58 @@ async def test_a_child_is_not_in_the_terminals_process_group(tmp_path: Path) -> 
     assert child.pid is not None
     assert os.getpgid(child.pid) != os.getpgrp()  # else Ctrl-C would reach it before `up` lets it drain
     await child.stop()
+
+
+@pytest.mark.requirement("F-02")
+async def test_a_postgres_that_was_killed_is_started_again_and_holds_what_it_held(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", postgres_port=free_port())
+    told: list[str] = []
+    try:
+        async with postgres(settings, told.append) as url, asyncio.timeout(240):
+            await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
+            killed = (tmp_path / "home/postgres/cluster/postmaster.pid").resolve()
+            os.kill(int(killed.read_text().split()[0]), signal.SIGKILL)
+            while "postgres ended; starting it again" not in told:  # noqa: ASYNC110  a watcher tells, no event
+                await asyncio.sleep(0.1)
+            assert await answered(url, "SELECT n FROM kept") == 7
+    finally:
+        EmbeddedPostgres(settings.home / "postgres", 0).remove()
+
+
+@pytest.mark.requirement("F-02")
+async def test_a_postgres_that_cannot_start_again_is_tried_until_it_can_and_why_is_told_once(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", postgres_port=free_port())
+    told: list[str] = []
+    try:
+        async with postgres(settings, told.append) as url, asyncio.timeout(240):
+            password = settings.home / "postgres" / "superuser"
+            password.rename(password.with_name("aside"))
+            pid = (tmp_path / "home/postgres/cluster/postmaster.pid").resolve().read_text().split()[0]
+            os.kill(int(pid), signal.SIGKILL)
+            while len(told) < 3:  # noqa: ASYNC110  a watcher tells, no event
+                await asyncio.sleep(0.1)
+            password.with_name("aside").rename(password)
+            assert await answered(url, "SELECT 7") == 7
+        assert (told[1], len(told)) == ("postgres ended; starting it again", 3)
+        assert "password" in told[2]
+    finally:
+        EmbeddedPostgres(settings.home / "postgres", 0).remove()
+
+
+async def ask(url: str, question: str) -> object:
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        return await connection.fetchval(question)
+    finally:
+        await connection.close()
+
+
+async def answered(url: str, question: str) -> object:
+    """The answer as soon as there is one."""
+    while True:
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return await ask(url, question)
+        await asyncio.sleep(0.1)
 
 
 def command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
