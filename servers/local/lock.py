@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from shared.errors import Conflict
+from shared.errors import Conflict, Unavailable
 
 
 class HomeLock:
@@ -17,8 +17,15 @@ class HomeLock:
         self._file: int | None = None
 
     def __enter__(self) -> HomeLock:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        home = self._path.parent
+        try:
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable(
+                f"The home folder {home} cannot be used ({error.strerror}). "
+                "Give this user the right to write there, or choose another: --home."
+            ) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -111,7 +111,7 @@ def command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("up", "--home", "/proc/none"), "/proc/none"),
+        (("up", "--home", "/proc/none"), "The home folder /proc/none cannot be used (No such file or directory). Give"),
         (("connect", "--write"), "not a JSON object"),
         (("demo", "nirgends.pdf", "--company", "Muster GmbH"), "There is no file or folder"),
         (("demo", "."), "Say whose files these are"),
