@@ -103,8 +103,11 @@ def audit(
 ) -> None:
     """Prove that the audit logs are whole; exit code 1 where one is not. Postgres has to run."""
     from servers.local.audit import prove
+    from servers.local.platform import needing_postgres
 
-    lines, whole = asyncio.run(prove(_settings(home=home), head or []))
+    chosen = _settings(home=home)
+    with needing_postgres(chosen):
+        lines, whole = asyncio.run(prove(chosen, head or []))
     for line in lines:
         typer.echo(line)
     if not whole:
@@ -122,9 +125,12 @@ def list_keys(home: Home = None) -> None:
 @keys.command("rotate")
 def rotate_key(home: Home = None) -> None:
     """Make a key that signs from now on; tokens of the older ones stay good to their end."""
+    from servers.local.platform import needing_postgres
     from servers.local.signing import rotate
 
-    typer.echo(asyncio.run(rotate(_settings(home=home))))
+    chosen = _settings(home=home)
+    with needing_postgres(chosen):
+        typer.echo(asyncio.run(rotate(chosen)))
 
 
 @keys.command("retire")
@@ -134,9 +140,12 @@ def retire_key(
     home: Home = None,
 ) -> None:
     """Remove an older key; its tokens are refused within the verifiers' cache time."""
+    from servers.local.platform import needing_postgres
     from servers.local.signing import retire
 
-    asyncio.run(retire(_settings(home=home), kid, now=now))
+    chosen = _settings(home=home)
+    with needing_postgres(chosen):
+        asyncio.run(retire(chosen, kid, now=now))
 
 
 @cluster.command("head")
@@ -197,8 +206,11 @@ def erase(
 ) -> None:
     """Erase one customer: instances, rows, bucket, archive, keys. Signs a certificate. The platform has to run."""
     from servers.local.erasure import erase_customer
+    from servers.local.platform import needing_postgres
 
-    made = asyncio.run(erase_customer(_settings(home=home), customer, confirm, typer.echo))
+    chosen = _settings(home=home)
+    with needing_postgres(chosen):
+        made = asyncio.run(erase_customer(chosen, customer, confirm, typer.echo))
     typer.echo(f"certificate    {made.location}")
 
 

@@ -37,8 +37,8 @@ async def erase_customer(settings: Settings, customer: str, confirm: str, notify
     bucket_name(customer)
     if confirm != customer:
         raise InvalidInput("Repeat the customer's id: 0711 erase CUSTOMER --confirm CUSTOMER.", field="confirm")
+    superuser_url = _superuser_url(settings)  # first: a mistyped home gets no keys
     signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
-    superuser_url = _superuser_url(settings)
     keys = settings.home / "keys" / "customers"
     archive = Archive(settings.home / "archive", keys, signer.verifier, settings.archive_immutable)
     if not await _known(settings, customer, archive, superuser_url):

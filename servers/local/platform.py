@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servers.local.children import Child, healthy
 from servers.local.lock import HomeLock
-from shared.errors import PlatformError
+from shared.errors import PlatformError, Unavailable
 from shared.settings import PREFIX, ServerName, Settings
 
 if TYPE_CHECKING:
@@ -96,6 +96,24 @@ async def postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
         stop.set()
         await watcher
         await asyncio.to_thread(server.stop)
+
+
+@contextlib.contextmanager
+def needing_postgres(settings: Settings) -> Iterator[None]:
+    """Around what a command does with the databases of a platform that runs: if it does not, that is said.
+
+    Raises:
+        Unavailable: as inside; where the embedded Postgres does not run, what starts it.
+    """
+    from shared.postgres.launcher import EmbeddedPostgres
+
+    try:
+        yield
+    except Unavailable:
+        embedded = EmbeddedPostgres(settings.home / "postgres", settings.postgres_port)
+        if settings.postgres_url is not None or embedded.held:
+            raise
+        raise Unavailable(f"No platform runs in {settings.home}. Start it with `0711 up`, then call again.") from None
 
 
 async def _keep_running(server: EmbeddedPostgres, notify: Notify, stop: asyncio.Event) -> None:

@@ -136,6 +136,21 @@ class EmbeddedPostgres:
         self._release()
 
     @property
+    def held(self) -> bool:
+        """Whether any process runs the server of this folder."""
+        try:
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    @property
     def ended(self) -> bool:
         """Whether no server runs: none was started, or it ended by itself, killed or without room on its disk."""
         return self._process is None or self._process.poll() is not None

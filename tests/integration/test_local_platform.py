@@ -14,8 +14,9 @@ import asyncpg
 import pytest
 
 from servers.local.children import Child
-from servers.local.platform import postgres
+from servers.local.platform import MIGRATIONS, postgres
 from shared.postgres.launcher import EmbeddedPostgres
+from shared.postgres.urls import DatabaseUrls, write
 from shared.settings import Settings
 from tests.orchestrator_rig import free_port
 
@@ -48,6 +49,20 @@ async def test_a_child_is_not_in_the_terminals_process_group(tmp_path: Path) -> 
     assert child.pid is not None
     assert os.getpgid(child.pid) != os.getpgrp()  # else Ctrl-C would reach it before `up` lets it drain
     await child.stop()
+
+
+@pytest.mark.parametrize(
+    "words", [("audit",), ("keys", "rotate"), ("erase", "muster", "--confirm", "muster")], ids=lambda words: words[0]
+)
+def test_a_command_that_needs_the_database_says_to_start_the_platform(tmp_path: Path, words: tuple[str, ...]) -> None:
+    home = tmp_path / "home"
+    write(home, {name: DatabaseUrls(*["postgresql://x:x@127.0.0.1:1/x"] * 3) for name in MIGRATIONS})
+    (home / "postgres").mkdir()
+    (home / "postgres" / "superuser").write_text("of a platform that was stopped")
+    run = command(*words, "--home", str(home), cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (
+        2, f"0711: No platform runs in {home}. Start it with `0711 up`, then call again.\n",
+    )  # fmt: skip
 
 
 @pytest.mark.requirement("F-02")
