@@ -171,3 +171,26 @@ def test_an_empty_row_before_one_that_is_too_long_makes_no_passage_of_nothing() 
     found = chunk(Extraction(flow=(block,)), TOKENS, ChunkSizes(32, 0))
     assert all(each.text.strip() and each.start < each.end for each in found)
     assert found[-1].text.endswith("Ende")
+
+
+def test_an_attachment_has_passages_of_its_own_below_its_name_and_what_it_is_attached_to() -> None:
+    items = (
+        Block("heading", "Angebot 26-0815", level=1),
+        Block("paragraph", "Anbei die Preise."),
+        Block("heading", "Klemmen", level=1, source="preise.xlsx"),
+        Block("paragraph", "RK 4 kostet 3,20 EUR.", source="preise.xlsx"),
+        Product("RK-4", source="artikel.csv"),
+        Block("paragraph", "Mit freundlichem Gruß"),
+    )
+    made = chunk(Extraction(flow=items), TOKENS, ChunkSizes(200))
+    assert [each.heading_path for each in made] == [
+        "Angebot 26-0815",
+        "Angebot 26-0815 › preise.xlsx › Klemmen",
+        "Angebot 26-0815 › artikel.csv",
+        "Angebot 26-0815",
+    ]
+    assert made[1].text == "Angebot 26-0815 › preise.xlsx\nKlemmen\n\nRK 4 kostet 3,20 EUR."
+    assert made[3].text.endswith("Mit freundlichem Gruß")
+    whole = Chunker(TOKENS, ChunkSizes(200))
+    parts = [Extraction(flow=(item,)) for item in items]
+    assert [each.heading_path for part in parts for each in whole.add(part)][-1] == "Angebot 26-0815"

@@ -1,9 +1,9 @@
 """Passages from blocks: along the structure, sized in the embedding model's own tokens. Pure and deterministic.
 
 A document's text is its blocks' and products' texts in order, joined by an empty line; a passage's `start` and `end`
-are offsets in it. Every character of it lies inside at least one passage. A passage begins with the headings above; a
-part of a table repeats the table's header, a part of a product its name, a part of a long paragraph the end of the part
-before it.
+are offsets in it. Every character of it lies inside at least one passage. A passage begins with the headings above,
+among which the name of an attachment stands; a part of a table repeats the table's header, a part of a product its
+name, a part of a long paragraph the end of the part before it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.language import guess
 from servers.cradle.processing.product_text import product_lines
 
-VERSION = "4"
+VERSION = "5"
 NAME = "structure"
 JOINT = "\n\n"
 PATH_JOINT = " › "
@@ -103,17 +103,30 @@ class Chunker:
         self._position = 0
         self._products = 0
         self._headings: list[tuple[int, str]] = []
+        self._around: list[tuple[int, str]] = []
+        self._source = ""
         self._open = _Open()
         self._contents = False
 
     def add(self, part: Extraction) -> Iterator[Chunk]:
         """The passages of the document's next part; none is held back for the part after it."""
         for item in part.flow:
+            if item.source != self._source:
+                yield from self._enter(item.source)
             if isinstance(item, Product):
                 yield from self._product(item)
             elif isinstance(item, Block) and item.text:
                 yield from self._block(item)
         yield from self._close()
+
+    def _enter(self, source: str) -> Iterator[Chunk]:
+        """Go on in a file inside the document, below its name and the headings around it, or ('') after it."""
+        yield from self._close()
+        if not self._source:
+            self._around = self._headings
+        self._source = source
+        above = [(0, text) for _, text in self._around]  # of no level that a heading of the file could end
+        self._headings = [*above, (0, source)] if source else self._around
 
     @property
     def _path(self) -> tuple[str, ...]:
