@@ -133,6 +133,7 @@ class Orders:
         parameter_version: ParameterVersion | None = None,
         choice: dict[str, Any] | None = None,
         questions: list[dict[str, Any]] | None = None,
+        said: dict[str, Any] | None = None,
     ) -> Job:
         """Start a job of a customer that exists, or give the open job that the same request has started.
 
@@ -140,6 +141,7 @@ class Orders:
             data_sources: the new list of sources; None: the known one.
             choice: what a deployment, a roll-back or a migration was ordered with; holds no content.
             questions: planted questions (content), which take the place of earlier ones once the order is accepted.
+            said: what of the choice the caller named: the same said again is the same request, whatever it means now.
             parameter_version: process all files anew with these parameters; None: those of the present dataset.
 
         Raises:
@@ -152,7 +154,7 @@ class Orders:
         if parameter_version is not None:
             asked["parameter_version"] = parameter_version
         if choice is not None:
-            asked["choice"] = choice
+            asked["choice"] = said or choice
         if questions is not None:
             asked["questions"] = canonical_digest(questions)
         digest = canonical_digest(asked)

@@ -107,6 +107,19 @@ async def test_planted_questions_change_only_with_an_order_that_is_accepted(orde
 
 
 @pytest.mark.requirement("F-10")
+async def test_a_key_stands_for_what_was_said_though_the_newest_version_is_another_one_now(orders: Orders) -> None:
+    store = store_of(orders)
+    customer = await put_onboarded(store, "muster")
+    said = {"tag": None, "host": "local"}
+    first = await orders.start(customer, "deployment", "key-1", choice={**said, "tag": "p1-a"}, said=said)
+    await store.fail(first, {"code": "unavailable", "message": "Away.", "retryable": True})
+    again = await orders.start(customer, "deployment", "key-1", choice={**said, "tag": "p1-b"}, said=said)
+    assert again.job_id == first.job_id
+    with pytest.raises(Conflict, match="idempotency key"):
+        await orders.start(customer, "deployment", "key-1", choice={**said, "tag": "p1-b"})
+
+
+@pytest.mark.requirement("F-10")
 async def test_fifty_identical_orders_at_once_are_one_job(orders: Orders) -> None:
     customer = await put_onboarded(store_of(orders), "muster")
     jobs = await asyncio.gather(*(orders.start(customer, "build") for _ in range(50)))

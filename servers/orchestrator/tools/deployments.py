@@ -58,10 +58,13 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         held = services()
         customer = await known_customer(held.store, customer_id)
         await _ask(held, customer_id, "find_engine", EngineFound, host=host)
-        chosen = {"tag": tag or await _newest(held, customer), "host": host, "port": port}
+        said = {"tag": tag, "host": host, "port": port}
+        chosen = {**said, "tag": tag or await _newest(held, customer)}
         planted = None if questions is None else _plain(questions)
         return handle(
-            await held.orders.start(customer, "deployment", idempotency_key, choice=chosen, questions=planted)
+            await held.orders.start(
+                customer, "deployment", idempotency_key, choice=chosen, questions=planted, said=said
+            )
         )
 
     async def migrate_customer(
