@@ -22,10 +22,11 @@ from servers.cradle.images.archive import make_immutable
 from servers.local.lock import HomeLock
 from servers.local.platform import Notify, postgres, prepare
 from shared.contracts.model import Contract
-from shared.errors import Conflict, InvalidInput, PlatformError, StorageFull
+from shared.errors import Conflict, InvalidInput, PlatformError, StorageFull, Unavailable
 from shared.postgres.dump import dump, fingerprints
 from shared.postgres.dump import restore as restore_database
 from shared.postgres.provision import DATABASES, drop_databases, provision, require_nobody_connected, require_unused
+from shared.room import says_full
 from shared.settings import Settings
 
 MANIFEST = "MANIFEST.json"
@@ -51,6 +52,7 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
         Conflict: the platform runs, or a server of it that was started alone is connected to its databases.
         InvalidInput: the target lies in the platform's own folder.
         StorageFull: no room; nothing is left behind.
+        Unavailable: the target cannot be written.
     """
     if await asyncio.to_thread(lambda: target.resolve().is_relative_to(settings.home.resolve())):
         raise InvalidInput("A backup does not belong into the folder that it saves. Choose another target.")
@@ -58,7 +60,7 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
     final, work = target / f"0711-{now:%Y%m%dT%H%M%SZ}", target / _work_name(settings.home)
     with HomeLock(settings.home):
         shutil.rmtree(work, ignore_errors=True)  # of a backup that was killed: it holds keys
-        work.mkdir(mode=0o700, parents=True)
+        _make(work)
         try:
             async with postgres(settings, notify) as superuser_url:
                 await require_nobody_connected(superuser_url)
@@ -222,7 +224,17 @@ def _hash(path: Path) -> str:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _make(work: Path) -> None:
+    try:
+        work.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise Unavailable(
+            f"The folder {work.parent} cannot be written ({error.strerror}). "
+            "Give this user the right to write there, or choose another."
+        ) from None
+
+
 def _full(error: OSError) -> Conflict | StorageFull:
-    if error.errno in (28, 122):
+    if says_full(error):
         return StorageFull("No room for it. Free some space and call again; nothing is left behind.")
     return Conflict(f"A file could not be copied: {error.strerror}. Nothing is left behind.")

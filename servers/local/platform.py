@@ -58,6 +58,9 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
     """
     with HomeLock(settings.home):
         _make_private(settings.home)
+        for root in settings.source_roots:
+            if not root.is_dir():
+                notify(f"source root    {root} is no folder: until it is one, no file below it is read")
         async with postgres(settings, notify) as superuser_url:
             await prepare(settings, superuser_url, notify)
             children: dict[str, Child] = {}

@@ -127,6 +127,10 @@ def command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ("words", "says"),
     [
         (("up", "--home", "/proc/none"), "The home folder /proc/none cannot be used (No such file or directory). Give"),
+        (
+            ("backup", "/proc/none", "--home", "home"),
+            "The folder /proc/none cannot be written (No such file or directory)",
+        ),
         (("connect", "--write"), "not a JSON object"),
         (("demo", "nirgends.pdf", "--company", "Muster GmbH"), "There is no file or folder"),
         (("demo", "."), "Say whose files these are"),
