@@ -11,11 +11,9 @@ import numpy as np
 import orjson
 import pytest
 
-from servers.instance.app import Place, build
 from servers.instance.tools.products import ExportPart
 from shared.client import Upstream
-from shared.contracts.instance import DocumentAnswer, DocumentList, InstanceConfig, SearchAnswer, TableAnswer
-from shared.dataset.manifest import DatasetModel
+from shared.contracts.instance import DocumentAnswer, DocumentList, SearchAnswer, TableAnswer
 from shared.dataset.rows import (
     ChunkRow,
     DocumentBundle,
@@ -26,13 +24,8 @@ from shared.dataset.rows import (
     document_id,
     product_id,
 )
-from shared.dataset.writer import DatasetWriter
-from shared.encoder import Encoder
-from shared.settings import Settings
-from tests.image_rig import FINGERPRINT
-from tests.marketplace_rig import free_port, listening
+from tests.instance_rig import instance_of
 
-KEY = "access-key-of-the-test"
 LARGEST = 50_000
 """Characters of JSON. A token stands for two in ids and numbers, for three in German text."""
 PASSAGE = "Die Reihenklemme sitzt im Schaltschrank und wird mit dem vorgeschriebenen Drehmoment angezogen. " * 25
@@ -68,25 +61,8 @@ def unread(number: int) -> DocumentBundle:
 
 @pytest.fixture
 async def instance(query_model: Path, tmp_path: Path) -> AsyncIterator[Upstream]:
-    card = Encoder(query_model).card
-    about = DatasetModel(
-        model=card.model, revision=card.revision, dimension=card.dimension,
-        query_prefix=card.query_prefix, passage_prefix=card.passage_prefix, normalize=card.normalize,
-    )  # fmt: skip
-    async with DatasetWriter(str(tmp_path / "dataset"), card.dimension) as writer:
-        await writer.replace_documents([large_document(), *(unread(number) for number in range(80))])
-        manifest = await writer.commit(parameter_version=1, fingerprint=FINGERPRINT, model=about)
-    config = InstanceConfig(
-        customer_id="acme", company_name="Müller & Söhne KG", tag="p1", fingerprint=FINGERPRINT,
-        dataset_digest=manifest.dataset_digest, parameter_version=1,
-    )  # fmt: skip
-    (tmp_path / "instance.json").write_text(config.model_dump_json())
-    settings = Settings(home=tmp_path, instance_port=free_port())
-    place = Place(tmp_path / "dataset", query_model, tmp_path / "instance.json")
-    async with (
-        listening(build(settings, place, KEY).asgi(), settings.instance_port, settings),
-        Upstream(settings.resource("instance"), key=KEY) as upstream,
-    ):
+    documents = [large_document(), *(unread(number) for number in range(80))]
+    async with instance_of(documents, query_model, tmp_path) as upstream:
         yield upstream
 
 

@@ -6,11 +6,7 @@ import asyncio
 import hashlib
 from pathlib import Path
 
-from servers.instance.app import Place, build
 from servers.instance.tools.products import Classified, ClassList, ExportPart, ProductList
-from shared.client import Upstream
-from shared.contracts.instance import InstanceConfig
-from shared.dataset.manifest import DatasetModel, Manifest
 from shared.dataset.rows import (
     ChunkRow,
     DocumentBundle,
@@ -22,14 +18,10 @@ from shared.dataset.rows import (
     document_id,
     product_id,
 )
-from shared.dataset.writer import DatasetWriter
 from shared.encoder import Encoder
-from shared.settings import Settings
-from tests.image_rig import FINGERPRINT
-from tests.marketplace_rig import free_port, listening
+from tests.instance_rig import instance_of
 
 NO_PRICE = "no complete price (amount, currency, type, order unit, dates)"
-KEY = "access-key-of-the-test"
 PRODUCTS = {
     "RK-4": ("Reihenklemme 4 mm² grau, Schraubanschluss, Tragschiene TS 35", "EC000897"),
     "RK-6": ("Reihenklemme 6 mm² blau, Schraubanschluss, Tragschiene TS 35", "EC000897"),
@@ -60,33 +52,12 @@ def bundle(number: str, encoder: Encoder) -> DocumentBundle:
     return DocumentBundle(row, DocumentParts([chunk], encoder.encode([text]), [product], features))
 
 
-async def dataset(root: Path, model: Path) -> Manifest:
-    encoder = Encoder(model)
-    card = encoder.card
-    about = DatasetModel(
-        model=card.model, revision=card.revision, dimension=card.dimension,
-        query_prefix=card.query_prefix, passage_prefix=card.passage_prefix, normalize=card.normalize,
-    )  # fmt: skip
-    async with DatasetWriter(str(root), card.dimension) as writer:
-        await writer.replace_documents([bundle(number, encoder) for number in PRODUCTS])
-        return await writer.commit(parameter_version=1, fingerprint=FINGERPRINT, model=about)
-
-
 async def test_products_are_exported_found_by_class_and_classified_by_their_neighbours(
     query_model: Path, tmp_path: Path
 ) -> None:
-    manifest = await dataset(tmp_path / "dataset", query_model)
-    config = InstanceConfig(
-        customer_id="acme", company_name="Müller & Söhne KG", tag="p1", fingerprint=FINGERPRINT,
-        dataset_digest=manifest.dataset_digest, parameter_version=1,
-    )  # fmt: skip
-    (tmp_path / "instance.json").write_text(config.model_dump_json())
-    settings = Settings(home=tmp_path, instance_port=free_port())
-    place = Place(tmp_path / "dataset", query_model, tmp_path / "instance.json")
-    async with (
-        listening(build(settings, place, KEY).asgi(), settings.instance_port, settings),
-        Upstream(settings.resource("instance"), key=KEY) as upstream,
-    ):
+    encoder = Encoder(query_model)
+    documents = [bundle(number, encoder) for number in PRODUCTS]
+    async with instance_of(documents, query_model, tmp_path) as upstream:
         both = [upstream.call("export_products", {"format": "json"}, ExportPart) for _ in range(2)]
         first, second = await asyncio.gather(*both)
         assert (first, first.articles, first.next_start) == (second, 5, None)
