@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -67,38 +68,43 @@ def test_a_command_that_needs_the_database_says_to_start_the_platform(tmp_path: 
 
 @pytest.mark.requirement("F-02")
 async def test_a_postgres_that_was_killed_is_started_again_and_holds_what_it_held(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home", postgres_port=free_port())
-    told: list[str] = []
-    try:
-        async with postgres(settings, told.append) as url, asyncio.timeout(240):
-            await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
-            killed = (tmp_path / "home/postgres/cluster/postmaster.pid").resolve()
-            os.kill(int(killed.read_text().split()[0]), signal.SIGKILL)
-            while "postgres ended; starting it again" not in told:  # noqa: ASYNC110  a watcher tells, no event
-                await asyncio.sleep(0.1)
-            assert await answered(url, "SELECT n FROM kept") == 7
-    finally:
-        EmbeddedPostgres(settings.home / "postgres", 0).remove()
+    async with watched(tmp_path) as (url, told):
+        await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
+        kill(tmp_path)
+        while "postgres ended; starting it again" not in told:  # noqa: ASYNC110  a watcher tells, no event
+            await asyncio.sleep(0.1)
+        assert await answered(url, "SELECT n FROM kept") == 7
 
 
 @pytest.mark.requirement("F-02")
 async def test_a_postgres_that_cannot_start_again_is_tried_until_it_can_and_why_is_told_once(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home", postgres_port=free_port())
-    told: list[str] = []
+    async with watched(tmp_path) as (url, told):
+        password = tmp_path / "postgres/superuser"
+        password.rename(password.with_name("aside"))
+        kill(tmp_path)
+        while len(told) < 3:  # noqa: ASYNC110  a watcher tells, no event
+            await asyncio.sleep(0.1)
+        password.with_name("aside").rename(password)
+        assert await answered(url, "SELECT 7") == 7
+    assert (told[1], len(told)) == ("postgres ended; starting it again", 3)
+    assert "password" in told[2]
+
+
+@contextlib.asynccontextmanager
+async def watched(home: Path) -> AsyncIterator[tuple[str, list[str]]]:
+    """A home's own Postgres as `0711 up` runs it: its address, and what is told of it."""
+    settings, told = Settings(home=home, postgres_port=free_port()), list[str]()
     try:
         async with postgres(settings, told.append) as url, asyncio.timeout(240):
-            password = settings.home / "postgres" / "superuser"
-            password.rename(password.with_name("aside"))
-            pid = (tmp_path / "home/postgres/cluster/postmaster.pid").resolve().read_text().split()[0]
-            os.kill(int(pid), signal.SIGKILL)
-            while len(told) < 3:  # noqa: ASYNC110  a watcher tells, no event
-                await asyncio.sleep(0.1)
-            password.with_name("aside").rename(password)
-            assert await answered(url, "SELECT 7") == 7
-        assert (told[1], len(told)) == ("postgres ended; starting it again", 3)
-        assert "password" in told[2]
+            yield url, told
     finally:
-        EmbeddedPostgres(settings.home / "postgres", 0).remove()
+        EmbeddedPostgres(home / "postgres", 0).remove()
+
+
+def kill(home: Path) -> None:
+    """End the Postgres of a home the hard way."""
+    pid = (home / "postgres/cluster/postmaster.pid").resolve().read_text().split()[0]
+    os.kill(int(pid), signal.SIGKILL)
 
 
 async def ask(url: str, question: str) -> object:

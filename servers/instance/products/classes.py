@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Comparison = Literal["equals", "at_least", "at_most"]
 
+TABLES = ("documents", "products", "features", "groups", "relations")
+
 
 @dataclass(frozen=True, slots=True)
 class ProductClass:
@@ -38,9 +40,6 @@ class Condition:
     feature: str
     comparison: Comparison
     value: str
-
-
-TABLES = ("documents", "products", "features", "groups", "relations")
 
 
 @dataclass(frozen=True, slots=True)

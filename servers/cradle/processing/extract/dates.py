@@ -12,9 +12,7 @@ from email.utils import parsedate_to_datetime
 _YEARS = range(1970, 2200)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 # ISO 32000-1, 7.9.4
-_PDF = re.compile(
-    r"(?:D:)?(\d{4})(\d{2})(\d{2})(?:(\d{2})(\d{2})(\d{2})?)?(?:(Z)|([+-]\d{2})'?(\d{2})?)?"
-)  # ISO 32000-1, 7.9.4
+_PDF = re.compile(r"(?:D:)?(\d{4})(\d{2})(\d{2})(?:(\d{2})(\d{2})(\d{2})?)?(?:(Z)|([+-]\d{2})'?(\d{2})?)?")
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 
 

@@ -31,14 +31,18 @@ class Mail:
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """Of each mail the subject as heading, sender and date, then texts and attachments in order."""
-        messages = list(_messages(file.data))
-        for data in messages:
-            yield from _items(data, file.depth, inner, alone=len(messages) == 1)
+        data = file.data
+        for message in _messages(data):
+            yield from _items(message, file.depth, inner, alone=not _is_mailbox(data))
+
+
+def _is_mailbox(data: bytes) -> bool:
+    return data.startswith(b"From ")
 
 
 def _messages(data: bytes) -> Iterator[bytes]:
     """The mails of a mailbox, whose first line is a `From ` line; else the one mail."""
-    if not data.startswith(b"From "):
+    if not _is_mailbox(data):
         yield data
         return
     starts = [found.start() for found in _FROM_LINE.finditer(data, 1)]
