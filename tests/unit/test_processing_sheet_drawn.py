@@ -306,8 +306,8 @@ def test_a_file_of_another_program_inside_an_opendocument_sheet_is_read_by_its_o
     assert [(each.article_number, each.source) for each in found.products] == [("4711", ""), ("4712", "Preise.csv")]
 
 
-def test_a_formula_of_mathematics_is_no_file_and_a_text_that_nobody_reads_is_said() -> None:
-    for kind, codes in (("formula", []), ("text", ["unsupported_format"])):
+def test_a_formula_of_mathematics_is_no_file_and_a_document_that_nobody_reads_is_said() -> None:
+    for kind, codes in (("formula", []), ("database", ["unsupported_format"])):
         frame, parts = embedding(kind)
         data = ods(HEAD, (said("4711", frame),), parts={**parts, "Object 1/content.xml": document("")})
         assert [each.code for each in extracted(data, "a.ods").attachments] == codes

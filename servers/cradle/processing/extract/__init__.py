@@ -19,6 +19,7 @@ from servers.cradle.processing.extract.html import Html
 from servers.cradle.processing.extract.image import Image
 from servers.cradle.processing.extract.json import Json
 from servers.cradle.processing.extract.mail import Mail
+from servers.cradle.processing.extract.open_text import OpenText
 from servers.cradle.processing.extract.outlook import Outlook
 from servers.cradle.processing.extract.pdf import Pdf
 from servers.cradle.processing.extract.pptx import Pptx
@@ -39,6 +40,7 @@ EXTRACTORS: tuple[Extractor, ...] = (
     Json(),
     Mail(),
     Markdown(),
+    OpenText(),
     Outlook(),
     Pdf(),
     Pptx(),

@@ -18,6 +18,8 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 XLS = "application/vnd.ms-excel"
 XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
 ODS = "application/vnd.oasis.opendocument.spreadsheet"
+ODT = "application/vnd.oasis.opendocument.text"
+ODP = "application/vnd.oasis.opendocument.presentation"
 DOC = "application/msword"
 RTF = "application/rtf"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
@@ -74,6 +76,8 @@ _EXPECTED = {
     ".xlsm": {XLSX},
     ".xls": {XLS},
     ".ods": {ODS},
+    ".odt": {ODT},
+    ".odp": {ODP},
     ".pptx": {PPTX},
     ".pptm": {PPTX},
     ".msg": {MSG},

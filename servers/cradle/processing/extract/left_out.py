@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Protocol
 
-from servers.cradle.processing.extract import opc
+from servers.cradle.processing.extract import opc, open_objects
 from servers.cradle.processing.extract.compound import BROKEN, opened
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB
 from servers.cradle.processing.extract.extractor import File, Inner
 from servers.cradle.processing.extract.merged import Merge
 from servers.cradle.processing.extract.number_formats import Format, Shown, cell_formats, formats, marks
-from servers.cradle.processing.extract.opendocument import OpenSheets, properties_date
+from servers.cradle.processing.extract.opendocument import OpenSheets
 from servers.cradle.processing.extract.sheet_parts import beside, sheets, without_results
 from servers.cradle.processing.extract.summary import summary
 from servers.cradle.processing.extract.xls import XlsSheets
@@ -66,7 +66,7 @@ def dated(file: File, data: bytes) -> str:
         except BROKEN:
             return ""
     archive = check_zip(data)
-    return properties_date(archive) if file.media_type == ODS else opc.properties(archive)[1]
+    return (open_objects if file.media_type == ODS else opc).properties(archive)[1]
 
 
 class XlsxSheets:

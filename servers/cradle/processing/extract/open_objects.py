@@ -1,4 +1,4 @@
-"""What is embedded in an OpenDocument file: charts, whole documents and files of other programs."""
+"""What an OpenDocument file is as a whole, and what is embedded in it: charts, documents, files of other programs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import io
 import posixpath
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
-from servers.cradle.processing.extract import opc
+from servers.cradle.processing.extract import dates, opc
 from servers.cradle.processing.extract.archive import label
 from servers.cradle.processing.extract.containers import read_part
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import Exhausted, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.open_shapes import PARAGRAPH, said
-from servers.cradle.processing.extract.xml import Element
+from servers.cradle.processing.extract.xml import Element, local
 from servers.cradle.processing.extraction import Attachment, Block, Item
 
 MAX_MANIFEST = 16 * 2**20
@@ -39,13 +40,31 @@ def embedded(
     )
 
 
+def is_encrypted(archive: zipfile.ZipFile) -> bool:
+    """Whether a password protects what the file holds."""
+    return any(True for _ in _listed(archive, "encryption-data"))
+
+
+def properties(archive: zipfile.ZipFile) -> tuple[str, str]:
+    """The title and the date (`dates`) among the file's properties: of its last change, else of its making."""
+    try:
+        content = opc.root(archive, "meta.xml", 2**20)
+    except Unreadable:
+        return "", ""
+    said = {local(each): squeezed(each.text or "") for each in (() if content is None else content.iter())}
+    return said.get("title", ""), dates.of_iso(said.get("date", "")) or dates.of_iso(said.get("creation-date", ""))
+
+
+def _listed(archive: zipfile.ZipFile, name: str) -> Iterator[Element]:
+    """The elements of a name in the list of what the file holds; none where it is damaged."""
+    with suppress(Unreadable):
+        root = opc.root(archive, _LIST, MAX_MANIFEST)
+        yield from () if root is None else root.iter(_MANIFEST + name)
+
+
 def _kinds(archive: zipfile.ZipFile) -> dict[str, str]:
     """The media types of the documents that lie in folders of the file."""
-    try:
-        root = opc.root(archive, _LIST, MAX_MANIFEST)
-    except Unreadable:
-        return {}
-    entries = () if root is None else root.iter(f"{_MANIFEST}file-entry")
+    entries = _listed(archive, "file-entry")
     listed = {each.get(f"{_MANIFEST}full-path", ""): each.get(f"{_MANIFEST}media-type", "") for each in entries}
     return {path.rstrip("/"): kind for path, kind in listed.items() if kind.startswith(_DOCUMENT)}
 

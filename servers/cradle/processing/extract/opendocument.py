@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 
-from servers.cradle.processing.extract import dates
 from servers.cradle.processing.extract.containers import read_part
 from servers.cradle.processing.extract.detect import ODS
 from servers.cradle.processing.extract.encoding import clean
@@ -27,7 +26,7 @@ from servers.cradle.processing.extract.open_shapes import (
     shapes,
 )
 from servers.cradle.processing.extract.sheet_notes import notes, place
-from servers.cradle.processing.extract.xml import Element, drop, events, local, parse
+from servers.cradle.processing.extract.xml import Element, drop, events, local
 from servers.cradle.processing.extraction import Block, Item
 
 MAX_CELLS = 32_000_000
@@ -73,16 +72,6 @@ class OpenSheets:
             yield from charts
             yield from notes(table.notes, page)
             yield from files
-
-
-def properties_date(archive: zipfile.ZipFile) -> str:
-    """From when the file is by its properties (`dates`): of its last change, else of its making."""
-    try:
-        content = read_part(archive, "meta.xml", 2**20)
-        said = {local(each): each.text or "" for each in (() if content is None else parse(content).iter())}
-    except Unreadable:
-        return ""
-    return dates.of_iso(said.get("date", "")) or dates.of_iso(said.get("creation-date", ""))
 
 
 def tables_of(archive: zipfile.ZipFile) -> dict[str, OpenTable]:
