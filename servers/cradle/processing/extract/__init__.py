@@ -22,6 +22,7 @@ from servers.cradle.processing.extract.mail import Mail
 from servers.cradle.processing.extract.open_text import OpenText
 from servers.cradle.processing.extract.outlook import Outlook
 from servers.cradle.processing.extract.pdf import Pdf
+from servers.cradle.processing.extract.ppt import Ppt
 from servers.cradle.processing.extract.pptx import Pptx
 from servers.cradle.processing.extract.rtf import Rtf
 from servers.cradle.processing.extract.spreadsheet import Spreadsheet
@@ -43,6 +44,7 @@ EXTRACTORS: tuple[Extractor, ...] = (
     OpenText(),
     Outlook(),
     Pdf(),
+    Ppt(),
     Pptx(),
     Rtf(),
     Spreadsheet(),

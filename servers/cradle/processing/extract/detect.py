@@ -23,6 +23,7 @@ ODP = "application/vnd.oasis.opendocument.presentation"
 DOC = "application/msword"
 RTF = "application/rtf"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+PPT = "application/vnd.ms-powerpoint"
 BMECAT = "application/x-bmecat+xml"
 EML = "message/rfc822"
 MSG = "application/vnd.ms-outlook"
@@ -78,6 +79,8 @@ _EXPECTED = {
     ".ods": {ODS},
     ".odt": {ODT},
     ".odp": {ODP},
+    ".ppt": {PPT},
+    ".pps": {PPT},
     ".pptx": {PPTX},
     ".pptm": {PPTX},
     ".msg": {MSG},
@@ -99,6 +102,7 @@ _COMPOUND_MARKS = (
     ("EncryptedPackage", _LOCKED),
     ("__substg1.0_", MSG),
     ("WordDocument", DOC),
+    ("PowerPoint Document", PPT),
     ("Workbook", XLS),
     ("Book", XLS),
 )

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 from servers.cradle.processing.extract import office_art
 from servers.cradle.processing.extract.doc_file import Word
-from servers.cradle.processing.extract.extractor import Unreadable
-from servers.cradle.processing.extract.office_art import Record
+from servers.cradle.processing.extract.office_art import Places, Store
 from servers.cradle.processing.extract.pictures import Picture
 
 _MARK = re.compile("[\x01\x08]")
@@ -18,7 +17,6 @@ _IN_LINE = "\x01"
 _ANCHOR_SIZE = 26
 _BODY, _BOXES = 0, 5
 _HEAD, _OLD_HEAD, _NAMED, _SHAPES = 0x44, 0x3A, 0x66, (0x64, 0x66)  # PICF, that of Word 95, its kinds
-_OVERLAP = "Pictures of the file overlap; it was not read. Open it in Word and save it as DOCX."
 
 
 def pictures(word: Word) -> Iterator[Picture]:
@@ -28,7 +26,7 @@ def pictures(word: Word) -> Iterator[Picture]:
         Unreadable: `zip_bomb` where their places overlap.
     """
     drawn = _Drawn(word)
-    in_line = _Places(word.data)
+    in_line = Places(word.data)
     stories = list(word.stories())
     for index in (_BODY, _BOXES):
         for mark in _MARK.finditer(word.text, *stories[index]):
@@ -38,26 +36,7 @@ def pictures(word: Word) -> Iterator[Picture]:
                 yield from drawn.at(mark.start())
 
 
-class _Places:
-    """A stream, each place of which is taken once: where pictures overlap, a small file holds endless ones."""
-
-    def __init__(self, stream: bytes) -> None:
-        self.stream = stream
-        self._taken: set[int] = set()
-        self._left = len(stream)
-
-    def take(self, start: int, end: int) -> bool:
-        """Whether what stands there has not been taken yet."""
-        if start in self._taken:
-            return False
-        self._taken.add(start)
-        self._left -= end - start
-        if self._left < 0:
-            raise Unreadable("zip_bomb", _OVERLAP)
-        return True
-
-
-def _in_line(places: _Places, at: int) -> Iterator[Picture]:
+def _in_line(places: Places, at: int) -> Iterator[Picture]:
     """The pictures at a place of the data stream (PICFAndOfficeArtData); before Word 97 a metafile stood there."""
     data = places.stream
     if at < 0 or at + _OLD_HEAD > len(data):
@@ -81,28 +60,15 @@ class _Drawn:
     """The drawings that are anchored in the body. Their pictures stand in the store or, mostly, in the main stream."""
 
     def __init__(self, word: Word) -> None:
-        self._drawings = word.form.drawings
-        self._entries = office_art.store(self._drawings)
-        self._shapes = office_art.shapes(self._drawings)
+        self._store = Store(word.form.drawings, word.stream)
+        self._shapes = office_art.shapes(word.form.drawings)
         self._anchors = _anchors(word.form.anchors)
-        self._places = _Places(word.stream)
-        self._given: set[int] = set()
 
     def at(self, character: int) -> Iterator[Picture]:
         """The pictures of the shape that is anchored at a character; each of the store once."""
         for number in self._shapes.get(self._anchors.get(character, 0), ()):
-            if number in self._given or not 0 < number <= len(self._entries):
-                continue
-            self._given.add(number)
-            if found := self._stored(self._entries[number - 1]):
+            if found := self._store.picture(number):
                 yield found
-
-    def _stored(self, entry: Record) -> Picture | None:
-        if found := office_art.picture(self._drawings, entry):
-            return found
-        at, stream = office_art.place(self._drawings, entry), self._places.stream
-        record = next(office_art.records(stream, at, len(stream)), None)
-        return office_art.picture(stream, record) if record and self._places.take(at, record.end) else None
 
 
 def _anchors(table: bytes) -> dict[int, int]:

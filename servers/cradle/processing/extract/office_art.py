@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.pictures import Picture
 
 _ALL, _STORE, _DRAWING, _GROUP, _SHAPE = range(0xF000, 0xF005)
@@ -15,6 +16,7 @@ _BITMAPS = (0xF01D, 0xF01E, 0xF01F, 0xF029, 0xF02A)
 _ENTRY_SIZE, _NAME_AT, _PLACE_AT = 36, 33, 28
 _METAFILE_HEAD, _PACKING_AT, _DEFLATED = 34, 32, 0
 _IS_STORED, _PROPERTY, _SHOWN = 0x4000, 0x3FFF, 0x0104  # fBid, opid, and pib
+_OVERLAP = "Pictures of the file overlap; it was not read. Save it in the format of today's Office."
 NOWHERE = 0xFFFFFFFF
 
 
@@ -51,7 +53,57 @@ def picture(data: bytes, record: Record) -> Picture | None:
     return None
 
 
-def place(data: bytes, record: Record) -> int:
+class Places:
+    """A stream, each place of which is taken once: where pictures overlap, a small file holds endless ones."""
+
+    def __init__(self, stream: bytes) -> None:
+        self.stream = stream
+        self._taken: set[int] = set()
+        self._left = len(stream)
+
+    def take(self, start: int, end: int) -> bool:
+        """Whether what stands there has not been taken yet.
+
+        Raises:
+            Unreadable: `zip_bomb` where places overlap.
+        """
+        if start in self._taken:
+            return False
+        self._taken.add(start)
+        self._left -= end - start
+        if self._left < 0:
+            raise Unreadable("zip_bomb", _OVERLAP)
+        return True
+
+
+class Store:
+    """The document's store of pictures (OfficeArtBStoreContainer), which shapes count from 1.
+
+    Args:
+        drawings: holds the store, and some of its pictures.
+        stream: where the others stand.
+    """
+
+    def __init__(self, drawings: bytes, stream: bytes) -> None:
+        self._drawings = drawings
+        self._entries = _entries(drawings)
+        self._places = Places(stream)
+        self._given: set[int] = set()
+
+    def picture(self, number: int) -> Picture | None:
+        """A picture of the store, the first time that it is asked for."""
+        if number in self._given or not 0 < number <= len(self._entries):
+            return None
+        self._given.add(number)
+        entry = self._entries[number - 1]
+        if found := picture(self._drawings, entry):
+            return found
+        at, stream = _place(self._drawings, entry), self._places.stream
+        record = next(records(stream, at, len(stream)), None)
+        return picture(stream, record) if record and self._places.take(at, record.end) else None
+
+
+def _place(data: bytes, record: Record) -> int:
     """Where in another stream the picture of a store's entry stands, `NOWHERE` where it is not there."""
     if not _is_entry(record):
         return NOWHERE
@@ -62,8 +114,7 @@ def _is_entry(record: Record) -> bool:
     return record.kind == _ENTRY and record.end - record.start >= _ENTRY_SIZE
 
 
-def store(data: bytes) -> list[Record]:
-    """The entries of the document's store of pictures (OfficeArtBStoreContainer), which shapes count from 1."""
+def _entries(data: bytes) -> list[Record]:
     first = next(records(data, 0, len(data)), None)
     inside = records(data, first.start, first.end) if first and first.kind == _ALL else ()
     return [entry for each in inside if each.kind == _STORE for entry in records(data, each.start, each.end)]
@@ -93,7 +144,7 @@ def _shown(data: bytes, shape: Record) -> tuple[int, list[int]]:
         if each.kind == _ID:
             ids.append(int.from_bytes(data[each.start : each.start + 4], "little"))
         elif each.kind == _PROPERTIES:
-            numbers += _numbers(data[each.start : each.end], each.instance)
+            numbers += shown(data, each)
     return (ids[0] if ids else 0), numbers
 
 
@@ -108,8 +159,8 @@ def _flat(data: bytes, at: int, end: int) -> Iterator[Record]:
         at += 8 + size
 
 
-def _numbers(table: bytes, count: int) -> Iterator[int]:
-    """The pictures that a shape's properties (OfficeArtFOPT) name in the store."""
-    for bits, value in struct.iter_unpack("<HI", table[: min(6 * count, len(table) // 6 * 6)]):
-        if bits & _IS_STORED and bits & _PROPERTY == _SHOWN:
-            yield value
+def shown(data: bytes, properties: Record) -> list[int]:
+    """The pictures of the store that a shape's properties (OfficeArtFOPT) name."""
+    table = data[properties.start : min(properties.end, properties.start + 6 * properties.instance)]
+    pairs = struct.iter_unpack("<HI", table[: len(table) // 6 * 6])
+    return [value for bits, value in pairs if bits & _IS_STORED and bits & _PROPERTY == _SHOWN]
