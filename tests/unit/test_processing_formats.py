@@ -109,6 +109,35 @@ def test_a_docx_gives_headings_lists_and_tables() -> None:
     ]
 
 
+def test_styles_of_a_docx_have_what_those_have_that_they_are_based_on_and_merged_cells_fall_down() -> None:
+    from docx import Document
+    from docx.enum.style import WD_STYLE_TYPE
+
+    document = Document()
+    for name, base in (("Firma Titel", "Heading 2"), ("Firma Punkt", "List Bullet")):
+        document.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH).base_style = document.styles[base]
+    document.add_paragraph("Montage", "Firma Titel")
+    document.add_paragraph("Klemme", "Firma Punkt")
+    document.add_paragraph("Schraube", "List Number")
+    plain = document.add_paragraph("ohne Zeichen", "Firma Punkt")
+    plain._p.get_or_add_pPr().get_or_add_numPr().get_or_add_numId().val = 0
+    table = document.add_table(rows=4, cols=3)
+    for row, cells in enumerate((("Reihe", "V", "A"), ("NT", "24", "5"), ("", "48", ""), ("", "", "7"))):
+        for column, text in enumerate(cells):
+            table.cell(row, column).text = text
+    table.cell(1, 0).merge(table.cell(2, 0))
+    table.cell(3, 0).merge(table.cell(3, 1))
+    out = io.BytesIO()
+    document.save(out)
+    found = extracted(out.getvalue(), "a.docx")
+    assert [(block.kind, block.text, block.level) for block in found.blocks] == [
+        ("heading", "Montage", 2),
+        ("list", "- Klemme\n- Schraube", 0),
+        ("paragraph", "ohne Zeichen", 0),
+        ("table", "Reihe | V | A\nNT | 24 | 5\nNT | 48\n |  | 7", 0),
+    ]
+
+
 def workbook(**sheets: list[list[object]]) -> bytes:
     from openpyxl import Workbook
 

@@ -22,12 +22,14 @@ _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _LEFT_OUT = frozenset({"delText", "instrText", "Fallback", "pPr", "rPr", "del", "moveFrom", "pict", "tbl"})
 _EXTRA = ("footnotes", "endnotes", "header", "footer", "comments")
 _USUAL = re.compile(r"^word/(footnotes|endnotes|header\d*|footer\d*|comments)\.xml$")
+_LISTED = -1
+_MAX_BASES = 20
 _GONE = frozenset({"del", "moveFrom", "Fallback"})
 
 
 class Docx:
     name = "docx"
-    version = "4"
+    version = "5"
     media_types = frozenset({DOCX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -57,22 +59,48 @@ def _beside(archive: zipfile.ZipFile, parts: opc.Related, styles: dict[str, int]
 
 
 def _styles(archive: zipfile.ZipFile, parts: opc.Related) -> dict[str, int]:
-    """Style id → heading level (1 is a title or the first level); names are the same in every language of Word."""
+    """Style id → heading level (1 is a title or the first level), `_LISTED`, or 0; a style has what the one has that it
+    is based on. Names are the same in every language of Word."""
     named = next(iter(opc.of_kind(parts, "styles")), "word/styles.xml")
     root = opc.root(archive, named, 64 * 2**20)
-    if root is None:
-        return {}
-    levels = {}
-    for style in root.iter(_W + "style"):
-        name = style.find(_W + "name")
-        label = (name.get(_W + "val") or "").lower() if name is not None else ""
-        outline = style.find(f"{_W}pPr/{_W}outlineLvl")
-        match = re.fullmatch(r"heading (\d)", label)
-        if match or label == "title":
-            levels[style.get(_W + "styleId") or ""] = int(match.group(1)) if match else 1
-        elif outline is not None and (value := _number(outline)) is not None and value < 9:
-            levels[style.get(_W + "styleId") or ""] = value + 1
-    return levels
+    own: dict[str, int] = {}
+    above: dict[str, str] = {}
+    for style in () if root is None else root.iter(_W + "style"):
+        name = style.get(_W + "styleId") or ""
+        above[name] = _said(style.find(_W + "basedOn"))
+        if (level := _own_level(style)) is not None:
+            own[name] = level
+    return {name: next((own[each] for each in _chain(name, above) if each in own), 0) for name in above}
+
+
+def _own_level(style: Element) -> int | None:
+    """What a style says itself, None where nothing."""
+    label = _said(style.find(_W + "name")).lower()
+    if match := re.fullmatch(r"heading (\d)", label):
+        return int(match.group(1))
+    if label == "title":
+        return 1
+    outline = style.find(f"{_W}pPr/{_W}outlineLvl")
+    if outline is not None and (value := _number(outline)) is not None:
+        return value + 1 if value < 9 else 0
+    number = style.find(f"{_W}pPr/{_W}numPr")
+    return None if number is None else _LISTED * _is_listed(number)
+
+
+def _chain(name: str, above: dict[str, str]) -> Iterator[str]:
+    """A style and those that it is based on."""
+    for _ in range(_MAX_BASES):
+        yield name
+        name = above.get(name, "")
+
+
+def _is_listed(number: Element) -> bool:
+    """Whether a paragraph's numbering (numPr) is one; 0 takes away that of its style."""
+    return _said(number.find(_W + "numId")) != "0"
+
+
+def _said(element: Element | None) -> str:
+    return "" if element is None else element.get(_W + "val") or ""
 
 
 def _blocks(root: Element, styles: dict[str, int]) -> Iterator[Block]:
@@ -95,7 +123,7 @@ def _paragraph(paragraph: Element, styles: dict[str, int], listed: list[str]) ->
     if not text.strip():
         return
     level = _level(paragraph, styles)
-    if level == 0 and paragraph.find(f"{_W}pPr/{_W}numPr") is not None:
+    if level == _LISTED:
         listed.append("- " + squeezed(text))
         return
     yield from _closed(listed)
@@ -129,7 +157,7 @@ def _above(element: Element, top: Element) -> set[str]:
 
 def _number(element: Element) -> int | None:
     """What an element's `val` says, at most four digits."""
-    value = element.get(_W + "val") or ""
+    value = _said(element)
     return int(value) if re.fullmatch("[0-9]{1,4}", value) else None
 
 
@@ -140,11 +168,13 @@ def _closed(listed: list[str]) -> Iterator[Block]:
 
 
 def _level(paragraph: Element, styles: dict[str, int]) -> int:
-    style = paragraph.find(f"{_W}pPr/{_W}pStyle")
+    """As a style's (`_styles`): what the paragraph says itself, else its style."""
     outline = paragraph.find(f"{_W}pPr/{_W}outlineLvl")
     if outline is not None and (value := _number(outline)) is not None and value < 9:
         return value + 1
-    return styles.get(style.get(_W + "val") or "", 0) if style is not None else 0
+    level = styles.get(_said(paragraph.find(f"{_W}pPr/{_W}pStyle")), 0)
+    number = paragraph.find(f"{_W}pPr/{_W}numPr")
+    return level if number is None or level > 0 else _LISTED * _is_listed(number)
 
 
 def _text(paragraph: Element) -> str:
@@ -180,9 +210,17 @@ def _sign(symbol: Element) -> str:
 
 
 def _table(table: Element) -> Iterator[Block]:
-    rows, header_rows = [], 0
+    """Cells that a merged cell covers hold its text going down, so that each row says what it is of."""
+    rows: list[list[str]] = []
+    header_rows = 0
+    above: list[str] = []
     for row in table.findall(_W + "tr"):
-        cells = [text for cell in _cells(row) for text in _cell(cell)]
+        cells: list[str] = []
+        for cell in _cells(row):
+            text, *spanned = _cell(cell)
+            covered = not text and _is_covered(cell) and len(cells) < len(above)
+            cells += [above[len(cells)] if covered else text, *spanned]
+        above = cells
         if row.find(f"{_W}trPr/{_W}tblHeader") is not None and header_rows == len(rows):
             header_rows += 1
         if any(cells):
@@ -197,6 +235,12 @@ def _cells(row: Element) -> Iterator[Element]:
             yield child
         elif local(child) == "sdt":
             yield from child.iter(_W + "tc")
+
+
+def _is_covered(cell: Element) -> bool:
+    """Whether the cell belongs to the one above it."""
+    merge = cell.find(f"{_W}tcPr/{_W}vMerge")
+    return merge is not None and _said(merge) != "restart"
 
 
 def _cell(cell: Element) -> list[str]:
