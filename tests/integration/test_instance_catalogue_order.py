@@ -41,13 +41,13 @@ def features(found: dict[str, Any]) -> dict[str, str]:
     return {each["name"]: each["values"][0] for each in found["features"]}
 
 
-@pytest.mark.parametrize("transaction", ["new", "update"])
+@pytest.mark.parametrize(("transaction", "extractor"), [("new", "bmecat"), ("update", "bmecat"), ("new", "archive")])
 async def test_what_an_article_says_comes_from_the_newest_catalogue_though_an_older_one_says_more(
-    tmp_path: Path, transaction: str
+    tmp_path: Path, transaction: str, extractor: str
 ) -> None:
     old = catalogue("a.xml", "2025-01-01", "alt", "Farbe", "Strom", "Maß", amount="1")
     new = catalogue("b.xml", "2026-01-01", "neu", "Farbe", amount="2", transaction=transaction)
-    found = await article(tmp_path, old, new)
+    found = await article(tmp_path, old, made_on(new, "2026-01-01", extractor))
     assert (found["name"], features(found)) == ("neu", {"Farbe": "neu"})
     assert [each["amount"] for each in found["prices"]] == ["2"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import io
 import struct
+import zipfile
 from email.message import EmailMessage
 
 import pytest
@@ -149,3 +151,31 @@ def test_neither_a_mailbox_nor_what_holds_a_file_is_as_old_as_what_is_in_it() ->
     held.set_content("Anbei")
     held.add_attachment(xlsx(), maintype="application", subtype="octet-stream", filename="preise.xlsx")
     assert extracted(bytes(held), "a.eml").dated == ""
+
+
+def packed(**files: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name.replace("_", "."), data)
+    return out.getvalue()
+
+
+def test_an_archive_is_as_old_as_the_one_catalogue_in_it() -> None:
+    day = "<GENERATION_DATE>{}</GENERATION_DATE>"
+    one, other = (
+        CATALOGUE.format(version="2005", made=day.format(each)).encode() for each in ("2026-03-01", "2025-03-01")
+    )
+    held = EmailMessage()
+    held.set_content("Anbei")
+    held.add_attachment(one, maintype="application", subtype="xml", filename="k.xml")
+    for data, name, said in (
+        (packed(a_xlsx=xlsx(), k_xml=one, b_xlsx=xlsx()), "k.zip", "2026-03-01"),
+        (packed(a_zip=packed(k_xml=one)), "k.zip", "2026-03-01"),
+        (gzip.compress(one), "k.xml.gz", "2026-03-01"),
+        (packed(a_xml=one, b_xml=other), "k.zip", ""),
+        (packed(a_zip=packed(k_xml=one), b_xml=other), "k.zip", ""),
+        (packed(a_xlsx=xlsx()), "k.zip", ""),
+        (bytes(held), "a.eml", ""),
+    ):
+        assert extracted(data, name).dated == said

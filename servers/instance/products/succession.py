@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.dataset.rows import ProductRow
 
 DELETED = "deleted"
+_HOLDING = ["archive", "bmecat"]  # an archive is dated by the one catalogue in it
 _WHOLE = ("new", "update")  # transactions that say all of an article, not its price alone
 
 
@@ -29,7 +30,7 @@ class Succession:
     def __init__(self, tables: Mapping[str, pa.Table]) -> None:
         from pyarrow.dataset import field
 
-        made = tables["documents"].filter((field("extractor") == "bmecat") & (field("dated") != ""))
+        made = tables["documents"].filter(field("extractor").isin(_HOLDING) & (field("dated") != ""))
         self._made = dict(zip(made["document_id"].to_pylist(), made["dated"].to_pylist(), strict=True))
         found = tables["relations"].filter(field("kind") == DELETED).to_pylist()
         self._deleting: dict[tuple[str, str], list[str]] = defaultdict(list)

@@ -91,7 +91,7 @@ def read(file: File, extractor: Extractor) -> Iterator[Item]:
     Raises:
         Unreadable: at any point; what came before still holds.
     """
-    return extractor.extract(file, _Inner(file.size))
+    return extractor.extract(file, _Inner(file.size, in_archive=isinstance(extractor, Archive)))
 
 
 def note(file: File) -> tuple[str, str]:
@@ -104,7 +104,8 @@ def note(file: File) -> tuple[str, str]:
 class _Inner:
     """Reads inner files through the same dispatcher, within one allowance of bytes and files for the outermost."""
 
-    def __init__(self, outermost: int) -> None:
+    def __init__(self, outermost: int, *, in_archive: bool) -> None:
+        self._in_archive = in_archive
         self.left = min(MAX_UNPACKED, max(RATIO_FROM, MAX_RATIO * outermost))
         self._files = MAX_INNER
 
@@ -124,10 +125,11 @@ class _Inner:
         file = File(data, name, kind, depth)
         extractor = find(kind)
         yield Attachment(name, kind, len(data))
+        tells_date = self._in_archive and isinstance(extractor, Archive | Bmecat)
         for item in extractor.extract(file, self):
             if isinstance(item, Block | Scan | Product) and not item.source:
                 yield replace(item, source=name)
-            elif isinstance(item, About):
+            elif isinstance(item, About) and not tells_date:
                 yield replace(item, dated="")  # a file is not as old as one of those in it
             else:
                 yield item

@@ -16,11 +16,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from msgspec.structs import replace
+
 from servers.cradle.processing.extract.containers import check_zip, read_part
-from servers.cradle.processing.extract.detect import BZIP2, GZIP, TAR, XZ, ZIP, is_tar
+from servers.cradle.processing.extract.detect import BMECAT, BZIP2, GZIP, TAR, XZ, ZIP, is_tar
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, Unreadable, inner_items
-from servers.cradle.processing.extraction import Attachment, Item
+from servers.cradle.processing.extraction import About, Attachment, Item
 
 MAX_ENTRY = 512 * 2**20
 MAX_ENTRIES = 20_000
@@ -36,21 +38,36 @@ _OPENERS: dict[str, Callable[[bytes], Any]] = {
 
 class Archive:
     name = "archive"
-    version = "2"
+    version = "3"
     media_types = frozenset({ZIP, TAR, GZIP, BZIP2, XZ})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """The items of each file inside, in the archive's order; one that cannot be read is an `Attachment` with why.
+        The archive is as old as the BMEcat catalogue in it, where it holds one.
 
         Raises:
             Unreadable: `damaged`, `zip_bomb`.
         """
-        if file.media_type == ZIP:
-            yield from _zip(file, inner)
-        elif file.media_type == TAR:
-            yield from _tar(io.BytesIO(file.data), file.depth, inner)
-        else:
-            yield from _compressed(file, inner)
+        catalogues, dated = 0, ""
+        for item in _items(file, inner):
+            if isinstance(item, Attachment) and item.media_type == BMECAT:
+                catalogues += 1
+            if isinstance(item, About):
+                dated = item.dated or dated
+                yield replace(item, dated="")
+            else:
+                yield item
+        if catalogues == 1:
+            yield About(dated=dated)
+
+
+def _items(file: File, inner: Inner) -> Iterator[Item]:
+    if file.media_type == ZIP:
+        yield from _zip(file, inner)
+    elif file.media_type == TAR:
+        yield from _tar(io.BytesIO(file.data), file.depth, inner)
+    else:
+        yield from _compressed(file, inner)
 
 
 def _zip(file: File, inner: Inner) -> Iterator[Item]:
