@@ -170,6 +170,7 @@ async def test_a_rule_of_one_customer_is_not_the_others_and_everyones_is(market:
     async def are(acme: int, bolt: int) -> bool:
         return [await rules_of("acme"), await rules_of("bolt")] == [acme, bolt]
 
+    await market.call(operator, "check_mcp", server_name=tax)
     await market.call(operator, "set_argument_rule", **told, customer_id="acme")
     await until(lambda: are(1, 0))
     await market.call(operator, "set_argument_rule", **told)

@@ -44,7 +44,9 @@ class ArgumentRules:
             raise Conflict("This server belongs to another customer: leave `customer_id` out.", field="customer_id")
         known = {each.name for each in (await self._tools.of_entry(entry)).tools} | {each.name for each in entry.tools}
         if tool not in known:
-            raise NotFound("This server has no such tool: check_mcp shows which it has.", field="tool_name")
+            raise NotFound(
+                "This server has no such tool, or was not checked yet: check_mcp shows which it has.", field="tool_name"
+            )
         rule = Rule(new_handle("rul"), customer or entry.customer or caller.customer, server_name, tool, condition)
         checked(condition)
         await self._store.add(rule, caller.subject)
