@@ -21,7 +21,7 @@ from servers.local.platform import postgres, prepare
 from servers.orchestrator.store import JobStore
 from shared.errors import Conflict, InvalidInput
 from shared.postgres.database import Database
-from shared.postgres.dump import fingerprints
+from shared.postgres.dump import dump, fingerprints
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.provision import DATABASES
 from shared.postgres.urls import read
@@ -144,9 +144,18 @@ async def test_a_row_that_is_another_shows_in_what_two_databases_are_compared_by
     name, server = made.urls.app.rpartition("/")[2], postgres_server.superuser_url
     before = await fingerprints(server, name)
     async with postgres_server.superuser(made.urls) as admin:
+        await admin.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Kolkata'")
+        assert await fingerprints(server, name) == before  # a server elsewhere writes the same times otherwise
         await admin.execute("UPDATE customers SET company_name = 'Andere GmbH'")
     after = await fingerprints(server, name)
     assert {table for table in after if after[table] != before[table]} == {"public.customers"}
+
+
+def test_what_is_saved_does_not_travel_in_the_clear_where_the_address_forbids_it(
+    postgres_server, tmp_path: Path
+) -> None:
+    with pytest.raises(Conflict, match="encrypted connection"):
+        dump(f"{postgres_server.superuser_url}?sslmode=require", "platform", tmp_path / "platform.dump")
 
 
 async def test_a_damaged_or_incomplete_backup_is_refused_and_leaves_nothing(
