@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
+from pydantic import Field
 
 from servers.cradle.images.archive import make_immutable
 from servers.local.lock import HomeLock
@@ -35,12 +36,13 @@ LEFT_OUT = MAY_BE_THERE | {"postgres"}
 
 
 class Manifest(Contract):
-    """What a backup holds."""
+    """What a backup holds. `changed_ns`: when each file and folder was changed last; the archive is in that order."""
 
     format: int = 1
     made_at: datetime
     files: dict[str, str]
     modes: dict[str, int]
+    changed_ns: dict[str, int] = Field(default_factory=dict)
     tables: dict[str, dict[str, str]]
     s3_endpoint: str | None = None
 
@@ -65,10 +67,15 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
             async with postgres(settings, notify) as superuser_url:
                 await require_nobody_connected(superuser_url)
                 tables = await _dump(superuser_url, work / "databases", notify)
-            hashes, modes = await asyncio.to_thread(_copy_home, settings.home, work / "files")
+                hashes, modes, changed = await asyncio.to_thread(_copy_home, settings.home, work / "files")
+                await require_nobody_connected(superuser_url)  # one that was started meanwhile may have changed both
             hashes |= {f"databases/{name}.dump": _hash(work / "databases" / f"{name}.dump") for name in DATABASES}
-            made = Manifest(made_at=now, files=hashes, modes=modes, tables=tables, s3_endpoint=settings.s3_endpoint)
+            made = Manifest(
+                made_at=now, files=hashes, modes=modes, changed_ns=changed, tables=tables,
+                s3_endpoint=settings.s3_endpoint,
+            )  # fmt: skip
             (work / MANIFEST).write_bytes(orjson.dumps(made.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+            await asyncio.to_thread(os.sync)
             work.rename(final)
         except OSError as error:
             raise _full(error) from None
@@ -129,19 +136,19 @@ async def _dump(superuser_url: str, folder: Path, notify: Notify) -> dict[str, d
     return tables
 
 
-def _copy_home(home: Path, target: Path) -> tuple[dict[str, str], dict[str, int]]:
-    """Copy the home folder; hashes of files, and the modes of files and folders."""
-    hashes, modes = {}, {}
+def _copy_home(home: Path, target: Path) -> tuple[dict[str, str], dict[str, int], dict[str, int]]:
+    """Copy the home folder; hashes of files, and of files and folders the modes and times of the last change."""
+    hashes, modes, changed = {}, {}, {}
     target.mkdir(mode=0o700)
     for path in _walk(home):
-        name = path.relative_to(home).as_posix()
-        modes[name] = path.stat().st_mode & 0o777
+        name, about = path.relative_to(home).as_posix(), path.stat()
+        modes[name], changed[name] = about.st_mode & 0o777, about.st_mtime_ns
         if path.is_dir():
             (target / name).mkdir(mode=0o700)
         else:
             shutil.copyfile(path, target / name)
             hashes[f"files/{name}"] = _hash(target / name)
-    return hashes, modes
+    return hashes, modes, changed
 
 
 def _walk(home: Path) -> list[Path]:
@@ -173,19 +180,19 @@ def _checked(source: Path) -> Manifest:
 
 
 def _copy_back(files: Path, home: Path, manifest: Manifest) -> None:
-    later = []
-    for name, mode in manifest.modes.items():
+    for name in manifest.modes:
         target = home / name
         if not target.resolve().is_relative_to(home.resolve()):
             raise Conflict("The backup names a file outside of its folder. Use another one.")
         if f"files/{name}" in manifest.files:
+            target.touch(0o600)
             shutil.copyfile(files / name, target)
-            target.chmod(mode)
         else:
             target.mkdir(mode=0o700)
-            later.append((target, mode))
-    for target, mode in later:
-        target.chmod(mode)
+    for name, mode in reversed(manifest.modes.items()):  # a folder after all that is in it
+        if (changed := manifest.changed_ns.get(name)) is not None:
+            os.utime(home / name, ns=(changed, changed))
+        (home / name).chmod(mode)
 
 
 def _work_name(home: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from servers.cradle.images.archive import release
+from servers.cradle.images.archive import Archive, release
 from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.signing import Signer
 from servers.cradle.installations.service import InstallationService
@@ -75,9 +76,11 @@ async def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Pat
     bucket = settings.home / "objects" / "customer-muster"
     bucket.mkdir(mode=0o700, parents=True)
     (bucket / "sources.json").write_bytes(b"[]")
-    archived = settings.home / "archive" / "muster" / "p1-one"
-    archived.mkdir(parents=True)
-    (archived / "image.age").write_bytes(b"sealed")
+    for day, name in enumerate(("p1-one", "p1-again")):  # the archive's order is that of their times
+        archived = settings.home / "archive" / "muster" / name
+        archived.mkdir(parents=True)
+        (archived / "image.age").write_bytes(b"sealed")
+        os.utime(archived, (day * 86400, day * 86400))
     (settings.home / "certificates").mkdir()
     (settings.home / "certificates" / "weg.dsse.json").write_text("{}")
     (settings.home / "logs").mkdir(exist_ok=True)
@@ -109,6 +112,10 @@ def files_of(home: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
+def archived_in(home: Path) -> list[str]:
+    return Archive(home / "archive", home / "keys" / "customers", Signer.open(home / "keys").verifier).names("muster")
+
+
 @pytest.mark.requirement("O-08")
 async def test_a_backup_restores_to_an_equal_platform(saved: tuple[Settings, Path], elsewhere: Settings) -> None:
     settings, made = saved
@@ -116,6 +123,7 @@ async def test_a_backup_restores_to_an_equal_platform(saved: tuple[Settings, Pat
     assert made.stat().st_mode & 0o777 == 0o700
     assert await restore(elsewhere, made, silent) >= 10
     assert files_of(elsewhere.home) == files_of(settings.home)
+    assert archived_in(elsewhere.home) == archived_in(settings.home) == ["p1-one", "p1-again"]
     assert not (elsewhere.home / "logs").exists()
     async with postgres(elsewhere, silent) as superuser_url:
         before, after = json.loads((made.parent.parent / "rows.json").read_bytes()), await rows_of(superuser_url)
@@ -205,6 +213,18 @@ async def test_a_server_that_holds_a_platform_is_not_restored_onto_and_one_that_
         with pytest.raises(Conflict, match="Stop every server"):
             await backup(alone, tmp_path / "backups", silent)
         await database.close()
+        saving = asyncio.Event()
+
+        async def started_meanwhile() -> None:
+            await saving.wait()
+            await database.open()
+            assert await database.healthy()
+
+        server = asyncio.create_task(started_meanwhile())
+        with pytest.raises(Conflict, match="Stop every server"):
+            await backup(alone, tmp_path / "backups", lambda _line: saving.set())
+        await server
+        await database.close()
     assert list((tmp_path / "backups").iterdir()) == []
 
 
@@ -237,12 +257,17 @@ async def test_a_restore_that_fails_leaves_what_was_there_and_nothing_else(
             release(other.home / "archive")
 
 
-async def test_what_a_killed_backup_left_is_gone_with_the_next_one(saved: tuple[Settings, Path]) -> None:
+async def test_what_a_killed_backup_left_is_gone_with_the_next_one_which_is_on_the_disk_when_it_has_its_name(
+    saved: tuple[Settings, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, made = saved
+    synced = list[set[str]]()
+    monkeypatch.setattr(os, "sync", lambda: synced.append({path.name for path in left.iterdir()}))
     left, others = made.parent / _work_name(settings.home), made.parent / ".building-0711-00000000"
     for folder in (left, others):
         (folder / "files" / "keys").mkdir(parents=True)
     again = await backup(settings, made.parent, silent)
+    assert synced == [{"databases", "files", "MANIFEST.json"}]
     assert not left.exists()
     assert others.exists()  # another platform may be writing it
     shutil.rmtree(again)
