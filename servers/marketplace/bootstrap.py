@@ -13,7 +13,6 @@ import orjson
 from servers.marketplace import policy
 from servers.marketplace.catalogue.own import own_entries
 from servers.marketplace.catalogue.store import CatalogueStore
-from servers.marketplace.keys import write_secret
 from servers.marketplace.services import key_ring
 from servers.marketplace.users.secrets import Passwords, new_secret, secret_digest
 from servers.marketplace.users.store import PLATFORM, User, UserStore
@@ -21,6 +20,7 @@ from shared.errors import Unavailable
 from shared.ids import new_handle
 from shared.postgres.database import Database
 from shared.postgres.urls import DatabaseUrls, database_urls
+from shared.secret_files import replace_secret
 from shared.settings import Settings
 
 OPERATOR_EMAIL = "operator@localhost"
@@ -95,4 +95,4 @@ def _read(path: Path) -> dict[str, str] | None:
 def _write(path: Path, kept: dict[str, str]) -> None:
     body = orjson.dumps(kept, option=orjson.OPT_INDENT_2)
     if not path.exists() or path.read_bytes() != body:
-        write_secret(path, body)
+        replace_secret(path, body)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import Unavailable
 from shared.ids import canonical_json
+from shared.secret_files import make_secret
 
 ALGORITHM = "ES256"
 SETTLED_NS = 2 * 10**9
@@ -120,21 +121,7 @@ class KeyRing:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         path = self._folder / f"{time.time_ns():020d}-{_thumbprint(private)}.pem"
-        write_secret(path, pem)
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all; replaces an older one."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(handle, data)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    draft.replace(path)
+        make_secret(path, pem)
 
 
 def _read(path: Path) -> SigningKey:

@@ -28,6 +28,7 @@ from urllib.parse import quote
 from shared.errors import Conflict, StorageFull, Unavailable
 from shared.postgres.account import Account, binaries, cluster_folder
 from shared.postgres.postmaster import Postmaster
+from shared.secret_files import replace_secret
 
 HOST = "127.0.0.1"
 SUPERUSER = "postgres"
@@ -232,12 +233,9 @@ class EmbeddedPostgres:
         fresh.mkdir(mode=0o700)
         account.own(fresh)
         password = secrets.token_urlsafe(24)
-        for path, keep in ((self.folder / "superuser", True), (fresh / "password", False)):
-            path.unlink(missing_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(password)
-            if not keep:
-                account.own(path)
+        for path in (self.folder / "superuser", fresh / "password"):
+            replace_secret(path, password.encode())
+        account.own(fresh / "password")
         command = [str(bin_folder / "initdb"), "-D", str(fresh / "cluster"), "-U", SUPERUSER, "-A", "scram-sha-256"]
         command += ["--pwfile", str(fresh / "password"), "-E", "UTF8", "--no-instructions"]
         command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]

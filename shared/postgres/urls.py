@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -11,6 +9,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import orjson
 
 from shared.errors import Unavailable
+from shared.secret_files import replace_secret
 from shared.settings import Settings
 
 FILE = "databases.json"
@@ -56,12 +55,8 @@ def read(home: Path) -> dict[str, DatabaseUrls]:
 
 def write(home: Path, urls: dict[str, DatabaseUrls]) -> None:
     """Replaces `databases.json` as a whole, readable by its owner alone."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = home / f".{FILE}.{secrets.token_hex(4)}"
     body = orjson.dumps({name: asdict(each) for name, each in urls.items()}, option=orjson.OPT_INDENT_2)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(body)
-    fresh.replace(home / FILE)
+    replace_secret(home / FILE, body)
 
 
 def with_role(url: str, database: str, role: str, password: str) -> str:

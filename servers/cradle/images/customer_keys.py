@@ -17,6 +17,7 @@ from servers.cradle.images.files import sync_folder, write_new
 from servers.cradle.images.streams import Hashing
 from shared.errors import Conflict, NotFound
 from shared.ids import DIGEST_PATTERN, Digest, digest
+from shared.secret_files import make_secret
 from shared.stopping import Stopped, stop_if_told
 
 
@@ -40,8 +41,7 @@ class CustomerKey:
         if not path.exists():
             if not create:
                 raise NotFound("There is no archive key for this customer: nothing was archived.")
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _put(path, str(_age().x25519.Identity.generate()).encode() + b"\n")
+            make_secret(path, str(_age().x25519.Identity.generate()).encode() + b"\n")
         return cls.read(path)
 
     @classmethod
@@ -146,17 +146,3 @@ def _age() -> Any:
 
 def _places(folder: Path, customer_id: str) -> tuple[Path, Path]:
     return folder / f"{customer_id}.age", folder / f"{customer_id}.erased"
-
-
-def _put(path: Path, data: bytes) -> None:
-    """A new file for its owner only, whole or not there; where two processes make one, the first stays."""
-    draft = path.with_name(f".{path.name}-{os.urandom(4).hex()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    with suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
-    sync_folder(path.parent)

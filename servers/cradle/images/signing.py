@@ -10,8 +10,6 @@ bill of materials too, so that one signature covers a whole delivery.
 from __future__ import annotations
 
 import base64
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from shared.errors import Conflict
 from shared.ids import canonical_json, digest
+from shared.secret_files import make_secret
 from shared.signatures import IN_TOTO, Verifier, pre_authenticated
 
 SIGNATURE, TAR_SIGNATURE, PUBLIC_KEY = "signature.json", "image.tar.sig", "signer.pub"
@@ -43,7 +42,6 @@ class Signer:
         """The key at `folder/image-signing.pem`, made (readable by its owner only) where there is none; blocking."""
         path = folder / "image-signing.pem"
         if not path.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _create(path)
         key = serialization.load_pem_private_key(path.read_bytes(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -145,15 +143,6 @@ class SignedBy:
 
 
 def _create(path: Path) -> None:
-    """A new key, whole or not there at all; where two processes make one, the first stays."""
     key = ec.generate_private_key(ec.SECP256R1())
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    draft = path.with_name(f".{path.name}-{os.urandom(4).hex()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key.private_bytes(*form))
-        file.flush()
-        os.fsync(file.fileno())
-    with suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
+    make_secret(path, key.private_bytes(*form))

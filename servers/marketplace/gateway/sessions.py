@@ -16,9 +16,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from servers.marketplace.keys import write_secret
 from shared.errors import NotFound
 from shared.ids import canonical_json
+from shared.secret_files import make_secret
 
 NONCE = 12
 EXPIRY = 8
@@ -41,7 +41,7 @@ class SessionSeal:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not list(folder.glob("*.key")):
-                write_secret(folder / f"{time.time_ns():020d}.key", AESGCM.generate_key(256))
+                make_secret(folder / f"{time.time_ns():020d}.key", AESGCM.generate_key(256))
         finally:
             os.close(lock)
         return cls([path.read_bytes() for path in sorted(folder.glob("*.key"), reverse=True)], clock)

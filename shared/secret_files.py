@@ -1,0 +1,45 @@
+"""Files that only their owner can read, such as keys and passwords: whole or not there, and on the disk when a call
+returns. All of it blocks."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def make_secret(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet; of two processes that make one, the first one's stays."""
+    draft = _draft(path, data)
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+    _sync(path.parent)
+
+
+def replace_secret(path: Path, data: bytes) -> None:
+    """Write a file, in place of the one that is there."""
+    _draft(path, data).replace(path)
+    _sync(path.parent)
+
+
+def _draft(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}-{os.urandom(4).hex()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return draft
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
