@@ -120,7 +120,9 @@ class KeyRing:
         pem = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        path = self._folder / f"{time.time_ns():020d}-{_thumbprint(private)}.pem"
+        newest = max((int(path.stem.split("-", 1)[0]) for path in self._files()), default=0)
+        made = max(time.time_ns(), newest + 1)  # the clock may have been ahead when the newest one was made
+        path = self._folder / f"{made:020d}-{_thumbprint(private)}.pem"
         make_secret(path, pem)
 
 

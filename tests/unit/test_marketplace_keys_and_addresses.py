@@ -61,6 +61,14 @@ def test_a_rotation_in_the_same_tick_of_the_file_systems_clock_is_seen(tmp_path:
     assert replica.signing.kid == ring.signing.kid
 
 
+def test_a_new_key_signs_though_the_clock_was_ahead_when_the_one_before_was_made(tmp_path: Path) -> None:
+    old = KeyRing(tmp_path).signing.kid
+    (made,) = tmp_path.glob("*.pem")
+    made.rename(tmp_path / f"{time.time_ns() + 3600 * 10**9:020d}-{old}.pem")
+    assert KeyRing(tmp_path).rotate().kid != old
+    assert KeyRing(tmp_path).signing.kid != old
+
+
 def test_keys_in_a_folder_of_a_server_whose_clock_is_ahead_are_read_once(tmp_path: Path) -> None:
     ring = KeyRing(tmp_path)
     ahead = time.time_ns() + 3600 * 10**9
