@@ -267,6 +267,17 @@ async def test_after_a_cancelled_update_the_next_one_starts_from_what_was_delive
     assert (following.result.digests["base"], following.result.digests["dataset"]) == (DIGEST, other)
 
 
+async def test_the_newest_job_counts_though_the_clock_was_set_back_since_the_one_before(orders: Orders) -> None:
+    store, other = store_of(orders), "sha256:" + "1" * 64
+    customer = await put_onboarded(store, "muster")
+    async with store.session("muster") as session:
+        await session._connection.execute("UPDATE jobs SET created_at = now() + interval '1 hour'")
+    made = JobResult(numbers={"parameter_version": 2}, digests={"dataset": other, "image": other})
+    await store.complete(await put_job(store, "muster", "update", result=made))
+    following = await orders.start(customer, "build")
+    assert (following.result.numbers["parameter_version"], following.result.digests["dataset"]) == (2, other)
+
+
 async def test_other_parameters_are_for_customers_with_a_dataset(orders: Orders) -> None:
     customer = await put_customer(store_of(orders), "muster")
     with pytest.raises(Conflict, match="onboard it"):

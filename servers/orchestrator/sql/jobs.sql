@@ -43,8 +43,10 @@ SET state = 'active', updated_at = now()
 WHERE customer_id = :customer_id AND state <> 'active';
 
 -- name: add_job(job_id, customer_id, kind, steps, result, choice, request_digest, created_by)!
-INSERT INTO jobs (job_id, customer_id, kind, steps, result, choice, request_digest, created_by)
-VALUES (:job_id, :customer_id, :kind, :steps::jsonb, :result::jsonb, :choice::jsonb, :request_digest, :created_by);
+INSERT INTO jobs (job_id, customer_id, kind, steps, result, choice, request_digest, created_by, created_at)
+VALUES (:job_id, :customer_id, :kind, :steps::jsonb, :result::jsonb, :choice::jsonb, :request_digest, :created_by,
+        -- after the customer's other jobs, also where the clock was set back since
+        greatest(now(), (SELECT max(created_at) + interval '1 microsecond' FROM jobs WHERE customer_id = :customer_id)));
 
 -- name: add_key(created_by, idempotency_key, customer_id, job_id)!
 INSERT INTO job_keys (created_by, idempotency_key, customer_id, job_id)
