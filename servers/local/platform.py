@@ -127,7 +127,7 @@ async def _keep_running(server: EmbeddedPostgres, notify: Notify, stop: asyncio.
             pause, told = POSTGRES_LOOK_S, ""
             continue
         if not told:
-            notify(told := "postgres ended; starting it again")
+            notify(told := f"postgres ended; starting it again. Its log until then: {server.ended_log}")
         try:
             await asyncio.to_thread(server.restart)
         except PlatformError as error:

@@ -3,6 +3,7 @@
     folder/lock              held while a platform uses the folder; released by the system however the holder dies
     folder/superuser         the superuser's password, 0600
     folder/server.log        the server's log; it holds no statement, no parameter and no detail of an error
+    folder/server.log.ended  the log of the server before, where one ended by itself
     folder/cluster           the database files (see `account` for where they lie)
 
 The server is started by a shell that reads a pipe of the parent. When the parent dies, even by kill -9, the pipe closes
@@ -21,6 +22,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -93,6 +95,11 @@ class EmbeddedPostgres:
         """The server's log."""
         return self.folder / "server.log"
 
+    @property
+    def ended_log(self) -> Path:
+        """The log of the server before this one, where that ended by itself and was started again."""
+        return self.folder / "server.log.ended"
+
     def start(self) -> None:
         """Makes the cluster where there is none, starts the server and waits until it answers. Blocks.
 
@@ -120,6 +127,9 @@ class EmbeddedPostgres:
             if error.errno in (28, 122):
                 raise StorageFull(f"No room for the embedded Postgres in {self.folder}. Free some space.") from None
             raise Unavailable(f"The embedded Postgres cannot use {self.folder}: {error.strerror}.") from None
+        except subprocess.TimeoutExpired:
+            self._release()
+            raise self._failure("The embedded Postgres was not ready in time. Start it again.") from None
         except BaseException:
             self._release()
             raise
@@ -161,6 +171,8 @@ class EmbeddedPostgres:
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             process.stdin.close()
+            with suppress(OSError):
+                self.log.replace(self.ended_log)  # the next one begins a log of its own
         self._release()
         self.start()
 

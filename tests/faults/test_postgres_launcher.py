@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 
 from shared.errors import Conflict, Unavailable
+from shared.postgres import launcher
 from shared.postgres.account import Account
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.postmaster import Postmaster
@@ -269,6 +270,12 @@ def test_a_server_that_cannot_start_names_its_log(folder: Path) -> None:
     right = EmbeddedPostgres(folder, 0, FAST)
     right.start()
     right.stop()
+
+
+def test_a_disk_too_slow_for_a_cluster_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "START_DEADLINE_S", 0.001)
+    with pytest.raises(Unavailable, match="not ready in time"):
+        EmbeddedPostgres(folder, 0, FAST).start()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root cannot let Postgres use the folder itself")
