@@ -84,7 +84,10 @@ class Child:
             if self._stop.is_set():
                 return
             starts.append(time.monotonic())
-            await self._spawn()
+            try:
+                await self._spawn()
+            except OSError as error:  # no memory, no descriptor: it may go away, and counts as a start that failed
+                self._notify(f"{self.name} could not be started: {error.strerror}")
             if self._stop.is_set() and self._process is not None:  # `stop` looked before this process was there
                 self._process.terminate()
 

@@ -43,6 +43,30 @@ async def test_a_server_stopped_while_it_waits_to_be_started_again_stays_stopped
     assert child.pid is None
 
 
+async def test_a_server_that_the_machine_cannot_start_for_a_moment_is_started_later(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(1000)")
+    logs, told, failed = tmp_path / "logs", list[str](), asyncio.Event()
+    logs.mkdir()
+
+    def notify(line: str) -> None:
+        told.append(line)
+        if "could not be started" in line:
+            failed.set()
+
+    child = Child("marketplace", {**os.environ, "PYTHONPATH": str(tmp_path)}, logs / "log", notify)
+    await child.start()
+    assert child.pid is not None
+    logs.rename(tmp_path / "aside")
+    os.kill(child.pid, signal.SIGKILL)
+    async with asyncio.timeout(120):
+        await failed.wait()
+        (tmp_path / "aside").rename(logs)
+        while child.pid is None:  # noqa: ASYNC110  no event tells of a start
+            await asyncio.sleep(0.1)
+        await child.stop()
+    assert told[1] == "marketplace could not be started: No such file or directory"
+
+
 async def test_a_child_is_not_in_the_terminals_process_group(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(1000)")
     child = Child("marketplace", {**os.environ, "PYTHONPATH": str(tmp_path)}, tmp_path / "log", print)
