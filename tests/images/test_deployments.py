@@ -10,14 +10,15 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from servers.cradle import delivery, deployment
 from servers.cradle.deployments.service import Deployments
 from servers.cradle.images.containers import Containers, owner_of
-from servers.cradle.images.engine import OWNER, Engine
+from servers.cradle.images.engine import OWNER, Engine, PortInUse
 from servers.cradle.images.running import free_port
 from servers.cradle.images.signed import SignedImage, signed_image
 from servers.cradle.images.signing import Signer
@@ -299,6 +300,31 @@ async def test_closing_waits_for_an_exchange_whose_caller_has_gone(database, tmp
         await caller
     await deployments.close()
     assert ended == ["safely"]
+
+
+async def test_an_exchange_that_fails_and_is_not_taken_back_says_both(
+    database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = Signer.open(tmp_path / "keys")
+    unused = Engine(cast(Any, SimpleNamespace(api=None)), "unix:///none.sock", "0")
+    made = small_image(tmp_path / "bucket", signer)
+    image = signed_image(made.bucket, made.spec.tag, "acme", signer.verifier)
+    held = (await database("servers.cradle.deployments")).db
+    deployments = Deployments(Settings(home=tmp_path), held, signer.verifier)
+    containers = Containers(unused, signer.verifier, "acme")
+    row = await deployments._store.reserve("acme", "local", range(9400, 9401))
+
+    def fails(error: Exception) -> Any:
+        def call(*_: object) -> None:
+            raise error
+
+        return call
+
+    monkeypatch.setattr(Containers, "load", lambda *_: "loaded")
+    monkeypatch.setattr(Containers, "start_candidate", fails(Conflict("The instance did not pass its gate.")))
+    monkeypatch.setattr(Containers, "settle", fails(PortInUse("Another program has this port.")))
+    with pytest.raises(Unavailable, match=r"did not pass its gate\. What served before may not serve now"):
+        await deployments._exchange("acme", row, containers, image, True, (), asyncio.Event())
 
 
 async def test_two_processes_do_not_change_one_deployment_at_a_time(database, tmp_path: Path) -> None:

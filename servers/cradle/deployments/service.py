@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -34,6 +35,10 @@ CHANGED = (
 UNKNOWN = (
     "What serves does not answer, so whether it holds approved changes is not known. Look at its log, or stop it with"
     " stop_deployment and deploy again: then changes go on only with the image that they were made on."
+)
+NOT_TAKEN_BACK = (
+    "What served before may not serve now: it could not be started again. list_deployments shows whether it does; "
+    "deploy_customer tries again."
 )
 NOTHING_THERE = "Nothing is deployed on this host: deploy_customer deploys the newest image."
 
@@ -228,10 +233,14 @@ class Deployments:
                 raise Conflict("The deployment was cancelled. What served before serves.")
             row = await self._cut_over(customer, row, containers, loaded, image.built, may_move)
             await self._confirm(customer, row, containers, image.built)
-        except BaseException:
-            with suppress(PlatformError):  # an engine that is gone: the next call takes the exchange back
+        except BaseException as why:
+            try:
                 await asyncio.to_thread(containers.settle)
                 await asyncio.to_thread(containers.drop_image, loaded)
+            except PlatformError as error:  # an engine that is gone, a port that is taken: the next call tries again
+                event("exchange_not_taken_back", level=logging.ERROR, error=error)
+                if isinstance(why, PlatformError):
+                    raise Unavailable(f"{why.message} {NOT_TAKEN_BACK}") from None
             raise
         event("deployment_exchanged")
         return await self._made(customer, row.host, containers.host, "deployed", checks)
