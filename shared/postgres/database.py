@@ -95,10 +95,11 @@ class Database:
             Conflict, InvalidInput, Forbidden: the database refuses a row.
             Unavailable, Overloaded, DeadlineExceeded, StorageFull: the same call may succeed later.
         """
-        if self._pool is None:
+        pool = self._pool  # `close` takes it away from under a transaction that it waits for
+        if pool is None:
             raise Unavailable("The database is not open yet. Try again in a moment.", retry_after=1.0)
         try:
-            connection = await self._acquire(self._pool)
+            connection = await self._acquire(pool)
             try:
                 async with _transaction(connection):
                     if customer is not None:
@@ -109,7 +110,7 @@ class Database:
                         await connection.execute(SET_LOGIN, login)
                     yield connection
             finally:
-                await self._release(self._pool, connection)
+                await self._release(pool, connection)
         except DATABASE_ERRORS as error:
             raise translated(error) from None
 

@@ -160,6 +160,17 @@ async def test_a_database_not_opened_or_closed_already_says_so(database) -> None
     await unopened.close()
 
 
+async def test_a_transaction_that_is_running_when_the_database_is_closed_ends_well(db: Database) -> None:
+    async with db.session() as connection:
+        closing = asyncio.create_task(db.close())
+        await asyncio.sleep(0)
+        await connection.execute("INSERT INTO things VALUES ('kept')")
+    await closing
+    await db.open()
+    async with db.session() as connection:
+        assert await connection.fetchval("SELECT name FROM things") == "kept"
+
+
 async def test_wrong_credentials_say_what_to_run(postgres_server) -> None:
     wrong = Database(f"postgresql://platform_app:wrong@127.0.0.1:{postgres_server.server.port}/platform")
     await wrong.open()
