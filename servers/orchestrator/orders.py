@@ -24,6 +24,8 @@ from shared.ids import canonical_digest, customer_id, new_handle
 EMAIL = re.compile(r"^[!-?A-~]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
 PREPARE_DEADLINE_S = 30.0
 LOOK_EVERY_S = 0.4
+ORDERS_AT_ONCE = 4
+"""An order holds a connection to the database while cradle looks at its sources: most are for everything else."""
 DEFAULTS = ParameterChoice.model_validate({})
 
 
@@ -102,6 +104,7 @@ class Orders:
         self._upstreams = upstreams
         self._wake = wake
         self._locks = Locks()
+        self._turns = asyncio.Semaphore(ORDERS_AT_ONCE)
 
     async def onboard(self, request: Request, key: str | None = None) -> Job:
         """Start a customer's onboarding, or give the job that the same request has started.
@@ -193,7 +196,7 @@ class Orders:
 
     async def _once(self, named: str, digest: str, key: str | None, order: Callable[[Session], Awaitable[Job]]) -> Job:
         """The job that the key was answered with before, or what `order` gives, which the key then stands for."""
-        async with self._locks.of(named), self._store.session(named) as session:
+        async with self._locks.of(named), self._turns, self._store.session(named) as session:
             await session.lock(named)
             known = await session.job_by_key(principal().subject, key) if key is not None else None
             if known is not None and known.request_digest != digest:

@@ -16,7 +16,9 @@ from shared.auth import acting_as
 from shared.contracts.job import JobResult
 from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
 from shared.postgres.migrations import migrations_of
-from tests.orchestrator_rig import ADMIN, DIGEST, put_customer, put_job, put_onboarded, settings_in
+from shared.secret_files import replace_secret
+from shared.settings import Settings
+from tests.orchestrator_rig import ADMIN, DIGEST, free_port, put_customer, put_job, put_onboarded, settings_in
 
 OLD_JOB = "job_" + "a" * 26
 REQUEST = Request("Muster GmbH", "info@example.com", ["file:///data/muster"])
@@ -126,6 +128,25 @@ async def test_fifty_identical_orders_at_once_are_one_job(orders: Orders) -> Non
     assert len({job.job_id for job in jobs}) == 1
     async with store_of(orders).session("muster") as session:
         assert len(await session.jobs("muster", 100)) == 2
+
+
+async def test_orders_that_wait_for_a_part_that_hangs_leave_connections_for_all_others(
+    orders: Orders, tmp_path: Path
+) -> None:
+    store, named, reached = store_of(orders), [f"kunde-{n}" for n in range(12)], asyncio.Event()
+    customers = [await put_onboarded(store, each) for each in named]
+    replace_secret(tmp_path / "keys" / "orchestrator.json", b'{"client_id": "orchestrator", "client_secret": "x"}')
+    hanging = await asyncio.start_server(lambda *_: reached.set(), "127.0.0.1", free_port())
+    port = hanging.sockets[0].getsockname()[1]
+    own = Orders(store, Upstreams.of(Settings(home=tmp_path, marketplace_port=port)))
+    waiting = [asyncio.create_task(own.start(each, "update", data_sources=["file:///new"])) for each in customers]
+    async with asyncio.timeout(9):  # less than anyone waits for a connection
+        await reached.wait()
+        await asyncio.gather(*(store.customer(each) for each in named))
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    hanging.close()
 
 
 @pytest.mark.requirement("F-10")
