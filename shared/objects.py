@@ -259,11 +259,16 @@ class CustomerStore:
 
         Returns:
             How many objects there were.
+
+        Raises:
+            Unavailable: something could not be removed.
         """
         found = await self.list(prefix)
         local = self.local(*prefix.strip("/").split("/"))
         if local is not None:
             await asyncio.to_thread(shutil.rmtree, local, True)
+            if local.is_dir():
+                raise Unavailable("Not everything could be removed. Check the rights in the object store's folder.")
         else:
             for key, _ in found:
                 await self.delete(key)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from servers.cradle.images.archive import make_immutable, release
 from shared.errors import InvalidInput, Unavailable
 from shared.objects import CustomerStore
 from shared.settings import Settings
@@ -53,6 +54,21 @@ asyncio.run(main())
 @pytest.fixture
 async def store(tmp_path):
     return await CustomerStore.open(Settings(home=tmp_path, _env_file=None), "acme", create=True)
+
+
+async def test_what_cannot_be_removed_is_not_told_as_removed(store) -> None:
+    await store.put("scratch/job/part", b"content")
+    job = Path(store.path("scratch", "job"))
+    if not make_immutable(job):
+        release(job)
+        pytest.skip("only root, on a file system that knows it, can let it refuse a deletion")
+    try:
+        with pytest.raises(Unavailable, match="Check the rights"):
+            await store.delete_all("scratch")
+    finally:
+        release(job)
+    assert await store.delete_all("scratch") == 1
+    assert await store.list() == []
 
 
 @pytest.mark.requirement("I-09")
