@@ -28,9 +28,9 @@ TRUSTED_S = 1.0
 """A token that was verified passes for this long before its key is asked for again."""
 REQUIRED = ["exp", "iat", "iss", "aud", "sub", "jti"]
 
-_KID = re.compile(r"^[A-Za-z0-9_.-]{1,128}$")
-_SCOPE = re.compile(r"^[a-z0-9_:.*-]{1,100}$")
-_NAME = re.compile(r"^[\x21-\x7e]{1,200}$")
+_KID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_SCOPE = re.compile(r"[a-z0-9_:.*-]{1,100}")
+_NAME = re.compile(r"[\x21-\x7e]{1,200}")
 _CUSTOMER = re.compile(CUSTOMER_PATTERN)
 
 
@@ -137,7 +137,7 @@ def _kid_of(token: str) -> str:
     except (jwt.PyJWTError, ValueError, TypeError):
         _refuse()
     kid = header.get("kid")
-    if header.get("alg") != ALGORITHM or "crit" in header or not isinstance(kid, str) or not _KID.match(kid):
+    if header.get("alg") != ALGORITHM or "crit" in header or not isinstance(kid, str) or not _KID.fullmatch(kid):
         _refuse()
     return kid
 
@@ -148,14 +148,18 @@ def _principal(claims: dict[str, Any]) -> Principal:
         _refuse()
     scope, customer = claims.get("scope", ""), claims.get("customer")
     scopes = frozenset(scope.split()) if isinstance(scope, str) else _refuse()
-    if customer is not None and not (isinstance(customer, str) and len(customer) <= 40 and _CUSTOMER.match(customer)):
+    if customer is not None and not _is_customer(customer):
         _refuse()
-    names = [claims["sub"], claims["jti"], claims.get("client_id", claims["sub"])]
-    if not all(isinstance(name, str) and _NAME.match(name) for name in names):
+    names = [claims["sub"], claims["jti"], claims.get("client_id", claims["sub"]), claims.get("role")]
+    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
         _refuse()
-    if claims.get("role") not in ROLES or not all(_SCOPE.match(each) for each in scopes):
+    if claims.get("role") not in ROLES or not all(_SCOPE.fullmatch(each) for each in scopes):
         _refuse()
     return Principal(claims["sub"], claims["role"], scopes, customer, names[2], float(expires))
+
+
+def _is_customer(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 40 and _CUSTOMER.fullmatch(value) is not None
 
 
 def _is_number(value: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -63,7 +64,11 @@ async def test_a_thousand_unknown_kids_cost_one_fetch(settings: Settings) -> Non
         forged = [issuer.sign(issuer.claims(settings), kid=f"kid-{number}") for number in range(1000)]
         refused = await asyncio.gather(*(verifier.verify(token) for token in forged), return_exceptions=True)
         assert all(isinstance(each, Unauthenticated) for each in refused)
-        assert keys.fetches == 2
+        for number in range(10):  # one after the other, too
+            clock.now += RETRY_S / 11
+            with pytest.raises(Unauthenticated):
+                await verifier.verify(issuer.sign(issuer.claims(settings), kid=f"later-{number}"))
+        assert (keys.fetches, RETRY_S) == (2, 5)
         await keys.aclose()
 
 
@@ -98,15 +103,30 @@ async def test_a_token_passes_for_a_second_without_asking_for_its_key_and_not_lo
 
     def document() -> dict[str, Any]:
         asked.append(None)
-        return issuer.jwks if current else {"keys": []}
+        return issuer.jwks if current else Issuer().jwks  # another key in the same name
 
     verifier = TokenVerifier.of(settings, "cradle", GivenKeys(document))
     token = issuer.token(settings)
     for _ in range(100):
         await verifier.verify(token)
     assert len(asked) < 10
+    assert TRUSTED_S <= 1
     current.clear()
     await asyncio.sleep(TRUSTED_S + 0.05)
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(token)
+
+
+@pytest.mark.requirement("A-01")
+async def test_a_token_that_was_verified_before_ends_with_its_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer = Issuer()
+    verifier = TokenVerifier.of(settings, "cradle", GivenKeys(issuer.jwks))
+    token = issuer.token(settings, iat=int(time.time()) - 120, exp=int(time.time()) - 60)
+    monkeypatch.setattr(shared.auth.verifier, "LEEWAY_S", 300)
+    await verifier.verify(token)  # by a clock that is behind
+    monkeypatch.setattr(shared.auth.verifier, "LEEWAY_S", 5)
     with pytest.raises(Unauthenticated):
         await verifier.verify(token)
 
@@ -152,6 +172,7 @@ async def test_a_broken_key_document_is_no_crash(settings: Settings, answer: obj
         await keys.aclose()
 
 
+@pytest.mark.requirement("A-03")
 async def test_keys_of_a_file_are_read_again_when_it_changes(settings: Settings, tmp_path: Path) -> None:
     one, two = Issuer("one"), Issuer("two")
     path = tmp_path / "jwks.json"
@@ -166,6 +187,9 @@ async def test_keys_of_a_file_are_read_again_when_it_changes(settings: Settings,
     await asyncio.sleep(TRUSTED_S)
     with pytest.raises(Unauthenticated):
         await verifier.verify(token)
+    path.write_text("{")
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(two.token(settings, jti="tok_2"))
 
 
 async def test_keys_of_a_function_keep_remembered_tokens_while_nothing_changes(settings: Settings) -> None:
