@@ -103,6 +103,15 @@ async def test_an_approval_ends_with_its_time_its_tool_and_the_rules(people: Peo
             await superuser.execute(f"UPDATE approvals SET {column} = {value} WHERE approval_id = '{approval}'")  # noqa: S608
             with pytest.raises(Conflict):
                 await people.change(people.anna, approval_id=approval)
+        delete, before = await people.change(people.anna, "DELETE FROM prices WHERE amount >= 3"), await people.total()
+        approval = await people.approved()
+        await superuser.execute(
+            "UPDATE approvals SET change_id = (SELECT change_id FROM approvals WHERE approval_id = $1)"
+            " WHERE approval_id = $2", delete.approval_id, approval,
+        )  # fmt: skip
+        with pytest.raises(Conflict, match="not the statement that was approved"):  # the instance's own look
+            await people.change(people.anna, approval_id=approval)
+        assert await people.total() == before
         await people.change(people.anna)
         await superuser.execute(f"UPDATE approvals SET arguments = '{other}'")  # noqa: S608
         shown = (await people.market.call(people.ben, "list_approvals", ApprovalList)).approvals
