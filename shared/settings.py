@@ -190,7 +190,9 @@ class Settings(BaseSettings):
     calls_per_minute_customer: int = Field(12_000, ge=1, description="The same of all users of one customer.")
     calls_per_minute_tool: int = Field(6_000, ge=1, description="The same of one tool for one customer.")
     job_step_deadline_s: float = Field(6 * 3600.0, gt=0, description="Longest time one step of a job may take.")
-    max_body_bytes: int = Field(32 * 2**20, ge=2**10, description="Largest request body of any server.")
+    max_body_bytes: int = Field(
+        32 * 2**20, ge=2**10, description="Largest request body of any server; 8 MiB in chunks."
+    )
 
     @field_validator("home", "work_folder", "model_cache", "florence_model", mode="after")
     @classmethod

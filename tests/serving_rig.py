@@ -225,6 +225,12 @@ async def legacy(
     return await client.post(base + "/mcp", json=body, headers=headers_for(token))
 
 
+def memory(field: str) -> int:
+    """Bytes of this process, which is the server too; of `/proc/self/status`."""
+    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
 def stdio_main(settings: Settings) -> None:
     """The rig over standard input and output, as a process of its own."""
     caller = Principal("user-1", "service", frozenset({"read"}), "acme", "key-1", time.time() + 600)

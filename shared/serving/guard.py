@@ -21,6 +21,8 @@ SCHEMES = ("http", "https")  # a proxy may have taken the s away
 MISDIRECTED = 421
 CALLER = "0711.caller"
 LIMIT = "0711.limit"
+UNTOLD = 8 * 2**20
+"""Largest body in bytes that comes in chunks: so much of it is in memory when it turns out to be too large."""
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Access:
         hosts: names that the Host header may have; `*`: any. Loopback names always may.
         origin: the public address without a path; pages from there, or from where the request went, may call.
         metadata_url: where the OAuth metadata of this server is (RFC 9728); None where no server issues tokens for it.
-        limit: largest body in bytes.
+        limit: largest body in bytes; at most `UNTOLD` of one that comes in chunks.
         public: paths that need no token.
         own: paths whose application checks its callers itself.
     """
@@ -83,9 +85,12 @@ class Guard:
             response.status_code = MISDIRECTED if error.field == "host" else error.status
             await response(scope, receive, send)
             return
-        scope = {**scope, CALLER: caller, LIMIT: self._access.limit}
+        limit = self._access.limit
+        if values(scope["headers"], b"transfer-encoding"):
+            limit = min(limit, UNTOLD)
+        scope = {**scope, CALLER: caller, LIMIT: limit}
         with acting_as(caller):
-            await self._app(scope, _bounded(receive, self._access.limit), send)
+            await self._app(scope, _bounded(receive, limit), send)
 
     async def _admit(self, scope: Scope, headers: RawHeaders) -> Principal | None:
         if scope["path"] != "/health":  # probes come by address

@@ -73,7 +73,7 @@ async def read_body(request: Request, limit: int | None = None) -> bytes:
 
 def too_large(limit: int) -> TooLarge:
     """The error of a body over `limit` bytes."""
-    return TooLarge(f"The body is over {limit} bytes: send less at once.")
+    return TooLarge(f"The body is over {limit} bytes: send less at once, and its Content-Length.")
 
 
 async def read_json(request: Request, limit: int | None = None) -> Any:

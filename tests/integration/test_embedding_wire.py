@@ -29,7 +29,7 @@ from shared.auth import GivenKeys, TokenVerifier
 from shared.serving import Server
 from shared.settings import Settings
 from tests.embedding_rig import model_folder, model_home, service
-from tests.serving_rig import Issuer, running
+from tests.serving_rig import Issuer, memory, running
 
 __all__ = ["model_folder", "model_home", "service"]
 
@@ -218,12 +218,6 @@ async def test_100_mb_of_text_are_refused_before_parsing_and_hardly_touch_the_me
 
 def test_the_embedding_port_of_cradle_has_that_limit(tmp_path: Path) -> None:
     assert app.build(Settings(home=tmp_path))[1]._access.limit == embedding_rest.MAX_BODY_BYTES
-
-
-def memory(field: str) -> int:
-    """Bytes of this process, which is the server too."""
-    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith(field))
-    return int(line.split()[1]) * 1024
 
 
 @pytest.mark.requirement("I-03")

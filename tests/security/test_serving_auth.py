@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from shared.auth import AccessKeyVerifier, GivenKeys, Principal, TokenVerifier
 from shared.errors import Unauthenticated
 from shared.ids import digest
 from shared.settings import Settings
-from tests.serving_rig import Issuer, build, envelope, headers_for, legacy, modern, running
+from tests.serving_rig import Issuer, build, envelope, headers_for, legacy, memory, modern, running
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +283,26 @@ async def test_a_large_body_is_refused_before_it_is_read(
         else:
             assert chunked.status_code == 413, (path, method)
         assert sent < 100 * 2**20, (path, method)
+
+
+@pytest.mark.requirement("I-02")
+@pytest.mark.parametrize("method", ["tools/call", None])
+async def test_100_mb_whose_length_is_not_told_hardly_touch_the_memory_at_the_usual_limit(
+    issuer: Issuer, client: httpx2.AsyncClient, tmp_path: Path, method: str | None
+) -> None:
+    settings, block = Settings(home=tmp_path), b"x" * 65_536
+
+    async def much() -> AsyncIterator[bytes]:
+        for _ in range(1600):
+            yield block
+
+    async with running(build(settings, issuer), settings) as base:
+        headers = headers_for(issuer.token(settings), method, "echo")
+        Path("/proc/self/clear_refs").write_text("5")  # noqa: ASYNC240  # the peak begins here
+        before = memory("VmRSS")
+        with contextlib.suppress(httpx2.TransportError):  # the server closes the connection while we write
+            assert (await client.post(base + "/mcp", content=much(), headers=headers)).status_code == 413
+        assert memory("VmHWM") - before <= 16 * 2**20
 
 
 async def test_an_access_key_lets_in_who_has_it() -> None:
