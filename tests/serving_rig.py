@@ -37,9 +37,9 @@ class Answer(Contract):
 
 
 class Vector(Contract):
-    """Numbers."""
+    """Numbers; no contract looks at what they are."""
 
-    values: list[float]
+    values: list[Any]
 
 
 class Issuer:
@@ -96,7 +96,9 @@ def build(settings: Settings, keys: Issuer, events: Events | None = None, **opti
     server = Server("cradle", settings, title="Rig", instructions="For tests.", **options)
 
     async def echo(
-        text: Annotated[str, Field(max_length=100)], number: Annotated[int, Field(ge=0, le=9)] = 0
+        text: Annotated[str, Field(max_length=100)],
+        number: Annotated[int, Field(ge=0, le=9)] = 0,
+        weight: float = 0,
     ) -> Answer:
         """Say it back. Use it to see that a call arrives."""
         return Answer(text=text, number=number)
@@ -130,9 +132,9 @@ def build(settings: Settings, keys: Issuer, events: Events | None = None, **opti
             raise NotFound("There is no such thing.")
         raise RuntimeError(f"secret-canary {kind}")
 
-    async def vector(bad: bool = False) -> Annotated[CallToolResult, Vector]:
+    async def vector(last: str = "2.0") -> Annotated[CallToolResult, Vector]:
         """Give numbers. Use it to see explicit results."""
-        values = [1.0, float("nan") if bad else 2.0]
+        values = [1.0, int(last) if last.isdecimal() else float(last)]
         return CallToolResult(
             content=[TextContent(type="text", text="2 numbers")], structured_content={"values": values}
         )
@@ -155,6 +157,8 @@ def build(settings: Settings, keys: Issuer, events: Events | None = None, **opti
         """A note."""
         if key == "none":
             raise NotFound("There is no such note.")
+        if key == "broken":
+            raise RuntimeError("secret-canary")
         return Answer(text=key)
 
     server.resource("rig://notes/{key}", note, scope="read", title="Note")

@@ -6,14 +6,17 @@ import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import httpx2
 import orjson
 import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from pydantic import Field, ValidationError
 
+from shared.contracts.model import Contract
+from shared.serving.failures import invalid_arguments
 from shared.settings import Settings
 from shared.telemetry import LineFormatter
 from tests.serving_rig import Events, Issuer, build, envelope, headers_for, legacy, modern, running
@@ -154,7 +157,7 @@ async def test_what_a_model_can_mend_says_how_and_repeats_nothing(
         "too high": ({"text": "x", "number": 77123}, "`number`", "less than or equal to 9"),
         "wrong kind": ({"text": "x", "number": canary}, "`number`", "valid integer"),
         "missing": ({}, "`text`", "is required"),
-        "unknown": ({"text": "x", canary: canary}, "number, text", "not known"),
+        "unknown": ({"text": "x", canary: canary}, "number, text, weight", "not known"),
         "nul": ({"text": f"{canary}\0"}, "`text`", "NUL"),
     }
     for name, (arguments, where, what) in cases.items():
@@ -184,10 +187,40 @@ async def test_an_error_of_the_platform_keeps_its_code_and_a_defect_leaks_nothin
     logged = log.getvalue()
     assert "RuntimeError" in logged
     assert "tests.serving_rig:fail" in logged
-    for canary in ("secret-canary", "kind-canary", "RuntimeError"):
-        assert canary not in response.text
+    note = {"uri": "rig://notes/broken"}
+    others = [
+        await client.get(base + "/broken", headers=headers_for(token)),
+        await client.post(
+            base + "/mcp", json=envelope("resources/read", note),
+            headers=headers_for(token, *(("resources/read", note["uri"]) if call is modern else ())),
+        ),
+    ]  # fmt: skip
+    assert (others[0].status_code, others[0].json()["code"]) == (500, "internal")
+    assert message(others[1])["error"]["data"]["0711/error"]["code"] == "internal"
+    for answer in (response, *others):
+        for canary in ("secret-canary", "kind-canary", "RuntimeError"):
+            assert canary not in answer.text
     for canary in ("secret-canary", "kind-canary"):
         assert canary not in logged
+
+
+@pytest.mark.requirement("M-04")
+def test_what_is_wrong_with_an_argument_repeats_no_name_or_value_of_the_callers() -> None:
+    class Cat(Contract):
+        kind: Literal["cat"]
+
+    class Dog(Contract):
+        kind: Literal["dog"]
+
+    class Keeper(Contract):
+        pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+    for pet in ({"kind": "canary"}, {"kind": "cat", "canary": "canary"}, {"canary": 1}):
+        with pytest.raises(ValidationError) as wrong:
+            Keeper.model_validate({"pet": pet})
+        told = invalid_arguments(wrong.value, {"pet", "kind"})
+        assert "`pet" in told.message
+        assert "canary" not in str(told.as_dict())
 
 
 @pytest.mark.requirement("M-04")
@@ -201,16 +234,16 @@ async def test_an_unknown_tool_is_an_error_of_the_protocol(
 
 
 @pytest.mark.requirement("I-03", "I-04")
+@pytest.mark.parametrize("argument", ["number", "weight"])
 @pytest.mark.parametrize(
-    "text", ["NaN", "Infinity", "1e400", "9223372036854775808", '"\\ud800"', '"a\\u0000"', "[" * 5000]
+    "text", ["NaN", "Infinity", "-Infinity", "1e400", "9223372036854775808", '"\\ud800"', '"a\\u0000"', "[" * 5000]
 )
 async def test_numbers_and_text_that_json_cannot_hold_are_refused(
-    base: str, token: str, client: httpx2.AsyncClient, text: str
+    base: str, token: str, client: httpx2.AsyncClient, text: str, argument: str
 ) -> None:
-    body = orjson.dumps(envelope("tools/call", {"name": "echo", "arguments": {"text": "x", "number": "HERE"}}))
-    plain = orjson.dumps(
-        {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {"number": "HERE"}}}
-    )
+    params = {"name": "echo", "arguments": {"text": "x", argument: "HERE"}}
+    body = orjson.dumps(envelope("tools/call", params))
+    plain = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
     for content, headers in (
         (body, headers_for(token, "tools/call", "echo")),
         (plain, headers_for(token)),
@@ -218,17 +251,25 @@ async def test_numbers_and_text_that_json_cannot_hold_are_refused(
         answer = await client.post(base + "/mcp", content=content.replace(b'"HERE"', text.encode()), headers=headers)
         assert answer.status_code in (200, 400)
         if answer.status_code == 200:
-            assert message(answer)["result"]["isError"]
+            assert message(answer)["result"]["_meta"]["0711/error"]["code"] == "invalid_input"
+
+
+@pytest.mark.requirement("I-03")
+@pytest.mark.parametrize("text", ["NaN", "1e400", "9223372036854775808"])
+async def test_a_route_refuses_such_numbers_too(base: str, token: str, client: httpx2.AsyncClient, text: str) -> None:
+    answer = await client.post(base + "/repeat", content=f'{{"deep": [{text}]}}', headers=headers_for(token))
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
 
 
 @pytest.mark.requirement("I-03")
 @pytest.mark.parametrize("call", ERAS)
-async def test_a_number_that_is_not_finite_never_leaves_as_null(
-    base: str, token: str, client: httpx2.AsyncClient, call: Any
+@pytest.mark.parametrize("last", ["nan", "inf", "-inf", "9223372036854775808"])
+async def test_a_number_that_is_not_finite_or_over_64_bits_never_leaves_as_null(
+    base: str, token: str, client: httpx2.AsyncClient, call: Any, last: str
 ) -> None:
     good = message(await call(client, base, token, "vector"))["result"]
     assert good["structuredContent"] == {"values": [1.0, 2.0]}
-    bad = await call(client, base, token, "vector", {"bad": True})
+    bad = await call(client, base, token, "vector", {"last": last})
     assert message(bad)["result"]["_meta"]["0711/error"]["code"] == "internal"
     assert "null" not in bad.text
     assert "NaN" not in bad.text

@@ -178,6 +178,8 @@ async def test_a_challenge_names_the_metadata_and_the_scope(
         assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
         assert 'scope="admin"' in refused.headers["www-authenticate"]
         assert refused.json()["code"] == "forbidden"
+        large = await call(client, base, issuer.token(settings), "change", {"text": "x" * 70_000})
+        assert (large.status_code, large.headers["www-authenticate"]) == (403, refused.headers["www-authenticate"])
         allowed = await call(client, base, issuer.token(settings, scope="admin"), "change")
         assert allowed.status_code == 200, call.__name__
 
@@ -203,7 +205,9 @@ async def test_a_server_without_an_issuer_sends_nobody_to_one(
 
 
 @pytest.mark.requirement("A-05")
-async def test_every_path_but_the_listed_ones_needs_a_token(base: str, client: httpx2.AsyncClient) -> None:
+async def test_every_path_but_the_listed_ones_needs_a_token(
+    settings: Settings, issuer: Issuer, base: str, client: httpx2.AsyncClient
+) -> None:
     closed = [
         "/",
         "/mcp",
@@ -222,6 +226,8 @@ async def test_every_path_but_the_listed_ones_needs_a_token(base: str, client: h
             assert answer.status_code == 401, (method, path)
     assert (await client.get(base + "/health")).status_code == 200
     assert (await client.get(base + "/metrics")).status_code == 200
+    other = headers_for(issuer.token(settings, scope="write"))
+    assert (await client.post(base + "/repeat", json={}, headers=other)).status_code == 403
 
 
 async def test_metrics_are_not_given_to_a_proxy(base: str, client: httpx2.AsyncClient) -> None:
