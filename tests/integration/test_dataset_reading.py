@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from dataset_corpus import DIMENSION, PLANTED, article, document, frozen, unpack, vector_of, written
 
@@ -182,6 +183,16 @@ async def test_a_statement_that_runs_too_long_is_stopped_and_the_next_one_answer
     with pytest.raises(DeadlineExceeded):
         await reader.cypher(paths, timeout=1)
     assert (await reader.cypher("MATCH (n:Node {kind: 'product'}) RETURN count(n) AS n")).rows == ((30,),)
+    assert_only_idle_ones_run(reader)
+
+
+def assert_only_idle_ones_run(reader: DatasetReader) -> None:
+    """The process of a query that was stopped is gone; else it computes on, beside the one that replaced it."""
+    assert reader._sql is not None
+    assert reader._cypher is not None
+    idle = {each.pid for each in (*reader._sql._idle, *reader._cypher._idle)}
+    children = psutil.Process().children()
+    assert {each.pid for each in children if "shared.dataset.query_worker" in each.cmdline()} <= idle
 
 
 async def test_a_process_that_starts_slower_than_a_query_may_take_still_answers(
@@ -215,6 +226,7 @@ async def test_a_caller_that_gives_up_ends_its_query(reader: DatasetReader) -> N
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.sql(endless, timeout=60), 0.8)
     assert (await reader.sql("SELECT count(*) AS n FROM chunks", timeout=20)).rows == ((60,),)
+    assert_only_idle_ones_run(reader)
 
 
 @pytest.mark.requirement("I-11")
