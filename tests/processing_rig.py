@@ -19,6 +19,7 @@ from servers.cradle.processing.sources import SourceFile, SourceList, find_files
 from servers.cradle.vision.service import VisionService
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.processing import ProcessingReport
+from shared.dataset import lance
 from shared.dataset.gone import GoneDocument
 from shared.dataset.reader import DatasetReader
 from shared.dataset.rows import DocumentRow
@@ -121,6 +122,14 @@ class Customer:
     async def sql(self, query: str) -> list[tuple[Any, ...]]:
         async with DatasetReader(self.store.path("dataset")) as reader:
             return list((await reader.sql(query, limit=1000)).rows)
+
+    async def misplaced(self) -> list[str]:
+        """The passages whose vector is not `vector_of` their text."""
+        async with DatasetReader(self.store.path("dataset")) as reader:
+            name = reader.manifest.pins.vectors
+        table = lance.connect(self.store.path("dataset/vectors"), dict).open_table(name).to_arrow()
+        rows = zip(table["text"].to_pylist(), table["vector"].to_pylist(), strict=True)
+        return [text for text, vector in rows if not np.array_equal(vector_of(text), vector)]
 
     async def texts(self, path: str) -> list[str]:
         """The passages of a document."""

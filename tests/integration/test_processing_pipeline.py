@@ -163,7 +163,7 @@ async def test_what_cannot_be_read_is_a_row_with_its_reason_and_the_rest_is_done
     assert (report.counts.documents, report.counts.processed, report.counts.failed) == (7, 3, 4)
 
 
-@pytest.mark.requirement("G-01")
+@pytest.mark.requirement("G-01", "G-03")
 async def test_a_second_run_does_nothing_and_a_third_only_what_changed(customer: Customer, other: Customer) -> None:
     notes(customer.folder, 6)
     (customer.folder / "fremd.dwg").write_bytes(b"AC1032" + bytes(range(256)))
@@ -180,6 +180,7 @@ async def test_a_second_run_does_nothing_and_a_third_only_what_changed(customer:
     assert (third.counts.unchanged, third.counts.documents, third.dataset_version) == (5, 8, 2)
     shutil.copytree(customer.folder, other.folder, dirs_exist_ok=True)
     assert (await other.process(workers=2)).dataset_digest == third.dataset_digest
+    assert await customer.misplaced() == []
 
 
 async def test_a_price_carries_its_quantity_into_the_table_and_the_passage_or_is_no_price(customer: Customer) -> None:
@@ -237,7 +238,7 @@ async def test_a_file_gone_leaves_the_dataset_with_a_mark_and_may_come_back(
     assert (third.dataset_digest, third.counts.removed) == (first.dataset_digest, 0)
 
 
-@pytest.mark.requirement("G-01")
+@pytest.mark.requirement("G-01", "G-03")
 async def test_a_run_that_died_is_taken_up_where_it_was_and_ends_as_if_it_had_not(
     customer: Customer, other: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +260,7 @@ async def test_a_run_that_died_is_taken_up_where_it_was_and_ends_as_if_it_had_no
     )
     assert report.counts.documents == 41
     assert (await other.process()).dataset_digest == report.dataset_digest
+    assert await customer.misplaced() == []
 
 
 async def test_a_large_document_cut_off_in_the_middle_is_written_anew(customer: Customer, other: Customer) -> None:
