@@ -75,13 +75,16 @@ async def test_a_poison_text_is_named_to_the_caller_who_sent_it(engine: Engine) 
 
 
 @pytest.mark.requirement("F-04")
-async def test_out_of_memory_halves_the_batch_and_the_next_hundred_calls_succeed(engine: Engine, graph: Graph) -> None:
+async def test_out_of_memory_halves_the_batch_and_the_next_hundred_calls_succeed(
+    engine: Engine, launched: list[SeenWorker], graph: Graph
+) -> None:
     draw = np.random.default_rng(3)
     texts = [text_ids(draw, 10) for _ in range(16)]
     for text in texts:
         text[4] = GREEDY
     vectors = await compute(engine, texts)
     assert np.array_equal(vectors, np.concatenate([alone(graph, each) for each in texts]))
+    assert len(launched[0].seen) == 4 * 16  # all at once, then 8, 4 and 2 at once
     more = [text_ids(draw, 10) for _ in range(100)]
     answers = await asyncio.gather(*(compute(engine, [text]) for text in more))
     assert all(np.array_equal(answer, alone(graph, text)) for text, answer in zip(more, answers, strict=True))

@@ -113,6 +113,20 @@ def test_who_sends_one_text_after_the_other_gets_no_more_than_its_share(mixed: b
     assert served["one by one"] > 0
 
 
+@pytest.mark.requirement("L-02")
+@pytest.mark.parametrize("mixed", [False, True])
+def test_who_comes_late_shares_from_then_on_and_is_not_given_what_the_others_had_before(mixed: bool) -> None:
+    scheduler = Scheduler(budget=64, mixed=mixed)
+    for _ in range(1100):
+        scheduler.add(item(50, "early"), 0.0)
+    for _ in range(1000):
+        scheduler.next_batch(0.1)
+    for _ in range(200):
+        scheduler.add(item(50, "late"), 0.1)
+    served = Counter(each.tenant for _ in range(100) for each in scheduler.next_batch(0.1).items)
+    assert served["early"] == pytest.approx(served["late"], rel=0.1)
+
+
 def test_interactive_goes_before_bulk_of_the_same_tenant_and_of_others() -> None:
     question = item(20, "b", "interactive")
     scheduler = filled(*(item(100) for _ in range(50)), question)
