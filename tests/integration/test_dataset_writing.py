@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dataset_corpus import DIMENSION, commit, document, frozen, unreadable, vector_of, written
+from dataset_corpus import DIMENSION, MODEL, commit, document, frozen, unreadable, vector_of, written
 
 from shared.dataset import graph, tables
 from shared.dataset import writer as writer_module
@@ -213,10 +213,14 @@ async def test_parts_of_a_large_document_are_joined_up_to_a_bound_before_they_ar
     assert manifest.counts.chunks == 40
 
 
-async def test_equal_content_makes_no_new_version(tmp_path: Path) -> None:
+@pytest.mark.requirement("G-01")
+async def test_equal_content_makes_no_new_version_and_other_parameters_another_digest(tmp_path: Path) -> None:
     before = await written(tmp_path, [document(n) for n in range(3)])
     again = await written(tmp_path, [document(n) for n in range(3)], seed=4)
     assert again == before
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:  # vectors, which they decide, are not in the digest
+        other = await writer.commit(parameter_version=1, fingerprint="sha256:" + "1" * 64, model=MODEL)
+    assert other.dataset_digest != before.dataset_digest
 
 
 async def test_nothing_is_visible_before_the_first_commit(tmp_path: Path) -> None:
