@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 
+from servers.cradle.installations.parameters import choice_of
 from servers.cradle.processing import pipeline
 from servers.cradle.processing.parameters import current_parameters
 from servers.cradle.processing.sources import SourceFile, SourceList, check_sources, find_files
 from servers.cradle.services import Services
 from shared.auth import require_sources
-from shared.contracts.installation import InstallationVersion, ParameterChoice
+from shared.contracts.installation import InstallationVersion
 from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport
 from shared.dataset.reader import DatasetReader
 from shared.errors import NotFound
@@ -20,13 +21,7 @@ from shared.objects import CustomerStore, bucket_name
 SOURCES = "sources.json"
 ASKED_BEFORE = frozenset({"orchestrator"})  # it asks the same about its own caller, whom cradle does not see
 Report = Callable[[float, float | None, str], Awaitable[None]]
-COUNTED = {
-    "documents": "documents",
-    "chunks": "chunks",
-    "products": "products",
-    "features": "features",
-    "prices": "prices",
-}
+COUNTED = ("documents", "chunks", "products", "features", "prices")
 
 
 async def record_sources(held: Services, customer: str, data_sources: list[str]) -> SourceList:
@@ -58,7 +53,7 @@ async def process(held: Services, customer: str, parameter_version: int, report:
     version = await held.installations.get(customer, parameter_version)
     await check_drift(held, customer, version)
     store = await CustomerStore.open(held.settings, customer)
-    files = await _files(held, store, customer)
+    files = await _files(held, store)
 
     async def ocr(png: bytes) -> str:
         parameters = version.parameters
@@ -69,14 +64,7 @@ async def process(held: Services, customer: str, parameter_version: int, report:
 
 async def check_drift(held: Services, customer: str, version: InstallationVersion) -> None:
     """Compares everything that decides a result with the stored version, and probe texts with their stored vectors."""
-    choice = ParameterChoice(
-        embedding_model=None,
-        chunk_tokens=version.parameters.chunking.max_tokens,
-        chunk_overlap=version.parameters.chunking.overlap_tokens,
-        ocr_provider=version.parameters.ocr.provider,  # pyright: ignore[reportArgumentType]
-        local_only=version.parameters.local_only,
-    )
-    current = await current_parameters(choice, held.embedding, held.vision)
+    current = await current_parameters(choice_of(version.parameters), held.embedding, held.vision)
     await held.installations.check_drift(customer, version.version, current, held.embedding)
 
 
@@ -84,10 +72,10 @@ async def verify_dataset(held: Services, customer: str, parameter_version: int) 
     """Counts against files and ledger, digests against the parameters: nothing is missing, nothing is left over."""
     version = await held.installations.get(customer, parameter_version)
     store = await CustomerStore.open(held.settings, customer)
-    found = len(await _files(held, store, customer))
+    found = len(await _files(held, store))
     async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
         counts = reader.manifest.counts
-        rows = {name: await _rows(reader, table) for name, table in COUNTED.items()}
+        rows = {table: await _rows(reader, table) for table in COUNTED}
         failed = (await reader.sql("SELECT count(*) FROM documents WHERE status = 'failed'", limit=1)).rows[0][0]
         mixed = (
             await reader.sql(f"SELECT count(*) FROM chunks WHERE parameter_version <> {version.version:d}", limit=1)  # noqa: S608
@@ -96,7 +84,7 @@ async def verify_dataset(held: Services, customer: str, parameter_version: int) 
         _equal("files in the sources and documents in the ledger", found, counts.documents),
         _equal("processed and failed documents", counts.processed + counts.failed, counts.documents),
         _equal("failed documents in the ledger", failed, counts.failed),
-        *(_equal(f"rows of {name}", number, getattr(counts, name)) for name, number in rows.items()),
+        *(_equal(f"rows of {table}", number, getattr(counts, table)) for table, number in rows.items()),
         _equal("passages of another parameter version", mixed, 0),
         VerificationCheck(
             name="fingerprint of the parameters",
@@ -109,7 +97,7 @@ async def verify_dataset(held: Services, customer: str, parameter_version: int) 
     )
 
 
-async def _files(held: Services, store: CustomerStore, customer: str) -> list[SourceFile]:
+async def _files(held: Services, store: CustomerStore) -> list[SourceFile]:
     try:
         uris = orjson.loads(await store.get(SOURCES))
     except NotFound:
