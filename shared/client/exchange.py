@@ -1,4 +1,4 @@
-"""One request of MCP 2026-07-28: a POST, the progress that its stream brings, and its answer or its error.
+"""One call of a tool by MCP 2026-07-28: a POST, the progress that its stream brings, and its answer or its error.
 
 Every request stands alone, so there is no session to keep and no context that a task could leave in another. Closing
 the connection is how the protocol cancels; a caller that is cancelled does that.
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 OnProgress = Callable[[float, float | None, str], Awaitable[None] | None]
 
 PROTOCOL = "2026-07-28"
+CALL = "tools/call"
 META = "0711/error"
 INVALID_PARAMS, METHOD_NOT_FOUND = -32602, -32601
 
@@ -42,22 +43,23 @@ _ENVELOPE = {
 }
 
 
-def request_body(method: str, params: Mapping[str, Any], progress: bool) -> bytes:
+def call_body(tool: str, arguments: Mapping[str, Any], progress: bool) -> bytes:
     """The JSON-RPC request. Its id is always 1: it is the only one of its connection's exchange."""
     meta = {**_ENVELOPE, "progressToken": 1} if progress else _ENVELOPE
-    return orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}})
+    params = {"name": tool, "arguments": arguments, "_meta": meta}
+    return orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": CALL, "params": params})
 
 
-def request_headers(method: str, name: str | None, token: str) -> dict[str, str]:
-    """The headers that a request of this protocol needs; `name` is the tool's or the resource's."""
-    headers = {
+def call_headers(tool: str, token: str) -> dict[str, str]:
+    """The headers that the request needs."""
+    return {
         "accept": "application/json, text/event-stream",
         "content-type": "application/json",
         "authorization": f"Bearer {token}",
         "mcp-protocol-version": PROTOCOL,
-        "mcp-method": method,
+        "mcp-method": CALL,
+        "mcp-name": tool,
     }
-    return headers if name is None else {**headers, "mcp-name": name}
 
 
 async def read_answer(response: aiohttp.ClientResponse, on_progress: OnProgress | None) -> dict[str, Any]:

@@ -52,17 +52,12 @@ class _Held:
 
 
 class TokenSource:
-    """Client credentials against tokens of the marketplace, each used until shortly before it expires.
+    """Client credentials against tokens of the marketplace, each used until shortly before it expires."""
 
-    Args:
-        scope: what the tokens shall be good for; None: all that the credential is.
-    """
-
-    def __init__(self, settings: Settings, client_id: str, client_secret: str, *, scope: str | None = None) -> None:
+    def __init__(self, settings: Settings, client_id: str, client_secret: str) -> None:
         self._url = settings.url("marketplace") + "/oauth/token"
         self._client_id = client_id
         self._secret = client_secret
-        self._scope = scope
         self._held: dict[Key, _Held] = {}
         self._fetching: dict[Key, asyncio.Task[str]] = {}
 
@@ -102,7 +97,6 @@ class TokenSource:
             "client_secret": self._secret,
             "resource": resource,
         }
-        form |= {"scope": self._scope} if self._scope else {}
         form |= {"customer": customer} if customer else {}
         body = await self._post(form)
         token, lifetime = body.get("access_token"), body.get("expires_in")

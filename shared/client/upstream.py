@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from shared.client.connections import open_client, unavailable
-from shared.client.exchange import OnProgress, read_answer, request_body, request_headers
+from shared.client.exchange import OnProgress, call_body, call_headers, read_answer
 from shared.client.tokens import StaticKey, Tokens
 from shared.errors import DeadlineExceeded, Internal, Unauthenticated, Unavailable
 from shared.telemetry import event
@@ -102,8 +102,15 @@ class Upstream:
             DeadlineExceeded: it took longer than `deadline_s`.
         """
         check_value(arguments)
-        params = {"name": tool, "arguments": arguments}
-        answer = await self.request("tools/call", params, tool, customer, on_progress, deadline_s)
+        body = call_body(tool, arguments, on_progress is not None)
+        deadline = asyncio.timeout(deadline_s)
+        try:
+            async with deadline:
+                answer = await self._with_token(tool, body, customer, on_progress)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise DeadlineExceeded(f"The {self._name} did not answer within {deadline_s:g} s: try again.") from None
         structured = answer.get("structuredContent")
         if result is None:
             return structured if isinstance(structured, dict) else {}
@@ -113,66 +120,18 @@ class Upstream:
             event("unexpected_answer", tool=tool, error=error)
             raise Internal() from None
 
-    async def list_tools(self, customer: str | None = None) -> list[dict[str, Any]]:
-        """Every tool as the protocol describes it, over all pages."""
-        return await self._list("tools/list", "tools", customer)
-
-    async def list_resources(self, customer: str | None = None) -> list[dict[str, Any]]:
-        """Every resource that is not a template."""
-        return await self._list("resources/list", "resources", customer)
-
-    async def read_resource(self, uri: str, customer: str | None = None) -> list[dict[str, Any]]:
-        """The contents of a resource: `uri`, `mimeType`, and `text` or `blob` in base64."""
-        answer = await self.request("resources/read", {"uri": uri}, uri, customer)
-        return list(answer.get("contents", []))
-
-    async def discover(self) -> dict[str, Any]:
-        """What the server says about itself."""
-        return await self.request("server/discover", {})
-
-    async def request(
-        self,
-        method: str,
-        params: dict[str, Any],
-        name: str | None = None,
-        customer: str | None = None,
-        on_progress: OnProgress | None = None,
-        deadline_s: float = DEADLINE_S,
-    ) -> dict[str, Any]:
-        """Any request of the protocol; its result. Raises like `call`."""
-        body = request_body(method, params, on_progress is not None)
-        deadline = asyncio.timeout(deadline_s)
-        try:
-            async with deadline:
-                return await self._with_token(method, body, name, customer, on_progress)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise DeadlineExceeded(f"The {self._name} did not answer within {deadline_s:g} s: try again.") from None
-
-    async def _list(self, method: str, kind: str, customer: str | None) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        params: dict[str, Any] = {}
-        while True:
-            page = await self.request(method, params, customer=customer)
-            found += page.get(kind, [])
-            cursor = page.get("nextCursor")
-            if not cursor:
-                return found
-            params = {"cursor": cursor}
-
     async def _with_token(
-        self, method: str, body: bytes, name: str | None, customer: str | None, on_progress: OnProgress | None
+        self, tool: str, body: bytes, customer: str | None, on_progress: OnProgress | None
     ) -> dict[str, Any]:
         token = await self._tokens.token(self._url, customer)
         try:
-            return await self._exchange(request_headers(method, name, token), body, on_progress)
+            return await self._exchange(call_headers(tool, token), body, on_progress)
         except Unauthenticated:
             if not self._tokens.forget(token):
                 raise
         token = await self._tokens.token(self._url, customer)
         try:
-            return await self._exchange(request_headers(method, name, token), body, on_progress)
+            return await self._exchange(call_headers(tool, token), body, on_progress)
         except Unauthenticated:
             raise Unavailable(f"The {self._name} refuses this process's tokens: restart `0711 up`.") from None
 
