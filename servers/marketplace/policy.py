@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Role = Literal["platform_admin", "partner_admin", "customer_admin", "customer_user", "service"]
 UserRole = Literal["platform_admin", "partner_admin", "customer_admin", "customer_user"]
 Action = Literal[
     "customer.register", "instance.register", "entry.see", "entry.install", "entry.call", "entry.review", "tool.call",

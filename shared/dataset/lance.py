@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from shared.dataset.tables import Tables
 
 BATCH_ROWS = 1024
-FULL_TEXT = ("text", "words", "codes")
 CITED = ("chunk_id", "document_id", "ordinal", "page", "heading_path", "kind", "language", "text", "product_id")
 _ZSTD = {"lance-encoding:compression": "zstd"}
 _importing = threading.Lock()

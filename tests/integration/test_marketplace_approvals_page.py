@@ -19,7 +19,6 @@ from tests.approvals_rig import RAISE, People, dataset, people_of_acme, query_mo
 from tests.serving_rig import envelope, headers_for
 
 pytestmark = pytest.mark.slow
-WRITTEN = "UPDATE prices SET amount = amount + 1 WHERE note <> '<b>&\u202e'"
 
 
 class Reader:

@@ -16,7 +16,7 @@ from servers.orchestrator.questions import Asked
 from servers.orchestrator.store import Customer, Job, JobStore
 from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.backoff import Backoff
-from servers.orchestrator.workflows.plan import STEPS, merged
+from servers.orchestrator.workflows.plan import merged
 from servers.orchestrator.workflows.progress import ProgressWriter
 from servers.orchestrator.workflows.steps import STEP, Work
 from shared.contracts.job import JobResult
@@ -160,8 +160,3 @@ class Runner:
                     raise
                 seconds = self._backoff.pause(1, Unavailable("")) or 1.0
                 await self._pause(min(seconds * attempt, 5.0))
-
-
-def known_steps() -> set[str]:
-    """Every step that some kind of job has."""
-    return {name for names in STEPS.values() for name in names}

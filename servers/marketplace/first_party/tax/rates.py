@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Literal
 
 Kind = Literal["standard", "reduced", "photovoltaic"]
-FIRST_DAY = date(1968, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
