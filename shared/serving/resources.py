@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
@@ -17,16 +16,15 @@ from shared.errors import NotFound, PlatformError
 from shared.serving.failures import platform_error, protocol_error, sentence
 
 
-def guarded(fn: Callable[..., Any], scope: str, deadline_s: float) -> Callable[..., Any]:
+def guarded(fn: Callable[..., Awaitable[BaseModel]], scope: str, deadline_s: float) -> Callable[..., Awaitable[str]]:
     """`fn` with this platform's rules around it. Keeps its signature: the SDK reads a template's names from it."""
 
     @functools.wraps(fn)
-    async def read(*args: Any, **kwargs: Any) -> Any:
+    async def read(*args: Any, **kwargs: Any) -> str:
         try:
             require(scope)
             async with asyncio.timeout(deadline_s):
-                answer = fn(*args, **kwargs)
-                answer = await answer if inspect.isawaitable(answer) else answer
+                return (await fn(*args, **kwargs)).model_dump_json(by_alias=True)
         except MCPError:
             raise
         except NotFound as error:
@@ -35,6 +33,5 @@ def guarded(fn: Callable[..., Any], scope: str, deadline_s: float) -> Callable[.
             raise protocol_error(error) from None
         except Exception as error:  # noqa: BLE001  # translated and logged; nothing of it may reach the caller
             raise protocol_error(platform_error(error, route="resource")) from None
-        return answer.model_dump_json(by_alias=True) if isinstance(answer, BaseModel) else answer
 
     return read

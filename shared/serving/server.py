@@ -13,6 +13,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -120,17 +121,15 @@ class Server:
         *,
         scope: str,
         title: str,
-        name: str | None = None,
         read_only: bool = False,
         destructive: bool = False,
         idempotent: bool = False,
         open_world: bool = False,
         deadline_s: float | None = None,
-        meta: dict[str, Any] | None = None,
         counts: bool = False,
     ) -> None:
-        """Offer an async function as a tool. Its docstring says when to use it; it returns a contract model, or an
-        `Annotated[CallToolResult, Model]` that it builds itself.
+        """Offer an async function as the tool of its name. Its docstring says when to use it; it returns a contract
+        model, or an `Annotated[CallToolResult, Model]` that it builds itself.
 
         Args:
             scope: what a token needs for it.
@@ -147,38 +146,27 @@ class Server:
             idempotent_hint=idempotent,
             open_world_hint=open_world,
         )
-        named = name or getattr(fn, "__name__", "")
+        name = getattr(fn, "__name__", "")
         if self._audit is not None and not read_only and not counts:
-            fn = audited(fn, named, self._audit)
+            fn = audited(fn, name, self._audit)
         self.mcp.declare(
             fn,
             scope=scope,
             title=title,
-            name=named,
+            name=name,
             annotations=annotations,
             deadline_s=deadline_s or self.settings.call_deadline_s,
-            meta=meta,
         )
         self._access.scopes.add(scope)
 
-    def resource(
-        self,
-        uri: str,
-        fn: Callable[..., Any],
-        *,
-        scope: str,
-        title: str,
-        name: str | None = None,
-        description: str | None = None,
-        mime_type: str = "application/json",
-    ) -> None:
-        """Offer a resource or, with `{names}` in the address, a template. `fn` returns text, bytes or a model."""
+    def resource(self, uri: str, fn: Callable[..., Awaitable[BaseModel]], *, scope: str, title: str) -> None:
+        """Offer a resource or, with `{names}` in the address, a template. `fn` returns a model."""
         register = self.mcp.resource(
             uri,
-            name=name or getattr(fn, "__name__", uri),
+            name=getattr(fn, "__name__", uri),
             title=title,
-            description=description or (fn.__doc__ or "").strip(),
-            mime_type=mime_type,
+            description=(fn.__doc__ or "").strip(),
+            mime_type="application/json",
         )
         register(guarded(fn, scope, self.settings.call_deadline_s))
         self._access.scopes.add(scope)

@@ -64,7 +64,6 @@ class ToolServer(Pages, MCPServer[Any]):
         name: str,
         annotations: ToolAnnotations,
         deadline_s: float,
-        meta: dict[str, Any] | None,
     ) -> None:
         """Offer a tool.
 
@@ -76,7 +75,7 @@ class ToolServer(Pages, MCPServer[Any]):
         if not scope or not (fn.__doc__ or "").strip():
             raise TypeError(f"The tool {name} needs a scope and a docstring that says when to use it.")
         explicit = _is_explicit(fn)
-        self.add_tool(fn, name=name, title=title, description=_description(fn), annotations=annotations, meta=meta)
+        self.add_tool(fn, name=name, title=title, description=_description(fn), annotations=annotations)
         tool = self._tool_manager.get_tool(name)
         if tool is None or tool.output_schema is None:
             raise TypeError(f"The tool {name} needs an output schema: annotate what it returns with a model.")
