@@ -187,10 +187,6 @@ class Graph:
             pooled, unit = (self._request.get_output_tensor(at).data for at in (0, 1))
             return pooled.copy(), unit.copy()
 
-    def batched_equals_alone(self) -> bool:
-        """Whether rows of a batch are the very bits that each gives alone, on this machine."""
-        return same_alone(self.run)
-
 
 class Encoder:
     """Texts to vectors from an exported folder. Offline; opens no socket, writes no file.
@@ -210,30 +206,20 @@ class Encoder:
         self.tokenizer = Tokenizer(folder / TOKENIZER, self.card)
         self._graph = Graph(folder, threads)
 
-    def encode(self, texts: Sequence[str], input_type: InputType = "passage", *, truncate: bool = True) -> Vectors:
-        """One vector a text, in order: float32 [n, dimension], at length 1 where the model normalises.
-
-        Raises:
-            InvalidInput: `truncate` is False and a text is longer than the model reads; `encode_reported` tells which.
-        """
-        vectors, cut = self.encode_reported(texts, input_type)
-        if cut and not truncate:
-            raise over_limit(cut[0], self.card.max_tokens)
-        return vectors
-
-    def encode_reported(self, texts: Sequence[str], input_type: InputType = "passage") -> tuple[Vectors, list[int]]:
-        """The vectors, and the positions of the texts that were cut to the model's limit."""
+    def encode(self, texts: Sequence[str], input_type: InputType = "passage") -> Vectors:
+        """One vector a text, in order: float32 [n, dimension], at length 1 where the model normalises. A text that is
+        longer than the model reads is cut."""
         import numpy as np
 
-        inputs = self.tokenizer.inputs(texts, input_type)
-        cut = [at for at, ids in enumerate(inputs) if len(ids) > self.card.max_tokens]
-        for at in cut:
-            inputs[at] = self.tokenizer.cut(inputs[at])
+        inputs = [
+            ids if len(ids) <= self.card.max_tokens else self.tokenizer.cut(ids)
+            for ids in self.tokenizer.inputs(texts, input_type)
+        ]
         vectors = np.empty((len(inputs), self.dimension), np.float32)
         for rows in equal_length_batches([len(ids) for ids in inputs]):
             pooled, unit = self._graph.run(np.array([inputs[at] for at in rows], np.int64))
             vectors[rows] = unit if self.card.normalize else pooled
-        return vectors, cut
+        return vectors
 
 
 def equal_length_batches(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list[int]]:

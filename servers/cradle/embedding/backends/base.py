@@ -1,9 +1,11 @@
-"""What a backend is."""
+"""What a backend is, and what those share whose batches are texts of equal length."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
+
+from shared.encoder import same_alone
 
 if TYPE_CHECKING:
     from shared.encoder import Ids, Vectors
@@ -41,3 +43,24 @@ class Backend(Protocol):
     def batched_equals_alone(self) -> bool:
         """Whether rows of a batch are the very bits that each gives alone, on this machine."""
         ...
+
+
+class EqualLengths:
+    """A backend that computes one batch at a time, of texts of equal length."""
+
+    mixed = False
+    in_flight = 1
+    lacks = ""
+
+    def run(self, ids: Ids) -> Both:
+        """As `shared.encoder.Graph.run`."""
+        raise NotImplementedError
+
+    def start(self, ids: Ids, lengths: Ids) -> Pending:
+        """See `Backend.start`."""
+        both = self.run(ids.reshape(len(lengths), -1))
+        return lambda: both
+
+    def batched_equals_alone(self) -> bool:
+        """See `Backend.batched_equals_alone`."""
+        return same_alone(self.run)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.encoder import same_alone
+from servers.cradle.embedding.backends.base import EqualLengths
 
 if TYPE_CHECKING:
-    from servers.cradle.embedding.backends.base import Pending
     from shared.encoder import Ids, Vectors
 
 
-class OnnxBackend:
+class OnnxBackend(EqualLengths):
     """The graph of `onnx_graph`.
 
     Args:
@@ -21,11 +20,8 @@ class OnnxBackend:
     """
 
     name = "onnx"
-    mixed = False
-    in_flight = 1
-    lacks = ""
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int) -> None:
         import onnxruntime
 
         options: Any = onnxruntime.SessionOptions()
@@ -40,12 +36,3 @@ class OnnxBackend:
         """As `shared.encoder.Graph.run`."""
         pooled, unit = self._session.run(("pooled", "unit"), {"input_ids": ids})
         return pooled, unit
-
-    def start(self, ids: Ids, lengths: Ids) -> Pending:
-        """See `Backend.start`; the texts have equal lengths."""
-        both = self.run(ids.reshape(len(lengths), -1))
-        return lambda: both
-
-    def batched_equals_alone(self) -> bool:
-        """See `Backend.batched_equals_alone`."""
-        return same_alone(self.run)

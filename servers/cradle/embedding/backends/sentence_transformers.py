@@ -5,20 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.encoder import same_alone
+from servers.cradle.embedding.backends.base import EqualLengths
 
 if TYPE_CHECKING:
-    from servers.cradle.embedding.backends.base import Pending
     from shared.encoder import Ids, Vectors
 
 
-class SentenceTransformersBackend:
+class SentenceTransformersBackend(EqualLengths):
     """A model of safetensors, from its folder alone: the network is off and no code of the model runs."""
 
     name = "sentence-transformers"
-    mixed = False
-    in_flight = 1
-    lacks = ""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         import torch
@@ -46,12 +42,3 @@ class SentenceTransformersBackend:
             pooled = features["sentence_embedding"].float()
             unit = torch.nn.functional.normalize(pooled, dim=1)
             return pooled.cpu().numpy(), unit.cpu().numpy()
-
-    def start(self, ids: Ids, lengths: Ids) -> Pending:
-        """See `Backend.start`; the texts have equal lengths."""
-        both = self.run(ids.reshape(len(lengths), -1))
-        return lambda: both
-
-    def batched_equals_alone(self) -> bool:
-        """See `Backend.batched_equals_alone`."""
-        return same_alone(self.run)
