@@ -7,14 +7,11 @@ import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import asyncpg
-
 from shared.errors import Conflict, StorageFull, Unavailable
 from shared.postgres.account import Account, binaries
-from shared.postgres.failures import translated
+from shared.postgres.connection import connected
 
 DEADLINE_S = 6 * 3600.0
-CONNECT_TIMEOUT_S = 10
 
 # Order does not matter and nothing is held in memory: the sum of a 64-bit hash of every row.
 _ROWS = "SELECT count(*) AS n, coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text AS sum FROM {} t"
@@ -53,16 +50,9 @@ async def fingerprints(superuser_url: str, database: str) -> dict[str, str]:
     Raises:
         Unavailable: the server does not answer.
     """
-    address = urlsplit(superuser_url)._replace(path=f"/{database}").geturl()
-    try:
-        connection = await asyncpg.connect(address, timeout=CONNECT_TIMEOUT_S, server_settings=_WRITTEN)
-        try:
-            names = [row["name"] for row in await connection.fetch(_TABLES)]
-            rows = [await connection.fetchrow(_ROWS.format(name)) for name in names]
-        finally:
-            await connection.close(timeout=CONNECT_TIMEOUT_S)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise translated(error) from None
+    async with connected(superuser_url, database, settings=_WRITTEN) as connection:
+        names = [row["name"] for row in await connection.fetch(_TABLES)]
+        rows = [await connection.fetchrow(_ROWS.format(name)) for name in names]
     return {name: f"{row['n']} {row['sum']}" for name, row in zip(names, rows, strict=True) if row is not None}
 
 

@@ -6,18 +6,12 @@ is a chain that a removed entry would break, and holds ids, verbs and digests on
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
-
-import asyncpg
 
 from shared.errors import Conflict
-from shared.postgres.failures import translated
+from shared.postgres.connection import connected
 
 KEPT = "audit"
-CONNECT_TIMEOUT_S = 10
 _COLUMNS = """
 SELECT format('%I.%I', table_schema, table_name) AS place, array_agg(column_name::text) AS names
 FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
@@ -49,7 +43,7 @@ async def erase_rows(superuser_url: str, database: str, customer_id: str) -> int
         Conflict: a job of the customer is open.
         Unavailable: the server does not answer, or the address is no superuser's.
     """
-    async with _connected(superuser_url, database) as connection, connection.transaction():
+    async with connected(superuser_url, database) as connection, connection.transaction():
         await connection.execute("SET LOCAL session_replication_role = replica")
         return await _erase(connection, customer_id)
 
@@ -60,26 +54,12 @@ async def names_customer(superuser_url: str, database: str, customer_id: str) ->
     Raises:
         Unavailable: the server does not answer.
     """
-    async with _connected(superuser_url, database) as connection:
+    async with connected(superuser_url, database) as connection:
         for row in await connection.fetch(_COLUMNS, "", _OF_CUSTOMER):
             where = " OR ".join(f"{name} = $1" for name in row["names"])
             if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {row['place']} WHERE {where})", customer_id):  # noqa: S608
                 return True
     return False
-
-
-@asynccontextmanager
-async def _connected(superuser_url: str, database: str) -> AsyncIterator[Any]:
-    try:
-        connection = await asyncpg.connect(
-            urlsplit(superuser_url)._replace(path=f"/{database}").geturl(), timeout=CONNECT_TIMEOUT_S
-        )
-        try:
-            yield connection
-        finally:
-            await connection.close(timeout=CONNECT_TIMEOUT_S)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise translated(error) from None
 
 
 async def _erase(connection: Any, customer_id: str) -> int:

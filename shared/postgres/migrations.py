@@ -15,15 +15,15 @@ from typing import Any
 
 import asyncpg
 
-from shared.errors import Conflict, Internal, PlatformError
+from shared.errors import Conflict, Internal
 from shared.ids import digest
-from shared.postgres.failures import sqlstate, translated
+from shared.postgres.connection import connected
+from shared.postgres.failures import sqlstate
 
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 LOCK = 711_000_002
-CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 300.0
 
 TABLE = """
@@ -87,18 +87,10 @@ async def apply(owner_url: str, package: str, migrations: list[Migration]) -> in
     """As `migrate`, with the migrations given."""
     if not migrations:
         return 0
-    try:
-        connection = await asyncpg.connect(owner_url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S)
-        try:
-            await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
-            await connection.execute(TABLE)
-            return await _apply_missing(connection, package, migrations)
-        finally:
-            await connection.close(timeout=CONNECT_TIMEOUT_S)
-    except PlatformError:
-        raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise translated(error) from None
+    async with connected(owner_url, command_timeout_s=COMMAND_TIMEOUT_S) as connection:
+        await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+        await connection.execute(TABLE)
+        return await _apply_missing(connection, package, migrations)
 
 
 async def _apply_missing(connection: Any, package: str, migrations: list[Migration]) -> int:

@@ -8,18 +8,16 @@ the passwords' salts. Passwords travel as SCRAM verifiers, so that no server's l
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import hmac
 import secrets
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import asyncpg
 
-from shared.errors import Conflict, PlatformError
+from shared.errors import Conflict
 from shared.postgres import urls as stored
-from shared.postgres.failures import translated
+from shared.postgres.connection import connected
 from shared.postgres.urls import DatabaseUrls, database_urls, password_of, with_role
 
 __all__ = [
@@ -35,7 +33,6 @@ __all__ = [
 
 DATABASES = ("platform", "installation_configs", "user_registry")
 LOCK = 711_000_001
-CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 60.0
 SCRAM_ROUNDS = 4096
 _ANY_TABLE = """
@@ -57,7 +54,7 @@ async def provision(superuser_url: str, home: Path) -> dict[str, DatabaseUrls]:
         Unavailable: the server does not answer or refuses the credential.
     """
     known = stored.read(home)
-    async with _connected(superuser_url) as admin:
+    async with connected(superuser_url, command_timeout_s=COMMAND_TIMEOUT_S) as admin:
         await admin.execute("SELECT pg_advisory_lock($1)", LOCK)
         urls = {name: await _database(admin, superuser_url, name, known.get(name)) for name in DATABASES}
     stored.write(home, urls)
@@ -71,10 +68,10 @@ async def require_unused(superuser_url: str) -> None:
         Conflict: one does.
         Unavailable: the server does not answer or refuses the credential.
     """
-    async with _connected(superuser_url) as admin:
+    async with connected(superuser_url, command_timeout_s=COMMAND_TIMEOUT_S) as admin:
         known = await admin.fetch("SELECT datname FROM pg_database WHERE datname = ANY($1)", list(DATABASES))
     for row in known:
-        async with _connected(urlsplit(superuser_url)._replace(path=f"/{row['datname']}").geturl()) as admin:
+        async with connected(superuser_url, row["datname"], command_timeout_s=COMMAND_TIMEOUT_S) as admin:
             if await admin.fetchval(_ANY_TABLE):
                 raise Conflict(
                     f"The Postgres server has a database {row['datname']} with tables. Restore onto another server, or"
@@ -89,7 +86,7 @@ async def require_nobody_connected(superuser_url: str) -> None:
         Conflict: one is.
         Unavailable: the server does not answer or refuses the credential.
     """
-    async with _connected(superuser_url) as admin:
+    async with connected(superuser_url, command_timeout_s=COMMAND_TIMEOUT_S) as admin:
         sessions = await admin.fetchval(_SESSIONS, list(DATABASES))
     if sessions:
         raise Conflict("A server of the platform is connected to its databases. Stop every server, and call again.")
@@ -101,7 +98,7 @@ async def drop_databases(superuser_url: str) -> None:
     Raises:
         Unavailable: the server does not answer or refuses the credential.
     """
-    async with _connected(superuser_url) as admin:
+    async with connected(superuser_url, command_timeout_s=COMMAND_TIMEOUT_S) as admin:
         for name in DATABASES:
             await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
@@ -110,7 +107,7 @@ async def create_database(
     superuser_url: str, name: str, urls: DatabaseUrls, template: str = "template0"
 ) -> DatabaseUrls:
     """A further database with the roles of `urls`, copied from a template database nobody is connected to."""
-    async with _connected(superuser_url) as admin:
+    async with connected(superuser_url, command_timeout_s=COMMAND_TIMEOUT_S) as admin:
         await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER "{_role(urls.owner)}"')
     made = DatabaseUrls(*(_moved(superuser_url, name, url) for url in (urls.app, urls.owner)))
     if template == "template0":
@@ -158,23 +155,9 @@ async def _grant(superuser_url: str, database: str, owner: str, app: str, dbos: 
             f'GRANT CONNECT ON DATABASE "{database}" TO "{dbos}"',
             f'CREATE SCHEMA IF NOT EXISTS dbos AUTHORIZATION "{dbos}"',
         ]
-    async with _connected(_moved(superuser_url, database, superuser_url)) as admin:
+    async with connected(superuser_url, database, command_timeout_s=COMMAND_TIMEOUT_S) as admin:
         for statement in statements:
             await admin.execute(statement)
-
-
-@contextlib.asynccontextmanager
-async def _connected(url: str):
-    try:
-        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S)
-        try:
-            yield connection
-        finally:
-            await connection.close(timeout=CONNECT_TIMEOUT_S)
-    except PlatformError:
-        raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise translated(error) from None
 
 
 def _role(url: str) -> str:
