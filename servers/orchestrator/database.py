@@ -11,13 +11,15 @@ from shared.postgres.database import Database
 from shared.postgres.urls import database_urls
 from shared.settings import Settings
 
+SIZE = 12
+"""Connections to it."""
+
 
 class PlatformDatabase:
     """`shared.postgres.database.Database` once the databases are set up; until then its calls say what to do."""
 
-    def __init__(self, settings: Settings, size: int = 12) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._size = size
         self._opened: Database | None = None
         self._lock = asyncio.Lock()
 
@@ -50,7 +52,7 @@ class PlatformDatabase:
     async def _open(self) -> Database:
         async with self._lock:
             if self._opened is None:
-                database = Database(database_urls(self._settings, "platform").app, size=self._size)
+                database = Database(database_urls(self._settings, "platform").app, size=SIZE)
                 await database.open()
                 self._opened = database
             return self._opened

@@ -168,7 +168,7 @@ class Orders:
                 return open_job
             if open_job is not None:
                 raise _busy(open_job)
-            before = await session.last_with(named, "dataset")
+            before = await session.last_with_dataset(named)
             delivered = await session.last_delivery(named)
             last = before.result if before is not None else JobResult()
             start_from = carried_over(last, delivered.result if delivered is not None else None)

@@ -325,9 +325,9 @@ class Session:
         """The customer's newest job of a kind."""
         return _job(await queries.last_job(self._connection, customer_id=customer_id, kind=kind))
 
-    async def last_with(self, customer_id: str, digest: str) -> Job | None:
-        """The customer's newest job whose result has a digest of this name."""
-        return _job(await queries.last_job_with_digest(self._connection, customer_id=customer_id, digest=digest))
+    async def last_with_dataset(self, customer_id: str) -> Job | None:
+        """The customer's newest job whose result names a dataset."""
+        return _job(await queries.last_job_with_dataset(self._connection, customer_id=customer_id))
 
     async def last_delivery(self, customer_id: str) -> Job | None:
         """The customer's newest job that delivered an image: one that failed later on has delivered none."""

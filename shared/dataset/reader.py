@@ -20,7 +20,7 @@ from shared.dataset.manifest import Manifest, visible
 from shared.dataset.places import Options, Place
 from shared.dataset.queries import MAX_CHARS, QueryWorkers
 from shared.dataset.rows import DocumentRow
-from shared.dataset.schemas import ROWS, from_arrow, in_order
+from shared.dataset.schemas import ROWS, documents_of, in_order
 from shared.dataset.statements import CYPHER, SQL, reading
 from shared.dataset.tables import Tables
 from shared.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable
@@ -192,7 +192,7 @@ class DatasetReader:
         for column in ("document_id", "path"):
             rows = self._ledger.filter(ds.field(column) == key)
             if rows.num_rows:
-                return from_arrow("documents", rows)[0]
+                return documents_of(rows)[0]
         raise NotFound("There is no such document. list_documents or a search hit names the ones there are.")
 
     async def passages(self, document: str, *, start: int = 0, limit: int = 50) -> list[Passage]:
@@ -224,7 +224,7 @@ class DatasetReader:
             if at < 0:
                 raise InvalidInput("This cursor fits no page: leave it out to begin at the first.", field="cursor")
             start = at + 1
-        page = from_arrow("documents", ledger.slice(start, _limited(limit)))
+        page = documents_of(ledger.slice(start, _limited(limit)))
         more = ledger.num_rows > start + len(page)
         return DocumentPage(tuple(page), page[-1].document_id if more and page else None)
 

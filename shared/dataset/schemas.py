@@ -102,10 +102,9 @@ def to_arrow(name: str, items: Sequence[Any]) -> pa.Table:
     return pa.table(columns, schema=schema(name))
 
 
-def from_arrow(name: str, table: pa.Table) -> list[Any]:
-    """The rows of a table as their class."""
-    kind = ROWS[name]
-    return [kind(**row) for row in with_added(name, table).to_pylist()]
+def documents_of(table: pa.Table) -> list[rows.DocumentRow]:
+    """The rows of the table of documents."""
+    return [rows.DocumentRow(**row) for row in with_added("documents", table).to_pylist()]
 
 
 def with_added(name: str, table: pa.Table) -> pa.Table:

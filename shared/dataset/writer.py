@@ -23,7 +23,7 @@ from shared.dataset.lock import WriterLock
 from shared.dataset.manifest import DatasetModel, Manifest, visible
 from shared.dataset.places import Options, Place
 from shared.dataset.rows import DocumentBundle, DocumentParts, DocumentRow
-from shared.dataset.schemas import CHILDREN, from_arrow, to_arrow
+from shared.dataset.schemas import CHILDREN, documents_of, to_arrow
 from shared.dataset.tables import Tables
 from shared.errors import Conflict, InvalidInput, PlatformError, StorageFull
 from shared.room import says_full
@@ -76,7 +76,7 @@ class DatasetWriter:
 
     async def documents(self) -> dict[str, DocumentRow]:
         """The ledger: path → row, of everything recorded so far, committed or not."""
-        rows = await self._run(lambda: from_arrow("documents", self._tables.read("documents")))
+        rows = await self._run(lambda: documents_of(self._tables.read("documents")))
         return {row.path: row for row in rows}
 
     async def replace_documents(self, bundles: Sequence[DocumentBundle]) -> None:
@@ -164,7 +164,7 @@ class DatasetWriter:
         # Marked first: a process killed in between finds the rows again, and marks and discards once more.
         held = visible(self._place)
         version = (held.dataset_version or 0) if held else 0
-        rows = from_arrow("documents", self._tables.read("documents"))
+        rows = documents_of(self._tables.read("documents"))
         gone = [row for row in rows if row.document_id in document_ids]
         mark(self._place, [GoneDocument(row.document_id, row.path, row.sha256, version) for row in gone])
         self._discard(document_ids)

@@ -192,11 +192,11 @@ def test_a_hit_with_the_same_words_is_right_and_one_without_is_not() -> None:
 
 def test_plots_are_drawn_from_the_numbers() -> None:
     assert [bar.text for bar in ranks([1, 1, 3, 0])] == ["2", "0", "1", *["0"] * 7, "1"]
-    drawn = curve([4.0, 2.0], "ms")
+    drawn = curve([4.0, 2.0])
     assert drawn is not None
     assert (drawn.median, drawn.largest, drawn.ticks[-1][1]) == ("2 ms", "4 ms", "5")
     assert drawn.points.startswith("0.0,170.0 224.0,170.0 224.0,85.0")
-    assert curve([1.0], "ms") is None
+    assert curve([1.0]) is None
     marked = dots([1.0, 0.9], 0.99)
     assert marked is not None
     assert marked.points == ((140.0, 0.0, True), (420.0, 170.0, False))

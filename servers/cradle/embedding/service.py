@@ -124,13 +124,13 @@ class EmbeddingService:
         loaded = await self._ready(time.monotonic() + (deadline_s or self._settings.call_deadline_s))
         return loaded.parameters()
 
-    async def exported_model(self, deadline_s: float | None = None) -> Path:
+    async def exported_model(self) -> Path:
         """The folder that `shared.encoder.Encoder` opens: the same graph and tokenizer, to bake into an image.
 
         Raises:
             Unavailable: the model is one that only sentence-transformers can compute.
         """
-        loaded = await self._ready(time.monotonic() + (deadline_s or self._settings.call_deadline_s))
+        loaded = await self._ready(time.monotonic() + self._settings.call_deadline_s)
         if loaded.folder is None:
             if loaded.model.exportable:
                 return await exported(self._settings, loaded.model)

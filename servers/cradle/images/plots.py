@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 560.0, 170.0
+HITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,16 @@ def sizes(found: Mapping[str, int]) -> list[Bar]:
     return [Bar(name, megabytes(size), size / most) for name, size in found.items()]
 
 
-def ranks(found: Sequence[int], longest: int = 10) -> list[Bar]:
+def ranks(found: Sequence[int]) -> list[Bar]:
     """How often each place was the first right one; the last bar counts what was not found."""
-    places = [sum(rank == place for rank in found) for place in range(1, longest + 1)]
-    numbers = [*places, sum(rank == 0 for rank in found)]
-    labels = [*(str(place) for place in range(1, longest + 1)), "none"]
+    numbers = [sum(rank == place for rank in found) for place in (*range(1, HITS + 1), 0)]
+    labels = [*map(str, range(1, HITS + 1)), "none"]
     most = max(numbers) or 1
     return [Bar(label, str(number), number / most) for label, number in zip(labels, numbers, strict=True)]
 
 
-def curve(found: Sequence[float], unit: str) -> Curve | None:
-    """The values' cumulative distribution; None where there are fewer than two."""
+def curve(found: Sequence[float]) -> Curve | None:
+    """The milliseconds' cumulative distribution; None where there are fewer than two."""
     values = sorted(found)
     if len(values) < 2:
         return None
@@ -65,7 +65,7 @@ def curve(found: Sequence[float], unit: str) -> Curve | None:
     steps.append((WIDTH, 0.0))
     ticks = tuple((WIDTH * each / 4, _short(top * each / 4)) for each in range(5))
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in steps)
-    return Curve(points, ticks, f"{_short(percentile(values, 0.5))} {unit}", f"{_short(values[-1])} {unit}")
+    return Curve(points, ticks, f"{_short(percentile(values, 0.5))} ms", f"{_short(values[-1])} ms")
 
 
 def dots(found: Sequence[float], least: float) -> Dots | None:

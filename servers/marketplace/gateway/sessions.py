@@ -34,7 +34,7 @@ class SessionSeal:
         self._clock = clock
 
     @classmethod
-    def of_folder(cls, folder: Path, clock: Callable[[], float] = time.time) -> SessionSeal:
+    def of_folder(cls, folder: Path) -> SessionSeal:
         """The seal whose keys are in a folder; processes that start together agree on the first one."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -44,7 +44,7 @@ class SessionSeal:
                 make_secret(folder / f"{time.time_ns():020d}.key", AESGCM.generate_key(256))
         finally:
             os.close(lock)
-        return cls([path.read_bytes() for path in sorted(folder.glob("*.key"), reverse=True)], clock)
+        return cls([path.read_bytes() for path in sorted(folder.glob("*.key"), reverse=True)])
 
     def seal(self, session: str, *owner: str | None, lifetime_s: float = LIFETIME_S) -> str:
         """A text, such as an upstream's session id, in the form that the caller gets."""

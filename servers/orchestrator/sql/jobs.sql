@@ -78,11 +78,11 @@ WHERE customer_id = :customer_id AND kind = :kind
 ORDER BY created_at DESC, job_id
 LIMIT 1;
 
--- name: last_job_with_digest(customer_id, digest)^
+-- name: last_job_with_dataset(customer_id)^
 SELECT job_id, customer_id, kind, state, steps, progress, result, error, choice, questions, rounds, request_digest,
        created_at, updated_at
 FROM jobs
-WHERE customer_id = :customer_id AND result -> 'digests' ? :digest
+WHERE customer_id = :customer_id AND result -> 'digests' ? 'dataset'
 ORDER BY created_at DESC, job_id
 LIMIT 1;
 
