@@ -59,8 +59,8 @@ class Endpoint:
         called = _params(message).get("name") if message.get("method") == "tools/call" else None
         if message.get("method") == "notifications/cancelled":
             self._calls.cancel(call_key(scope[CALLER], headers.get(SESSION), _params(message).get("requestId")))
-        send = _with_session(send) if message.get("method") == "initialize" else send
-        await (self._refusal(scope[CALLER], called) or self._app)(scope, _replay(body, receive), send)
+        send = with_session(send, secrets.token_urlsafe(16)) if message.get("method") == "initialize" else send
+        await (self._refusal(scope[CALLER], called) or self._app)(scope, replay(body, receive), send)
 
     def _look_into(self, caller: Principal, body: bytes) -> dict[str, Any]:
         """The message, where something in it matters here: large bodies are mostly calls of callers who may."""
@@ -86,16 +86,19 @@ def _params(message: dict[str, Any]) -> dict[str, Any]:
     return params if isinstance(params, dict) else {}
 
 
-def _with_session(send: Send) -> Send:
+def with_session(send: Send, session: str) -> Send:
+    """Puts the session's id on an answer that is no error."""
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] < 400:
-            MutableHeaders(scope=message)[SESSION] = secrets.token_urlsafe(16)
+            MutableHeaders(scope=message)[SESSION] = session
         await send(message)
 
     return sending
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
+    """The body, which has been read, once more for the application that reads it now."""
     given = False
 
     async def receiving() -> Message:

@@ -13,11 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Container
 
 from mcp_types.jsonrpc import PARSE_ERROR
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.types import Message as Event
 
-from servers.marketplace.gateway.asking import SESSION
 from servers.marketplace.gateway.bridge import Bridge
 from servers.marketplace.gateway.door import (
     SCOPE,
@@ -39,6 +36,7 @@ from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.rules.conditions import check
 from shared.auth import Principal
 from shared.errors import InvalidInput, PlatformError
+from shared.serving.endpoint import replay, with_session
 from shared.serving.guard import CALLER
 from shared.settings import Settings
 from shared.telemetry import count_call
@@ -93,11 +91,11 @@ class Together:
                 if message.method == "notifications/cancelled":
                     self._relay.cancel((caller.subject, caller.customer), session_of(headers), message)
                 if message.method == "initialize":
-                    send = _in_session(send, session_for(self._seal, caller, message))
+                    send = with_session(send, session_for(self._seal, caller, message))
                 if message.tool is not None:
                     counted = message.tool if message.tool in self._own_names else NO_TOOL
                     await self._quotas.take(scope[CALLER], OWN, counted)
-                await self._own(scope, _again(body, receive), send)
+                await self._own(scope, replay(body, receive), send)
         except (PlatformError, ProtocolError) as error:
             await refuse(error, message, send)
 
@@ -133,28 +131,3 @@ def _read(body: bytes, headers: Headers) -> Message:
         return read_message(body, headers)
     except InvalidInput as error:
         raise ProtocolError(PARSE_ERROR, error.message) from None
-
-
-def _in_session(send: Send, session: str) -> Send:
-    """The answer to a greeting, with the session id that says how the caller greeted."""
-
-    async def sending(event: Event) -> None:
-        if event["type"] == "http.response.start" and event["status"] < 400:
-            MutableHeaders(scope=event)[SESSION] = session
-        await send(event)
-
-    return sending
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """The body once more, for the application that reads it now."""
-    given = False
-
-    async def receiving() -> Event:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receiving
