@@ -48,6 +48,6 @@ class JoinedProtocol(HttpToolsProtocol):
         """Take a header."""
         super().on_header(name, value.strip(b" \t"))
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin a connection."""
         super().connection_made(Joined(transport))  # pyright: ignore[reportArgumentType]

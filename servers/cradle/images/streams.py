@@ -113,4 +113,4 @@ class Ahead(io.RawIOBase):
 
 def tar_onto(target: Hashing | BinaryIO) -> tarfile.TarFile:
     """A tar that is written to a stream in large pieces: tarfile's own stream mode copies everything many times."""
-    return tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT, copybufsize=BLOCK)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT, copybufsize=BLOCK)  # pyright: ignore[reportCallIssue]

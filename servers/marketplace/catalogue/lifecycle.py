@@ -29,4 +29,4 @@ def check_step(before: Approval, after: Approval) -> None:
 
 def reaches(held: str | None, needed: str) -> bool:
     """Whether a customer's tier has what an entry's tier needs; who acts for no customer (None) has everything."""
-    return held is None or TIERS.index(held) >= TIERS.index(needed)  # pyright: ignore[reportArgumentType]
+    return held is None or TIERS.index(held) >= TIERS.index(needed)
