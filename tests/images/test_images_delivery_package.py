@@ -82,11 +82,19 @@ def test_the_package_holds_what_a_person_with_docker_needs(handed_over: Path) ->
 
 
 @pytest.mark.requirement("O-05", "S-01")
-@pytest.mark.parametrize("altered", ["docker-compose.yml", "SHA256SUMS", "SHA256SUMS.sig", "sbom.cdx.json"])
+@pytest.mark.parametrize(
+    "altered", ["docker-compose.yml", "SHA256SUMS", "SHA256SUMS.sig", "sbom.cdx.json", "image.tar"]
+)
 def test_the_check_refuses_a_package_that_was_altered(handed_over: Path, tmp_path: Path, altered: str) -> None:
     path = handed_over / altered
     path.write_bytes(path.read_bytes()[::-1])
-    assert run(handed_over, "./verify.sh", PATH=without_docker(tmp_path)).returncode == 1
+    found = run(handed_over, "./verify.sh", PATH=without_docker(tmp_path), LC_ALL="C")
+    assert found.returncode == 1
+    if altered.startswith("SHA256SUMS"):
+        assert "NOT the signed delivery" in found.stderr
+    else:
+        assert f"{altered}: FAILED" in found.stdout
+    assert "NOT the delivered image" not in found.stderr  # it has not come as far as docker
 
 
 @pytest.mark.requirement("S-01")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import shutil
 import sys
 import tarfile
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from servers.cradle.images.running import free_port
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.updates import make_update, push_update
 from servers.instance.tools.growth import DataChanges
+from servers.instance.versions import Versions
 from shared.client import Upstream
 from shared.contracts.image import UpdateMade
 from shared.contracts.instance import DatasetAnswer, DatasetVersions, InstanceConfig, SearchAnswer, UpdatePart
@@ -171,6 +173,16 @@ async def test_an_update_lands_while_answers_go_on_survives_a_restart_and_is_rol
         assert NEW_ANSWER in await ask(upstream, NEW_QUESTION)
         with pytest.raises(NotFound, match="list_versions"):
             await upstream.call("use_version", {"dataset_digest": digest(b"none")}, DatasetVersions)
+
+
+@pytest.mark.requirement("O-06")
+def test_another_image_with_the_same_volume_starts_with_its_own_dataset(delivered: Delivered, tmp_path: Path) -> None:
+    state, updated, other = folder(tmp_path), delivered.manifest.dataset_digest, digest(b"another image's dataset")
+    shutil.copytree(delivered.bucket / "dataset", state / "versions" / updated.removeprefix("sha256:"))
+    versions = Versions(delivered.frozen, delivered.base.dataset_digest, state)
+    versions.choose(updated)
+    assert versions.current() == updated
+    assert Versions(delivered.frozen, other, state).current() == other
 
 
 @pytest.mark.requirement("G-03")
