@@ -1,7 +1,7 @@
 # Every target makes its own environment first; a second run is instant.
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 2
+JOBS ?= auto
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
