@@ -67,6 +67,34 @@ class InstallationParameters(Contract):
     local_only: bool
 
 
+ParameterValue = str | int | float | bool | None
+
+
+class ParameterDifference(Contract):
+    """One field that differs, such as `chunking.max_tokens`. None: the field is absent on that side."""
+
+    field: str
+    old: ParameterValue
+    new: ParameterValue
+
+
+class ParameterChange(Contract):
+    """A stored version and what it changed."""
+
+    version: int = Field(ge=1)
+    fingerprint: Digest
+    created_at: datetime
+    current: bool = Field(description="Whether it was saved last: what get_installation_params gives unasked.")
+    differences: list[ParameterDifference] = Field(description="From the version before; none for the first.")
+
+
+class ParameterHistory(Contract):
+    """A customer's versions, newest first; ask again with start=next_start for more."""
+
+    versions: list[ParameterChange]
+    next_start: int | None = None
+
+
 class InstallationVersion(Contract):
     """One stored, immutable version of a customer's parameters."""
 

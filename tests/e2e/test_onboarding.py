@@ -13,7 +13,7 @@ from lxml import etree
 
 from examples.corpus.questions import QUESTIONS, Question
 from shared.client import Upstream
-from shared.contracts.installation import InstallationVersion
+from shared.contracts.installation import InstallationVersion, ParameterHistory
 from shared.contracts.instance import DatasetAnswer, DocumentList, SearchAnswer, TableAnswer
 from shared.contracts.job import JobHandle, JobView
 from shared.errors import Conflict, InvalidInput, NotFound
@@ -173,6 +173,9 @@ async def test_new_parameters_are_applied_to_all_files_when_the_update_names_the
         assert update.result.numbers["unchanged"] == unchanged
     assert saved.version == 2
     assert update.result.digests["fingerprint"] == saved.fingerprint
+    told = await platform.agent.orchestrator("list_installation_params", named, ParameterHistory)
+    assert [(each.version, each.current) for each in told.versions] == [(2, True), (1, False)]
+    assert [each.field for each in told.versions[0].differences] == ["chunking.max_tokens"]
 
 
 async def test_jobs_and_customers_hold_no_file_name_and_no_text(platform: Running, onboarded: JobView) -> None:

@@ -88,14 +88,20 @@ async def test_ten_saves_at_once_make_one_version(service) -> None:
 async def test_history_and_difference_can_be_read(service) -> None:
     await service.save("acme", parameters(), Embedder())
     await service.save("acme", parameters(max_tokens=128, extractors={"pdf": "2", "html": "1"}), Embedder())
-    assert [version.version for version in await service.history("acme")] == [1, 2]
-    found = {each.field: (each.old, each.new) for each in await service.difference("acme", 1, 2)}
-    assert found == {
+    await service.save("acme", parameters(), Embedder())
+    found = await service.changes("acme", None, 5)
+    assert [(each.version, each.current) for each in found.versions] == [(2, False), (1, True)]
+    assert {each.field: (each.old, each.new) for each in found.versions[0].differences} == {
         "chunking.max_tokens": (220, 128),
         "extractors.docx": ("1", None),
         "extractors.html": (None, "1"),
         "extractors.pdf": ("1", "2"),
     }
+    assert found.versions[1].differences == []
+    page = await service.changes("acme", None, 1)
+    assert (page.versions, page.next_start) == (found.versions[:1], 1)
+    last = await service.changes("acme", page.next_start, 1)
+    assert (last.versions, last.next_start) == (found.versions[1:], None)
 
 
 async def test_the_current_version_is_the_one_saved_last_even_when_it_is_an_old_one(service) -> None:

@@ -80,7 +80,7 @@ async def test_every_tool_is_titled_described_annotated_and_typed_and_the_list_i
         "initialize_customer", "process_new_documents", "get_job", "cancel_job", "list_customers", "get_customer",
         "embed", "ocr", "save_installation_params", "get_installation_params", "build_image", "verify_customer",
         "platform_status", "deploy_customer", "rollback_customer", "list_deployments", "stop_deployment",
-        "migrate_customer", "answer_job",
+        "migrate_customer", "answer_job", "list_installation_params",
     }  # fmt: skip
     for tool in first:
         assert tool["title"]
@@ -238,6 +238,7 @@ async def test_fifty_keyed_requests_to_take_a_customer_in_are_one_job_and_anothe
         ("get_customer", {"customer_id": "{customer}"}),
         ("get_job", {"job_id": "{job}"}),
         ("get_installation_params", {"customer_id": "{customer}"}),
+        ("list_installation_params", {"customer_id": "{customer}"}),
         ("embed", {"texts": ["x"], "customer_id": "{customer}"}),
         ("ocr", {"image_base64": "AAAA", "customer_id": "{customer}"}),
     ],
@@ -255,7 +256,7 @@ async def test_another_customers_id_answers_like_an_unknown_one(rig: Rig, users,
         }
 
     for token in users.values():
-        if tool == "get_installation_params" and token == users["customer_admin"]:
+        if "installation_params" in tool and token == users["customer_admin"]:
             continue
         foreign = await rig.call(tool, filled("fremdwerk", job.job_id), token)
         unknown = await rig.call(tool, filled("nirgendwo", NO_JOB), token)

@@ -5,23 +5,12 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from servers.cradle.installations.fingerprint import document
-from shared.contracts.installation import InstallationParameters, ParameterChoice
-from shared.contracts.model import Contract
+from shared.contracts.installation import InstallationParameters, ParameterChoice, ParameterDifference, ParameterValue
 from shared.contracts.vision import LOCAL_PROVIDERS, ProviderName
 from shared.errors import InvalidInput, ParameterDrift
 
 NAMED_FIELDS = 3
 ANEW = "call save_installation_params, then process_new_documents with parameter_version='newest' for all files anew"
-
-Value = str | int | float | bool | None
-
-
-class Difference(Contract):
-    """One field that differs, such as `chunking.max_tokens`. None: the field is absent on that side."""
-
-    field: str
-    old: Value
-    new: Value
 
 
 def validate(parameters: InstallationParameters) -> None:
@@ -42,11 +31,11 @@ def validate(parameters: InstallationParameters) -> None:
         )
 
 
-def differences(old: InstallationParameters, new: InstallationParameters) -> list[Difference]:
+def differences(old: InstallationParameters, new: InstallationParameters) -> list[ParameterDifference]:
     """Every field that differs, sorted by name."""
     before, after = flat(document(old)), flat(document(new))
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    return [Difference(field=name, old=before.get(name), new=after.get(name)) for name in names]
+    return [ParameterDifference(field=name, old=before.get(name), new=after.get(name)) for name in names]
 
 
 def require_equal(stored: InstallationParameters, current: InstallationParameters) -> None:
@@ -79,9 +68,9 @@ def choice_of(parameters: InstallationParameters) -> ParameterChoice:
     )
 
 
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Value]:
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, ParameterValue]:
     """Nested objects as one, with names joined by dots."""
-    found: dict[str, Value] = {}
+    found: dict[str, ParameterValue] = {}
     for name, each in value.items():
         if isinstance(each, dict):
             found |= flat(each, f"{prefix}{name}.")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from servers.cradle.installations import probes as probing
 from servers.cradle.installations.fingerprint import canonical, fingerprint
-from servers.cradle.installations.parameters import Difference, differences, require_equal, validate
+from servers.cradle.installations.parameters import differences, require_equal, validate
 from servers.cradle.installations.probes import ProbeEmbedder, Probes
 from servers.cradle.installations.store import InstallationStore, NewVersion
-from shared.contracts.installation import InstallationParameters, InstallationVersion
+from shared.contracts.installation import InstallationParameters, InstallationVersion, ParameterChange, ParameterHistory
 from shared.errors import Conflict, NotFound
 from shared.postgres.database import Database
 
@@ -70,13 +70,27 @@ class InstallationService:
         """Every version of a customer, oldest first."""
         return await self._store.history(customer)
 
-    async def difference(self, customer: str, old: int, new: int) -> list[Difference]:
-        """The fields in which two versions differ.
+    async def changes(self, customer: str, start: int | None, limit: int) -> ParameterHistory:
+        """Up to `limit` versions from `start` back, from the newest where it is None, each with what it changed.
 
         Raises:
-            NotFound: one of them does not exist.
+            NotFound: the customer has no version.
         """
-        return differences((await self.get(customer, old)).parameters, (await self.get(customer, new)).parameters)
+        current = (await self.get(customer)).version
+        stored = [each for each in await self.history(customer) if start is None or each.version <= start]
+        before = [None, *(each.parameters for each in stored)]
+        changes = [
+            ParameterChange(
+                version=each.version,
+                fingerprint=each.fingerprint,
+                created_at=each.created_at,
+                current=each.version == current,
+                differences=differences(old, each.parameters) if old else [],
+            )
+            for old, each in zip(before, stored, strict=False)
+        ][::-1]
+        left = changes[limit:]
+        return ParameterHistory(versions=changes[:limit], next_start=left[0].version if left else None)
 
     async def probes(self, customer: str, version: int) -> Probes:
         """The probe texts and the vectors that were stored with a version.

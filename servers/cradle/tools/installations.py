@@ -11,7 +11,7 @@ from servers.cradle.onboarding import record_sources
 from servers.cradle.processing.parameters import current_parameters
 from servers.cradle.services import Services
 from shared.auth import require_customer
-from shared.contracts.installation import InstallationVersion, ParameterChoice
+from shared.contracts.installation import InstallationVersion, ParameterChoice, ParameterHistory
 from shared.contracts.model import Contract
 from shared.ids import Digest, canonical_digest
 from shared.serving import Server
@@ -47,8 +47,15 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return await held.installations.save(require_customer(), parameters, held.embedding)
 
     async def get_installation_params(version: Annotated[int | None, Field(ge=1)] = None) -> InstallationVersion:
-        """Read a version of the customer's parameters; the newest if none is named. Use it before an update."""
+        """Read a version of the customer's parameters; the one saved last if none is named. Use it before an update."""
         return await services().installations.get(require_customer(), version)
+
+    async def list_installation_params(
+        start: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None,
+        limit: Annotated[int, Field(ge=1, le=50)] = 20,
+    ) -> ParameterHistory:
+        """List the customer's versions, newest first, each with what it changed. Use it to see why results differ."""
+        return await services().installations.changes(require_customer(), start, limit)
 
     server.tool(prepare_customer, scope="process", title="Prepare a customer", idempotent=True)
     server.tool(
@@ -58,6 +65,13 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         get_installation_params,
         scope="installations:read",
         title="Read installation parameters",
+        read_only=True,
+        idempotent=True,
+    )
+    server.tool(
+        list_installation_params,
+        scope="installations:read",
+        title="List versions of installation parameters",
         read_only=True,
         idempotent=True,
     )

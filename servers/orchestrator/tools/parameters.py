@@ -10,7 +10,7 @@ from pydantic import Field
 from servers.orchestrator.access import known_customer
 from servers.orchestrator.services import Services
 from servers.orchestrator.tools.arguments import CustomerArgument
-from shared.contracts.installation import InstallationVersion, ParameterChoice
+from shared.contracts.installation import InstallationVersion, ParameterChoice, ParameterHistory
 
 
 def register(server: Any, services: Callable[[], Services]) -> None:
@@ -31,13 +31,34 @@ def register(server: Any, services: Callable[[], Services]) -> None:
 
     async def get_installation_params(
         customer_id: CustomerArgument,
-        version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="Leave out for the newest.")] = None,
+        version: Annotated[
+            int | None, Field(ge=1, le=2**31 - 1, description="Leave out for the one that was saved last.")
+        ] = None,
     ) -> InstallationVersion:
         """Read a version of a customer's installation parameters: the model, chunker, OCR and extractors, exactly.
 
-        Use it to see what decides the customer's results, or to compare two versions.
+        Use it to see what decides the customer's results.
         """
         return await stored_parameters(services(), customer_id, version)
+
+    async def list_installation_params(
+        customer_id: CustomerArgument,
+        start: Annotated[
+            int | None, Field(ge=1, le=2**31 - 1, description="next_start of the page before; leave out at first.")
+        ] = None,
+        limit: Annotated[int, Field(ge=1, le=50)] = 20,
+    ) -> ParameterHistory:
+        """List the versions of a customer's installation parameters, newest first, each with the fields it changed.
+
+        Use it to see what differs between two deliveries, or which version an earlier dataset was made with.
+        """
+        held = services()
+        customer = await known_customer(held.store, customer_id)
+        arguments = {"limit": limit} if start is None else {"limit": limit, "start": start}
+        return await held.upstreams.cradle.call(
+            "list_installation_params", arguments, ParameterHistory,
+            customer=customer.customer_id, deadline_s=held.settings.call_deadline_s,
+        )  # fmt: skip
 
     server.tool(
         save_installation_params, scope="installations:write", title="Save installation parameters", idempotent=True
@@ -46,10 +67,14 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         get_installation_params,
         scope="installations:read", title="Read installation parameters", read_only=True, idempotent=True,
     )  # fmt: skip
+    server.tool(
+        list_installation_params,
+        scope="installations:read", title="List versions of installation parameters", read_only=True, idempotent=True,
+    )  # fmt: skip
 
 
 async def stored_parameters(held: Services, customer_id: str, version: int | None) -> InstallationVersion:
-    """A version of a customer's parameters; the newest where none is named.
+    """A version of a customer's parameters; the one saved last where none is named.
 
     Raises:
         NotFound: the customer or the version is not known.

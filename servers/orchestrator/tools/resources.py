@@ -35,7 +35,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         return job_view(await known_job(services().store, _fits(_JOB, job_id)), "detailed")
 
     async def parameters(customer_id: str, version: str) -> InstallationVersion:
-        """A version of a customer's installation parameters; the version `latest` is the newest."""
+        """A version of a customer's installation parameters; the version `latest` is the one saved last."""
         if version != "latest" and not (version.isdecimal() and len(version) < 10 and int(version) > 0):
             raise NotFound("This version is not known: versions are numbers from 1, or `latest`.")
         wanted = None if version == "latest" else int(version)
