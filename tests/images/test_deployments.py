@@ -247,6 +247,28 @@ async def test_an_image_that_fails_its_gate_or_dies_at_the_exchange_leaves_what_
 
 @slow
 @pytest.mark.engine
+async def test_an_image_that_ends_before_it_is_healthy_is_told_at_once_and_leaves_what_served(
+    site: Site, second_image: CustomerImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, before = (await site.deploy()).deployment.port, site.containers()
+    image = signed_image(second_image.bucket, "p1-two", "acme", site.first.signer.verifier)
+    create, bad = Containers._create, {"INSTANCE_QUERY_DEADLINE_S": "never"}
+    for ends in (True, False):  # the candidate, then what was exchanged
+
+        def broken(self: Containers, name: str, *said: Any, ends: bool = ends, **named: Any) -> None:
+            hit = bad if name.endswith("-candidate") == ends else {}
+            create(self, name, *said[:2], said[2] | hit, *said[3:], **named)
+
+        with monkeypatch.context() as changed:
+            changed.setattr(Containers, "_create", broken)
+            with pytest.raises(Unavailable, match="ended before it was healthy"):
+                await site.deploy(image)
+        assert site.containers() == before
+        assert ANSWER in await site.ask(port, QUESTION)
+
+
+@slow
+@pytest.mark.engine
 async def test_a_port_in_use_is_refused_by_name_or_passed_over(site: Site) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", site.settings.deployment_ports[0]))

@@ -258,7 +258,7 @@ class Deployments:
         environment = await self._environment(customer, containers.host, row.port)
         port = await asyncio.to_thread(containers.start_candidate, loaded, built, environment)
         try:
-            await wait_until_healthy(containers.host, port, lambda: False)
+            await wait_until_healthy(containers.host, port, containers.candidate_ended)
             async with Upstream(f"http://{containers.host}:{port}/mcp", key=environment["INSTANCE_ACCESS_KEY"]) as it:
                 return await require_answers(it, built.dataset_digest, planted)
         finally:
@@ -287,7 +287,7 @@ class Deployments:
 
     async def _confirm(self, customer: str, row: Row, containers: Containers, built: ImageBuilt) -> None:
         """What was exchanged is healthy at its address and serves the image's dataset; then what served before goes."""
-        await wait_until_healthy(containers.host, row.port, lambda: not containers.running())
+        await wait_until_healthy(containers.host, row.port, containers.exchanged_ended)
         async with self._instance(customer, row, containers.host) as instance:
             served, _ = await _serve_own(instance, built.dataset_digest)
         await _to_end(containers.confirm)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from servers.cradle.images.engine import OURS, OWNER, Engine, plain
+from servers.cradle.images.running import ENDED
 from servers.cradle.images.spec import INSTANCE_PORT, SCRATCH, STATE
 from shared.contracts.image import ImageBuilt
 from shared.errors import Unavailable
@@ -58,13 +59,14 @@ class Containers:
         self._customer = customer_id
         self._owner = owner_of(verifier, customer_id)
         self._name = f"0711-{self._owner}"
+        self._candidate = f"{self._name}-candidate"
 
     def settle(self) -> Standing | None:
         """Undo what an earlier call that died left half done, and give the container that serves.
 
         An exchange that was not confirmed is taken back: the container before it serves again.
         """
-        self._remove(f"{self._name}-candidate")
+        self._remove(self._candidate)
         previous = self._inspect(f"{self._name}-previous")
         if previous is not None:
             self.roll_back()
@@ -78,16 +80,26 @@ class Containers:
         return self._engine.load(tar, built.image_id)
 
     def start_candidate(self, image: str, built: ImageBuilt, environment: dict[str, str]) -> int:
-        """Start the image beside what serves, on a free port, without the volume; returns the port."""
-        name = f"{self._name}-candidate"
-        self._create(name, image, built, environment, None, volume=False)
+        """Start the image beside what serves, on a free port, without the volume; returns the port.
+
+        Raises:
+            Unavailable: it ended at once, or the engine broke off.
+        """
+        self._create(self._candidate, image, built, environment, None, volume=False)
         with plain():
-            self._api.start(name)
-            return int(self._api.port(name, INSTANCE_PORT)[0]["HostPort"])
+            self._api.start(self._candidate)
+            bound = self._api.port(self._candidate, INSTANCE_PORT)
+        if not bound:
+            raise Unavailable(ENDED)
+        return int(bound[0]["HostPort"])
+
+    def candidate_ended(self) -> bool:
+        """Whether the candidate runs no more."""
+        return self._ended(self._candidate)
 
     def drop_candidate(self) -> None:
         """Remove the candidate."""
-        self._remove(f"{self._name}-candidate")
+        self._remove(self._candidate)
 
     def exchange(self, image: str, built: ImageBuilt, environment: dict[str, str], port: int) -> None:
         """Stop what serves, set it aside, and start the image with the volume at `port`. Then `confirm` or `roll_back`.
@@ -123,6 +135,10 @@ class Containers:
         """Whether what serves runs."""
         found = self._inspect(self._name)
         return found is not None and bool(found["State"]["Running"])
+
+    def exchanged_ended(self) -> bool:
+        """Whether what was exchanged has ended, though the engine starts it again and again."""
+        return self._ended(self._name)
 
     def start(self) -> None:
         """Start the stopped container again."""
@@ -200,6 +216,10 @@ class Containers:
                 )  # fmt: skip
             except ImageNotFound:  # a check of the same image, which has just ended, took it away
                 raise Unavailable("The image was removed from the container engine meanwhile. Call again.") from None
+
+    def _ended(self, name: str) -> bool:
+        found = self._inspect(name)
+        return found is None or not found["State"]["Running"] or found["RestartCount"] > 0
 
     def _inspect(self, name: str) -> dict[str, Any] | None:
         from docker.errors import NotFound

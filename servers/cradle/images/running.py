@@ -24,6 +24,7 @@ from shared.contracts.image import Architecture
 from shared.errors import DeadlineExceeded, Unavailable
 
 HEALTHY_S = 90.0
+ENDED = "The instance ended before it was healthy: the image does not start here."
 EMULATED_S = 600.0
 _PATIENT = {"INSTANCE_QUERY_DEADLINE_S": "300"}
 _STOP_S = 25.0
@@ -172,7 +173,7 @@ async def wait_until_healthy(
         async with asyncio.timeout(limit_s):
             while not await asyncio.to_thread(answers_healthy, host, port):
                 if await asyncio.to_thread(exited):
-                    error = Unavailable("The instance ended before it was healthy: the image does not start here.")
+                    error = Unavailable(ENDED)
                     if tail is not None:
                         error.add_note(await tail)
                     raise error
