@@ -7,6 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from shared.durable import sync_folder
+
 
 def make_secret(path: Path, data: bytes) -> None:
     """Write a file that is not there yet; of two processes that make one, the first one's stays."""
@@ -14,13 +16,13 @@ def make_secret(path: Path, data: bytes) -> None:
     with suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def replace_secret(path: Path, data: bytes) -> None:
     """Write a file, in place of the one that is there."""
     _draft(path, data).replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _draft(path: Path, data: bytes) -> Path:
@@ -35,11 +37,3 @@ def _draft(path: Path, data: bytes) -> Path:
         draft.unlink(missing_ok=True)
         raise
     return draft
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared.durable import sync_folder
+
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
@@ -57,7 +59,7 @@ class Place:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     def names(self, prefix: str) -> list[str]:
         """All files below a prefix, sorted."""
@@ -89,11 +91,3 @@ class Place:
         config: Any = self.options()
         plain = config.pop("aws_allow_http", "") == "true"
         return from_url(self.root, config=config, client_options={"allow_http": plain})
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -138,8 +138,10 @@ def test_the_cells_of_a_table_are_put_where_they_stand() -> None:
 
     mark = holding(0xF004, art(0xF122, struct.pack("<HI", 0x39F, 1), 1, 3))
     cells = (cell("48", 10, 20), cell("Volt", 10, 0), cell("NT", 0, 10, 20), cell("24", 10, 10), cell("Reihe", 0, 0))
-    line = shape(b"", (0, 0, 20, 0))
-    (table,) = extracted(ppt({1: document(listed(0, (2, 256, b""))), 2: slide(group(mark, *cells, line))})).blocks
+    line, loose = shape(b"", (0, 0, 20, 0)), shape(text("ohne Platz"))
+    shapes = (group(mark, *cells, line, loose), group(mark, line))
+    table, rest = extracted(ppt({1: document(listed(0, (2, 256, b""))), 2: slide(*shapes)})).blocks
+    assert (rest.kind, rest.text) == ("paragraph", "ohne Platz")
     assert (table.rows, table.header_rows) == ((("Reihe", "Volt"), ("NT", "24"), ("NT", "48")), 1)
 
 

@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from servers.cradle.images.files import sync_folder, write_new
+from servers.cradle.images.files import write_new
 from servers.cradle.images.streams import Hashing
+from shared.durable import sync_folder
 from shared.errors import Conflict, NotFound
 from shared.ids import DIGEST_PATTERN, Digest, digest
 from shared.secret_files import make_secret

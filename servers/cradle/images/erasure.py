@@ -12,9 +12,10 @@ from pydantic import Field
 
 from servers.cradle.images.archive import Archive, release
 from servers.cradle.images.customer_keys import destroy
-from servers.cradle.images.files import sync_folder, write_new
+from servers.cradle.images.files import write_new
 from servers.cradle.images.signing import Signer
 from shared.contracts.model import Contract
+from shared.durable import sync_folder
 from shared.errors import Unavailable
 from shared.ids import CustomerId, Digest, digest
 from shared.objects import CustomerStore

@@ -63,15 +63,6 @@ def share(source: Path, target: Path) -> None:
         copy(source, target)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def work_name(beginning: str) -> str:
     """`BEGINNING-PROCESS-RANDOM`: a new name for what this process is making, by which `sweep` knows whose it is."""
     process = os.getpid()

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servers.cradle.images.files import hash_file, sweep, sync_folder, work_name
+from servers.cradle.images.files import hash_file, sweep, work_name
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import SOURCE_EPOCH
@@ -26,6 +26,7 @@ from shared.contracts.instance import DatasetVersions, UpdatePart
 from shared.dataset.delta import write_delta
 from shared.dataset.manifest import Manifest
 from shared.dataset.places import Options
+from shared.durable import sync_folder
 from shared.signatures import DELTA, STATEMENT
 
 if TYPE_CHECKING:

@@ -208,7 +208,7 @@ class _Reader:
                 rows += [cells] * times
                 header_rows += times if is_header else 0
         if rows:
-            yield table_block(rows, min(header_rows or 1, len(rows) - 1) or header_rows, self.page)
+            yield table_block(rows, min(header_rows or (1 if len(rows) > 1 else 0), len(rows)), self.page)
 
     def _row(self, row: Element, falling: dict[int, _Fall]) -> list[str]:
         cells: list[str] = []
@@ -258,5 +258,5 @@ def _rows(element: Element, *, header: bool = False) -> Iterator[tuple[bool, Ele
 
 def _control(control: Element) -> str:
     """What a field or button of a form is called and what was filled in."""
-    said = (control.get(f"{FORM}{name}", "") for name in ("label", "current-value"))
-    return clean(" ".join(filter(None, said))).strip()
+    texts = (control.get(f"{FORM}{name}", "") for name in ("label", "current-value"))
+    return clean(" ".join(filter(None, texts))).strip()

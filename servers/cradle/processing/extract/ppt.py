@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from servers.cradle.processing.extract.compound import BROKEN, opened
 from servers.cradle.processing.extract.detect import PPT
 from servers.cradle.processing.extract.encoding import squeezed
-from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, Unreadable, inner_items
+from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.pictures import chars_of, for_ocr, scans
 from servers.cradle.processing.extract.ppt_file import DAMAGED, Presentation, Shape, Slide
 from servers.cradle.processing.extract.summary import summary
@@ -60,7 +60,7 @@ def _slide(presentation: Presentation, slide: Slide, page: int, depth: int, inne
 def _blocks(slide: Slide, page: int) -> Iterator[Block]:
     """Shapes in document order, which is their reading order; the title first; then comments and notes."""
     for shape in sorted(slide.shapes, key=lambda each: not _is_title(each)):
-        yield from [_table(shape, page)] if isinstance(shape, list) else _texts(shape, page)
+        yield from _table(shape, page) if isinstance(shape, list) else _texts(shape, page)
     if comments := "\n".join(filter(None, map(squeezed, slide.comments))):
         yield Block("paragraph", comments, page=page)
     for shape in _flat(slide.notes):
@@ -93,11 +93,10 @@ def _texts(shape: Shape, page: int) -> Iterator[Block]:
         yield Block("paragraph", lines[0], page=page)
 
 
-def _table(shapes: list[Shape], page: int) -> Block:
-    """The cells of a table by where they stand. One that is merged holds its text going down, so that each row says
-    what it is of."""
-    cells = [(each.box, squeezed(" ".join(_lines(each)))) for each in shapes if each.box]
-    filled = [(box, text) for box, text in cells if text]
+def _table(shapes: list[Shape], page: int) -> Iterator[Block]:
+    """The cells of a table by where they stand; those that stand nowhere follow. One that is merged holds its text
+    going down, so that each row says what it is of."""
+    filled = [(each.box, " ".join(_lines(each))) for each in shapes if each.box and _lines(each)]
     lefts = sorted({box[0] for box, _ in filled})
     tops = sorted({box[1] for box, _ in filled})
     rows = [[""] * len(lefts) for _ in tops]
@@ -105,7 +104,10 @@ def _table(shapes: list[Shape], page: int) -> Block:
         for row, place in enumerate(tops):
             if top <= place < max(bottom, top + 1):
                 rows[row][lefts.index(left)] = text
-    return table_block(rows, 1 if len(rows) > 1 else 0, page)
+    if rows:
+        yield table_block(rows, 1 if len(rows) > 1 else 0, page)
+    for shape in shapes:
+        yield from () if shape.box else _texts(shape, page)
 
 
 def _objects(presentation: Presentation, depth: int, inner: Inner) -> Iterator[Item]:
@@ -114,8 +116,6 @@ def _objects(presentation: Presentation, depth: int, inner: Inner) -> Iterator[I
         inner.require(size)
         try:
             data = presentation.unpacked(size, record)
-        except Exhausted:
-            raise
         except Unreadable as error:
             yield Attachment(f"object-{number}", "", size, error.code, error.reason)
         else:
