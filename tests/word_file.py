@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
-from tests.compound_file import Tree, compound
+from servers.cradle.processing.extract.compound_file import Tree, compound
 
 TEXT = 0x400  # where the text begins in its stream
 _STORIES = (0x4C, 0x50, 0x54, 0x5C, 0x60, 0x64, 0x68)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from tests.compound_file import compound
+from servers.cradle.processing.extract.compound_file import compound
 from tests.word_file import pieces
 
 TEXT = 0x300

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from servers.cradle.processing.extract import identify, read
+from servers.cradle.processing.extract.compound_file import compound
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.lzfu import decompressed
-from tests.compound_file import compound, message
+from tests.outlook_message import message
 from tests.word_file import TEXT, narrow, pieces, word_file, word_file_of
 from tests.word_old import old_file, row, style
 from tests.word_pictures import (

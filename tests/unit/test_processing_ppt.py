@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from servers.cradle.processing.extract import identify, read
+from servers.cradle.processing.extract.compound_file import compound
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extraction import Extraction, joined, parts
-from tests.compound_file import compound
 from tests.word_pictures import art, blip, entry, group, image, store
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "schulung.ppt.gz"

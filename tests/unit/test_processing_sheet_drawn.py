@@ -13,11 +13,11 @@ import pytest
 import xlwt
 
 from servers.cradle.processing.extract import opc, open_objects
+from servers.cradle.processing.extract.compound_file import compound
 from servers.cradle.processing.extract.sheet_notes import place
 from servers.cradle.processing.extract.xls_drawn import Drawn, drawn
 from servers.cradle.processing.extract.xls_records import passing, records
 from servers.cradle.processing.extraction import Extraction
-from tests.compound_file import compound
 from tests.tables_rig import extracted
 from tests.xlsb_file import binary
 
@@ -93,6 +93,28 @@ def test_text_boxes_charts_and_notes_of_an_old_sheet_follow_its_rows() -> None:
         ("Blatt", 2), ("Preise netto\nFracht", 2), ("Umsatz | Mai | 1.2", 2), ("C2: Gilt ab Mai", 2)
     ]  # fmt: skip
     assert len(found.products) == 1
+
+
+def test_a_chart_that_is_a_sheet_is_a_page_between_the_others() -> None:
+    import xlsxwriter
+
+    out = io.BytesIO()
+    with xlsxwriter.Workbook(out) as book:
+        book.add_worksheet("Daten").write_row("A1", ["Mai", 1.5])
+        chart = book.add_chart({"type": "bar"})
+        chart.add_series({"name": "Umsatz", "categories": "=Daten!$A$1", "values": "=Daten!$B$1"})
+        chart.set_title({"name": "Je Monat"})
+        book.add_chartsheet("Bild").set_chart(chart)
+        book.add_worksheet("Ende").write("A1", "Schluss")
+    found = extracted(out.getvalue(), "a.xlsx")
+    assert found.pages == 3
+    assert [(block.text, block.page) for block in found.blocks[2:]] == [
+        ("Bild", 2), ("Je Monat | Umsatz | Mai | 1.5", 2), ("Ende", 3), ("Schluss", 3)
+    ]  # fmt: skip
+
+
+def test_a_sheet_that_is_a_chart_gives_its_words_and_values() -> None:
+    assert drawn(chart(named("Umsatz"), label("Mai"), value(1.2)), 0) == Drawn(charts=[["Umsatz", "Mai", "1.2"]])
 
 
 def test_a_text_goes_on_in_records_that_have_signs_of_one_byte_or_two() -> None:

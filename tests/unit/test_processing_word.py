@@ -15,10 +15,11 @@ import docx
 import pytest
 
 from servers.cradle.processing.extract import identify, note
+from servers.cradle.processing.extract.compound_file import Tree, compound
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.lzfu import decompressed
 from servers.cradle.processing.extraction import Extraction
-from tests.compound_file import Tree, compound, message
+from tests.outlook_message import message
 from tests.tables_rig import extracted
 from tests.word_file import TEXT, narrow, pieces, word_file, word_file_of
 from tests.word_pictures import image
@@ -127,7 +128,7 @@ def test_what_is_embedded_in_a_text_does_not_make_it_a_sheet_and_is_read_or_name
         ("Das Book zum Workbook", ""), ("Aus dem Innern", "object-2")
     ]  # fmt: skip
     assert [(each.name, each.code) for each in found.attachments] == [
-        ("object-1", "unsupported_format"), ("object-2", "")
+        ("object-1", ""), ("object-1", "damaged"), ("object-2", "")
     ]  # fmt: skip
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import olefile
 import pytest
 
+from servers.cradle.processing.extract.compound_file import compound
 from servers.cradle.processing.extract.xls_formats import XlsFormats, xls_formats
 from servers.cradle.processing.extract.xls_records import BEGIN, BIFF8
-from tests.compound_file import compound
 from tests.tables_rig import extracted
 
 EURO = '#,##0.00 "€"'

@@ -11,7 +11,7 @@ from servers.cradle.processing.extract.bmecat import Bmecat
 from servers.cradle.processing.extract.body import Body
 from servers.cradle.processing.extract.containers import MAX_RATIO, MAX_UNPACKED, RATIO_FROM
 from servers.cradle.processing.extract.delimited import Delimited
-from servers.cradle.processing.extract.detect import UNKNOWN, is_container, media_type, mismatch
+from servers.cradle.processing.extract.detect import is_container, media_type, mismatch, unsupported
 from servers.cradle.processing.extract.doc import Doc
 from servers.cradle.processing.extract.docx import Docx
 from servers.cradle.processing.extract.extractor import Exhausted, Extractor, File, Unreadable
@@ -19,6 +19,7 @@ from servers.cradle.processing.extract.html import Html
 from servers.cradle.processing.extract.image import Image
 from servers.cradle.processing.extract.json import Json
 from servers.cradle.processing.extract.mail import Mail
+from servers.cradle.processing.extract.ole_object import Ole
 from servers.cradle.processing.extract.open_text import OpenText
 from servers.cradle.processing.extract.outlook import Outlook
 from servers.cradle.processing.extract.pdf import Pdf
@@ -41,6 +42,7 @@ EXTRACTORS: tuple[Extractor, ...] = (
     Json(),
     Mail(),
     Markdown(),
+    Ole(),
     OpenText(),
     Outlook(),
     Pdf(),
@@ -68,8 +70,7 @@ def find(kind: str) -> Extractor:
         Unreadable: `unsupported_format`.
     """
     if (extractor := _BY_TYPE.get(kind)) is None:
-        what = "The content fits no known format" if kind == UNKNOWN else f"Files of the kind {kind} are not read yet"
-        raise Unreadable("unsupported_format", f"{what}. Send the document as PDF, DOCX, XLSX, CSV, HTML or text.")
+        raise unsupported(kind)
     return extractor
 
 

@@ -29,6 +29,20 @@ class Compound:
         """Of all streams and storages, sorted within each."""
         return self._container.listdir(streams=True, storages=True)
 
+    def below(self, *place: str) -> Iterator[list[str]]:
+        """The paths of what is in a storage, at any depth."""
+        deep = len(place)
+        return (path for path in self.paths if len(path) > deep and tuple(path[:deep]) == place)
+
+    def has(self, *path: str) -> bool:
+        """Whether there is such a stream or storage."""
+        return bool(self._container.get_type([*path]))
+
+    def size(self, *place: str) -> int:
+        """The sum of the lengths of the streams in a storage."""
+        streams = (path for path in self.below(*place) if self._container.get_type(path) == 2)
+        return sum(map(self._container.get_size, streams))
+
     def read(self, *path: str) -> bytes:
         """The stream, empty where there is none.
 

@@ -32,6 +32,7 @@ TAR = "application/x-tar"
 GZIP = "application/gzip"
 BZIP2 = "application/x-bzip2"
 XZ = "application/x-xz"
+OLE = "application/x-ole-storage"
 UNKNOWN = "application/octet-stream"
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -133,6 +134,12 @@ def is_container(head: bytes) -> bool:
     return head.startswith((*_ZIPS, _COMPOUND)) and b"%PDF-" not in head[:1024]
 
 
+def unsupported(kind: str) -> Unreadable:
+    """Says that files of this media type have no reader."""
+    what = "The content fits no known format" if kind == UNKNOWN else f"Files of the kind {kind} are not read yet"
+    return Unreadable("unsupported_format", f"{what}. Send the document as PDF, DOCX, XLSX, CSV, HTML or text.")
+
+
 def mismatch(kind: str, name: str) -> bool:
     """Whether the extension promises another format than the content is."""
     expected = _EXPECTED.get(PurePosixPath(name).suffix.lower())
@@ -190,7 +197,7 @@ def _opendocument(archive: zipfile.ZipFile) -> str:
 def _compound(data: bytes) -> str:
     names = [name.lower() for name in _outermost(data)]
     found = (kind for mark, kind in _COMPOUND_MARKS if any(name.startswith(mark.lower()) for name in names))
-    if (kind := next(found, "application/x-ole-storage")) == _LOCKED:
+    if (kind := next(found, OLE)) == _LOCKED:
         raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
     return kind
 

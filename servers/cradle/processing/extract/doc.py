@@ -12,20 +12,21 @@ from servers.cradle.processing.extract.doc_file import DAMAGED, Word, form_of
 from servers.cradle.processing.extract.doc_old import is_old, old_form
 from servers.cradle.processing.extract.doc_pictures import pictures
 from servers.cradle.processing.extract.encoding import paired
-from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
+from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.ole_object import embedded
 from servers.cradle.processing.extract.pictures import chars_of, for_ocr, scans
 from servers.cradle.processing.extract.story import Story
 from servers.cradle.processing.extract.summary import summary
-from servers.cradle.processing.extraction import About, Attachment, Item
+from servers.cradle.processing.extraction import About, Item
 
 _MARK = re.compile("[\r\x07\x0c]")
 _IN_LINE = {0x0B: "\n", 0x0E: "\n", 0x1E: "-", 0x1F: None}
-_OBJECT = "It is an object of another programme inside a Word file, which is not read. Send it as a file of its own."
+_OBJECTS = "ObjectPool"
 
 
 class Doc:
     name = "doc"
-    version = "3"
+    version = "4"
     media_types = frozenset({DOC})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -82,10 +83,7 @@ def _story(word: Word, start: int, end: int) -> Iterator[Item]:
 
 
 def _objects(container: Compound, depth: int, inner: Inner) -> Iterator[Item]:
-    """What is embedded: a document of Office 2007 and later is read, others are named."""
-    names = sorted({path[1] for path in container.paths if path[0] == "ObjectPool" and len(path) > 2})
+    """The items of what is embedded."""
+    names = sorted({path[1] for path in container.below(_OBJECTS) if len(path) > 2})
     for number, name in enumerate(names, 1):
-        if package := container.read("ObjectPool", name, "Package"):
-            yield from inner_items(inner, package, f"object-{number}", depth + 1)
-        else:
-            yield Attachment(f"object-{number}", "application/x-ole-storage", 0, "unsupported_format", _OBJECT)
+        yield from embedded(container, (_OBJECTS, name), f"object-{number}", depth, inner)

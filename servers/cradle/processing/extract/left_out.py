@@ -51,7 +51,7 @@ def left_out(file: File, data: bytes, inner: Inner) -> LeftOut:
         Unreadable: `damaged`, `encrypted` or `zip_bomb`.
     """
     if file.media_type == XLS:
-        return XlsSheets(data)
+        return XlsSheets(data, file.depth, inner)
     archive = check_zip(data)
     of_format = {ODS: OpenSheets, XLSB: XlsbSheets}.get(file.media_type, XlsxSheets)
     return of_format(archive, file.depth, inner)

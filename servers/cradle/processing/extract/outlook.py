@@ -1,7 +1,7 @@
 """Outlook messages (MSG): header, text and attachments, each attachment and inner message through the same dispatcher.
 
 The file is a compound file; streams are named by MAPI property (MS-OXMSG): `__substg1.0_` + property id + type, where
-type 001F is UTF-16, 001E is text in the message's code page, 0102 is bytes and 000D is an inner message.
+type 001F is UTF-16, 001E is text in the message's code page, 0102 is bytes and 000D is an inner message or object.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, 
 from servers.cradle.processing.extract.html import read_html
 from servers.cradle.processing.extract.lzfu import decompressed
 from servers.cradle.processing.extract.mail import MAX_PARTS
+from servers.cradle.processing.extract.ole_object import embedded
 from servers.cradle.processing.extract.rtf import read_rtf
 from servers.cradle.processing.extract.text import paragraphs
 from servers.cradle.processing.extraction import About, Attachment, Block, Item
@@ -24,13 +25,14 @@ from servers.cradle.processing.extraction import About, Attachment, Block, Item
 _SUBJECT, _BODY, _HTML, _RTF = "0037", "1000", "1013", "1009"
 _SENDER, _ADDRESS, _TO, _CC = "0C1A", "5D01", "0E04", "0E03"
 _DATA, _LONG_NAME, _NAME, _SHOWN = "3701", "3707", "3704", "3001"
+_PROPERTIES = "__properties_version1.0"
 _SENT, _RECEIVED = b"\x40\x00\x39\x00", b"\x40\x00\x06\x0e"
 _DAMAGED = "The message is cut off or damaged. Save it again from Outlook."
 
 
 class Outlook:
     name = "outlook"
-    version = "4"
+    version = "5"
     media_types = frozenset({MSG})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -88,7 +90,8 @@ class _Message:
             yield Attachment("body.rtf", RTF, len(rich), error.code, error.reason)
 
     def _attachments(self, depth: int, inner: Inner) -> Iterator[Item]:
-        names = {path[len(self._place)] for path in self._paths() if path[len(self._place)].startswith("__attach")}
+        inside = {path[len(self._place)] for path in self._container.below(*self._place)}
+        names = {name for name in inside if name.startswith("__attach")}
         for number, name in enumerate(sorted(names), 1):
             if number > MAX_PARTS:
                 raise Unreadable(
@@ -98,22 +101,21 @@ class _Message:
 
     def _attached(self, number: int, depth: int, inner: Inner) -> Iterator[Item]:
         shown = squeezed(self._text(_LONG_NAME) or self._text(_NAME) or self._text(_SHOWN))[:200]
-        embedded = f"__substg1.0_{_DATA}000D"
-        if any(path[len(self._place)] == embedded for path in self._paths()):
+        storage = [*self._place, f"__substg1.0_{_DATA}000D"]
+        if self._container.has(*storage) and not self._container.has(*storage, _PROPERTIES):
+            yield from embedded(self._container, storage, shown or f"attachment-{number}", depth, inner)
+            return
+        if self._container.has(*storage):
             shown = shown or f"attachment-{number}.msg"
             if depth >= 5:  # as deep as the dispatcher goes, which does not see this message
                 yield Attachment(shown, MSG, 0, "too_deep", "Messages nest too deep; the innermost were not read.")
                 return
             yield Attachment(shown, MSG, 0)
-            yield from _Message(self._container, [*self._place, embedded]).items(depth + 1, inner)
+            yield from _Message(self._container, storage).items(depth + 1, inner)
             return
         data = self._bytes(_DATA, "0102")
         shown = shown or f"attachment-{number}"
         yield from inner_items(inner, data, shown, depth + 1)
-
-    def _paths(self) -> list[list[str]]:
-        deep = len(self._place)
-        return [path for path in self._container.paths if len(path) > deep and path[:deep] == self._place]
 
     def _bytes(self, identifier: str, kind: str) -> bytes:
         return self._stream(f"__substg1.0_{identifier}{kind}")
@@ -129,7 +131,7 @@ class _Message:
 
     def _date(self) -> str:
         """When it was sent, else received: 16-byte entries of the property stream, the time in 100 ns since 1601."""
-        stream = self._stream("__properties_version1.0")
+        stream = self._stream(_PROPERTIES)
         for wanted in (_SENT, _RECEIVED):
             at = stream.find(wanted)
             if at >= 0 and len(stream) >= at + 16:

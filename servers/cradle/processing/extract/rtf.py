@@ -11,6 +11,7 @@ from servers.cradle.processing.extract import rtf_words
 from servers.cradle.processing.extract.detect import RTF
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
+from servers.cradle.processing.extract.ole_object import unpacked
 from servers.cradle.processing.extract.pictures import FEW_CHARS, Picture, chars_of, for_ocr, scans
 from servers.cradle.processing.extract.rtf_sinks import (
     Fonts,
@@ -41,7 +42,7 @@ _NO_FILE = "The document only names the object, or it is damaged; it was not rea
 
 class Rtf:
     name = "rtf"
-    version = "2"
+    version = "3"
     media_types = frozenset({RTF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -115,8 +116,8 @@ class _Reader:
         yield from for_ocr(self._chars, scans(self._pictures, depth, inner))
         for number, (name, digits) in enumerate(self._objects, 1):
             shown = squeezed(name)[:200] or f"object-{number}"
-            if native := _native(digits):
-                yield from inner_items(inner, native, shown, depth + 1)
+            if (held := unpacked(_native(digits))) and held.data:
+                yield from inner_items(inner, held.data, held.name or shown, depth + 1)
             else:
                 yield Attachment(shown, "", 0, "not_a_file", _NO_FILE)
 

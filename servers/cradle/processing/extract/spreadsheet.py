@@ -22,12 +22,12 @@ _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and se
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "9"
+    version = "10"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """Each sheet is a page: its name as heading, its tables and products, then what lies on it and is said of its
-        cells. Sheets of charts have no rows."""
+        cells. A sheet that is a chart has no rows."""
         import python_calamine as calamine
 
         from servers.cradle.processing.extract.large_sheet import LargeSheets
@@ -37,14 +37,17 @@ class Spreadsheet:
         data = beside.readable(data)
         try:
             book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
-            names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
+            rows, chart = calamine.SheetTypeEnum.WorkSheet, calamine.SheetTypeEnum.ChartSheet
+            sheets = [(each.name, each.typ) for each in book.sheets_metadata if each.typ in (rows, chart)]
+            names = [name for name, kind in sheets if kind == rows]
             large = LargeSheets(zipfile.ZipFile(io.BytesIO(data)), names) if file.media_type == XLSX else None
-            yield About(pages=len(names), dated=dated(file, data))
-            for number, name in enumerate(names, 1):
+            yield About(pages=len(sheets), dated=dated(file, data))
+            for number, (name, kind) in enumerate(sheets, 1):
                 title = clean(name)
                 yield Block("heading", title, level=1, page=number)
-                sheet = (large and large.get(name)) or book.get_sheet_by_name(name)
-                yield from read_rows(_rows(sheet, beside.merges(title), beside.marks(title)), number, title)
+                if kind == rows:
+                    sheet = (large and large.get(name)) or book.get_sheet_by_name(name)
+                    yield from read_rows(_rows(sheet, beside.merges(title), beside.marks(title)), number, title)
                 yield from beside.items(title, number)
         except calamine.PasswordError:
             reason = "The file is protected by a password. Save it without one and send it again."

@@ -1,23 +1,35 @@
-"""What calamine leaves out of an XLS file: what numbers show beside them, text boxes, charts and notes."""
+"""What calamine leaves out of an XLS file: what numbers show beside them, text boxes, charts, notes and what is
+embedded."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from servers.cradle.processing.extract.compound import BROKEN, opened
+from servers.cradle.processing.extract.extractor import Inner
 from servers.cradle.processing.extract.merged import Merge
 from servers.cradle.processing.extract.number_formats import Shown
+from servers.cradle.processing.extract.ole_object import embedded
 from servers.cradle.processing.extract.sheet_notes import notes
 from servers.cradle.processing.extract.xls_drawn import drawn
 from servers.cradle.processing.extract.xls_formats import xls_formats
 from servers.cradle.processing.extraction import Block, Item
 
+_OBJECT = re.compile("MBD[0-9A-F]{8}", re.IGNORECASE)
+
 
 class XlsSheets:
-    """What a file's sheets hold beside what calamine reads; nothing where it is older than BIFF8 or damaged, which
-    calamine judges."""
+    """What a file's sheets hold beside what calamine reads; of those older than BIFF8, what is embedded alone. Nothing
+    where it is damaged, which calamine judges.
 
-    def __init__(self, data: bytes) -> None:
+    Args:
+        depth: of the file; `inner` reads what is embedded in it.
+    """
+
+    def __init__(self, data: bytes, depth: int, inner: Inner) -> None:
         self._formats = xls_formats(data)
+        self._embedded = _objects(data, depth, inner)
 
     def readable(self, data: bytes) -> bytes:
         """The file as it came."""
@@ -33,10 +45,27 @@ class XlsSheets:
         return self._formats and self._formats.marks(sheet)
 
     def items(self, sheet: str, page: int) -> Iterator[Item]:
-        """Text boxes and other shapes with text, charts, and notes."""
-        if self._formats is None:
-            return
-        found = drawn(self._formats.stream, self._formats.begins(sheet))
-        yield from (Block("paragraph", each, page=page) for each in found.boxes)
-        yield from (Block("paragraph", " | ".join(words), page=page) for words in found.charts)
-        yield from notes(found.notes, page)
+        """Text boxes and other shapes with text, charts, and notes; with the first sheet what is embedded."""
+        if self._formats:
+            found = drawn(self._formats.stream, self._formats.begins(sheet))
+            yield from (Block("paragraph", each, page=page) for each in found.boxes)
+            yield from (Block("paragraph", " | ".join(words), page=page) for words in found.charts)
+            yield from notes(found.notes, page)
+        yield from self._embedded
+
+
+def _objects(data: bytes, depth: int, inner: Inner) -> Iterator[Item]:
+    """The items of what is embedded."""
+    if names := _storages(data):
+        with opened(data) as container:
+            for number, name in enumerate(names, 1):
+                yield from embedded(container, (name,), f"object-{number}", depth, inner)
+
+
+def _storages(data: bytes) -> list[str]:
+    """The storages that hold an object each; none where calamine judges the file."""
+    try:
+        with opened(data) as container:
+            return sorted({path[0] for path in container.paths if len(path) > 1 and _OBJECT.fullmatch(path[0])})
+    except BROKEN:
+        return []

@@ -16,6 +16,7 @@ from servers.cradle.processing.extract.xls_records import BEGIN, CONTINUED, Reco
 
 _OBJECT, _TEXT, _NOTE = 0x005D, 0x01B6, 0x001C
 _NAME, _NUMBER, _LABEL = 0x100D, 0x0203, 0x0204
+_IS_CHART = b"\x20\0"  # what the record says that begins a sheet
 _COMMON = 0x15  # the first piece of an object, which has its number
 _CELLS = passing(0x00FD, 0x027E, _NUMBER, 0x0006, 0x00BD, 0x00BE, 0x0201, 0x0208)
 
@@ -31,10 +32,13 @@ class Drawn:
 
 
 def drawn(stream: bytes, begin: int) -> Drawn:
-    """What is drawn on the sheet that begins there, up to where the stream breaks."""
+    """What is drawn on the sheet that begins there, up to where the stream breaks; a sheet that is a chart has it."""
     reading = _Reading(stream)
-    for record in records(stream, begin, _CELLS):
-        if record.depth == 1:
+    is_chart = begin >= 0 and stream[begin + 6 : begin + 8] == _IS_CHART
+    for record in records(stream, begin, None if is_chart else _CELLS):
+        if is_chart:
+            reading.of_chart(record)
+        elif record.depth == 1:
             reading.of_sheet(record)
         elif record.depth == 2:
             reading.of_chart(record)
