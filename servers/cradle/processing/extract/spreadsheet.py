@@ -54,6 +54,10 @@ class Spreadsheet:
             raise Unreadable("encrypted", reason) from None
         except (calamine.CalamineError, OSError, OverflowError):  # the last one: a duration of millions of years
             raise Unreadable("damaged", _DAMAGED) from None
+        except BaseException as error:
+            if type(error).__name__ == "PanicException":  # of calamine, which no module names
+                raise Unreadable("damaged", _DAMAGED) from None
+            raise
 
 
 def _rows(sheet, merges: Iterable[Merge], marks: Iterator[Shown] | None = None) -> Iterator[tuple[str, ...]]:
