@@ -46,7 +46,7 @@ class Doc:
                 for item in chain.from_iterable(_story(word, start, end) for start, end in word.stories()):
                     chars += chars_of(item)
                     yield item
-                yield from for_ocr(chars, scans(pictures(word), file.depth, inner))
+                yield from for_ocr(chars, scans(pictures(word), 0, file.depth, inner))
                 yield from _objects(container, file.depth, inner)
         except BROKEN:
             raise Unreadable("damaged", DAMAGED) from None

@@ -16,7 +16,7 @@ from servers.cradle.processing.extract.extractor import File, Inner
 from servers.cradle.processing.extract.merged import Merge
 from servers.cradle.processing.extract.number_formats import Format, Shown, cell_formats, formats, marks
 from servers.cradle.processing.extract.opendocument import OpenSheets
-from servers.cradle.processing.extract.sheet_parts import beside, sheets, without_results
+from servers.cradle.processing.extract.sheet_parts import beside, pictures, sheets, without_results
 from servers.cradle.processing.extract.summary import summary
 from servers.cradle.processing.extract.xls import XlsSheets
 from servers.cradle.processing.extract.xlsb import XlsbSheets
@@ -41,6 +41,10 @@ class LeftOut(Protocol):
 
     def items(self, sheet: str, page: int) -> Iterator[Item]:
         """What lies on a sheet and is said of its cells."""
+        ...
+
+    def pictures(self, sheet: str, page: int) -> Iterator[Item]:
+        """Scans of the pictures on a sheet; one that is damaged is an `Attachment` with why."""
         ...
 
 
@@ -102,6 +106,11 @@ class XlsxSheets:
         if part := self._parts.get(sheet):
             yield from without_results(self._archive, part, sheet)
             yield from beside(self._archive, part, page, self._depth, self._inner)
+
+    def pictures(self, sheet: str, page: int) -> Iterator[Item]:
+        """Scans of the pictures on a sheet."""
+        if part := self._parts.get(sheet):
+            yield from pictures(self._archive, part, page, self._depth, self._inner)
 
     @cached_property
     def _parts(self) -> dict[str, str]:

@@ -136,6 +136,13 @@ def shapes(data: bytes) -> dict[int, list[int]]:
     return found
 
 
+def shown_in(drawing: bytes) -> list[int]:
+    """The pictures of the store that a drawing (OfficeArtDgContainer) shows, in the order of its shapes."""
+    first = next(records(drawing, 0, len(drawing)), None)
+    inside = _flat(drawing, first.start, first.end) if first and first.kind == _DRAWING else ()
+    return [number for each in inside if each.kind == _PROPERTIES for number in shown(drawing, each)]
+
+
 def _shown(data: bytes, shape: Record) -> tuple[int, list[int]]:
     """The shape's id, of a group that of the first in it, which stands for the group; and its pictures."""
     ids: list[int] = []

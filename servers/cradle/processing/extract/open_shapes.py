@@ -51,6 +51,13 @@ def objects(element: Element) -> Iterator[str]:
         yield from linked(shape, "object", "object-ole")
 
 
+def pictures(element: Element) -> Iterator[str]:
+    """The pictures drawn inside it; of a frame that holds something else they are only what that looks like."""
+    for frame in element.iter(f"{DRAW}frame"):
+        if not {"object", "object-ole", "table"} & {*map(local, frame)}:
+            yield from linked(frame, "image")
+
+
 def linked(element: Element, *names: str) -> Iterator[str]:
     """The places in the file that elements of these names, of what is drawn inside the element, stand for."""
     for each in element.iter(*(DRAW + name for name in names)):

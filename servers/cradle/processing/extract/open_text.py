@@ -16,7 +16,17 @@ from servers.cradle.processing.extract.detect import ODP, ODT
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.open_objects import embedded, is_encrypted, properties
-from servers.cradle.processing.extract.open_shapes import DRAW, FORM, HEADING, PARAGRAPH, TEXT, linked, number, said
+from servers.cradle.processing.extract.open_shapes import (
+    DRAW,
+    FORM,
+    HEADING,
+    PARAGRAPH,
+    TEXT,
+    linked,
+    number,
+    pictures,
+    said,
+)
 from servers.cradle.processing.extract.pictures import chars_of, for_ocr
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extract.xml import Element, local
@@ -77,14 +87,8 @@ def _page(
     for item in chain(reader.all(page), reader.notes(), edges, charts):
         chars += chars_of(item)
         yield item
-    yield from for_ocr(chars, opc.scans(archive, _pictures(page), reader.page, depth, inner))
+    yield from for_ocr(chars, opc.scans(archive, dict.fromkeys(pictures(page)), reader.page, depth, inner))
     yield from files
-
-
-def _pictures(page: Element) -> list[str]:
-    """The pictures of the page; of a frame that holds something else they are only what that looks like."""
-    frames = (each for each in page.iter(f"{DRAW}frame") if not {"object", "object-ole", "table"} & {*map(local, each)})
-    return list(dict.fromkeys(name for each in frames for name in linked(each, "image")))
 
 
 def _titles(content: Element) -> frozenset[str]:

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 
+from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.containers import read_part
 from servers.cradle.processing.extract.detect import ODS
 from servers.cradle.processing.extract.encoding import clean
@@ -23,6 +24,7 @@ from servers.cradle.processing.extract.open_shapes import (
     labelled,
     objects,
     paragraphs,
+    pictures,
     shapes,
 )
 from servers.cradle.processing.extract.sheet_notes import notes, place
@@ -73,6 +75,11 @@ class OpenSheets:
             yield from notes(table.notes, page)
             yield from files
 
+    def pictures(self, sheet: str, page: int) -> Iterator[Item]:
+        """Scans of the pictures on a sheet."""
+        if table := self._tables.get(sheet):
+            yield from opc.scans(self._archive, dict.fromkeys(table.pictures), page, self._depth, self._inner)
+
 
 def tables_of(archive: zipfile.ZipFile) -> dict[str, OpenTable]:
     """The tables by their names; the first of a name. A table inside a cell is no table of its own.
@@ -106,13 +113,15 @@ def tables_of(archive: zipfile.ZipFile) -> dict[str, OpenTable]:
 
 
 class OpenTable:
-    """A table as far as it is read; rows and columns count from 0. `objects` are the names of what is embedded."""
+    """A table as far as it is read; rows and columns count from 0. `objects` are the names of what is embedded,
+    `pictures` those of pictures."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.merges: list[Merge] = []
         self.boxes: list[str] = []
         self.objects: list[str] = []
+        self.pictures: list[str] = []
         self.labels: dict[str, str] = {}
         self.notes: list[tuple[str, str]] = []
         self._marked: list[tuple[int, int, dict[int, Cell]]] = []
@@ -129,6 +138,7 @@ class OpenTable:
         """Adds what is drawn on the table or in one of its cells."""
         self.boxes += boxes(element, self.labels)
         self.objects += objects(element)
+        self.pictures += pictures(element)
 
     def cell(self, element: Element) -> None:
         rows, columns = _count(element, "number-rows-spanned"), _count(element, "number-columns-spanned")

@@ -55,7 +55,7 @@ def _pixels(png: bytes) -> int:
     return width * height
 
 
-def scans(pictures: Iterable[Picture], depth: int, inner: Inner) -> Iterator[Item]:
+def scans(pictures: Iterable[Picture], page: int, depth: int, inner: Inner) -> Iterator[Item]:
     """Scans of the pictures, each once; one that is damaged is an `Attachment` with why.
 
     Drawings (EMF, WMF) hold no scan but the bitmaps in them.
@@ -75,7 +75,7 @@ def scans(pictures: Iterable[Picture], depth: int, inner: Inner) -> Iterator[Ite
                 if mark not in seen:
                     seen.add(mark)
                     read = inner(image, f"picture-{number}", depth + 1)
-                    yield from (Scan(each.png, 0) for each in read if isinstance(each, Scan))
+                    yield from (Scan(each.png, page) for each in read if isinstance(each, Scan))
         except Exhausted:
             raise
         except Unreadable as error:

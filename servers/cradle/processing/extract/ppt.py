@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from msgspec.structs import replace
-
 from servers.cradle.processing.extract.compound import BROKEN, opened
 from servers.cradle.processing.extract.detect import PPT
 from servers.cradle.processing.extract.encoding import squeezed
@@ -15,7 +13,7 @@ from servers.cradle.processing.extract.pictures import chars_of, for_ocr, scans
 from servers.cradle.processing.extract.ppt_file import DAMAGED, Presentation, Shape, Slide
 from servers.cradle.processing.extract.summary import summary
 from servers.cradle.processing.extract.text import table_block
-from servers.cradle.processing.extraction import About, Attachment, Block, Item, Scan
+from servers.cradle.processing.extraction import About, Attachment, Block, Item
 
 _TITLES = frozenset({0, 6})
 _BREAK = re.compile("[\r\v]")
@@ -53,8 +51,7 @@ def _slide(presentation: Presentation, slide: Slide, page: int, depth: int, inne
         yield block
     numbers = [number for each in _flat(slide.shapes) for number in each.pictures]
     shown = filter(None, map(presentation.store.picture, numbers))
-    for item in for_ocr(chars, scans(shown, depth, inner)):
-        yield replace(item, page=page) if isinstance(item, Scan) else item
+    yield from for_ocr(chars, scans(shown, page, depth, inner))
 
 
 def _blocks(slide: Slide, page: int) -> Iterator[Block]:

@@ -113,7 +113,7 @@ class _Reader:
         yield from self._taken()
         self._out = self._beside
         yield from self._taken()
-        yield from for_ocr(self._chars, scans(self._pictures, depth, inner))
+        yield from for_ocr(self._chars, scans(self._pictures, 0, depth, inner))
         for number, (name, digits) in enumerate(self._objects, 1):
             shown = squeezed(name)[:200] or f"object-{number}"
             if (held := unpacked(_native(digits))) and held.data:

@@ -63,6 +63,13 @@ def beside(
     yield from opc.files(archive, parts, depth, inner)
 
 
+def pictures(archive: zipfile.ZipFile, part: str, page: int, depth: int, inner: Inner) -> Iterator[Item]:
+    """Scans of the pictures on a sheet."""
+    drawings = opc.of_kind(opc.related(archive, part), "drawing")
+    named = (name for each in drawings for name in opc.of_kind(opc.related(archive, each), "image"))
+    yield from opc.scans(archive, dict.fromkeys(named), page, depth, inner)
+
+
 def without_results(archive: zipfile.ZipFile, part: str, sheet: str) -> Iterator[Attachment]:
     """Says of a sheet how many of its formulas have no result in the file: their cells were read as empty ones."""
     count = sum(1 for _ in _unanswered(archive, part))

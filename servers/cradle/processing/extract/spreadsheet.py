@@ -6,6 +6,7 @@ import datetime
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from servers.cradle.processing.extract.columns import Figure
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
@@ -14,8 +15,9 @@ from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.left_out import dated, left_out
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extract.number_formats import Shown, measured
+from servers.cradle.processing.extract.pictures import FEW_CHARS, chars_of, for_ocr
 from servers.cradle.processing.extract.product_table import read_rows
-from servers.cradle.processing.extraction import About, Block, Item
+from servers.cradle.processing.extraction import About, Block, Item, Product
 
 _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and send it."
 
@@ -27,7 +29,7 @@ class Spreadsheet:
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """Each sheet is a page: its name as heading, its tables and products, then what lies on it and is said of its
-        cells. A sheet that is a chart has no rows."""
+        cells. A sheet that is a chart has no rows; one with next to no text gives its pictures to OCR."""
         import python_calamine as calamine
 
         from servers.cradle.processing.extract.large_sheet import LargeSheets
@@ -45,10 +47,15 @@ class Spreadsheet:
             for number, (name, kind) in enumerate(sheets, 1):
                 title = clean(name)
                 yield Block("heading", title, level=1, page=number)
+                cells: Iterator[tuple[str, ...]] = iter(())
                 if kind == rows:
                     sheet = (large and large.get(name)) or book.get_sheet_by_name(name)
-                    yield from read_rows(_rows(sheet, beside.merges(title), beside.marks(title)), number, title)
-                yield from beside.items(title, number)
+                    cells = _rows(sheet, beside.merges(title), beside.marks(title))
+                chars = 0
+                for item in chain(read_rows(cells, number, title), beside.items(title, number)):
+                    chars += _chars(item)
+                    yield item
+                yield from for_ocr(chars, beside.pictures(title, number))
         except calamine.PasswordError:
             reason = "The file is protected by a password. Save it without one and send it again."
             raise Unreadable("encrypted", reason) from None
@@ -58,6 +65,13 @@ class Spreadsheet:
             if type(error).__name__ == "PanicException":  # of calamine, which no module names
                 raise Unreadable("damaged", _DAMAGED) from None
             raise
+
+
+def _chars(item: Item) -> int:
+    """How much text of the sheet itself an item is; a product is enough for a sheet."""
+    if isinstance(item, Product):
+        return FEW_CHARS
+    return 0 if isinstance(item, Block) and item.source else chars_of(item)
 
 
 def _rows(sheet, merges: Iterable[Merge], marks: Iterator[Shown] | None = None) -> Iterator[tuple[str, ...]]:

@@ -10,7 +10,9 @@ from servers.cradle.processing.extract.compound import BROKEN, opened
 from servers.cradle.processing.extract.extractor import Inner
 from servers.cradle.processing.extract.merged import Merge
 from servers.cradle.processing.extract.number_formats import Shown
+from servers.cradle.processing.extract.office_art import Store, shown_in
 from servers.cradle.processing.extract.ole_object import embedded
+from servers.cradle.processing.extract.pictures import scans
 from servers.cradle.processing.extract.sheet_notes import notes
 from servers.cradle.processing.extract.xls_drawn import drawn
 from servers.cradle.processing.extract.xls_formats import xls_formats
@@ -24,11 +26,13 @@ class XlsSheets:
     where it is damaged, which calamine judges.
 
     Args:
-        depth: of the file; `inner` reads what is embedded in it.
+        depth: of the file; `inner` reads pictures and what is embedded in it.
     """
 
     def __init__(self, data: bytes, depth: int, inner: Inner) -> None:
+        self._depth, self._inner = depth, inner
         self._formats = xls_formats(data)
+        self._store = Store(self._formats.pictures if self._formats else b"", b"")
         self._embedded = _objects(data, depth, inner)
 
     def readable(self, data: bytes) -> bytes:
@@ -52,6 +56,12 @@ class XlsSheets:
             yield from (Block("paragraph", " | ".join(words), page=page) for words in found.charts)
             yield from notes(found.notes, page)
         yield from self._embedded
+
+    def pictures(self, sheet: str, page: int) -> Iterator[Item]:
+        """Scans of the pictures on a sheet; those that an earlier one shows too are left out."""
+        if self._formats:
+            numbers = shown_in(drawn(self._formats.stream, self._formats.begins(sheet)).drawing)
+            yield from scans(filter(None, map(self._store.picture, numbers)), page, self._depth, self._inner)
 
 
 def _objects(data: bytes, depth: int, inner: Inner) -> Iterator[Item]:

@@ -14,7 +14,7 @@ from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.sheet_notes import place
 from servers.cradle.processing.extract.xls_records import BEGIN, CONTINUED, Record, passing, records, signs, text
 
-_OBJECT, _TEXT, _NOTE = 0x005D, 0x01B6, 0x001C
+_OBJECT, _TEXT, _NOTE, _DRAWING = 0x005D, 0x01B6, 0x001C, 0x00EC
 _NAME, _NUMBER, _LABEL = 0x100D, 0x0203, 0x0204
 _IS_CHART = b"\x20\0"  # what the record says that begins a sheet
 _COMMON = 0x15  # the first piece of an object, which has its number
@@ -23,12 +23,13 @@ _CELLS = passing(0x00FD, 0x027E, _NUMBER, 0x0006, 0x00BD, 0x00BE, 0x0201, 0x0208
 
 @dataclass(slots=True)
 class Drawn:
-    """Texts in the order of their shapes, words and values of each chart, and notes with what the sheet calls their
-    cells."""
+    """Texts in the order of their shapes, words and values of each chart, notes with what the sheet calls their cells,
+    and the drawing of it all (MS-ODRAW)."""
 
     boxes: list[str] = field(default_factory=list)
     charts: list[list[str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    drawing: bytes = b""
 
 
 def drawn(stream: bytes, begin: int) -> Drawn:
@@ -53,24 +54,30 @@ class _Reading:
         self._texts: list[tuple[int, list[bytes]]] = []
         self._notes: list[tuple[str, int]] = []
         self._charts: list[list[str]] = []
+        self._drawing = bytearray()
+        self._last = 0
 
     def of_sheet(self, record: Record) -> None:
         kind, at, size, _ = record
         if kind == CONTINUED:
             self._go_on(at, size)
             return
-        self._left = 0
+        self._left, self._last = 0, kind
         if kind == _OBJECT and size >= 8:
             first, _, _, number = struct.unpack_from("<HHHH", self._stream, at)
             self._object = number if first == _COMMON else -1
         elif kind == _TEXT and size >= 12:
             (self._left,) = struct.unpack_from("<H", self._stream, at + 10)
             self._texts.append((self._object, []))
+        elif kind == _DRAWING:
+            self._drawing += self._stream[at : at + size]
         elif kind == _NOTE and size >= 8:
             row, column, _, number = struct.unpack_from("<HHHH", self._stream, at)
             self._notes.append((place(row, column), number))
 
     def _go_on(self, at: int, size: int) -> None:
+        if self._last == _DRAWING:
+            self._drawing += self._stream[at : at + size]
         if self._left and size:
             wide = self._stream[at] & 1
             length = min(self._left, (size - 1) // (1 + wide))
@@ -99,4 +106,5 @@ class _Reading:
             [text for number, text in texts if text and number not in named],
             [words for each in self._charts if (words := [word for word in each if word])],
             [(cell, said.get(number, "")) for cell, number in self._notes],
+            bytes(self._drawing),
         )

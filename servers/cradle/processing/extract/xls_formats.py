@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from servers.cradle.processing.extract.compound import BROKEN, opened
 from servers.cradle.processing.extract.number_formats import BUILT_IN, Shown, shown_in_rows, shows
-from servers.cradle.processing.extract.xls_records import BEGIN, BIFF8, passing, records, text
+from servers.cradle.processing.extract.xls_records import BEGIN, BIFF8, CONTINUED, passing, records, text
 
-_SHEET, _FORMAT, _STYLE, _PASSWORD = 0x0085, 0x041E, 0x00E0, 0x002F
+_SHEET, _FORMAT, _STYLE, _PASSWORD, _PICTURES = 0x0085, 0x041E, 0x00E0, 0x002F, 0x00EB
 _CELLS = frozenset({0x0203, 0x027E, 0x0006})  # number, number in four bytes, formula
 _MANY = 0x00BD  # numbers side by side
 _NO_NUMBERS = passing(0x00FD, 0x0201, 0x00BE, 0x0208)  # texts, empty cells, rows
@@ -21,7 +21,7 @@ _NUMBER_BYTES = 6
 
 
 class XlsFormats:
-    """The formats of a workbook, and where its sheets begin.
+    """The formats of a workbook, where its sheets begin, and its store of pictures as it is drawn (MS-ODRAW).
 
     Args:
         stream: of the compound file, `Workbook`.
@@ -30,18 +30,23 @@ class XlsFormats:
     def __init__(self, stream: bytes) -> None:
         self.stream = stream
         self._sheets: dict[str, int] = {}
+        pictures, last = bytearray(), 0
         codes, styles = dict(BUILT_IN), list[str]()
         for kind, at, size, depth in records(stream, 0):
             if kind == _PASSWORD:
                 break
             if depth > 1:
                 continue
+            last = last if kind == CONTINUED else kind
+            if last == _PICTURES:
+                pictures += stream[at : at + size]
             if kind == _SHEET:
                 self._sheets.setdefault(text(stream, at + 6, "<B"), struct.unpack_from("<I", stream, at)[0])
             elif kind == _FORMAT:
                 codes[str(struct.unpack_from("<H", stream, at)[0])] = text(stream, at + 2, "<H")
             elif kind == _STYLE and size >= 4:
                 styles.append(str(struct.unpack_from("<H", stream, at + 2)[0]))
+        self.pictures = bytes(pictures)
         self._formats = shows([codes.get(each, "") for each in styles])
 
     def begins(self, sheet: str) -> int:

@@ -19,7 +19,7 @@ from servers.cradle.processing.extract.extractor import Inner, Unreadable
 from servers.cradle.processing.extract.merged import Merge
 from servers.cradle.processing.extract.number_formats import BUILT_IN, Cell, Shown, shown_in_rows, shows
 from servers.cradle.processing.extract.sheet_notes import notes, place
-from servers.cradle.processing.extract.sheet_parts import beside
+from servers.cradle.processing.extract.sheet_parts import beside, pictures
 from servers.cradle.processing.extract.xlsb_cells import NOTHING, in_full, styled, survey
 from servers.cradle.processing.extract.xlsb_records import BROKEN, records, text
 from servers.cradle.processing.extraction import Attachment, Item
@@ -85,6 +85,11 @@ class XlsbSheets:
         """Text boxes, charts, threads, notes and embedded files of a sheet."""
         if part := self._parts.get(sheet):
             yield from beside(self._archive, part, page, self._depth, self._inner, _notes)
+
+    def pictures(self, sheet: str, page: int) -> Iterator[Item]:
+        """Scans of the pictures on a sheet."""
+        if part := self._parts.get(sheet):
+            yield from pictures(self._archive, part, page, self._depth, self._inner)
 
     @cached_property
     def _formats(self) -> dict[int, Cell]:
