@@ -1,14 +1,18 @@
-"""The collector of cycles while a server starts: what is loaded stays, and looking for garbage in it takes an eighth of
-the start."""
+"""While a server starts. The collector of cycles rests: what is loaded stays, and looking for garbage in it takes an
+eighth of the start. SIGTERM ends it at once: there is nothing to drain, and the kernel keeps the signal from the first
+process of a container unless that handles it."""
 
 from __future__ import annotations
 
 import gc
+import os
+import signal
 
 
 def loading() -> None:
-    """Let the collector rest until `loaded`."""
+    """Let the collector rest until `loaded`, and SIGTERM end the process until its server handles it."""
     gc.disable()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def loaded() -> None:
