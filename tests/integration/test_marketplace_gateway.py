@@ -159,6 +159,18 @@ async def test_a_token_for_another_server_or_without_the_scope_is_refused_with_a
     assert seen.tokens == []
 
 
+@pytest.mark.requirement("A-05")
+async def test_a_method_that_the_gateway_does_not_take_is_told_to_callers_with_a_token_alone(market: Market) -> None:
+    url, seen = await market.add_upstream()
+    place = f"{market.base}/servers/{await market.add_instance('acme', url)}/mcp"
+    bearer = {"authorization": f"Bearer {await market.user_token('acme')}"}
+    for method in ("PUT", "PATCH", "OPTIONS", "HEAD", "TRACE"):
+        assert (await market.http.request(method, place)).status_code == 401, method
+        refused = await market.http.request(method, place, headers=bearer)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "POST, GET, DELETE"), method
+    assert seen.tokens == []
+
+
 async def test_a_disabled_users_token_no_longer_calls_through(market: Market) -> None:
     url, seen = await market.add_upstream()
     name = await market.add_instance("acme", url)

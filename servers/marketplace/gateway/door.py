@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mcp_types.jsonrpc import INVALID_REQUEST
 from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.gateway.asking import SESSION
@@ -44,7 +45,7 @@ from shared.settings import Settings
 from shared.telemetry import count_call
 
 PREFIX, SUFFIX = "/servers/", "/mcp"
-METHODS = frozenset({"POST", "GET", "DELETE"})
+METHODS = ("POST", "GET", "DELETE")
 SCOPE = "gateway:call"
 GREETINGS = frozenset({"initialize", "server/discover"})
 NEEDS_TOOLS = frozenset({"tools/list", "tools/call"})
@@ -85,14 +86,14 @@ class Gateway:
             code = await self._serve(scope, caller, headers, message, receive, send)
         except (PlatformError, ProtocolError) as error:
             code = error.code if isinstance(error, PlatformError) else "refused"
-            await refuse(error, message, send, self._challenge(error))
+            await refuse(error, message, send, self._headers_with(error))
         finally:
             count_call("marketplace", "gateway", code, time.perf_counter() - started)
 
     async def _arrived(self, method: str, headers: Headers, receive: Receive) -> tuple[Principal, Message]:
-        if method not in METHODS:
-            raise InvalidInput("This address takes POST, GET and DELETE.")
         caller = await self._authenticate(headers)
+        if method not in METHODS:
+            raise ProtocolError(INVALID_REQUEST, "This address takes POST, GET and DELETE.", status=405)
         limit = self._settings.max_body_bytes if method == "POST" else 0
         told = next((value for name, value in headers if name == "content-length"), "0")
         if not told.isdecimal() or int(told[:20]) > limit:
@@ -201,7 +202,9 @@ class Gateway:
         up += [(SESSION, self._seal.open(value, *owner)) for value in sessions[:1]]
         return [*up, *own_headers(self._routes.upstream_header(route))]
 
-    def _challenge(self, error: Exception) -> Headers:
+    def _headers_with(self, error: PlatformError | ProtocolError) -> Headers:
+        if error.status == 405:
+            return [("allow", ", ".join(METHODS))]
         if isinstance(error, Unauthenticated):
             kind = "invalid_token"
         elif isinstance(error, Forbidden) and error.field == "scope":
