@@ -176,6 +176,13 @@ def test_a_hostile_detail_stays_text() -> None:
     assert [line.count("|") for line in rows] == [4]
 
 
+@pytest.mark.requirement("I-10")
+def test_a_detail_of_several_lines_stays_one_row_of_its_table() -> None:
+    broken = VerificationCheck(name="x", passed=False, detail="it said:\r\n\n# no heading\n")
+    rows = rendered("verification.md", made(passed=False, checks=[broken])).splitlines()
+    assert "| x | **FAILED** | it said: # no heading |" in rows
+
+
 def test_the_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     report = made(recall=[1.0], start_seconds=0.5)
     folder = write_report(tmp_path, report).parent
