@@ -169,7 +169,11 @@ def build(settings: Settings, keys: Issuer, events: Events | None = None, **opti
     async def broken(request: Request) -> Any:
         raise RuntimeError("secret-canary")
 
+    async def endless(request: Request) -> Any:
+        return {"deep": [{"number": float("inf")}]}
+
     server.route("/repeat", repeat, ["POST"], scope="read")
+    server.route("/endless", endless, ["GET"])
     server.route("/broken", broken, ["GET"])
     return server
 

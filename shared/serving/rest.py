@@ -12,10 +12,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.auth import require
-from shared.errors import InvalidInput, PlatformError, TooLarge
+from shared.errors import Internal, InvalidInput, PlatformError, TooLarge
 from shared.serving.failures import http_response, invalid_arguments, platform_error
 from shared.serving.schemas import property_names
-from shared.values import check_value
+from shared.telemetry import event
+from shared.values import check_value, problem_of
 
 Handler = Callable[[Request], Awaitable[Any]]
 Model = TypeVar("Model", bound=BaseModel)
@@ -30,24 +31,35 @@ def route(path: str, handler: Handler, methods: list[str], scope: str | None) ->
             if scope is not None:
                 require(scope)
             answer = await handler(request)
+            return answer if isinstance(answer, Response) else json_response(answer)
         except PlatformError as error:
             return http_response(error)
         except Exception as error:  # noqa: BLE001  # translated and logged; nothing of it may reach the caller
             return http_response(platform_error(error, route=path))
-        return answer if isinstance(answer, Response) else json_response(answer)
 
     return Route(path, endpoint, methods=methods, name=path)
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A value as JSON; models by their aliases."""
-    return Response(orjson.dumps(value, default=_plain), status, headers, media_type="application/json")
+    """A value as JSON; models by their aliases.
+
+    Raises:
+        Internal: it holds a number that JSON has not, which would be `null`.
+    """
+    return Response(orjson.dumps(_sound(value), default=_plain), status, headers, media_type="application/json")
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True)
+        return _sound(value.model_dump(mode="json", by_alias=True))
     raise TypeError(type(value).__name__)
+
+
+def _sound(value: Any) -> Any:
+    if (problem := problem_of(value)) is not None:
+        event("bad_output", code=problem.split(":")[0])
+        raise Internal()
+    return value
 
 
 async def read_body(request: Request, limit: int | None = None) -> bytes:

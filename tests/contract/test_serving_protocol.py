@@ -275,6 +275,13 @@ async def test_a_number_that_is_not_finite_or_over_64_bits_never_leaves_as_null(
     assert "NaN" not in bad.text
 
 
+@pytest.mark.requirement("I-03")
+async def test_nor_does_it_leave_a_route(base: str, token: str, client: httpx2.AsyncClient) -> None:
+    bad = await client.get(base + "/endless", headers=headers_for(token))
+    assert (bad.status_code, bad.json()["code"]) == (500, "internal")
+    assert "null" not in bad.text
+
+
 @pytest.mark.requirement("M-06")
 @pytest.mark.parametrize("call", ERAS)
 async def test_an_explicit_result_keeps_its_own_small_text(
