@@ -163,7 +163,7 @@ def _content(tar: tarfile.TarFile, name: str, limit: int) -> bytes:
 
 
 def _unpack_file(tar: tarfile.TarFile, name: str, sha256: str, work: Path) -> None:
-    if not _FILE.match(name):
+    if not _FILE.fullmatch(name):
         raise InvalidInput("The update names a file that does not belong into one.")
     file = tar.extractfile(tar.getmember(name))
     if file is None:

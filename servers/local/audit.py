@@ -48,6 +48,6 @@ def _head(text: str) -> tuple[str, AuditHead]:
 
     name, _, rest = text.partition(":")
     number, _, digest = rest.partition(":")
-    if name not in LOGS or not number.isdecimal() or not re.match(DIGEST_PATTERN, digest):
+    if name not in LOGS or not number.isdecimal() or not re.fullmatch(DIGEST_PATTERN, digest):
         raise InvalidInput("A head looks like database:number:sha256:… as `0711 audit` prints it.", field="head")
     return name, AuditHead(number=int(number), digest=digest)

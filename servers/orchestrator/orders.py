@@ -317,7 +317,7 @@ def _checked(request: Request) -> Request:
             "The company name has no two Latin letters to make a customer id from: write it in Latin letters.",
             field="company_name",
         )
-    if len(email) > 254 or not EMAIL.match(email):
+    if len(email) > 254 or not EMAIL.fullmatch(email):
         raise InvalidInput(
             "The contact address is not an e-mail address such as name@example.com.", field="contact_email"
         )

@@ -62,7 +62,7 @@ def migrations_of(package: str) -> list[Migration]:
     folder = resources.files(package) / "sql"
     if not folder.is_dir():
         return []
-    files = sorted((each.name, each) for each in folder.iterdir() if NAME.match(each.name))
+    files = sorted((each.name, each) for each in folder.iterdir() if NAME.fullmatch(each.name))
     found = [Migration(int(name[:4]), name, file.read_text(encoding="utf-8")) for name, file in files]
     for position, migration in enumerate(found, 1):
         if migration.number != position:

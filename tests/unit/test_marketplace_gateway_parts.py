@@ -181,10 +181,10 @@ def test_any_byte_of_a_definition_counts_however_deep_it_lies_and_however_alike_
 @pytest.mark.parametrize(
     "tools",
     [
-        [definition("say"), definition("say")], [{"name": "say"}], ["say"], [definition("a b")],
+        [definition("say"), definition("say")], [{"name": "say"}], ["say"], [definition("a b")], [definition("say\n")],
         [definition("x", "x" * 300_000)],
     ],
-    ids=["twice", "no schema", "no object", "bad name", "large"],
+    ids=["twice", "no schema", "no object", "bad name", "name with a newline", "large"],
 )  # fmt: skip
 def test_a_list_of_tools_that_cannot_be_pinned_is_refused_whole(tools: list[Any]) -> None:
     with pytest.raises(Unavailable):

@@ -65,7 +65,7 @@ class Pinned:
         Raises:
             InvalidInput: it is written differently; a tag alone is not enough, since what it names changes.
         """
-        found = _REFERENCE.match(text)
+        found = _REFERENCE.fullmatch(text)
         if found is None or text.endswith("\n"):
             raise InvalidInput(
                 "A base image in a registry is named docker://HOST/NAME@sha256:DIGEST. Check P0711_BASE_IMAGE.",

@@ -78,7 +78,7 @@ class Catalogue:
             NotFound: it is unknown, or nothing that this caller may know of.
             Forbidden: the caller sees it but lacks the scope or the role.
         """
-        known = SERVER_NAME.match(server_name) is not None
+        known = SERVER_NAME.fullmatch(server_name) is not None
         entry = await self._store.by_name(view_of(caller), server_name) if known else None
         decision = policy.decide(caller, action, resource_of(entry) if entry else policy.Resource())
         if not decision.allowed and decision.visible:
@@ -279,6 +279,6 @@ def _read_cursor(cursor: str | None) -> str:
         name = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         name = ""
-    if not SERVER_NAME.match(name):
+    if not SERVER_NAME.fullmatch(name):
         raise InvalidInput("This cursor is not one of ours: leave it out to start at the first page.", field="cursor")
     return name

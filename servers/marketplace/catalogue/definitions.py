@@ -70,7 +70,7 @@ def _definition(tool: Any) -> Definition | None:
     if not isinstance(tool, Mapping) or not isinstance(tool.get("inputSchema"), Mapping):
         return None
     name = tool.get("name")
-    if not isinstance(name, str) or not TOOL_NAME.match(name):
+    if not isinstance(name, str) or not TOOL_NAME.fullmatch(name):
         return None
     text = canonical_json(tool)
     return Definition(name, text.decode(), digest(text)) if len(text) <= MAX_DEFINITION else None

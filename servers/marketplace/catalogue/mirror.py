@@ -139,7 +139,7 @@ def _entry(told: Any) -> Entry | str:
     if not isinstance(server, dict) or problem_of(server) is not None:
         return "not in the registry's form"
     name, version = server.get("name"), server.get("version")
-    if not isinstance(name, str) or not SERVER_NAME.match(name) or len(name) > 200 or name.startswith(RESERVED):
+    if not isinstance(name, str) or not SERVER_NAME.fullmatch(name) or len(name) > 200 or name.startswith(RESERVED):
         return "a name that is not allowed here"
     title, description = server.get("title") or name, server.get("description")
     if not all(isinstance(text, str) and text for text in (title, description, version)) or len(str(version)) > 64:

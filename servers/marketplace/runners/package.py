@@ -83,12 +83,12 @@ def check_package(package: Package) -> Package:
         InvalidInput: no version or digest, or signs that no such name has.
     """
     if package.kind == "oci":
-        if not IMAGE.match(package.identifier) or package.version:
+        if not IMAGE.fullmatch(package.identifier) or package.version:
             raise InvalidInput(
                 "An image is named with its host and pinned by its digest: host/name@sha256:…, and has no version.",
                 field="package",
             )
-    elif not NAME.match(package.identifier) or not VERSION.match(package.version or ""):
+    elif not NAME.fullmatch(package.identifier) or not VERSION.fullmatch(package.version or ""):
         raise InvalidInput("A package has the name of its registry and one exact version.", field="package")
     return package
 

@@ -57,7 +57,7 @@ class Accounts:
             Unauthenticated: anything does not fit; the answer and its time do not say what.
         """
         email = email.strip().lower()
-        login = await self.store.login(email) if EMAIL.match(email) else None
+        login = await self.store.login(email) if EMAIL.fullmatch(email) else None
         right = await self._passwords.matches(login.password_hash if login else None, password)
         if login is None or login.locked or not login.user.active or not right:
             # The same statement for an unknown user, where it changes no row: the time says nothing either.
@@ -73,7 +73,7 @@ class Accounts:
         Raises:
             Unauthenticated: anything does not fit.
         """
-        if not CLIENT_ID.match(client_id):
+        if not CLIENT_ID.fullmatch(client_id):
             raise Unauthenticated(REFUSED)
         if client_id.startswith("key_"):
             stored, user = await self.store.key(client_id)
@@ -113,7 +113,7 @@ class Accounts:
         """
         if named is None:
             return identity.customer
-        customer = await self.store.customer(named) if re.match(CUSTOMER_PATTERN, named) else None
+        customer = await self.store.customer(named) if re.fullmatch(CUSTOMER_PATTERN, named) else None
         partner = customer.partner if customer else None
         allowed = policy.may_act_for(identity.role, identity.subject, identity.customer, named, partner)
         if customer is None or not allowed:
@@ -219,7 +219,7 @@ def checked_email(email: str, field: str) -> str:
         InvalidInput: it is none.
     """
     email = email.strip().lower()
-    if len(email) > 254 or not EMAIL.match(email):
+    if len(email) > 254 or not EMAIL.fullmatch(email):
         raise InvalidInput("An e-mail address looks like name@example.com.", field=field)
     return email
 

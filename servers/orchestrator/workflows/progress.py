@@ -60,4 +60,4 @@ class ProgressWriter:
 
 def safe_note(note: str) -> str:
     """The note where it is made of plain words and counts; empty where it could hold a name."""
-    return note if COUNTS_ONLY.match(note) and not SUFFIX.search(note) else ""
+    return note if COUNTS_ONLY.fullmatch(note) and not SUFFIX.search(note) else ""
