@@ -22,6 +22,7 @@ from pydantic import Field
 from servers.cradle.images.archive import make_immutable
 from servers.local.lock import HomeLock
 from servers.local.platform import Notify, postgres, prepare
+from servers.local.whole import the_whole
 from shared.contracts.model import Contract
 from shared.errors import Conflict, InvalidInput, PlatformError, StorageFull, Unavailable
 from shared.postgres.dump import dump, fingerprints
@@ -51,7 +52,8 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
     """Write `target/0711-<time>`, whole or not there. The platform has to be stopped, so that all of it is of one time.
 
     Raises:
-        Conflict: the platform runs, or a server of it that was started alone is connected to its databases.
+        Conflict: the platform runs, a server of it that was started alone is connected to its databases, or a customer
+            is being erased.
         InvalidInput: the target lies in the platform's own folder.
         StorageFull: no room; nothing is left behind.
         Unavailable: the target cannot be written.
@@ -64,7 +66,7 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
         shutil.rmtree(work, ignore_errors=True)  # of a backup that was killed: it holds keys
         _make(work)
         try:
-            async with postgres(settings, notify) as superuser_url:
+            async with postgres(settings, notify) as superuser_url, the_whole(superuser_url):
                 await require_nobody_connected(superuser_url)
                 tables = await _dump(superuser_url, work / "databases", notify)
                 hashes, modes, changed = await asyncio.to_thread(_copy_home, settings.home, work / "files")
@@ -110,6 +112,7 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
                         raise Conflict(f"The restored database {name} is not equal to the saved one.")
                 notify("databases      restored, every table equal")
                 await prepare(settings, superuser_url, notify)
+            await asyncio.to_thread(os.sync)
         except BaseException as error:
             if settings.postgres_url is not None:
                 with suppress(PlatformError):  # a server that is gone: the next restore says what is left there
@@ -123,6 +126,7 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
         refused = "not immutable: only root can, on ext4, xfs and btrfs"
         notify(f"archive        {'immutable again' if sealed else refused}")
     notify(f"files          {len(manifest.files)} with equal hashes")
+    notify(f"erased since   {manifest.made_at:%Y-%m-%d %H:%M} UTC: such customers are here again; erase them again")
     return sum(len(tables) for tables in manifest.tables.values())
 
 

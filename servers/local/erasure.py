@@ -11,6 +11,7 @@ from servers.cradle.images.customer_keys import was_made
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.signing import Signer
 from servers.local.platform import MIGRATIONS, Notify
+from servers.local.whole import the_whole
 from shared.audit import AuditLog
 from shared.errors import InvalidInput, NotFound, Unavailable
 from shared.objects import CustomerStore, bucket_name
@@ -31,7 +32,7 @@ async def erase_customer(settings: Settings, customer: str, confirm: str, notify
     Raises:
         InvalidInput: `confirm` is not the customer's id, or it is no id.
         NotFound: nothing here is or ever was of this customer; nothing was signed.
-        Conflict: a job of the customer is open; nothing was touched.
+        Conflict: a job of the customer is open, or a backup is being made; nothing was touched.
         Unavailable: a database, an engine or the object store does not answer; call again.
     """
     bucket_name(customer)
@@ -41,10 +42,19 @@ async def erase_customer(settings: Settings, customer: str, confirm: str, notify
     signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
     keys = settings.home / "keys" / "customers"
     archive = Archive(settings.home / "archive", keys, signer.verifier, settings.archive_immutable)
-    if not await _known(settings, customer, archive, superuser_url):
-        raise NotFound(
-            f"There is and was no customer {customer} here: nothing was erased. `list_customers` names the ids."
-        )
+    async with the_whole(superuser_url):
+        if not await _known(settings, customer, archive, superuser_url):
+            raise NotFound(
+                f"There is and was no customer {customer} here: nothing was erased. `list_customers` names the ids."
+            )
+        made = await _erased(settings, customer, signer, archive, superuser_url, notify)
+    notify("backups        those made before now hold the customer still: destroy them")
+    return made
+
+
+async def _erased(
+    settings: Settings, customer: str, signer: Signer, archive: Archive, superuser_url: str, notify: Notify
+) -> Certificate:
     await _audited(settings, customer)
     rows = await erase_rows(superuser_url, "platform", customer)
     instances = await _instances(settings, customer, signer)

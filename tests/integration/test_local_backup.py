@@ -19,6 +19,7 @@ from servers.cradle.installations.service import InstallationService
 from servers.local.backup import _work_name, backup, restore
 from servers.local.lock import HomeLock
 from servers.local.platform import postgres, prepare
+from servers.local.whole import the_whole
 from servers.orchestrator.store import JobStore
 from shared.errors import Conflict, InvalidInput
 from shared.postgres.database import Database
@@ -117,12 +118,17 @@ def archived_in(home: Path) -> list[str]:
 
 
 @pytest.mark.requirement("O-08")
-async def test_a_backup_restores_to_an_equal_platform(saved: tuple[Settings, Path], elsewhere: Settings) -> None:
+async def test_a_backup_restores_to_an_equal_platform(
+    saved: tuple[Settings, Path], elsewhere: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, made = saved
+    on_disk = list[set[str]]()
+    monkeypatch.setattr(os, "sync", lambda: on_disk.append(set(files_of(elsewhere.home))))
     elsewhere = elsewhere.model_copy(update={"marketplace_port": settings.marketplace_port})
     assert made.stat().st_mode & 0o777 == 0o700
     assert await restore(elsewhere, made, silent) >= 10
     assert files_of(elsewhere.home) == files_of(settings.home)
+    assert on_disk == [set(files_of(elsewhere.home))]
     assert archived_in(elsewhere.home) == archived_in(settings.home) == ["p1-one", "p1-again"]
     assert not (elsewhere.home / "logs").exists()
     async with postgres(elsewhere, silent) as superuser_url:
@@ -213,6 +219,9 @@ async def test_a_server_that_holds_a_platform_is_not_restored_onto_and_one_that_
         with pytest.raises(Conflict, match="Stop every server"):
             await backup(alone, tmp_path / "backups", silent)
         await database.close()
+        async with the_whole(superuser_url):
+            with pytest.raises(Conflict, match="a customer is being erased"):
+                await backup(alone, tmp_path / "backups", silent)
         saving = asyncio.Event()
 
         async def started_meanwhile() -> None:

@@ -27,6 +27,7 @@ from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
+from servers.local.whole import the_whole
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.objects import CustomerStore, s3_client
 from shared.postgres.database import Database
@@ -196,6 +197,18 @@ async def test_a_customer_with_an_open_job_is_not_erased(home: Settings) -> None
     assert (home.home / "objects" / f"customer-{GOING}" / "sources.json").exists()
     assert key_file(home.home, GOING).exists()  # its instances go on
     assert len(await rows_naming(home, GOING)) >= 6
+
+
+async def test_no_customer_goes_while_a_backup_is_made_which_would_keep_half_of_it(home: Settings) -> None:
+    superuser_url = EmbeddedPostgres(home.home / "postgres", home.postgres_port).superuser_url
+    before = await rows_naming(home, GOING)
+    async with the_whole(superuser_url):
+        with pytest.raises(Conflict, match="backup is being made"):
+            await erase_customer(home, GOING, GOING, lambda _: None)
+    assert await rows_naming(home, GOING) == before
+    told = list[str]()
+    await erase_customer(home, GOING, GOING, told.append)
+    assert told[-1].startswith("backups        those made before now hold the customer still")
 
 
 @pytest.mark.requirement("Z-04")
