@@ -13,6 +13,7 @@ from servers.cradle.images.archive import Archive
 from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.base import architecture
 from servers.cradle.images.build import RECORD, Sources, build_image, built_image
+from servers.cradle.images.customer_keys import key_folder
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.package import SUMS_SIGNATURE, package_delivery
 from servers.cradle.images.registry import chosen
@@ -228,7 +229,7 @@ async def archive_of(held: Services) -> Archive:
     """The archive of delivered images."""
     home = held.settings.home
     signing = await signer_of(held)
-    return Archive(home / "archive", home / "keys" / "customers", signing.verifier, held.settings.archive_immutable)
+    return Archive(home / "archive", key_folder(held.settings), signing.verifier, held.settings.archive_immutable)
 
 
 async def signer_of(held: Services) -> Signer:

@@ -19,6 +19,7 @@ from servers.cradle import delivery
 from servers.cradle.deployment import planted_questions
 from servers.cradle.images.build import built_image
 from servers.cradle.images.containers import owner_of
+from servers.cradle.images.customer_keys import key_folder, require_not_erased
 from servers.cradle.images.running import running_instance
 from servers.cradle.legacy.backup import EXPORT, FILES, FOLDER, MANIFEST, back_up, back_up_to, held_below
 from servers.cradle.legacy.export import Export, Layout, layout, layout_of, plain_name, read_export, sort_names
@@ -49,8 +50,10 @@ async def prepare(held: Services, customer: str, legacy: str) -> str:
 
     Raises:
         Forbidden, InvalidInput: the caller may not name it, or it holds no file or a table that cannot be read.
+        Conflict: a customer of this id was erased.
     """
     require_sources([legacy], ASKED_BEFORE)
+    await asyncio.to_thread(require_not_erased, key_folder(held.settings), customer)
     (uri,) = SourceList.parse([legacy], held.settings).uris
     store = await CustomerStore.open(held.settings, customer, create=True)
     lies = await _legacy(held, store, uri)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import orjson
 
+from servers.cradle.images.customer_keys import key_folder, require_not_erased
 from servers.cradle.installations.parameters import choice_of
 from servers.cradle.processing import pipeline
 from servers.cradle.processing.parameters import current_parameters
@@ -30,8 +32,10 @@ async def record_sources(held: Services, customer: str, data_sources: list[str])
     Raises:
         Forbidden: the caller may not name such a source.
         InvalidInput: a source is not allowed, not there, not the customer's or empty; nothing was recorded.
+        Conflict: a customer of this id was erased.
     """
     require_sources(data_sources, ASKED_BEFORE)
+    await asyncio.to_thread(require_not_erased, key_folder(held.settings), customer)
     checked = SourceList.parse(data_sources, held.settings)
     try:
         known = await CustomerStore.open(held.settings, customer)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from servers.cradle.deployments.service import Deployments
 from servers.cradle.images.archive import Archive
-from servers.cradle.images.customer_keys import was_made
+from servers.cradle.images.customer_keys import key_folder, was_made
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.signing import Signer
 from servers.local.platform import MIGRATIONS, Notify
@@ -40,8 +40,7 @@ async def erase_customer(settings: Settings, customer: str, confirm: str, notify
         raise InvalidInput("Repeat the customer's id: 0711 erase CUSTOMER --confirm CUSTOMER.", field="confirm")
     superuser_url = _superuser_url(settings)  # first: a mistyped home gets no keys
     signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
-    keys = settings.home / "keys" / "customers"
-    archive = Archive(settings.home / "archive", keys, signer.verifier, settings.archive_immutable)
+    archive = Archive(settings.home / "archive", key_folder(settings), signer.verifier, settings.archive_immutable)
     async with the_whole(superuser_url):
         if not await _known(settings, customer, archive, superuser_url):
             raise NotFound(

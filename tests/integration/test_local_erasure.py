@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
+from servers.cradle import migration
 from servers.cradle.deployments.access_keys import access_key, key_file
 from servers.cradle.deployments.store import DeploymentStore
 from servers.cradle.images.archive import Archive
@@ -16,8 +18,11 @@ from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.erasure import erase
 from servers.cradle.images.signing import Signer
 from servers.cradle.installations.service import InstallationService
+from servers.cradle.onboarding import record_sources
+from servers.cradle.services import Services
 from servers.local.erasure import erase_customer
 from servers.local.platform import MIGRATIONS, postgres, prepare
+from servers.local.whole import the_whole
 from servers.marketplace.catalogue.store import CatalogueStore, Entry
 from servers.marketplace.connections.store import ConnectionStore
 from servers.marketplace.gateway.sessions import SessionSeal
@@ -27,7 +32,7 @@ from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
-from servers.local.whole import the_whole
+from shared.auth import acting_as
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.objects import CustomerStore, s3_client
 from shared.postgres.database import Database
@@ -37,7 +42,7 @@ from shared.settings import Settings
 from tests import rows_rig
 from tests.conftest import s3_settings
 from tests.integration.test_installations_versions import Embedder, parameters
-from tests.orchestrator_rig import free_port, put_job, put_onboarded
+from tests.orchestrator_rig import ADMIN, free_port, put_job, put_onboarded
 
 GOING, STAYING = "abschied", "bleibt"
 
@@ -184,6 +189,25 @@ async def test_no_certificate_is_signed_for_an_id_that_nobody_has(home: Settings
     assert not (home.home / "certificates").exists()
     assert not list((home.home / "keys").rglob("abschiet*"))  # a customer of that id can still come
     assert await rows_naming(home, "abschiet") == {}
+
+
+async def test_an_erased_customer_that_comes_back_is_told_before_any_work_and_comes_once_the_operator_lets_it(
+    home: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "sheet.txt").write_text("Klemme")
+    unused: Any = None
+    cradle = Services(home.model_copy(update={"source_roots": [tmp_path]}), *[unused] * 5)
+    new = (tmp_path / "new").as_uri()
+    await erase_customer(home, GOING, GOING, lambda _: None)
+    with acting_as(ADMIN):
+        for begun in (record_sources(cradle, GOING, [new]), migration.prepare(cradle, GOING, new)):
+            with pytest.raises(Conflict, match=f"was erased here.* removes {GOING}.erased from HOME/keys/customers"):
+                await begun
+        assert not (home.home / "objects" / f"customer-{GOING}").exists()
+        (home.home / "keys" / "customers" / f"{GOING}.erased").unlink()
+        await record_sources(cradle, GOING, [new])
+    assert CustomerKey.open(home.home / "keys" / "customers", GOING, create=True).fingerprint
 
 
 async def test_a_customer_with_an_open_job_is_not_erased(home: Settings) -> None:

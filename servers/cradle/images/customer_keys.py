@@ -19,6 +19,7 @@ from shared.durable import sync_folder
 from shared.errors import Conflict, NotFound
 from shared.ids import DIGEST_PATTERN, Digest, digest
 from shared.secret_files import make_secret
+from shared.settings import Settings
 from shared.stopping import Stopped, stop_if_told
 
 
@@ -105,9 +106,29 @@ class _Watched:
             raise
 
 
+def key_folder(settings: Settings) -> Path:
+    """Where the customers' keys lie."""
+    return settings.home / "keys" / "customers"
+
+
 def was_made(folder: Path, customer_id: str) -> bool:
     """Whether the customer has a key, or had one that was destroyed; blocking."""
     return any(place.exists() for place in _places(folder, customer_id))
+
+
+def require_not_erased(folder: Path, customer_id: str) -> None:
+    """Make sure, before any work, that the customer can be archived in the end; blocking.
+
+    Raises:
+        Conflict: a customer of this id was erased.
+    """
+    if _places(folder, customer_id)[1].exists():
+        raise Conflict(
+            "A customer of this name was erased here, so nothing of this name is archived any more. Choose another "
+            "company name; or the operator, who lets it come back, removes "
+            f"{customer_id}.erased from HOME/keys/customers.",
+            field="company_name",
+        )
 
 
 def destroy(folder: Path, customer_id: str) -> Digest | None:
