@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from servers.local.logs import bound
 from shared.errors import Unavailable
 
 STOP_AFTER_S = 75.0  # a server drains for up to 20 s, and cradle ends an exchange of containers that has begun
+LOOK_S = 5.0
 RESTARTS = 5
 RESTART_WINDOW_S = 60.0
 
@@ -69,7 +71,7 @@ class Child:
     async def _watch(self) -> None:
         starts = [time.monotonic()]
         while self._process is not None:
-            code = await self._process.wait()
+            code = await self._ended(self._process)
             if self._stop.is_set():
                 return
             starts = [each for each in starts if time.monotonic() - each < RESTART_WINDOW_S]
@@ -90,6 +92,14 @@ class Child:
                 self._notify(f"{self.name} could not be started: {error.strerror}")
             if self._stop.is_set() and self._process is not None:  # `stop` looked before this process was there
                 self._process.terminate()
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """Its exit code, once it has one; its log stays bounded until then."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    return await process.wait()
+            await asyncio.to_thread(bound, self._log)
 
 
 def _die_with(parent: int) -> Callable[[], None]:

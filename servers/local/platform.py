@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from servers.local.children import Child, healthy
 from servers.local.lock import HomeLock
+from servers.local.logs import bound
 from shared.errors import PlatformError, Unavailable
 from shared.settings import PREFIX, ServerName, Settings
 
@@ -120,9 +121,11 @@ def needing_postgres(settings: Settings) -> Iterator[None]:
 
 
 async def _keep_running(server: EmbeddedPostgres, notify: Notify, stop: asyncio.Event) -> None:
-    """Starts Postgres again when it has ended by itself, until it runs: a disk that was full has room at some time."""
+    """Starts Postgres again when it has ended by itself, until it runs: a disk that was full has room at some time.
+    Keeps its log bounded."""
     pause, told = POSTGRES_LOOK_S, ""
     while not await _within(pause, stop):
+        await asyncio.to_thread(bound, server.log)
         if not server.ended:
             pause, told = POSTGRES_LOOK_S, ""
             continue

@@ -278,7 +278,8 @@ class EmbeddedPostgres:
         command = ["/bin/sh", "-c", WATCH, "sh", str(bin_folder / "postgres"), "-D", str(cluster), "-p", str(self.port)]
         for name, value in self._options.items():
             command += ["-c", f"{name}={value}"]
-        with self.log.open("wb") as log:
+        self.log.unlink(missing_ok=True)
+        with self.log.open("ab") as log:  # appending: whoever keeps it bounded cuts it
             self.log.chmod(0o600)
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd="/", env=_environment(cluster),
