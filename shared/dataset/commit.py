@@ -25,12 +25,12 @@ def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: st
     digests = {name: digest_of_lines(_stoppable(_lines(tables, name))) for name in ROWS}
     identity = canonical_digest({"tables": digests, "fingerprint": fingerprint})
     before = visible(place)
+    _clear(place, tables, before)
     if before and before.dataset_digest == identity and before.parameter_version == parameter_version:
         return before
     version = (before.dataset_version or 0) + 1 if before else 1
     label = f"{version:06d}"
     pins = Pins(tables=tables.versions(), vectors=f"chunks_{label}", graph=f"{GRAPH}/{label}")
-    _clear(place, before)
     sketched = lance.build(place.at(VECTORS), place.options, pins.vectors, tables, model.dimension)
     if sketched.rows >= sketch.ABOVE:
         place.write(sketch_of(pins.vectors), sketched.file())
@@ -81,8 +81,10 @@ def _stoppable(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield line
 
 
-def _clear(place: Place, current: Manifest | None) -> None:
-    """Remove what no visible version names: older versions and what an interrupted commit left."""
+def _clear(place: Place, tables: Tables, current: Manifest | None) -> None:
+    """Remove what neither the visible version names nor the one that is made: older versions, with the documents that
+    were superseded or removed since, and what an interrupted commit left."""
+    tables.forget(current.pins.tables if current else {})
     kept = set()
     if current:
         kept = {f"{current.pins.vectors}.lance", f"{current.pins.vectors}.sketch", current.pins.graph}

@@ -127,6 +127,14 @@ class Tables:
             if len(table.file_uris()) > COMPACT_ABOVE:
                 table.optimize.compact(writer_properties=_writer())
 
+    def forget(self, visible: Mapping[str, int]) -> None:
+        """Delete the files whose rows neither the newest version nor the visible one holds: superseded and removed
+        documents are in them. What a killed process wrote and never entered goes too."""
+        for name in ALL:
+            kept = [visible[name]] if name in visible else None
+            how: Any = {"dry_run": False, "enforce_retention_duration": False, "full": True, "keep_versions": kept}
+            self.open(name).vacuum(0, **how)
+
     @property
     def _options(self) -> dict[str, str] | None:
         return self._place.options() or None

@@ -132,6 +132,37 @@ async def test_a_removed_document_is_gone_from_every_table(tmp_path: Path) -> No
             assert (await reader.sql(query)).rows == ((0,),)
 
 
+def documents_in_files(root: Path) -> set[str]:
+    """The documents that any file of the tables of passages still holds a row of, visible or not."""
+    files = [*(root / "tables" / "chunks").glob("*.parquet"), *(root / "tables" / "documents").glob("*.parquet")]
+    return {each for file in files for each in pq.read_table(file, columns=["document_id"]).column(0).to_pylist()}
+
+
+@pytest.mark.requirement("L-04")
+async def test_what_was_removed_or_superseded_is_in_no_file_one_version_later_and_versions_take_no_more_room(
+    tmp_path: Path,
+) -> None:
+    await written(tmp_path, [document(n) for n in range(3)])
+    gone = document(1).document.document_id
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        await writer.remove_documents([gone])
+        await commit(writer)
+    assert gone in documents_in_files(tmp_path), "the version before stays for whoever reads it"
+    async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+        await commit(writer)
+    assert gone not in documents_in_files(tmp_path)
+    assert [path.name for path in (tmp_path / "vectors").glob("*.lance")] == ["chunks_000002.lance"]
+    files = set[int]()
+    for number in range(4):
+        async with DatasetWriter(str(tmp_path), DIMENSION) as writer:
+            await writer.replace_documents([document(2, f"Fassung {number}.")])
+            await commit(writer)
+        files.add(len(list(tmp_path.rglob("*.parquet"))))
+    assert max(files) == min(files)
+    async with DatasetReader(tmp_path) as reader:
+        assert (await reader.sql("SELECT count(*) FROM chunks WHERE text LIKE 'Fassung%'", limit=9)).rows == ((1,),)
+
+
 async def test_a_large_document_comes_in_parts_and_counts_once_it_is_recorded(tmp_path: Path) -> None:
     whole = document(5)
     assert whole.parts.vectors is not None
