@@ -101,6 +101,7 @@ class Updates:
             if not final.exists():
                 await _merged(await asyncio.to_thread(self._versions.folder, base), work)
                 await asyncio.to_thread(publish, work / "dataset", wanted, final)
+                await asyncio.to_thread(self._versions.make_room, {base, wanted})
             return wanted
         except OSError as error:
             raise failure_of(error) from None

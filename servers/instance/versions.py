@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,7 @@ from shared.ids import Digest
 
 _POINTER = "current.json"
 _CHANGE = "change.json"
+KEPT = 10
 
 
 class _Current(Contract):
@@ -113,10 +115,24 @@ class Versions:
         Place(str(self.state())).write(_POINTER, chosen.model_dump_json().encode())
 
     def sweep(self) -> None:
-        """Remove what an interrupted update left behind."""
+        """Remove what an interrupted update left behind, and one whose parts were sent and left: it is sent anew."""
         with suppress(PlatformError):
             for stale in (self.state() / "versions").glob(".merging-*"):
                 shutil.rmtree(stale, ignore_errors=True)
+            shutil.rmtree(self.state() / "incoming", ignore_errors=True)
+
+    def make_room(self, wanted: Collection[str]) -> None:
+        """Remove updates beyond the newest `KEPT`: each is a whole dataset, of which the platform's archive has an
+        image. Approved changes are nowhere else: versions that hold some stay, and so does what is served.
+
+        Args:
+            wanted: stay too.
+        """
+        updates = [each.dataset_digest for each in self.listed() if each.origin == "update"]
+        updates.sort(key=lambda each: self.place_of(each).stat().st_mtime_ns, reverse=True)
+        for old in updates[KEPT:]:
+            if old not in wanted and old != self.current():
+                shutil.rmtree(self.place_of(old), ignore_errors=True)
 
     def _whole(self, dataset_digest: str) -> bool:
         if self._state is None:

@@ -20,13 +20,14 @@ from servers.cradle.images.running import free_port
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.updates import make_update, push_update
 from servers.instance.tools.growth import DataChanges
-from servers.instance.versions import Versions
+from servers.instance.updates import Updates
+from servers.instance.versions import KEPT, Versions
 from shared.client import Upstream
 from shared.contracts.image import UpdateMade
 from shared.contracts.instance import DatasetAnswer, DatasetVersions, InstanceConfig, SearchAnswer, UpdatePart
 from shared.dataset import lance
 from shared.dataset.delta import ledger
-from shared.dataset.manifest import Manifest
+from shared.dataset.manifest import MANIFEST, Manifest
 from shared.dataset.writer import DatasetWriter
 from shared.errors import Conflict, DeadlineExceeded, NotFound, ParameterDrift, PlatformError, Unavailable
 from shared.ids import digest
@@ -231,6 +232,41 @@ async def unchanged(upstream: Upstream, state: Path) -> None:
     assert ANSWER in await ask(upstream, QUESTION)
     left = [path.name for path in state.rglob("*") if path.is_file()]  # noqa: ASYNC240
     assert left == []
+
+
+async def test_the_volume_holds_the_newest_updates_and_every_version_with_approved_changes(
+    delivered: Delivered, tmp_path: Path
+) -> None:
+    state = folder(tmp_path)
+    config = InstanceConfig(
+        customer_id="acme", company_name="Müller & Söhne KG", tag="p1", fingerprint=FINGERPRINT,
+        dataset_digest=delivered.base.dataset_digest, parameter_version=1,
+    )  # fmt: skip
+    versions = Versions(delivered.frozen, delivered.base.dataset_digest, state)
+    earlier = [digest(bytes([number])) for number in range(KEPT + 3)]
+    for number, each in enumerate(earlier):
+        place = versions.place_of(each)
+        place.mkdir(parents=True)
+        made = delivered.manifest.model_copy(update={"dataset_digest": each})
+        (place / MANIFEST).write_text(made.model_dump_json())
+        if number == 1:
+            versions.note_change(place, delivered.base.dataset_digest, digest(b"statement"))
+        os.utime(place, (number, number))
+    versions.choose(earlier[2])
+    updates = Updates(versions, config, delivered.signer.verifier)
+    whole = await asyncio.to_thread(Path(delivered.update.location).read_bytes)
+    await updates.receive(delivered.update.update_digest, 0, whole)
+    made = await updates.apply(delivered.update.update_digest)
+    there = {each.dataset_digest for each in versions.listed()}
+    assert there == {delivered.base.dataset_digest, made, *earlier[1:3], *earlier[-KEPT + 1 :]}
+
+
+async def test_parts_that_were_sent_and_left_are_gone_with_the_next_start(delivered: Delivered, tmp_path: Path) -> None:
+    versions = Versions(delivered.frozen, delivered.base.dataset_digest, folder(tmp_path))
+    (versions.state() / "incoming").mkdir()
+    (versions.state() / "incoming" / ("a" * 64)).write_bytes(b"half of an update")
+    versions.sweep()
+    assert not (versions.state() / "incoming").exists()
 
 
 @pytest.mark.requirement("G-02", "S-01")
