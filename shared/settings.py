@@ -175,6 +175,11 @@ class Settings(BaseSettings):
         default_factory=list,
         description='What images run on beside this machine\'s architecture, as ["arm64"]; needs a base in a registry.',
     )
+    images_kept: int = Field(
+        10,
+        ge=1,
+        description="Images of a customer that stay in its bucket, with their deliveries; the archive has all.",
+    )
     archive_bucket: str | None = Field(
         None,
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
 
 from servers.cradle.images import updates
-from servers.cradle.images.archive import Archive
+from servers.cradle.images.archive import Archive, archived_name, tag_of
 from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.base import architecture
-from servers.cradle.images.build import RECORD, Sources, build_image, built_image
+from servers.cradle.images.build import RECORD, Sources, Stored, build_image, built_image
 from servers.cradle.images.customer_keys import key_folder
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.package import SUMS_SIGNATURE, package_delivery
@@ -29,6 +30,7 @@ from shared.contracts.instance import InstanceConfig
 from shared.contracts.processing import VerificationReport
 from shared.dataset.delta import ledger
 from shared.dataset.freeze import frozen_files
+from shared.dataset.manifest import MANIFEST, Manifest
 from shared.dataset.reader import DatasetReader
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.ids import canonical_json
@@ -216,9 +218,35 @@ async def _version_of(held: Services, customer: str, built: ImageBuilt) -> int:
 
 
 async def clean_up(held: Services, customer: str) -> int:
-    """Empties the customer's scratch prefix; returns how many objects were removed."""
+    """Empties the customer's scratch prefix and makes room in its bucket; returns how many objects were removed."""
     store = await CustomerStore.open(held.settings, customer)
-    return await store.delete_all("scratch")
+    return await store.delete_all("scratch") + await _make_room(held, store, customer)
+
+
+async def _make_room(held: Services, store: CustomerStore, customer: str) -> int:
+    """Removes what is made again or lies in the archive, which deploying and rolling back take it from: images and
+    deliveries beyond the newest `images_kept`, and updates to another dataset than the present one. The image of the
+    present dataset stays, whatever the clock says, and one that was built anew and is not archived."""
+    try:
+        present = Manifest.model_validate_json(await store.get(f"dataset/{MANIFEST}")).dataset_digest
+    except NotFound:
+        return 0
+    names = await asyncio.to_thread((await archive_of(held)).names, customer)
+    old = list(dict.fromkeys(map(tag_of, reversed(names))))[held.settings.images_kept :]
+    there = {key.split("/")[1] for place in ("images", "delivery") for key, _ in await store.list(place)}
+    removed = 0
+    for tag in there.intersection(old):
+        with suppress(NotFound):  # what a killed process left of it
+            built = Stored.model_validate_json(await store.get(f"images/{tag}/{RECORD}")).built
+            if built.dataset_digest == present or archived_name(built) not in names:
+                continue
+        await store.delete(f"delivery/{tag}.tar")
+        removed += await store.delete_all(f"delivery/{tag}") + await store.delete_all(f"images/{tag}")
+    for key, _ in await store.list("updates"):
+        if key.count("/") == 1 and not updates.leads_to(key, present):  # deeper, it is being made
+            await store.delete(key)
+            removed += 1
+    return removed
 
 
 def _spec(**told: object) -> ImageSpec:

@@ -123,7 +123,7 @@ class Archive:
         SignedBy(self.verifier, f"0711/{built.customer_id}").verify(
             image.parent, built.manifest_digest, built.archive_digest
         )
-        final = self.folder / built.customer_id / f"{tag}-{built.archive_digest.removeprefix('sha256:')[:12]}"
+        final = self.folder / built.customer_id / archived_name(built)
         if final.exists():
             return _already(built, image, final)
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -180,6 +180,11 @@ class Archive:
         if not matching:
             raise NotFound("Nothing is archived under this name.", field="name")
         return self.folder / customer_id / matching[-1]
+
+
+def archived_name(built: ImageBuilt) -> str:
+    """The name under which an image is archived."""
+    return f"{built.tag}-{built.archive_digest.removeprefix('sha256:')[:12]}"
 
 
 def tag_of(name: str) -> str:

@@ -61,8 +61,7 @@ def _make(
 ) -> UpdateMade:  # fmt: skip
     folder.mkdir(mode=0o700, exist_ok=True)
     sweep(folder)
-    short = [each.removeprefix("sha256:")[:12] for each in (base_digest, manifest.dataset_digest)]
-    final = folder / f"{short[0]}-{short[1]}.tar"
+    final = folder / f"{_short(base_digest)}-{_short(manifest.dataset_digest)}.tar"
     work = folder / work_name(f".building-{final.stem}")
     work.mkdir(mode=0o700)
     try:
@@ -113,6 +112,15 @@ def _add(tar: tarfile.TarFile, name: str, source: Any, size: int) -> None:
     info = tarfile.TarInfo(name)
     info.size, info.mtime = size, SOURCE_EPOCH
     tar.addfile(info, source)
+
+
+def leads_to(key: str, dataset_digest: str) -> bool:
+    """Whether the update at this key of the bucket is one to this dataset."""
+    return key.endswith(f"-{_short(dataset_digest)}.tar")
+
+
+def _short(dataset_digest: str) -> str:
+    return dataset_digest.removeprefix("sha256:")[:12]
 
 
 def key_of(update: UpdateMade) -> str:
