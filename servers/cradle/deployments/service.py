@@ -276,13 +276,14 @@ class Deployments:
                 return row
             except PortInUse:
                 await _to_end(containers.roll_back)
-                if not may_move or row.state != "reserved":
-                    if row.state == "reserved":
-                        await asyncio.to_thread(containers.remove_volume)  # without a row nobody knows of it
-                        await self._store.release(customer, row.host)
+                if row.state != "reserved":
                     raise
+                await asyncio.to_thread(containers.remove_volume)  # without a row nobody knows of it
                 await self._store.release(customer, row.host)
+                if not may_move:
+                    raise
                 row = await self._store.reserve(customer, row.host, range(row.port + 1, last + 1))
+        await self._store.release(customer, row.host)
         raise Conflict("No free port was found for the deployment. Set P0711_DEPLOYMENT_PORTS to others.", field="port")
 
     async def _confirm(self, customer: str, row: Row, containers: Containers, built: ImageBuilt) -> None:
