@@ -436,3 +436,11 @@ async def test_a_program_that_was_let_in_makes_no_key_of_the_user(market: Market
     _, held = await let_in(market, anna, scope="catalogue:read gateway:call")
     answer = await market.post_call(held["access_token"], "create_api_key")
     assert answer.json()["result"]["_meta"]["0711/error"]["code"] == "forbidden"
+
+
+async def test_what_ended_long_ago_makes_room_for_the_next(market: Market, anna: UserCreated, postgres_server) -> None:
+    async with postgres_server.superuser(market.urls) as rows:
+        for days, left in ((29, 1), (31, 2), (0, 1)):
+            await let_in(market, anna)
+            assert await rows.fetchval("SELECT count(*) FROM authorizations") == left
+            await rows.execute(f"UPDATE authorizations SET expires_at = now() - interval '{days} days'")  # noqa: S608

@@ -46,8 +46,10 @@ class AuthorizationStore:
         self._audit = AuditLog(database)
 
     async def add(self, given: Authorization, customer: str | None) -> None:
-        """Store a new one. `customer`: the one that the user belongs to."""
+        """Store a new one, in place of the user's that ended a month ago: what has ended lets nobody in, known or not.
+        `customer`: the one that the user belongs to."""
         async with self._database.session(login=given.user_id) as connection:
+            await queries.forget_authorizations(connection, user_id=given.user_id)
             await queries.add_authorization(
                 connection,
                 session_id=given.session_id,

@@ -5,6 +5,10 @@ INSERT INTO authorizations
 VALUES (:session_id, :user_id, :customer_id, :acts_for, :client_sha256, :resource, :scope, :code_challenge,
         :redirect_uri, :redirect_named, now() + make_interval(secs => :lasts_s));
 
+-- name: forget_authorizations(user_id)!
+DELETE FROM authorizations
+WHERE user_id = :user_id AND expires_at < now() - interval '30 days';
+
 -- name: authorization_of(session_id)^
 SELECT session_id, user_id, acts_for, client_sha256, resource, scope, code_challenge, redirect_uri, redirect_named,
        refresh_number, extract(epoch FROM created_at)::float8 AS created_at,
