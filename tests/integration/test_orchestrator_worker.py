@@ -4,9 +4,12 @@ first step is one that is tried again, given up, interrupted or cancelled; whole
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -15,6 +18,7 @@ import pytest
 from servers.orchestrator.questions import Asked
 from servers.orchestrator.store import Job, JobStore
 from servers.orchestrator.upstreams import Upstreams
+from servers.orchestrator.workflows import worker as worker_module
 from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
@@ -217,6 +221,50 @@ async def test_a_job_that_was_cancelled_before_it_ran_does_nothing(site: Site) -
     async with site.working():
         await site.until(other, lambda each: each.ended)
     assert {step.state for step in (await site.until(job, lambda each: True)).steps} == {"pending"}
+
+
+async def in_engine(site: Site) -> list[str]:
+    """The workflows that the engine's tables know, with rows of their steps or without."""
+    connection = await asyncpg.connect(site.dbos_url)
+    try:
+        tables = ("workflow_status", "workflow_input", "operation_outputs")
+        rows = [await connection.fetch(f"SELECT workflow_uuid FROM dbos.{each}") for each in tables]  # noqa: S608
+    finally:
+        await connection.close()
+    return sorted({row["workflow_uuid"] for found in rows for row in found})
+
+
+@pytest.mark.requirement("L-04")
+async def test_what_the_engine_keeps_of_a_job_that_ended_goes_in_time_and_of_one_that_runs_stays(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = await put_job(site.store, "muster")
+    async with site.working():
+        await site.until(ended, lambda each: each.ended)
+    runs = await put_job(site.store, "muster", "update")
+    async with site.working(pause=forever) as (worker, _):
+        await site.until(runs, lambda each: each.steps[0].state == "running")
+        await becomes(worker, "working")
+    assert await in_engine(site) == sorted([ended.job_id, runs.job_id])
+    monkeypatch.setattr(worker_module, "KEPT", timedelta(0))
+    async with site.working(pause=forever) as (worker, _):
+        await becomes(worker, "working")
+        async with asyncio.timeout(DEADLINE_S):
+            while await in_engine(site) != [runs.job_id]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    assert await site.store.job(ended.job_id, "muster") is not None
+
+
+async def test_a_call_of_the_engine_to_a_postgres_that_is_gone_ends_within_a_minute(site: Site) -> None:
+    from dbos._dbos import _get_dbos_instance
+
+    async with site.working() as (worker, _):
+        await becomes(worker, "working")
+        with _get_dbos_instance()._sys_db.engine.connect() as held:
+            descriptor = os.dup(held.connection.driver_connection.fileno())
+        with socket.socket(fileno=descriptor) as own:
+            assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+            assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
 
 
 @pytest.mark.requirement("Z-03")

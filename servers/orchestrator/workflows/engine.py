@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from servers.orchestrator.workflows.runner import Outcome, Runner
@@ -28,6 +29,12 @@ EXECUTOR = "orchestrator"
 JOBS_AT_ONCE = 4
 POLL_S = 0.5
 RAISED = "raised"
+CONNECTION = {
+    "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000,
+}  # fmt: skip
+"""A call to a Postgres whose machine or network is gone ends after about a minute; else the worker would wait in it."""
+ENDED = ["SUCCESS", "ERROR", "CANCELLED"]
+FORGOTTEN_AT_ONCE = 500
 
 
 class Engine:
@@ -71,6 +78,19 @@ class Engine:
         """Hand over a job, or a job that has got its answers, `round_` times by now. The same again changes nothing."""
         await asyncio.to_thread(self._enqueue, job_id, customer_id, round_)
 
+    async def forget(self, older_than: timedelta) -> int:
+        """Delete what the engine keeps of workflows that ended so long ago, `FORGOTTEN_AT_ONCE` at most: the job's row
+        is the truth, and a job that has ended is not handed over again. How many there were."""
+        return await asyncio.to_thread(self._forget, (datetime.now(UTC) - older_than).isoformat())
+
+    def _forget(self, before: str) -> int:
+        from dbos import DBOS
+
+        about: dict[str, Any] = {"load_input": False, "load_output": False, "limit": FORGOTTEN_AT_ONCE}
+        found = [each.workflow_id for each in DBOS.list_workflows(status=ENDED, completed_before=before, **about)]
+        DBOS.delete_workflows(found)
+        return len(found)
+
     def _launch(self) -> None:
         from dbos import DBOS
 
@@ -88,7 +108,7 @@ class Engine:
                 "serializer": _json_serializer(),
                 "sys_db_pool_size": 4,
                 "max_executor_threads": 8,
-                "db_engine_kwargs": {"hide_parameters": True},
+                "db_engine_kwargs": {"hide_parameters": True, "connect_args": dict(CONNECTION)},
             }
         )
 

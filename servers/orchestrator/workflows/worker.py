@@ -13,10 +13,11 @@ import asyncio
 import contextlib
 import logging
 import time
+from datetime import timedelta
 from typing import Literal
 
 from servers.orchestrator.store import JobStore
-from servers.orchestrator.workflows.engine import Engine
+from servers.orchestrator.workflows.engine import FORGOTTEN_AT_ONCE, Engine
 from servers.orchestrator.workflows.runner import Runner
 from shared.errors import PlatformError
 from shared.postgres.lease import Lease
@@ -26,6 +27,8 @@ LOOK_EVERY_S = 1.0
 GRACE_S = 10.0
 AT_ONCE = 100
 LONGEST_QUESTION_S = 3 * 86_400.0
+KEPT = timedelta(days=30)
+FORGET_EVERY_S = 3600.0
 LEASE = "orchestrator:jobs"
 
 State = Literal["starting", "working", "standby"]
@@ -43,7 +46,7 @@ class Worker:
         self._runner = runner
         self._engine = engine
         self._lease = lease
-        self._held_at = 0.0
+        self._held_at = self._forget_at = 0.0
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.state: State = "starting"
@@ -94,6 +97,7 @@ class Worker:
         await self._engine.start()
         await self._hand_out()
         await self._stop_cancelled()
+        await self._forget()
         return "working"
 
     async def _holds(self) -> bool:
@@ -112,6 +116,12 @@ class Worker:
         for job_id, customer_id, round_ in await self._store.to_hand_out(AT_ONCE):
             await self._engine.enqueue(job_id, customer_id, round_)
             await self._store.handed_out(job_id, customer_id, round_)
+
+    async def _forget(self) -> None:
+        now = time.monotonic()
+        if now >= self._forget_at:
+            full = await self._engine.forget(KEPT) == FORGOTTEN_AT_ONCE
+            self._forget_at = now if full else now + FORGET_EVERY_S
 
     async def _stop_cancelled(self) -> None:
         running = self._runner.running
