@@ -26,6 +26,7 @@ from shared.contracts.instance import (
     SearchAnswer,
     TableAnswer,
 )
+from shared.dataset import words
 from shared.dataset.reader import DatasetReader, Filters
 from shared.dataset.rows import DocumentRow
 from shared.errors import PlatformError, Unavailable
@@ -38,6 +39,9 @@ CONCISE_CHARS = 700
 ANSWER_CHARS = 40_000
 """About what one answer holds: clients of agents refuse results over 25,000 tokens, and ids take a token for two."""
 QUERY_DEADLINE_S = 10.0
+NOTHING = "Nothing found. Drop filters, or use other words."
+UNKNOWN_CODE = "No passage holds the article number or type that is asked for: these are only like it."
+ONLY_MEANING = "No passage holds these words: these are only the nearest in meaning and may not answer."
 _AROUND = 250  # characters of a passage's or a document's other fields
 Part = TypeVar("Part")
 
@@ -63,7 +67,18 @@ class Library:
         for each in found:
             room -= len(each.text) + _AROUND
             hits.append(_hit(each, detailed and room >= 0))
-        return SearchAnswer(hits=hits, note="" if hits else "Nothing found. Drop filters, or use other words.")
+        return SearchAnswer(hits=hits, note=await self._note(query, hits, filters))
+
+    async def _note(self, query: str, hits: list[Hit], filters: Filters) -> str:
+        """What hits do not show by themselves: vectors always find something, also where the answer is not there."""
+        if not hits:
+            return NOTHING
+        if words.names_an_article(query) and not any("codes" in each.matched for each in hits):
+            codes = words.codes(query)  # alone, since other words may have brought better hits than the code
+            found = await self._reader.search(codes, None, limit=20, filters=filters, timeout=self._deadline_s)
+            if not any("codes" in each.matched for each in found):
+                return UNKNOWN_CODE
+        return ONLY_MEANING if all(each.matched == ["meaning"] for each in hits) else ""
 
     async def neighbours(self, text: str, limit: int) -> list[Neighbour]:
         """The products whose passages are most like a text, each once, the most similar first."""

@@ -44,15 +44,18 @@ class Hit(Contract):
     language: str
     citation: Citation
     score: float = Field(description="Orders the hits of one search; means nothing across searches.")
-    similarity: float | None = None
-    matched: list[str] = Field(default_factory=list)
+    similarity: float | None = Field(None, description="Cosine to the query; null where another way found it.")
+    matched: list[str] = Field(
+        default_factory=list,
+        description="What found it: text, words (parts of compounds), codes (article numbers), meaning.",
+    )
 
 
 class SearchAnswer(Contract):
     """The best passages first."""
 
     hits: list[Hit]
-    note: str = Field("", description="What to try where there are no hits.")
+    note: str = Field("", description="Where the hits may not answer: why, and what to try.")
 
 
 class Passage(Contract):

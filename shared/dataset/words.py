@@ -11,6 +11,7 @@ _WORD = re.compile(r"[a-z]{5,40}")
 _CODE = re.compile(r"[a-z0-9]+(?:[./_-]+[a-z0-9]+)*")
 _SEPARATORS = re.compile(r"[./_-]+")
 _DIGIT = re.compile(r"[0-9]")
+_NAMED = re.compile(r"[a-z].*[0-9]|[0-9]{8}")
 MIN_CODE, MAX_CODE = 4, 40
 STEM = 7
 """Letters that two forms of a German word share in most cases (`Klemme`, `Klemmen`; `Drehmoment`, `Drehmomente`)."""
@@ -46,6 +47,11 @@ def codes(text: str) -> str:
     found = [_SEPARATORS.sub("", token) if _numbered(token) else "" for token in _CODE.findall(folded(text))]
     pairs = [left + right for left, right in pairwise(found) if left and right]
     return " ".join(dict.fromkeys(each for each in (*found, *pairs) if MIN_CODE <= len(each) <= MAX_CODE))
+
+
+def names_an_article(text: str) -> bool:
+    """Whether the text holds an article number, a type or a GTIN: a code that is no measure (`500mm`), date or year."""
+    return any(_NAMED.search(code) for token in text.split() for code in codes(token).split())
 
 
 def content_words(text: str) -> frozenset[str]:

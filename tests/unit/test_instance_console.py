@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -49,6 +50,7 @@ def test_a_made_up_cookie_is_no_session(cookie: str | None) -> None:
 
 def test_both_languages_have_the_same_texts() -> None:
     assert TEXTS["de"].keys() == TEXTS["en"].keys()
+    assert TEXTS["de"]["errors"].keys() == TEXTS["en"]["errors"].keys()
 
 
 def test_every_reason_that_a_reader_gives_has_german_words() -> None:
@@ -81,9 +83,44 @@ def test_the_language_is_the_chosen_one_else_the_browsers(chosen: str, accepted:
 
 
 async def test_every_page_asks_for_the_key_first(browser: httpx2.AsyncClient) -> None:
-    for path in ("/", "/documents", "/documents/doc_1"):
+    for path, place in {
+        "/": "/login",
+        "/documents": "/login?next=%2Fdocuments",
+        "/documents/doc_1?start=30": "/login?next=%2Fdocuments%2Fdoc_1%3Fstart%3D30",
+    }.items():
         answer = await browser.get(path)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/login"), path
+        assert (answer.status_code, answer.headers["location"]) == (303, place), path
+
+
+async def test_signing_in_leads_to_the_page_that_was_asked_for(browser: httpx2.AsyncClient) -> None:
+    asked = (await browser.get("/", params={"q": "Größe <b>", "lang": "de"})).headers["location"]
+    page = await browser.get(asked)
+    wanted = html.unescape(re.findall(r'name="next" value="([^"]*)"', page.text)[0])
+    refused = await browser.post("/login", data={"key": "wrong", "next": wanted})
+    assert html.escape(wanted) in refused.text
+    opened = await browser.post("/login", data={"key": KEY, "next": wanted})
+    assert (opened.headers["location"], "q=Gr" in wanted) == (wanted, True)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "https://evil.example/", "//evil.example", "/\\evil.example", "/documents\\evil", "/documents/../mcp",
+        "documents", "/mcp", "/?a\r\nSet-Cookie: x=1", "/" + "?" + "a" * 3000, "",
+    ],
+)  # fmt: skip
+async def test_signing_in_leads_nowhere_but_into_the_console(browser: httpx2.AsyncClient, place: str) -> None:
+    opened = await browser.post("/login", data={"key": KEY, "next": place})
+    assert (opened.status_code, opened.headers["location"]) == (303, "/")
+
+
+async def test_another_language_shows_the_same_page(browser: httpx2.AsyncClient) -> None:
+    page = await browser.get("/login", params={"next": "/documents?cursor=a&b", "lang": "en"})
+    assert '<html lang="en">' in page.text
+    other = html.unescape(re.findall(r'<a href="(\?[^"]*)" hreflang="de"', page.text)[0])
+    again = await browser.get("/login" + other)
+    assert '<html lang="de">' in again.text
+    assert 'value="/documents?cursor=a&amp;b"' in again.text
 
 
 async def test_a_wrong_key_is_refused_and_the_right_one_opens(browser: httpx2.AsyncClient) -> None:
@@ -94,14 +131,15 @@ async def test_a_wrong_key_is_refused_and_the_right_one_opens(browser: httpx2.As
     assert (right.status_code, right.headers["location"]) == (303, "/")
     cookie = right.headers["set-cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=strict" in cookie
+    assert "SameSite=lax" in cookie  # strict would ask for the key behind every link in a mail
     assert KEY not in cookie
 
 
-async def test_an_error_is_a_page_with_its_sentence(browser: httpx2.AsyncClient) -> None:
+@pytest.mark.parametrize(("language", "said"), [("de", "wird gerade geöffnet"), ("en", "is just being opened")])
+async def test_an_error_is_a_page_with_its_sentence(browser: httpx2.AsyncClient, language: str, said: str) -> None:
     browser.cookies.set(session.COOKIE, session.issue(KEY))
-    answer = await browser.get("/", params={"q": "<script>alert(1)</script>"})
+    answer = await browser.get("/", params={"q": "<script>alert(1)</script>"}, headers={"accept-language": language})
     assert answer.status_code == 503
-    assert "still being opened" in answer.text
+    assert said in answer.text
     assert "<script>" not in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]

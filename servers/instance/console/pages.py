@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -25,6 +27,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 MAX_QUERY = 1000
+PAGE = re.compile(r"/(documents(/[\w%.~-]+)?)?(\?[!-~]*)?", re.ASCII)
+"""The address of a page of this console, and of nothing else: where signing in may lead."""
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -44,16 +48,17 @@ class Console:
             ("/login", self._login, ["GET", "POST"]),
             ("/logout", self._logout, ["POST"]),
             ("/console.css", self._style, ["GET"]),
+            ("/icon.svg", self._icon, ["GET"]),
         ]
 
     def _guarded(self, page: Handler) -> Handler:
         async def handle(request: Request) -> Response:
             if not session.valid(self._key, request.cookies.get(session.COOKIE)):
-                return RedirectResponse("/login", 303, HEADERS)
+                return RedirectResponse(_sign_in_for(request), 303, HEADERS)
             try:
                 return await page(request)
             except PlatformError as error:
-                return _render(request, "error.html", error.status, message=error.message)
+                return _render(request, "error.html", error.status, code=error.code)
 
         return handle
 
@@ -66,24 +71,25 @@ class Console:
     async def _documents(self, request: Request) -> Response:
         cursor = request.query_params.get("cursor")
         listing = await self._library().documents(cursor[:200] if cursor else None, 50)
-        return _render(request, "documents.html", listing=listing)
+        return _render(request, "documents.html", listing=listing, company=self._company())
 
     async def _document(self, request: Request) -> Response:
         start = request.query_params.get("start", "0")
         if not (start.isascii() and start.isdigit() and len(start) < 9):
             raise NotFound("There is no such page.")
         found = await self._library().document(request.path_params["document_id"], int(start), 30)
-        return _render(request, "document.html", found=found)
+        return _render(request, "document.html", found=found, company=self._company())
 
     async def _login(self, request: Request) -> Response:
         if request.method == "GET":
-            return _render(request, "login.html", wrong=False)
+            return _render(request, "login.html", wrong=False, next=_page(request.query_params.get("next")))
         form = await request.form(max_files=0, max_fields=4, max_part_size=4096)
         if not session.same_key(self._key, str(form.get("key", ""))):
-            return _render(request, "login.html", 401, wrong=True)
-        answer = RedirectResponse("/", 303, HEADERS)
+            return _render(request, "login.html", 401, wrong=True, next=_page(form.get("next")))
+        answer = RedirectResponse(_page(form.get("next")), 303, HEADERS)
         answer.set_cookie(
-            session.COOKIE, session.issue(self._key), max_age=session.LIFETIME_S, httponly=True, samesite="strict",
+            session.COOKIE, session.issue(self._key), max_age=session.LIFETIME_S, httponly=True,
+            samesite="lax",  # a link in a mail opens its page; no page changes anything
             secure=request.url.scheme == "https",
         )  # fmt: skip
         return answer
@@ -94,8 +100,29 @@ class Console:
         return answer
 
     async def _style(self, request: Request) -> Response:
-        style = files("templates").joinpath("console/console.css").read_bytes()
-        return Response(style, media_type="text/css", headers={**HEADERS, "Cache-Control": "max-age=3600"})
+        return _file("console.css", "text/css")
+
+    async def _icon(self, request: Request) -> Response:
+        return _file("icon.svg", "image/svg+xml")
+
+    def _company(self) -> str:
+        return self._library().config.company_name
+
+
+def _sign_in_for(request: Request) -> str:
+    """Signing in, and then the page that was asked for."""
+    asked = _page(f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path)
+    return "/login" if asked == "/" else f"/login?{urlencode({'next': asked})}"
+
+
+def _page(asked: object) -> str:
+    """An address of this console; for all else its first page."""
+    return asked if isinstance(asked, str) and len(asked) <= 2000 and PAGE.fullmatch(asked) else "/"
+
+
+def _file(name: str, media_type: str) -> Response:
+    content = files("templates").joinpath("console", name).read_bytes()
+    return Response(content, media_type=media_type, headers={**HEADERS, "Cache-Control": "max-age=3600"})
 
 
 @cache
@@ -118,8 +145,13 @@ def _render(request: Request, template: str, status: int = 200, **values: object
     chosen = request.query_params.get("lang") or request.cookies.get("lang")
     code = language_of(chosen, request.headers.get("accept-language"), "de")
     signed_in = template != "login.html"
-    page = _templates().get_template(template).render(t=TEXTS[code], lang=code, signed_in=signed_in, **values)
+    other = "?" + urlencode({**request.query_params, "lang": "en" if code == "de" else "de"})
+    page = (
+        _templates()
+        .get_template(template)
+        .render(t=TEXTS[code], lang=code, other_language=other, signed_in=signed_in, **values)
+    )
     answer = HTMLResponse(page, status, HEADERS)
     if request.query_params.get("lang") in TEXTS:
-        answer.set_cookie("lang", code, max_age=365 * 86400, samesite="strict")
+        answer.set_cookie("lang", code, max_age=365 * 86400, samesite="lax")
     return answer

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from servers.instance.search import ONLY_MEANING, UNKNOWN_CODE
+
 # The ledger's reasons are English sentences with a fixed word each; German readers get these instead.
 FAILURES_DE = {
     "broken_link": "Die Verknüpfung führt ins Leere.",
@@ -33,6 +35,11 @@ FAILURES_DE = {
     "zip_bomb": "Die gepackte Datei wird ausgepackt zu groß.",
 }
 
+NOTES_DE = {
+    UNKNOWN_CODE: "Keine Textstelle enthält diese Nummer. Die folgenden ähneln nur dem, was gefragt ist.",
+    ONLY_MEANING: "Keine Textstelle enthält diese Wörter. Die folgenden sind nur dem Sinn nach am nächsten.",
+}
+
 TEXTS: dict[str, dict[str, Any]] = {
     "de": {
         "failures": FAILURES_DE,
@@ -43,10 +50,18 @@ TEXTS: dict[str, dict[str, Any]] = {
         "key_hint": "Der Schlüssel steht im Protokoll des ersten Starts oder in INSTANCE_ACCESS_KEY.",
         "page": "Seite", "no_hits": "Nichts gefunden. Bitte andere Wörter versuchen.", "passages": "Textstellen",
         "products": "Artikel", "pages": "Seiten", "files": "Dateien", "failed": "nicht lesbar", "more": "Weiter",
-        "state": "Zustand", "dated": "Stand", "title": "Titel", "file": "Datei", "processed": "gelesen",
-        "back": "Zurück zur Suche", "not_found": "Diese Seite gibt es nicht.",
+        "state": "Zustand", "dated": "Stand", "document": "Dokument", "processed": "gelesen",
+        "back": "Zurück zur Suche", "no_passages": "Aus dieser Datei wurde kein Text gewonnen.",
         "intro": "Durchsucht alle Dokumente und Artikel dieses Bestands.",
         "examples": "Zum Beispiel", "language": "English", "error": "Das hat nicht geklappt",
+        "errors": {
+            "not_found": "Diese Seite oder dieses Dokument gibt es nicht.",
+            "invalid_input": "Diese Adresse stimmt nicht. Bitte von der Suche oder den Dokumenten aus weitergehen.",
+            "unavailable": "Der Bestand wird gerade geöffnet. Bitte in einem Augenblick noch einmal versuchen.",
+            "deadline_exceeded": "Die Suche dauerte zu lange. Bitte mit weniger oder anderen Wörtern versuchen.",
+            "internal": "Hier ist ein Fehler aufgetreten. Das Protokoll der Instanz sagt mehr.",
+        },
+        "notes": NOTES_DE,
     },
     "en": {
         "failures": {},
@@ -55,9 +70,17 @@ TEXTS: dict[str, dict[str, Any]] = {
         "key_hint": "The key is in the log of the first start, or in INSTANCE_ACCESS_KEY.",
         "page": "page", "no_hits": "Nothing found. Try other words.", "passages": "passages",
         "products": "products", "pages": "pages", "files": "files", "failed": "unreadable", "more": "More",
-        "state": "State", "dated": "As of", "title": "Title", "file": "File", "processed": "read",
-        "back": "Back to search", "not_found": "There is no such page.",
+        "state": "State", "dated": "As of", "document": "Document", "processed": "read",
+        "back": "Back to search", "no_passages": "No text was found in this file.",
         "intro": "Searches all documents and products of this collection.",
         "examples": "For example", "language": "Deutsch", "error": "That did not work",
+        "errors": {
+            "not_found": "There is no such page or document.",
+            "invalid_input": "This address is wrong. Go on from the search or the documents.",
+            "unavailable": "The collection is just being opened. Try again in a moment.",
+            "deadline_exceeded": "The search took too long. Try fewer or other words.",
+            "internal": "Something failed here. The instance's log says more.",
+        },
+        "notes": {},
     },
 }  # fmt: skip

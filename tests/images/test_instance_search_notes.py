@@ -1,0 +1,48 @@
+"""A running instance says where what it found may not answer: its vectors always find something."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from servers.instance.search import NOTHING, ONLY_MEANING, UNKNOWN_CODE
+from shared.contracts.instance import SearchAnswer
+from shared.dataset.rows import ChunkRow, DocumentBundle, DocumentParts, DocumentRow, chunk_id, document_id
+from shared.encoder import Encoder
+from tests.instance_rig import instance_of
+
+TEXTS = {
+    "klemme": "Reihenklemme RK 4 grau, Artikelnummer RK-4-GR, Anzugsdrehmoment 0,6 Nm",
+    "leuchte": "LED-Hallenleuchte HL-240-50, 34500 lm, Schutzart IP66",
+}
+
+
+def bundle(name: str, encoder: Encoder) -> DocumentBundle:
+    path, text = f"{name}.pdf", TEXTS[name]
+    doc = document_id(path)
+    chunk = ChunkRow(chunk_id(doc, 0), doc, 0, text, 1, page=1, kind="text", language="de", end=len(text), tokens=9)
+    row = DocumentRow(
+        doc, path, "sha256:" + hashlib.sha256(text.encode()).hexdigest(), 9, "application/pdf", "processed", 1,
+        title=path, language="de", pages=1, chunks=1, tokens=9,
+    )  # fmt: skip
+    return DocumentBundle(row, DocumentParts([chunk], encoder.encode([text])))
+
+
+async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_only_near(
+    query_model: Path, tmp_path: Path
+) -> None:
+    encoder = Encoder(query_model)
+    notes = {
+        "Anzugsdrehmoment RK-4-GR": "",
+        "Anzugsdrehmoment RK-99-GR": UNKNOWN_CODE,
+        "Was kostet die ZX-9000?": UNKNOWN_CODE,
+        "HL 240 50": "",
+        "Leuchte mit 20000 lm": "",
+        "xqzzy wvvkq": ONLY_MEANING,
+    }
+    async with instance_of([bundle(name, encoder) for name in TEXTS], query_model, tmp_path) as upstream:
+        for query, note in notes.items():
+            answer = await upstream.call("search", {"query": query}, SearchAnswer)
+            assert (answer.note, len(answer.hits)) == (note, 2), query
+        empty = await upstream.call("search", {"query": "Leuchte", "kind": "ocr"}, SearchAnswer)
+        assert (empty.note, empty.hits) == (NOTHING, [])
