@@ -96,12 +96,22 @@ def test_full_names_are_short_plain_and_never_shared() -> None:
     assert full_names(tools[:1]) == ["io-0711-acme-in-x__say"] != names[:1]
 
 
+def test_the_tools_own_name_is_kept_where_the_servers_has_to_be_cut() -> None:
+    server = "io.0711.habersaat-lichtwerk-elektrotechnik/instance"
+    tools = ["search", "describe_dataset", "get_document", "find_products"]
+    cut = [name.rpartition("__") for name in full_names([(server, tool) for tool in tools])]
+    assert [tool for _, _, tool in cut] == tools
+    assert {left for left, _, _ in cut[1:]} == {"io-0711-habersaat-lichtw-b70f9987d3c9"}
+    collided = full_names([("io.0711.acme/in-x", "say"), ("io-0711.acme/in.x", "say")])
+    assert all(re.fullmatch(r"io-0711-acme-in-x-[0-9a-f]{12}__say", name) for name in collided)
+
+
 @pytest.mark.requirement("A-07")
 def test_a_tool_that_is_called_what_another_is_called_with_its_digest_does_not_stand_in_for_it() -> None:
     victim, other = ("com.example.a/b", "search"), ("com/example.a-b", "search")
     tools = [victim, other]
     for _ in range(3):  # each is called what the victim is called by now
-        tools.append((other[0], full_names(tools)[0].removeprefix("com-example-a-b__")))
+        tools.append((full_names(tools)[0].rpartition("__")[0], "search"))
     names = dict(zip(tools, full_names(tools), strict=True))
     assert len(set(names.values())) == len(tools)
     assert all(len(name) <= LONGEST and is_full(name) for name in names.values())

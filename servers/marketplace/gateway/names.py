@@ -1,7 +1,8 @@
 """Full names of tools where many servers share one list: `io-0711-acme-instance__search`.
 
-Such a name has letters, digits, `_` and `-` only, which every client takes. Two servers never share a name: where two
-would, each gets a digest of its server's name, so neither stands in for the other.
+Such a name has letters, digits, `_` and `-` only, which every client takes. Two tools never share a name: where two
+would, or a name is too long, the server's part is cut and gets a digest. The tool's part stays whole, for descriptions
+name each other's tools and a model chooses by names.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Mapping, Sequence
 BETWEEN = "__"
 LONGEST = 64
 """Some clients take no longer names."""
+KEPT = 24
+"""Characters of a server's name that a cut name shows, the same for its tools of up to 25 characters."""
 
 
 def full_names(tools: Sequence[tuple[str, str]]) -> list[str]:
@@ -22,7 +25,7 @@ def full_names(tools: Sequence[tuple[str, str]]) -> list[str]:
     names, times = dict(plain), 0
     while wrong := _wrong(names):  # again, since somebody may call a tool what another one is called with its digest
         times += 1
-        names |= {each: _marked(*each, plain[each], times) for each in wrong}
+        names |= {each: _marked(*each, times) for each in wrong}
     return [names[each] for each in tools]
 
 
@@ -40,7 +43,13 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", name)
 
 
-def _marked(server: str, tool: str, name: str, times: int) -> str:
-    again = f"\n{times}" if times > 1 else ""
-    mark = hashlib.sha256(f"{server}\n{tool}{again}".encode()).hexdigest()[:12]
-    return f"{name[: LONGEST - len(BETWEEN) - len(mark)]}{BETWEEN}{mark}"
+def _marked(server: str, tool: str, times: int) -> str:
+    """With a digest of the server, which all its tools share; of the tool too, where that was not enough."""
+    told = server if times == 1 else f"{server}\n{tool}\n{times}"
+    mark = hashlib.sha256(told.encode()).hexdigest()[:12]
+    left, right = _plain(server), BETWEEN + _plain(tool)
+    room = LONGEST - len(right) - len(mark) - 1
+    if room > 0:
+        return f"{left[: min(room, KEPT)]}-{mark}{right}"
+    mark = hashlib.sha256(f"{told}\n{tool}".encode()).hexdigest()[:12]
+    return f"{(left + right)[: LONGEST - len(BETWEEN) - len(mark)]}{BETWEEN}{mark}"
