@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+import re
 from typing import Any
 
 import orjson
@@ -24,12 +24,19 @@ from shared.errors import (
     TooLarge,
     Unavailable,
 )
+from shared.serving.schemas import kinds_of, properties_at, property_names
 from shared.telemetry import Fields, event
 
 META = "0711/error"
 SHOWN_PROBLEMS = 5
-# Their messages repeat the input.
-ECHOING = {"union_tag_invalid": "is not one of the allowed kinds", "extra_forbidden": "is not known here: leave it out"}
+# Their messages repeat the input, or name a class of the platform.
+ECHOING = {
+    "union_tag_invalid": "is not one of the allowed kinds",
+    "extra_forbidden": "is not known here: leave it out",
+    "model_type": "should be an object",
+}
+# How messages begin: the kind of the value, and then what it should be.
+KIND = re.compile(r"^[A-Z][A-Za-z-]*( [a-z]+)? should ")
 
 
 def platform_error(error: BaseException, **where: Any) -> PlatformError:
@@ -49,32 +56,54 @@ def _fields(where: dict[str, Any]) -> Fields:
     return where  # pyright: ignore[reportReturnType]  # the log drops what is not on its list
 
 
-def invalid_arguments(error: ValidationError, known: Iterable[str]) -> InvalidInput:
+def invalid_arguments(error: ValidationError, schema: dict[str, Any]) -> InvalidInput:
     """What is wrong with arguments, field by field. Values and names that came from outside are left out.
 
     Args:
-        known: the names in the schema; any other name in a path is the caller's and is shown as `*`.
+        schema: of all arguments; a name in a path that is not in it is the caller's and is shown as `*`.
     """
-    names = frozenset(known)
+    names = frozenset(property_names(schema))
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = [f"`{_path(each['loc'], names)}` {_problem(each['type'], each['msg'])}" for each in details]
+    problems = [
+        f"`{_path(each['type'], each['loc'], names)}` {_problem(each['type'], each['msg'])}"
+        + _hint(each["type"], each["loc"], schema)
+        for each in details
+    ]
     more = f" (and {len(problems) - SHOWN_PROBLEMS} more)" if len(problems) > SHOWN_PROBLEMS else ""
     return InvalidInput(
-        f"Argument {'; '.join(problems[:SHOWN_PROBLEMS])}{more}.", field=_path(details[0]["loc"], names) or None
+        f"Argument {'; '.join(problems[:SHOWN_PROBLEMS])}{more}.",
+        field=_path(details[0]["type"], details[0]["loc"], names) or None,
     )
 
 
-def _path(place: tuple[int | str, ...], known: frozenset[str]) -> str:
+def _path(kind: str, place: tuple[int | str, ...], known: frozenset[str]) -> str:
+    while kind != "extra_forbidden" and place[1:] and isinstance(place[-1], str) and place[-1] not in known:
+        place = place[:-1]  # a kind of a union, which is nothing that the caller knows
     return ".".join(str(part) if isinstance(part, int) or part in known else "*" for part in place)
 
 
 def _problem(kind: str, message: str) -> str:
     if kind in ECHOING:
         return ECHOING[kind]
-    for start, end in (("Input should ", "should "), ("Value error, ", ": "), ("Field required", "is required")):
+    for start, end in (("Value error, ", ": "), ("Field required", "is required")):
         if message.startswith(start):
             return end + message.removeprefix(start)
+    if (begins := KIND.match(message)) is not None:
+        return "should " + message[begins.end() :]
     return message[:1].lower() + message[1:]
+
+
+def _hint(kind: str, place: tuple[int | str, ...], schema: dict[str, Any]) -> str:
+    """What a pattern is of, as its field says, and which names there are instead of one that is not known."""
+    around = properties_at(schema, place[:-1]) if place else {}
+    if kind == "extra_forbidden" and around:
+        return f" (known: {', '.join(sorted(around))})"
+    described = [
+        each["description"]
+        for each in kinds_of(schema, around.get(place[-1], {}) if place else {})
+        if kind == "string_pattern_mismatch" and "description" in each
+    ]
+    return f" ({described[0].rstrip('.')})" if described else ""
 
 
 def sentence(error: PlatformError) -> str:

@@ -14,7 +14,6 @@ from starlette.routing import Route
 from shared.auth import require
 from shared.errors import Internal, InvalidInput, PlatformError, TooLarge
 from shared.serving.failures import http_response, invalid_arguments, platform_error
-from shared.serving.schemas import property_names
 from shared.telemetry import event
 from shared.values import check_value, problem_of
 
@@ -117,4 +116,4 @@ async def read_model(request: Request, model: type[Model], limit: int | None = N
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise invalid_arguments(error, property_names(model.model_json_schema())) from None
+        raise invalid_arguments(error, model.model_json_schema()) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -15,3 +16,22 @@ def property_names(schema: Any) -> set[str]:
     elif isinstance(schema, list):
         found |= set().union(*(property_names(each) for each in schema))
     return found
+
+
+def properties_at(schema: dict[str, Any], place: Sequence[int | str]) -> dict[str, Any]:
+    """The properties, name → schema, of every object that may stand at a place such as `("conditions", 0)`."""
+    here = kinds_of(schema, schema)
+    for part in place:
+        step = "items" if isinstance(part, int) else "properties"
+        inner = [each[step] if step == "items" else each[step].get(part) for each in here if step in each]
+        found = [kind for each in inner if isinstance(each, dict) for kind in kinds_of(schema, each)]
+        here = found or here  # a part that is no property names which kind of a union it is
+    return {name: value for each in here for name, value in each.get("properties", {}).items()}
+
+
+def kinds_of(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    """A schema, or what it refers to, and all that it is a choice of."""
+    if "$ref" in node:
+        return kinds_of(schema, schema.get("$defs", {}).get(node["$ref"].rpartition("/")[2], {}))
+    inner = [each for key in ("anyOf", "oneOf", "allOf") for each in node.get(key, [])]
+    return [node, *(kind for each in inner for kind in kinds_of(schema, each))]

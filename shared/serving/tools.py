@@ -22,7 +22,6 @@ from shared.serving.calls import Calls, Key, call_key
 from shared.serving.failures import invalid_arguments, platform_error, tool_result
 from shared.serving.listing import Pages
 from shared.serving.progress import calling
-from shared.serving.schemas import property_names
 from shared.telemetry import count_call, event
 from shared.values import check_value, problem_of
 
@@ -36,7 +35,7 @@ class ToolSpec:
         deadline_s: longest time of one call in seconds.
         explicit: the function builds its `CallToolResult` itself.
         arguments: names of its arguments.
-        names: every property name in its input schema.
+        schema: of its arguments, as it is listed.
     """
 
     name: str
@@ -44,7 +43,7 @@ class ToolSpec:
     deadline_s: float
     explicit: bool
     arguments: frozenset[str]
-    names: frozenset[str]
+    schema: dict[str, Any]
 
 
 class ToolServer(Pages, MCPServer[Any]):
@@ -81,9 +80,7 @@ class ToolServer(Pages, MCPServer[Any]):
             raise TypeError(f"The tool {name} needs an output schema: annotate what it returns with a model.")
         tool.parameters["additionalProperties"] = False
         properties = frozenset(tool.parameters.get("properties", {}))
-        self.specs[name] = ToolSpec(
-            name, scope, deadline_s, explicit, properties, frozenset(property_names(tool.parameters))
-        )
+        self.specs[name] = ToolSpec(name, scope, deadline_s, explicit, properties, tool.parameters)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
@@ -127,7 +124,7 @@ class ToolServer(Pages, MCPServer[Any]):
         except ToolError as error:
             cause = error.__cause__
             if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
-                raise invalid_arguments(cause, spec.names) from None
+                raise invalid_arguments(cause, spec.schema) from None
             raise platform_error(error, tool=spec.name) from None
         return _finished(spec, result)
 

@@ -218,7 +218,7 @@ def test_what_is_wrong_with_an_argument_repeats_no_name_or_value_of_the_callers(
     for pet in ({"kind": "canary"}, {"kind": "cat", "canary": "canary"}, {"canary": 1}):
         with pytest.raises(ValidationError) as wrong:
             Keeper.model_validate({"pet": pet})
-        told = invalid_arguments(wrong.value, {"pet", "kind"})
+        told = invalid_arguments(wrong.value, Keeper.model_json_schema())
         assert "`pet" in told.message
         assert "canary" not in str(told.as_dict())
 
