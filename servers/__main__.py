@@ -215,6 +215,18 @@ def erase(
 
 
 @app.command()
+def status(home: Home = None) -> None:
+    """Show what of the platform answers just now; exit code 1 where not all of it does."""
+    from servers.local.status import status as run
+
+    lines, healthy = asyncio.run(run(_settings(home=home)))
+    for line in lines:
+        typer.echo(line)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
 def settings() -> None:
     """List every setting with its default."""
     for name, field in Settings.model_fields.items():

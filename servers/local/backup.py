@@ -56,10 +56,12 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
             is being erased.
         InvalidInput: the target lies in the platform's own folder.
         StorageFull: no room; nothing is left behind.
-        Unavailable: the target cannot be written.
+        Unavailable: there is no platform in the home folder, or the target cannot be written.
     """
     if await asyncio.to_thread(lambda: target.resolve().is_relative_to(settings.home.resolve())):
         raise InvalidInput("A backup does not belong into the folder that it saves. Choose another target.")
+    if not (settings.home / "keys").is_dir():
+        raise Unavailable(f"There is no platform in {settings.home}: nothing was saved. Choose another: --home.")
     now = datetime.now(UTC)
     final, work = target / f"0711-{now:%Y%m%dT%H%M%SZ}", target / _work_name(settings.home)
     with HomeLock(settings.home):

@@ -55,9 +55,8 @@ class Child:
             await self._watcher
 
     def last_words(self) -> str:
-        """The last line of the log, for an error message; servers log no content."""
-        lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
-        return lines[-1][:400] if lines else "nothing was logged"
+        """The last line of its log, for an error message."""
+        return last_words(self._log)
 
     async def _spawn(self) -> None:
         arm = _die_with(os.getpid())
@@ -100,6 +99,12 @@ class Child:
                 async with asyncio.timeout(LOOK_S):
                     return await process.wait()
             await asyncio.to_thread(bound, self._log)
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log; servers log no content."""
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1][:400] if lines else "nothing was logged"
 
 
 def _die_with(parent: int) -> Callable[[], None]:

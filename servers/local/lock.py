@@ -42,3 +42,15 @@ class HomeLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def holder(home: Path) -> str | None:
+    """The process that holds a home folder, `unknown` where it has not said so yet; None: nobody does."""
+    try:
+        with (home / "up.lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except BlockingIOError:
+        return (home / "up.lock").read_text(errors="replace")[:20].strip() or "unknown"
+    except FileNotFoundError:
+        return None

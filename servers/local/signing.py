@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
+from servers.marketplace.keys import KeyRing
 from servers.marketplace.services import key_ring
 from servers.marketplace.tokens import LIFETIME_S
 from shared.audit import AuditLog
 from shared.auth.keys import FRESH_S
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, Unavailable
 from shared.postgres.database import Database
 from shared.postgres.urls import database_urls
 from shared.settings import Settings
@@ -19,8 +20,12 @@ SETTLED_S = LIFETIME_S + FRESH_S
 
 
 def listed(settings: Settings) -> list[str]:
-    """A line for each key, the oldest first; the last one signs."""
-    keys = key_ring(settings).ages()
+    """A line for each key, the oldest first; the last one signs.
+
+    Raises:
+        Unavailable: there are none yet; none is made.
+    """
+    keys = _ring(settings).ages()
     newest = keys[-1][0]
     return [f"{kid}  {'signs' if kid == newest else 'verifies'}  {_age(age_s)} old" for kid, age_s in keys]
 
@@ -31,7 +36,7 @@ async def rotate(settings: Settings) -> str:
     Raises:
         Unavailable: the audit log cannot be written, so nothing was changed.
     """
-    ring = key_ring(settings)
+    ring = _ring(settings)
     await _note(settings, "signing_key.rotated", ring.signing.kid)
     return ring.rotate().kid
 
@@ -47,7 +52,7 @@ async def retire(settings: Settings, kid: str, *, now: bool = False) -> None:
         Conflict: it signs, or tokens that it signed are still in use.
         Unavailable: the audit log cannot be written, so nothing was changed.
     """
-    ring = key_ring(settings)
+    ring = _ring(settings)
     keys = ring.ages()
     place = next((number for number, (each, _) in enumerate(keys) if each == kid), None)
     if place is None:
@@ -59,6 +64,14 @@ async def retire(settings: Settings, kid: str, *, now: bool = False) -> None:
         raise Conflict(f"Tokens of this key are in use for {_age(left_s)} more: wait, or end them with --now.")
     await _note(settings, "signing_key.retired", kid)
     ring.retire(kid)
+
+
+def _ring(settings: Settings) -> KeyRing:
+    if not any(
+        (settings.home / "keys" / "signing").glob("*.pem")
+    ):  # opening the ring of a mistyped home would make one
+        raise Unavailable(f"There are no keys in {settings.home} yet. Start the platform: 0711 up")
+    return key_ring(settings)
 
 
 async def _note(settings: Settings, verb: str, kid: str) -> None:

@@ -51,12 +51,16 @@ async def erase_rows(superuser_url: str, database: str, customer_id: str) -> int
 async def names_customer(superuser_url: str, database: str, customer_id: str) -> bool:
     """Whether any row names the customer, entries of the audit log included: they stay after an erasure.
 
+    An entry of a tool's call (`….called`) is no sign: it is written before it is known whether there is the customer.
+
     Raises:
         Unavailable: the server does not answer.
     """
     async with connected(superuser_url, database) as connection:
         for row in await connection.fetch(_COLUMNS, "", _OF_CUSTOMER):
             where = " OR ".join(f"{name} = $1" for name in row["names"])
+            if row["place"] == f"public.{KEPT}":
+                where = f"({where}) AND verb NOT LIKE '%.called'"
             if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {row['place']} WHERE {where})", customer_id):  # noqa: S608
                 return True
     return False

@@ -100,7 +100,7 @@ def _hint(kind: str, place: tuple[int | str, ...], schema: dict[str, Any]) -> st
         return f" (known: {', '.join(sorted(around))})"
     described = [
         each["description"]
-        for each in kinds_of(schema, around.get(place[-1], {}) if place else {})
+        for each in kinds_of(schema, around.get(str(place[-1]), {}) if place else {})
         if kind == "string_pattern_mismatch" and "description" in each
     ]
     return f" ({described[0].rstrip('.')})" if described else ""

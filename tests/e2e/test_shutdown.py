@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from servers.local.status import status
 from shared.contracts.embedding import EmbeddingResult
 from tests.e2e.conftest import Running, platform_in
 from tests.e2e.test_servers import token_for
@@ -48,6 +49,7 @@ async def test_a_platform_that_is_told_to_end_is_not_ready_at_once_and_finishes_
         settings = platform.settings
         doors = [settings.url(name) for name in ("orchestrator", "marketplace", "cradle")]
         assert all([await ready(http, url) for url in doors])
+        assert (await status(settings))[1]
         bearer = {"authorization": f"Bearer {await token_for(settings, settings.resource('marketplace'))}"}
         calls = [asyncio.create_task(embedded_over_mcp(platform, each)) for each in range(CALLS)]
         route = f"{settings.url('marketplace')}/v1/embeddings"

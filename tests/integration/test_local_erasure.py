@@ -32,6 +32,7 @@ from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
+from shared.audit import AuditLog
 from shared.auth import acting_as
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.objects import CustomerStore, s3_client
@@ -184,11 +185,15 @@ async def test_an_erased_customer_leaves_zero_rows_and_objects_and_a_certificate
 
 @pytest.mark.requirement("Z-04")
 async def test_no_certificate_is_signed_for_an_id_that_nobody_has(home: Settings) -> None:
+    database = Database(read(home.home)["platform"].app)
+    await database.open()
+    await AuditLog(database).append("usr_a", "stop_deployment.called", "", "abschiet")  # mistyped there before
+    await database.close()
     with pytest.raises(NotFound, match="no customer abschiet here: nothing was erased"):
         await erase_customer(home, "abschiet", "abschiet", lambda _: None)
     assert not (home.home / "certificates").exists()
     assert not list((home.home / "keys").rglob("abschiet*"))  # a customer of that id can still come
-    assert await rows_naming(home, "abschiet") == {}
+    assert await rows_naming(home, "abschiet") == {"platform public.audit": 1}
 
 
 async def test_an_erased_customer_that_comes_back_is_told_before_any_work_and_comes_once_the_operator_lets_it(

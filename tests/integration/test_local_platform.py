@@ -15,7 +15,9 @@ import asyncpg
 import pytest
 
 from servers.local.children import Child
+from servers.local.lock import HomeLock
 from servers.local.platform import MIGRATIONS, postgres
+from servers.local.status import _named, status
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.urls import DatabaseUrls, write
 from shared.settings import Settings
@@ -160,9 +162,33 @@ def command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+async def test_the_status_names_what_does_not_answer_and_what_its_log_said_last(tmp_path: Path) -> None:
+    ports = {f"{name}_port": free_port() for name in ("orchestrator", "marketplace", "cradle")}
+    settings = Settings(home=tmp_path, **ports)
+    assert await status(settings) == ([f"platform       does not run in {tmp_path}. Start it: 0711 up"], False)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "cradle.log").write_text("first\nlast words\n")
+    with HomeLock(tmp_path):
+        lines, healthy = await status(settings)
+    assert not healthy
+    assert lines[0].startswith(f"platform       process {os.getpid()}, {tmp_path}, ")
+    assert f"cradle         http://127.0.0.1:{ports['cradle_port']} DOES NOT ANSWER" in lines
+    assert f"{'':<14} {tmp_path}/logs/cradle.log ends: last words" in lines
+    assert "settings that `0711 up` was called with" in lines[-1]
+
+
+def test_the_status_names_the_dependency_that_is_not_healthy() -> None:
+    health = {"status": "unhealthy", "service": "x", "dependencies": {"postgres": "unreachable", "jobs": "healthy"}}
+    assert _named(health) == "postgres unreachable"
+    cradle = {"status": "starting", "embedding": {"status": "loading"}, "vision": {"status": "healthy"}}
+    assert _named(cradle) == "embedding loading"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("keys", "list", "--home", "elsewhere"), "There are no keys in"),
+        (("backup", "target", "--home", "elsewhere"), "There is no platform in"),
         (("up", "--home", "/proc/none"), "The home folder /proc/none cannot be used (No such file or directory). Give"),
         (
             ("backup", "/proc/none", "--home", "home"),
@@ -175,7 +201,9 @@ def command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 )
 def test_a_command_that_cannot_run_says_so_in_one_sentence(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
     (tmp_path / ".mcp.json").write_text("[]")
+    (tmp_path / "home" / "keys").mkdir(parents=True)
     ended = command(*words, cwd=tmp_path)
     assert ended.returncode == 2
     assert says in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert not (tmp_path / "elsewhere").exists()  # a mistyped home is not made

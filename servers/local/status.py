@@ -1,0 +1,66 @@
+"""`0711 status`: what of the platform answers just now, and what to look at where something does not."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import Any
+
+import orjson
+
+from servers.local.children import last_words
+from servers.local.lock import holder
+from servers.local.platform import SERVERS
+from shared.settings import PREFIX, ServerName, Settings
+
+PATIENCE_S = 5.0
+HEALTHY = frozenset({"healthy", "ok", "ready"})
+DEPENDENCY = "dependencies"
+
+
+async def status(settings: Settings) -> tuple[list[str], bool]:
+    """A line for each part and, where one is not healthy, what its log said last; whether all are healthy."""
+    process = holder(settings.home)
+    if process is None:
+        return [f"{'platform':<14} does not run in {settings.home}. Start it: 0711 up"], False
+    states = dict(zip(SERVERS, await asyncio.gather(*(_state(settings, name) for name in SERVERS)), strict=True))
+    free = shutil.disk_usage(settings.home).free
+    lines = [f"{'platform':<14} process {process}, {settings.home}, {free / 1e9:.1f} GB free"]
+    lines += [f"{name:<14} {_address(settings, name)} {state or 'healthy'}" for name, state in states.items()]
+    for name in (name for name, state in states.items() if state):
+        log = settings.home / "logs" / f"{name}.log"
+        lines.append(f"{'':<14} {log} ends: {last_words(log)}")
+    if all(states.values()):
+        lines.append(f"{'':<14} Call this with the {PREFIX}… settings that `0711 up` was called with.")
+    return lines, not any(states.values())
+
+
+async def _state(settings: Settings, name: ServerName) -> str:
+    """What is wrong with a server; nothing where it is healthy."""
+    import httpx2
+
+    try:
+        async with httpx2.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
+            answer = await client.get(_address(settings, name) + "/health")
+        told = orjson.loads(answer.content)
+        return "" if answer.status_code == 200 else f"UNHEALTHY: {_named(told) or 'it does not say why'}"
+    except httpx2.HTTPError:
+        return "DOES NOT ANSWER"
+    except (ValueError, TypeError, AttributeError):
+        return "IS ANOTHER PROGRAM"
+
+
+def _address(settings: Settings, name: ServerName) -> str:
+    return f"http://{settings.host}:{settings.port(name)}"
+
+
+def _named(told: dict[str, Any]) -> str:
+    """The parts of a health answer that are not healthy, and in which state they are."""
+    parts = {**told, **told.get(DEPENDENCY, {})}
+    states = {name: each.get("status") if isinstance(each, dict) else each for name, each in parts.items()}
+    skipped = {"status", "service", DEPENDENCY}
+    return ", ".join(
+        f"{name} {state}"
+        for name, state in states.items()
+        if isinstance(state, str) and name not in skipped and state not in HEALTHY
+    )
