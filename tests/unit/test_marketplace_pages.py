@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 
-from servers.marketplace import pages
+from servers.marketplace import pages, policy
 from servers.marketplace.authorization.consent import MEANING as SCOPES
 from servers.marketplace.invitations.page import MEANING as ROLES
 
@@ -69,6 +69,10 @@ def test_what_the_pages_are_given_to_say_is_what_the_code_says() -> None:
     assert (meant | set(SCOPES.values()) | set(ROLES.values())) - set(GERMAN["said"]) == set()
 
 
+def test_every_scope_is_told_in_words_to_who_is_to_consent() -> None:
+    assert policy.ALL <= SCOPES.keys()
+
+
 @pytest.mark.parametrize(("accept", "language"), [("de-DE,de;q=0.9,en;q=0.8", "de"), ("en-US,de", "en"), ("", "en")])
 def test_a_page_is_in_the_language_that_the_browser_asks_for(accept: str, language: str) -> None:
     wrong = "The two passwords are not the same."
@@ -78,6 +82,8 @@ def test_a_page_is_in_the_language_that_the_browser_asks_for(accept: str, langua
     html = bytes(answer.body).decode()
     assert (answer.headers["content-language"], answer.headers["vary"]) == (language, "Accept-Language")
     assert f'<html lang="{language}">' in html
+    heading = "Änderungen, die auf Sie warten" if language == "de" else "Changes that wait for you"
+    assert f"<title>{heading} · 0711 MCP Central</title>" in html
     assert ("Passwort</label>" in html, "beiden Passwörter" in html) == (language == "de",) * 2
     assert ("Password</label>" in html, wrong in html) == (language == "en",) * 2
 

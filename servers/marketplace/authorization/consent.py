@@ -35,6 +35,20 @@ MEANING = {
     "dataset:read": "search your company's documents",
     "users:write": "create and disable users",
     "registry:write": "register customers and servers",
+    "usage:read": "see what was used and what it costs",
+    "customers:read": "see the customers that your account may work with",
+    "customers:write": "take on customers and change what is held about them",
+    "jobs:read": "see jobs and how far they are",
+    "jobs:write": "start, answer and cancel jobs",
+    "process": "read and process customers' documents",
+    "embed": "turn texts into vectors",
+    "ocr": "read text on images",
+    "installations:read": "see how customers' documents are processed",
+    "installations:write": "set how customers' documents are processed",
+    "images:read": "see and check customers' images and deployments",
+    "images:write": "build, deploy, roll back and stop customers' images",
+    "tax:use": "compute taxes and check invoices",
+    "status": "see whether the services work",
 }
 
 
