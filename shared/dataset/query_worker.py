@@ -42,6 +42,8 @@ def main() -> None:
         return
     engine = {"sql": _Sql, "cypher": _Cypher, "bolt": Bolt}[config["engine"]](config)
     _confine(MEMORY + engine.reserved)
+    if isinstance(engine, _Cypher):
+        _open_nothing_more()
     _write(target, {"ready": True})
     while (request := _read(source)) is not None:
         _write(target, _answer(engine, request))
@@ -55,6 +57,13 @@ def _confine(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _open_nothing_more() -> None:
+    """No file or socket can be opened from here on: Cypher can read files (LOAD FROM) in a read-only database too."""
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
 
 
 def _answer(engine: _Sql | _Cypher | Bolt, request: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataset_corpus import DIMENSION, PLANTED, article, document, frozen, unpack
 
 from servers.instance.__main__ import query_deadline
 from shared.dataset.reader import DatasetReader, Filters
+from shared.dataset.statements import CYPHER, SQL, Language, reading
 from shared.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable
 
 WRITING_SQL = [
@@ -37,15 +38,33 @@ WRITING_SQL = [
     "SELECT '' /* /* */ ; DROP TABLE products -- */",
     "SELECT $$a$$; DROP TABLE products",
     "SET datafusion.catalog.location = '/etc'",
-    "SELECT * FROM '/etc/passwd'",
-    "SELECT * FROM read_csv('/etc/passwd')",
-    'SELECT * FROM "file:///etc/passwd"',
     "PREPARE p AS SELECT 1",
     "TRUNCATE products",
+    "SELECT 1INTO stolen FROM products",
+    "SELECT 1.INTO stolen FROM products",
+    "SELECT 1e5INTO stolen FROM products",
+    "SELECT 1 AS `'`; DROP TABLE products -- '",
+    "SELECT E'\\'' AS a; DROP TABLE products --'",
+    "SELECT U&'\\0027' AS a",
+    "SELECT 1 /* /* */ AS a, ' */ INTO stolen FROM products -- '",
+    "SELECT 1 -- \r ' \n INTO stolen FROM products -- '",
+    "SELECT 1INTO stolen FROM products",
+    "SELECT 1.INTO stolen FROM products",
+    "SELECT 1e5INTO stolen FROM products",
+    "SELECT 1 AS `'`; DROP TABLE products -- '",
+    "SELECT E'\\'' AS a; DROP TABLE products --'",
+    "SELECT U&'\\0027' AS a",
+    "SELECT 1 /* /* */ AS a, ' */ INTO stolen FROM products -- '",
+    "SELECT 1 -- \r ' \n INTO stolen FROM products -- '",
     "",
     ";",
     "--",
     "SELECT 'open",
+]
+OPENING_SQL = [  # read as any other query: it is the engine that knows no such table
+    "SELECT * FROM '/etc/passwd'",
+    "SELECT * FROM read_csv('/etc/passwd')",
+    'SELECT * FROM "file:///etc/passwd"',
 ]
 WRITING_CYPHER = [
     "CREATE (n:Node {id: 'x'})",
@@ -71,6 +90,26 @@ WRITING_CYPHER = [
     "RETURN '\\'' ; MATCH (n:Node) DELETE n //'",
     "BEGIN TRANSACTION",
     "CHECKPOINT",
+    "MATCH (n:Node) WITH n LIMIT 1SET n.name = 'x' RETURN n",
+    "MATCH (n:Node) WITH n LIMIT 1DETACH DELETE n",
+    "MATCH (n:Node) WITH n LIMIT 1LOAD FROM '/etc/hosts.csv' RETURN *",
+    "MATCH (n:Node) WITH n LIMIT 1CALL show_tables() RETURN *",
+    "RETURN '\\u0027 AS a LOAD CSV FROM \\u0027http://127.0.0.1/' AS line RETURN line",
+    "MATCH (n:Node) \\u0053ET n.name = 'x' RETURN n",
+    "MATCH (n:Node) // \\u000aSET n.name = 'x'\nRETURN n",
+    "MATCH (n:Node) // \rSET n.name = 'x'\nRETURN n",
+    "MATCH (n:Node) RETURN n.`a\\u0060, 1 SET n.name = 'x' //`",
+    "MATCH (n:Node) /* /* */ RETURN ' */ SET n.name = 'x' // '",
+    "MATCH (n:Node) WITH n LIMIT 1SET n.name = 'x' RETURN n",
+    "MATCH (n:Node) WITH n LIMIT 1DETACH DELETE n",
+    "MATCH (n:Node) WITH n LIMIT 1LOAD FROM '/etc/hosts.csv' RETURN *",
+    "MATCH (n:Node) WITH n LIMIT 1CALL show_tables() RETURN *",
+    "RETURN '\\u0027 AS a LOAD CSV FROM \\u0027http://127.0.0.1/' AS line RETURN line",
+    "MATCH (n:Node) \\u0053ET n.name = 'x' RETURN n",
+    "MATCH (n:Node) // \\u000aSET n.name = 'x'\nRETURN n",
+    "MATCH (n:Node) // \rSET n.name = 'x'\nRETURN n",
+    "MATCH (n:Node) RETURN n.`a\\u0060, 1 SET n.name = 'x' //`",
+    "MATCH (n:Node) /* /* */ RETURN ' */ SET n.name = 'x' // '",
     "",
 ]
 
@@ -230,7 +269,7 @@ async def test_a_caller_that_gives_up_ends_its_query(reader: DatasetReader) -> N
 
 
 @pytest.mark.requirement("I-11")
-@pytest.mark.parametrize("statement", WRITING_SQL)
+@pytest.mark.parametrize("statement", [*WRITING_SQL, *OPENING_SQL])
 async def test_no_sql_statement_writes_or_opens_a_file(
     reader: DatasetReader, copy: Path, tmp_path: Path, statement: str
 ) -> None:
@@ -254,7 +293,18 @@ async def test_no_cypher_statement_writes_or_opens_a_file(
 
 
 @pytest.mark.requirement("I-11")
-async def test_behind_the_guard_the_process_itself_can_write_nothing(
+@pytest.mark.parametrize(
+    ("language", "statement"),
+    [*((SQL, each) for each in WRITING_SQL), *((CYPHER, each) for each in WRITING_CYPHER)],
+    ids=lambda value: "" if isinstance(value, Language) else value,
+)
+def test_the_guard_alone_refuses_what_writes(language: Language, statement: str) -> None:
+    with pytest.raises(InvalidInput):
+        reading(statement, language)
+
+
+@pytest.mark.requirement("I-11")
+async def test_behind_the_guard_the_process_itself_can_write_nothing_and_its_graph_opens_no_file(
     reader: DatasetReader, copy: Path, tmp_path: Path
 ) -> None:
     """The guard is passed by on purpose: what it might overlook is stopped by the engine or the process."""
@@ -268,7 +318,13 @@ async def test_behind_the_guard_the_process_itself_can_write_nothing(
     ):
         with pytest.raises(InvalidInput):
             await reader._sql.ask(statement, 10, 20)
-    for statement in ("CREATE (n:Node {id: 'x'})", "MATCH (n:Node) DETACH DELETE n", "DROP TABLE Edge"):
+    (tmp_path / "secret.csv").write_text("user,word\n")
+    for statement in (
+        "CREATE (n:Node {id: 'x'})",
+        "MATCH (n:Node) DETACH DELETE n",
+        "DROP TABLE Edge",
+        f"LOAD FROM '{tmp_path}/secret.csv' RETURN *",
+    ):
         with pytest.raises(InvalidInput):
             await reader._cypher.ask(statement, 10, 20)
     assert not out.exists() or out.stat().st_size == 0
@@ -285,10 +341,23 @@ async def test_behind_the_guard_the_process_itself_can_write_nothing(
         "SELECT p.name, f.value FROM products p JOIN features f USING (product_id) WHERE f.number > 10 -- in ampere",
         "SELECT 'it''s; set' AS \"update\"",
         "(SELECT 1 AS n) UNION ALL (SELECT 2)",
+        "SELECT 1.5e-3 AS a, 1e5 AS b, '1SET' AS d /* it's */ FROM products AS p1 WHERE p1.name IN('a', 'b\\u00e4')",
+        "SELECT p1.name AS größe,\r\n [1, 2][1] AS `update`, 'E''' AS \"a\"\"b\" FROM products p1 -- it's",
     ],
 )
 async def test_honest_queries_are_not_refused(reader: DatasetReader, query: str) -> None:
     assert (await reader.sql(query)).columns
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "MATCH (a:Node)-[:Edge*1..3]-(b:Node) WHERE b.name =~ '\\\\w+' RETURN a.name, 'x\\'y' AS `set`, 1.5e3 // it's",
+        "MATCH (n:Node)-->(m:Node) WHERE n.name IN['a'] RETURN [1, 2, 3][1..2] AS x1, count(*) AS `größe`",
+    ],
+)
+async def test_honest_questions_to_the_graph_are_not_refused(reader: DatasetReader, query: str) -> None:
+    assert (await reader.cypher(query)).columns
 
 
 async def test_the_graph_knows_makers_groups_classes_and_relations(reader: DatasetReader) -> None:
