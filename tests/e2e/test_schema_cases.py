@@ -20,10 +20,11 @@ import orjson
 import pytest
 
 from servers.cradle.images.running import RunningInstance
+from servers.marketplace.catalogue.own import FIRST_PARTY
 from shared.client import StaticKey
 from shared.serving.failures import META
 from tests.e2e.conftest import Running
-from tests.e2e.test_servers import SERVERS, operator_tokens, token_for
+from tests.e2e.test_servers import EVERY, a_customer_without_files, address_of, operator_tokens
 from tests.schema_cases import Case, cases_of
 from tests.serving_rig import envelope, headers_for
 
@@ -99,25 +100,15 @@ async def tools_of(session: aiohttp.ClientSession, url: str, key: str) -> list[C
             return tools
 
 
-async def a_customer_without_files(session: aiohttp.ClientSession, platform: Running) -> str:
-    """The id of a customer that the marketplace knows and nobody has onboarded."""
-    url = platform.settings.resource("marketplace")
-    named = {"customer_id": "ohne-dateien", "company_name": "Ohne Dateien GmbH", "contact_email": "it@example.com"}
-    body = body_of("register_customer", named)
-    headers = headers_for(await token_for(platform.settings, url), "tools/call", "register_customer")
-    async with session.post(url, data=body, headers=headers) as answer:
-        assert not said(await answer.read())["result"].get("isError")
-    return "ohne-dateien"
-
-
 @pytest.mark.requirement("I-01", "I-04")
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", EVERY)
 async def test_no_argument_makes_a_tool_crash(
     platform: Running, instance: RunningInstance, session: aiohttp.ClientSession, server: str
 ) -> None:
-    url = instance.url if server == "instance" else platform.settings.resource(server)
+    url = instance.url if server == "instance" else address_of(platform.settings, server)
     keys = StaticKey(instance.access_key) if server == "instance" else operator_tokens(platform.settings)
-    acting_for = await a_customer_without_files(session, platform) if server == "cradle" else None
+    for_a_customer = server == "cradle" or server in FIRST_PARTY
+    acting_for = await a_customer_without_files(platform.settings) if for_a_customer else None
 
     async def send(tool: str, case: Case) -> tuple[int, Any]:
         headers = headers_for(await keys.token(url, acting_for), "tools/call", tool)
@@ -135,5 +126,5 @@ async def test_no_argument_makes_a_tool_crash(
         if found := await faults_of(send, tool["name"], cases):
             faults[tool["name"]] = found[:3]
     assert not faults, faults
-    log = platform.settings.home / "logs" / f"{server}.log"
+    log = platform.settings.home / "logs" / f"{'marketplace' if server in FIRST_PARTY else server}.log"
     assert server == "instance" or b"unexpected_error" not in log.read_bytes()

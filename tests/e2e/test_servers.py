@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -17,7 +18,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from servers.cradle.images.running import RunningInstance
 from servers.local.platform import operator_file
-from shared.client import TokenSource
+from servers.marketplace.catalogue.own import FIRST_PARTY, PREFIX, first_party_address
+from servers.marketplace.tools.catalogue import ServerInstalled
+from servers.marketplace.tools.registry import CustomerRegistered
+from shared.client import TokenSource, Upstream
 from shared.contracts.embedding import EmbeddingResult
 from shared.settings import Settings
 from tests.e2e.conftest import READY_S, Running
@@ -25,6 +29,7 @@ from tests.e2e.conftest import READY_S, Running
 pytestmark = pytest.mark.slow
 
 SERVERS = ("orchestrator", "cradle", "marketplace", "instance")
+EVERY = (*SERVERS, *FIRST_PARTY)
 
 
 async def token_for(settings: Settings, audience: str, customer: str | None = None) -> str:
@@ -36,6 +41,23 @@ def operator_tokens(settings: Settings) -> TokenSource:
     """The operator's tokens, each renewed in time."""
     credential = orjson.loads(operator_file(settings.home).read_bytes())
     return TokenSource(settings, credential["client_id"], credential["client_secret"])
+
+
+def address_of(settings: Settings, server: Any) -> str:
+    """Where a server of the platform is."""
+    return first_party_address(settings, server) if server in FIRST_PARTY else settings.resource(server)
+
+
+async def a_customer_without_files(settings: Settings) -> str:
+    """The id of a customer that the marketplace knows, who has every first-party server, and nobody has onboarded."""
+    named = {"customer_id": "ohne-dateien", "company_name": "Ohne Dateien GmbH", "contact_email": "it@example.com"}
+    url, tokens = settings.resource("marketplace"), operator_tokens(settings)
+    async with Upstream(url, tokens) as marketplace:
+        await marketplace.call("register_customer", named, CustomerRegistered)
+    async with Upstream(url, key=await tokens.token(url, "ohne-dateien")) as marketplace:
+        for name in FIRST_PARTY:
+            await marketplace.call("install_mcp", {"server_name": PREFIX + name}, ServerInstalled)
+    return "ohne-dateien"
 
 
 @pytest.fixture
@@ -56,12 +78,13 @@ async def listed(mcp: Client) -> list[Tool]:
 
 @pytest.mark.requirement("M-01", "M-03")
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", EVERY)
 async def test_every_tool_of_every_server_is_described_in_both_eras(
     platform: Running, instance: RunningInstance, http: httpx2.AsyncClient, server: str, mode: str
 ) -> None:
-    url = instance.url if server == "instance" else platform.settings.resource(server)
-    key = instance.access_key if server == "instance" else await token_for(platform.settings, url)
+    url = instance.url if server == "instance" else address_of(platform.settings, server)
+    customer = await a_customer_without_files(platform.settings) if server in FIRST_PARTY else None
+    key = instance.access_key if server == "instance" else await token_for(platform.settings, url, customer)
     http.headers["authorization"] = f"Bearer {key}"
     async with Client(streamable_http_client(url, http_client=http), mode=mode) as mcp:
         tools = await listed(mcp)

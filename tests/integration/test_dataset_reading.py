@@ -39,6 +39,9 @@ WRITING_SQL = [
     "SELECT $$a$$; DROP TABLE products",
     "SET datafusion.catalog.location = '/etc'",
     "PREPARE p AS SELECT 1",
+    "VALUES (1)",
+    "SELECT 1; SELECT 2",
+    "WITH a AS (SELECT * FROM products) COPY a TO '{out}'",
     "TRUNCATE products",
     "SELECT 1INTO stolen FROM products",
     "SELECT 1.INTO stolen FROM products",
@@ -89,6 +92,8 @@ WRITING_CYPHER = [
     "RETURN 1 // \n; CREATE (n:Node {id: 'x'})",
     "RETURN '\\'' ; MATCH (n:Node) DELETE n //'",
     "BEGIN TRANSACTION",
+    "SHOW TRANSACTIONS YIELD currentQuery RETURN currentQuery",
+    "RETURN 1; RETURN 2",
     "CHECKPOINT",
     "MATCH (n:Node) WITH n LIMIT 1SET n.name = 'x' RETURN n",
     "MATCH (n:Node) WITH n LIMIT 1DETACH DELETE n",
@@ -319,14 +324,16 @@ async def test_behind_the_guard_the_process_itself_can_write_nothing_and_its_gra
         with pytest.raises(InvalidInput):
             await reader._sql.ask(statement, 10, 20)
     (tmp_path / "secret.csv").write_text("user,word\n")
-    for statement in (
-        "CREATE (n:Node {id: 'x'})",
-        "MATCH (n:Node) DETACH DELETE n",
-        "DROP TABLE Edge",
-        f"LOAD FROM '{tmp_path}/secret.csv' RETURN *",
-    ):
-        with pytest.raises(InvalidInput):
+    for statement, why in {
+        "CREATE (n:Node {id: 'x'})": "read-only",
+        "MATCH (n:Node) DETACH DELETE n": "read-only",
+        "DROP TABLE Edge": "read-only",
+        f"LOAD FROM '{tmp_path}/secret.csv' RETURN *": "Cannot open",
+    }.items():
+        with pytest.raises(InvalidInput, match=why):
             await reader._cypher.ask(statement, 10, 20)
+    for process in (*reader._sql._idle, *reader._cypher._idle):
+        assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
     assert not out.exists() or out.stat().st_size == 0
     assert bytes_below(copy) == before
     assert (await reader.sql("SELECT count(*) AS n FROM products")).rows == ((30,),)

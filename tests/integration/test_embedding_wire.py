@@ -7,8 +7,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,11 @@ class Port:
 
     base: str
     token: str
+    token_of: Callable[[str], str]
 
-    def client(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=self.base, headers={"authorization": f"Bearer {self.token}"}, timeout=60)
+    def client(self, customer: str | None = None) -> httpx2.AsyncClient:
+        token = self.token_of(customer) if customer else self.token
+        return httpx2.AsyncClient(base_url=self.base, headers={"authorization": f"Bearer {token}"}, timeout=60)
 
     def openai(self, **options: Any) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=f"{self.base}/v1", api_key=self.token, **options)
@@ -68,7 +71,8 @@ async def port(service: EmbeddingService, model_home: Path) -> AsyncIterator[Por
     server = Server("cradle", settings, mcp=False, health=health, verifier=verifier, max_body_bytes=limit)
     embedding_rest.register(server, lambda: service)
     async with running(server, settings) as base:
-        yield Port(base, issuer.token(settings, scope="embed"))
+        token = partial(issuer.token, settings, scope="embed")
+        yield Port(base, token(), lambda customer: token(customer=customer))
 
 
 @pytest.fixture(scope="session")
@@ -232,9 +236,9 @@ async def test_numbers_that_are_none_are_refused_on_every_route(port: Port, path
 
 @pytest.mark.requirement("T-05")
 async def test_a_text_that_another_customer_has_just_embedded_goes_through_the_device_again(port: Port) -> None:
-    async with port.client() as client:
-        computed = [await device_tokens(client)]
-        for _ in range(3):
+    async with port.client("acme") as acme, port.client("bolt") as bolt:
+        computed = [await device_tokens(acme)]
+        for client in (acme, bolt, bolt, acme):
             answer = await client.post("/embed", json={"texts": ["Ein Satz, den A schon geschickt hat."]})
             computed.append(await device_tokens(client))
     rounds = np.diff(computed)
