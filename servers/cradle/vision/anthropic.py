@@ -2,72 +2,42 @@
 
 from __future__ import annotations
 
-import base64
+from functools import cached_property
 from typing import Any
 
-from pydantic import SecretStr
-
-from servers.cradle.vision.base import Answer, Ask, counted, prompt, storable
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
-from servers.cradle.vision.failures import UNFINISHED, translated
-from servers.cradle.vision.structured import structured
-from shared.contracts.installation import OcrParameters
-from shared.contracts.vision import VisionPage, VisionTask
-from shared.errors import Unavailable
+from servers.cradle.vision.hosted import HostedModel, Said, Sdk, counted, storable
 
 
-class AnthropicVision:
-    """One pooled client. Content goes to the configured endpoint and nowhere else."""
+class AnthropicVision(HostedModel):
+    """Reads pages with a model of Anthropic's."""
 
     name = "anthropic"
-    remote = True
-    boxes = False
-    schemas = True
-    tasks: frozenset[VisionTask] = frozenset({"ocr", "description", "analysis"})
 
-    def __init__(self, key: SecretStr, model: str, base_url: str | None, deadline_s: float) -> None:
-        self._key, self._model, self._base_url, self._deadline = key, model, base_url, deadline_s
-        self._client: Any = None
-
-    def parameters(self) -> OcrParameters:
-        return OcrParameters(provider=self.name, version=self._model, settings={"max_output_tokens": MAX_OUTPUT_TOKENS})
-
-    async def read(self, png: bytes, page: int, ask: Ask) -> Answer:
+    @cached_property
+    def _sdk(self) -> Sdk:
         import anthropic
 
-        source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(png).decode()}
-        content = [{"type": "image", "source": source}, {"type": "text", "text": prompt(ask)}]
-        try:
-            answer = await self._connected().messages.create(
-                model=self._model,
-                max_tokens=MAX_OUTPUT_TOKENS,
-                messages=[{"role": "user", "content": content}],
-                **_format(ask),
-            )
-            text = storable("".join(block.text for block in answer.content if block.type == "text"))
-            tokens = counted(answer.usage, "input_tokens"), counted(answer.usage, "output_tokens")
-        except (anthropic.AnthropicError, ValueError, AttributeError, TypeError) as error:  # the last: cut or odd JSON
-            raise translated(error, anthropic, "ANTHROPIC") from None
-        if answer.stop_reason != "end_turn":
-            raise Unavailable(UNFINISHED)
-        return Answer(VisionPage(page=page, text=text, data=structured(text, ask.json_schema)), *tokens)
+        return Sdk(anthropic, anthropic.AsyncAnthropic, anthropic.AnthropicError)
 
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
-
-    def _connected(self) -> Any:
-        if self._client is None:
-            import anthropic
-
-            self._client = anthropic.AsyncAnthropic(
-                api_key=self._key.get_secret_value(), base_url=self._base_url, timeout=self._deadline, max_retries=0
-            )
-        return self._client
+    async def _answer(self, png: str, wanted: str, schema: dict[str, Any] | None) -> Said:
+        source = {"type": "base64", "media_type": "image/png", "data": png}
+        content = [{"type": "image", "source": source}, {"type": "text", "text": wanted}]
+        answer = await self._client.messages.create(
+            model=self._model,
+            max_tokens=MAX_OUTPUT_TOKENS,
+            messages=[{"role": "user", "content": content}],
+            **_format(schema),
+        )
+        return Said(
+            storable("".join(block.text for block in answer.content if block.type == "text")),
+            counted(answer.usage, "input_tokens"),
+            counted(answer.usage, "output_tokens"),
+            finished=answer.stop_reason == "end_turn",
+        )
 
 
-def _format(ask: Ask) -> dict[str, Any]:
-    if ask.json_schema is None:
+def _format(schema: dict[str, Any] | None) -> dict[str, Any]:
+    if schema is None:
         return {}
-    return {"output_config": {"format": {"type": "json_schema", "schema": ask.json_schema}}}
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}

@@ -2,79 +2,47 @@
 
 from __future__ import annotations
 
-import base64
+from functools import cached_property
 from typing import Any
 
-from pydantic import SecretStr
-
-from servers.cradle.vision.base import Answer, Ask, counted, prompt, storable
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
-from servers.cradle.vision.failures import UNFINISHED, translated
-from servers.cradle.vision.structured import structured
-from shared.contracts.installation import OcrParameters
-from shared.contracts.vision import VisionPage, VisionTask
-from shared.errors import Unavailable
+from servers.cradle.vision.hosted import HostedModel, Said, Sdk, counted, storable
 
 
-class OpenAiVision:
-    """One pooled client. Content goes to the configured endpoint and nowhere else."""
+class OpenAiVision(HostedModel):
+    """Reads pages with a model of OpenAI's."""
 
     name = "openai"
-    remote = True
-    boxes = False
-    schemas = True
-    tasks: frozenset[VisionTask] = frozenset({"ocr", "description", "analysis"})
 
-    def __init__(self, key: SecretStr, model: str, base_url: str | None, deadline_s: float) -> None:
-        self._key, self._model, self._base_url, self._deadline = key, model, base_url, deadline_s
-        self._client: Any = None
-
-    def parameters(self) -> OcrParameters:
-        return OcrParameters(provider=self.name, version=self._model, settings={"max_output_tokens": MAX_OUTPUT_TOKENS})
-
-    async def read(self, png: bytes, page: int, ask: Ask) -> Answer:
+    @cached_property
+    def _sdk(self) -> Sdk:
         import openai
 
-        image = "data:image/png;base64," + base64.b64encode(png).decode()
+        return Sdk(openai, openai.AsyncOpenAI, openai.OpenAIError)
+
+    async def _answer(self, png: str, wanted: str, schema: dict[str, Any] | None) -> Said:
         content = [
-            {"type": "input_text", "text": prompt(ask)},
-            {"type": "input_image", "image_url": image, "detail": "high"},
+            {"type": "input_text", "text": wanted},
+            {"type": "input_image", "image_url": f"data:image/png;base64,{png}", "detail": "high"},
         ]
-        try:
-            answer = await self._connected().responses.create(
-                model=self._model,
-                input=[{"role": "user", "content": content}],
-                store=False,
-                max_output_tokens=MAX_OUTPUT_TOKENS,
-                **_format(ask),
-            )
-            text = storable(answer.output_text)
-            tokens = counted(answer.usage, "input_tokens"), counted(answer.usage, "output_tokens")
-            parts = [part for each in answer.output if each.type == "message" for part in each.content]
-            refused = any(part.type == "refusal" for part in parts)  # of a "completed" answer without a text
-        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # the last ones: cut or odd JSON
-            raise translated(error, openai, "OPENAI") from None
-        if answer.status != "completed" or refused:
-            raise Unavailable(UNFINISHED)
-        return Answer(VisionPage(page=page, text=text, data=structured(text, ask.json_schema)), *tokens)
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
-
-    def _connected(self) -> Any:
-        if self._client is None:
-            import openai
-
-            # No retries here: the chain has the other providers, and the caller the time.
-            self._client = openai.AsyncOpenAI(
-                api_key=self._key.get_secret_value(), base_url=self._base_url, timeout=self._deadline, max_retries=0
-            )
-        return self._client
+        answer = await self._client.responses.create(
+            model=self._model,
+            input=[{"role": "user", "content": content}],
+            store=False,
+            max_output_tokens=MAX_OUTPUT_TOKENS,
+            **_format(schema),
+        )
+        parts = [part for each in answer.output if each.type == "message" for part in each.content]
+        refused = any(part.type == "refusal" for part in parts)  # of a "completed" answer without a text
+        return Said(
+            storable(answer.output_text),
+            counted(answer.usage, "input_tokens"),
+            counted(answer.usage, "output_tokens"),
+            finished=answer.status == "completed" and not refused,
+        )
 
 
-def _format(ask: Ask) -> dict[str, Any]:
-    if ask.json_schema is None:
+def _format(schema: dict[str, Any] | None) -> dict[str, Any]:
+    if schema is None:
         return {}
-    return {"text": {"format": {"type": "json_schema", "name": "answer", "schema": ask.json_schema, "strict": False}}}
+    return {"text": {"format": {"type": "json_schema", "name": "answer", "schema": schema, "strict": False}}}

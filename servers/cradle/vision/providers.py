@@ -5,7 +5,7 @@ from __future__ import annotations
 from servers.cradle.vision import tesseract
 from servers.cradle.vision.anthropic import AnthropicVision
 from servers.cradle.vision.base import Provider
-from servers.cradle.vision.compatible import CompatibleVision
+from servers.cradle.vision.compatible import NO_KEY, CompatibleVision
 from servers.cradle.vision.florence import Florence
 from servers.cradle.vision.openai import OpenAiVision
 from servers.cradle.vision.rapidocr import RapidOcr
@@ -29,13 +29,11 @@ def configured(settings: Settings) -> dict[str, Provider]:
         found.append(Tesseract(program))
     if settings.florence_model is not None:
         found.append(Florence(settings.florence_model))
-    if settings.openai_api_key is not None:
-        key, model = settings.openai_api_key, settings.openai_vision_model
-        found.append(OpenAiVision(key, model, settings.openai_base_url, deadline))
-    if settings.anthropic_api_key is not None:
-        key, model = settings.anthropic_api_key, settings.anthropic_vision_model
-        found.append(AnthropicVision(key, model, settings.anthropic_base_url, deadline))
-    if settings.compatible_vision_url is not None and settings.compatible_vision_model is not None:
-        url, model = settings.compatible_vision_url, settings.compatible_vision_model
-        found.append(CompatibleVision(url, model, settings.compatible_api_key, deadline))
+    if (key := settings.openai_api_key) is not None:
+        found.append(OpenAiVision(key, settings.openai_vision_model, settings.openai_base_url, deadline))
+    if (key := settings.anthropic_api_key) is not None:
+        found.append(AnthropicVision(key, settings.anthropic_vision_model, settings.anthropic_base_url, deadline))
+    url, model = settings.compatible_vision_url, settings.compatible_vision_model
+    if url is not None and model is not None:
+        found.append(CompatibleVision(settings.compatible_api_key or NO_KEY, model, url, deadline))
     return {provider.name: provider for provider in found}
