@@ -121,7 +121,7 @@ class AuditLog:
         connection: Any,
         actor: str,
         verb: str,
-        subject: str = "",
+        subject: str,
         customer: str | None = None,
         detail: Mapping[str, str | int | bool] | None = None,
     ) -> AuditEntry:

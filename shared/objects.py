@@ -46,7 +46,6 @@ _REFUSED = "The object store refuses the platform's credential. Check P0711_S3_A
 # names of errors of obstore, minio and urllib3 → what they mean
 _MEANINGS: tuple[tuple[frozenset[str], type[PlatformError], str], ...] = (
     (frozenset({"NotFoundError", "FileNotFoundError"}), NotFound, "There is no such object."),
-    (frozenset({"AlreadyExistsError", "PreconditionError"}), Conflict, "An object of this key exists already."),
     (frozenset({"PermissionDeniedError", "UnauthenticatedError", "AccessDenied"}), Unavailable, _REFUSED),
     (
         frozenset({"InvalidPathError", "ValueError", "NotSupportedError"}),
@@ -164,18 +163,17 @@ class CustomerStore:
             raise InvalidInput("This key leads out of the customer's bucket through a link.", field="key")
         return path
 
-    async def put(self, key: str, data: bytes | Path, *, create_only: bool = False) -> None:
+    async def put(self, key: str, data: bytes | Path) -> None:
         """Writes an object as a whole, from bytes or from a file.
 
         Raises:
-            Conflict: `create_only`, and the key exists.
             StorageFull: no room; nothing of the object is there.
         """
         self._check(key)
         import obstore
 
         with _translated():
-            await obstore.put_async(self._store, key, data, mode="create" if create_only else "overwrite")
+            await obstore.put_async(self._store, key, data)
 
     async def get(self, key: str) -> bytes:
         """An object's bytes.

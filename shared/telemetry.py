@@ -151,7 +151,7 @@ class LineFormatter(logging.Formatter):
         return orjson.dumps(line, default=lambda value: type(value).__name__).decode()
 
 
-def configure(server: str, level: str = "INFO") -> None:
+def configure(server: str, level: str) -> None:
     """Make this process log that way: replaces all handlers and the hooks for uncaught exceptions."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(server))

@@ -26,7 +26,7 @@ from shared.loading import loaded
 from shared.postgres.database import Database
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.migrations import migrate
-from shared.postgres.provision import create_database, provision
+from shared.postgres.provision import provision
 from shared.postgres.urls import DatabaseUrls
 from shared.settings import Settings
 
@@ -111,6 +111,12 @@ class PostgresServer:
         finally:
             await connection.close()
 
+    async def cloned(self, of: str, template: str, name: str) -> DatabaseUrls:
+        """A copy of a database that nobody is connected to, for the roles of one of the three."""
+        async with self.superuser() as admin:
+            await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER "{of}_owner"')
+        return DatabaseUrls(*(f"{url.rpartition('/')[0]}/{name}" for url in (self.urls[of].app, self.urls[of].owner)))
+
 
 @dataclass(frozen=True)
 class TestDatabase:
@@ -134,9 +140,17 @@ def postgres_server() -> Iterator[PostgresServer]:
         server = EmbeddedPostgres(home / "postgres", 0, options)
         server.start()
         try:
-            yield PostgresServer(server, home, asyncio.run(provision(server.superuser_url, home)))
+            yield asyncio.run(_provisioned(server, home))
         finally:
             server.remove()
+
+
+async def _provisioned(server: EmbeddedPostgres, home: Path) -> PostgresServer:
+    """The three databases, which a test may fill, and an empty copy of each for `cloned`."""
+    made = PostgresServer(server, home, await provision(server.superuser_url, home))
+    for of in made.urls:
+        await made.cloned(of, of, f"empty_{of}")
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -157,16 +171,16 @@ async def database(postgres_server: PostgresServer, _templates: dict[tuple[str, 
     opened: dict[str, Database] = {}
 
     async def make(*packages: str, migrated: bool = True) -> TestDatabase:
-        roles = postgres_server.urls[HOME_OF.get(packages[0], "platform")]
+        of = HOME_OF.get(packages[0], "platform")
         key = (*packages, "migrated" if migrated else "empty")
         if key not in _templates:
             name = f"template_{next(_numbers)}"
-            template = await create_database(postgres_server.superuser_url, name, roles)
+            template = await postgres_server.cloned(of, f"empty_{of}", name)
             for package in packages if migrated else ():
                 await migrate(template.owner, package)
             _templates[key] = name
         name = f"test_{next(_numbers)}"
-        urls = await create_database(postgres_server.superuser_url, name, roles, template=_templates[key])
+        urls = await postgres_server.cloned(of, _templates[key], name)
         opened[name] = db = Database(urls.app)
         await db.open()
         return TestDatabase(db, urls)

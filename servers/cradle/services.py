@@ -19,7 +19,7 @@ from servers.cradle.processing.stages import Readers
 from servers.cradle.vision.service import VisionService
 from servers.cradle.workplace import sweep_work
 from shared.postgres.database import Database
-from shared.postgres.provision import database_urls
+from shared.postgres.urls import database_urls
 from shared.settings import Settings
 
 

@@ -97,7 +97,6 @@ class RemoteKeys:
         self._fetched = self._tried = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
         self._client: httpx2.AsyncClient | None = None
-        self.fetches = 0
 
     async def key(self, kid: str) -> EllipticCurvePublicKey | None:
         """The key.
@@ -126,7 +125,6 @@ class RemoteKeys:
             self._client = None
 
     async def _fetch(self) -> None:
-        self.fetches += 1
         try:
             fresh = read_keys(await self._document())
         except Exception:  # noqa: BLE001  # whatever is wrong there, the last document counts until it is stale

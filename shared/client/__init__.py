@@ -7,7 +7,8 @@ stream        bodies and server-sent events, bounded
 connections   the pooled HTTP client
 """
 
+from shared.client.exchange import OnProgress
 from shared.client.tokens import StaticKey, Tokens, TokenSource
-from shared.client.upstream import OnProgress, Upstream
+from shared.client.upstream import Upstream
 
 __all__ = ["OnProgress", "StaticKey", "TokenSource", "Tokens", "Upstream"]

@@ -11,9 +11,6 @@ import asyncpg
 
 from shared.errors import DeadlineExceeded, Unavailable
 from shared.postgres.failures import translated
-from shared.postgres.queries import load_queries
-
-__all__ = ["Database", "load_queries"]
 
 CUSTOMER_SETTING = "app.customer"
 SET_CUSTOMER = f"SELECT set_config('{CUSTOMER_SETTING}', $1, true)"  # as SET LOCAL: ends with the transaction

@@ -18,18 +18,7 @@ import asyncpg
 from shared.errors import Conflict
 from shared.postgres import urls as stored
 from shared.postgres.connection import connected
-from shared.postgres.urls import DatabaseUrls, database_urls, password_of, with_role
-
-__all__ = [
-    "DATABASES",
-    "DatabaseUrls",
-    "create_database",
-    "database_urls",
-    "drop_databases",
-    "provision",
-    "require_nobody_connected",
-    "require_unused",
-]
+from shared.postgres.urls import DatabaseUrls, password_of, with_role
 
 DATABASES = ("platform", "installation_configs", "user_registry")
 LOCK = 711_000_001
@@ -103,18 +92,6 @@ async def drop_databases(superuser_url: str) -> None:
             await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-async def create_database(
-    superuser_url: str, name: str, urls: DatabaseUrls, template: str = "template0"
-) -> DatabaseUrls:
-    """A further database with the roles of `urls`, copied from a template database nobody is connected to."""
-    async with connected(superuser_url, command_timeout_s=COMMAND_TIMEOUT_S) as admin:
-        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER "{_role(urls.owner)}"')
-    made = DatabaseUrls(*(_moved(superuser_url, name, url) for url in (urls.app, urls.owner)))
-    if template == "template0":
-        await _grant(superuser_url, name, _role(urls.owner), _role(urls.app))
-    return made
-
-
 async def _database(
     admin: asyncpg.Connection, superuser_url: str, name: str, known: DatabaseUrls | None
 ) -> DatabaseUrls:
@@ -158,14 +135,6 @@ async def _grant(superuser_url: str, database: str, owner: str, app: str, dbos: 
     async with connected(superuser_url, database, command_timeout_s=COMMAND_TIMEOUT_S) as admin:
         for statement in statements:
             await admin.execute(statement)
-
-
-def _role(url: str) -> str:
-    return url.partition("://")[2].partition(":")[0]
-
-
-def _moved(superuser_url: str, database: str, url: str) -> str:
-    return with_role(superuser_url, database, _role(url), password_of(url) or "")
 
 
 def _verifier(password: str) -> str:

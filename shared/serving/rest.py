@@ -87,7 +87,7 @@ def too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is over {limit} bytes: send less at once, and its Content-Length.")
 
 
-async def read_json(request: Request, limit: int | None = None) -> Any:
+async def read_json(request: Request, limit: int | None) -> Any:
     """The body as JSON.
 
     Raises:

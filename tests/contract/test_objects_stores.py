@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared import objects
-from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
+from shared.errors import InvalidInput, NotFound, Unavailable
 from shared.ids import new_handle
 from shared.objects import CustomerStore, bucket_name, checked_key
 from shared.settings import Settings
@@ -49,13 +49,6 @@ async def test_what_was_put_is_got_listed_and_deleted(store) -> None:
     await store.delete("dataset/manifest.json")
     assert not await store.exists("dataset/manifest.json")
     assert await store.exists("images/v10/x")
-
-
-async def test_a_create_only_put_never_overwrites(store) -> None:
-    await store.put("images/v1/manifest", b"first", create_only=True)
-    with pytest.raises(Conflict):
-        await store.put("images/v1/manifest", b"second", create_only=True)
-    assert await store.get("images/v1/manifest") == b"first"
 
 
 async def test_a_large_file_goes_in_from_disk(store, tmp_path) -> None:

@@ -29,7 +29,7 @@ async def main():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     for size in (200_000, 12_000_000):
         try:
-            await store.put("images/v1/image.tar", b"z" * size, create_only=size < 1_000_000)
+            await store.put("images/v1/image.tar", b"z" * size)
         except StorageFull as error:
             print(error.message)
 
@@ -113,7 +113,7 @@ async def test_no_room_is_one_sentence_leaves_no_half_object_and_a_retry_works(s
     assert done.stdout.count("no room") == 2
     assert await store.list() == []
     assert [path for path in store.local().rglob("*") if path.is_file()] == []
-    await store.put("images/v1/image.tar", b"z", create_only=True)
+    await store.put("images/v1/image.tar", b"z")
     assert await store.get("images/v1/image.tar") == b"z"
 
 

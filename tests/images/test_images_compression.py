@@ -12,11 +12,11 @@ import pytest
 
 from servers.cradle.images.assemble import assemble
 from servers.cradle.images.build import Sources, _content_layers, build_image
-from servers.cradle.images.compression import Compression
 from servers.cradle.images.layers import Entry, Layer, write_layer
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
 from servers.cradle.images.unpack import read_image
+from shared.contracts.image import Compression
 from shared.errors import Conflict, InvalidInput
 from shared.ids import digest
 

@@ -68,13 +68,6 @@ async def test_the_image_encoder_gives_the_bits_that_the_service_gives(
     assert np.array_equal(one_thread.encode(TEXTS, "passage"), encoder.encode(TEXTS, "passage"))
 
 
-async def test_a_text_given_as_tokens_gives_the_vector_of_the_text(service: EmbeddingService) -> None:
-    ids = service.tokenizer.encode_batch(TEXTS[:5])
-    assert np.array_equal(
-        await service.embed_vectors(ids, "passage", "a"), await service.embed_vectors(TEXTS[:5], "passage", "a")
-    )
-
-
 async def test_sentence_transformers_as_backend_gives_the_same_vectors(
     service: EmbeddingService, model_home: Path
 ) -> None:

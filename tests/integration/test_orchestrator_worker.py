@@ -85,9 +85,6 @@ async def site(database, postgres_server, tmp_path: Path) -> AsyncIterator[Site]
     made = await database("servers.orchestrator")
     name = made.urls.app.rpartition("/")[2]
     password = password_of(postgres_server.urls["platform"].dbos)
-    async with postgres_server.superuser(made.urls) as admin:
-        await admin.execute(f'GRANT CONNECT ON DATABASE "{name}" TO platform_dbos')
-        await admin.execute("CREATE SCHEMA dbos AUTHORIZATION platform_dbos")
     store, upstreams = JobStore(made.db), Upstreams.of(settings_in(tmp_path))
     await put_customer(store, "muster")
     yield Site(store, made.urls.app, with_role(made.urls.app, name, "platform_dbos", password or ""), upstreams)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from servers.cradle.cluster.ray import Actor, Cluster, NodeLost
 from servers.cradle.embedding.device import Spec
 from servers.cradle.embedding.export import Form, exported
-from servers.cradle.embedding.models import ModelCard, resolve
+from servers.cradle.embedding.models import resolve
 from servers.cradle.embedding.worker import LOAD_DEADLINE_S, STUCK_S, BatchFailed, Worker, WorkerLost
+from shared.encoder import ModelCard
 from shared.errors import PlatformError, Unavailable
 from shared.settings import Settings
 from shared.telemetry import event

@@ -59,10 +59,10 @@ class ClusterReaders:
     Args:
         readers: how many on the cluster; 0: one for each of its processors.
 
-    async with ClusterReaders(ExtractionPool(2), cluster) as pool: ...
+    async with ClusterReaders(ExtractionPool(2), cluster, readers=0) as pool: ...
     """
 
-    def __init__(self, here: ExtractionPool, cluster: Cluster, readers: int = 0) -> None:
+    def __init__(self, here: ExtractionPool, cluster: Cluster, readers: int) -> None:
         self._here, self._cluster, self._wanted = here, cluster, readers
         self._idle: asyncio.Queue[Actor] = asyncio.Queue()
         self._coming: set[asyncio.Task[None]] = set()

@@ -8,7 +8,8 @@ from typing import Any
 
 from shared.contracts.image import ImageBuilt
 from shared.errors import Conflict
-from shared.postgres.database import Database, load_queries
+from shared.postgres.database import Database
+from shared.postgres.queries import load_queries
 
 queries: Any = load_queries("servers.cradle.deployments", "deployments.sql")
 

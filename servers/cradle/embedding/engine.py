@@ -284,16 +284,15 @@ class Engine:
             return reloading()
         if memory and item.tokens <= self._longest:
             return Unavailable("The embedding device is short of memory. Try again shortly.", retry_after=5)
-        return InvalidInput("memory" if memory else "")
+        why = "needs more memory than the device has" if memory else "cannot be embedded by the model"
+        _, at = item.owner
+        return InvalidInput(f"Text {at} {why}. Leave it out or change it.", field=f"texts.{at}")
 
 
 def _deliver(item: Item, outcome: Vectors | PlatformError) -> None:
     call, at = item.owner
     if call.done.done():
         return
-    if isinstance(outcome, InvalidInput):
-        why = "needs more memory than the device has" if outcome.message else "cannot be embedded by the model"
-        outcome = InvalidInput(f"Text {at} {why}. Leave it out or change it.", field=f"texts.{at}")
     if isinstance(outcome, PlatformError):
         call.done.set_exception(outcome)
         return

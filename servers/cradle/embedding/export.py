@@ -27,7 +27,7 @@ EXPORT_DEADLINE_S = 1800.0
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
-def exported_at(settings: Settings, card: ModelCard, form: Form = "openvino") -> Path:
+def exported_at(settings: Settings, card: ModelCard, form: Form) -> Path:
     """The folder of an exported model."""
     return settings.models / form / card.weights_digest.removeprefix("sha256:")
 

@@ -24,6 +24,7 @@ Lane = tuple[Priority, str]
 PRIORITIES: tuple[Priority, ...] = ("interactive", "bulk")
 BATCH_TOKENS = 512
 """Above it a token on a CPU is no faster."""
+BATCH_ROWS = 1024
 LEAST_TOKENS = 64
 """Under it one is much slower: on two processors 64 tokens reach 87 % of the speed of 512, 16 reach 60 %."""
 SLICE_S = 0.007
@@ -186,16 +187,16 @@ class Scheduler:
     Args:
         budget: most tokens of a batch; one text may be longer. `limit` is how many of them the device has memory for,
             as far as is known.
-        rows: texts of a batch; 1 where a device's rows depend on each other.
         mixed: texts of different length share a batch.
         sizes: tokens of a batch, rising, where the device computes any other number as the next larger one. How long
             each takes is learnt: a small batch takes nearly as long as one that is several times larger.
+
+    Attributes:
+        rows: most texts of a batch; 1 where a device's rows depend on each other.
     """
 
-    def __init__(
-        self, budget: int = BATCH_TOKENS, rows: int = 1024, *, mixed: bool = False, sizes: Sequence[int] = ()
-    ) -> None:
-        self.budget, self.rows, self.mixed = budget, rows, mixed
+    def __init__(self, budget: int = BATCH_TOKENS, *, mixed: bool = False, sizes: Sequence[int] = ()) -> None:
+        self.budget, self.rows, self.mixed = budget, BATCH_ROWS, mixed
         self._took = dict.fromkeys(sizes, 0.0)
         self.limit, self._fitting = budget, 0
         self._rings: dict[Priority, _Ring] = {priority: _Ring() for priority in PRIORITIES}

@@ -242,7 +242,7 @@ class EmbeddingService:
 
     async def embed_vectors(
         self,
-        texts: Sequence[str] | Sequence[Sequence[int]],
+        texts: Sequence[str],
         input_type: InputType,
         tenant: str,
         priority: Priority = "bulk",
@@ -256,7 +256,7 @@ class EmbeddingService:
         Waits for room in the queue instead of being refused.
 
         Args:
-            texts: any number; or each as its own tokens, from `tokenizer.encode_batch`.
+            texts: any number.
             deadline_s: default: that of a job's step.
             inputs: what `tokenizer.inputs` gave for each text, where that is known already.
 

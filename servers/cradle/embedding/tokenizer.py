@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from shared.contracts.embedding import InputType
 from shared.encoder import Tokenizer, over_limit
@@ -41,8 +40,8 @@ class TokenizerPool:
         self._limit = limit
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="tokenizer")
 
-    async def inputs(self, texts: Sequence[str] | Sequence[Sequence[int]], kind: InputType, truncate: bool) -> Inputs:
-        """The input for texts, or for texts that are given as their own tokens.
+    async def inputs(self, texts: Sequence[str], kind: InputType, truncate: bool) -> Inputs:
+        """The input for texts.
 
         Raises:
             InvalidInput: a text cannot be encoded, or is longer than the model reads and may not be cut.
@@ -77,15 +76,12 @@ class TokenizerPool:
             ids[at] = self._tokenizer.cut(ids[at])
         return Inputs(ids, cut)
 
-    def _encoded(self, texts: Sequence[str] | Sequence[Sequence[int]], kind: InputType, first: int) -> list[list[int]]:
-        strings = [text for text in texts if isinstance(text, str)]
-        if not strings:
-            return [self._tokenizer.wrapped([int(token) for token in ids], kind) for ids in texts]
-        _require_unicode(strings, first)
-        return self._tokenizer.inputs(strings, kind)
+    def _encoded(self, texts: Sequence[str], kind: InputType, first: int) -> list[list[int]]:
+        _require_unicode(texts, first)
+        return self._tokenizer.inputs(texts, kind)
 
 
-def _turns(texts: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def _turns(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """The texts in parts of about `TURN_CHARS`."""
     start = size = 0
     for at, text in enumerate(texts):

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from servers.cradle.images.build import IMAGE, RECORD, Stored, built_image, sweep
+from servers.cradle.images.build import IMAGE, RECORD, Stored, built_image
 from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.evidence import FILES
-from servers.cradle.images.files import copy, hash_file, work_name, write_new
+from servers.cradle.images.files import copy, hash_file, sweep, work_name, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import SignedBy
 from servers.cradle.images.streams import BLOCK, Hashing

@@ -17,7 +17,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from servers.cradle.images.assemble import Assembled, assemble
-from servers.cradle.images.compression import Compression
 from servers.cradle.images.evidence import FILES, write_evidence
 from servers.cradle.images.files import sweep, work_name
 from servers.cradle.images.layers import Entry, Layer, room_or_clean, write_layer
@@ -25,7 +24,7 @@ from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import STATE, ImageSpec
-from shared.contracts.image import Architecture, ImageBuilt
+from shared.contracts.image import Architecture, Compression, ImageBuilt
 from shared.contracts.model import Contract
 from shared.durable import sync_folder
 from shared.errors import InvalidInput, NotFound

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from servers.cradle.images.compression import Compression, compressor, decompressed, kind_of
+from servers.cradle.images.compression import compressor, decompressed, kind_of
 from servers.cradle.images.elf import is_elf, slim
 from servers.cradle.images.files import work_name
 from servers.cradle.images.spec import SOURCE_EPOCH
 from servers.cradle.images.streams import BLOCK, Hashing, tar_onto
-from shared.contracts.image import ImageLayer
+from shared.contracts.image import Compression, ImageLayer
 from shared.errors import InvalidInput, StorageFull
 from shared.room import says_full
 

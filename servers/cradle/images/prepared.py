@@ -19,13 +19,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from servers.cradle.images import base, foreign, pycs, runtime, sbom
-from servers.cradle.images.compression import Compression
 from servers.cradle.images.files import sweep
 from servers.cradle.images.layers import Entry, Layer, import_tar, room_or_clean, tarfile_bytes, write_layer
 from servers.cradle.images.registry import Pinned, pull
 from servers.cradle.images.spec import PYTHON
 from servers.cradle.images.trim import PACKAGES, TRIMS
-from shared.contracts.image import Architecture
+from shared.contracts.image import Architecture, Compression
 from shared.contracts.model import Contract
 from shared.errors import InvalidInput
 from shared.ids import Digest

@@ -17,10 +17,11 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 from pydantic import ValidationError
 
-from servers.cradle.images.compression import MEDIA_TYPES, Compression
+from servers.cradle.images.compression import MEDIA_TYPES
 from servers.cradle.images.files import hash_file, work_name
 from servers.cradle.images.layers import Layer, room_or_clean, tarfile_bytes
 from servers.cradle.images.streams import BLOCK, Hash, Hashing
+from shared.contracts.image import Compression
 from shared.contracts.model import Contract
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.ids import Digest, digest

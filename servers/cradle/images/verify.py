@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from servers.cradle.installations.probes import Probes
     from shared.client import Upstream
 
-__all__ = ["RunningInstance", "running_instance", "verify_image"]
-
 LEAST_FOUND = 0.8
 _CALL_S = 30.0
 _LEDGER = """

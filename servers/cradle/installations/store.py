@@ -9,7 +9,8 @@ import orjson
 
 from shared.contracts.installation import InstallationParameters, InstallationVersion
 from shared.errors import NotFound
-from shared.postgres.database import Database, load_queries
+from shared.postgres.database import Database
+from shared.postgres.queries import load_queries
 
 queries: Any = load_queries("servers.cradle.installations", "installations.sql")
 

@@ -26,7 +26,7 @@ Answer = dict[str, Any]
 Translate = Callable[[Answer], Answer | None]
 
 
-def modern_request(message: Message, tool: str | None, *, asks: bool = False) -> tuple[bytes, list[tuple[str, str]]]:
+def modern_request(message: Message, tool: str | None, *, asks: bool) -> tuple[bytes, list[tuple[str, str]]]:
     """The body and headers of a request to an upstream of 2026-07-28; `tool`: as `modern_value` has it."""
     value = modern_value(message, tool, asks=asks)
     version = str(value["params"]["_meta"].get(ENVELOPE + "protocolVersion", MODERN))
@@ -40,7 +40,7 @@ def modern_request(message: Message, tool: str | None, *, asks: bool = False) ->
     return orjson.dumps(value), headers
 
 
-def modern_value(message: Message, tool: str | None, *, asks: bool = False) -> dict[str, Any]:
+def modern_value(message: Message, tool: str | None, *, asks: bool) -> dict[str, Any]:
     """The message of a request to an upstream of 2026-07-28.
 
     Args:

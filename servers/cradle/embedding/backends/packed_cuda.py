@@ -33,7 +33,7 @@ class CudaBackend(PackedBackend):
 
     in_flight = 2
 
-    def __init__(self, folder: Path, device: str, pooling: Literal["mean", "cls"] = "mean") -> None:
+    def __init__(self, folder: Path, device: str, pooling: Literal["mean", "cls"]) -> None:
         self._device, self._mean = torch.device(device), pooling == "mean"
         torch.cuda.set_device(self._device)  # Triton launches on the thread's device, events are of its stream
         weights = biases_moved(read_weights(folder, self._device, torch.bfloat16))

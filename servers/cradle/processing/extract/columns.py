@@ -121,7 +121,7 @@ class Columns:
         known = {role for role in self.roles if role}
         return bool(known & {"article", "gtin"}) and len([header for header in self.headers if header]) >= 2
 
-    def learn(self, sample: list[Row], before: Columns | None = None) -> None:
+    def learn(self, sample: list[Row], before: Columns | None) -> None:
         """Finds out how the table writes numbers, from its headers' language and the prices of some rows; where these
         do not show it, as the table `before` it."""
         language = guess(re.sub(r"\bper\b", "", " ".join(self.headers)))  # a word of both

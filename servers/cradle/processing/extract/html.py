@@ -11,47 +11,11 @@ from servers.cradle.processing.extraction import About, Block, Item
 
 _SKIPPED = frozenset({"script", "style", "template", "noscript", "svg", "head", "iframe", "object", "canvas"})
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "center",
-        "dd",
-        "details",
-        "dialog",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "header",
-        "hr",
-        "html",
-        "li",
-        "main",
-        "nav",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "summary",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "ul",
-        "br",
-    ]
-)
+_BLOCKS = frozenset({
+    "address", "article", "aside", "blockquote", "body", "br", "center", "dd", "details", "dialog", "div", "dl",
+    "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "html", "li", "main", "nav", "ol",
+    "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
+})  # fmt: skip
 _LATIN = frozenset({"iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1", "l1", "us-ascii", "ascii"})
 _WINDOWS = {code: bytes((code,)).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)}
 _Spans = dict[int, tuple[int, str]]  # column → how many rows below the cell still covers, and what they are of
@@ -71,7 +35,7 @@ class Html:
         yield from read_html(file.data)
 
 
-def read_html(data: bytes | str, source: str = "") -> Iterator[Item]:
+def read_html(data: bytes | str) -> Iterator[Item]:
     """The items of an HTML document given as bytes (encoding found from BOM, meta or content) or text.
 
     Raises:
@@ -86,14 +50,13 @@ def read_html(data: bytes | str, source: str = "") -> Iterator[Item]:
     title = squeezed(soup.title.get_text()) if soup.title else ""
     language = str(root.get("lang") or "")[:35] if root is not None else ""
     yield About(title=title, language=language.split("-")[0].lower())
-    yield from _Walk(source).blocks(soup.body or soup)
+    yield from _Walk().blocks(soup.body or soup)
 
 
 class _Walk:
     """Goes through the tree once, gathers inline text and closes a paragraph at each block's edge."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self) -> None:
         self._inline: list[str] = []
 
     def blocks(self, node, depth: int = 0) -> Iterator[Block]:
@@ -115,7 +78,7 @@ class _Walk:
         if name in _HEADINGS:
             yield from self._close()
             if text := squeezed(tag.get_text(" ")):
-                yield Block("heading", text, level=_HEADINGS[name], source=self._source)
+                yield Block("heading", text, level=_HEADINGS[name])
         elif name == "table" and tag.find("table") is None:
             yield from self._close()
             yield from self._table(tag)
@@ -125,7 +88,7 @@ class _Walk:
         elif name == "pre":
             yield from self._close()
             if text := tag.get_text().strip("\n"):
-                yield Block("paragraph", text, source=self._source)
+                yield Block("paragraph", text)
         elif name in _BLOCKS:
             yield from self._close()
             yield from self.blocks(tag, depth + 1)
@@ -136,15 +99,15 @@ class _Walk:
     def _close(self) -> Iterator[Block]:
         text, self._inline = squeezed("".join(self._inline)), []
         if text:
-            yield Block("paragraph", text, source=self._source)
+            yield Block("paragraph", text)
 
     def _list(self, tag) -> Iterator[Block]:
         entries = tag.find_all("li")
-        lines = ["- " + text for entry in entries if (text := squeezed(" ".join(_own_texts(entry, "li"))))]
-        if loose := squeezed(" ".join(_own_texts(tag, "li"))):
-            yield Block("paragraph", loose, source=self._source)
+        lines = ["- " + text for entry in entries if (text := squeezed(" ".join(_own_texts(entry))))]
+        if loose := squeezed(" ".join(_own_texts(tag))):
+            yield Block("paragraph", loose)
         if lines:
-            yield Block("list", "\n".join(lines), source=self._source)
+            yield Block("list", "\n".join(lines))
 
     def _table(self, tag) -> Iterator[Block]:
         rows, header_rows = [], 0
@@ -160,16 +123,16 @@ class _Walk:
                 header_rows += 1
             rows.append(texts)
         if caption := tag.find("caption"):
-            yield Block("paragraph", squeezed(caption.get_text(" ")), source=self._source)
+            yield Block("paragraph", squeezed(caption.get_text(" ")))
         if rows:
-            yield table_block(rows, header_rows, source=self._source)
+            yield table_block(rows, header_rows)
 
 
-def _own_texts(tag, inner: str) -> list[str]:
-    """The strings inside `tag` that no `inner` element nested in it, and nothing skipped, claims."""
+def _own_texts(tag) -> list[str]:
+    """The strings inside `tag` that no list entry nested in it, and nothing skipped, claims."""
     found = []
     for string in tag.find_all(string=True):
-        around = string.find_parent([inner, tag.name, *_SKIPPED])
+        around = string.find_parent(["li", tag.name, *_SKIPPED])
         if around is tag:
             found.append(str(string))
     return found
