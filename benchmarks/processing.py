@@ -101,8 +101,8 @@ async def processed(
     settings = Settings(home=home / "home", model_cache=home.parent / "models", source_roots=[home])
     service, vision = EmbeddingService(settings), VisionService(settings)
     await service.start()
-    await service.identity(600)  # a busy machine takes its time to load the model
-    parameters: Any = await current_parameters(ParameterChoice(), service, vision)
+    identity = await service.identity(600)  # a busy machine takes its time to load the model
+    parameters: Any = current_parameters(ParameterChoice(), identity, vision.parameters(None))  # pyright: ignore[reportCallIssue]
     version = InstallationVersion.model_validate(
         {
             "customer_id": "bench", "version": 1, "fingerprint": "sha256:" + "0" * 64, "parameters": parameters,
@@ -110,7 +110,7 @@ async def processed(
         }
     )  # fmt: skip
     store = await CustomerStore.open(settings, "bench", create=True)
-    files = await find_files(SourceList.parse([str(folder)], settings), settings, store, store.bucket)
+    files = await find_files(SourceList.parse([str(folder)], settings), settings, store)
     embedder: Any = service if embedding else NoEmbedding(service, parameters.embedding.dimension)
 
     async def no_ocr(png: bytes) -> str:

@@ -95,7 +95,7 @@ class Customer:
 
     async def files(self) -> list[SourceFile]:
         sources = SourceList.parse([str(self.folder)], self.settings)
-        return await find_files(sources, self.settings, self.store, self.store.bucket)
+        return await find_files(sources, self.settings, self.store)
 
     async def process(
         self,
@@ -143,7 +143,7 @@ async def open_customer(home: Path, model_home: Path, service: EmbeddingService,
     folder.mkdir(parents=True)
     settings = Settings(home=home / "home", model_cache=model_home / "models", source_roots=[home])
     vision = VisionService(settings)
-    parameters = await current_parameters(ParameterChoice(), service, vision)  # pyright: ignore[reportCallIssue]
+    parameters = current_parameters(ParameterChoice(), await service.identity(), vision.parameters(None))  # pyright: ignore[reportCallIssue]
     version = InstallationVersion.model_validate(
         {
             "customer_id": name,

@@ -114,7 +114,7 @@ class _Lies:
 
 
 async def _legacy(held: Services, store: CustomerStore, uri: str) -> _Lies:
-    lies = await asyncio.to_thread(legacy_place, uri, held.settings, store, store.bucket)
+    lies = await asyncio.to_thread(legacy_place, uri, held.settings, store)
     if isinstance(lies, Path):
         return _Lies(Place(str(lies)), await asyncio.to_thread(layout, lies))
     names = [key.removeprefix(f"{lies}/") for key, _ in await store.list(lies)]

@@ -68,7 +68,8 @@ async def process(held: Services, customer: str, parameter_version: int, report:
 
 async def check_drift(held: Services, customer: str, version: InstallationVersion) -> None:
     """Compares everything that decides a result with the stored version, and probe texts with their stored vectors."""
-    current = await current_parameters(choice_of(version.parameters), held.embedding, held.vision)
+    choice = choice_of(version.parameters)
+    current = current_parameters(choice, await held.embedding.identity(), held.vision.parameters(choice.ocr_provider))
     await held.installations.check_drift(customer, version.version, current, held.embedding)
 
 
@@ -106,7 +107,7 @@ async def _files(held: Services, store: CustomerStore) -> list[SourceFile]:
         uris = orjson.loads(await store.get(SOURCES))
     except NotFound:
         raise NotFound("The customer's sources are not recorded. Onboard it with initialize_customer.") from None
-    return await find_files(SourceList(uris), held.settings, store, store.bucket)
+    return await find_files(SourceList(uris), held.settings, store)
 
 
 async def _rows(reader: DatasetReader, table: str) -> int:

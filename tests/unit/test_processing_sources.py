@@ -43,7 +43,7 @@ async def streamed(file: SourceFile) -> bytes:
 
 async def found(held: Settings, *uris: str) -> dict[str, SourceFile]:
     store = await CustomerStore.open(held, "acme", create=True)
-    files = await find_files(SourceList.parse(list(uris), held), held, store, store.bucket)
+    files = await find_files(SourceList.parse(list(uris), held), held, store)
     assert [file.path for file in files] == sorted(file.path for file in files)
     return {file.path: file for file in files}
 
@@ -142,7 +142,7 @@ async def test_a_source_folder_that_is_gone_says_nothing_about_its_files(held: S
     store = await CustomerStore.open(held, "acme", create=True)
     await asyncio.to_thread(folder.rename, folder.with_name("umgezogen"))
     with pytest.raises(Unavailable, match="not there any more"):
-        await find_files(sources, held, store, store.bucket)
+        await find_files(sources, held, store)
 
 
 async def test_files_in_the_customers_own_bucket_are_a_source(held: Settings, folder: Path) -> None:
@@ -251,7 +251,7 @@ async def test_an_empty_source_is_never_taken_for_a_customer_without_files(held:
     for uri in (str(folder), "bucket:eingnag"):
         sources = SourceList.parse([uri], held)
         with pytest.raises(Unavailable, match="holds no file"):
-            await find_files(sources, held, store, store.bucket)
+            await find_files(sources, held, store)
         with pytest.raises(InvalidInput, match="holds no file"):
             await check_sources(sources, held, store, store.bucket)
     with pytest.raises(InvalidInput, match="own bucket"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from servers.cradle.installations.parameters import ANEW
 from servers.cradle.processing import chunking
 from servers.cradle.processing.extract import versions
@@ -19,38 +17,34 @@ from shared.dataset.graph import RULES as GRAPH_RULES
 from shared.errors import InvalidInput, ParameterDrift
 
 
-class Embedding(Protocol):
-    async def identity(self) -> EmbeddingParameters: ...
-
-
-class Vision(Protocol):
-    def parameters(self, provider: str | None) -> OcrParameters: ...
-
-
-async def current_parameters(choice: ParameterChoice, embedding: Embedding, vision: Vision) -> InstallationParameters:
+def current_parameters(
+    choice: ParameterChoice, embedding: EmbeddingParameters, ocr: OcrParameters
+) -> InstallationParameters:
     """The parameters that an installation made now would have.
+
+    Args:
+        embedding: the model that is served.
+        ocr: of the provider that is chosen.
 
     Raises:
         InvalidInput: a choice does not fit: another model than the one served, passages longer than the model reads, an
             overlap of half a passage or more, a remote provider for a customer marked local only.
     """
-    identity = await embedding.identity()
-    if choice.embedding_model not in (None, identity.model):
+    if choice.embedding_model not in (None, embedding.model):
         raise InvalidInput(
-            f"This cradle serves {identity.model}. Leave embedding_model out, or start one with the other model.",
+            f"This cradle serves {embedding.model}. Leave embedding_model out, or start one with the other model.",
             field="embedding_model",
         )
-    if choice.chunk_tokens > identity.max_tokens:
+    if choice.chunk_tokens > embedding.max_tokens:
         raise InvalidInput(
-            f"The model reads {identity.max_tokens} tokens. Choose chunk_tokens up to that.", field="chunk_tokens"
+            f"The model reads {embedding.max_tokens} tokens. Choose chunk_tokens up to that.", field="chunk_tokens"
         )
     if choice.chunk_overlap * 2 > choice.chunk_tokens:
         raise InvalidInput("chunk_overlap is over half of chunk_tokens. Choose less.", field="chunk_overlap")
-    ocr = vision.parameters(choice.ocr_provider)
     if choice.local_only and ocr.provider not in LOCAL_PROVIDERS:
         raise InvalidInput("The customer is marked local only. Choose a local ocr_provider.", field="ocr_provider")
     return InstallationParameters(
-        embedding=identity,
+        embedding=embedding,
         chunking=ChunkingParameters(
             chunker=chunking.NAME,
             version=chunking.VERSION,

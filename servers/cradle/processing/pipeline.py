@@ -15,7 +15,6 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from servers.cradle.processing.children import ExtractionPool, Limits
 from servers.cradle.processing.pace import Pace
@@ -28,6 +27,7 @@ from shared.contracts.processing import Counts, ProcessingReport
 from shared.dataset.manifest import DatasetModel, Manifest
 from shared.dataset.rows import DocumentBundle, DocumentParts, DocumentRow, document_id
 from shared.dataset.writer import DatasetWriter
+from shared.objects import CustomerStore
 
 AHEAD = 24
 PARTS_AHEAD = 2
@@ -38,16 +38,8 @@ BATCH_SECONDS = 20.0
 Progress = Callable[[float, int, str], Awaitable[None]]
 
 
-class DatasetPlace(Protocol):
-    """Where the customer's dataset is."""
-
-    def path(self, *parts: str) -> str: ...
-
-    def storage_options(self) -> dict[str, str]: ...
-
-
 async def process(
-    store: DatasetPlace,
+    store: CustomerStore,
     files: list[SourceFile],
     version: InstallationVersion,
     embedder: Embedder,

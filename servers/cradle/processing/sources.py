@@ -14,11 +14,11 @@ import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from servers.cradle.processing.extract.extractor import Unreadable
 from shared.errors import InvalidInput, NotFound, TooLarge, Unavailable
+from shared.objects import CustomerStore
 from shared.settings import Settings
 
 MAX_FILES = 1_000_000
@@ -28,22 +28,6 @@ MAX_DEPTH = 64
 EXAMPLE = "example-customer"
 _Reader = tuple[Callable[[], Awaitable[bytes]], Unreadable | None, Callable[[], AsyncIterator[bytes]]]
 _RESERVED = frozenset({"sources.json", "ledger", "dataset", "images", "scratch"})
-
-
-class Store(Protocol):
-    """What is needed of the customer's bucket."""
-
-    async def list(self, prefix: str) -> list[tuple[str, int]]:
-        """(key, size) of every object below the prefix."""
-        ...
-
-    async def get(self, key: str) -> bytes: ...
-
-    def stream(self, key: str) -> AsyncIterator[bytes]: ...
-
-    def local(self, *parts: str) -> Path | None:
-        """The folder of a prefix, None where the bucket is none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +61,7 @@ class SourceFile:
     """The same bytes piece by piece, for files that are better not held in memory."""
 
 
-async def find_files(sources: SourceList, settings: Settings, store: Store, bucket: str) -> list[SourceFile]:
+async def find_files(sources: SourceList, settings: Settings, store: CustomerStore) -> list[SourceFile]:
     """Every file of every source, sorted by path. The same path in a later source is told apart by `source-N/`.
 
     Raises:
@@ -86,7 +70,7 @@ async def find_files(sources: SourceList, settings: Settings, store: Store, buck
     """
     found: dict[str, SourceFile] = {}
     for number, uri in enumerate(sources.uris, 1):
-        for file in await _list(uri, str(number), settings, store, bucket):
+        for file in await _list(uri, str(number), settings, store):
             path = file.path
             while path in found:
                 path = f"source-{number}/{path}"
@@ -96,23 +80,27 @@ async def find_files(sources: SourceList, settings: Settings, store: Store, buck
     return [found[path] for path in sorted(found)]
 
 
-async def check_sources(sources: SourceList, settings: Settings, store: Store | None, bucket: str) -> None:
+async def check_sources(sources: SourceList, settings: Settings, store: CustomerStore | None, bucket: str) -> None:
     """Each source is the customer's own and holds something.
 
+    Args:
+        store: None where the customer has no bucket yet; `bucket` is its name.
+
     Raises:
-        InvalidInput: one is not, or does not; `store` is None where the customer has no bucket yet.
+        InvalidInput: one is not, or does not.
     """
     for uri in sources.uris:
-        if not uri.startswith("file:") and store is None:
-            raise InvalidInput(
-                f"There is no bucket {bucket} yet. The operator makes it; put the files there, then call again.",
-                field="data_sources",
-            )
         try:
-            if not uri.startswith("file:"):
-                await _list(uri, "", settings, cast(Store, store), bucket)
-            elif await asyncio.to_thread(_is_empty, _place(uri, settings)):
-                raise Unavailable("A source holds no file. Put the files there, or name the sources anew.")
+            if uri.startswith("file:"):
+                if await asyncio.to_thread(_is_empty, _place(uri, settings)):
+                    raise _nothing_there()
+            elif store is not None:
+                await _list(uri, "", settings, store)
+            else:
+                raise InvalidInput(
+                    f"There is no bucket {bucket} yet. The operator makes it; put the files there, then call again.",
+                    field="data_sources",
+                )
         except Unavailable as error:
             raise InvalidInput(error.message, field="data_sources") from None
 
@@ -176,7 +164,7 @@ def _path(uri: str) -> Path:
     return path
 
 
-def legacy_place(uri: str, settings: Settings, store: Store, bucket: str) -> Path | str:
+def legacy_place(uri: str, settings: Settings, store: CustomerStore) -> Path | str:
     """The folder that a checked source names; where the bucket is none, the prefix in it.
 
     Raises:
@@ -186,7 +174,7 @@ def legacy_place(uri: str, settings: Settings, store: Store, bucket: str) -> Pat
     if parts.scheme == "file":
         place = _place(uri, settings)
     else:
-        _require_own(parts.netloc, bucket)
+        _require_own(parts.netloc, store.bucket)
         prefix = _prefix(parts.path)
         place = store.local(*prefix.split("/"))
         if place is None:
@@ -214,22 +202,26 @@ def _prefix(path: str) -> str:
     return "/".join(names)
 
 
-async def _list(uri: str, number: str, settings: Settings, store: Store, bucket: str) -> list[SourceFile]:
+async def _list(uri: str, number: str, settings: Settings, store: CustomerStore) -> list[SourceFile]:
     parts = urlsplit(uri)
     if parts.scheme == "file":
         if not _path(uri).exists():
             raise Unavailable("A source is not there any more. Mount it, or register the sources anew.")
         place = _place(uri, settings)
     else:
-        _require_own(parts.netloc, bucket)
+        _require_own(parts.netloc, store.bucket)
         place = store.local(*_prefix(parts.path).split("/"))
     if place is None:
         found = await _objects(store, _prefix(parts.path), number)
     else:
         found = await asyncio.to_thread(_walked, place, number, settings)
     if not found:
-        raise Unavailable("A source holds no file. Put the files there, or name the sources anew.")
+        raise _nothing_there()
     return found
+
+
+def _nothing_there() -> Unavailable:
+    return Unavailable("A source holds no file. Put the files there, or name the sources anew.")
 
 
 def _walked(place: Path, number: str, settings: Settings) -> list[SourceFile]:
@@ -239,7 +231,7 @@ def _walked(place: Path, number: str, settings: Settings) -> list[SourceFile]:
     return list(_walk(root, number, None if _is_ours(root, settings) else settings.home.resolve()))
 
 
-async def _objects(store: Store, prefix: str, number: str) -> list[SourceFile]:
+async def _objects(store: CustomerStore, prefix: str, number: str) -> list[SourceFile]:
     files = []
     for key, size in sorted(await store.list(prefix + "/")):
         path = key.removeprefix(prefix + "/")
@@ -247,7 +239,7 @@ async def _objects(store: Store, prefix: str, number: str) -> list[SourceFile]:
     return files
 
 
-def _object_reader(store: Store, key: str, problem: Unreadable | None) -> _Reader:
+def _object_reader(store: CustomerStore, key: str, problem: Unreadable | None) -> _Reader:
     async def read() -> bytes:
         with _opening():
             return await store.get(key)

@@ -43,7 +43,8 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         Use it at an installation; updates use the stored version.
         """
         held = services()
-        parameters = await current_parameters(choice, held.embedding, held.vision)
+        ocr = held.vision.parameters(choice.ocr_provider)
+        parameters = current_parameters(choice, await held.embedding.identity(), ocr)
         return await held.installations.save(require_customer(), parameters, held.embedding)
 
     async def get_installation_params(version: Annotated[int | None, Field(ge=1)] = None) -> InstallationVersion:
