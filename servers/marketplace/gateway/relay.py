@@ -42,6 +42,31 @@ SESSION_NAME = SESSION.encode()
 REFUSALS = frozenset({401, 403, 407})
 
 
+class _Waiting:
+    """The caller of the present task's call. It ends the call by hanging up or by name: the task is cancelled, and with
+    it the upstream's connection closes, which is how a call is cancelled there."""
+
+    def __init__(self) -> None:
+        self.gone = False
+        self._ended = False
+        self._task = asyncio.current_task()
+
+    def hang_up(self) -> None:
+        self.gone = True
+        self.cancel()
+
+    def cancel(self) -> None:
+        self._ended = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def ended_it(self) -> bool:
+        """Whether the task was cancelled by the caller; then it goes on."""
+        if self._ended and self._task is not None:
+            self._task.uncancel()
+        return self._ended
+
+
 class Relay:
     """Sends exchanges to upstreams."""
 
@@ -88,32 +113,20 @@ class Relay:
             self._calls.add(call.task)
             call.task.add_done_callback(self._calls.discard)
             return await call.served(receive)
-        work = asyncio.current_task()
-        gone, named, name = False, False, exchange.name
+        return await self._while_wanted(exchange, receive, send)
 
-        def cancel() -> None:
-            nonlocal named
-            named = True
-            if work is not None:
-                work.cancel()
-
+    async def _while_wanted(self, exchange: Exchange, receive: Receive, send: Send) -> str:
+        """Relay until the answer ends, the caller is gone, or it cancels the call by its name."""
+        caller, name = _Waiting(), exchange.name
+        watch = self._watches.begin(receive, caller.hang_up)
         if name is not None:
-            self._named[name] = cancel
-
-        def hung_up() -> None:
-            nonlocal gone
-            gone = True
-            if work is not None:
-                work.cancel()  # closes the upstream's connection, which is how a call is cancelled there
-
-        watch = self._watches.begin(receive, hung_up)
+            self._named[name] = caller.cancel
         try:
             return await self._answered(exchange, send)
         except asyncio.CancelledError:
-            if not (gone or named) or work is None:
+            if not caller.ended_it():
                 raise
-            work.uncancel()
-            if named and not gone:
+            if not caller.gone:
                 await self._cancelled(exchange, send)
             return "cancelled"
         finally:
@@ -215,7 +228,8 @@ class Relay:
                 self.questions, exchange.owner[:2], exchange.message, modern=response.modern,
                 can_be_asked=exchange.can_be_asked, extend=_extending(deadline),
             )  # fmt: skip
-        await self._answer(exchange, response, send)
+        answer = self._answer_in_events if response.streams else self._answer_at_once
+        await answer(exchange, response, send)
         return None
 
     def _reply_to(self, exchange: Exchange) -> Reply:
@@ -247,32 +261,31 @@ class Relay:
         if status >= 500 or 300 <= status < 400:
             raise Unavailable(f"The server answers with HTTP status {status}: try again later.")
 
-    async def _answer(self, exchange: Exchange, response: Arriving, send: Send) -> None:
-        if response.streams:
-            self._served(exchange, response, Units(calls=1))
-            await self._begin(exchange, response, send)
-            async for events in self._events(response):
-                self._served(exchange, response, Units(bytes=len(events)), events)
-                await send(part(_as_wanted(events, _translate(exchange, response)), more=True))
-                if exchange.talk is not None and exchange.talk.question is not None:
-                    await self._pause(exchange, exchange.talk, response, send)
-        else:
-            body = await self._whole(response)
-            self._served(exchange, response, Units(calls=1, bytes=len(body)), body)
-            translate = _translate(exchange, response)
-            body = translated_body(body, translate) if translate else body
-            if exchange.talk is not None and exchange.talk.wanted is not None:
-                return
-            if exchange.started:  # a question has begun the stream
-                await send(part(event_of(body)))
-                return
-            head = self._head(exchange, response)
-            head["headers"].append((b"content-length", str(len(body)).encode()))  # else it is sent in chunks
-            await send(head)
-            await send(part(body))
-            return
+    async def _answer_in_events(self, exchange: Exchange, response: Arriving, send: Send) -> None:
+        self._served(exchange, response, Units(calls=1))
+        await self._begin(exchange, response, send)
+        async for events in self._events(response):
+            self._served(exchange, response, Units(bytes=len(events)), events)
+            await send(part(_as_wanted(events, _translate(exchange, response)), more=True))
+            if exchange.talk is not None and exchange.talk.question is not None:
+                await self._pause(exchange, exchange.talk, response, send)
         if exchange.talk is None or exchange.talk.wanted is None:
             await send(part(b""))
+
+    async def _answer_at_once(self, exchange: Exchange, response: Arriving, send: Send) -> None:
+        body = await self._whole(response)
+        self._served(exchange, response, Units(calls=1, bytes=len(body)), body)
+        translate = _translate(exchange, response)
+        body = translated_body(body, translate) if translate else body
+        if exchange.talk is not None and exchange.talk.wanted is not None:
+            return
+        if exchange.started:  # a question has begun the stream
+            await send(part(event_of(body)))
+            return
+        head = self._head(exchange, response)
+        head["headers"].append((b"content-length", str(len(body)).encode()))  # else it is sent in chunks
+        await send(head)
+        await send(part(body))
 
     async def _pause(self, exchange: Exchange, talk: Conversation, response: Arriving, send: Send) -> None:
         """End the caller's request with a question, and go on when it calls again with the answer."""
