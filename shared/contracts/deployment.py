@@ -50,11 +50,14 @@ class Deployment(Contract):
     access_key_file: str = Field(description="File of the platform's machine (0600) that holds its access key.")
 
 
+How = Literal["unchanged", "deployed", "updated in place", "version switched"]
+
+
 class DeploymentMade(Contract):
     """What deploying, updating or rolling back came to."""
 
     deployment: Deployment
-    how: Literal["unchanged", "deployed", "updated in place", "version switched"]
+    how: How
     checks: int = Field(ge=0, description="Checks that the instance passed before it was kept.")
 
 

@@ -16,7 +16,10 @@ from typing import Any, cast
 import pytest
 
 from servers.cradle import delivery, deployment
+from servers.cradle.deployments.access import Access
+from servers.cradle.deployments.rollout import Rollout
 from servers.cradle.deployments.service import Deployments
+from servers.cradle.deployments.store import DeploymentStore
 from servers.cradle.images.containers import Containers, owner_of
 from servers.cradle.images.engine import OWNER, Engine, PortInUse
 from servers.cradle.images.running import free_port, wait_until_healthy
@@ -146,13 +149,13 @@ async def test_an_image_is_deployed_exchanged_updated_in_place_and_rolled_back(
         await site.deployments.update("acme", row, second_image.built, push_and_lose_the_answer, planted)
     assert NEW_ANSWER not in await site.ask(port, NEW_QUESTION)
     # a call that died between the change and its gate: the next one asks, and goes back where the gate is not passed
-    async with site.deployments._instance("acme", row, "127.0.0.1") as instance:
+    async with site.deployments._access.instance("acme", "127.0.0.1", row.port) as instance:
         await push(instance)
     wrong = [Question(question=QUESTION, expected="neunundneunzig Nm")]
     with pytest.raises(Conflict, match="gate"):
         await site.deployments.update("acme", row, second_image.built, push, wrong)
     assert NEW_ANSWER not in await site.ask(port, NEW_QUESTION)
-    async with site.deployments._instance("acme", row, "127.0.0.1") as instance:
+    async with site.deployments._access.instance("acme", "127.0.0.1", row.port) as instance:
         await push(instance)
     gated = await site.deployments.update("acme", row, second_image.built, push, planted)
     assert (gated.how, gated.checks) == ("unchanged", 3)
@@ -332,9 +335,11 @@ async def test_an_exchange_that_fails_and_is_not_taken_back_says_both(
     made = small_image(tmp_path / "bucket", signer)
     image = signed_image(made.bucket, made.spec.tag, "acme", signer.verifier)
     held = (await database("servers.cradle.deployments")).db
-    deployments = Deployments(Settings(home=tmp_path), held, signer.verifier)
-    containers = Containers(unused, signer.verifier, "acme")
-    row = await deployments._store.reserve("acme", "local", range(9400, 9401))
+    containers, store = Containers(unused, signer.verifier, "acme"), DeploymentStore(held)
+    ports = range(9400, 9401)
+    row = await store.reserve("acme", "local", ports)
+    access = Access(Settings(home=tmp_path), signer.verifier, None)
+    rollout = Rollout(store, access, containers, "acme", row, ports, ())
 
     def fails(error: Exception) -> Any:
         def call(*_: object) -> None:
@@ -346,7 +351,7 @@ async def test_an_exchange_that_fails_and_is_not_taken_back_says_both(
     monkeypatch.setattr(Containers, "start_candidate", fails(Conflict("The instance did not pass its gate.")))
     monkeypatch.setattr(Containers, "settle", fails(PortInUse("Another program has this port.")))
     with pytest.raises(Unavailable, match=r"did not pass its gate\. What served before may not serve now"):
-        await deployments._exchange("acme", row, containers, image, True, (), asyncio.Event())
+        await rollout.exchange(image, asyncio.Event())
 
 
 async def test_two_processes_do_not_change_one_deployment_at_a_time(database, tmp_path: Path) -> None:

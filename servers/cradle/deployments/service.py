@@ -1,24 +1,24 @@
-"""Deploying an image, updating what runs, going back: each is kept only when the instance passes its gate."""
+"""The instances of customers: deploying an image, updating what runs, going back, stopping, listing."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from servers.cradle.deployments.access_keys import access_key, key_file
-from servers.cradle.deployments.gate import require_answers
+from servers.cradle.deployments.access import Access
+from servers.cradle.deployments.access_keys import key_file
+from servers.cradle.deployments.rollout import Rollout
 from servers.cradle.deployments.store import DeploymentStore, Row
-from servers.cradle.images.containers import Containers, Standing
-from servers.cradle.images.engine import Engine, PortInUse, address
-from servers.cradle.images.running import answers_healthy, wait_until_healthy
+from servers.cradle.images.containers import Containers
+from servers.cradle.images.engine import Engine, address
+from servers.cradle.images.running import answers_healthy
 from servers.cradle.images.signed import SignedImage
 from shared.client import Upstream
-from shared.contracts.deployment import Deployment, DeploymentMade, Question
+from shared.contracts.deployment import Deployment, DeploymentMade, How, Question
 from shared.contracts.image import ImageBuilt
-from shared.contracts.instance import DatasetVersion, DatasetVersions
+from shared.contracts.instance import DatasetVersions
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError, Unavailable
 from shared.postgres.database import Database
 from shared.postgres.lease import Lease
@@ -27,19 +27,6 @@ from shared.signatures import Verifier
 from shared.telemetry import event
 
 LOCAL = "local"
-PORTS_TRIED = 20
-CHANGED = (
-    "The version that is served holds approved changes, which this image lacks. Go back with rollback_customer, deploy,"
-    " and make the changes again."
-)
-UNKNOWN = (
-    "What serves does not answer, so whether it holds approved changes is not known. Look at its log, or stop it with"
-    " stop_deployment and deploy again: then changes go on only with the image that they were made on."
-)
-NOT_TAKEN_BACK = (
-    "What served before may not serve now: it could not be started again. list_deployments shows whether it does; "
-    "deploy_customer tries again."
-)
 NOTHING_THERE = "Nothing is deployed on this host: deploy_customer deploys the newest image."
 
 
@@ -61,7 +48,7 @@ class Deployments:
         self._database = database
         self._store = DeploymentStore(database)
         self._verifier = verifier
-        self._token_keys = token_keys
+        self._access = Access(settings, verifier, token_keys)
         self._exchanges: set[asyncio.Task[Any]] = set()
         self._turns: dict[tuple[str, str], asyncio.Lock] = {}
 
@@ -123,8 +110,11 @@ class Deployments:
         Raises:
             Unavailable: it does not answer.
         """
-        async with self._engine(customer, row.host) as containers, self._instance(customer, row, containers.host) as it:
-            return await it.call("list_versions", {}, DatasetVersions, deadline_s=30)
+        async with (
+            self._engine(customer, row.host) as containers,
+            self._access.instance(customer, containers.host, row.port) as instance,
+        ):
+            return await instance.call("list_versions", {}, DatasetVersions, deadline_s=30)
 
     async def serving(self, customer: str, host: str | None = None) -> list[Row]:
         """The customer's deployments that serve, of one host or of all."""
@@ -180,145 +170,30 @@ class Deployments:
     ) -> DeploymentMade:  # fmt: skip
         async with self._turn(customer, host), self._engine(customer, host) as containers:
             standing = await asyncio.to_thread(containers.settle)
-            row = await self._store.reserve(customer, host, self._ports(port))
+            ports = self._ports(port)
+            row = await self._store.reserve(customer, host, ports)
             if port is not None and row.port != port:
                 raise Conflict(
                     f"This deployment has port {row.port}. Leave the port out, or use stop_deployment with release.",
                     field="port",
                 )
+            rollout = Rollout(self._store, self._access, containers, customer, row, ports, planted)
             if standing is not None and standing.image == image.built.manifest_digest:
-                return await self._kept(customer, row, containers, standing, image, planted)
+                how, checks = await rollout.keep(standing, image)
+                return await self._made(customer, host, containers.host, how, checks)
             if standing is not None and row.state != "reserved" and not aside:
-                await self._require_no_changes(customer, row, containers, standing)
-            return await self._exchange(customer, row, containers, image, port is None, planted, gone)
-
-    async def _kept(
-        self, customer: str, row: Row, containers: Containers, standing: Standing, image: SignedImage,
-        planted: Sequence[Question],
-    ) -> DeploymentMade:  # fmt: skip
-        """The same image is there: it runs, or is started again. An update that it took is set aside; approved changes
-        go on being served."""
-        await self._started(row, containers, standing)
-        async with self._instance(customer, row, containers.host) as instance:
-            served, switched = await _serve_own(instance, image.built.dataset_digest)
-            checks = await require_answers(instance, served, planted)
-        await self._store.serving(customer, row.host, _noted(image.built, row, served))
-        how = "version switched" if switched else "unchanged"
-        return await self._made(customer, row.host, containers.host, how, checks)
-
-    async def _require_no_changes(self, customer: str, row: Row, containers: Containers, standing: Standing) -> None:
-        """What serves, started again where it was stopped, holds nothing that another image would lose."""
-        try:
-            await self._started(row, containers, standing)
-            async with self._instance(customer, row, containers.host) as instance:
-                current = await _current(instance)
-        except PlatformError:
-            raise Conflict(UNKNOWN) from None
-        if current.origin == "change":
-            raise Conflict(CHANGED)
-
-    async def _started(self, row: Row, containers: Containers, standing: Standing) -> None:
-        if not standing.running:
-            await asyncio.to_thread(containers.start)
-        await wait_until_healthy(containers.host, row.port, lambda: not containers.running())
-
-    async def _exchange(
-        self, customer: str, row: Row, containers: Containers, image: SignedImage, may_move: bool,
-        planted: Sequence[Question], gone: asyncio.Event,
-    ) -> DeploymentMade:  # fmt: skip
-        loaded = await asyncio.to_thread(containers.load, image.tar, image.built)
-        try:
-            checks = await self._try_candidate(customer, row, containers, loaded, image.built, planted)
-            if gone.is_set():
-                raise Conflict("The deployment was cancelled. What served before serves.")
-            row = await self._cut_over(customer, row, containers, loaded, image.built, may_move)
-            await self._confirm(customer, row, containers, image.built)
-        except BaseException as why:
-            try:
-                await asyncio.to_thread(containers.settle)
-                await asyncio.to_thread(containers.drop_image, loaded)
-            except PlatformError as error:  # an engine that is gone, a port that is taken: the next call tries again
-                event("exchange_not_taken_back", level=logging.ERROR, error=error)
-                if isinstance(why, PlatformError):
-                    raise Unavailable(f"{why.message} {NOT_TAKEN_BACK}") from None
-            raise
-        event("deployment_exchanged")
-        return await self._made(customer, row.host, containers.host, "deployed", checks)
-
-    async def _try_candidate(
-        self,
-        customer: str,
-        row: Row,
-        containers: Containers,
-        loaded: str,
-        built: ImageBuilt,
-        planted: Sequence[Question],
-    ) -> int:
-        """How many checks a container of the image passes, beside what serves."""
-        environment = await self._environment(customer, containers.host, row.port)
-        port = await asyncio.to_thread(containers.start_candidate, loaded, built, environment)
-        try:
-            await wait_until_healthy(containers.host, port, containers.candidate_ended)
-            async with Upstream(f"http://{containers.host}:{port}/mcp", key=environment["INSTANCE_ACCESS_KEY"]) as it:
-                return await require_answers(it, built.dataset_digest, planted)
-        finally:
-            await asyncio.to_thread(containers.drop_candidate)
-
-    async def _cut_over(
-        self, customer: str, row: Row, containers: Containers, loaded: str, built: ImageBuilt, may_move: bool
-    ) -> Row:
-        """Exchange at the deployment's port. A first deployment whose port another program has gets another one."""
-        last = self._settings.deployment_ports[1]
-        for _ in range(PORTS_TRIED):
-            environment = await self._environment(customer, containers.host, row.port)
-            try:
-                await _to_end(containers.exchange, loaded, built, environment, row.port)
-                return row
-            except PortInUse:
-                await _to_end(containers.roll_back)
-                if row.state != "reserved":
-                    raise
-                await asyncio.to_thread(containers.remove_volume)  # without a row nobody knows of it
-                await self._store.release(customer, row.host)
-                if not may_move:
-                    raise
-                row = await self._store.reserve(customer, row.host, range(row.port + 1, last + 1))
-        await self._store.release(customer, row.host)
-        raise Conflict("No free port was found for the deployment. Set P0711_DEPLOYMENT_PORTS to others.", field="port")
-
-    async def _confirm(self, customer: str, row: Row, containers: Containers, built: ImageBuilt) -> None:
-        """What was exchanged is healthy at its address and serves the image's dataset; then what served before goes."""
-        await wait_until_healthy(containers.host, row.port, containers.exchanged_ended)
-        async with self._instance(customer, row, containers.host) as instance:
-            served, _ = await _serve_own(instance, built.dataset_digest)
-        await _to_end(containers.confirm)
-        await self._store.serving(customer, row.host, _noted(built, row, served))
+                await rollout.require_no_changes(standing)
+            checks = await rollout.exchange(image, gone)
+            return await self._made(customer, host, containers.host, "deployed", checks)
 
     async def _in_place(
-        self, customer: str, row: Row, built: ImageBuilt, planted: Sequence[Question], how: Any,
+        self, customer: str, row: Row, built: ImageBuilt, planted: Sequence[Question], how: How,
         change: Callable[[Upstream], Awaitable[object]],
     ) -> DeploymentMade:  # fmt: skip
-        async with (
-            self._turn(customer, row.host),
-            self._engine(customer, row.host) as containers,
-            self._instance(customer, row, containers.host) as instance,
-        ):
-            served = (await _current(instance)).dataset_digest
-            there = served == built.dataset_digest  # an earlier call may have died before its gate
-            before = row.dataset_digest if there else served
-            try:
-                if not there:
-                    await change(instance)
-                checks = await require_answers(instance, built.dataset_digest, planted)
-            except PlatformError:
-                if before is not None:
-                    with suppress(PlatformError):  # the reason why counts, and the next call asks again
-                        await instance.call("use_version", {"dataset_digest": before}, DatasetVersions)
-                raise
-            image = built.model_copy(update={"manifest_digest": row.image_digest or built.manifest_digest})
-            await self._store.serving(customer, row.host, image)
-            event("deployment_version_changed")
-            return await self._made(customer, row.host, containers.host, "unchanged" if there else how, checks)
+        async with self._turn(customer, row.host), self._engine(customer, row.host) as containers:
+            rollout = Rollout(self._store, self._access, containers, customer, row, range(0), planted)
+            changed, checks = await rollout.in_place(built, change)
+            return await self._made(customer, row.host, containers.host, how if changed else "unchanged", checks)
 
     async def _to_its_end(self, work: Callable[[asyncio.Event], Coroutine[Any, Any, DeploymentMade]]) -> DeploymentMade:
         """Await the work. Where the caller is cancelled, the work sees the event and goes on to its own safe end."""
@@ -333,7 +208,7 @@ class Deployments:
             task.add_done_callback(_seen)
             raise
 
-    async def _made(self, customer: str, host: str, address: str, how: Any, checks: int) -> DeploymentMade:
+    async def _made(self, customer: str, host: str, address: str, how: How, checks: int) -> DeploymentMade:
         row = await self._store.on(customer, host)
         assert row is not None  # noqa: S101  it was reserved before
         return DeploymentMade(deployment=self._view(customer, row, address), how=how, checks=checks)
@@ -356,7 +231,7 @@ class Deployments:
         )  # fmt: skip
 
     @asynccontextmanager
-    async def _turn(self, customer: str, host: str):
+    async def _turn(self, customer: str, host: str) -> AsyncIterator[None]:
         """One change of a deployment at a time, those that go on without their caller included.
 
         Raises:
@@ -372,18 +247,12 @@ class Deployments:
                 await lease.close()
 
     @asynccontextmanager
-    async def _engine(self, customer: str, host: str):
+    async def _engine(self, customer: str, host: str) -> AsyncIterator[Containers]:
         engine = await asyncio.to_thread(Engine.connect, self._address(host))
         try:
             yield Containers(engine, self._verifier, customer)
         finally:
             await asyncio.to_thread(engine.close)
-
-    @asynccontextmanager
-    async def _instance(self, customer: str, row: Row, address: str):
-        key = await asyncio.to_thread(access_key, self._settings.home, customer)
-        async with Upstream(f"http://{address}:{row.port}/mcp", key=key, name="instance") as upstream:
-            yield upstream
 
     def _address(self, host: str) -> str | None:
         if host == LOCAL:
@@ -395,50 +264,6 @@ class Deployments:
     def _ports(self, port: int | None) -> range:
         first, last = self._settings.deployment_ports
         return range(first, last + 1) if port is None else range(port, port + 1)
-
-    async def _environment(self, customer: str, address: str, port: int) -> dict[str, str]:
-        key = await asyncio.to_thread(access_key, self._settings.home, customer)
-        found = {"INSTANCE_ACCESS_KEY": key, "INSTANCE_SIGNER": self._verifier.text}
-        if self._token_keys is not None:
-            found["INSTANCE_ISSUER"] = self._settings.url("marketplace")
-            found["INSTANCE_RESOURCE"] = f"http://{address}:{port}/mcp"
-            found["INSTANCE_KEYS"] = await self._token_keys()
-        return found
-
-
-async def _serve_own(instance: Upstream, dataset_digest: str) -> tuple[str, bool]:
-    """Let the image's own dataset be served in place of an update, never in place of approved changes.
-
-    Returns:
-        What is served now, and whether it was switched to.
-    """
-    current = await _current(instance)
-    if current.origin == "change" or current.dataset_digest == dataset_digest:
-        return current.dataset_digest, False
-    await instance.call("use_version", {"dataset_digest": dataset_digest}, DatasetVersions)
-    return dataset_digest, True
-
-
-async def _current(instance: Upstream) -> DatasetVersion:
-    found = await instance.call("list_versions", {}, DatasetVersions, deadline_s=30)
-    return next(each for each in found.versions if each.current)
-
-
-def _noted(built: ImageBuilt, row: Row, served: str) -> ImageBuilt:
-    """What the row says of an image that serves; the tag is the one that approved changes were made on."""
-    if served == built.dataset_digest:
-        return built
-    return built.model_copy(update={"tag": row.tag or built.tag, "dataset_digest": served})
-
-
-async def _to_end(work: Callable[..., object], *arguments: object) -> None:
-    """Run blocking work in a thread, and wait for its end even where this task is cancelled meanwhile."""
-    thread = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        await asyncio.shield(thread)
-    except asyncio.CancelledError:
-        await asyncio.wait([thread])
-        raise
 
 
 def _seen(task: asyncio.Task[DeploymentMade]) -> None:
