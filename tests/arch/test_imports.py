@@ -29,7 +29,7 @@ HEAVY = (
 
 # package → the only places that may import it
 ONLY_IN = {
-    "torch": ("servers/cradle/embedding/", "servers/cradle/vision/florence.py", "servers/cradle/training/"),
+    "torch": ("servers/cradle/embedding/", "servers/cradle/vision/florence.py"),
     "sentence_transformers": ("servers/cradle/embedding/",),
     "onnx": ("servers/cradle/embedding/backends/",),
     "onnxruntime": ("servers/cradle/embedding/backends/",),

@@ -10,18 +10,15 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from servers.cradle import delivery, deployment
-from servers.cradle.deployments.access import Access
-from servers.cradle.deployments.rollout import Rollout
 from servers.cradle.deployments.service import Deployments
 from servers.cradle.deployments.store import DeploymentStore
 from servers.cradle.images.containers import Containers, owner_of
-from servers.cradle.images.engine import OWNER, Engine, PortInUse
+from servers.cradle.images.engine import OWNER, Engine
 from servers.cradle.images.running import free_port, wait_until_healthy
 from servers.cradle.images.signed import SignedImage, signed_image
 from servers.cradle.images.signing import Signer
@@ -306,54 +303,6 @@ async def test_an_erasure_finds_in_the_engine_what_no_row_tells_of(engine_host: 
     assert docker(*images) == ""
 
 
-async def test_closing_waits_for_an_exchange_whose_caller_has_gone(database, tmp_path: Path) -> None:
-    verifier = Signer.open(tmp_path / "keys").verifier
-    deployments = Deployments(Settings(home=tmp_path), (await database("servers.cradle.deployments")).db, verifier)
-    ended = []
-
-    async def work(gone: asyncio.Event):
-        await gone.wait()
-        for _ in range(20):  # turns of the loop, more than the caller's end takes
-            await asyncio.sleep(0)
-        ended.append("safely")
-        raise Conflict("The deployment was cancelled. What served before serves.")
-
-    caller = asyncio.create_task(deployments._to_its_end(work))
-    await asyncio.sleep(0)
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    await deployments.close()
-    assert ended == ["safely"]
-
-
-async def test_an_exchange_that_fails_and_is_not_taken_back_says_both(
-    database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    signer = Signer.open(tmp_path / "keys")
-    unused = Engine(cast(Any, SimpleNamespace(api=None)), "unix:///none.sock", "0")
-    made = small_image(tmp_path / "bucket", signer)
-    image = signed_image(made.bucket, made.spec.tag, "acme", signer.verifier)
-    held = (await database("servers.cradle.deployments")).db
-    containers, store = Containers(unused, signer.verifier, "acme"), DeploymentStore(held)
-    ports = range(9400, 9401)
-    row = await store.reserve("acme", "local", ports)
-    access = Access(Settings(home=tmp_path), signer.verifier, None)
-    rollout = Rollout(store, access, containers, "acme", row, ports, ())
-
-    def fails(error: Exception) -> Any:
-        def call(*_: object) -> None:
-            raise error
-
-        return call
-
-    monkeypatch.setattr(Containers, "load", lambda *_: "loaded")
-    monkeypatch.setattr(Containers, "start_candidate", fails(Conflict("The instance did not pass its gate.")))
-    monkeypatch.setattr(Containers, "settle", fails(PortInUse("Another program has this port.")))
-    with pytest.raises(Unavailable, match=r"did not pass its gate\. What served before may not serve now"):
-        await rollout.exchange(image, asyncio.Event())
-
-
 async def test_two_processes_do_not_change_one_deployment_at_a_time(database, tmp_path: Path) -> None:
     verifier, held = Signer.open(tmp_path / "keys").verifier, (await database("servers.cradle.deployments")).db
     one, other = (Deployments(Settings(home=tmp_path), held, verifier) for _ in range(2))
@@ -368,8 +317,6 @@ async def test_two_processes_do_not_change_one_deployment_at_a_time(database, tm
 
 
 async def test_two_customers_never_get_the_same_port_of_a_host(database, tmp_path: Path) -> None:
-    from servers.cradle.deployments.store import DeploymentStore
-
     store = DeploymentStore((await database("servers.cradle.deployments")).db)
     rows = await asyncio.gather(*(store.reserve(f"customer-{n}", "local", range(9400, 9420)) for n in range(20)))
     assert sorted(row.port for row in rows) == list(range(9400, 9420))
