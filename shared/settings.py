@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.contracts.image import Architecture, Compression
+from shared.contracts.image import Architecture, Compression, ImageBuilder
 from shared.contracts.vision import ProviderName
 from shared.errors import InvalidInput
 from shared.ids import Digest
@@ -175,6 +175,11 @@ class Settings(BaseSettings):
         default_factory=list,
         description='What images run on beside this machine\'s architecture, as ["arm64"]; needs a base in a registry.',
     )
+    image_builder: ImageBuilder = Field(
+        "assembled",
+        description="What puts images together: the platform itself (assembled) or the container engine, by a Dockerfile"
+        " (engine), in gzip and for this machine alone.",
+    )
     images_kept: int = Field(
         10,
         ge=1,
@@ -216,6 +221,16 @@ class Settings(BaseSettings):
     def _built_on_one_for_each(cls, named: list[Architecture], info: ValidationInfo) -> list[Architecture]:
         if named and not (info.data.get("base_image") or "").startswith("docker://"):
             raise ValueError(f"needs {PREFIX}BASE_IMAGE to be docker://HOST/NAME@sha256:DIGEST")
+        return named
+
+    @field_validator("image_builder", mode="after")
+    @classmethod
+    def _able(cls, named: ImageBuilder, info: ValidationInfo) -> ImageBuilder:
+        if named == "engine" and (info.data.get("image_compression") == "zstd" or info.data.get("image_architectures")):
+            raise ValueError(
+                f"an engine builds gzip for this machine: leave {PREFIX}IMAGE_COMPRESSION and"
+                f" {PREFIX}IMAGE_ARCHITECTURES out"
+            )
         return named
 
     @field_validator("source_roots", mode="after")

@@ -86,6 +86,7 @@ async def build(
             signer=await signer_of(held),
             base_image=chosen(held.settings.base_image),
             docker_host=held.settings.docker_host,
+            method=held.settings.image_builder,
             others=held.settings.image_architectures,
         )
         await place.give(_image(tag), RECORD)

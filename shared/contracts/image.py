@@ -14,6 +14,9 @@ Compression = Literal["gzip", "zstd"]
 
 Architecture = Literal["amd64", "arm64"]
 
+ImageBuilder = Literal["assembled", "engine"]
+"""What puts an image's layers together: this program, which needs nothing, or a container engine by a Dockerfile."""
+
 
 class ImageLayer(Contract):
     """One layer of an image."""
@@ -49,7 +52,7 @@ class ImageBuilt(Contract):
     layers: list[ImageLayer]
     dataset_digest: Digest
     fingerprint: Digest
-    method: Literal["assembled", "engine"]
+    method: ImageBuilder
     compression: Compression = "gzip"
     seconds: float = Field(ge=0)
 

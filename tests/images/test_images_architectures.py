@@ -361,3 +361,8 @@ def test_without_a_base_for_each_the_platform_does_not_start(monkeypatch: pytest
         load()
     monkeypatch.setenv("P0711_BASE_IMAGE", "docker://registry.example/library/python@sha256:" + "0" * 64)
     assert load().image_architectures == ["arm64"]
+    monkeypatch.setenv("P0711_IMAGE_BUILDER", "engine")
+    with pytest.raises(InvalidInput, match=r"P0711_IMAGE_BUILDER: .*leave P0711_IMAGE_COMPRESSION and"):
+        load()
+    monkeypatch.delenv("P0711_IMAGE_ARCHITECTURES")
+    assert load().image_builder == "engine"

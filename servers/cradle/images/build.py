@@ -24,7 +24,7 @@ from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import STATE, ImageSpec
-from shared.contracts.image import Architecture, Compression, ImageBuilt
+from shared.contracts.image import Architecture, Compression, ImageBuilder, ImageBuilt
 from shared.contracts.model import Contract
 from shared.durable import sync_folder
 from shared.errors import InvalidInput, NotFound
@@ -73,7 +73,7 @@ async def build_image(
     signer: Signer,
     base_image: Path | Pinned | None = None,
     docker_host: str | None = None,
-    method: str = "assembled",
+    method: ImageBuilder = "assembled",
     others: Sequence[Architecture] = (),
     progress: Progress | None = None,
 ) -> ImageBuilt:
@@ -115,13 +115,11 @@ def _build(
     signer: Signer,
     base_image: Path | Pinned | None,
     docker_host: str | None,
-    method: str,
+    method: ImageBuilder,
     others: list[Architecture],
     progress: Progress,
 ) -> ImageBuilt:
     started = time.monotonic()
-    if method not in ("assembled", "engine"):
-        raise InvalidInput("An image is built by `assembled` or by `engine`.", field="method")
     if method == "engine" and spec.compression != "gzip":
         raise InvalidInput("An engine builds of layers in gzip. Build it by `assembled`.", field="method")
     if method == "engine" and others:
@@ -204,7 +202,12 @@ def _content_layers(
 
 
 def _write(
-    spec: ImageSpec, layers: list[Layer], variants: Variants, target: Path, docker_host: str | None, method: str
+    spec: ImageSpec,
+    layers: list[Layer],
+    variants: Variants,
+    target: Path,
+    docker_host: str | None,
+    method: ImageBuilder,
 ) -> Assembled:
     if method == "assembled":
         return assemble(spec, layers, target, variants)
@@ -214,7 +217,9 @@ def _write(
         return engine.build(spec, layers, target)
 
 
-def _contract(spec: ImageSpec, layers: list[Layer], written: Assembled, method: str, seconds: float) -> ImageBuilt:
+def _contract(
+    spec: ImageSpec, layers: list[Layer], written: Assembled, method: ImageBuilder, seconds: float
+) -> ImageBuilt:
     return ImageBuilt(
         customer_id=spec.customer_id,
         tag=spec.tag,
@@ -227,14 +232,14 @@ def _contract(spec: ImageSpec, layers: list[Layer], written: Assembled, method: 
         layers=[layer.contract() for layer in layers],
         dataset_digest=spec.dataset_digest,
         fingerprint=spec.fingerprint,
-        method="engine" if method == "engine" else "assembled",
+        method=method,
         compression=spec.compression,
         seconds=round(seconds, 3),
     )
 
 
 def _inputs_digest(
-    spec: ImageSpec, config: bytes, model: list[Entry], prepared: Mapping[Architecture, list[Layer]], method: str,
+    spec: ImageSpec, config: bytes, model: list[Entry], prepared: Mapping[Architecture, list[Layer]], method: ImageBuilder,
     key_id: str,
 ) -> str:  # fmt: skip
     files = {entry.name: digest(entry.source.read_bytes()) for entry in model if isinstance(entry.source, Path)}
