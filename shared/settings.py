@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.contracts.image import Architecture, Compression, ImageBuilder
+from shared.contracts.image import Architecture, Builder, Compression
 from shared.contracts.vision import ProviderName
 from shared.errors import InvalidInput
 from shared.ids import Digest
@@ -175,10 +175,10 @@ class Settings(BaseSettings):
         default_factory=list,
         description='What images run on beside this machine\'s architecture, as ["arm64"]; needs a base in a registry.',
     )
-    image_builder: ImageBuilder = Field(
+    image_builder: Builder = Field(
         "assembled",
-        description="What puts images together: the platform itself (assembled) or the container engine, by a Dockerfile"
-        " (engine), in gzip and for this machine alone.",
+        description="What puts images together: the platform itself (assembled), or the container engine by a"
+        " Dockerfile (engine), in gzip and for this machine alone.",
     )
     images_kept: int = Field(
         10,
@@ -225,7 +225,7 @@ class Settings(BaseSettings):
 
     @field_validator("image_builder", mode="after")
     @classmethod
-    def _able(cls, named: ImageBuilder, info: ValidationInfo) -> ImageBuilder:
+    def _able(cls, named: Builder, info: ValidationInfo) -> Builder:
         if named == "engine" and (info.data.get("image_compression") == "zstd" or info.data.get("image_architectures")):
             raise ValueError(
                 f"an engine builds gzip for this machine: leave {PREFIX}IMAGE_COMPRESSION and"

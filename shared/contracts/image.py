@@ -14,7 +14,7 @@ Compression = Literal["gzip", "zstd"]
 
 Architecture = Literal["amd64", "arm64"]
 
-ImageBuilder = Literal["assembled", "engine"]
+Builder = Literal["assembled", "engine"]
 """What puts an image's layers together: this program, which needs nothing, or a container engine by a Dockerfile."""
 
 
@@ -52,7 +52,7 @@ class ImageBuilt(Contract):
     layers: list[ImageLayer]
     dataset_digest: Digest
     fingerprint: Digest
-    method: ImageBuilder
+    method: Builder
     compression: Compression = "gzip"
     seconds: float = Field(ge=0)
 

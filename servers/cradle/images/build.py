@@ -24,7 +24,7 @@ from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import STATE, ImageSpec
-from shared.contracts.image import Architecture, Compression, ImageBuilder, ImageBuilt
+from shared.contracts.image import Architecture, Builder, Compression, ImageBuilt
 from shared.contracts.model import Contract
 from shared.durable import sync_folder
 from shared.errors import InvalidInput, NotFound
@@ -73,7 +73,7 @@ async def build_image(
     signer: Signer,
     base_image: Path | Pinned | None = None,
     docker_host: str | None = None,
-    method: ImageBuilder = "assembled",
+    method: Builder = "assembled",
     others: Sequence[Architecture] = (),
     progress: Progress | None = None,
 ) -> ImageBuilt:
@@ -115,7 +115,7 @@ def _build(
     signer: Signer,
     base_image: Path | Pinned | None,
     docker_host: str | None,
-    method: ImageBuilder,
+    method: Builder,
     others: list[Architecture],
     progress: Progress,
 ) -> ImageBuilt:
@@ -207,7 +207,7 @@ def _write(
     variants: Variants,
     target: Path,
     docker_host: str | None,
-    method: ImageBuilder,
+    method: Builder,
 ) -> Assembled:
     if method == "assembled":
         return assemble(spec, layers, target, variants)
@@ -217,9 +217,7 @@ def _write(
         return engine.build(spec, layers, target)
 
 
-def _contract(
-    spec: ImageSpec, layers: list[Layer], written: Assembled, method: ImageBuilder, seconds: float
-) -> ImageBuilt:
+def _contract(spec: ImageSpec, layers: list[Layer], written: Assembled, method: Builder, seconds: float) -> ImageBuilt:
     return ImageBuilt(
         customer_id=spec.customer_id,
         tag=spec.tag,
@@ -239,7 +237,7 @@ def _contract(
 
 
 def _inputs_digest(
-    spec: ImageSpec, config: bytes, model: list[Entry], prepared: Mapping[Architecture, list[Layer]], method: ImageBuilder,
+    spec: ImageSpec, config: bytes, model: list[Entry], prepared: Mapping[Architecture, list[Layer]], method: Builder,
     key_id: str,
 ) -> str:  # fmt: skip
     files = {entry.name: digest(entry.source.read_bytes()) for entry in model if isinstance(entry.source, Path)}
