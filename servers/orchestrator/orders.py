@@ -11,13 +11,14 @@ from typing import Any
 from servers.orchestrator.access import may_reach, partner_of
 from servers.orchestrator.locks import Locks
 from servers.orchestrator.store import Customer, Job, JobStore, NewJob, Session
-from servers.orchestrator.upstreams import SourcesPrepared, Upstreams
+from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.plan import STEPS, ParameterVersion, carried_over, processed_anew
 from shared.auth import principal, require_sources
 from shared.contracts.catalogue import CustomerRegistered
 from shared.contracts.deployment import LegacyPrepared, QuestionsKept
 from shared.contracts.installation import ParameterChoice
 from shared.contracts.job import JobKind, JobResult
+from shared.contracts.processing import SourcesPrepared
 from shared.errors import Conflict, InvalidInput
 from shared.ids import canonical_digest, customer_id, new_handle
 

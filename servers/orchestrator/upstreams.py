@@ -1,15 +1,11 @@
-"""The two servers that the orchestrator calls, one MCP request for one answer, and answers that only it reads."""
+"""The two servers that the orchestrator calls, one MCP request for one answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import ConfigDict
-
 from servers.orchestrator.credentials import FileTokens
 from shared.client import Upstream
-from shared.contracts.model import Contract
-from shared.ids import Digest
 from shared.settings import Settings
 
 
@@ -33,19 +29,3 @@ class Upstreams:
         """Close all connections."""
         await self.cradle.aclose()
         await self.marketplace.aclose()
-
-
-class SourcesPrepared(Contract):
-    """Cradle has put a customer's list of sources into the customer's bucket."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    sources_digest: Digest
-
-
-class CleanedUp(Contract):
-    """Cradle has removed what a job left in the scratch folder."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    removed: int = 0

@@ -8,6 +8,19 @@ from shared.contracts.model import Contract
 from shared.ids import Digest, Handle
 
 
+class SourcesPrepared(Contract):
+    """The customer's bucket is there and holds the list of its sources."""
+
+    sources_digest: Digest
+    sources: int = Field(ge=1)
+
+
+class CleanedUp(Contract):
+    """What jobs left in the customer's scratch folders is gone."""
+
+    removed: int = Field(ge=0)
+
+
 class Counts(Contract):
     """What was read and what became of it. `documents` = `processed` + `failed`; every file found is one of them."""
 

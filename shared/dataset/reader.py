@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-MAX_QUERY = 4_000
+MAX_TEXT_BYTES = 32_000
 MAX_LIMIT = 1_000
 SAMPLES = 2
 SAMPLE_CHARS = 80
@@ -172,9 +172,9 @@ class DatasetReader:
             InvalidInput: the vector has another length or is not finite, or the text is too long.
             DeadlineExceeded: it took longer than `timeout` seconds.
         """
-        text = _writable(query_text, "query_text")
-        vector = None if query_vector is None else self._checked(query_vector)
-        where = self._where(filters or Filters())
+        text = _checked_text(query_text, "query_text")
+        vector = None if query_vector is None else self._checked_vector(query_vector)
+        where = _where(filters or Filters())
         if self._passages is None:
             return []
         try:
@@ -188,7 +188,7 @@ class DatasetReader:
         """A document by id or path. Raises NotFound."""
         import pyarrow.dataset as ds
 
-        key = _writable(document, "document")
+        key = _checked_text(document, "document")
         for column in ("document_id", "path"):
             rows = self._ledger.filter(ds.field(column) == key)
             if rows.num_rows:
@@ -217,10 +217,12 @@ class DatasetReader:
         start, ledger = 0, self._ledger
         if prefix:
             ledger = ledger.filter(
-                pc.call_function("starts_with", [ledger["path"]], pc.MatchSubstringOptions(_writable(prefix, "prefix")))
+                pc.call_function(
+                    "starts_with", [ledger["path"]], pc.MatchSubstringOptions(_checked_text(prefix, "prefix"))
+                )
             )
         if cursor:
-            at = ledger["document_id"].index(_writable(cursor, "cursor")).as_py()
+            at = ledger["document_id"].index(_checked_text(cursor, "cursor")).as_py()
             if at < 0:
                 raise InvalidInput("This cursor fits no page: leave it out to begin at the first.", field="cursor")
             start = at + 1
@@ -237,7 +239,7 @@ class DatasetReader:
             InvalidInput: it is not one SELECT over these tables, or the engine refuses it; the message says why.
             DeadlineExceeded: it was stopped at `timeout` seconds.
         """
-        return await _ask(self._sql, reading(_writable(query, "query"), SQL), limit, timeout, chars)
+        return await _ask(self._sql, reading(_checked_text(query, "query"), SQL), limit, timeout, chars)
 
     async def cypher(
         self, query: str, *, limit: int = 200, timeout: float = 10.0, chars: int = MAX_CHARS,  # noqa: ASYNC109
@@ -251,7 +253,7 @@ class DatasetReader:
             Unavailable: the reader was opened without a scratch folder, or its Neo4j does not answer or holds another
                 graph.
         """
-        return await _ask(self._cypher, reading(_writable(query, "query"), CYPHER), limit, timeout, chars)
+        return await _ask(self._cypher, reading(_checked_text(query, "query"), CYPHER), limit, timeout, chars)
 
     async def whole(self, table: str) -> pa.Table:
         """A whole table in the order of its keys, for exports; the rest of this class answers in bounded pieces."""
@@ -302,7 +304,7 @@ class DatasetReader:
         target.unlink(missing_ok=True)
         graph.build_graph(files[0], files[1], target)
 
-    def _checked(self, vector: np.ndarray | Sequence[float]) -> np.ndarray:
+    def _checked_vector(self, vector: np.ndarray | Sequence[float]) -> np.ndarray:
         import numpy as np
 
         with np.errstate(over="ignore"):
@@ -312,23 +314,6 @@ class DatasetReader:
                 f"A query vector has {self.manifest.model.dimension} finite numbers.", field="query_vector"
             )
         return checked
-
-    def _where(self, filters: Filters) -> str | None:
-        terms = [
-            f"{column} = '{_writable(value, column).replace(chr(39), chr(39) * 2)}'"
-            for column, value in (
-                ("language", filters.language),
-                ("kind", filters.kind),
-                ("product_id", filters.product_id),
-            )
-            if value is not None
-        ]
-        if filters.page is not None:
-            terms.append(f"page = {int(filters.page)}")
-        if filters.document is not None:
-            document = _writable(filters.document, "document").replace("'", "''")
-            terms.append(f"(document_id = '{document}' OR path = '{document}')")
-        return " AND ".join(terms) or None
 
 
 async def _ask(workers: QueryWorkers | None, query: str, limit: int, deadline: float, chars: int) -> Table:
@@ -349,11 +334,28 @@ def _limited(limit: int) -> int:
     return limit
 
 
-def _writable(text: str, field: str) -> str:
+def _where(filters: Filters) -> str | None:
+    exact = {"language": filters.language, "kind": filters.kind, "product_id": filters.product_id}
+    terms = [f"{column} = {_literal(value, column)}" for column, value in exact.items() if value is not None]
+    if filters.page is not None:
+        terms.append(f"page = {int(filters.page)}")
+    if filters.document is not None:
+        document = _literal(filters.document, "document")
+        terms.append(f"(document_id = {document} OR path = {document})")
+    return " AND ".join(terms) or None
+
+
+def _literal(text: str, field: str) -> str:
+    """The text as SQL writes it."""
+    escaped = _checked_text(text, field).replace("'", "''")
+    return f"'{escaped}'"
+
+
+def _checked_text(text: str, field: str) -> str:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise InvalidInput(f"{field} holds a lone surrogate, which is no character.", field=field) from None
-    if size > 4 * MAX_QUERY * 2:
+    if size > MAX_TEXT_BYTES:
         raise InvalidInput(f"{field} is too long.", field=field)
     return text

@@ -9,6 +9,7 @@ name, a part of a long paragraph the end of the part before it.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -358,8 +359,6 @@ class _Fit:
 
     def _reach(self, text: str, start: int, starts: list[int], ends: list[int], opening: str) -> int:
         """The furthest end for a range from `start`: a sentence's, else a word's, else a character's."""
-        from bisect import bisect_left, bisect_right
-
         budget = self._sizes.max_tokens
         used = len(self.tokenizer.passage(opening)) if opening else 0
         last = bisect_left(starts, start) + max(budget - used, 1)
@@ -380,8 +379,6 @@ class _Fit:
 
     def _back(self, text: str, end: int, starts: list[int], ends: list[int]) -> int:
         """Where the next range begins: as far before `end` as the overlap allows, at a sentence or at least a word."""
-        from bisect import bisect_left
-
         overlap = self._sizes.overlap_tokens
         if overlap <= 0:
             return end

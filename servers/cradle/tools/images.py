@@ -11,14 +11,13 @@ from servers.cradle import delivery
 from servers.cradle.images.erasure import Certificate
 from servers.cradle.services import Services
 from shared.auth import require_customer
+from shared.contracts.deployment import VersionTag
 from shared.contracts.image import Companion, DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.model import Contract
-from shared.contracts.processing import VerificationReport
+from shared.contracts.processing import CleanedUp, VerificationReport
 from shared.errors import InvalidInput
 from shared.ids import CustomerId, Digest
 from shared.serving import Server
-
-Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 
 ArchiveName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,140}$")]
 
@@ -30,17 +29,11 @@ class RestoreDrill(Contract):
     images: dict[str, str]
 
 
-class CleanedUp(Contract):
-    """What a job left in the scratch folder is gone."""
-
-    removed: int
-
-
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers the tools on the server."""
 
     async def build_image(
-        tag: Tag,
+        tag: VersionTag,
         parameter_version: Annotated[int, Field(ge=1)],
         dataset_digest: Digest,
         company_name: Annotated[str, Field(min_length=1, max_length=200)],
@@ -52,12 +45,12 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         customer = require_customer()
         return await delivery.build(services(), customer, tag, parameter_version, dataset_digest, company_name)
 
-    async def archive_image(tag: Tag) -> ImageArchived:
+    async def archive_image(tag: VersionTag) -> ImageArchived:
         """Keep the built image in the archive, which refuses overwriting. Use it after build_image."""
         return await delivery.archive(services(), require_customer(), tag)
 
     async def package_delivery(
-        tag: Tag,
+        tag: VersionTag,
         as_tar: Annotated[bool, Field(description="Also write the folder as one tar.")] = False,
         companions: Annotated[
             list[Companion], Field(max_length=1, description="Services beside the instance: a Neo4j for its graph.")
@@ -68,7 +61,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """
         return await delivery.package(services(), require_customer(), tag, as_tar, companions)
 
-    async def verify_image(tag: Tag) -> VerificationReport:
+    async def verify_image(tag: VersionTag) -> VerificationReport:
         """Check the image's files and digests, start it, and ask it over MCP. Use it before a delivery."""
         return await delivery.verify(services(), require_customer(), tag)
 

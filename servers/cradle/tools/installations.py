@@ -12,30 +12,25 @@ from servers.cradle.processing.parameters import current_parameters
 from servers.cradle.services import Services
 from shared.auth import require_customer
 from shared.contracts.installation import InstallationVersion, ParameterChoice, ParameterHistory
-from shared.contracts.model import Contract
-from shared.ids import Digest, canonical_digest
+from shared.contracts.processing import SourcesPrepared
+from shared.ids import canonical_digest
 from shared.serving import Server
 
 Source = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
-class Prepared(Contract):
-    """The customer's store is there and knows its sources."""
-
-    sources_digest: Digest
-    sources: int
-
-
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers the tools on the server."""
 
-    async def prepare_customer(data_sources: Annotated[list[Source], Field(min_length=1, max_length=100)]) -> Prepared:
+    async def prepare_customer(
+        data_sources: Annotated[list[Source], Field(min_length=1, max_length=100)],
+    ) -> SourcesPrepared:
         """Make the customer's bucket and record where its files are. Checks that each source exists and may be read.
 
         Use it before an onboarding. The sources stay in the customer's bucket; the answer holds their digest only.
         """
         checked = await record_sources(services(), require_customer(), data_sources)
-        return Prepared(sources_digest=canonical_digest(checked.uris), sources=len(checked.uris))
+        return SourcesPrepared(sources_digest=canonical_digest(checked.uris), sources=len(checked.uris))
 
     async def save_installation_params(choice: ParameterChoice) -> InstallationVersion:
         """Fix the customer's parameters as an immutable version. The same parameters give the same version again.

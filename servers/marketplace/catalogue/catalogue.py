@@ -144,7 +144,7 @@ class Catalogue:
     async def set_tier(self, caller: policy.Caller, customer_id: str, tier: Tier) -> bool:
         """A customer's tier, which the operator alone sets. False where it was the same."""
         self.check_reviewer(caller)
-        await self._may_register(caller, customer_id)
+        await self.check_customer(caller, customer_id)
         return await self._store.set_tier(customer_id, tier, caller.subject)
 
     async def versions(self, caller: policy.Caller, entry: Entry) -> list[Version]:
@@ -166,8 +166,19 @@ class Catalogue:
             raise Forbidden(decision.reason)
 
     async def check_customer(self, caller: policy.Caller, customer_id: str) -> None:
-        """Refuse what the caller may not do for a customer as for an unknown one."""
-        await self._may_register(caller, customer_id)
+        """Refuse what the caller may not do for a customer as for an unknown one.
+
+        Raises:
+            NotFound: the caller may not learn whether there is such a customer, or there is none.
+            Forbidden: the caller's role does not act for customers.
+        """
+        customer = await self._users.customer(customer_id)
+        partner = customer.partner if customer else None
+        decision = policy.decide(caller, "instance.register", policy.Resource(customer_id, partner))
+        if not decision.visible or (decision.allowed and customer is None):
+            raise unknown_customer()
+        if not decision.allowed:
+            raise Forbidden(decision.reason)
 
     async def register_instance(
         self,
@@ -184,7 +195,7 @@ class Catalogue:
         address the one that is known stays.
         Returns the entry and whether exactly this was there already.
         """
-        await self._may_register(caller, customer_id)
+        await self.check_customer(caller, customer_id)
         _check_tools(tools)
         operated = caller.role in OPERATORS
         address = check_address(url, inside=operated) if url else None
@@ -199,15 +210,6 @@ class Catalogue:
             raise Conflict("This name belongs to another server of the catalogue: choose another.", field="name")
         installed_now = await self._store.install(customer_id, entry.server_name, caller.subject)
         return entry, same and not installed_now
-
-    async def _may_register(self, caller: policy.Caller, customer_id: str) -> None:
-        customer = await self._users.customer(customer_id)
-        partner = customer.partner if customer else None
-        decision = policy.decide(caller, "instance.register", policy.Resource(customer_id, partner))
-        if not decision.visible or (decision.allowed and customer is None):
-            raise unknown_customer()
-        if not decision.allowed:
-            raise Forbidden(decision.reason)
 
 
 def resource_of(entry: Entry, *, pinned: bool = True) -> policy.Resource:

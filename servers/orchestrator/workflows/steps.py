@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from servers.orchestrator.questions import Asked, key_of
 from servers.orchestrator.store import Customer, Job
-from servers.orchestrator.upstreams import CleanedUp, Upstreams
+from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.usage import line_of
 from servers.orchestrator.workflows.plan import base_digest, dataset_digest, image_tag, parameter_version
 from shared.client import OnProgress
@@ -23,7 +23,7 @@ from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, U
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.job import JobQuestion, JobResult
 from shared.contracts.model import Contract
-from shared.contracts.processing import Computed, ProcessingReport, VerificationCheck, VerificationReport
+from shared.contracts.processing import CleanedUp, Computed, ProcessingReport, VerificationCheck, VerificationReport
 from shared.contracts.usage import UsageRecorded
 from shared.errors import Conflict
 from shared.metering.units import CRADLE, Key, Units
