@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.dataset import words
 from shared.dataset.numbered import Edges, Ids, Names, pieces
-from shared.dataset.rows import NodeRow, node_id
+from shared.dataset.rows import DELETED, MEMBER, NodeRow, node_id
 from shared.dataset.schemas import in_order, schema, to_arrow
 
 if TYPE_CHECKING:
@@ -192,10 +192,10 @@ def _relations(draft: _Draft, rows: list[dict[str, Any]]) -> None:
     sources = draft.named([row["article_number"] for row in rows], owners)
     targets = draft.named([row["target"] for row in rows], owners)
     for row, named, meant in zip(rows, sources, targets, strict=True):
-        if row["kind"] == "deleted":
+        if row["kind"] == DELETED:
             continue  # which products it means depends on their suppliers
         for source in named:
-            if row["kind"] == "member":
+            if row["kind"] == MEMBER:
                 draft.edges.add(source, "IN_GROUP", draft.ids.named(_group(row["document_id"], row["target"])))
                 continue
             for target in meant:

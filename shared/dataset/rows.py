@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DocumentStatus = Literal["processed", "failed"]
 ChunkKind = Literal["text", "table", "list", "product", "ocr", "contents"]
+MEMBER, DELETED = "member", "deleted"
+"""Kinds of relations that are none to another article."""
 
 AMOUNT_DIGITS, AMOUNT_SCALE = 24, 6
 _DECIMAL_COMMA = re.compile(r"(?!\s*[+-]?[1-9]\d{0,2},\d{3}\s*$)(\s*[+-]?\d+),(\d+\s*)", re.ASCII)  # not 1,234
@@ -170,7 +172,7 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class RelationRow:
-    """An article's relation: kind `member` to a group's code, `deleted` (the document takes the article back) to the
+    """An article's relation: kind `MEMBER` to a group's code, `DELETED` (the document takes the article back) to the
     supplier from whose catalogues, any other (`accessories`, …) to an article number."""
 
     document_id: str

@@ -17,6 +17,7 @@ from servers.instance import app as instance
 from servers.marketplace import app as marketplace
 from servers.marketplace import policy
 from servers.orchestrator import app as orchestrator
+from servers.orchestrator.workflows.steps import INSTANCE_TOOLS
 from shared.auth import Principal
 from shared.contracts.instance import InstanceConfig
 from shared.ids import digest
@@ -69,6 +70,11 @@ def test_every_tool_declares_a_scope_that_the_policy_knows(built: dict[str, Serv
         scopes = {tool: spec.scope for tool, spec in server.mcp.specs.items()}
         assert set(scopes.values()) <= known, (name, scopes)
     assert sum(len(server.mcp.specs) for server in built.values()) > 40
+
+
+def test_the_catalogue_is_told_every_tool_of_an_instance_that_its_customer_may_call(built: dict[str, Server]) -> None:
+    tools = {name for name, spec in built["instance"].mcp.specs.items() if spec.scope == "dataset:read"}
+    assert {*INSTANCE_TOOLS, "list_versions"} == tools  # the last one is asked by the platform
 
 
 @pytest.mark.requirement("A-05")

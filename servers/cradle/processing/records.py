@@ -11,6 +11,7 @@ from servers.cradle.processing.chunking import Chunk
 from servers.cradle.processing.extraction import Classification, Extraction, Feature, Localised, Price, Product
 from servers.cradle.processing.product_text import language_of
 from shared.dataset.rows import (
+    MEMBER,
     ChunkRow,
     DocumentParts,
     FeatureRow,
@@ -182,7 +183,7 @@ class Records:
         for product in part.products:
             number = product.article_number
             place = _class_of(product)
-            found += [(number, "member", each.group) for each in product.classifications if each != place]
+            found += [(number, MEMBER, each.group) for each in product.classifications if each != place]
             found += [(number, each.kind or "related", each.article_number) for each in product.references]
         for relation in found:
             if relation not in self._relations and relation[2]:

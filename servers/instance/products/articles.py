@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from servers.instance.products.succession import DELETED, Succession
-from shared.dataset.rows import FeatureRow, MediaRow, PriceRow, ProductRow, RelationRow
+from servers.instance.products.succession import Succession
+from shared.dataset.rows import DELETED, MEMBER, FeatureRow, MediaRow, PriceRow, ProductRow, RelationRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -165,6 +165,6 @@ def _places(table: pa.Table) -> dict[tuple[str, str], tuple[int, int]]:
 def _references(table: pa.Table) -> dict[tuple[str, str], list[tuple[str, str]]]:
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in (RelationRow(**each) for each in table.to_pylist()):
-        if row.kind not in ("member", DELETED):
+        if row.kind not in (MEMBER, DELETED):
             found.setdefault((row.document_id, row.article_number), []).append((row.kind, row.target))
     return found

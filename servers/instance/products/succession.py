@@ -10,12 +10,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from shared.dataset.rows import DELETED
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from shared.dataset.rows import ProductRow
 
-DELETED = "deleted"
 _HOLDING = ["archive", "bmecat"]  # an archive is dated by the one catalogue in it
 _WHOLE = ("new", "update")  # transactions that say all of an article, not its price alone
 
