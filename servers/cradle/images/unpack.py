@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -260,15 +260,16 @@ def _take(layer: tarfile.TarFile, member: tarfile.TarInfo, contents: Contents, t
         return  # the root itself, as `tar -C root .` names it
     name = checked_name(member.name.removeprefix("./").rstrip("/"))
     contents.files += member.isreg()
-    if name == _DATASET_MANIFEST and member.isreg():
-        file = layer.extractfile(member)
-        contents.dataset_manifest = file.read() if file is not None else None
-        if target is not None:
-            _write(target / name, contents.dataset_manifest or b"", member.mode)
-        return
-    if target is None:
-        return
-    path = target / name
+    file: IO[bytes] | None = layer.extractfile(member) if member.isreg() else None
+    if file is not None and name == _DATASET_MANIFEST:
+        contents.dataset_manifest = file.read()
+        file = io.BytesIO(contents.dataset_manifest)
+    if target is not None:
+        _unpack(member, file, target / name, target)
+
+
+def _unpack(member: tarfile.TarInfo, file: IO[bytes] | None, path: Path, target: Path) -> None:
+    """Put a member at its path below `target`; `file` is the content of a regular one."""
     if path.name.startswith(WHITEOUT):
         _white_out(path)
     elif member.isdir():
@@ -282,21 +283,13 @@ def _take(layer: tarfile.TarFile, member: tarfile.TarInfo, contents: Contents, t
             raise InvalidInput("The image holds a link to nothing.")
         _replace(path)
         os.link(original, path)
-    elif member.isreg():
-        file = layer.extractfile(member)
-        assert file is not None  # noqa: S101 - a regular member has content
+    elif file is not None:
         _replace(path)
         with path.open("xb") as out:
             shutil.copyfileobj(file, out, BLOCK)
         path.chmod(member.mode & 0o755)
     else:
         raise InvalidInput("The image holds a kind of file that is not unpacked here.")
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    _replace(path)
-    path.write_bytes(data)
-    path.chmod(mode & 0o755)
 
 
 def _link(target: Path, path: Path, destination: str) -> None:
