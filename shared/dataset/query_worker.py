@@ -191,7 +191,9 @@ def _as_text(value: Any) -> str:
 
 def _sentence(error: Exception) -> str:
     first = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
-    return first[:MAX_ERROR]
+    if len(first) > MAX_ERROR:  # at a word, for half a column's name looks like one
+        return first[:MAX_ERROR].rpartition(" ")[0].rstrip(",. ") + ", and more"
+    return first.rstrip(". ")
 
 
 def _read(source: BinaryIO) -> dict[str, Any] | None:

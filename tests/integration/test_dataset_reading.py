@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -271,6 +272,20 @@ async def test_a_caller_that_gives_up_ends_its_query(reader: DatasetReader) -> N
             await asyncio.wait_for(reader.sql(endless, timeout=60), 0.8)
     assert (await reader.sql("SELECT count(*) AS n FROM chunks", timeout=20)).rows == ((60,),)
     assert_only_idle_ones_run(reader)
+
+
+async def test_what_is_wrong_with_a_query_is_said_in_whole_words_and_sentences(reader: DatasetReader) -> None:
+    columns = {column for table in (await reader.describe())["tables"].values() for column in table["columns"]}
+    with pytest.raises(InvalidInput) as wrong:
+        await reader.sql("SELECT articlenumber FROM products")
+    named = re.findall(r"products\.(\w*)", wrong.value.message)
+    assert named
+    assert columns.issuperset(named)
+    assert ", and more. The tables are " in wrong.value.message
+    with pytest.raises(InvalidInput) as wrong:
+        await reader.cypher("MATCH (n:Produkt) RETURN n")
+    assert "Produkt" in wrong.value.message
+    assert ".." not in wrong.value.message
 
 
 @pytest.mark.requirement("I-11")

@@ -83,7 +83,9 @@ async def test_an_object_of_the_callers_own_bucket_is_read_as_markdown_and_no_ot
                 await read(held, other)
         with pytest.raises(InvalidInput, match="own bucket"):
             await read(held, VisionRequest(resource="s3://customer-acme/inbox/scan.pdf"))
-    with acting_as(caller(None)), pytest.raises(InvalidInput, match="act for the customer"):
-        await read(held, VisionRequest(resource="bucket:inbox/scan.pdf"))
-    with acting_as(caller(None)), pytest.raises(InvalidInput, match="act for the customer"):
-        await read(held, asked)
+    with acting_as(caller(None)):
+        for named in (VisionRequest(resource="bucket:inbox/scan.pdf"), asked):
+            with pytest.raises(InvalidInput, match="name the customer in customer_id"):
+                await read(held, named)
+        with pytest.raises(InvalidInput, match="Nothing is fetched from elsewhere"):
+            await read(held, VisionRequest(resource="https://example.com/scan.png"))

@@ -178,7 +178,7 @@ class Archive:
         names = self.names(customer_id)
         matching = [each for each in names if each == name] or [each for each in names if tag_of(each) == name]
         if not matching:
-            raise NotFound("Nothing is archived under this name.", field="name")
+            raise NotFound("Nothing is archived under this name: list_deployments names what is.", field="name")
         return self.folder / customer_id / matching[-1]
 
 

@@ -77,7 +77,7 @@ class LockedBucket:
         try:
             there = self._oldest(prefix)
             if f"{prefix}/SHA256SUMS" not in there:
-                raise NotFound("Nothing is archived under this name.", field="name")
+                raise NotFound("Nothing is archived under this name: list_deployments names what is.", field="name")
             folder.mkdir(mode=0o700)
             for key, version in there.items():
                 target = folder / key.removeprefix(f"{prefix}/")
@@ -124,7 +124,7 @@ def _meaning(error: Exception) -> Exception:
     if isinstance(error, PlatformError | OSError):
         return error
     if code in _MISSING:
-        return NotFound("Nothing is archived under this name.", field="name")
+        return NotFound("Nothing is archived under this name: list_deployments names what is.", field="name")
     if code in _FULL:
         return StorageFull("The archive's object store has no room. Free some space and call again.")
     return Unavailable("The archive's object store does not answer as it should. Try again.")

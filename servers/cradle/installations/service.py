@@ -61,7 +61,7 @@ class InstallationService:
             raise NotFound(
                 "This customer has no saved parameters. Save some with save_installation_params."
                 if version is None
-                else f"This customer has no parameter version {version}.",
+                else f"This customer has no parameter version {version}: list_installation_params has them.",
                 field="version",
             )
         return found

@@ -68,7 +68,10 @@ class InstallationStore:
         async with self._database.session(customer) as connection:
             row = await queries.probe_vectors(connection, customer_id=customer, version=version)
         if row is None:
-            raise NotFound(f"This customer has no parameter version {version}.", field="version")
+            raise NotFound(
+                f"This customer has no parameter version {version}: list_installation_params has them.",
+                field="version",
+            )
         return bytes(row["probe_vectors"]), row["dimension"]
 
     async def _select(self, connection: Any, customer: str, fingerprint: str) -> InstallationVersion | None:

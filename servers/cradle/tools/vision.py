@@ -79,7 +79,12 @@ async def _stored(held: Services, request: VisionRequest) -> bytes | None:
     if not given or request.image_base64 is not None:
         return None
     if (customer := principal().customer) is None:
-        raise InvalidInput("To name an object, act for the customer whose bucket it is.", field="key")
+        if request.resource is not None:
+            key_of(request.resource, "")  # an address of the web names no object of anybody
+        raise InvalidInput(
+            "An object is in a customer's bucket: name the customer in customer_id, or use its token.",
+            field="key",
+        )
     store = await CustomerStore.open(held.settings, customer)
     key = request.key if request.resource is None else key_of(request.resource, store.bucket)
     assert key is not None  # noqa: S101 - one of the two is given
