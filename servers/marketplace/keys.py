@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -127,9 +128,14 @@ class KeyRing:
 
 
 def _read(path: Path) -> SigningKey:
-    private = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    try:
+        private = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Unavailable(
+            f"The key {path} is damaged. Put it back from a backup, or remove it: what it signed is refused then."
+        ) from None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise Unavailable("A signing key is not an ES256 key: remove it from the folder of keys and start again.")
+        raise Unavailable(f"The key {path} is not an ES256 key: remove it and start again.")
     return SigningKey(_thumbprint(private), private)
 
 

@@ -177,5 +177,9 @@ def test_a_file_that_is_no_key_is_one_clear_sentence(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match="public key"):
             Verifier.read(tmp_path / name)
     verifier = Signer.open(tmp_path / "keys").verifier
+    (tmp_path / "image-signing.pem").write_text("nothing")
+    with pytest.raises(Conflict, match="Put it back from a backup"):
+        Signer.open(tmp_path)
+    assert (tmp_path / "image-signing.pem").read_text() == "nothing"
     (tmp_path / "key").write_bytes(verifier.pem)
     assert Verifier.read(tmp_path / "key") == Verifier.of_text(verifier.text) == verifier

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jwt
@@ -32,6 +34,18 @@ def test_a_folder_gets_one_key_that_stays_and_that_only_its_owner_reads(tmp_path
     (file,) = (tmp_path / "keys").glob("*.pem")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "d" not in first.jwks()["keys"][0]
+
+
+@pytest.mark.parametrize(("open_folder", "ending"), [(KeyRing, "pem"), (SessionSeal.of_folder, "key")])
+def test_a_damaged_key_is_named_and_not_replaced(
+    tmp_path: Path, open_folder: Callable[[Path], object], ending: str
+) -> None:
+    open_folder(tmp_path)
+    (file,) = tmp_path.glob(f"*.{ending}")
+    file.write_bytes(b"damaged")
+    with pytest.raises(Unavailable, match=f"{re.escape(str(file))} is damaged. Put it back from a backup"):
+        open_folder(tmp_path)
+    assert [each.read_bytes() for each in tmp_path.glob(f"*.{ending}")] == [b"damaged"]
 
 
 @pytest.mark.requirement("A-03")

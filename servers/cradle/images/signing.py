@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
@@ -43,9 +44,15 @@ class Signer:
         path = folder / "image-signing.pem"
         if not path.exists():
             _create(path)
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            key = None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise Conflict("The signing key is no P-256 key. Remove HOME/keys/image-signing.pem to have one made.")
+            raise Conflict(
+                f"{path} is no P-256 key. Put it back from a backup: one made anew, where there is none, does not fit "
+                "what was delivered."
+            )
         return cls(key)
 
     def sign(self, data: bytes) -> bytes:

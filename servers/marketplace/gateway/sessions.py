@@ -16,10 +16,11 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared.errors import NotFound
+from shared.errors import NotFound, Unavailable
 from shared.ids import canonical_json
 from shared.secret_files import make_secret
 
+KEY = 32
 NONCE = 12
 EXPIRY = 8
 LIFETIME_S = 24 * 3600
@@ -41,10 +42,10 @@ class SessionSeal:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not list(folder.glob("*.key")):
-                make_secret(folder / f"{time.time_ns():020d}.key", AESGCM.generate_key(256))
+                make_secret(folder / f"{time.time_ns():020d}.key", AESGCM.generate_key(8 * KEY))
         finally:
             os.close(lock)
-        return cls([path.read_bytes() for path in sorted(folder.glob("*.key"), reverse=True)])
+        return cls([_read(path) for path in sorted(folder.glob("*.key"), reverse=True)])
 
     def seal(self, session: str, *owner: str | None, lifetime_s: float = LIFETIME_S) -> str:
         """A text, such as an upstream's session id, in the form that the caller gets."""
@@ -75,6 +76,15 @@ class SessionSeal:
             except (InvalidTag, ValueError):
                 continue
         return None
+
+
+def _read(path: Path) -> bytes:
+    key = path.read_bytes()
+    if len(key) != KEY:
+        raise Unavailable(
+            f"The key {path} is damaged. Put it back from a backup, or remove it: what it sealed is not opened then."
+        )
+    return key
 
 
 def _bound(owner: tuple[str | None, ...]) -> bytes:
