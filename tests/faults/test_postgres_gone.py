@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,13 @@ import orjson
 import psutil
 import pytest
 
+from servers.cradle.app import build as build_cradle
 from servers.cradle.installations.fingerprint import fingerprint
 from servers.cradle.installations.service import InstallationService
+from servers.local.platform import MIGRATIONS
+from servers.marketplace.tools.registry import CustomerRegistered
+from servers.orchestrator.credentials import FileTokens
+from shared.client import Upstream
 from shared.contracts.installation import InstallationParameters
 from shared.errors import PlatformError
 from shared.postgres.database import Database
@@ -24,6 +30,7 @@ from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.migrations import migrate
 from shared.postgres.provision import provision
 from tests.integration.test_installations_versions import ROOM, Embedder, parameters
+from tests.marketplace_rig import listening
 from tests.orchestrator_rig import Rig, free_port, put_onboarded, running_rig, settings_in
 from tests.serving_rig import envelope, headers_for
 
@@ -31,7 +38,7 @@ pytestmark = pytest.mark.slow
 
 CALLS, APART_S, DEADLINE_S, RECOVERY_S = 200, 0.04, 10.0, 10.0
 SAVES, CUSTOMERS, RESTARTS = 1000, 20, 6
-NO_JOB = "job_" + "a" * 26
+MUSTER = {"customer_id": "muster", "company_name": "Muster GmbH", "contact_email": "info@example.com"}
 Back = Callable[[], Awaitable[None]]
 
 
@@ -75,6 +82,13 @@ async def ask(
     return error["code"]
 
 
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    await (database := Database(url)).open()
+    yield database
+    await database.close()
+
+
 async def gone(server: EmbeddedPostgres) -> Back:
     await asyncio.to_thread(server.stop)
     return lambda: asyncio.to_thread(server.start)
@@ -98,30 +112,36 @@ async def test_with_postgres_gone_under_200_calls_each_ends_in_time_and_all_is_w
     ends: Callable[[EmbeddedPostgres], Awaitable[Back]], server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     urls = await provision(server.superuser_url, tmp_path / "home")
-    for name, packages in {
-        "platform": ("shared", "servers.orchestrator"),
-        "user_registry": ("shared", "servers.marketplace"),
-    }.items():
+    for name, packages in MIGRATIONS.items():
         for package in packages:
             await migrate(urls[name].owner, package)
-    settings = settings_in(tmp_path / "home").model_copy(update={"call_deadline_s": DEADLINE_S})
+    no_model = {"embedding_model": "intfloat/multilingual-e5-large", "embedding_revision": "a" * 40}  # none is asked
+    settings = settings_in(tmp_path / "home").model_copy(update={"call_deadline_s": DEADLINE_S, **no_model})
     # No call waits for another one's connection, and none takes one that its server is closing: it does so after 5 s.
     unlimited = httpx2.Limits(max_connections=None, keepalive_expiry=1.0)
     async with (
         running_rig(settings, urls) as rig,
+        listening(build_cradle(settings)[0].asgi(), settings.cradle_port, settings),
         httpx2.AsyncClient(limits=unlimited, timeout=DEADLINE_S + 5) as client,
     ):
         await put_onboarded(rig.store, "muster")
-        marketplace = await rig.tokens(
-            resource=settings.resource("marketplace"), **await credential(rig)
-        )  # fmt: skip
-        tokens = {"orchestrator": rig.token, "marketplace": marketplace}
+        held = FileTokens(settings, "operator")
+        marketplace = await held.token(settings.resource("marketplace"), None)
+        async with Upstream(settings.resource("marketplace"), key=marketplace) as upstream:
+            await upstream.call("register_customer", MUSTER, CustomerRegistered)
+        cradle = await held.token(settings.resource("cradle"), "muster")
+        tokens = {"orchestrator": rig.token, "marketplace": marketplace, "cradle": cradle}
+        async with opened(urls["installation_configs"].app) as database:
+            await InstallationService(database).save("muster", parameters(), Embedder())
         kinds = [
             ("orchestrator", "list_customers", {}),
             ("orchestrator", "get_customer", {"customer_id": "muster"}),
             ("orchestrator", "build_image", {"customer_id": "muster"}),
             ("marketplace", "list_marketplace_mcps", {}),
             ("marketplace", "get_usage", {}),
+            ("cradle", "get_installation_params", {}),
+            ("cradle", "list_installation_params", {}),
+            ("cradle", "list_deployments", {}),
         ]
 
         async def call(number: int) -> str:
@@ -173,11 +193,6 @@ async def test_a_call_that_is_over_does_not_wait_for_a_silent_postgres(
         await stopped[0]()
     assert took < 0.5 + 1
     await database.close()
-
-
-async def credential(rig: Rig) -> dict[str, str]:
-    kept = orjson.loads((rig.settings.home / "keys" / "operator.json").read_bytes())
-    return {"client_id": kept["client_id"], "client_secret": kept["client_secret"]}
 
 
 @pytest.mark.requirement("F-03")

@@ -70,6 +70,7 @@ def test_the_container_runs_read_only_without_privileges_as_a_plain_user(contain
     assert "Read-only file system" in tried.stderr
 
 
+@pytest.mark.requirement("O-02")
 async def test_the_engine_finds_the_instance_healthy_by_itself(container: Container) -> None:
     import asyncio
 
