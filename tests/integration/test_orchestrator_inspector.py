@@ -29,9 +29,9 @@ pytestmark = [
 ]
 
 
-async def run(folder: Path, *command: str) -> bytes:
-    """The output of a command in a folder."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("P0711_")}
+async def run(folder: Path, *command: str, **settings: str) -> bytes:
+    """The output of a command in a folder, with these settings and no other ones."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("P0711_")} | settings
     child = await asyncio.create_subprocess_exec(
         *command, cwd=folder, env=environment | {"PYTHONPATH": str(ROOT), "MCP_INSPECTOR_SECRET_STORE": "memory"},
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -52,8 +52,8 @@ async def test_the_inspector_lists_and_calls_tools_with_what_connect_wrote(datab
     }
     async with running_rig(settings, urls) as rig:
         await put_onboarded(rig.store, "muster")
-        (folder / ".env").write_text("".join(f"P0711_{name.upper()}={getattr(settings, name)}\n" for name in PORTS))
-        await run(folder, sys.executable, "-m", "servers", "connect", "--write", "--home", str(home))
+        ports = {f"P0711_{name.upper()}": str(getattr(settings, name)) for name in PORTS}
+        await run(folder, sys.executable, "-m", "servers", "connect", "--write", "--home", str(home), **ports)
         inspect = (*COMMAND, "--cli", "--config", ".mcp.json", "--server", "0711", "--format", "json", "--method")
         listed = orjson.loads(await run(folder, *inspect, "tools/list"))["result"]["tools"]
         own = (await rig.request("tools/list", {}, None))["result"]["tools"]
