@@ -1,9 +1,11 @@
-"""F-11 for a server that is still starting: what a container's first process does with SIGTERM."""
+"""A server's start: what a container's first process does with SIGTERM (F-11), and the connections that it allows."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import resource
 import signal
 import sys
 from contextlib import suppress
@@ -63,3 +65,32 @@ async def test_an_instance_that_is_still_starting_ends_at_once_when_it_is_told_t
         with suppress(ProcessLookupError):
             instance.kill()
         await instance.wait()
+
+
+def few_open_files() -> None:
+    """As a system has it for a process that asks for no more; here fewer still."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+@pytest.mark.requirement("L-01")
+async def test_a_server_has_more_connections_than_a_process_may_that_does_not_ask_for_them(tmp_path: Path) -> None:
+    rig = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.serving_rig", "http"), cwd=ROOT, env={**os.environ, "RIG_HOME": str(tmp_path)},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        preexec_fn=few_open_files,
+    )  # fmt: skip
+    held = list[asyncio.StreamWriter]()
+    try:
+        async with asyncio.timeout(60):
+            assert rig.stdout is not None
+            port = json.loads(await rig.stdout.readline())["port"]
+            for _ in range(200):
+                answers, asks = await asyncio.open_connection("127.0.0.1", port)
+                held.append(asks)
+                asks.write(b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+                assert (await answers.readline()).startswith(b"HTTP/1.1 200")
+    finally:
+        for each in held:
+            each.close()
+        rig.kill()
+        await rig.wait()
