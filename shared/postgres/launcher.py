@@ -306,6 +306,12 @@ class EmbeddedPostgres:
     def _failure(self, sentence: str) -> Unavailable | StorageFull:
         if "No space left on device" in self._log_tail():
             return StorageFull(f"{sentence} The disk of {self.folder} is full. Free some space.")
+        if "incompatible with server" in self._log_tail():  # its log keeps which versions to itself
+            made_by = (self.folder / "cluster" / "PG_VERSION").read_text().strip()
+            return Unavailable(
+                f"The databases in {self.folder} are of Postgres {made_by}, and this release brings another. Go back to "
+                "the release before, save them with `0711 backup`, and bring them here with `0711 restore`."
+            )
         return Unavailable(f"{sentence} Its log says why: {self.log}")
 
 

@@ -272,6 +272,20 @@ def test_a_server_that_cannot_start_names_its_log(folder: Path) -> None:
     right.stop()
 
 
+def test_databases_of_another_postgres_are_told_with_what_brings_them_here(folder: Path) -> None:
+    server = EmbeddedPostgres(folder, 0, FAST)
+    server.start()
+    server.stop()
+    version = folder / "cluster" / "PG_VERSION"
+    own = version.read_text()
+    version.write_text("11\n")
+    with pytest.raises(Unavailable, match="are of Postgres 11, .* `0711 backup`, .* `0711 restore`"):
+        server.start()
+    version.write_text(own)
+    server.start()
+    server.stop()
+
+
 def test_a_disk_too_slow_for_a_cluster_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "START_DEADLINE_S", 0.001)
     with pytest.raises(Unavailable, match="not ready in time"):
