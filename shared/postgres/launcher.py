@@ -309,8 +309,8 @@ class EmbeddedPostgres:
         if "incompatible with server" in self._log_tail():  # its log keeps which versions to itself
             made_by = (self.folder / "cluster" / "PG_VERSION").read_text().strip()
             return Unavailable(
-                f"The databases in {self.folder} are of Postgres {made_by}, and this release brings another. Go back to "
-                "the release before, save them with `0711 backup`, and bring them here with `0711 restore`."
+                f"The databases in {self.folder} are of Postgres {made_by}, and this release brings another. Go back "
+                "to the release before, save them with `0711 backup`, and bring them here with `0711 restore`."
             )
         return Unavailable(f"{sentence} Its log says why: {self.log}")
 

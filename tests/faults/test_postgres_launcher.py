@@ -279,7 +279,7 @@ def test_databases_of_another_postgres_are_told_with_what_brings_them_here(folde
     version = folder / "cluster" / "PG_VERSION"
     own = version.read_text()
     version.write_text("11\n")
-    with pytest.raises(Unavailable, match="are of Postgres 11, .* `0711 backup`, .* `0711 restore`"):
+    with pytest.raises(Unavailable, match=r"are of Postgres 11, .* `0711 backup`, .* `0711 restore`"):
         server.start()
     version.write_text(own)
     server.start()
