@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -230,17 +229,22 @@ async def _make_room(held: Services, store: CustomerStore, customer: str) -> int
     present dataset stays, whatever the clock says, and one that was built anew and is not archived."""
     try:
         present = Manifest.model_validate_json(await store.get(f"dataset/{MANIFEST}")).dataset_digest
-    except NotFound:
+    except (NotFound, ValueError):  # none, or one of another release, which says nothing of what to keep
         return 0
     names = await asyncio.to_thread((await archive_of(held)).names, customer)
     old = list(dict.fromkeys(map(tag_of, reversed(names))))[held.settings.images_kept :]
     there = {key.split("/")[1] for place in ("images", "delivery") for key, _ in await store.list(place)}
     removed = 0
     for tag in there.intersection(old):
-        with suppress(NotFound):  # what a killed process left of it
+        try:
             built = Stored.model_validate_json(await store.get(f"images/{tag}/{RECORD}")).built
-            if built.dataset_digest == present or archived_name(built) not in names:
-                continue
+            keep = built.dataset_digest == present or archived_name(built) not in names
+        except ValueError:  # of another release
+            keep = True
+        except NotFound:  # what a killed process left of it
+            keep = False
+        if keep:
+            continue
         await store.delete(f"delivery/{tag}.tar")
         removed += await store.delete_all(f"delivery/{tag}") + await store.delete_all(f"images/{tag}")
     for key, _ in await store.list("updates"):

@@ -110,7 +110,8 @@ class Orders:
     async def onboard(self, request: Request, key: str | None = None) -> Job:
         """Start a customer's onboarding, or give the job that the same request has started.
 
-        Cradle checks and keeps the sources before anything is stored here, so a refused source leaves no customer.
+        Cradle checks and keeps the sources before anything is stored here, so a refused source leaves no customer;
+        the marketplace alone knows its name and address by then, and takes the same ones again.
 
         Raises:
             InvalidInput: a value does not fit; cradle's word on a source passes through.

@@ -99,6 +99,15 @@ async def test_what_is_not_archived_or_of_the_present_dataset_stays_however_old_
     assert again.tar.exists()
 
 
+async def test_what_another_release_wrote_is_left_alone(cradle: tuple[Services, CustomerStore]) -> None:
+    held, store = cradle
+    await store.put(f"images/{TAGS[0]}/image.json", b'{"of": "another release"}')
+    await delivery.clean_up(held, "acme")
+    assert await kept(store) == {TAGS[0], *TAGS[-2:]}
+    await store.put(f"dataset/{MANIFEST}", b'{"of": "another release"}')
+    assert await delivery.clean_up(held, "acme") == 0
+
+
 async def test_what_a_killed_clean_up_left_of_an_old_image_is_gone_with_the_next_one(
     cradle: tuple[Services, CustomerStore],
 ) -> None:
