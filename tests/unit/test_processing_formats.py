@@ -232,6 +232,18 @@ def test_a_cell_over_several_rows_keeps_the_others_in_their_columns() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("encoding", "declared"),
+    [("cp1252", ""), ("cp1252", "utf-8"), ("cp1252", "bogus"), ("cp1252", "hex"), ("utf-8", ""), ("utf-8-sig", "utf-8"),
+     ("utf-8", "utf-16"), ("utf-16", ""), ("utf-16", "utf-8"), ("cp850", "cp850"), ("cp1251", "windows-1251")],
+)  # fmt: skip
+def test_a_page_is_read_in_the_encoding_it_declares_and_else_as_any_text(encoding: str, declared: str) -> None:
+    text = "Винт М8" if encoding == "cp1251" else "Rohr Ø 12 mm, Größe wählen, für Maße"
+    meta = f"<meta charset={declared}>" if declared else ""
+    found = extracted(f"<html><head>{meta}</head><body><p>{text}</p></body></html>".encode(encoding), "a.html")
+    assert [block.text for block in found.blocks] == [text]
+
+
 @pytest.mark.parametrize("charset", ["iso-8859-1", "latin1", "us-ascii"])
 def test_bytes_that_latin_1_leaves_empty_are_read_as_windows_writes_them(charset: str) -> None:
     page = f"<meta charset={charset}><p>12,50 \x80 für \x84Geh\xe4use\x93, \x81".encode("latin-1")

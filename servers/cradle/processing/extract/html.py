@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from servers.cradle.processing.extract.encoding import squeezed
+from servers.cradle.processing.extract.encoding import decode, encoding_of, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import About, Block, Item
@@ -17,6 +17,7 @@ _BLOCKS = frozenset({
     "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
 })  # fmt: skip
 _LATIN = frozenset({"iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1", "l1", "us-ascii", "ascii"})
+_MARKED = frozenset({"utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"})
 _WINDOWS = {code: bytes((code,)).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)}
 _Spans = dict[int, tuple[int, str]]  # column → how many rows below the cell still covers, and what they are of
 MAX_DEPTH = 200
@@ -26,7 +27,7 @@ MAX_CARRIED = 200  # columns, and characters of a cell, that are repeated in the
 
 class Html:
     name = "html"
-    version = "2"
+    version = "3"
     media_types = frozenset({"text/html"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -43,14 +44,28 @@ def read_html(data: bytes | str) -> Iterator[Item]:
     """
     from bs4 import BeautifulSoup
 
-    soup = BeautifulSoup(data, "lxml")
-    if isinstance(data, bytes) and (soup.original_encoding or "").lower() in _LATIN:  # WHATWG: they mean Windows' page
-        soup = BeautifulSoup(data.decode("latin-1").translate(_WINDOWS), "lxml")
+    soup = BeautifulSoup(_text(data) if isinstance(data, bytes) else data, "lxml")
     root = soup.find("html")
     title = squeezed(soup.title.get_text()) if soup.title else ""
     language = str(root.get("lang") or "")[:35] if root is not None else ""
     yield About(title=title, language=language.split("-")[0].lower())
     yield from _Walk().blocks(soup.body or soup)
+
+
+def _text(data: bytes) -> str:
+    """The page in the encoding that it declares; where it declares none, or another than it is in, as any text is read:
+    left to itself, the parser would ask whichever guesser is installed."""
+    from bs4.dammit import EncodingDetector
+
+    declared = (EncodingDetector.find_declared_encoding(data, is_html=True) or "").lower()
+    if encoding_of(data) in _MARKED or declared.startswith(("utf-16", "utf-32")):  # what ASCII can declare is neither
+        return decode(data)
+    if declared in _LATIN:  # WHATWG: they mean Windows' page
+        return data.decode("latin-1").translate(_WINDOWS)
+    try:
+        return data.decode(declared).removeprefix("\ufeff")
+    except (LookupError, ValueError):
+        return decode(data)
 
 
 class _Walk:
