@@ -69,10 +69,13 @@ class Tokenizer:
 
     def __init__(self, file: Path, card: ModelCard) -> None:
         from tokenizers import Tokenizer as Fast
+        from tokenizers.models import BPE, Unigram
 
         self._fast: Any = Fast.from_file(str(file))
         self._fast.no_padding()
         self._fast.no_truncation()
+        if isinstance(self._fast.model, BPE | Unigram):  # they remember words: what another has sent was read faster
+            self._fast.model._resize_cache(0)
         self._card = card
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from servers.cradle.embedding.pieces import CORPUS, NOT_ALONE, PieceTokenizer, open_tokenizer
@@ -124,3 +125,14 @@ def test_a_model_without_the_file_and_one_with_a_broken_file_use_the_tokenizer_f
     assert type(open_tokenizer(copy, CARD)) is Tokenizer
     (copy / "sentencepiece.bpe.model").unlink()
     assert type(open_tokenizer(copy, CARD)) is Tokenizer
+
+
+@pytest.mark.requirement("T-05")
+def test_the_models_own_tokenizer_remembers_no_word_of_a_text(folder: Path) -> None:
+    """A word that another customer has sent takes as long as a new one. What is remembered takes memory: 30 MB here."""
+    tokenizer, dice = Tokenizer(folder / TOKENIZER, CARD), dice_of(3)
+    texts = ["".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=200)) for _ in range(3000)]
+    before = psutil.Process().memory_info().rss
+    for text in texts:
+        tokenizer.encode_batch([text])
+    assert psutil.Process().memory_info().rss - before < 10 * 2**20
