@@ -75,7 +75,9 @@ def demo(
     """Onboard the example customer into a verified image and ask it questions over MCP."""
     from servers.local.demo import demo as run
 
-    settings = _settings(home=home or Path(".0711"))
+    settings = _settings(home=home)
+    if "home" not in settings.model_fields_set:
+        settings = _settings(home=Path(".0711"))
     try:
         asyncio.run(run(settings, paths or [], company, ask or []))
     except KeyboardInterrupt:

@@ -143,3 +143,21 @@ def test_an_unknown_setting_in_the_env_file_is_refused_by_name(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidInput, match=r"Unknown setting P0711_HOEM in \.env"):
         load()
+
+
+@pytest.mark.parametrize("chosen", ["by flag", "by environment", ""])
+def test_the_demo_takes_the_home_that_was_chosen_and_else_one_beside_it(
+    chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes = list[Path]()
+
+    async def stop(settings: Settings, *_: object) -> None:
+        homes.append(settings.home)
+
+    monkeypatch.setattr("servers.local.demo.demo", stop)
+    monkeypatch.chdir(tmp_path)
+    if chosen == "by environment":
+        monkeypatch.setenv(f"{PREFIX}HOME", str(tmp_path / "chosen"))
+    flags = ["--home", str(tmp_path / "chosen")] if chosen == "by flag" else []
+    assert CliRunner().invoke(app, ["demo", *flags]).exit_code == 0
+    assert homes == [tmp_path / ("chosen" if chosen else ".0711")]
