@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -170,7 +171,7 @@ async def package(
     """The folder that the customer receives, and on demand one tar of it."""
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store, _image(tag), f"reports/{tag}") as place:
-        built, _ = built_image(place.folder, tag)
+        built, _ = await _at_hand(held, customer, tag, place.folder)
         spec = _spec(
             customer_id=customer,
             tag=tag,
@@ -192,7 +193,7 @@ async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
     """Starts the image, asks it and measures it; the report, and all content, stays in the customer's folder."""
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store, _image(tag)) as place:
-        built, image = built_image(place.folder, tag)
+        built, image = await _at_hand(held, customer, tag, place.folder)
         signer = await signer_of(held)
         version = await _version_of(held, customer, built)
         report = await verify_image(
@@ -207,6 +208,26 @@ async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
         passed=report.passed, checks=report.checks, dataset_digest=built.dataset_digest,
         report=store.path("reports", tag, page.name),
     )  # fmt: skip
+
+
+async def _at_hand(held: Services, customer: str, tag: str, bucket: Path) -> tuple[ImageBuilt, Path]:
+    """An image and the path of its tar. One that only the archive has is put beside the others until the next job makes
+    room.
+
+    Raises:
+        NotFound: no image of this tag was built.
+    """
+    try:
+        return await asyncio.to_thread(built_image, bucket, tag)
+    except NotFound:
+        archive = await archive_of(held)
+        if tag not in map(tag_of, await asyncio.to_thread(archive.names, customer)):
+            raise
+        folder = bucket / "images" / tag
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # what a killed process left of it
+        await asyncio.to_thread(folder.parent.mkdir, parents=True, exist_ok=True)
+        await archive.restore(customer, tag, folder)
+        return await asyncio.to_thread(built_image, bucket, tag)
 
 
 async def _version_of(held: Services, customer: str, built: ImageBuilt) -> int:

@@ -11,9 +11,12 @@ import pytest
 from servers.cradle import delivery
 from servers.cradle.images.archive import release
 from servers.cradle.images.build import built_image
+from servers.cradle.images.package import package_delivery
+from servers.cradle.images.spec import ImageSpec
 from servers.cradle.services import Services
 from shared.contracts.processing import Counts
 from shared.dataset.manifest import MANIFEST, DatasetModel, Manifest, Pins
+from shared.errors import NotFound
 from shared.objects import CustomerStore
 from shared.settings import Settings
 from tests.image_rig import FINGERPRINT, small_image
@@ -113,5 +116,24 @@ async def test_what_a_killed_clean_up_left_of_an_old_image_is_gone_with_the_next
 ) -> None:
     held, store = cradle
     await store.delete(f"images/{TAGS[0]}/image.json")
+    await delivery.clean_up(held, "acme")
+    assert await kept(store) == {*TAGS[-2:]}
+
+
+async def test_an_older_image_is_packaged_again_from_the_archive(cradle: tuple[Services, CustomerStore]) -> None:
+    held, store = cradle
+    bucket = folder_of(store)
+    before = {path.name: path.read_bytes() for path in (bucket / "images" / TAGS[0]).iterdir()}
+    await delivery.clean_up(held, "acme")
+    (bucket / "images" / TAGS[0]).mkdir()  # what a killed restore left
+    built, tar = await delivery._at_hand(held, "acme", TAGS[0], bucket)
+    assert {path.name: path.read_bytes() for path in tar.parent.iterdir()} == before
+    spec = ImageSpec(
+        customer_id="acme", tag=TAGS[0], fingerprint=FINGERPRINT, dataset_digest=built.dataset_digest
+    )  # fmt: skip
+    made = await package_delivery(bucket, TAGS[0], spec, await delivery.signer_of(held))
+    assert (made.tag, made.files > 5, made.size_bytes > 4_000_000) == (TAGS[0], True, True)
+    with pytest.raises(NotFound, match="no image with this tag"):
+        await delivery._at_hand(held, "acme", "p1-none", bucket)
     await delivery.clean_up(held, "acme")
     assert await kept(store) == {*TAGS[-2:]}
