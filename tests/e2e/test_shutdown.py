@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 ENDED_S = 45
 """Three servers, one after the other, each of which may drain for up to 20 s; what runs here takes a few."""
-CALLS, TEXTS = 4, 32
+CALLS, TEXTS = 4, 16
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
