@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from servers.cradle.images import updates
 from servers.cradle.images.archive import Archive, archived_name, tag_of
 from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.base import architecture
-from servers.cradle.images.build import RECORD, Sources, Stored, build_image, built_image
+from servers.cradle.images.build import RECORD, Sources, Stored, build_image, built_image, publish
 from servers.cradle.images.customer_keys import key_folder
 from servers.cradle.images.erasure import Certificate, erase
+from servers.cradle.images.files import work_name
 from servers.cradle.images.package import SUMS_SIGNATURE, package_delivery
 from servers.cradle.images.registry import chosen
 from servers.cradle.images.report import JSON, write_report
@@ -24,7 +24,7 @@ from servers.cradle.images.spec import ImageSpec
 from servers.cradle.images.updates import ledger_key
 from servers.cradle.images.verify import verify_image
 from servers.cradle.services import Services
-from servers.cradle.workplace import sweep_work, workplace
+from servers.cradle.workplace import Workplace, sweep_work, workplace
 from shared.contracts.image import Companion, DeliveryPackage, ImageArchived, ImageBuilt, UpdateMade
 from shared.contracts.instance import InstanceConfig
 from shared.contracts.processing import VerificationReport
@@ -171,7 +171,7 @@ async def package(
     """The folder that the customer receives, and on demand one tar of it."""
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store, _image(tag), f"reports/{tag}") as place:
-        built, _ = await _at_hand(held, customer, tag, place.folder)
+        built, _ = await _at_hand(held, customer, tag, place)
         spec = _spec(
             customer_id=customer,
             tag=tag,
@@ -193,7 +193,7 @@ async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
     """Starts the image, asks it and measures it; the report, and all content, stays in the customer's folder."""
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store, _image(tag)) as place:
-        built, image = await _at_hand(held, customer, tag, place.folder)
+        built, image = await _at_hand(held, customer, tag, place)
         signer = await signer_of(held)
         version = await _version_of(held, customer, built)
         report = await verify_image(
@@ -210,7 +210,7 @@ async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
     )  # fmt: skip
 
 
-async def _at_hand(held: Services, customer: str, tag: str, bucket: Path) -> tuple[ImageBuilt, Path]:
+async def _at_hand(held: Services, customer: str, tag: str, place: Workplace) -> tuple[ImageBuilt, Path]:
     """An image and the path of its tar. One that only the archive has is put beside the others until the next job makes
     room.
 
@@ -218,16 +218,16 @@ async def _at_hand(held: Services, customer: str, tag: str, bucket: Path) -> tup
         NotFound: no image of this tag was built.
     """
     try:
-        return await asyncio.to_thread(built_image, bucket, tag)
+        return await asyncio.to_thread(built_image, place.folder, tag)
     except NotFound:
         archive = await archive_of(held)
         if tag not in map(tag_of, await asyncio.to_thread(archive.names, customer)):
             raise
-        folder = bucket / "images" / tag
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # what a killed process left of it
-        await asyncio.to_thread(folder.parent.mkdir, parents=True, exist_ok=True)
-        await archive.restore(customer, tag, folder)
-        return await asyncio.to_thread(built_image, bucket, tag)
+        restored = place.scratch / work_name("restored")
+        await archive.restore(customer, tag, restored)
+        (place.folder / "images").mkdir(exist_ok=True)
+        await asyncio.to_thread(publish, restored, place.folder / "images" / tag)
+        return await asyncio.to_thread(built_image, place.folder, tag)
 
 
 async def _version_of(held: Services, customer: str, built: ImageBuilt) -> int:
