@@ -67,9 +67,8 @@ async def retire(settings: Settings, kid: str, *, now: bool = False) -> None:
 
 
 def _ring(settings: Settings) -> KeyRing:
-    if not any(
-        (settings.home / "keys" / "signing").glob("*.pem")
-    ):  # opening the ring of a mistyped home would make one
+    folder = settings.home / "keys" / "signing"
+    if not any(folder.glob("*.pem")):  # opening the ring of a mistyped home would make one
         raise Unavailable(f"There are no keys in {settings.home} yet. Start the platform: 0711 up")
     return key_ring(settings)
 
