@@ -106,16 +106,6 @@ WRITING_CYPHER = [
     "MATCH (n:Node) // \rSET n.name = 'x'\nRETURN n",
     "MATCH (n:Node) RETURN n.`a\\u0060, 1 SET n.name = 'x' //`",
     "MATCH (n:Node) /* /* */ RETURN ' */ SET n.name = 'x' // '",
-    "MATCH (n:Node) WITH n LIMIT 1SET n.name = 'x' RETURN n",
-    "MATCH (n:Node) WITH n LIMIT 1DETACH DELETE n",
-    "MATCH (n:Node) WITH n LIMIT 1LOAD FROM '/etc/hosts.csv' RETURN *",
-    "MATCH (n:Node) WITH n LIMIT 1CALL show_tables() RETURN *",
-    "RETURN '\\u0027 AS a LOAD CSV FROM \\u0027http://127.0.0.1/' AS line RETURN line",
-    "MATCH (n:Node) \\u0053ET n.name = 'x' RETURN n",
-    "MATCH (n:Node) // \\u000aSET n.name = 'x'\nRETURN n",
-    "MATCH (n:Node) // \rSET n.name = 'x'\nRETURN n",
-    "MATCH (n:Node) RETURN n.`a\\u0060, 1 SET n.name = 'x' //`",
-    "MATCH (n:Node) /* /* */ RETURN ' */ SET n.name = 'x' // '",
     "",
 ]
 
