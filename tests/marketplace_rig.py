@@ -62,7 +62,9 @@ class Credential:
 class Market:
     """A running marketplace, and what an outsider does with it."""
 
-    def __init__(self, settings: Settings, urls: DatabaseUrls, http: httpx2.AsyncClient, stack: AsyncExitStack) -> None:
+    def __init__(self, server: Server, urls: DatabaseUrls, http: httpx2.AsyncClient, stack: AsyncExitStack) -> None:
+        settings = server.settings
+        self.server = server
         self.settings = settings
         self.urls = urls
         self.http = http
@@ -163,9 +165,10 @@ async def running_market(home: Path, urls: DatabaseUrls, **changes: Any) -> Asyn
     settings = Settings(home=home, marketplace_port=free_port(), **changes)
     await bootstrap(settings, urls)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(listening(build(settings, urls).asgi(), settings.marketplace_port, settings))
+        server = build(settings, urls)
+        await stack.enter_async_context(listening(server.asgi(), settings.marketplace_port, settings))
         http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=20, verify=False))
-        yield Market(settings, urls, http, stack)
+        yield Market(server, urls, http, stack)
 
 
 def free_port() -> int:

@@ -217,6 +217,12 @@ def headers_for(token: str | None, method: str | None = None, name: str | None =
     return headers | ({"mcp-name": name} if name else {})
 
 
+def answer_of(response: httpx2.Response) -> dict[str, Any]:
+    """The answer to a request that may have taken any time: JSON, or the last event of a stream that was kept alive."""
+    events = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+    return json.loads(events[-1] if events else response.text)
+
+
 async def modern(
     client: httpx2.AsyncClient, base: str, token: str | None, tool: str, arguments: dict[str, Any] | None = None
 ) -> httpx2.Response:

@@ -67,6 +67,9 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         await services().gateway(scope, receive, send)
 
+    def made_here() -> None:
+        services().changes.made_here()
+
     def jwks() -> dict[str, Any]:
         return services().keys.jwks()
 
@@ -89,6 +92,7 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         health=health,
         verifier=verifier,
         audit=lambda: AuditLog(services().database),
+        changed=made_here,
     )
     offered = (
         catalogue,
@@ -140,6 +144,16 @@ def _together(server: Server, own: ASGIApp) -> ASGIApp:
     return app
 
 
+def _revoking(held: Services) -> Handler:
+    async def handle(request: Request) -> Response:
+        try:
+            return await held.oauth.revoke(request)
+        finally:
+            held.changes.made_here()
+
+    return handle
+
+
 def _add_routes(server: Server, services: Callable[[], Services]) -> None:
     def handled(handler: Callable[[Services], Handler]) -> Handler:
         async def handle(request: Request) -> Response:
@@ -163,7 +177,7 @@ def _add_routes(server: Server, services: Callable[[], Services]) -> None:
         ("POST", INVITATION, lambda held: held.invitation_page.answer),
         ("POST", "/oauth/token", lambda held: held.oauth.token),
         ("POST", "/oauth/register", lambda held: held.oauth.register),
-        ("POST", "/oauth/revoke", lambda held: held.oauth.revoke),
+        ("POST", "/oauth/revoke", _revoking),
         ("POST", "/v1/login", lambda held: held.oauth.login),
         ("GET", "/.well-known/jwks.json", lambda held: held.oauth.jwks),
         ("GET", "/.well-known/oauth-authorization-server", lambda held: held.oauth.metadata),

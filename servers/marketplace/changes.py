@@ -42,6 +42,10 @@ class Changes:
         """Call this at every change."""
         self._waiting.append(callback)
 
+    def made_here(self) -> None:
+        """This replica has changed something itself: its next call sees it, before the notification of it comes."""
+        self.epoch += 1
+
     @asynccontextmanager
     async def heard(self) -> AsyncIterator[None]:
         """Listens inside the block."""

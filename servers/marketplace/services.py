@@ -67,6 +67,7 @@ class Services:
 
     settings: Settings
     database: Database
+    changes: Changes
     keys: KeyRing
     accounts: Accounts
     catalogue: Catalogue
@@ -162,8 +163,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     try:
         async with changes.heard(), runners.in_background(), checks.in_background(), meter.in_background():
             yield Services(
-                settings, database, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth, consent,
-                approvals, invitations, InvitationPage(invitations, accounts),
+                settings, database, changes, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth,
+                consent, approvals, invitations, InvitationPage(invitations, accounts),
                 argument_rules, standing, routes, relay, bridge, outgoing, gateway, customer_data, quotas, access,
                 meter, usage, LicenceStore(database, licence_keys), Mirror(outgoing, entries),
                 Compute(settings, outgoing, mint, meter, quotas, routes), connections, runners, seal, meaning,

@@ -1,4 +1,4 @@
-"""Tools that change something are in the audit log before they run, or do not run."""
+"""Tools that change something are in the audit log before they run, or do not run; the server is told after them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,19 @@ def audited(fn: Callable[..., Any], name: str, log: Callable[[], Log]) -> Callab
     async def call(*args: Any, **kwargs: Any) -> Any:
         await note(log(), f"{name}.called", kwargs.get("job_id", ""), kwargs.get("customer_id"))
         return await fn(*args, **kwargs)
+
+    return call
+
+
+def told_of(fn: Callable[..., Any], changed: Callable[[], None]) -> Callable[..., Any]:
+    """`fn`, and after each of its calls, failed ones too, `changed`. Keeps its signature."""
+
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await fn(*args, **kwargs)
+        finally:
+            changed()
 
     return call
 

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from shared.auth import Principal, TokenVerifier, Verifier, acting_as
 from shared.errors import PlatformError
 from shared.serving.application import Application, Health, health_route
-from shared.serving.audited import Log, audited
+from shared.serving.audited import Log, audited, told_of
 from shared.serving.calls import Calls
 from shared.serving.endpoint import Endpoint
 from shared.serving.guard import CALLER, Access
@@ -58,6 +58,7 @@ class Server:
         max_body_bytes: largest request; default: the setting's.
         extensions: of the SDK, such as tasks.
         audit: the log that every call of a tool that is not read-only is in before it runs.
+        changed: called after each of those calls.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Server:
         max_body_bytes: int | None = None,
         extensions: Sequence[Extension] = (),
         audit: Callable[[], Log] | None = None,
+        changed: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -88,6 +90,7 @@ class Server:
         self._has_mcp = mcp
         self._lifespan = lifespan
         self._audit = audit
+        self._changed = changed
         self._calls = Calls()
         self._stdio_caller: Callable[[], Awaitable[Principal]] | None = None
         self._routes: list[Route] = []
@@ -149,6 +152,8 @@ class Server:
         name = getattr(fn, "__name__", "")
         if self._audit is not None and not read_only and not counts:
             fn = audited(fn, name, self._audit)
+        if self._changed is not None and not read_only and not counts:
+            fn = told_of(fn, self._changed)
         self.mcp.declare(
             fn,
             scope=scope,

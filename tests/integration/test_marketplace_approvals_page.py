@@ -16,7 +16,7 @@ from servers.marketplace.approvals.page import with_unseen_shown
 from servers.marketplace.tools.database import DatabaseChange
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from tests.approvals_rig import RAISE, People, dataset, people_of_acme, query_model  # noqa: F401  # fixtures
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import answer_of, envelope, headers_for
 
 pytestmark = pytest.mark.slow
 
@@ -188,7 +188,7 @@ async def test_a_made_up_answer_uses_no_approval_of_another_person_or_statement(
         }  # fmt: skip
         headers = headers_for(token, "tools/call", "change_customer_database")
         response = await market.http.post(market.base + "/mcp", json=envelope("tools/call", body), headers=headers)
-        return response.json()["result"]
+        return answer_of(response)["result"]
 
     for token, statement in ((people.ben, RAISE), (people.anna, "DELETE FROM prices WHERE amount >= 3")):
         assert (await answered(token, statement, approval))["isError"]

@@ -20,7 +20,7 @@ from tests.integration.test_marketplace_lifecycle import ORDERS, approve
 from tests.integration.test_marketplace_lifecycle import submit as submit_address
 from tests.integration.test_marketplace_runners import PLAIN, SMALL, installed
 from tests.marketplace_rig import Market, answer_json, running_market
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import answer_of, envelope, headers_for
 from tests.stdio_server import server as small
 
 ERAS = ["legacy", "2026-07-28"]
@@ -155,8 +155,7 @@ async def test_a_question_is_answered_by_who_was_asked_alone_and_a_paused_call_g
         response = await market.http.post(
             f"{market.base}/servers/{ORDERS}/mcp", json=body, headers=headers_for(token, "tools/call", "ask")
         )
-        lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
-        return orjson.loads(lines[-1] if lines else response.content)
+        return answer_of(response)
 
     asked = (await call(token))["result"]
     assert (asked["resultType"], list(asked["inputRequests"])) == ("input_required", ["question"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
+import asyncpg
 import pytest
 
 from servers.marketplace.catalogue.lifecycle import FOLLOWING, TIERS, reaches
@@ -54,11 +56,24 @@ async def refusal(call: Any) -> PlatformError:
 
 
 async def sql(market: Market, statement: str, *values: Any) -> None:
-    db = Database(market.urls.app)
+    """Change what is remembered from outside; back once the marketplace has heard of it."""
+    db, changes = Database(market.urls.app), market.server.services.changes
     await db.open()
+    before = changes.epoch
     async with db.session(platform=True) as connection:
         await connection.execute(statement, *values)
     await db.close()
+    async with asyncio.timeout(10):
+        while changes.epoch == before:  # noqa: ASYNC110  # it tells nobody that waits
+            await asyncio.sleep(0.005)
+
+
+async def keep_notifications_back(market: Market) -> None:
+    """Let the database tell nobody any more of a change."""
+    owner = await asyncpg.connect(market.urls.owner)
+    silent = "CREATE OR REPLACE FUNCTION tell_replicas() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$"
+    await owner.execute(silent)
+    await owner.close()
 
 
 def test_an_entry_is_approved_only_after_a_review() -> None:
@@ -167,6 +182,26 @@ async def test_a_tier_decides_what_a_customer_sees_installs_and_calls(market: Ma
     await market.call(token, "register_customer", **who)
     raised = market.call(token, "set_customer_tier", customer_id="third", tier="enterprise")
     assert isinstance(await refusal(raised), Forbidden)  # not even for a customer that it brought
+
+
+@pytest.mark.requirement("A-04")
+async def test_a_replica_sees_what_it_changed_itself_before_the_notification_of_it_comes(market: Market) -> None:
+    operator, acme = await market.operator(), await market.user_token("acme")
+    user = await market.add_user("customer_admin", "acme", "short@acme.example")
+    ends = await market.token(Credential(user.client_id, user.client_secret))
+    await submit(market, operator, await market.add_app(Changing(definition("say"))))
+    await approve(market)
+    await market.call(acme, "install_mcp", server_name=ORDERS)
+    await keep_notifications_back(market)
+    assert (await say(market, acme), await say(market, ends)) == (200, 200)
+    await market.call(operator, "disable_user", user_id=user.user_id)
+    assert await say(market, ends) == 401
+    await market.call(acme, "uninstall_mcp", server_name=ORDERS)
+    assert await say(market, acme) == 404
+    await market.call(acme, "install_mcp", server_name=ORDERS)
+    assert await say(market, acme) == 200
+    await market.call(operator, "review_mcp", server_name=ORDERS, state="suspended")
+    assert await say(market, acme) == 404
 
 
 async def test_a_licence_is_checked_at_use_and_a_forged_expired_or_revoked_one_is_none(market: Market) -> None:

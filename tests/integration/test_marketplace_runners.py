@@ -27,6 +27,7 @@ from shared.contracts.catalogue import CatalogueEntry, CataloguePage
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from tests.integration.test_marketplace_lifecycle import ORDERS, Registry, approve, refusal, server_json
 from tests.marketplace_rig import Credential, Market, running_market
+from tests.serving_rig import answer_of
 
 SMALL = str(Path(__file__).parents[1] / "stdio_server.py")
 PLAIN = str(Path(__file__).parents[1] / "plain_stdio_server.py")
@@ -88,8 +89,7 @@ async def said(market: Market, token: str, tool: str = "say", **arguments: Any) 
     """The text that a tool answers, through the gateway."""
     response = await market.post_call(token, tool, f"/servers/{ORDERS}/mcp", **arguments)
     assert response.status_code == 200, response.text
-    lines = [line for line in response.text.splitlines() if line.startswith("data: ")]
-    answer = orjson.loads(lines[-1].removeprefix("data: "))
+    answer = answer_of(response)
     return answer["result"]["content"][0]["text"] if "result" in answer else f"error: {answer['error']['message']}"
 
 
