@@ -171,7 +171,7 @@ async def package(
     """The folder that the customer receives, and on demand one tar of it."""
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store, _image(tag), f"reports/{tag}") as place:
-        built, _ = await _at_hand(held, customer, tag, place)
+        built, _ = await at_hand(held, customer, tag, place)
         spec = _spec(
             customer_id=customer,
             tag=tag,
@@ -193,7 +193,7 @@ async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
     """Starts the image, asks it and measures it; the report, and all content, stays in the customer's folder."""
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store, _image(tag)) as place:
-        built, image = await _at_hand(held, customer, tag, place)
+        built, image = await at_hand(held, customer, tag, place)
         signer = await signer_of(held)
         version = await _version_of(held, customer, built)
         report = await verify_image(
@@ -210,7 +210,7 @@ async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
     )  # fmt: skip
 
 
-async def _at_hand(held: Services, customer: str, tag: str, place: Workplace) -> tuple[ImageBuilt, Path]:
+async def at_hand(held: Services, customer: str, tag: str, place: Workplace) -> tuple[ImageBuilt, Path]:
     """An image and the path of its tar. One that only the archive has is put beside the others until the next job makes
     room.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,8 +13,7 @@ from servers.cradle import delivery
 from servers.cradle.deployments.service import NOTHING_THERE
 from servers.cradle.deployments.store import Row
 from servers.cradle.images.archive import tag_of
-from servers.cradle.images.files import work_name
-from servers.cradle.images.signed import SignedImage, checked, signed_image
+from servers.cradle.images.signed import SignedImage, signed_image
 from servers.cradle.images.updates import key_of, ledger_key, push_update
 from servers.cradle.services import Services
 from servers.cradle.workplace import Workplace, workplace
@@ -110,23 +108,11 @@ async def deployments(held: Services, customer: str) -> DeploymentList:
 
 @asynccontextmanager
 async def _image(held: Services, store: CustomerStore, customer: str, tag: str) -> AsyncIterator[SignedImage]:
-    """The image of a tag as built, or restored from the archive for as long as the block lasts."""
+    """The image of a tag as built, or from the archive."""
     verifier = (await delivery.signer_of(held)).verifier
     async with workplace(held.settings, customer, store, f"images/{tag}") as place:
-        try:
-            image = await asyncio.to_thread(signed_image, place.folder, tag, customer, verifier)
-        except NotFound:
-            image = None
-        if image is not None:
-            yield image
-            return
-        restored = place.scratch / work_name("restored")
-        try:
-            built = await (await delivery.archive_of(held)).restore(customer, tag, restored)
-            tar = restored / "image.tar"
-            yield SignedImage(tar, await asyncio.to_thread(checked, built, tar, customer, verifier))
-        finally:
-            await asyncio.to_thread(shutil.rmtree, restored, ignore_errors=True)
+        await delivery.at_hand(held, customer, tag, place)
+        yield await asyncio.to_thread(signed_image, place.folder, tag, customer, verifier)
 
 
 async def _has(held: Services, customer: str, row: Row, wanted: ImageBuilt) -> bool:

@@ -127,7 +127,7 @@ async def test_an_older_image_is_packaged_again_from_the_archive(cradle: tuple[S
     before = {path.name: path.read_bytes() for path in (bucket / "images" / TAGS[0]).iterdir()}
     await delivery.clean_up(held, "acme")
     (bucket / "images" / TAGS[0]).mkdir()  # what a killed restore left
-    built, tar = await delivery._at_hand(held, "acme", TAGS[0], Workplace(store, bucket))
+    built, tar = await delivery.at_hand(held, "acme", TAGS[0], Workplace(store, bucket))
     assert {path.name: path.read_bytes() for path in tar.parent.iterdir()} == before
     spec = ImageSpec(
         customer_id="acme", tag=TAGS[0], fingerprint=FINGERPRINT, dataset_digest=built.dataset_digest
@@ -135,6 +135,6 @@ async def test_an_older_image_is_packaged_again_from_the_archive(cradle: tuple[S
     made = await package_delivery(bucket, TAGS[0], spec, await delivery.signer_of(held))
     assert (made.tag, made.files > 5, made.size_bytes > 4_000_000) == (TAGS[0], True, True)
     with pytest.raises(NotFound, match="no image with this tag"):
-        await delivery._at_hand(held, "acme", "p1-none", Workplace(store, bucket))
+        await delivery.at_hand(held, "acme", "p1-none", Workplace(store, bucket))
     await delivery.clean_up(held, "acme")
     assert await kept(store) == {*TAGS[-2:]}

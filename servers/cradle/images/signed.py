@@ -32,14 +32,9 @@ def signed_image(bucket: Path, tag: str, customer_id: str, verifier: Verifier) -
     if (folder / IMAGE).is_file() and not (folder / SIGNATURE).is_file():
         raise Conflict("The image is not signed. Build it again; nothing was deployed.", field="tag")
     built, tar = built_image(bucket, tag)
-    return SignedImage(tar, checked(built, tar, customer_id, verifier))
-
-
-def checked(built: ImageBuilt, tar: Path, customer_id: str, verifier: Verifier) -> ImageBuilt:
-    """The record, where the image is this customer's and exactly what was signed; blocking."""
     if built.customer_id != customer_id:
         raise Conflict("This is another customer's image. Nothing was deployed.", field="tag")
     SignedBy(verifier, f"0711/{customer_id}").verify(tar.parent, built.manifest_digest, built.archive_digest)
     if "sha256:" + hash_file(tar) != built.archive_digest:
         raise Conflict("The image was altered after it was signed. Build it again; nothing was deployed.", field="tag")
-    return built
+    return SignedImage(tar, built)
