@@ -62,9 +62,10 @@ class Credential:
 class Market:
     """A running marketplace, and what an outsider does with it."""
 
-    def __init__(self, server: Server, urls: DatabaseUrls, http: httpx2.AsyncClient, stack: AsyncExitStack) -> None:
-        settings = server.settings
-        self.server = server
+    server: Server
+    """The marketplace, where it runs in this process."""
+
+    def __init__(self, settings: Settings, urls: DatabaseUrls, http: httpx2.AsyncClient, stack: AsyncExitStack) -> None:
         self.settings = settings
         self.urls = urls
         self.http = http
@@ -168,7 +169,9 @@ async def running_market(home: Path, urls: DatabaseUrls, **changes: Any) -> Asyn
         server = build(settings, urls)
         await stack.enter_async_context(listening(server.asgi(), settings.marketplace_port, settings))
         http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=20, verify=False))
-        yield Market(server, urls, http, stack)
+        market = Market(settings, urls, http, stack)
+        market.server = server
+        yield market
 
 
 def free_port() -> int:
