@@ -14,6 +14,7 @@ import pytest
 from referencing.exceptions import Unresolvable
 
 from servers.cradle.vision.breaker import FAILURES, OPEN_S, Breaker
+from servers.cradle.vision.hosted import NO_TEXT
 from servers.cradle.vision.structured import structured
 from shared.contracts.vision import VisionAttempt
 from shared.errors import DeadlineExceeded, Forbidden, InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
@@ -184,6 +185,24 @@ async def test_each_failure_is_one_documented_error_without_the_providers_words(
     await service.close()
 
 
+@pytest.mark.requirement("F-07")
+@pytest.mark.parametrize("name", REMOTE)
+async def test_an_empty_page_is_one_of_which_the_model_says_so_and_not_one_of_which_it_says_nothing(
+    server: VisionServer, name: str
+) -> None:
+    service = service_at(server.url)
+    server.reply = says(f"{NO_TEXT}\n")
+    assert (await service.read(asking(name))).pages[0].text == ""
+    ((_, body),) = server.requests
+    assert NO_TEXT in json.dumps(body)
+    server.reply = says("")
+    if name == "compatible":  # it may be a model that transcribes and follows no instruction
+        assert (await service.read(asking(name))).pages[0].text == ""
+    else:
+        with pytest.raises(Unavailable, match="before the page was read"):
+            await service.read(asking(name))
+
+
 @pytest.mark.requirement("I-04")
 @pytest.mark.parametrize("name", REMOTE)
 async def test_characters_that_no_text_may_hold_do_not_come_out_of_a_page(server: VisionServer, name: str) -> None:
@@ -192,7 +211,7 @@ async def test_characters_that_no_text_may_hold_do_not_come_out_of_a_page(server
 
 
 @pytest.mark.requirement("F-07")
-@pytest.mark.parametrize("text", ["", "kein JSON", '{"article": "NT-24"}', '{"article": 1, "volts": "CANARY"}', "[1]"])
+@pytest.mark.parametrize("text", [NO_TEXT, "kein JSON", '{"article": "NT-24"}', '{"article": 1, "volts": "CANARY"}', "[1]"])
 @pytest.mark.parametrize("name", REMOTE)
 async def test_an_answer_that_does_not_fit_the_schema_is_an_error_and_not_a_fact(
     server: VisionServer, name: str, text: str

@@ -18,6 +18,7 @@ class CompatibleVision(HostedModel):
     """Counts as remote wherever the endpoint stands: the platform cannot see behind an address."""
 
     name = "compatible"
+    may_be_silent = True
     settings: ClassVar[dict[str, str | int | float | bool]] = {**HostedModel.settings, "temperature": 0}
 
     @cached_property
