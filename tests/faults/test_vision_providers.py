@@ -211,7 +211,9 @@ async def test_characters_that_no_text_may_hold_do_not_come_out_of_a_page(server
 
 
 @pytest.mark.requirement("F-07")
-@pytest.mark.parametrize("text", [NO_TEXT, "kein JSON", '{"article": "NT-24"}', '{"article": 1, "volts": "CANARY"}', "[1]"])
+@pytest.mark.parametrize(
+    "text", [NO_TEXT, "kein JSON", '{"article": "NT-24"}', '{"article": 1, "volts": "CANARY"}', "[1]"]
+)
 @pytest.mark.parametrize("name", REMOTE)
 async def test_an_answer_that_does_not_fit_the_schema_is_an_error_and_not_a_fact(
     server: VisionServer, name: str, text: str
