@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,7 +26,7 @@ from shared.ids import digest
 from shared.postgres.urls import DatabaseUrls
 from shared.serving import Server, report, serve
 from shared.settings import Settings
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import HANGS_S, envelope, free_port, headers_for
 
 DIGEST = digest(b"image")
 CUSTOMERS = {"acme": "Acme GmbH", "bolt": "Bolt AG"}
@@ -168,17 +167,10 @@ async def running_market(home: Path, urls: DatabaseUrls, **changes: Any) -> Asyn
     async with AsyncExitStack() as stack:
         server = build(settings, urls)
         await stack.enter_async_context(listening(server.asgi(), settings.marketplace_port, settings))
-        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=20, verify=False))
+        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=HANGS_S, verify=False))
         market = Market(settings, urls, http, stack)
         market.server = server
         yield market
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager
@@ -189,13 +181,13 @@ async def listening(app: ASGIApp, port: int, settings: Settings) -> AsyncIterato
         serve([(app, port)], settings, "rig", on_ready=ready.set_result, stop=stop, signals=False, drain_s=0.2)
     )
     try:
-        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=HANGS_S)
         if task.done():
             await task
         yield
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, HANGS_S)
 
 
 def upstream(settings: Settings, url: str, seen: Seen) -> Server:

@@ -6,7 +6,6 @@ Cradle is not started here: its address is a port that nobody listens on, so wha
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import orjson
 
 from servers.marketplace.app import build as build_marketplace
 from servers.marketplace.bootstrap import bootstrap
@@ -29,7 +27,7 @@ from shared.ids import new_handle
 from shared.postgres.urls import DatabaseUrls, write
 from shared.serving import serve
 from shared.settings import Settings
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import HANGS_S, answer_of, envelope, free_port, headers_for
 
 DIGEST = "sha256:" + "0" * 64
 TASKS = "io.modelcontextprotocol/tasks"
@@ -64,8 +62,7 @@ class Rig:
         response = await self.client.post(
             self.settings.resource("orchestrator"), json=body, headers=headers_for(token or self.token, method, name)
         )
-        lines = [line[5:] for line in response.text.splitlines() if line.startswith("data:")]
-        return orjson.loads(lines[-1] if lines else response.content)
+        return answer_of(response)
 
     async def tokens(self, **form: str) -> str:
         """A token for the orchestrator from the real marketplace."""
@@ -74,13 +71,6 @@ class Rig:
             data={"grant_type": "client_credentials", "resource": self.settings.resource("orchestrator"), **form},
         )
         return answer.json()["access_token"]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def settings_in(home: Path) -> Settings:
@@ -96,7 +86,10 @@ async def running_rig(settings: Settings, urls: dict[str, DatabaseUrls], *, work
     await bootstrap(settings)
     async with _serving(build_marketplace(settings), settings.marketplace_port, settings):
         server = build(settings, works=works)
-        async with _serving(server, settings.orchestrator_port, settings), httpx2.AsyncClient(timeout=30) as client:
+        async with (
+            _serving(server, settings.orchestrator_port, settings),
+            httpx2.AsyncClient(timeout=HANGS_S) as client,
+        ):
             token = await FileTokens(settings, "operator").token(settings.resource("orchestrator"), None)
             yield Rig(settings, client, server.services, token)
 
@@ -117,14 +110,14 @@ async def _serving(server: Any, port: int, settings: Settings) -> AsyncIterator[
     )
     waiting = asyncio.create_task(ready.wait())
     try:
-        await asyncio.wait({task, waiting}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, waiting}, timeout=HANGS_S, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             await task
         yield
     finally:
         stop.set()
         waiting.cancel()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, HANGS_S)
 
 
 async def put_customer(store: JobStore, customer_id: str, **changes: Any) -> Customer:

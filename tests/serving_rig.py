@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +29,25 @@ from shared.serving import Server, read_json, report, run_loop, serve
 from shared.settings import Settings
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
+HANGS_S = 180
+"""A wait over this is one that never ends: a machine may stand still for twenty seconds and more."""
+HEARS_S = 40
+"""A wait for what a replica is told by a notification: it asks again after a minute by itself, told or not."""
+_held_ports: deque[socket.socket] = deque()
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on, and that the system gives to nobody else.
+
+    It stays bound, which a server that reuses addresses does not mind: all of these do.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    _held_ports.append(held)
+    if len(_held_ports) > 200:  # a test's ports have served long before
+        _held_ports.popleft().close()
+    return int(held.getsockname()[1])
 
 
 class Answer(Contract):
@@ -143,8 +164,8 @@ def build(settings: Settings, keys: Issuer, events: Events | None = None, **opti
         """Change something. Use it to see a missing scope."""
         return Answer(text="changed")
 
-    for fn in (echo, whoami, count_up, wait, fail, vector):
-        server.tool(fn, scope="read", title=fn.__name__.title(), read_only=True, deadline_s=None)
+    for fn in (echo, whoami, count_up, wait, fail, vector):  # what ends a call sooner is what a test is about
+        server.tool(fn, scope="read", title=fn.__name__.title(), read_only=True, deadline_s=3 * HANGS_S)
     server.tool(change, scope="admin", title="Change", destructive=True)
 
     async def short() -> Answer:
@@ -186,13 +207,13 @@ async def running(server: Server, settings: Settings) -> AsyncIterator[str]:
         serve([(server.asgi(), 0)], settings, "rig", on_ready=ready.set_result, stop=stop, signals=False, drain_s=2)
     )
     try:
-        done, _ = await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        done, _ = await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=HANGS_S)
         if task in done:
             await task
         yield f"http://127.0.0.1:{ready.result()[0]}"
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, HANGS_S)
 
 
 def envelope(method: str, params: dict[str, Any], request_id: int | str = 1) -> dict[str, Any]:
@@ -219,7 +240,7 @@ def headers_for(token: str | None, method: str | None = None, name: str | None =
 
 def answer_of(response: httpx2.Response) -> dict[str, Any]:
     """The answer to a request that may have taken any time: JSON, or the last event of a stream that was kept alive."""
-    events = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+    events = [line[5:] for line in response.text.splitlines() if line.startswith("data:")]
     return json.loads(events[-1] if events else response.text)
 
 

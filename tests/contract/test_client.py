@@ -25,7 +25,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.settings import Settings
-from tests.serving_rig import Answer, Events, Issuer, Vector, build, running
+from tests.serving_rig import HANGS_S, Answer, Events, Issuer, Vector, build, running
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ async def test_progress_arrives_in_order(rig: Upstream) -> None:
 @pytest.mark.requirement("M-05")
 async def test_a_caller_that_is_cancelled_cancels_the_tool(rig: Upstream, events: Events) -> None:
     waiting = asyncio.create_task(rig.call("wait", {}, Answer))
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(HANGS_S):
         await events.started.wait()
         waiting.cancel()
         await events.cancelled.wait()
@@ -151,7 +151,7 @@ async def test_a_caller_that_is_cancelled_cancels_the_tool(rig: Upstream, events
 async def test_a_deadline_here_cancels_the_tool_there(rig: Upstream, events: Events) -> None:
     with pytest.raises(DeadlineExceeded, match="rig"):
         await rig.call("wait", {}, Answer, deadline_s=0.2)
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(HANGS_S):
         await events.cancelled.wait()
 
 

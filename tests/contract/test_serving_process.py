@@ -21,7 +21,7 @@ from shared.errors import Conflict
 from shared.serving import serve
 from shared.serving.process import DRAIN_S
 from shared.settings import Settings
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import HANGS_S, answer_of, envelope, headers_for
 
 ROOT = Path(__file__).parents[2]
 HELLO = {
@@ -39,7 +39,7 @@ async def process(home: Path, *arguments: str) -> AsyncIterator[asyncio.subproce
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(HANGS_S):
             yield started
     finally:
         if started.returncode is None:
@@ -103,7 +103,7 @@ async def test_stdio_checks_scopes_cancels_in_both_eras_and_ends_with_its_input(
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains(tmp_path: Path, told: signal.Signals) -> None:
     """Not ready at once, the running call finishes, the process ends with 0."""
-    async with process(tmp_path, "http") as rig, httpx2.AsyncClient(timeout=30) as client:
+    async with process(tmp_path, "http") as rig, httpx2.AsyncClient(timeout=HANGS_S) as client:
         ready = await line(rig)
         base, token = f"http://127.0.0.1:{ready['port']}", ready["token"]
         assert (await client.get(base + "/health")).json() == {"status": "healthy"}
@@ -122,7 +122,7 @@ async def test_a_signal_drains(tmp_path: Path, told: signal.Signals) -> None:
         assert refused.headers["retry-after"]
         assert not waiting.done()
         say(rig, {"go": "on"})
-        assert (await waiting).json()["result"]["structuredContent"]["text"] == "went on"
+        assert answer_of(await waiting)["result"]["structuredContent"]["text"] == "went on"
         assert await rig.wait() == 0
 
 
@@ -135,7 +135,7 @@ async def test_a_call_that_does_not_end_holds_nobody_up_for_more_than_the_time_t
         begun.set()
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(60), httpx2.AsyncClient(timeout=None) as client:
+    async with asyncio.timeout(HANGS_S), httpx2.AsyncClient(timeout=None) as client:
         settings = Settings(home=tmp_path)
         serving = asyncio.create_task(
             serve([(endless, 0)], settings, signals=False, stop=stop, on_ready=ready.set_result, drain_s=0.05)
@@ -148,7 +148,7 @@ async def test_a_call_that_does_not_end_holds_nobody_up_for_more_than_the_time_t
 
 
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    async with process(tmp_path, "http") as rig, httpx2.AsyncClient(timeout=30) as client:
+    async with process(tmp_path, "http") as rig, httpx2.AsyncClient(timeout=HANGS_S) as client:
         ready = await line(rig)
         body = envelope("tools/call", {"name": "wait", "arguments": {}})
         headers = headers_for(ready["token"], "tools/call", "wait")

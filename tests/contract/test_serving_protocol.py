@@ -19,7 +19,7 @@ from shared.contracts.model import Contract
 from shared.serving.failures import invalid_arguments
 from shared.settings import Settings
 from shared.telemetry import LineFormatter
-from tests.serving_rig import Events, Issuer, build, envelope, headers_for, legacy, modern, running
+from tests.serving_rig import HANGS_S, Events, Issuer, build, envelope, headers_for, legacy, modern, running
 
 ERAS = [modern, legacy]
 
@@ -41,7 +41,7 @@ def token(settings: Settings, issuer: Issuer) -> str:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(timeout=20) as opened:
+    async with httpx2.AsyncClient(timeout=HANGS_S) as opened:
         yield opened
 
 
@@ -307,7 +307,7 @@ async def test_a_client_that_leaves_stops_the_tool(
     base: str, token: str, client: httpx2.AsyncClient, events: Events, call: Any
 ) -> None:
     waiting = asyncio.create_task(call(client, base, token, "wait"))
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(HANGS_S):
         await events.started.wait()
         waiting.cancel()
         await events.cancelled.wait()
@@ -318,7 +318,7 @@ async def test_a_client_that_leaves_stops_the_tool(
 async def test_the_official_client_cancels_a_call(
     base: str, token: str, client: httpx2.AsyncClient, events: Events, mode: str
 ) -> None:
-    async with connected(base, token, mode, client) as mcp, asyncio.timeout(120):
+    async with connected(base, token, mode, client) as mcp, asyncio.timeout(HANGS_S):
         waiting = asyncio.create_task(mcp.call_tool("wait", {}))
         await events.started.wait()
         waiting.cancel()
@@ -334,7 +334,7 @@ async def test_another_client_cannot_cancel_a_call(
     cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}}
     mine = headers_for(token) | {"mcp-session-id": "mine"}
     waiting = asyncio.create_task(client.post(base + "/mcp", json=call, headers=mine))
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(HANGS_S):
         await events.started.wait()
         for other in (
             mine | {"mcp-session-id": "another"},
@@ -367,7 +367,7 @@ async def test_a_resource_that_is_not_there_and_one_without_the_scope(
 ) -> None:
     async def read(token: str, uri: str) -> dict[str, Any]:
         headers = headers_for(token, "resources/read", uri)
-        return (await client.post(base + "/mcp", json=envelope("resources/read", {"uri": uri}), headers=headers)).json()
+        return message(await client.post(base + "/mcp", json=envelope("resources/read", {"uri": uri}), headers=headers))
 
     missing = await read(issuer.token(settings), "rig://notes/none")
     assert missing["error"]["code"] == -32602

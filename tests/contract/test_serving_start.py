@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from servers.cradle.images.running import free_port
 from shared.contracts.instance import InstanceConfig
 from shared.encoder import CARD
+from tests.serving_rig import HANGS_S, free_port
 
 ROOT = Path(__file__).parents[2]
 CONFIG = InstanceConfig(
@@ -64,7 +64,7 @@ async def test_an_instance_that_is_still_starting_ends_at_once_when_it_is_told_t
         stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANGS_S):
             begun = await opened(slow, instance)
             await told_to_end(instance)
             assert instance.returncode == 0
@@ -89,7 +89,7 @@ async def test_a_server_has_more_connections_than_a_process_may_that_does_not_as
     )  # fmt: skip
     held = list[asyncio.StreamWriter]()
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANGS_S):
             assert rig.stdout is not None
             port = json.loads(await rig.stdout.readline())["port"]
             for _ in range(200):

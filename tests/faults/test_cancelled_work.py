@@ -33,13 +33,13 @@ class Gate:
 
         def held(*arguments: object, **named: object) -> object:
             self.reached.set()
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(180)
             return real(*arguments, **named)
 
         monkeypatch.setattr(place, name, held)
 
     async def cancel(self, task: asyncio.Task[object]) -> None:
-        assert await asyncio.to_thread(self.reached.wait, 30)
+        assert await asyncio.to_thread(self.reached.wait, 180)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -71,7 +71,7 @@ async def test_an_archiving_that_is_cancelled_leaves_nothing_and_can_be_repeated
     real = archiving.shutil.rmtree
     monkeypatch.setattr(archiving.shutil, "rmtree", lambda *a, **n: (real(*a, **n), ended.set()))
     await gate.cancel(asyncio.create_task(archive.keep(image.bucket, image.spec.tag)))
-    assert await asyncio.to_thread(ended.wait, 30)
+    assert await asyncio.to_thread(ended.wait, 180)
     assert list((tmp_path / "archive" / "acme").iterdir()) == []
     assert not (await archive.keep(image.bucket, image.spec.tag)).already_there
 

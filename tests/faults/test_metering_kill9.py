@@ -25,6 +25,7 @@ from shared.postgres.urls import DatabaseUrls
 from shared.settings import Settings
 from tests.conftest import ROOT
 from tests.marketplace_rig import Changing, Market, definition, free_port, running_market
+from tests.serving_rig import HANGS_S, answer_of
 from tests.unit.test_metering import SAY
 
 PROCESS = """
@@ -51,7 +52,7 @@ async def process(settings: Settings, urls: DatabaseUrls) -> AsyncIterator[Any]:
     )
     assert started.stdout is not None
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(HANGS_S):
             assert await started.stdout.readline() == b"ready\n"
         yield started
     finally:
@@ -65,7 +66,7 @@ async def call(market: Market, token: str, server: str) -> bool:
         answer = await market.post_call(token, "say", f"/servers/{server}/mcp")
     except httpx2.TransportError:
         return False
-    return answer.status_code == 200 and "result" in answer.json()
+    return answer.status_code == 200 and "result" in answer_of(answer)
 
 
 async def metered(market: Market, token: str) -> int:
@@ -79,7 +80,7 @@ async def test_metered_calls_equal_served_calls_across_kills(database: Any, tmp_
     settings, upstream = Settings(home=tmp_path, marketplace_port=free_port()), Changing(definition("say"))
     await bootstrap(settings, urls)
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=20))
+        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=HANGS_S))
         market = Market(settings, urls, http, stack)
         async with process(settings, urls):
             await market.add_customers()
@@ -225,7 +226,7 @@ async def test_calls_through_the_gateway_are_metered_for_their_customer_and_bill
         whole = await market.call(await market.operator(), "get_statement", MonthlyStatement)
         assert (whole.customer_id, whole.gpu, whole.own_gpus) == (None, "500.00", "1000.00")
         spool = market.settings.home / "metering"
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANGS_S):
             while list(spool.glob("*.open")):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         spool.rename(tmp_path / "away")

@@ -109,7 +109,7 @@ async def test_the_bucket_is_private(store) -> None:
 @pytest.mark.requirement("F-09")
 async def test_no_room_is_one_sentence_leaves_no_half_object_and_a_retry_works(store, tmp_path) -> None:
     command = [sys.executable, "-c", LIMITED, str(tmp_path)]
-    done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.stdout.count("no room") == 2
     assert await store.list() == []
     assert [path for path in store.local().rglob("*") if path.is_file()] == []

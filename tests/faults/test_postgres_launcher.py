@@ -22,6 +22,7 @@ from shared.postgres import launcher
 from shared.postgres.account import Account
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.postmaster import Postmaster
+from tests.serving_rig import HANGS_S
 
 ROOT = Path(__file__).parents[2]
 FAST = {"fsync": "off"}
@@ -48,7 +49,7 @@ def folder() -> Iterator[Path]:
 
 def ask(url: str, question: str = "SELECT 1") -> object:
     async def answer() -> object:
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await asyncpg.connect(url, timeout=HANGS_S)
         try:
             return await connection.fetchval(question)
         finally:
@@ -69,7 +70,7 @@ def ended(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        assert select.select([handle], [], [], 20)[0], "still running"
+        assert select.select([handle], [], [], HANGS_S)[0], "still running"
     finally:
         os.close(handle)
 

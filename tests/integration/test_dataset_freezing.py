@@ -148,7 +148,7 @@ async def test_the_frozen_copy_is_read_where_nothing_can_be_written(tmp_path: Pa
         env={"PYTHONPATH": ":".join(sys.path)},
         preexec_fn=_without_override if os.geteuid() == 0 else None,
         capture_output=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert (asked.returncode, asked.stderr.decode()[-500:]) == (0, "")

@@ -38,7 +38,7 @@ async def standing_still(engine: Engine, worker: SeenWorker, first: list[int]) -
     worker.stand_still()
     worker.sent.clear()
     running = asyncio.create_task(compute(engine, [first]))
-    await asyncio.wait_for(worker.sent.wait(), 30)
+    await asyncio.wait_for(worker.sent.wait(), 240)
     return running
 
 

@@ -192,7 +192,7 @@ def refuse(*args): raise SystemExit("a socket was opened")
 socket.socket.connect = socket.getaddrinfo = refuse
 {load.format(name=name, folder=str(copy))}
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert run.stdout.strip().splitlines()[-1:] == [name], run.stderr
     assert not ran.exists()
 

@@ -30,7 +30,7 @@ from shared.auth import GivenKeys, TokenVerifier
 from shared.serving import Server
 from shared.settings import Settings
 from tests.embedding_rig import model_folder, model_home, service
-from tests.serving_rig import Issuer, memory, running
+from tests.serving_rig import HANGS_S, Issuer, memory, running
 
 __all__ = ["model_folder", "model_home", "service"]
 
@@ -49,7 +49,7 @@ class Port:
 
     def client(self, customer: str | None = None) -> httpx2.AsyncClient:
         token = self.token_of(customer) if customer else self.token
-        return httpx2.AsyncClient(base_url=self.base, headers={"authorization": f"Bearer {token}"}, timeout=60)
+        return httpx2.AsyncClient(base_url=self.base, headers={"authorization": f"Bearer {token}"}, timeout=HANGS_S)
 
     def openai(self, **options: Any) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=f"{self.base}/v1", api_key=self.token, **options)
@@ -215,7 +215,7 @@ async def test_100_mb_of_text_are_refused_before_parsing_and_hardly_touch_the_me
         for _ in range(1600):
             writer.write(part)
             await writer.drain()
-    assert b" 413 " in await asyncio.wait_for(answer, 20)
+    assert b" 413 " in await asyncio.wait_for(answer, HANGS_S)
     writer.close()
     assert memory("VmHWM") - before <= 16 * 2**20
 
@@ -292,7 +292,7 @@ async def test_a_call_without_a_token_or_scope_is_refused(port: Port) -> None:
 @pytest.mark.requirement("F-08")
 async def test_texts_of_a_caller_that_hangs_up_leave_the_queue(port: Port, service: EmbeddingService) -> None:
     async def until(waiting: int) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANGS_S):
             while service.health()["waiting_tokens"] != waiting:  # noqa: ASYNC110  # only the port tells of its callers
                 await asyncio.sleep(0)
 

@@ -374,7 +374,7 @@ async def test_a_library_that_is_replaced_stays_until_its_exports_have_ended(
 
     def slow(*args: Any) -> Export:
         started.set()
-        assert go.wait(60)
+        assert go.wait(240)
         return write(*args)
 
     monkeypatch.setattr(export_module, "write", slow)

@@ -141,7 +141,7 @@ def kill(home: Path) -> None:
 
 
 async def ask(url: str, question: str) -> object:
-    connection = await asyncpg.connect(url, timeout=10)
+    connection = await asyncpg.connect(url, timeout=60)
     try:
         return await connection.fetchval(question)
     finally:

@@ -12,7 +12,7 @@ from servers.marketplace.tools.accounts import WhoAmI
 from shared.errors import NotFound
 from shared.ids import canonical_json
 from tests.marketplace_rig import Changing, Market, definition
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import answer_of, envelope, headers_for
 
 
 def test_rare_words_and_words_of_a_name_come_first() -> None:
@@ -43,14 +43,14 @@ async def test_a_tool_is_found_and_called_while_the_list_stays_small(market: Mar
         f"{market.base}/servers/{name}/mcp", json=envelope("tools/list", {}), headers=headers_for(token, "tools/list")
     )
     body, headers = envelope("tools/list", {}), headers_for(token, "tools/list")
-    small = (await market.http.post(market.base + "/mcp?tools=search", json=body, headers=headers)).json()["result"]
+    small = answer_of(await market.http.post(market.base + "/mcp?tools=search", json=body, headers=headers))["result"]
     assert "search_tools" in [tool["name"] for tool in small["tools"]]
     assert not [tool["name"] for tool in small["tools"] if "__" in tool["name"]]
     found = await market.call(token, "search_tools", ToolsFound, query="say something")
     assert (found.tools[0].name, found.searched) == ("io-0711-acme-instance__say", 121)
     assert found.tools[0].input_schema == {"type": "object"}
     called = await market.post_call(token, found.tools[0].name, "/mcp?tools=search")
-    assert called.json()["result"]["content"][0]["text"] == "say"
+    assert answer_of(called)["result"]["content"][0]["text"] == "say"
     other = await market.call(await market.user_token("bolt"), "search_tools", ToolsFound, query="say")
     assert (other.tools, other.searched) == ([], 0)
 

@@ -15,6 +15,7 @@ from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from shared.auth import RemoteKeys, TokenVerifier
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
 from tests.marketplace_rig import Credential, Market
+from tests.serving_rig import HEARS_S, answer_of
 
 
 async def test_the_first_start_writes_credentials_for_their_owner_alone_and_a_second_changes_nothing(
@@ -218,7 +219,7 @@ async def test_users_are_made_for_the_own_customer_only_and_not_above_the_own_ro
     ]
     assert errors[0].as_dict() == errors[1].as_dict() == NotFound(errors[0].message, field="customer_id").as_dict()
     above = await market.post_call(admin, "create_user", email="x@y.example", role="platform_admin")
-    assert above.json()["result"]["_meta"]["0711/error"]["code"] == "forbidden"
+    assert answer_of(above)["result"]["_meta"]["0711/error"]["code"] == "forbidden"
     assert (await market.post_call(user, "create_user")).status_code == 403
 
 
@@ -266,7 +267,7 @@ async def test_a_revoked_key_gives_no_token_and_those_that_it_gave_end_while_ano
     assert [key.key_id for key in listed.keys] == [first.client_id, second.client_id]
     await market.call(other, "revoke_api_key", key_id=first.client_id)
     assert (await market.ask_token(first)).status_code == 401
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HEARS_S):
         while (await market.post_call(token, "whoami")).status_code != 401:
             pass
     assert (await market.call(other, "whoami", WhoAmI)).client_id == second.client_id

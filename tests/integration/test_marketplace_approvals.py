@@ -14,6 +14,7 @@ from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformE
 from shared.ids import digest
 from tests.approvals_rig import RAISE, TOTAL, People, dataset, people_of_acme, query_model, user  # noqa: F401  # fixtures
 from tests.marketplace_rig import Changing, Credential, definition
+from tests.serving_rig import HEARS_S
 
 pytestmark = pytest.mark.slow
 # Postgres is shut down each time when it is to note what became of a change.
@@ -235,7 +236,7 @@ async def test_a_rule_on_the_instances_tool_holds_for_questions_by_way_of_the_ma
             return error.message
         return ""
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HEARS_S):
         while not (told_why := await refused()):  # until the replica has heard of the rule
             pass
     assert "args.limit <= 5" in told_why

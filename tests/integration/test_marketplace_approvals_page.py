@@ -16,7 +16,7 @@ from servers.marketplace.approvals.page import with_unseen_shown
 from servers.marketplace.tools.database import DatabaseChange
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from tests.approvals_rig import RAISE, People, dataset, people_of_acme, query_model  # noqa: F401  # fixtures
-from tests.serving_rig import answer_of, envelope, headers_for
+from tests.serving_rig import HANGS_S, answer_of, envelope, headers_for
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +133,9 @@ async def _client(people: People, token: str, asked: list[Any], answer: Any) -> 
         await answer(params)
         return ElicitResult(action="accept")
 
-    http = httpx2.AsyncClient(trust_env=False, timeout=20, verify=False, headers={"authorization": f"Bearer {token}"})
+    http = httpx2.AsyncClient(
+        trust_env=False, timeout=HANGS_S, verify=False, headers={"authorization": f"Bearer {token}"}
+    )
     transport = streamable_http_client(people.market.resource, http_client=http)
     async with http, Client(transport, elicitation_callback=ask) as client:
         return await client.call_tool("change_customer_database", {"statement": RAISE})

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from mcp.shared.exceptions import MCPError
 
@@ -14,7 +13,7 @@ from tests.integration.test_marketplace_elicitation import ERAS, client_at, mark
 from tests.integration.test_marketplace_gateway_tools import listed, market
 from tests.integration.test_marketplace_lifecycle import ORDERS
 from tests.marketplace_rig import Changing, Market, definition
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import answer_of, envelope, headers_for
 
 __all__ = ["market", "stack"]
 DOOR = f"/servers/{ORDERS}/mcp"
@@ -62,7 +61,7 @@ async def test_what_does_not_cross_over_is_refused_in_a_sentence_and_does_not_tr
     method = "resources/subscribe" if mode == "legacy" else "subscriptions/listen"
     body = {"jsonrpc": "2.0", "id": 5, "method": method, "params": {}} if session else envelope(method, {})
     headers = headers_for(token) | session if session else headers_for(token, method)
-    answer = (await market.http.post(market.base + DOOR, json=body, headers=headers)).json()
+    answer = answer_of(await market.http.post(market.base + DOOR, json=body, headers=headers))
     assert answer["error"]["code"] == -32601
     assert "tools, resources, prompts" in answer["error"]["message"]
     if session:
@@ -91,7 +90,7 @@ async def test_callers_that_share_a_session_upstream_do_not_share_ids_in_it(mark
         body = envelope("tools/call", {"name": tool, "_meta": {"progressToken": 5}}) | {"id": 5}
         headers = headers_for(token, "tools/call", tool)
         answers = [await market.http.post(market.base + path, json=body, headers=headers) for _ in "ab"]
-        assert [answer.json()["id"] for answer in answers] == [5, 5]
+        assert [answer_of(answer)["id"] for answer in answers] == [5, 5]
         called = [each for each in upstream.messages if each["method"] == "tools/call"]
         assert len({each["id"] for each in called}) == 2
         assert len({each["params"]["_meta"]["progressToken"] for each in called}) == 2
@@ -109,11 +108,11 @@ async def test_a_server_that_fails_is_not_taken_for_one_of_the_newer_era_only(ma
         assert "mcp-session-id" not in failed.headers
     upstream.refuses = {"initialize": 400}
     greeted = await market.http.post(place, json=GREETING, headers=headers_for(token))
-    assert greeted.json()["result"]["capabilities"] == {"tools": {}, "prompts": {}}
+    assert answer_of(greeted)["result"]["capabilities"] == {"tools": {}, "prompts": {}}
     upstream.requests.clear()
     ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
     session = {"mcp-session-id": greeted.headers["mcp-session-id"]}
-    assert (await market.http.post(place, json=ping, headers=headers_for(token) | session)).json()["result"] == {}
+    assert answer_of(await market.http.post(place, json=ping, headers=headers_for(token) | session))["result"] == {}
     assert upstream.requests == []  # what the gateway can say itself does not travel
 
 
@@ -123,17 +122,11 @@ async def capabilities(market: Market, token: str, mode: str) -> dict[str, Any]:
     body = GREETING if mode == "legacy" else envelope(method, {})
     headers = headers_for(token) if mode == "legacy" else headers_for(token, method)
     answer = await market.http.post(market.base + DOOR, json=body, headers=headers)
-    return message(answer)["result"]["capabilities"]
-
-
-def message(answer: Any) -> dict[str, Any]:
-    """The answer's message, which the SDK's servers send as an event."""
-    lines = [line[5:] for line in answer.text.splitlines() if line.startswith("data:")]
-    return orjson.loads(lines[-1] if lines else answer.content)
+    return answer_of(answer)["result"]["capabilities"]
 
 
 async def greeted(market: Market, token: str) -> dict[str, str]:
     """The session that a caller of the older era gets."""
     answer = await market.http.post(market.base + DOOR, json=GREETING, headers=headers_for(token))
-    assert answer.json()["result"]["protocolVersion"] == "2025-11-25"
+    assert answer_of(answer)["result"]["protocolVersion"] == "2025-11-25"
     return {"mcp-session-id": answer.headers["mcp-session-id"]}

@@ -20,7 +20,7 @@ from tests.integration.test_marketplace_lifecycle import ORDERS, approve
 from tests.integration.test_marketplace_lifecycle import submit as submit_address
 from tests.integration.test_marketplace_runners import PLAIN, SMALL, installed
 from tests.marketplace_rig import Market, answer_json, running_market
-from tests.serving_rig import answer_of, envelope, headers_for
+from tests.serving_rig import HANGS_S, answer_of, envelope, headers_for
 from tests.stdio_server import server as small
 
 ERAS = ["legacy", "2026-07-28"]
@@ -88,7 +88,7 @@ async def client_at(market: Market, token: str, mode: str, path: str, *, answers
 
     headers = {"authorization": f"Bearer {token}"}
     async with (
-        httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60, verify=False) as http,
+        httpx2.AsyncClient(headers=headers, trust_env=False, timeout=HANGS_S, verify=False) as http,
         Client(
             streamable_http_client(market.base + path, http_client=http), mode=mode,
             elicitation_callback=on_question if answers else None,

@@ -17,7 +17,7 @@ from servers.marketplace.tools.review import ServerReviewed
 from shared.contracts.catalogue import InstanceRegistered
 from shared.errors import Conflict, Forbidden, InvalidInput
 from tests.marketplace_rig import DIGEST, Changing, Credential, Market, definition, free_port, running_market
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import HANGS_S, HEARS_S, answer_of, envelope, headers_for
 
 ERAS = ["legacy", "2026-07-28"]
 ACME = "io.0711.acme/instance"
@@ -46,19 +46,19 @@ async def listed(market: Market, token: str, path: str = DOOR) -> dict[str, str]
     """Name → description of what is listed, without the marketplace's own tools."""
     body = envelope("tools/list", {})
     response = await market.http.post(market.base + path, json=body, headers=headers_for(token, "tools/list"))
-    tools = response.json()["result"]["tools"]
+    tools = answer_of(response)["result"]["tools"]
     return {tool["name"]: tool["description"] for tool in tools if path != "/mcp" or "__" in tool["name"]}
 
 
 async def said(response: httpx2.Response) -> str:
-    return response.json()["result"]["content"][0]["text"]
+    return answer_of(response)["result"]["content"][0]["text"]
 
 
 @asynccontextmanager
 async def sdk_client(market: Market, token: str, mode: str) -> AsyncIterator[Client]:
     async with (
         httpx2.AsyncClient(
-            headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=20, verify=False
+            headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=HANGS_S, verify=False
         ) as http,
         Client(streamable_http_client(market.resource, http_client=http), mode=mode) as client,
     ):
@@ -188,7 +188,7 @@ async def test_in_the_one_list_what_is_anothers_or_taken_away_looks_unknown(mark
     assert len({(each.status_code, each.content) for each in answers}) == 1
     assert answers[0].json()["error"]["code"] == -32602
     await market.call(theirs, "uninstall_mcp", server_name=name)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HEARS_S):
         while await listed(market, theirs, "/mcp"):
             pass
     assert (await market.post_call(theirs, full)).content == answers[0].content
@@ -224,7 +224,7 @@ async def test_a_disabled_user_is_refused_on_every_replica_within_five_seconds(m
         assert (await replica.post_call(there, "whoami")).status_code == 200
         await market.call(operator, "disable_user", user_id=made.user_id)
         for place, held in ((market, token), (replica, there)):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HEARS_S):
                 while (await place.post_call(held, "whoami")).status_code != 401:
                     pass
 

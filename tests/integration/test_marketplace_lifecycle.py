@@ -22,6 +22,7 @@ from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformE
 from shared.postgres.database import Database
 from shared.postgres.migrations import apply, migrate, migrations_of
 from tests.marketplace_rig import Changing, Credential, Market, answer_json, definition
+from tests.serving_rig import HEARS_S
 
 ORDERS = "com.example/orders"
 
@@ -63,7 +64,7 @@ async def sql(market: Market, statement: str, *values: Any) -> None:
     async with db.session(platform=True) as connection:
         await connection.execute(statement, *values)
     await db.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HEARS_S):
         while changes.epoch == before:  # noqa: ASYNC110  # it tells nobody that waits
             await asyncio.sleep(0.005)
 

@@ -23,7 +23,7 @@ from servers.marketplace.tools.accounts import UserCreated
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK, Accounts
 from shared.errors import Unavailable
 from tests.marketplace_rig import Market, answer_json
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import HANGS_S, answer_of, envelope, headers_for
 
 BACK = "http://127.0.0.1:33418/callback"
 VERIFIER = secrets.token_urlsafe(48)
@@ -144,7 +144,7 @@ async def test_the_official_client_connects_by_the_address_alone(market: Market,
     metadata = OAuthClientMetadata(redirect_uris=[BACK], client_name="SDK <b>client</b>")  # pyright: ignore[reportArgumentType]
     auth = OAuthClientProvider(market.resource, metadata, memory, redirect, callback)
     async with (
-        httpx2.AsyncClient(auth=auth, trust_env=False, timeout=20, verify=False) as http,
+        httpx2.AsyncClient(auth=auth, trust_env=False, timeout=HANGS_S, verify=False) as http,
         Client(streamable_http_client(market.resource, http_client=http)) as client,
     ):
         me = await client.call_tool("whoami", {})
@@ -435,7 +435,7 @@ async def test_a_client_with_a_secret_must_show_it(market: Market, anna: UserCre
 async def test_a_program_that_was_let_in_makes_no_key_of_the_user(market: Market, anna: UserCreated) -> None:
     _, held = await let_in(market, anna, scope="catalogue:read gateway:call")
     answer = await market.post_call(held["access_token"], "create_api_key")
-    assert answer.json()["result"]["_meta"]["0711/error"]["code"] == "forbidden"
+    assert answer_of(answer)["result"]["_meta"]["0711/error"]["code"] == "forbidden"
 
 
 async def test_what_ended_long_ago_makes_room_for_the_next(market: Market, anna: UserCreated, postgres_server) -> None:

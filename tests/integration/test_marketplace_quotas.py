@@ -21,7 +21,7 @@ from shared.errors import InvalidInput, Overloaded, Unavailable
 from shared.postgres.database import Database
 from shared.settings import Settings
 from tests.marketplace_rig import Changing, Market, definition, free_port, running_market
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import HANGS_S, envelope, headers_for
 
 NO_LIMIT = 1_000_000
 
@@ -91,7 +91,7 @@ def redis_server(folder: Path, port: int) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=HANGS_S)
 
 
 @pytest.fixture

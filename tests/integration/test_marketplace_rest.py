@@ -18,6 +18,7 @@ from servers.marketplace.openapi import openapi
 from servers.marketplace.tools.usage import Usage
 from shared.settings import Settings
 from tests.marketplace_rig import Market, answer_json, body_of, free_port, listening, running_market
+from tests.serving_rig import HANGS_S
 
 EXAMPLES = 12
 NOT_TRUE_HERE = {
@@ -69,7 +70,7 @@ async def test_requests_made_from_the_document_are_answered_as_it_says(market: M
         @_given(operation)
         def one(case: Any) -> None:
             headers = {"authorization": f"Bearer {token}"}
-            answer = case.call(base_url=market.base, headers=headers, timeout=20)
+            answer = case.call(base_url=market.base, headers=headers, timeout=HANGS_S)
             counted[operation.label] = counted.get(operation.label, 0) + 1
             assert answer.status_code < 500 or answer.status_code == 503, (operation.label, answer.status_code)
             case.validate_response(answer, checks=chosen, headers=headers)

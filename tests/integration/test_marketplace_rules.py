@@ -16,14 +16,14 @@ from servers.marketplace.tools.access import AccessExplained
 from servers.marketplace.tools.rules import ArgumentRule, ArgumentRuleList
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound
 from tests.marketplace_rig import Changing, Market, definition, free_port, listening, running_market
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import HEARS_S, answer_of, envelope, headers_for
 
 SHORT = "size(args.texts) <= 2"
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Ask again until the replica has heard of a change."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HEARS_S):
         while not await holds():
             pass
 
@@ -81,7 +81,7 @@ async def gate(market: Market) -> Gate:
 async def test_a_call_passes_only_where_the_condition_is_true_of_its_arguments(gate: Gate) -> None:
     made = await gate.set()
     for call in (gate.alone, gate.together):
-        assert (await call(texts=["a", "b"])).json()["result"]["content"][0]["text"] == "say"
+        assert answer_of(await call(texts=["a", "b"]))["result"]["content"][0]["text"] == "say"
         before = len(gate.upstream.requests)
         for arguments in ({"texts": ["a", "b", "secret-canary"]}, {}, {"texts": 3}):
             refused = await call(**arguments)

@@ -22,6 +22,7 @@ from servers.marketplace.bootstrap import bootstrap
 from shared.settings import Settings
 from tests.integration.test_marketplace_runners import PLAIN, Running, alive, gone, installed, running, said, until
 from tests.marketplace_rig import Market, free_port
+from tests.serving_rig import HANGS_S
 
 __all__ = ["running"]
 
@@ -91,7 +92,7 @@ async def test_when_the_marketplace_is_killed_nothing_that_it_started_stays(
         process.stdin.write(orjson.dumps({"settings": told, "urls": dataclasses.asdict(made.urls)}))
         process.stdin.close()
         async with AsyncExitStack() as stack:
-            http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=60, verify=False))
+            http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=HANGS_S, verify=False))
             market = Market(settings, made.urls, http, stack)
             await healthy(market)
             await market.add_customers()
@@ -111,7 +112,7 @@ async def test_when_the_marketplace_is_killed_nothing_that_it_started_stays(
 
 
 async def healthy(market: Market) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANGS_S):
         while True:
             with contextlib.suppress(httpx2.TransportError):
                 if (await market.http.get(market.base + "/health")).status_code == 200:

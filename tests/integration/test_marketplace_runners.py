@@ -27,7 +27,7 @@ from shared.contracts.catalogue import CatalogueEntry, CataloguePage
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from tests.integration.test_marketplace_lifecycle import ORDERS, Registry, approve, refusal, server_json
 from tests.marketplace_rig import Credential, Market, running_market
-from tests.serving_rig import answer_of
+from tests.serving_rig import HANGS_S, HEARS_S, answer_of
 
 SMALL = str(Path(__file__).parents[1] / "stdio_server.py")
 PLAIN = str(Path(__file__).parents[1] / "plain_stdio_server.py")
@@ -79,7 +79,7 @@ async def installed(market: Market, *customers: str) -> list[str]:
 async def sdk_client(market: Market, token: str, mode: str, path: str = f"/servers/{ORDERS}/mcp") -> Any:
     headers = {"authorization": f"Bearer {token}"}
     async with (
-        httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60, verify=False) as http,
+        httpx2.AsyncClient(headers=headers, trust_env=False, timeout=HANGS_S, verify=False) as http,
         Client(streamable_http_client(market.base + path, http_client=http), mode=mode) as client,
     ):
         yield client
@@ -95,7 +95,7 @@ async def said(market: Market, token: str, tool: str = "say", **arguments: Any) 
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that another process does: it has no other way to tell."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANGS_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -251,7 +251,7 @@ async def test_customers_share_a_process_only_where_the_operator_says_so_and_non
     acme, bolt = await installed(market, "acme", "bolt")
     assert await said(market, acme) == await said(market, bolt)
     await market.call(acme, "connect_mcp", server_name=ORDERS, credential="k1")
-    async with asyncio.timeout(5):  # routes hear of a connection by a NOTIFY
+    async with asyncio.timeout(HEARS_S):  # routes hear of a connection by a NOTIFY
         while (await said(market, acme)).split(" ")[0] == (theirs := (await said(market, bolt)).split(" "))[0]:
             pass
     assert theirs[1] == ""

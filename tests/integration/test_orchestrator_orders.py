@@ -13,12 +13,15 @@ from servers.orchestrator.orders import Orders, Request
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.upstreams import Upstreams
 from shared.auth import acting_as
+from shared.client import tokens
 from shared.contracts.job import JobResult
 from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
+from shared.postgres import database as postgres
 from shared.postgres.migrations import migrations_of
 from shared.secret_files import replace_secret
 from shared.settings import Settings
 from tests.orchestrator_rig import ADMIN, DIGEST, free_port, put_customer, put_job, put_onboarded, settings_in
+from tests.serving_rig import HANGS_S
 
 OLD_JOB = "job_" + "a" * 26
 REQUEST = Request("Muster GmbH", "info@example.com", ["file:///data/muster"])
@@ -131,8 +134,10 @@ async def test_fifty_identical_orders_at_once_are_one_job(orders: Orders) -> Non
 
 
 async def test_orders_that_wait_for_a_part_that_hangs_leave_connections_for_all_others(
-    orders: Orders, tmp_path: Path
+    orders: Orders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(postgres, "ACQUIRE_TIMEOUT_S", 3 * HANGS_S)
+    monkeypatch.setattr(tokens, "FETCH_DEADLINE_S", 3 * HANGS_S)
     store, named, reached = store_of(orders), [f"kunde-{n}" for n in range(12)], asyncio.Event()
     customers = [await put_onboarded(store, each) for each in named]
     replace_secret(tmp_path / "keys" / "orchestrator.json", b'{"client_id": "orchestrator", "client_secret": "x"}')
@@ -140,7 +145,7 @@ async def test_orders_that_wait_for_a_part_that_hangs_leave_connections_for_all_
     port = hanging.sockets[0].getsockname()[1]
     own = Orders(store, Upstreams.of(Settings(home=tmp_path, marketplace_port=port)))
     waiting = [asyncio.create_task(own.start(each, "update", data_sources=["file:///new"])) for each in customers]
-    async with asyncio.timeout(9):  # less than anyone waits for a connection
+    async with asyncio.timeout(HANGS_S):  # less than anyone waits for a connection, or for the part that hangs
         await reached.wait()
         await asyncio.gather(*(store.customer(each) for each in named))
     for task in waiting:

@@ -14,7 +14,7 @@ from shared.settings import Settings
 
 
 async def ask(url: str, question: str, *values: object) -> object:
-    connection = await asyncpg.connect(url, timeout=5)
+    connection = await asyncpg.connect(url, timeout=60)
     try:
         return await connection.fetchval(question, *values)
     finally:

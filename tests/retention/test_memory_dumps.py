@@ -31,7 +31,7 @@ def crash(folder: Path, mark: str, start: str) -> subprocess.CompletedProcess[st
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     return subprocess.run(
         [sys.executable, "-c", CRASHES.format(start=start)],
-        cwd=folder, input=mark, text=True, capture_output=True, timeout=120, check=False,
+        cwd=folder, input=mark, text=True, capture_output=True, timeout=240, check=False,
         env={"PYTHONPATH": str(Path(__file__).parents[2])},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (hard, hard)),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from shared.ids import new_handle
 from shared.postgres.database import Database
 from shared.settings import Settings
 from tests.marketplace_rig import DIGEST, Changing, Credential, Market, definition
+from tests.serving_rig import answer_of
 
 NAMES = {
     "email": "new@example.com", "role": "customer_user", "query": "instance", "cursor": None, "limit": 50,
@@ -102,7 +103,7 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
         for tool in WITH_IDS:
             foreign, unknown = [await market.post_call(token, tool, **filled(tool, ids)) for ids in (theirs, IDS)]
             assert (foreign.status_code, foreign.content) == (unknown.status_code, unknown.content), (caller, tool)
-            refused = foreign.status_code == 403 or foreign.json()["result"]["isError"]
+            refused = foreign.status_code == 403 or answer_of(foreign)["result"]["isError"]
             assert refused, (caller, tool)
 
 

@@ -293,7 +293,7 @@ async def test_products_of_a_catalogue_come_before_its_second_half_is_sent(
 
     products = 0
     async with (
-        asyncio.timeout(120),
+        asyncio.timeout(240),
         contextlib.aclosing(pool.read(blocks(), name, sum(map(len, pieces)))) as reading,
     ):
         async for part in reading:
@@ -327,7 +327,7 @@ async def test_a_cancelled_caller_leaves_no_child_behind() -> None:
             (child,) = pool._all
             scope.cancel()
             await answer(pool, b"Text.", "a.txt")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         await child.gone()
 
 

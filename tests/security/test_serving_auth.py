@@ -20,7 +20,7 @@ from shared.auth import AccessKeyVerifier, GivenKeys, Principal, TokenVerifier
 from shared.errors import Unauthenticated
 from shared.ids import digest
 from shared.settings import Settings
-from tests.serving_rig import Issuer, build, envelope, headers_for, legacy, memory, modern, running
+from tests.serving_rig import HANGS_S, Issuer, build, envelope, headers_for, legacy, memory, modern, running
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ async def base(settings: Settings, issuer: Issuer) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(timeout=20) as opened:
+    async with httpx2.AsyncClient(timeout=HANGS_S) as opened:
         yield opened
 
 

@@ -103,7 +103,7 @@ def test_a_mistake_on_the_command_line_ends_with_one_sentence(arguments: list[st
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert run.returncode == 2
@@ -113,7 +113,7 @@ def test_a_mistake_on_the_command_line_ends_with_one_sentence(arguments: list[st
 
 def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "servers", "up"], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
+        [sys.executable, "-m", "servers", "up"], capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False,
         env={"P0711_HOEM": "/tmp", "PATH": ""},
     )  # fmt: skip
     assert run.returncode == 2

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from servers.cradle.embedding.backends.base import Pending
     from shared.encoder import Ids
 
-WAIT_S = 30.0
+WAIT_S = 180.0
 
 
 class Slow:

@@ -93,7 +93,7 @@ async def test_whatever_goes_wrong_in_a_look_the_next_one_comes(
     async with runners.in_background():
         await runners.start(wanted("first"), Child())
         runners.look()
-        await asyncio.wait_for(again.wait(), 10)
+        await asyncio.wait_for(again.wait(), 60)
     assert "runners_unchecked" in [record.getMessage() for record in caplog.records]
 
 

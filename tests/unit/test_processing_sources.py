@@ -191,7 +191,7 @@ async def test_who_is_cancelled_while_a_block_is_read_is_cancelled_and_nothing_e
 
     def slow(handle: int, path: Path) -> Path:
         begun.set()
-        assert gate.wait(60)
+        assert gate.wait(240)
         return plain(handle, path)
 
     (folder / "a.txt").write_bytes(b"A")
