@@ -59,12 +59,17 @@ class Credential:
 
 
 class Market:
-    """A running marketplace, and what an outsider does with it."""
+    """A running marketplace, and what an outsider does with it. `server`: where it runs in this process."""
 
-    server: Server
-    """The marketplace, where it runs in this process."""
-
-    def __init__(self, settings: Settings, urls: DatabaseUrls, http: httpx2.AsyncClient, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        urls: DatabaseUrls,
+        http: httpx2.AsyncClient,
+        stack: AsyncExitStack,
+        server: Server | None = None,
+    ) -> None:
+        self.server = server
         self.settings = settings
         self.urls = urls
         self.http = http
@@ -168,9 +173,7 @@ async def running_market(home: Path, urls: DatabaseUrls, **changes: Any) -> Asyn
         server = build(settings, urls)
         await stack.enter_async_context(listening(server.asgi(), settings.marketplace_port, settings))
         http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=HANGS_S, verify=False))
-        market = Market(settings, urls, http, stack)
-        market.server = server
-        yield market
+        yield Market(settings, urls, http, stack, server)
 
 
 @asynccontextmanager

@@ -226,7 +226,9 @@ async def test_without_an_instance_that_takes_changes_the_answer_says_so(people:
 
 async def test_a_rule_on_the_instances_tool_holds_for_questions_by_way_of_the_marketplace(people: People) -> None:
     rule = {"server_name": "io.0711.acme/instance", "tool_name": "query_table", "condition": "args.limit <= 5"}
-    await people.market.call(await people.market.operator(), "set_argument_rule", **rule)
+    operator = await people.market.operator()
+    await people.market.call(operator, "check_mcp", server_name=rule["server_name"])  # else it is checked at some time
+    await people.market.call(operator, "set_argument_rule", **rule)
     told = {"language": "sql", "statement": TOTAL, "limit": 6}
 
     async def refused() -> str:
