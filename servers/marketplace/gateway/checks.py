@@ -51,19 +51,48 @@ class Checks:
         self._connections = connections
         self._runners = runners
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._following: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
 
-    async def now(self, server_name: str) -> None:
-        """Check a server; callers at the same time share one check.
+    async def any(self, server_name: str) -> None:
+        """A check of a server: the one that is under way, or one that begins now.
 
         Raises:
             Unavailable: it does not answer, or its tools cannot be used.
         """
+        await asyncio.shield(self._begun(server_name))
+
+    async def now(self, server_name: str) -> None:
+        """A check that begins from now on: one that is under way may have asked before what its caller knows of.
+
+        Callers at the same time share it.
+
+        Raises:
+            Unavailable: as `any`.
+        """
+        earlier = self._running.get(server_name)
+        if earlier is None:
+            await self.any(server_name)
+            return
+        following = self._following.get(server_name)
+        if following is None:
+            following = self._following[server_name] = asyncio.create_task(self._after(earlier, server_name))
+            following.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(following)
+
+    async def _after(self, earlier: asyncio.Task[None], server_name: str) -> None:
+        try:
+            await asyncio.wait([earlier])
+        finally:
+            del self._following[server_name]
+        await self.any(server_name)
+
+    def _begun(self, server_name: str) -> asyncio.Task[None]:
         task = self._running.get(server_name)
         if task is None:
             task = self._running[server_name] = asyncio.create_task(self._check(server_name))
             task.add_done_callback(lambda done: self._done(server_name, done))
-        await asyncio.shield(task)
+        return task
 
     def wake(self) -> None:
         """Something in the catalogue has changed: look for what is due."""
@@ -76,9 +105,10 @@ class Checks:
         try:
             yield
         finally:
-            for each in (task, *self._running.values()):
+            tasks = (task, *self._following.values(), *self._running.values())
+            for each in tasks:
                 each.cancel()
-            await asyncio.gather(task, *self._running.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
@@ -95,9 +125,7 @@ class Checks:
     async def _one_due(self, name: str) -> None:
         while len(self._running) >= AT_ONCE:
             await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
-        if name not in self._running:
-            task = self._running[name] = asyncio.create_task(self._check(name))
-            task.add_done_callback(lambda done: self._done(name, done))
+        self._begun(name)
 
     def _done(self, name: str, task: asyncio.Task[None]) -> None:
         self._running.pop(name, None)
@@ -185,7 +213,7 @@ async def checked_route(routes: Routes, checks: Checks, caller: Principal, serve
     route = await routes.route(caller, server_name)
     if route.checked:
         return route
-    await checks.now(server_name)
+    await checks.any(server_name)
     return await routes.fresh(caller, server_name)
 
 
