@@ -134,10 +134,12 @@ Databases = Callable[..., Awaitable[TestDatabase]]
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One embedded server for the run; it forgets everything at the end, so it need not wait for the disk."""
+    from tests.serving_rig import free_port
+
     with tempfile.TemporaryDirectory(prefix="0711-tests-") as folder:
         home = Path(folder)
         options = {"fsync": "off", "synchronous_commit": "off", "max_wal_size": "64MB", "min_wal_size": "32MB"}
-        server = EmbeddedPostgres(home / "postgres", 0, options)
+        server = EmbeddedPostgres(home / "postgres", free_port(), options)
         server.start()
         try:
             yield asyncio.run(_provisioned(server, home))

@@ -25,7 +25,8 @@ MIGRATIONS = {
     "installation_configs": ("shared", "servers.cradle.installations", "servers.cradle.deployments"),
     "user_registry": ("shared", "servers.marketplace"),
 }
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 240.0
+"""For each server, which ends by itself where it cannot start: a machine may be busy with much else."""
 POSTGRES_LOOK_S = 0.5
 
 Notify = Callable[[str], None]

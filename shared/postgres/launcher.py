@@ -34,7 +34,8 @@ from shared.secret_files import replace_secret
 
 HOST = "127.0.0.1"
 SUPERUSER = "postgres"
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 300.0
+"""For the files of a new cluster, and again until the server answers: it may recover from its log, on a slow disk."""
 STOP_DEADLINE_S = 20.0
 SHARED_MEMORY_BUSY = "shared memory block"
 
@@ -115,13 +116,12 @@ class EmbeddedPostgres:
             if account.uid is not None:
                 self.folder.chmod(0o711)  # the account passes through; what is inside has its own mode
             bin_folder, cluster = binaries(account), cluster_folder(self.folder, account)
-            deadline = time.monotonic() + START_DEADLINE_S
-            _end_orphan(cluster, deadline)
+            _end_orphan(cluster, time.monotonic() + START_DEADLINE_S)
             self._choose_port()
             if not (cluster / "PG_VERSION").exists():
                 self._make(account, bin_folder, cluster)
             self._password()
-            self._launch(account, bin_folder, cluster, deadline)
+            self._launch(account, bin_folder, cluster, time.monotonic() + START_DEADLINE_S)
         except OSError as error:
             self._release()
             if error.errno in (28, 122):
@@ -251,6 +251,8 @@ class EmbeddedPostgres:
         command = [str(bin_folder / "initdb"), "-D", str(fresh / "cluster"), "-U", SUPERUSER, "-A", "scram-sha-256"]
         command += ["--pwfile", str(fresh / "password"), "-E", "UTF8", "--no-instructions"]
         command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        if self._options.get("fsync") == "off":  # what need not outlive a power cut later need not now
+            command.append("--no-sync")
         with self.log.open("wb") as log:
             self.log.chmod(0o600)
             done = subprocess.run(

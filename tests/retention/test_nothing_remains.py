@@ -37,7 +37,7 @@ from shared.errors import PlatformError
 from shared.postgres.urls import database_urls
 from tests.canaries import float_forms, forms_of, found_in, new_mark, plant
 from tests.e2e.conftest import Running, platform_in
-from tests.serving_rig import legacy, modern
+from tests.serving_rig import HANGS_S, legacy, modern
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +96,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @asynccontextmanager
 async def site_in(base: Path) -> AsyncIterator[Site]:
-    async with platform_in(base / "home", base) as running, httpx2.AsyncClient(timeout=120, trust_env=False) as http:
+    async with (
+        platform_in(base / "home", base) as running,
+        httpx2.AsyncClient(timeout=HANGS_S, trust_env=False) as http,
+    ):
         credential = orjson.loads(operator_file(running.settings.home).read_bytes())
         source = TokenSource(running.settings, credential["client_id"], credential["client_secret"])
         tokens = {
@@ -278,7 +281,7 @@ async def test_nothing_of_a_customer_remains_on_the_platform(folders: Path) -> N
 async def stopped(running: Running) -> None:
     """The platform has ended and written everything that it writes; its database's files are still there."""
     running.process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(HANGS_S):
         await running.process.wait()
 
 
