@@ -29,7 +29,7 @@ FULL = "io-0711-acme-instance__say"
 @pytest.fixture
 async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
     made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls, call_deadline_s=5.0) as running:
+    async with running_market(tmp_path, made.urls) as running:
         await running.add_customers()
         yield running
 

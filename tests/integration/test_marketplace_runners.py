@@ -349,7 +349,7 @@ async def test_a_process_that_shows_other_tools_than_were_approved_is_not_called
 
 
 async def test_no_more_processes_run_than_the_operator_allows(running: Running) -> None:
-    market = await running(runner_children=2, call_deadline_s=5.0)
+    market = await running(runner_children=2)
     acme, bolt = await installed(market, "acme", "bolt")
     first = int((await said(market, acme)).split(" ")[0])
     busy = asyncio.create_task(said(market, bolt, "hang"))
