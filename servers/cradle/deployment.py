@@ -13,6 +13,7 @@ from servers.cradle import delivery
 from servers.cradle.deployments.service import NOTHING_THERE
 from servers.cradle.deployments.store import Row
 from servers.cradle.images.archive import tag_of
+from servers.cradle.images.build import RECORD
 from servers.cradle.images.signed import SignedImage, signed_image
 from servers.cradle.images.updates import key_of, ledger_key, push_update
 from servers.cradle.services import Services
@@ -25,6 +26,7 @@ from shared.ids import canonical_json, digest
 from shared.objects import CustomerStore
 
 QUESTIONS = "questions.json"
+NO_IMAGE = "No image of this customer has this tag: list_deployments names the versions."
 
 
 async def keep_questions(held: Services, customer: str, questions: list[Question]) -> QuestionsKept:
@@ -43,6 +45,35 @@ async def deploy(held: Services, customer: str, tag: str, host: str, port: int |
     store = await CustomerStore.open(held.settings, customer)
     async with _image(held, store, customer, tag) as image:
         return await held.deployments.deploy(customer, image, host, port, await planted_questions(store))
+
+
+async def check_deployment(held: Services, customer: str, tag: str, host: str, port: int | None) -> str:
+    """The host's container engine, in words, where `deploy` may begin: the image is there, and the port may be had.
+
+    Raises:
+        InvalidInput, Unavailable: the host is not known, its engine does not answer.
+        NotFound: no image of this tag was made.
+        Conflict: the deployment has another port.
+    """
+    store = await CustomerStore.open(held.settings, customer)
+    if tag not in await _archived(held, customer) and not await store.exists(f"images/{tag}/{RECORD}"):
+        raise NotFound(NO_IMAGE, field="tag")
+    await held.deployments.require_port(customer, host, port)
+    return await held.deployments.engine_of(host)
+
+
+async def check_rollback(held: Services, customer: str, tag: str, host: str) -> str:
+    """The host's container engine, in words, where `roll_back` may begin.
+
+    Raises:
+        InvalidInput, Unavailable: the host is not known, its engine does not answer.
+        NotFound: nothing is deployed there, or no image of this tag was archived.
+    """
+    if not await held.deployments.serving(customer, host):
+        raise NotFound(NOTHING_THERE, field="host")
+    if tag not in await _archived(held, customer):
+        raise NotFound(NO_IMAGE, field="tag")
+    return await held.deployments.engine_of(host)
 
 
 async def update_instances(held: Services, customer: str, tag: str) -> InstancesUpdated:
@@ -101,9 +132,14 @@ async def roll_back(held: Services, customer: str, tag: str, host: str) -> Deplo
 
 async def deployments(held: Services, customer: str) -> DeploymentList:
     """What is deployed, each asked just now, and the tags that can be gone back to."""
+    versions = await _archived(held, customer)
+    return DeploymentList(deployments=await held.deployments.listed(customer), versions=versions)
+
+
+async def _archived(held: Services, customer: str) -> list[str]:
+    """The tags of the customer's archived images, oldest first."""
     names = await asyncio.to_thread((await delivery.archive_of(held)).names, customer)
-    tags = list(dict.fromkeys(tag_of(name) for name in names))
-    return DeploymentList(deployments=await held.deployments.listed(customer), versions=tags)
+    return list(dict.fromkeys(tag_of(name) for name in names))
 
 
 @asynccontextmanager

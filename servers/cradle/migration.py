@@ -24,7 +24,7 @@ from servers.cradle.images.running import running_instance
 from servers.cradle.legacy.backup import EXPORT, FILES, FOLDER, MANIFEST, back_up, back_up_to, held_below
 from servers.cradle.legacy.export import Export, Layout, layout, layout_of, plain_name, read_export, sort_names
 from servers.cradle.legacy.reconcile import NewDataset, Reconciliation, ask, compare
-from servers.cradle.onboarding import ASKED_BEFORE, SOURCES
+from servers.cradle.onboarding import ASKED_BEFORE, SOURCES, known_store
 from servers.cradle.processing.sources import SourceList, legacy_place
 from servers.cradle.services import Services
 from servers.cradle.workplace import Workplace, workplace
@@ -38,15 +38,15 @@ from shared.dataset.reader import DatasetReader
 from shared.dataset.tables import Tables
 from shared.errors import NotFound
 from shared.ids import canonical_digest
-from shared.objects import CustomerStore
+from shared.objects import CustomerStore, bucket_name
 from shared.stopping import stoppable
 
 STATES = ("processed", "failed")
 PLACE, REPORT = f"{FOLDER}/source.json", f"{FOLDER}/reconciliation.json"
 
 
-async def prepare(held: Services, customer: str, legacy: str) -> str:
-    """Check the legacy deployment's folder and note in the customer's bucket where it is; its digest.
+async def checked_legacy(held: Services, customer: str, legacy: str) -> str:
+    """The address of a legacy deployment that was found to be one that can be read. Changes nothing.
 
     Raises:
         Forbidden, InvalidInput: the caller may not name it, or it holds no file or a table that cannot be read.
@@ -55,9 +55,19 @@ async def prepare(held: Services, customer: str, legacy: str) -> str:
     require_sources([legacy], ASKED_BEFORE)
     await asyncio.to_thread(require_not_erased, key_folder(held.settings), customer)
     (uri,) = SourceList.parse([legacy], held.settings).uris
-    store = await CustomerStore.open(held.settings, customer, create=True)
-    lies = await _legacy(held, store, uri)
+    lies = await _legacy(held, customer, await known_store(held, customer), uri)
     await asyncio.to_thread(lambda: [ForeignTable(lies.place, table) for table in lies.found.tables])
+    return uri
+
+
+async def prepare(held: Services, customer: str, legacy: str) -> str:
+    """Check the legacy deployment's folder and note in the customer's bucket where it is; its digest.
+
+    Raises:
+        Forbidden, InvalidInput, Conflict: as `checked_legacy`; nothing was noted.
+    """
+    uri = await checked_legacy(held, customer, legacy)
+    store = await CustomerStore.open(held.settings, customer, create=True)
     await store.put(PLACE, orjson.dumps(uri))
     await store.put(SOURCES, orjson.dumps([f"bucket:{FOLDER}/{FILES}"]))
     return canonical_digest(uri)
@@ -66,7 +76,7 @@ async def prepare(held: Services, customer: str, legacy: str) -> str:
 async def copy_legacy(held: Services, customer: str) -> LegacyBackup:
     """The copy in the customer's bucket. Repeating it goes on where it was."""
     store = await CustomerStore.open(held.settings, customer)
-    lies, bucket = await _legacy(held, store, await _place(store)), store.local()
+    lies, bucket = await _legacy(held, customer, store, await _place(store)), store.local()
     root = lies.place.folder
     if bucket is not None and root is not None:
         return await stoppable(back_up, lies.found, root, bucket)
@@ -113,10 +123,11 @@ class _Lies:
     prefix: str = ""
 
 
-async def _legacy(held: Services, store: CustomerStore, uri: str) -> _Lies:
-    lies = await asyncio.to_thread(legacy_place, uri, held.settings, store)
+async def _legacy(held: Services, customer: str, store: CustomerStore | None, uri: str) -> _Lies:
+    lies = await asyncio.to_thread(legacy_place, uri, held.settings, store, bucket_name(customer))
     if isinstance(lies, Path):
         return _Lies(Place(str(lies)), await asyncio.to_thread(layout, lies))
+    assert store is not None  # noqa: S101  a prefix is one of its own
     names = [key.removeprefix(f"{lies}/") for key, _ in await store.list(lies)]
     return _Lies(Place(store.path(*lies.split("/")), store.storage_options), layout_of(names), lies)
 

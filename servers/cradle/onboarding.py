@@ -13,11 +13,11 @@ from servers.cradle.processing import pipeline
 from servers.cradle.processing.parameters import current_parameters
 from servers.cradle.processing.sources import SourceFile, SourceList, check_sources, find_files
 from servers.cradle.services import Services
-from shared.auth import require_sources
+from shared.auth import principal, require_sources
 from shared.contracts.installation import InstallationVersion
 from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport
 from shared.dataset.reader import DatasetReader
-from shared.errors import NotFound
+from shared.errors import Forbidden, NotFound
 from shared.objects import CustomerStore, bucket_name
 
 SOURCES = "sources.json"
@@ -26,22 +26,49 @@ Report = Callable[[float, float | None, str], Awaitable[None]]
 COUNTED = ("documents", "chunks", "products", "features", "prices")
 
 
-async def record_sources(held: Services, customer: str, data_sources: list[str]) -> SourceList:
-    """Checks the sources and keeps them in the customer's bucket, which is made if need be.
+def require_platform() -> None:
+    """Passes the orchestrator and administrators whose token names no customer: they may ask about one that nobody has
+    registered yet, for which there is no token.
+
+    Raises:
+        Forbidden: the caller is another one, or acts for a customer.
+    """
+    caller = principal()
+    ours = caller.role == "platform_admin" or (caller.role == "service" and caller.subject in ASKED_BEFORE)
+    if caller.customer is not None or not ours:
+        raise Forbidden("This is asked before a customer is registered, by the platform with a token for no customer.")
+
+
+async def checked_sources(held: Services, customer: str, data_sources: list[str]) -> SourceList:
+    """The sources, each of them found to be one that the customer's files may be read from. Changes nothing.
 
     Raises:
         Forbidden: the caller may not name such a source.
-        InvalidInput: a source is not allowed, not there, not the customer's or empty; nothing was recorded.
+        InvalidInput: a source is not allowed, not there, not the customer's or empty.
         Conflict: a customer of this id was erased.
     """
     require_sources(data_sources, ASKED_BEFORE)
     await asyncio.to_thread(require_not_erased, key_folder(held.settings), customer)
     checked = SourceList.parse(data_sources, held.settings)
+    await check_sources(checked, held.settings, await known_store(held, customer), bucket_name(customer))
+    return checked
+
+
+async def known_store(held: Services, customer: str) -> CustomerStore | None:
+    """The customer's bucket; None where there is none yet."""
     try:
-        known = await CustomerStore.open(held.settings, customer)
+        return await CustomerStore.open(held.settings, customer)
     except NotFound:
-        known = None
-    await check_sources(checked, held.settings, known, bucket_name(customer))
+        return None
+
+
+async def record_sources(held: Services, customer: str, data_sources: list[str]) -> SourceList:
+    """Checks the sources and keeps them in the customer's bucket, which is made if need be.
+
+    Raises:
+        Forbidden, InvalidInput, Conflict: as `checked_sources`; nothing was recorded.
+    """
+    checked = await checked_sources(held, customer, data_sources)
     store = await CustomerStore.open(held.settings, customer, create=True)
     await store.put(SOURCES, orjson.dumps(checked.uris))
     return checked

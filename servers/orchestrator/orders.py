@@ -18,8 +18,8 @@ from shared.contracts.catalogue import CustomerRegistered
 from shared.contracts.deployment import LegacyPrepared, QuestionsKept
 from shared.contracts.installation import ParameterChoice
 from shared.contracts.job import JobKind, JobResult
-from shared.contracts.processing import SourcesPrepared
-from shared.errors import Conflict, InvalidInput
+from shared.contracts.processing import SourcesChecked, SourcesPrepared
+from shared.errors import Conflict, InvalidInput, NotFound
 from shared.ids import canonical_digest, customer_id, new_handle
 
 EMAIL = re.compile(r"^[!-?A-~]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
@@ -110,8 +110,8 @@ class Orders:
     async def onboard(self, request: Request, key: str | None = None) -> Job:
         """Start a customer's onboarding, or give the job that the same request has started.
 
-        Cradle checks and keeps the sources before anything is stored here, so a refused source leaves no customer;
-        the marketplace alone knows its name and address by then, and takes the same ones again.
+        Cradle checks the sources before the customer is registered, and keeps them before anything is stored here: a
+        refused source leaves no customer, and name and address free for the request that mends it.
 
         Raises:
             InvalidInput: a value does not fit; cradle's word on a source passes through.
@@ -139,6 +139,7 @@ class Orders:
         choice: dict[str, Any] | None = None,
         questions: list[dict[str, Any]] | None = None,
         said: dict[str, Any] | None = None,
+        check: Callable[[], Awaitable[object]] | None = None,
     ) -> Job:
         """Start a job of a customer that exists, or give the open job that the same request has started.
 
@@ -148,6 +149,7 @@ class Orders:
             questions: planted questions (content), which take the place of earlier ones once the order is accepted.
             said: what of the choice the caller named: the same said again is the same request, whatever it means now.
             parameter_version: process all files anew with these parameters; None: those of the present dataset.
+            check: raises where a new job could not do its work; not called where the request has a job already.
 
         Raises:
             Conflict: another job of the customer is open, it has no dataset yet, or the key was used otherwise.
@@ -170,6 +172,8 @@ class Orders:
                 return open_job
             if open_job is not None:
                 raise _busy(open_job)
+            if check is not None:
+                await check()
             before = await session.last_with_dataset(named)
             delivered = await session.last_delivery(named)
             last = before.result if before is not None else JobResult()
@@ -234,6 +238,7 @@ class Orders:
         return None
 
     async def _queue_onboarding(self, session: Session, named: str, request: Request) -> Job:
+        await self._check(named, request)
         existing = await session.customer(named)
         partner = existing.partner if existing is not None else partner_of(principal())
         await self._upstreams.marketplace.call(
@@ -260,6 +265,30 @@ class Orders:
         if not await session.put_customer(customer):
             raise Conflict(f"The customer {named} exists already: use process_new_documents for further files.")
         return await session.add_job(self._new(named, request.kind, request.digest, JobResult(), request.chosen))
+
+    async def _check(self, named: str, request: Request) -> None:
+        """What can be refused before the customer is registered, asked as the platform: until then it has no token.
+
+        Raises:
+            InvalidInput: a source or a server is none.
+        """
+        for server_name in request.mcps:
+            try:
+                await self._upstreams.marketplace.call(
+                    "explain_access", {"server_name": server_name}, deadline_s=PREPARE_DEADLINE_S
+                )
+            except NotFound:
+                raise InvalidInput(
+                    f"The catalogue has no server {server_name}: list_marketplace_mcps of the marketplace names them.",
+                    field="mcps",
+                ) from None
+        if request.migration is None:
+            tool, arguments, answer = "check_sources", {"data_sources": request.data_sources}, SourcesChecked
+        else:
+            tool, arguments, answer = "check_legacy", {"legacy": request.data_sources[0]}, LegacyPrepared
+        await self._upstreams.cradle.call(
+            tool, {"customer_id": named, **arguments}, answer, deadline_s=PREPARE_DEADLINE_S
+        )
 
     async def _prepare_all(self, named: str, request: Request) -> str:
         if request.migration is None:

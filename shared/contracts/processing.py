@@ -8,6 +8,12 @@ from shared.contracts.model import Contract
 from shared.ids import Digest, Handle
 
 
+class SourcesChecked(Contract):
+    """Each source is there and may be read."""
+
+    sources: int = Field(ge=1)
+
+
 class SourcesPrepared(Contract):
     """The customer's bucket is there and holds the list of its sources."""
 

@@ -100,6 +100,7 @@ async def test_every_tool_is_titled_described_annotated_and_typed_and_the_list_i
         ({"company_name": ""}, "company_name"),
         ({"company_name": "!!!"}, "company_name"),
         ({"deployment_target": "moon"}, "deployment_target"),
+        ({"mcps": ["io.0711/nirgends"]}, "mcps"),
         ({"data_sources": []}, "data_sources"),
         ({"mcps": ["not a name"]}, "mcps.0"),
         ({"installation_params": {"chunk_tokens": 1}}, "installation_params.chunk_tokens"),
@@ -136,10 +137,13 @@ async def test_an_update_is_ordered_with_the_newest_parameters(rig: Rig) -> None
 
 async def test_a_customer_whose_sources_cannot_be_checked_is_not_there_afterwards(rig: Rig) -> None:
     good = {"company_name": "Spät GmbH", "contact_email": "a@example.com", "data_sources": ["file:///data"]}
-    result = (await rig.call("initialize_customer", good))["result"]
+    result = (await rig.call("initialize_customer", good | {"mcps": ["io.0711/tax"]}))["result"]
     assert result["_meta"]["0711/error"]["code"] == "unavailable"
     assert "0711 up" in result["content"][0]["text"]
     assert await rig.store.customer("spaet") is None
+    mended = {"customer_id": "spaet", "company_name": "Spät GmbH", "contact_email": "b@example.com"}
+    known = await rig.services.upstreams.marketplace.call("register_customer", mended)
+    assert not known["already_there"]
 
 
 async def test_a_job_is_shown_with_what_it_made_and_concisely_while_it_runs(rig: Rig) -> None:
@@ -151,10 +155,8 @@ async def test_a_job_is_shown_with_what_it_made_and_concisely_while_it_runs(rig:
     assert job["result"]["numbers"]["documents"] == 3
     running = (await rig.call("build_image", {"customer_id": "zeigwerk"}))["result"]["structuredContent"]
     arguments = {"job_id": running["job_id"]}
-    assert (
-        "result" not in (await rig.call("get_job", arguments))["result"]["structuredContent"]
-        or not (await rig.call("get_job", arguments))["result"]["structuredContent"]["result"]
-    )
+    concise = (await rig.call("get_job", arguments))["result"]["structuredContent"]
+    assert not concise.get("result")
     detailed = (await rig.call("get_job", {**arguments, "detail": "detailed"}))["result"]["structuredContent"]
     assert detailed["result"]["numbers"] == {"parameter_version": 1}
 

@@ -104,6 +104,16 @@ class Deployments:
         await asyncio.to_thread(engine.close)
         return engine.how
 
+    async def require_port(self, customer: str, host: str, port: int | None) -> None:
+        """Pass a port, or none, that a deployment there may be asked to have.
+
+        Raises:
+            Conflict: the deployment has another one.
+        """
+        row = await self._store.on(customer, host)
+        if row is not None and port not in (None, row.port):
+            raise _has_port(row)
+
     async def versions(self, customer: str, row: Row) -> DatasetVersions:
         """The versions of the dataset that an instance has.
 
@@ -173,10 +183,7 @@ class Deployments:
             ports = self._ports(port)
             row = await self._store.reserve(customer, host, ports)
             if port is not None and row.port != port:
-                raise Conflict(
-                    f"This deployment has port {row.port}. Leave the port out, or use stop_deployment with release.",
-                    field="port",
-                )
+                raise _has_port(row)
             rollout = Rollout(self._store, self._access, containers, customer, row, ports, planted)
             if standing is not None and standing.image == image.built.manifest_digest:
                 how, checks = await rollout.keep(standing, image)
@@ -264,6 +271,12 @@ class Deployments:
     def _ports(self, port: int | None) -> range:
         first, last = self._settings.deployment_ports
         return range(first, last + 1) if port is None else range(port, port + 1)
+
+
+def _has_port(row: Row) -> Conflict:
+    return Conflict(
+        f"This deployment has port {row.port}. Leave the port out, or use stop_deployment with release.", field="port"
+    )
 
 
 def _seen(task: asyncio.Task[DeploymentMade]) -> None:

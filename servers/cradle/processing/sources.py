@@ -97,10 +97,7 @@ async def check_sources(sources: SourceList, settings: Settings, store: Customer
             elif store is not None:
                 await _list(uri, "", settings, store)
             else:
-                raise InvalidInput(
-                    f"There is no bucket {bucket} yet. The operator makes it; put the files there, then call again.",
-                    field="data_sources",
-                )
+                raise _no_bucket(bucket)
         except Unavailable as error:
             raise InvalidInput(error.message, field="data_sources") from None
 
@@ -164,8 +161,11 @@ def _path(uri: str) -> Path:
     return path
 
 
-def legacy_place(uri: str, settings: Settings, store: CustomerStore) -> Path | str:
+def legacy_place(uri: str, settings: Settings, store: CustomerStore | None, bucket: str) -> Path | str:
     """The folder that a checked source names; where the bucket is none, the prefix in it.
+
+    Args:
+        store: None where the customer has no bucket yet; `bucket` is its name.
 
     Raises:
         InvalidInput: it is no folder of this machine, or in another bucket.
@@ -173,8 +173,10 @@ def legacy_place(uri: str, settings: Settings, store: CustomerStore) -> Path | s
     parts = urlsplit(uri)
     if parts.scheme == "file":
         place = _place(uri, settings)
+    elif store is None:
+        raise _no_bucket(bucket)
     else:
-        _require_own(parts.netloc, store.bucket)
+        _require_own(parts.netloc, bucket)
         prefix = _prefix(parts.path)
         place = store.local(*prefix.split("/"))
         if place is None:
@@ -191,6 +193,13 @@ def _require_own(named: str, bucket: str) -> None:
         raise InvalidInput(
             f"An S3 source must lie in the customer's own bucket, {bucket}. Copy the files there.", field="data_sources"
         )
+
+
+def _no_bucket(bucket: str) -> InvalidInput:
+    return InvalidInput(
+        f"There is no bucket {bucket} yet. The operator makes it; put the files there, then call again.",
+        field="data_sources",
+    )
 
 
 def _prefix(path: str) -> str:

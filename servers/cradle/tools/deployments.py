@@ -37,6 +37,16 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """Say whether a host's container engine answers. Use it before a deployment is ordered."""
         return EngineFound(host=host, engine=await services().deployments.engine_of(host))
 
+    async def check_deployment(tag: VersionTag, host: HostName = "local", port: Port | None = None) -> EngineFound:
+        """Say whether deploy_image may begin: engine, image and port. Use it before a deployment is ordered."""
+        checked = await deployment.check_deployment(services(), require_customer(), tag, host, port)
+        return EngineFound(host=host, engine=checked)
+
+    async def check_rollback(tag: VersionTag, host: HostName = "local") -> EngineFound:
+        """Say whether roll_back_instance may begin: engine, instance and image. Use it before it is ordered."""
+        checked = await deployment.check_rollback(services(), require_customer(), tag, host)
+        return EngineFound(host=host, engine=checked)
+
     async def deploy_image(tag: VersionTag, host: HostName = "local", port: Port | None = None) -> DeploymentMade:
         """Let the customer's signed image serve on a host. Use it after archive_image.
 
@@ -81,4 +91,6 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         server.tool(tool, scope="images:write", title=title, idempotent=True, deadline_s=longest)
     server.tool(stop_deployment, scope="images:write", title="Stop a deployment", destructive=True, idempotent=True)
     server.tool(find_engine, scope="images:read", title="Find an engine", read_only=True, idempotent=True)
+    server.tool(check_deployment, scope="images:read", title="Check a deployment", read_only=True, idempotent=True)
+    server.tool(check_rollback, scope="images:read", title="Check a roll-back", read_only=True, idempotent=True)
     server.tool(list_deployments, scope="images:read", title="List deployments", read_only=True, idempotent=True)

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from servers.cradle.onboarding import record_sources
+from servers.cradle.onboarding import checked_sources, record_sources, require_platform
 from servers.cradle.processing.parameters import current_parameters
 from servers.cradle.services import Services
 from shared.auth import require_customer
 from shared.contracts.installation import InstallationVersion, ParameterChoice, ParameterHistory
-from shared.contracts.processing import SourcesPrepared
-from shared.ids import canonical_digest
+from shared.contracts.processing import SourcesChecked, SourcesPrepared
+from shared.ids import CustomerId, canonical_digest
 from shared.serving import Server
 
 Source = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -31,6 +31,16 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """
         checked = await record_sources(services(), require_customer(), data_sources)
         return SourcesPrepared(sources_digest=canonical_digest(checked.uris), sources=len(checked.uris))
+
+    async def check_sources(
+        customer_id: CustomerId, data_sources: Annotated[list[Source], Field(min_length=1, max_length=100)]
+    ) -> SourcesChecked:
+        """Check that each source of a customer exists and may be read, and change nothing.
+
+        Use it before a customer is registered, with a token for no customer; prepare_customer checks again.
+        """
+        require_platform()
+        return SourcesChecked(sources=len((await checked_sources(services(), customer_id, data_sources)).uris))
 
     async def save_installation_params(choice: ParameterChoice) -> InstallationVersion:
         """Fix the customer's parameters as an immutable version. The same parameters give the same version again.
@@ -53,6 +63,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """List the customer's versions, newest first, each with what it changed. Use it to see why results differ."""
         return await services().installations.changes(require_customer(), start, limit)
 
+    server.tool(check_sources, scope="process", title="Check sources", read_only=True, idempotent=True)
     server.tool(prepare_customer, scope="process", title="Prepare a customer", idempotent=True)
     server.tool(
         save_installation_params, scope="installations:write", title="Save installation parameters", idempotent=True

@@ -8,17 +8,30 @@ from typing import Annotated
 from pydantic import Field
 
 from servers.cradle import migration
+from servers.cradle.onboarding import require_platform
 from servers.cradle.services import Services
 from shared.auth import require_customer
 from shared.contracts.deployment import LegacyBackup, LegacyPrepared, VersionTag
 from shared.contracts.processing import VerificationReport
+from shared.ids import CustomerId, canonical_digest
 from shared.serving import Server
+
+LegacyArgument = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers the tools on the server."""
 
-    async def prepare_migration(legacy: Annotated[str, Field(min_length=1, max_length=2000)]) -> LegacyPrepared:
+    async def check_legacy(customer_id: CustomerId, legacy: LegacyArgument) -> LegacyPrepared:
+        """Check that a customer's legacy deployment can be read, and change nothing.
+
+        Use it before a customer is registered, with a token for no customer; prepare_migration checks again.
+        """
+        require_platform()
+        uri = await migration.checked_legacy(services(), customer_id, legacy)
+        return LegacyPrepared(sources_digest=canonical_digest(uri))
+
+    async def prepare_migration(legacy: LegacyArgument) -> LegacyPrepared:
         """Note where a customer's legacy deployment lies, and check it. Use it before back_up_legacy."""
         return LegacyPrepared(sources_digest=await migration.prepare(services(), require_customer(), legacy))
 
@@ -31,6 +44,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return await migration.reconcile(services(), require_customer(), tag)
 
     longest = server.settings.job_step_deadline_s
+    server.tool(check_legacy, scope="process", title="Check a legacy deployment", read_only=True, idempotent=True)
     server.tool(prepare_migration, scope="process", title="Prepare a migration", idempotent=True)
     server.tool(
         back_up_legacy, scope="process", title="Back up a legacy deployment", idempotent=True, deadline_s=longest

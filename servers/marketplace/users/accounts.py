@@ -132,7 +132,8 @@ class Accounts:
         known = await self.store.customer(customer.customer_id)
         if known is None or not _same_customer(known, customer):
             raise Conflict(
-                "This customer id is registered with another company name or contact address: choose another id.",
+                f"The customer {customer.customer_id} is registered with another company name or contact address: send "
+                "those again, or for another company another name or id.",
                 field="customer_id",
             )
         return False

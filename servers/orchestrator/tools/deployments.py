@@ -57,13 +57,16 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         """
         held = services()
         customer = await known_customer(held.store, customer_id)
-        await _ask(held, customer_id, "find_engine", EngineFound, host=host)
         said = {"tag": tag, "host": host, "port": port}
         chosen = {**said, "tag": tag or await _newest(held, customer)}
         planted = None if questions is None else _plain(questions)
+
+        async def check() -> None:
+            await _ask(held, customer_id, "check_deployment", EngineFound, **chosen)
+
         return handle(
             await held.orders.start(
-                customer, "deployment", idempotency_key, choice=chosen, questions=planted, said=said
+                customer, "deployment", idempotency_key, choice=chosen, questions=planted, said=said, check=check
             )
         )
 
@@ -125,9 +128,12 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         """
         held = services()
         customer = await known_customer(held.store, customer_id)
-        await _ask(held, customer_id, "find_engine", EngineFound, host=host)
         chosen = {"tag": tag, "host": host}
-        return handle(await held.orders.start(customer, "rollback", idempotency_key, choice=chosen))
+
+        async def check() -> None:
+            await _ask(held, customer_id, "check_rollback", EngineFound, **chosen)
+
+        return handle(await held.orders.start(customer, "rollback", idempotency_key, choice=chosen, check=check))
 
     async def list_deployments(customer_id: CustomerArgument) -> DeploymentList:
         """Show where a customer's image runs, each instance asked just now, and its versions.

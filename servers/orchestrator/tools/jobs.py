@@ -19,6 +19,7 @@ from servers.orchestrator.tools.arguments import (
     SourcesArgument,
     handle,
 )
+from servers.orchestrator.tools.parameters import stored_parameters
 from servers.orchestrator.workflows.plan import ParameterVersion
 from shared.contracts.job import JobHandle, JobView, QuestionKey
 from shared.errors import Conflict, InvalidInput
@@ -145,7 +146,12 @@ async def _start(
     parameter_version: ParameterVersion | None = None,
 ) -> JobHandle:
     customer = await known_customer(held.store, customer_id)
-    return handle(await held.orders.start(customer, kind, key, data_sources, parameter_version))
+
+    async def check() -> None:
+        if isinstance(parameter_version, int):
+            await stored_parameters(held, customer_id, parameter_version)
+
+    return handle(await held.orders.start(customer, kind, key, data_sources, parameter_version, check=check))
 
 
 async def _report(job: Job) -> None:

@@ -1,0 +1,115 @@
+"""What cradle refuses before a job is queued: sources of a customer that nobody has registered, and deployments."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers.cradle import delivery, deployment, migration
+from servers.cradle.deployments.service import Deployments
+from servers.cradle.deployments.store import DeploymentStore
+from servers.cradle.images.archive import release
+from servers.cradle.onboarding import checked_sources, require_platform
+from servers.cradle.services import Services
+from shared.auth import acting_as
+from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
+from shared.objects import CustomerStore, bucket_name
+from shared.settings import Settings
+from tests.image_rig import small_image
+from tests.orchestrator_rig import ADMIN
+
+NO_ENGINE = "unix:///none.sock"
+
+
+@pytest.fixture
+async def held(database: Any, tmp_path: Path) -> Services:
+    """Cradle without a container engine, and with a folder that it may read."""
+    (tmp_path / "customers" / "berg").mkdir(parents=True)
+    settings = Settings(home=tmp_path / "home", source_roots=[tmp_path / "customers"], docker_host=NO_ENGINE)
+    rows = (await database("servers.cradle.deployments")).db
+    unused: Any = None
+    signer = await delivery.signer_of(Services(settings, *[unused] * 5))
+    return Services(settings, unused, unused, unused, rows, Deployments(settings, rows, signer.verifier))
+
+
+def nothing_is_there(held: Services, customer: str) -> bool:
+    return not (held.settings.home / "objects" / bucket_name(customer)).exists()
+
+
+async def test_checking_sources_makes_nothing_whether_they_are_refused_or_not(held: Services) -> None:
+    folder = held.settings.source_roots[0] / "berg"
+    with acting_as(ADMIN):
+        for refused in ("file:///nirgends", folder.as_uri(), "bucket:eingang", "s3://customer-tal/eingang"):
+            with pytest.raises(InvalidInput):
+                await checked_sources(held, "berg", [refused])
+            with pytest.raises(InvalidInput):
+                await migration.checked_legacy(held, "berg", refused)
+        (folder / "blatt.txt").write_text("Klemme")
+        assert (await checked_sources(held, "berg", [folder.as_uri()])).uris == [folder.as_uri()]
+        assert await migration.checked_legacy(held, "berg", folder.as_uri()) == folder.as_uri()
+    assert nothing_is_there(held, "berg")
+
+
+async def test_a_place_in_a_bucket_is_looked_into_where_the_customer_has_one(held: Services) -> None:
+    await (await CustomerStore.open(held.settings, "berg", create=True)).put("eingang/blatt.txt", b"Klemme")
+    with acting_as(ADMIN):
+        assert (await checked_sources(held, "berg", ["bucket:eingang"])).uris == ["bucket:eingang"]
+        with pytest.raises(InvalidInput, match="no file"):
+            await checked_sources(held, "berg", ["bucket:ausgang"])
+
+
+@pytest.mark.requirement("T-01")
+def test_only_the_platform_asks_about_a_customer_that_its_token_does_not_name() -> None:
+    orchestrator = replace(ADMIN, subject="orchestrator", role="service")
+    for allowed in (ADMIN, orchestrator):
+        with acting_as(allowed):
+            require_platform()
+    others = [replace(orchestrator, subject="cradle")]
+    others += [replace(ADMIN, role=role) for role in ("partner_admin", "customer_admin", "customer_user")]
+    others += [replace(each, customer="tal") for each in (ADMIN, orchestrator)]
+    for other in others:
+        with acting_as(other), pytest.raises(Forbidden):
+            require_platform()
+
+
+async def test_a_deployment_of_an_unknown_image_or_at_another_port_is_refused_before_it_is_ordered(
+    held: Services,
+) -> None:
+    bucket = (await CustomerStore.open(held.settings, "acme", create=True)).local()
+    assert bucket is not None
+    small_image(bucket, await delivery.signer_of(held), tag="p1-built")
+
+    async def check(tag: str, port: int | None = None) -> str:
+        return await deployment.check_deployment(held, "acme", tag, "local", port)
+
+    with pytest.raises(NotFound, match="list_deployments"):
+        await check("p1-mistyped")
+    with pytest.raises(Unavailable):  # it is there; the engine is not
+        await check("p1-built")
+    await DeploymentStore(held.database).reserve("acme", "local", [9407])
+    with pytest.raises(Conflict, match="9407"):
+        await check("p1-built", 9408)
+    with pytest.raises(Unavailable):
+        await check("p1-built", 9407)
+
+
+async def test_a_roll_back_to_an_unknown_image_or_of_nothing_is_refused_before_it_is_ordered(held: Services) -> None:
+    bucket = (await CustomerStore.open(held.settings, "acme", create=True)).local()
+    assert bucket is not None
+    archive = await delivery.archive_of(held)
+    image = await asyncio.to_thread(small_image, bucket, await delivery.signer_of(held), tag="p1-kept")
+    await archive.keep(bucket, "p1-kept")
+    with pytest.raises(NotFound, match="deploy_customer"):
+        await deployment.check_rollback(held, "acme", "p1-kept", "local")
+    store = DeploymentStore(held.database)
+    await store.reserve("acme", "local", [9407])
+    await store.serving("acme", "local", image.built)
+    with pytest.raises(NotFound, match="list_deployments"):
+        await deployment.check_rollback(held, "acme", "p1-mistyped", "local")
+    with pytest.raises(Unavailable):
+        await deployment.check_rollback(held, "acme", "p1-kept", "local")
+    release(archive.folder)
