@@ -101,13 +101,23 @@ def audit(
     head: Annotated[
         list[str] | None, typer.Option(help="A head noted earlier; finds that entries at the end are missing.")
     ] = None,
+    last: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Instead show so many entries, the newest at the end.")
+    ] = None,
     home: Home = None,
 ) -> None:
     """Prove that the audit logs are whole; exit code 1 where one is not. Postgres has to run."""
+    from servers.local.audit import last as newest
     from servers.local.audit import prove
     from servers.local.platform import needing_postgres
 
     chosen = _settings(home=home)
+    if last is not None:
+        with needing_postgres(chosen):
+            shown = asyncio.run(newest(chosen, last))
+        for line in shown:
+            typer.echo(line)
+        return
     with needing_postgres(chosen):
         lines, whole = asyncio.run(prove(chosen, head or []))
     for line in lines:

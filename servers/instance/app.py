@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +118,7 @@ def build(
             "dataset_digest": current().dataset_digest if held else config.dataset_digest,
         }
 
+    console = Console(current, access_key)
     server = Server(
         "instance",
         settings,
@@ -130,13 +131,14 @@ def build(
         issuer=platform.issuer if platform else "",  # by itself it knows its access key only
         hosts=("*",),  # it runs under whatever name its owner gives it; every call carries the key
         max_body_bytes=2**20,
+        page=console.nothing,
     )
     dataset_tools.register(server, current)
     product_tools.register(server, current)
     growth_tools.register(server, versions, current)
     version_tools.register(server, versions, updates, shelf)
     change_tools.register(server, versions, changes, shelf)
-    _add_console(server, current, access_key)
+    _add_console(server, console)
     return server
 
 
@@ -206,8 +208,7 @@ class OwnCustomer:
         return caller
 
 
-def _add_console(server: Server, current: Callable[[], Library], access_key: str) -> None:
-    console = Console(current, access_key)
+def _add_console(server: Server, console: Console) -> None:
     pages = Starlette(routes=[Route(path, handler, methods=methods) for path, handler, methods in console.routes()])
     exact = {path for path, _, _ in console.routes() if "{" not in path}
     server.mount(lambda path: path in exact or path.startswith("/documents/"), pages)

@@ -1,10 +1,14 @@
-"""`0711 audit`: proves that no entry of the audit logs was changed, removed, moved or put in."""
+"""`0711 audit`: proves that no entry of the audit logs was changed, removed, moved or put in, or shows the last ones."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC
+
 from servers.local.platform import MIGRATIONS
-from shared.audit import AuditHead, AuditLog, AuditProof
-from shared.errors import InvalidInput
+from shared.audit import AuditEntry, AuditHead, AuditLog, AuditProof
+from shared.errors import Conflict, InvalidInput
 from shared.ids import DIGEST_PATTERN
 from shared.postgres.database import Database
 from shared.postgres.urls import database_urls
@@ -28,13 +32,47 @@ async def prove(settings: Settings, known: list[str]) -> tuple[list[str], bool]:
     return [_line(name, proof) for name, proof in proofs.items()], all(proof.whole for proof in proofs.values())
 
 
+async def last(settings: Settings, number: int) -> list[str]:
+    """A line for each of the last entries of all logs together, the newest at the end.
+
+    Raises:
+        Conflict: one was changed into something that cannot be read.
+        Unavailable: a database does not answer.
+    """
+    from pydantic import ValidationError
+
+    entries: list[tuple[AuditEntry, str]] = []
+    for name in LOGS:
+        async with _log(settings, name) as log:
+            try:
+                entries += [(entry, name) for entry in await log.newest(number)]
+            except ValidationError:
+                raise Conflict(f"{name}: an entry was changed and cannot be read. `0711 audit` says which.") from None
+    entries.sort(key=lambda each: (each[0].at, each[1], each[0].number))
+    return [_told(entry, name) for entry, name in entries[-number:]]
+
+
 async def _prove(settings: Settings, name: str, head: AuditHead | None) -> AuditProof:
+    async with _log(settings, name) as log:
+        return await log.verify(head)
+
+
+@asynccontextmanager
+async def _log(settings: Settings, name: str) -> AsyncIterator[AuditLog]:
     database = Database(database_urls(settings, name).app)
     await database.open()
     try:
-        return await AuditLog(database).verify(head)
+        yield AuditLog(database)
     finally:
         await database.close()
+
+
+def _told(entry: AuditEntry, name: str) -> str:
+    at = entry.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    named = [f"customer={entry.customer_id}"] if entry.customer_id else []
+    named += [f"subject={entry.subject}"] if entry.subject else []
+    named += [f"{key}={value}" for key, value in sorted(entry.detail.items())]
+    return " ".join([at, f"{name}:{entry.number}", entry.actor, entry.verb, *named])
 
 
 def _line(name: str, proof: AuditProof) -> str:

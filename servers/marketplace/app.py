@@ -17,6 +17,7 @@ from servers.marketplace.first_party.mounting import FirstParty
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.together import Together
 from servers.marketplace.invitations.invitations import PATH as INVITATION
+from servers.marketplace.pages import page
 from servers.marketplace.services import Services, opened
 from servers.marketplace.tools import (
     access,
@@ -73,6 +74,12 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
     def jwks() -> dict[str, Any]:
         return services().keys.jwks()
 
+    def nothing(request: Request) -> Response:
+        own = settings.url("marketplace")
+        return page(
+            request, "nothing.html", 401, resource=settings.resource("marketplace"), approvals=own + approvals.PATH
+        )
+
     keys = GivenKeys(jwks)
     verifier = StandingVerifier(TokenVerifier.of(settings, "marketplace", keys), lambda: services().standing)
     first_party = FirstParty(settings, keys)
@@ -93,6 +100,7 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
         verifier=verifier,
         audit=lambda: AuditLog(services().database),
         changed=made_here,
+        page=nothing,
     )
     offered = (
         catalogue,

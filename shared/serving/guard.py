@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth import Principal, Verifier, acting_as
@@ -36,6 +38,7 @@ class Access:
         limit: largest body in bytes; at most `UNTOLD` of one that comes in chunks.
         public: paths that need no token.
         own: paths whose application checks its callers itself.
+        page: what a browser without a token is shown in place of the error; None: the error, as everybody else.
     """
 
     verifier: Verifier
@@ -46,6 +49,7 @@ class Access:
     public: set[str] = field(default_factory=set)
     own: list[Callable[[str], bool]] = field(default_factory=list)
     scopes: set[str] = field(default_factory=set)
+    page: Callable[[Request], Response] | None = None
 
     def needs_token(self, path: str) -> bool:
         """Whether a path needs a token."""
@@ -80,10 +84,7 @@ class Guard:
         try:
             caller = await self._admit(scope, scope["headers"])
         except PlatformError as error:
-            challenge = self._access.challenge(error) if isinstance(error, Unauthenticated) else None
-            response = http_response(error, challenge)
-            response.status_code = MISDIRECTED if error.field == "host" else error.status
-            await response(scope, receive, send)
+            await self._refusal(scope, error)(scope, receive, send)
             return
         limit = self._access.limit
         if values(scope["headers"], b"transfer-encoding"):
@@ -91,6 +92,17 @@ class Guard:
         scope = {**scope, CALLER: caller, LIMIT: limit}
         with acting_as(caller):
             await self._app(scope, _bounded(receive, limit), send)
+
+    def _refusal(self, scope: Scope, error: PlatformError) -> Response:
+        page, nameless = self._access.page, isinstance(error, Unauthenticated)
+        challenge = self._access.challenge(error) if nameless else {}
+        if page is not None and nameless and is_browser(scope):
+            response = page(Request(scope))
+            response.headers.update(challenge)
+        else:
+            response = http_response(error, challenge)
+        response.status_code = MISDIRECTED if error.field == "host" else error.status
+        return response
 
     async def _admit(self, scope: Scope, headers: RawHeaders) -> Principal | None:
         if scope["path"] != "/health":  # probes come by address
@@ -109,6 +121,13 @@ class Guard:
         if kind.lower() != "bearer" or not token.strip():
             raise Unauthenticated("A token is needed: send it as `Authorization: Bearer …`.")
         return await self._access.verifier.verify(token.strip())
+
+
+def is_browser(scope: Scope) -> bool:
+    """Whether a person's browser asks for a page: it says that it takes HTML, and sends no token."""
+    headers = scope["headers"]
+    wants = b",".join(values(headers, b"accept")).lower()
+    return scope["method"] == "GET" and b"text/html" in wants and not values(headers, b"authorization")
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:

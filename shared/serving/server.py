@@ -59,6 +59,7 @@ class Server:
         extensions: of the SDK, such as tasks.
         audit: the log that every call of a tool that is not read-only is in before it runs.
         changed: called after each of those calls.
+        page: what a browser without a token is shown where there is nothing for it; default: the error as JSON.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Server:
         extensions: Sequence[Extension] = (),
         audit: Callable[[], Log] | None = None,
         changed: Callable[[], None] | None = None,
+        page: Callable[[Request], Response] | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -102,6 +104,7 @@ class Server:
             _origin(self.resource_url),
             _metadata_url(self.resource_url) if self._issuer else None,
             max_body_bytes or settings.max_body_bytes,
+            page=page,
         )
         if not logging.root.handlers:  # else the SDK installs one that shows messages
             logging.root.addHandler(logging.NullHandler())

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from servers.local.audit import LOGS, prove
+from servers.local.audit import LOGS, last, prove
 from servers.marketplace.approvals.store import ApprovalStore, Bound
 from servers.marketplace.tools.accounts import UserCreated, WhoAmI
 from servers.marketplace.tools.review import ServerReviewed
 from shared.audit import AuditEntry, AuditLog
 from shared.contracts.catalogue import CataloguePage
-from shared.errors import InvalidInput, PlatformError
+from shared.errors import Conflict, InvalidInput, PlatformError
 from shared.ids import new_handle
 from shared.postgres.database import Database
 from shared.postgres.urls import write
@@ -92,6 +92,12 @@ async def test_each_change_is_in_the_log_with_who_made_it_and_without_any_addres
     lines, whole = await prove(market.settings, [])
     assert whole
     assert lines[0].startswith(f"{LOGS[0]}: {len(await entries(market))} entries, whole.")
+    newest, shown = (await entries(market))[-1], await last(market.settings, 2)
+    assert len(shown) == 2
+    assert [f":{newest.number} {newest.actor} {newest.verb} customer=acme" in line for line in shown] == [True, True]
+    numbers = [int(line.split()[1].partition(":")[2]) for line in await last(market.settings, 7)]
+    assert numbers == sorted(numbers)  # the newest at the end
+    assert set(numbers) == {newest.number, newest.number - 1, newest.number - 2}
 
 
 @pytest.mark.requirement("A-10")
@@ -200,3 +206,7 @@ async def test_the_command_finds_an_edited_entry_and_one_that_is_missing_at_the_
     assert "BROKEN at entry 2" in lines[-1]
     with pytest.raises(InvalidInput):
         await prove(market.settings, ["elsewhere:1:x"])
+    await superuser.execute("ALTER TABLE audit DROP CONSTRAINT audit_verb_check")
+    await superuser.execute("UPDATE audit SET verb = 'Nobody was here.' WHERE number = 2")
+    with pytest.raises(Conflict, match="cannot be read"):
+        await last(market.settings, 100)

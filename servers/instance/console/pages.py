@@ -51,9 +51,16 @@ class Console:
             ("/icon.svg", self._icon, ["GET"]),
         ]
 
+    def nothing(self, request: Request) -> Response:
+        """What a browser is shown at an address that is none of a page."""
+        return _render(request, "error.html", 401, code="nothing_here", signed_in=self._signed_in(request))
+
+    def _signed_in(self, request: Request) -> bool:
+        return session.valid(self._key, request.cookies.get(session.COOKIE))
+
     def _guarded(self, page: Handler) -> Handler:
         async def handle(request: Request) -> Response:
-            if not session.valid(self._key, request.cookies.get(session.COOKIE)):
+            if not self._signed_in(request):
                 return RedirectResponse(_sign_in_for(request), 303, HEADERS)
             try:
                 return await page(request)
@@ -82,10 +89,12 @@ class Console:
 
     async def _login(self, request: Request) -> Response:
         if request.method == "GET":
-            return _render(request, "login.html", wrong=False, next=_page(request.query_params.get("next")))
+            return _render(
+                request, "login.html", signed_in=False, wrong=False, next=_page(request.query_params.get("next"))
+            )
         form = await request.form(max_files=0, max_fields=4, max_part_size=4096)
         if not session.same_key(self._key, str(form.get("key", ""))):
-            return _render(request, "login.html", 401, wrong=True, next=_page(form.get("next")))
+            return _render(request, "login.html", 401, signed_in=False, wrong=True, next=_page(form.get("next")))
         answer = RedirectResponse(_page(form.get("next")), 303, HEADERS)
         answer.set_cookie(
             session.COOKIE, session.issue(self._key), max_age=session.LIFETIME_S, httponly=True,
@@ -141,10 +150,11 @@ def _without(text: str, heading: str | None) -> str:
     return text.removeprefix(heading).lstrip("\n") or text if heading and text.startswith(heading + "\n") else text
 
 
-def _render(request: Request, template: str, status: int = 200, **values: object) -> Response:
+def _render(
+    request: Request, template: str, status: int = 200, *, signed_in: bool = True, **values: object
+) -> Response:
     chosen = request.query_params.get("lang") or request.cookies.get("lang")
     code = language_of(chosen, request.headers.get("accept-language"), "de")
-    signed_in = template != "login.html"
     other = "?" + urlencode({**request.query_params, "lang": "en" if code == "de" else "de"})
     page = (
         _templates()
