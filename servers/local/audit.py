@@ -1,4 +1,4 @@
-"""`0711 audit`: proves that no entry of the audit logs was changed, removed, moved or put in, or shows the last ones."""
+"""`0711 audit`: proves that no entry of the audit logs was changed, removed, moved or put in; shows the last ones."""
 
 from __future__ import annotations
 

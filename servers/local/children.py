@@ -11,6 +11,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from servers.local.logs import bound
 from shared.errors import Unavailable
@@ -19,6 +22,8 @@ STOP_AFTER_S = 75.0  # a server drains for up to 20 s, and cradle ends an exchan
 LOOK_S = 5.0
 RESTARTS = 5
 RESTART_WINDOW_S = 60.0
+HEALTHY = frozenset({"healthy", "ok", "ready"})
+DEPENDENCY = "dependencies"
 
 
 class Child:
@@ -56,7 +61,11 @@ class Child:
 
     def last_words(self) -> str:
         """The last line of its log, for an error message."""
-        return last_words(self._log)
+        return last_words(self._log).removeprefix("0711: ")
+
+    def gave_up(self) -> Unavailable:
+        """What is said, once, of a server that has `failed`."""
+        return Unavailable(f"{self.name} cannot run: {self.last_words()} Everything was stopped. Its log: {self._log}")
 
     async def _spawn(self) -> None:
         arm = _die_with(os.getpid())
@@ -75,7 +84,6 @@ class Child:
                 return
             starts = [each for each in starts if time.monotonic() - each < RESTART_WINDOW_S]
             if len(starts) >= RESTARTS or code == 2:  # 2: it cannot run as configured; trying again changes nothing
-                self._notify(f"{self.name} cannot run: {self.last_words()}")
                 self.failed.set()
                 return
             self._notify(f"{self.name} ended (exit {code}); starting it again")
@@ -128,12 +136,26 @@ async def healthy(url: str, child: Child, deadline_s: float) -> None:
     import httpx2
 
     async with httpx2.AsyncClient(timeout=2.0, trust_env=False) as client:
-        end = time.monotonic() + deadline_s
+        end, why = time.monotonic() + deadline_s, ""
         while time.monotonic() < end and not child.failed.is_set():
             try:
-                if (await client.get(url)).status_code == 200:
+                answer = await client.get(url)
+                if answer.status_code == 200:
                     return
-            except httpx2.HTTPError:
+                why = unwell(orjson.loads(answer.content))
+            except (httpx2.HTTPError, ValueError, TypeError, AttributeError):  # away, or another program
                 pass
             await asyncio.sleep(0.05)
-    raise Unavailable(f"{child.name} did not become healthy: {child.last_words()}")
+    raise Unavailable(f"{child.name} did not become healthy: {why or child.last_words()}")
+
+
+def unwell(told: dict[str, Any]) -> str:
+    """The parts of a health answer that are not healthy, in which state they are, and why where they say so."""
+    parts = {**told, **told.get(DEPENDENCY, {})}
+    found = []
+    for name, each in parts.items():
+        state = each.get("status") if isinstance(each, dict) else each
+        reason = each.get("reason") if isinstance(each, dict) else None
+        if isinstance(state, str) and name not in {"status", "service", DEPENDENCY} and state not in HEALTHY:
+            found.append(f"{name} {state}: {reason}" if reason else f"{name} {state}")
+    return ", ".join(found)

@@ -55,10 +55,11 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
     """Starts everything in order, waits until it is healthy, and stops it in reverse order.
 
     Raises:
-        Conflict: another platform runs in this home folder.
-        Unavailable: a part did not come up; the message says which and why.
+        Conflict: another platform runs in this home folder, or another program listens on a port.
+        Unavailable: a part did not come up, or gave up meanwhile; the message says which and why.
     """
     with HomeLock(settings.home):
+        _require_free_ports(settings)
         _make_private(settings.home)
         for root in settings.source_roots:
             if not root.is_dir():
@@ -69,9 +70,22 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
             try:
                 await _start(settings, children, notify)
                 yield Platform(settings, children)
+            except PlatformError:
+                for child in children.values():
+                    if child.failed.is_set():  # what failed for want of it says less
+                        raise child.gave_up() from None
+                raise
             finally:
                 for child in reversed(children.values()):  # who calls ends before whom it calls: running calls finish
                     await child.stop()
+
+
+def _require_free_ports(settings: Settings) -> None:
+    """Another program's answer at one of them would be taken for a server's own, and the platform said to be ready."""
+    from shared.serving.ports import Ports
+
+    servers = [settings.port(name) for name in SERVERS]
+    Ports(settings, [*servers, settings.embedding_port, settings.vision_port]).close()
 
 
 def _make_private(home: Path) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from typing import Any
 
 import orjson
 
-from servers.local.children import last_words
+from servers.local.children import last_words, unwell
 from servers.local.lock import holder
 from servers.local.platform import SERVERS
 from shared.settings import PREFIX, ServerName, Settings
 
 PATIENCE_S = 5.0
-HEALTHY = frozenset({"healthy", "ok", "ready"})
-DEPENDENCY = "dependencies"
 
 
 async def status(settings: Settings) -> tuple[list[str], bool]:
@@ -43,7 +40,7 @@ async def _state(settings: Settings, name: ServerName) -> str:
         async with httpx2.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
             answer = await client.get(_address(settings, name) + "/health")
         told = orjson.loads(answer.content)
-        return "" if answer.status_code == 200 else f"UNHEALTHY: {_named(told) or 'it does not say why'}"
+        return "" if answer.status_code == 200 else f"UNHEALTHY: {unwell(told) or 'it does not say why'}"
     except httpx2.HTTPError:
         return "DOES NOT ANSWER"
     except (ValueError, TypeError, AttributeError):
@@ -52,15 +49,3 @@ async def _state(settings: Settings, name: ServerName) -> str:
 
 def _address(settings: Settings, name: ServerName) -> str:
     return f"http://{settings.host}:{settings.port(name)}"
-
-
-def _named(told: dict[str, Any]) -> str:
-    """The parts of a health answer that are not healthy, and in which state they are."""
-    parts = {**told, **told.get(DEPENDENCY, {})}
-    states = {name: each.get("status") if isinstance(each, dict) else each for name, each in parts.items()}
-    skipped = {"status", "service", DEPENDENCY}
-    return ", ".join(
-        f"{name} {state}"
-        for name, state in states.items()
-        if isinstance(state, str) and name not in skipped and state not in HEALTHY
-    )

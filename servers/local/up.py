@@ -8,7 +8,6 @@ import time
 
 from servers.local.connect import claude_code_line, command_line
 from servers.local.platform import running
-from shared.errors import Unavailable
 from shared.settings import Settings
 
 
@@ -16,7 +15,7 @@ async def up(settings: Settings) -> None:
     """Runs until SIGINT or SIGTERM, or until a server gives up.
 
     Raises:
-        Unavailable: a server gave up; the message names its log.
+        Unavailable: a server gave up; the message says why.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -29,8 +28,7 @@ async def up(settings: Settings) -> None:
         await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if ended.done():
-            log = settings.home / "logs" / f"{ended.result()}.log"
-            raise Unavailable(f"{ended.result()} cannot run; everything was stopped. Its log: {log}")
+            raise platform.children[ended.result()].gave_up()
         ended.cancel()
         _say("stopping …")
     _say("stopped")

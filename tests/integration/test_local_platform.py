@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,10 +15,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from servers.local.children import Child
+from servers.local.children import Child, healthy, unwell
 from servers.local.lock import HomeLock
 from servers.local.platform import MIGRATIONS, postgres
-from servers.local.status import _named, status
+from servers.local.status import status
+from shared.errors import Unavailable
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.urls import DatabaseUrls, write
 from shared.settings import Settings
@@ -67,6 +69,33 @@ async def test_a_server_that_the_machine_cannot_start_for_a_moment_is_started_la
             await asyncio.sleep(0.1)
         await child.stop()
     assert told[1] == "marketplace could not be started: No such file or directory"
+
+
+async def test_why_a_server_gives_up_is_said_once_and_by_whoever_waits_for_it(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os, sys\nsys.stderr.write('0711: No model.\\n')\nos._exit(2)")
+    told, log = list[str](), tmp_path / "log"
+    child = Child("cradle", {**os.environ, "PYTHONPATH": str(tmp_path)}, log, told.append)
+    await child.start()
+    with pytest.raises(Unavailable):
+        await healthy("http://127.0.0.1:1/health", child, 120)
+    await child.stop()
+    assert child.gave_up().message == f"cradle cannot run: No model. Everything was stopped. Its log: {log}"
+    assert told == []
+
+
+def test_a_port_that_another_program_has_is_said_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        for name in ("MARKETPLACE", "CRADLE", "EMBEDDING", "VISION"):
+            monkeypatch.setenv(f"P0711_{name}_PORT", str(free_port()))
+        monkeypatch.setenv("P0711_ORCHESTRATOR_PORT", str(taken))
+        ended = command("up", "--home", str(tmp_path / "home"), cwd=tmp_path)
+    says = f"0711: Port {taken} is in use: stop what listens there, or set P0711_ORCHESTRATOR_PORT to another.\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", says)
 
 
 async def test_a_child_is_not_in_the_terminals_process_group(tmp_path: Path) -> None:
@@ -169,8 +198,8 @@ async def test_the_status_names_what_does_not_answer_and_what_its_log_said_last(
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "cradle.log").write_text("first\nlast words\n")
     with HomeLock(tmp_path):
-        lines, healthy = await status(settings)
-    assert not healthy
+        lines, well = await status(settings)
+    assert not well
     assert lines[0].startswith(f"platform       process {os.getpid()}, {tmp_path}, ")
     assert f"cradle         http://127.0.0.1:{ports['cradle_port']} DOES NOT ANSWER" in lines
     assert f"{'':<14} {tmp_path}/logs/cradle.log ends: last words" in lines
@@ -179,9 +208,11 @@ async def test_the_status_names_what_does_not_answer_and_what_its_log_said_last(
 
 def test_the_status_names_the_dependency_that_is_not_healthy() -> None:
     health = {"status": "unhealthy", "service": "x", "dependencies": {"postgres": "unreachable", "jobs": "healthy"}}
-    assert _named(health) == "postgres unreachable"
+    assert unwell(health) == "postgres unreachable"
     cradle = {"status": "starting", "embedding": {"status": "loading"}, "vision": {"status": "healthy"}}
-    assert _named(cradle) == "embedding loading"
+    assert unwell(cradle) == "embedding loading"
+    cradle["embedding"] = {"status": "failed", "reason": "No such model."}
+    assert unwell(cradle) == "embedding failed: No such model."
 
 
 @pytest.mark.parametrize(
