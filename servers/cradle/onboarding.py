@@ -14,7 +14,7 @@ from servers.cradle.processing.parameters import current_parameters
 from servers.cradle.processing.sources import SourceFile, SourceList, check_sources, find_files
 from servers.cradle.services import Services
 from shared.auth import principal, require_sources
-from shared.contracts.installation import InstallationVersion
+from shared.contracts.installation import InstallationParameters, InstallationVersion, ParameterChoice
 from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport
 from shared.dataset.reader import DatasetReader
 from shared.errors import Forbidden, NotFound
@@ -95,9 +95,18 @@ async def process(held: Services, customer: str, parameter_version: int, report:
 
 async def check_drift(held: Services, customer: str, version: InstallationVersion) -> None:
     """Compares everything that decides a result with the stored version, and probe texts with their stored vectors."""
-    choice = choice_of(version.parameters)
-    current = current_parameters(choice, await held.embedding.identity(), held.vision.parameters(choice.ocr_provider))
+    current = await current_choice(held, choice_of(version.parameters))
     await held.installations.check_drift(customer, version.version, current, held.embedding)
+
+
+async def current_choice(held: Services, choice: ParameterChoice) -> InstallationParameters:
+    """The parameters that an installation with this choice would have now.
+
+    Raises:
+        InvalidInput: the choice cannot be met here; says why.
+    """
+    ocr = held.vision.parameters(choice.ocr_provider)
+    return current_parameters(choice, await held.embedding.identity(), ocr)
 
 
 async def verify_dataset(held: Services, customer: str, parameter_version: int) -> VerificationReport:

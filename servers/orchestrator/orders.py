@@ -270,7 +270,7 @@ class Orders:
         """What can be refused before the customer is registered, asked as the platform: until then it has no token.
 
         Raises:
-            InvalidInput: a source or a server is none.
+            InvalidInput: a source or a server is none, or a choice of parameters cannot be met.
         """
         for server_name in request.mcps:
             try:
@@ -283,12 +283,11 @@ class Orders:
                     field="mcps",
                 ) from None
         if request.migration is None:
-            tool, arguments, answer = "check_sources", {"data_sources": request.data_sources}, SourcesChecked
+            tool, arguments, answer = "check_customer", {"data_sources": request.data_sources}, SourcesChecked
         else:
-            tool, arguments, answer = "check_legacy", {"legacy": request.data_sources[0]}, LegacyPrepared
-        await self._upstreams.cradle.call(
-            tool, {"customer_id": named, **arguments}, answer, deadline_s=PREPARE_DEADLINE_S
-        )
+            tool, arguments, answer = "check_migration", {"legacy": request.data_sources[0]}, LegacyPrepared
+        arguments |= {"customer_id": named, "choice": request.choice.model_dump(mode="json")}
+        await self._upstreams.cradle.call(tool, arguments, answer, deadline_s=PREPARE_DEADLINE_S)
 
     async def _prepare_all(self, named: str, request: Request) -> str:
         if request.migration is None:

@@ -53,6 +53,11 @@ async def test_a_tool_is_found_and_called_while_the_list_stays_small(market: Mar
     assert answer_of(called)["result"]["content"][0]["text"] == "say"
     other = await market.call(await market.user_token("bolt"), "search_tools", ToolsFound, query="say")
     assert (other.tools, other.searched) == ([], 0)
+    assert "install_mcp" in other.note
+    nothing = await market.call(token, "search_tools", ToolsFound, query="zzz")
+    assert (nothing.tools, nothing.searched, "other words" in nothing.note, found.note) == ([], 121, True, "")
+    nobodys = await market.call(await market.operator(), "search_tools", ToolsFound, query="say")
+    assert (nobodys.tools, "token with `customer`" in nobodys.note) == ([], True)
 
 
 async def test_the_explanation_names_what_is_missing_and_hides_what_the_caller_does_not_see(market: Market) -> None:

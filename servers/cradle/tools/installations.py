@@ -7,8 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from servers.cradle.onboarding import checked_sources, record_sources, require_platform
-from servers.cradle.processing.parameters import current_parameters
+from servers.cradle.onboarding import checked_sources, current_choice, record_sources, require_platform
 from servers.cradle.services import Services
 from shared.auth import require_customer
 from shared.contracts.installation import InstallationVersion, ParameterChoice, ParameterHistory
@@ -32,14 +31,17 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         checked = await record_sources(services(), require_customer(), data_sources)
         return SourcesPrepared(sources_digest=canonical_digest(checked.uris), sources=len(checked.uris))
 
-    async def check_sources(
-        customer_id: CustomerId, data_sources: Annotated[list[Source], Field(min_length=1, max_length=100)]
+    async def check_customer(
+        customer_id: CustomerId,
+        data_sources: Annotated[list[Source], Field(min_length=1, max_length=100)],
+        choice: ParameterChoice,
     ) -> SourcesChecked:
-        """Check that each source of a customer exists and may be read, and change nothing.
+        """Check that each source of a customer exists and may be read, and that the choice can be met; change nothing.
 
         Use it before a customer is registered, with a token for no customer; prepare_customer checks again.
         """
         require_platform()
+        await current_choice(services(), choice)
         return SourcesChecked(sources=len((await checked_sources(services(), customer_id, data_sources)).uris))
 
     async def save_installation_params(choice: ParameterChoice) -> InstallationVersion:
@@ -48,8 +50,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         Use it at an installation; updates use the stored version.
         """
         held = services()
-        ocr = held.vision.parameters(choice.ocr_provider)
-        parameters = current_parameters(choice, await held.embedding.identity(), ocr)
+        parameters = await current_choice(held, choice)
         return await held.installations.save(require_customer(), parameters, held.embedding)
 
     async def get_installation_params(version: Annotated[int | None, Field(ge=1)] = None) -> InstallationVersion:
@@ -63,7 +64,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """List the customer's versions, newest first, each with what it changed. Use it to see why results differ."""
         return await services().installations.changes(require_customer(), start, limit)
 
-    server.tool(check_sources, scope="process", title="Check sources", read_only=True, idempotent=True)
+    server.tool(check_customer, scope="process", title="Check a customer", read_only=True, idempotent=True)
     server.tool(prepare_customer, scope="process", title="Prepare a customer", idempotent=True)
     server.tool(
         save_installation_params, scope="installations:write", title="Save installation parameters", idempotent=True

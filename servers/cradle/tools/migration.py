@@ -8,10 +8,11 @@ from typing import Annotated
 from pydantic import Field
 
 from servers.cradle import migration
-from servers.cradle.onboarding import require_platform
+from servers.cradle.onboarding import current_choice, require_platform
 from servers.cradle.services import Services
 from shared.auth import require_customer
 from shared.contracts.deployment import LegacyBackup, LegacyPrepared, VersionTag
+from shared.contracts.installation import ParameterChoice
 from shared.contracts.processing import VerificationReport
 from shared.ids import CustomerId, canonical_digest
 from shared.serving import Server
@@ -22,12 +23,15 @@ LegacyArgument = Annotated[str, Field(min_length=1, max_length=2000)]
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers the tools on the server."""
 
-    async def check_legacy(customer_id: CustomerId, legacy: LegacyArgument) -> LegacyPrepared:
-        """Check that a customer's legacy deployment can be read, and change nothing.
+    async def check_migration(
+        customer_id: CustomerId, legacy: LegacyArgument, choice: ParameterChoice
+    ) -> LegacyPrepared:
+        """Check that a customer's legacy deployment can be read, and that the choice can be met; change nothing.
 
         Use it before a customer is registered, with a token for no customer; prepare_migration checks again.
         """
         require_platform()
+        await current_choice(services(), choice)
         uri = await migration.checked_legacy(services(), customer_id, legacy)
         return LegacyPrepared(sources_digest=canonical_digest(uri))
 
@@ -44,7 +48,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return await migration.reconcile(services(), require_customer(), tag)
 
     longest = server.settings.job_step_deadline_s
-    server.tool(check_legacy, scope="process", title="Check a legacy deployment", read_only=True, idempotent=True)
+    server.tool(check_migration, scope="process", title="Check a migration", read_only=True, idempotent=True)
     server.tool(prepare_migration, scope="process", title="Prepare a migration", idempotent=True)
     server.tool(
         back_up_legacy, scope="process", title="Back up a legacy deployment", idempotent=True, deadline_s=longest

@@ -29,6 +29,7 @@ class ToolsFound(Contract):
 
     tools: list[FoundTool]
     searched: int = Field(description="How many tools the caller may call.")
+    note: str = Field(description="Why nothing was found, and what to do; empty where something was.")
 
 
 class AccessStep(Contract):
@@ -60,8 +61,10 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
         Use it when the list of tools is long; call what it finds by its full name at this same address.
         """
-        tools, searched = await services().access.search(principal(), query, limit)
-        return ToolsFound(tools=[_found(each) for each in tools], searched=searched)
+        caller = principal()
+        tools, searched = await services().access.search(caller, query, limit)
+        note = "" if tools else _nothing_found(caller.customer, searched)
+        return ToolsFound(tools=[_found(each) for each in tools], searched=searched, note=note)
 
     async def explain_access(
         server_name: ServerIdentifier,
@@ -89,6 +92,14 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
     server.tool(search_tools, scope="gateway:call", title="Search tools", read_only=True, idempotent=True)
     server.tool(explain_access, scope="catalogue:read", title="Explain access", read_only=True, idempotent=True)
+
+
+def _nothing_found(customer: str | None, searched: int) -> str:
+    if customer is None:
+        return "Servers are installed for a customer, and this token names none: ask for a token with `customer`."
+    if searched == 0:
+        return "No server that you may call is installed: list_marketplace_mcps names what there is; install_mcp."
+    return "No word of the query begins a word in a tool's name or description. Use other words."
 
 
 def _found(tool: dict[str, Any]) -> FoundTool:
