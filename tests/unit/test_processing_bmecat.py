@@ -125,9 +125,27 @@ def test_a_products_words_hold_each_fact_and_nested_features_their_path() -> Non
     (product,) = extracted(catalogue(PRODUCT)).products
     lines = product_lines(product)
     assert lines[0] == "Klemme / Clamp (Artikelnummer A-1)"
-    assert "Maße › Höhe: 5.2 MMT" in lines
+    assert "Maße › Höhe: 5.2 mm (MMT)" in lines
     assert "Farbe: grau / grey" in lines
-    assert "Preis (net_list): 12.5 EUR je 100 C62 ab 1 Steuer 0.19 gültig 2026-01-01–2026-12-31 DE AT" in lines
+    price = "12.5 EUR je 100 Stück (C62) ab 1 Steuer 0.19 gültig 2026-01-01–2026-12-31 DE AT"
+    assert f"Preis, Nettolistenpreis (net_list): {price}" in lines
+    told = {"Bestelleinheit: Stück (C62)", "Zubehör (accessories): A-2", "Medien: Bild (normal) a1.jpg"}
+    assert told <= set(lines)
+    assert "Lieferzeit (DELIVERY_TIME): 2" in lines
+
+
+def test_codes_are_told_in_the_language_of_the_catalogue_and_unknown_ones_as_they_are() -> None:
+    english = PRODUCT.replace('<DESCRIPTION_SHORT lang="deu">Klemme</DESCRIPTION_SHORT>', "")
+    (product,) = extracted(catalogue(english.replace("<ORDER_UNIT>C62", "<ORDER_UNIT>VPE"))).products
+    lines = product_lines(product)
+    assert {"Order unit: VPE", "accessory (accessories): A-2", "Media: picture (normal) a1.jpg"} <= set(lines)
+    assert any(line.startswith("Price, net list price (net_list): 12.5 EUR per 100 VPE") for line in lines)
+
+
+def test_a_price_without_a_currency_is_in_the_one_of_the_catalogue() -> None:
+    body = PRODUCT.replace("<PRICE_CURRENCY>EUR</PRICE_CURRENCY>", "", 1)
+    (product,) = extracted(catalogue(body).replace(b"</CATALOG>", b"<CURRENCY>CHF</CURRENCY></CATALOG>")).products
+    assert [price.currency for price in product.prices] == ["CHF", "EUR"]
 
 
 def test_markup_in_a_description_is_part_of_its_text() -> None:

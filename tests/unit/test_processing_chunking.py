@@ -166,6 +166,13 @@ def test_a_passage_knows_its_language(text: str, language: str) -> None:
     assert only.language == language
 
 
+def test_a_passage_of_a_product_without_telling_words_is_in_its_products_language() -> None:
+    product = Product("A-1", names=(Localised("Relais", "deu"),), features=_features(30))
+    found = chunk(Extraction(flow=(product,)), TOKENS, ChunkSizes(32))
+    assert {each.language for each in found} == {"de"}
+    assert len(found) > 2
+
+
 def test_an_empty_row_before_one_that_is_too_long_makes_no_passage_of_nothing() -> None:
     block = table_block([["", ""], ["Langer Wert " * 20, "Ende"]], 0)
     found = chunk(Extraction(flow=(block,)), TOKENS, ChunkSizes(32, 0))

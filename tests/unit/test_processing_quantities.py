@@ -171,3 +171,9 @@ def test_an_article_number_does_not_make_a_german_product_english() -> None:
         "Netzteil AN-24 AT-5 (Artikelnummer AN-24)",
         "Preis (Preis EUR): 12.50 EUR",
     ]
+
+
+@pytest.mark.parametrize("name", ["Netzteil NT 24 V / 10 A", "Dose in Aufputz", "Klemme an Schiene"])
+def test_an_ampere_and_words_of_both_languages_make_no_product_english(name: str) -> None:
+    (product,) = listed("Artikelnummer;Bezeichnung;Preis EUR", f"X-1;{name};12,50").products
+    assert product_lines(product)[0] == f"{name} (Artikelnummer X-1)"

@@ -17,9 +17,9 @@ from typing import Literal, Protocol
 from servers.cradle.processing.contents import is_contents
 from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.language import guess
-from servers.cradle.processing.product_text import product_lines
+from servers.cradle.processing.product_text import language_of, product_lines
 
-VERSION = "5"
+VERSION = "6"
 NAME = "structure"
 JOINT = "\n\n"
 PATH_JOINT = " › "
@@ -103,6 +103,7 @@ class Chunker:
         self._ordinal = 0
         self._position = 0
         self._products = 0
+        self._spoken = ""
         self._headings: list[tuple[int, str]] = []
         self._around: list[tuple[int, str]] = []
         self._source = ""
@@ -272,6 +273,7 @@ class Chunker:
     def _product(self, product: Product) -> Iterator[Chunk]:
         lines = product_lines(product)
         start = self._place("\n".join(lines))
+        self._spoken = language_of(product)
         yield from self._rows(_lines("\n".join(lines), start), 1, "product", product.page, self._products)
         self._products += 1
 
@@ -294,7 +296,7 @@ class Chunker:
             page=page,
             heading_path=PATH_JOINT.join(self._path),
             kind="contents" if self._contents else kind,
-            language=guess(whole),
+            language=guess(whole, "" if product is None else self._spoken),
             start=start,
             end=end,
             product=product,

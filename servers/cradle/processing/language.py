@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 
 _WORD = re.compile(r"[a-zäöüß]+")
+_MEASURE = re.compile(r"(?<=\d)\s?[A-Z]\b")  # `10 A` is no English article
 _GERMAN = (
     "der die das und ist nicht mit ein eine einer eines einem einen den dem des für von zu zum zur auf im am aus bei "
     "nach über unter durch wird werden wurde sind sich auch oder als wie bis vor ohne nur kann können muss müssen "
     "darf dürfen haben hat sein ihre ihr wir sie es bitte siehe je pro kein keine artikelnummer hersteller "
     "bezeichnung menge stück preis bestellnummer seite technische daten schutzart farbe breite höhe länge gewicht "
 )
-_ENGLISH = (
-    "the and of is not with a an for from to on in at by be are was were this that these those which it its or as can "
-    "may must should have has had will we you your our please see per no only into than then also when where article "
+_ENGLISH = (  # without words of both languages, such as `in`, `an`, `was`, `will`, `also`, `per`
+    "the and of is not with a for from to on at by be are were this that these those which it its or as can "
+    "may must should have has had we you your our please see no only into than then when where article "
     "number manufacturer description quantity price page technical data color colour width height length weight "
 )
 
@@ -23,7 +24,7 @@ _GERMAN_WORDS, _ENGLISH_WORDS = frozenset(_GERMAN.split()), frozenset(_ENGLISH.s
 
 def guess(text: str, default: str = "") -> str:
     """`de`, `en`, or `default` where the text's first 4,000 characters do not tell."""
-    words = _WORD.findall(text[:4000].lower())
+    words = _WORD.findall(_MEASURE.sub("", text[:4000]).lower())
     german = sum(map(_GERMAN_WORDS.__contains__, words))
     english = sum(map(_ENGLISH_WORDS.__contains__, words))
     if german == english:

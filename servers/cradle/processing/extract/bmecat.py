@@ -35,7 +35,7 @@ _CONTAINERS = frozenset(
 
 class Bmecat:
     name = "bmecat"
-    version = "5"
+    version = "6"
     media_types = frozenset({BMECAT})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -45,12 +45,13 @@ class Bmecat:
 
 
 class _Reader:
-    """Holds what products take from around them: the transaction, the supplier, the classification system."""
+    """Holds what products take from around them: transaction, supplier, currency, classification system."""
 
     def __init__(self) -> None:
         self._transaction = ""
         self._system = ""
         self._supplier = ("", "")
+        self._currency = ""
 
     def items(self, file: File) -> Iterator[Item]:
         whole: Element | None = None
@@ -86,7 +87,7 @@ class _Reader:
 
     def _product(self, element: Element) -> Iterator[Item]:
         """A product to be sold; for one that the catalogue takes back its text, and that it is deleted."""
-        found = product(element, self._transaction, self._supplier)
+        found = product(element, self._transaction, self._supplier, self._currency)
         if found.mode.strip().lower() != "delete":
             yield found
             return
@@ -100,6 +101,7 @@ class _Reader:
         if catalogue is not None:
             title, language = text_of(catalogue, "CATALOG_NAME"), text_of(catalogue, "LANGUAGE")
             dated = _generated(catalogue)
+            self._currency = text_of(catalogue, "CURRENCY")
         if supplier is not None:
             self._supplier = (text_of(supplier, "SUPPLIER_ID"), text_of(supplier, "SUPPLIER_NAME"))
         yield About(title=title, language=language, dated=dated)

@@ -24,6 +24,7 @@ _INLINE = frozenset({"a", "b", "em", "font", "i", "small", "span", "strong", "su
 
 @dataclass(slots=True)
 class _Draft:
+    currency: str = ""
     one: dict[str, str] = field(default_factory=dict)
     names: list[Localised] = field(default_factory=list)
     descriptions: list[Localised] = field(default_factory=list)
@@ -36,9 +37,13 @@ class _Draft:
     properties: list[tuple[str, str]] = field(default_factory=list)
 
 
-def product(element: Element, transaction: str, supplier: tuple[str, str]) -> Product:
-    """The product that a PRODUCT or ARTICLE element describes."""
-    draft = _Draft()
+def product(element: Element, transaction: str, supplier: tuple[str, str], currency: str = "") -> Product:
+    """The product that a PRODUCT or ARTICLE element describes.
+
+    Args:
+        currency: the catalogue's, which BMEcat gives every amount that names no other.
+    """
+    draft = _Draft(currency=currency)
     for child in element:
         _SECTIONS.get(_neutral(child), _rest)(child, draft)
     one = draft.one
@@ -275,6 +280,8 @@ def _price(element: Element, start: str, end: str, draft: _Draft) -> Price:
             one[_PRICE_FIELDS[name]] = text
         else:
             draft.properties.append((f"PRODUCT_PRICE/{name}", text))
+    if "amount" in one:
+        one.setdefault("currency", draft.currency)
     return Price(
         amount=one.pop("amount", None),
         kind=element.get("price_type") or "",
