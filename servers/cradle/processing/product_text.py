@@ -162,6 +162,9 @@ def _media_lines(product: Product, language: str) -> Iterator[str]:
 
 
 def _properties(product: Product, language: str) -> Iterator[str]:
+    priced_for = {price.quantity for price in product.prices}
     for name, value in product.properties:
+        if name == "PRICE_QUANTITY" and value in priced_for:
+            continue  # each price says it
         told = worded("unit", value, language) if name.endswith("_UNIT") else value
         yield f"{element_worded(name, language)}: {told}"

@@ -30,8 +30,8 @@ _UNITS = {
 _PRICES = {
     "net_list": "Nettolistenpreis|net list price",
     "gros_list": "Bruttolistenpreis|gross list price",
-    "net_customer": "Nettopreis für den Kunden|customer's net price",
-    "net_customer_exp": "Nettopreis für den Kunden bei Expresslieferung|customer's net price, express delivery",
+    "net_customer": "Kundennettopreis|customer's net price",
+    "net_customer_exp": "Kundennettopreis bei Expresslieferung|customer's net price, express delivery",
     "nrp": "unverbindliche Preisempfehlung|recommended retail price",
 }
 _REFERENCES = {
@@ -90,10 +90,11 @@ def worded(kind: str, code: str, language: str) -> str:
 
 
 def element_worded(path: str, language: str) -> str:
-    """The path of an element of BMEcat with the word for the last one before it, where there is one."""
-    name = path.rpartition("/")[2].partition("[")[0].replace("ARTICLE", "PRODUCT").replace("_AID", "_PID")
+    """The word and the name of an element of BMEcat, of which `path` leads to it; without a word the path."""
+    element = path.rpartition("/")[2]
+    name = element.partition("[")[0].replace("ARTICLE", "PRODUCT").replace("_AID", "_PID")
     words = _ELEMENTS.get(name)
-    return f"{_chosen(words, language)} ({path})" if words else path
+    return f"{_chosen(words, language)} ({element})" if words else path
 
 
 def _chosen(words: str, language: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of, priced_for, priced_from
+from servers.cradle.processing.extract.validity import Validity
 from servers.cradle.processing.extraction import Localised
 from servers.cradle.processing.language import guess
 
@@ -55,6 +56,8 @@ _COLUMNS = {
         "mindestmenge mindestbestellmenge staffelmenge staffelab staffelabmenge staffelabstueck abmenge abstueck "
         "mengeab lowerbound minquantity fromquantity tierquantity moq"
     ),
+    "valid_from": "gueltigab gueltigvon preisgueltigab validfrom pricevalidfrom",
+    "valid_to": "gueltigbis preisgueltigbis validto validuntil pricevalidto pricevaliduntil",
     "group": ("warengruppe produktgruppe artikelgruppe kategorie category productgroup productcategory group gruppe"),
     "packing": (
         "vpe ve verpackungseinheit verpackungsmenge packungsinhalt packungsgroesse packunit packingunit packagingunit "
@@ -91,7 +94,7 @@ def shown(cell: str) -> str:
 @dataclass(slots=True)
 class Columns:
     """What each column of a table is: its header, its role in a product or None, a unit or currency in the header, and
-    of a price the quantity and the least quantity that its header names."""
+    of a price the quantity and the least quantity that its header names. `validity` is that of the table's prices."""
 
     headers: Row
     roles: list[str | None] = field(default_factory=list)
@@ -102,6 +105,7 @@ class Columns:
     priced_from: list[str] = field(default_factory=list)
     decimal: str = "."
     writing: Writing = field(default_factory=Writing)
+    validity: Validity = field(default_factory=Validity)
 
     def first(self, role: str, row: Row) -> str:
         """The first cell of the row that has the role and is not empty."""
@@ -124,7 +128,7 @@ class Columns:
     def learn(self, sample: list[Row], before: Columns | None) -> None:
         """Finds out how the table writes numbers, from its headers' language and the prices of some rows; where these
         do not show it, as the table `before` it."""
-        language = guess(re.sub(r"\bper\b", "", " ".join(self.headers)))  # a word of both
+        language = guess(" ".join(self.headers))
         prices = [
             cell
             for row in sample

@@ -11,6 +11,7 @@ from servers.cradle.processing.extract.quantities import (
     priced_for,
     quantity_of,
 )
+from servers.cradle.processing.extract.validity import day_of
 from servers.cradle.processing.extraction import Price
 
 
@@ -33,6 +34,7 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
     if amount is None:
         return None
     quantity = _quantity(stated, row, columns, index)
+    since, until = columns.first("valid_from", row), columns.first("valid_to", row)
     bound = columns.priced_from[index] or columns.least(row, index)
     return Price(
         amount=amount,
@@ -41,6 +43,8 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
         lower_bound=_read(bound, columns).number if bound else "",
         quantity=quantity.number,
         unit=quantity.unit or shown(columns.first("order_unit", row)),
+        valid_from=day_of(since) if since else columns.validity.start,
+        valid_to=day_of(until) if until else columns.validity.end,
     )
 
 

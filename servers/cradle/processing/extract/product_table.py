@@ -19,14 +19,17 @@ from servers.cradle.processing.extract.columns import (
 )
 from servers.cradle.processing.extract.prices import Unclear, price_of
 from servers.cradle.processing.extract.text import row_text, table_block
+from servers.cradle.processing.extract.validity import Validity, day_of, names_prices, states, validity_of
 from servers.cradle.processing.extraction import Block, Classification, Feature, Item, Localised, Price, Product
 
 SEARCHED = 25
 SAMPLED = 200
 BLOCK_ROWS = 200
 _IDENTIFIERS = ("article", "gtin", "manufacturer_number")
-_OF_A_PRICE = ("currency", "price_quantity", "lower_bound")
+_DAYS = ("valid_from", "valid_to")
+_OF_A_PRICE = ("currency", "price_quantity", "lower_bound", *_DAYS)
 _UNCLEAR = {"de": "Menge nicht eindeutig", "en": "quantity unclear"}
+_UNCLEAR_DAYS = {"de": "Gültigkeit der Preise (nicht eindeutig)", "en": "Validity of prices (unclear)"}
 
 
 def read_rows(rows: Iterable[Row], page: int = 0, name: str = "") -> Iterator[Item]:
@@ -43,6 +46,7 @@ def read_rows(rows: Iterable[Row], page: int = 0, name: str = "") -> Iterator[It
     if not columns.products:
         yield from _tables(body, columns.headers, page)
         return
+    columns.validity = validity_of([name, *_said(head[:position])]) or Validity()
     yield from _blocks(body, columns, page, name)
 
 
@@ -132,6 +136,14 @@ def _blocks(rows: Iterator[Row], columns: Columns, page: int, name: str) -> Iter
         if not block.header:
             return
         before, columns = columns, columns_of(tuple(map(shown, block.header)))
+        columns.validity = before.validity
+
+
+def _said(rows: list[Row]) -> Iterator[str]:
+    """The texts of rows that may say from when prices hold: a cell that does by itself, else the whole row."""
+    for row in rows:
+        cells = [shown(cell) for cell in row if cell]
+        yield from [cell for cell in cells if states(cell)] or [" ".join(cells)]
 
 
 def _number(row: Row, columns: Columns) -> str:
@@ -168,7 +180,10 @@ def _products(rows: Iterable[Row], columns: Columns, page: int, name: str) -> It
 
 
 def _others(rows: list[Row], columns: Columns, page: int) -> Iterator[Block]:
-    """Rows that are no products: titles alone as a paragraph, else a table."""
+    """Rows that are no products: titles alone as a paragraph, else a table. The days that they give hold below them."""
+    said = validity_of(_said(rows))
+    if said is not None and (not said.unclear or names_prices(said.unclear)):
+        columns.validity = said
     titles = all(len([1 for cell in row if cell]) == 1 and _heads(row, columns) for row in rows)
     yield from _tables(rows, None if titles else columns.headers, page)
 
@@ -224,12 +239,15 @@ def _prices(row: Row, columns: Columns) -> tuple[list[Price], list[Feature]]:
         else:
             prices += [price] if price else []
             features += [] if price else [_feature(row[index], columns, index)]
-    if unclear or not prices:
-        features += [
-            _feature(row[index], columns, index)
-            for index, role in enumerate(columns.roles[: len(row)])
-            if role in _OF_A_PRICE and row[index]
-        ]
+    features += [
+        _feature(row[index], columns, index)
+        for index, role in enumerate(columns.roles[: len(row)])
+        if row[index]
+        and ((role in _OF_A_PRICE and (unclear or not prices)) or (role in _DAYS and not day_of(row[index])))
+    ]
+    if prices and columns.validity.unclear:
+        name = _UNCLEAR_DAYS.get(columns.writing.language, _UNCLEAR_DAYS["de"])
+        features.append(Feature(names=(Localised(name),), values=(Localised(columns.validity.unclear),), order="0"))
     return prices, features
 
 
