@@ -74,7 +74,7 @@ class Library:
         if not hits:
             return NOTHING
         if words.names_an_article(query) and not any("codes" in each.matched for each in hits):
-            codes = words.codes(query)  # alone, since other words may have brought better hits than the code
+            codes = words.question_codes(query)  # alone, since other words may have brought better hits than the code
             found = await self._reader.search(codes, None, limit=20, filters=filters, timeout=self._deadline_s)
             if not any("codes" in each.matched for each in found):
                 return UNKNOWN_CODE

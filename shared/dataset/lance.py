@@ -139,7 +139,7 @@ def _batch(
         "path": [path for path, _ in owners],
         "title": [title for _, title in owners],
         "words": [words.long_words(each) for each in texts],
-        "codes": [words.codes(each) for each in texts],
+        "codes": [words.passage_codes(each) for each in texts],
         "vector": pa.FixedSizeListArray.from_arrays(numbers, dimension),
     }
     return pa.record_batch(

@@ -7,6 +7,7 @@ share of the question's own words that stand in the passage.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 RANK_OFFSET = 60
 """Reciprocal rank fusion's constant, as in Cormack, Clarke, Büttcher (2009)."""
-WEIGHTS = {"vector": 1.0, "text": 1.0, "words": 0.5, "codes": 1.0, "exact": 4.0}
+WEIGHTS = {"vector": 1.0, "text": 1.0, "words": 0.5, "codes": 1.0, "exact": 4.0, "opening": 8.0}
 EXACT_BELOW = 20
-"""A code that fewer passages hold than this identifies something: it outweighs all else."""
+"""A code that fewer products, or passages of none, hold than this identifies something: it outweighs all else."""
 CONTENTS = 0.25
 """What a passage of a table of contents counts: it names everything, and a page that says something comes first."""
 COLUMNS = [*lance.CITED, "path", "title"]
@@ -68,28 +69,51 @@ async def hybrid(
     """The best passages, best first; equal scores in the order of their ids."""
     depth, table = max(50, 4 * limit), passages.table
     lists = {
-        "text": _full_text(table, "text", text, depth, where),
+        "text": _full_text(table, "text", words.apart(text), depth, where),
         "words": _full_text(table, "words", words.long_words(text), depth, where),
-        "codes": _full_text(table, "codes", words.codes(text), depth, where),
+        "codes": _full_text(table, "codes", words.question_codes(text), depth, where),
     }
     if vector is not None:
         lists["vector"] = nearest(passages, vector, depth, where)
     answers = dict(zip(lists, await asyncio.gather(*lists.values()), strict=True))
     found: dict[str, Found] = {}
+    products = [row["product_id"] for row in answers["codes"]]
+    exact = 0 < len({key or row["chunk_id"] for key, row in zip(products, answers["codes"], strict=True)}) < EXACT_BELOW
+    several = [key for key, count in Counter(products).items() if key and count > 1]
+    if exact and several and words.only_codes(text):
+        answers["opening"] = await _openings(table, several, where)
     for name, rows in answers.items():
-        weight = WEIGHTS["exact" if name == "codes" and 0 < len(rows) < EXACT_BELOW else name]
+        weight = WEIGHTS["exact" if exact and name == "codes" else name]
         for rank, row in enumerate(rows):
             hit = found.setdefault(row["chunk_id"], Found(row))
             hit.score += weight / (RANK_OFFSET + rank + 1)
-            hit.matched.append("meaning" if name == "vector" else name)
+            told = {"vector": "meaning", "opening": "codes"}.get(name, name)
+            hit.matched += [] if told in hit.matched else [told]
             if name == "vector":
                 hit.similarity = 1.0 - row["_distance"]
-    wanted = words.content_words(text)
     for hit in found.values():
-        hit.score *= 1 + words.coverage(wanted, f"{hit.row['heading_path']}\n{hit.row['text']}") ** 2
+        hit.score *= 1 + words.best_coverage(text, f"{hit.row['heading_path']}\n{hit.row['text']}") ** 2
         if hit.row["kind"] == "contents":
             hit.score *= CONTENTS
     return sorted(found.values(), key=lambda hit: (-hit.score, hit.row["chunk_id"]))[:limit]
+
+
+async def _openings(table: Any, products: list[str], where: str | None) -> list[dict[str, Any]]:
+    """The first passage of each product: what it is, where a question's code is in all that it says."""
+    among = f"product_id IN ({_listed(products)})"
+    query = table.query().where(f"({where}) AND {among}" if where else among)
+    places = await query.select(["chunk_id", "product_id", "ordinal"]).to_list()
+    first = {row["product_id"]: row for row in sorted(places, key=lambda row: -row["ordinal"])}
+    wanted = [row["chunk_id"] for row in first.values()]
+    if not wanted:
+        return []
+    rows = await table.query().where(f"chunk_id IN ({_listed(wanted)})").select(COLUMNS).to_list()
+    return sorted(rows, key=lambda row: products.index(row["product_id"]))
+
+
+def _listed(keys: list[str]) -> str:
+    """Texts as SQL lists them."""
+    return ", ".join("'" + key.replace("'", "''") + "'" for key in keys)
 
 
 async def _full_text(table: Any, column: str, text: str, depth: int, where: str | None) -> Sequence[dict[str, Any]]:

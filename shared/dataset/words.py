@@ -13,6 +13,7 @@ _SEPARATORS = re.compile(r"[./_-]+")
 _DIGIT = re.compile(r"[0-9]")
 _NAMED = re.compile(r"[a-z].*[0-9]|[0-9]{8}")
 MIN_CODE, MAX_CODE = 4, 40
+MAX_SPELLED, MAX_PARTS, MAX_LETTERS = 64, 6, 5
 STEM = 7
 """Letters that two forms of a German word share in most cases (`Klemme`, `Klemmen`; `Drehmoment`, `Drehmomente`)."""
 _STOP_WORDS = (
@@ -24,7 +25,20 @@ _STOP_WORDS = (
     "were what when where which who why will with"
 )
 _STOP = frozenset(_STOP_WORDS.split())
-_TOKEN = re.compile(r"[a-z0-9]+")
+_NO_NAMES = "ab je pro per ca max min nr no art ean gtin eur euro stk und"
+_OF_NO_NAME = _STOP | frozenset(_NO_NAMES.split())
+_DIMENSION = re.compile(r"(?<![\d.,])\d{1,9}(?:[.,]\d{1,9})?(?:\s?[x×]\s?\d{1,9}(?:[.,]\d{1,9})?)+")
+_AREA = re.compile(r"(?<![a-z0-9])([cdkm]?m)[23](?![a-z0-9])")
+_DECIMAL = re.compile(r"(?<=\d),(?=\d)")
+_TIMES = re.compile(r"\s?[x×]\s?")
+_NUMBER = r"\d+(?:[.,]\d+)?"
+_TOGETHER = re.compile(
+    rf"(?<![a-z0-9])(?![cdkm]?m[23]\b)(?:([a-z]{{1,4}})({_NUMBER})|({_NUMBER})([a-zµ°ω%]{{1,4}}[23]?))(?![a-z0-9])"
+)
+_NAME_APART = re.compile(r"(?<![a-z0-9./_-])([a-z]{1,5}) (\d[a-z0-9./_-]*)")
+_ASKS_FOR_ONE = ("artikel", "artnr", "bestellnummer", "materialnummer", "nummer", "article", "number")
+_EDGES = "()[]{},;:!?.\"'„“”»«"
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[a-z0-9]+")  # `1,5` is one number
 
 
 def folded(text: str) -> str:
@@ -49,15 +63,56 @@ def codes(text: str) -> str:
     return " ".join(dict.fromkeys(each for each in (*found, *pairs) if MIN_CODE <= len(each) <= MAX_CODE))
 
 
+def passage_codes(text: str) -> str:
+    """What a passage is found by beside `codes`: dimensions (`M8 x 40` as `m8x40`) and short names before a number
+    (`DIN 933` as `din933`), which a question may write together."""
+    plain = _plain_codes(text)
+    named = [
+        name + _SEPARATORS.sub("", number) for name, number in _NAME_APART.findall(plain) if name not in _OF_NO_NAME
+    ]
+    return _distinct([*codes(plain).split(), *named])
+
+
+def question_codes(text: str) -> str:
+    """What a question may mean as a code: as of a passage, and what it writes apart, `933 8 40 ZN`, `RK 4 GR`."""
+    parts = _parts(_DECIMAL.sub(".", _plain_codes(text)))
+    spelled: list[str] = []
+    for at in range(len(parts)):
+        for end in range(at + 2, min(at + MAX_PARTS, len(parts)) + 1):
+            run = parts[at:end]
+            if not (_numbered(run[-1]) or _short(run[-1])):
+                break
+            if _spells(run):
+                spelled.append("".join(run))
+    return _distinct([*passage_codes(text).split(), *spelled[:MAX_SPELLED]])
+
+
+def apart(text: str) -> str:
+    """A question, and apart what it writes together of numbers, units and short names: `24V` also as `24 V`."""
+    return " ".join(dict.fromkeys([text, *_spellings(text)[1:]]))
+
+
 def names_an_article(text: str) -> bool:
     """Whether the text holds an article number, a type or a GTIN: a code that is no measure (`500mm`), date or year."""
     return any(_NAMED.search(code) for token in text.split() for code in codes(token).split())
 
 
+def only_codes(text: str) -> bool:
+    """Whether a question is nothing but article numbers, GTINs or types: it asks what they are."""
+    found = [token.strip(_EDGES) for token in folded(text).split()]
+    return all(
+        _numbered(word) or len(word) <= 3 or word in _OF_NO_NAME or word.startswith(_ASKS_FOR_ONE) for word in found
+    )
+
+
 def content_words(text: str) -> frozenset[str]:
     """The words of a question that carry its content, cut to their stems; numbers whole."""
-    found = (token for token in _TOKEN.findall(folded(text)) if token not in _STOP)
-    return frozenset(token if token.isdigit() else token[:STEM] for token in found)
+    return frozenset(_stemmed(token) for token in _tokens(folded(text)) if token not in _STOP)
+
+
+def best_coverage(question: str, text: str) -> float:
+    """`coverage` of a question's words, as it writes them or apart, whichever is more."""
+    return max(coverage(content_words(each), text) for each in _spellings(question))
 
 
 def coverage(wanted: frozenset[str], text: str) -> float:
@@ -65,10 +120,53 @@ def coverage(wanted: frozenset[str], text: str) -> float:
     if not wanted:
         return 0.0
     plain = folded(text)
-    tokens = _TOKEN.findall(plain)
-    stems = {token if token.isdigit() else token[:STEM] for token in tokens}
+    stems = set(map(_stemmed, _tokens(plain)))
     return sum(word in stems or (len(word) >= STEM and word in plain) for word in wanted) / len(wanted)
+
+
+def _tokens(plain: str) -> list[str]:
+    return [token.replace(",", ".") for token in _TOKEN.findall(plain)]
+
+
+def _stemmed(token: str) -> str:
+    return token if token[0].isdigit() else token[:STEM]
 
 
 def _numbered(token: str) -> bool:
     return _DIGIT.search(token) is not None
+
+
+def _spellings(question: str) -> list[str]:
+    """A question, folded: as it is, its dimensions apart (`M8 x 40`), its units and short names too (`24 V`)."""
+    plain = folded(question)
+    wide = _DIMENSION.sub(lambda match: _TIMES.sub(" x ", match[0]), plain)
+    wider = _TOGETHER.sub(lambda match: " ".join(filter(None, match.groups())), wide)
+    return list(dict.fromkeys((plain, wide, wider)))
+
+
+def _parts(plain: str) -> list[str]:
+    """The words of a folded text, bare of separators; '' stands for one that is more than a part of a code."""
+    found = [token.strip(_EDGES) for token in plain.split()]
+    return [_SEPARATORS.sub("", token) if _CODE.fullmatch(token) else "" for token in found]
+
+
+def _short(part: str) -> bool:
+    return part.isalpha() and len(part) <= MAX_LETTERS and part not in _OF_NO_NAME
+
+
+def _spells(run: list[str]) -> bool:
+    """Whether parts may be one code: numbers, or a short name and a number; `230 V` is a measure."""
+    if not all(_numbered(part) or _short(part) for part in run):
+        return False
+    numbers = sum(map(_numbered, run))
+    return numbers > 1 or (numbers == 1 and not _numbered(run[0]))
+
+
+def _plain_codes(text: str) -> str:
+    """A text, folded, whose dimensions are one word each and whose square millimetres hold no digit."""
+    plain = _AREA.sub(r"\1", folded(text))
+    return _DIMENSION.sub(lambda match: _TIMES.sub("x", match[0]).replace(",", "."), plain)
+
+
+def _distinct(found: list[str]) -> str:
+    return " ".join(dict.fromkeys(each for each in found if MIN_CODE <= len(each) <= MAX_CODE))

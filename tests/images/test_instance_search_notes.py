@@ -14,6 +14,7 @@ from tests.instance_rig import instance_of
 TEXTS = {
     "klemme": "Reihenklemme RK 4 grau, Artikelnummer RK-4-GR, Anzugsdrehmoment 0,6 Nm",
     "leuchte": "LED-Hallenleuchte HL-240-50, 34500 lm, Schutzart IP66",
+    "schraube": "Sechskantschraube M8 x 40 verzinkt",
 }
 
 
@@ -37,12 +38,15 @@ async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_on
         "Anzugsdrehmoment RK-99-GR": UNKNOWN_CODE,
         "Was kostet die ZX-9000?": UNKNOWN_CODE,
         "HL 240 50": "",
+        "RK 4 GR": "",
+        "Schraube M8x40": "",
+        "M8x60": UNKNOWN_CODE,
         "Leuchte mit 20000 lm": "",
         "xqzzy wvvkq": ONLY_MEANING,
     }
     async with instance_of([bundle(name, encoder) for name in TEXTS], query_model, tmp_path) as upstream:
         for query, note in notes.items():
             answer = await upstream.call("search", {"query": query}, SearchAnswer)
-            assert (answer.note, len(answer.hits)) == (note, 2), query
+            assert (answer.note, len(answer.hits)) == (note, 3), query
         empty = await upstream.call("search", {"query": "Leuchte", "kind": "ocr"}, SearchAnswer)
         assert (empty.note, empty.hits) == (NOTHING, [])

@@ -1,10 +1,10 @@
-"""What looks like the name of an article in a question."""
+"""What a question and a passage have in common, however each writes it; what looks like the name of an article."""
 
 from __future__ import annotations
 
 import pytest
 
-from shared.dataset.words import names_an_article
+from shared.dataset.words import best_coverage, names_an_article, only_codes, passage_codes, question_codes
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,38 @@ def test_article_numbers_types_and_gtins_name_an_article(text: str) -> None:
 )
 def test_measures_dates_and_years_name_none(text: str) -> None:
     assert not names_an_article(text)
+
+
+@pytest.mark.parametrize(
+    ("question", "passage"),
+    [
+        ("933 8 40 ZN", "Artikelnummer 933-8-40-ZN"), ("RK 4 GR", "RK-4-GR"), ("RK 2,5 BL", "RK-2.5-BL"),
+        ("LS B16 3P", "LS-B16-3P"), ("4006 2091 2345 7", "GTIN: 4006209123457"), ("M8x40", "Schraube M8 x 40 verzinkt"),
+        ("M8 × 40", "M8x40"), ("4x1,5", "Leitung 4 x 1,5 mm²"), ("DIN933", "nach DIN 933"), ("DIN 933", "DIN933"),
+        ("Schutzart IP 65", "IP65"), ("KP200", "Kreiselpumpe KP 200"),
+    ],
+)  # fmt: skip
+def test_a_code_is_the_same_however_question_and_passage_write_it(question: str, passage: str) -> None:
+    assert set(question_codes(question).split()) & set(passage_codes(passage).split())
+
+
+@pytest.mark.parametrize("text", ["Preis ab 10 Stück", "230 V", "für 1000 Meter", "1,5 mm²", "bis 60 °C und 40 K"])
+def test_quantities_and_measures_spell_no_code(text: str) -> None:
+    assert not [code for code in question_codes(text).split() if not code.isdigit()]
+
+
+@pytest.mark.parametrize(
+    ("question", "better", "worse"),
+    [
+        ("Netzteil 24V 10A", "Netzteil NT 24 V / 10 A", "Netzteil NT 24 V / 20 A"),
+        ("Querschnitt 1,5 mm²", "Querschnitt 1.5 mm²", "Querschnitt 2,5 mm², 1 Stück"),
+        ("M8x40 verzinkt", "Schraube M8 x 40 verzinkt", "Mutter M8 verzinkt"),
+    ],
+)
+def test_numbers_are_compared_whole_and_apart_from_their_units(question: str, better: str, worse: str) -> None:
+    assert best_coverage(question, worse) < best_coverage(question, better) == 1.0
+
+
+def test_a_question_that_is_only_a_number_asks_what_it_is() -> None:
+    assert all(map(only_codes, ["1303890000", "Artikelnummer RK-4-GR", "Was ist 1303890000?", "EAN 4006209123457"]))
+    assert not any(map(only_codes, ["Breite 1303890000", "Preis RK-4-GR", "Zubehör zu 11.2233-4"]))

@@ -1,0 +1,70 @@
+"""Article numbers and dimensions are found as people spell them, and a product of many passages by its first one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from dataset_corpus import PLANTED, document, frozen, unpack, vector_of, written
+
+from shared.dataset.reader import DatasetReader
+from shared.dataset.rows import DocumentBundle, chunk_id, product_id
+
+
+def telling(number: int, article: str, texts: Sequence[str]) -> DocumentBundle:
+    """Document `number`, whose one product says these passages."""
+    bundle = document(number)
+    doc = bundle.document.document_id
+    key = product_id(doc, article)
+    first = replace(bundle.parts.chunks[1], product_id=key)
+    chunks = [replace(first, chunk_id=chunk_id(doc, at), ordinal=at, text=text) for at, text in enumerate(texts)]
+    products = [replace(bundle.parts.products[0], product_id=key, article_number=article)]
+    return DocumentBundle(
+        replace(bundle.document, chunks=len(chunks)),
+        replace(
+            bundle.parts, chunks=chunks, vectors=np.stack([vector_of(each) for each in texts]), products=products,
+            features=[], prices=[], relations=[],
+        ),
+    )  # fmt: skip
+
+
+SCREW = "Sechskantschraube M8 x 40 verzinkt (Artikelnummer 933-8-40-ZN)\nGTIN: 4006209123457\nNorm: DIN 933"
+OTHERS = [
+    f"Sechskantschraube M{size} x 40 verzinkt (Artikelnummer 933-{size}-40-ZN)\nNorm: DIN 933" for size in (10, 12, 16)
+]
+TITLE = "Sicherheitsrelais (Artikelnummer 1303890000)"
+RELAY = [f"{TITLE}\nGTIN: 4050118102697\nHersteller: Muster\nSichere Abschaltung, 24 V DC, Sicherheitskategorie SIL 3"]
+RELAY += [f"{TITLE}\nAnschluss {at} › Abisolierlänge: 8 mm" for at in range(90)]
+
+
+@pytest.fixture(scope="module")
+async def reader(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("codes")
+    bundles = [telling(1, "933-8-40-ZN", [SCREW]), telling(90, "1303890000", RELAY), document(91, PLANTED)]
+    bundles += [telling(at + 2, f"933-{at}-ZN", [text]) for at, text in enumerate(OTHERS)]
+    await written(folder / "dataset", bundles)
+    async with DatasetReader(unpack(frozen(folder / "dataset"), folder / "frozen")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("query", ["933 8 40 ZN", "4006 2091 2345 7", "M8x40 verzinkt", "M8X40", "Schraube M8×40"])
+async def test_what_is_spelled_otherwise_comes_first_against_a_vector_that_says_otherwise(
+    reader: DatasetReader, query: str
+) -> None:
+    best = (await reader.search(query, vector_of(PLANTED), limit=3))[0]
+    assert best.text == SCREW
+    assert "codes" in best.matched
+
+
+async def test_a_number_alone_finds_what_its_product_is_before_all_else_that_it_says(reader: DatasetReader) -> None:
+    hits = await reader.search("1303890000", vector_of(RELAY[40]), limit=3)
+    assert [hit.text for hit in hits][:1] == RELAY[:1]
+    asked = await reader.search("Anschluss 7 Abisolierlänge 1303890000", vector_of(PLANTED), limit=1)
+    assert asked[0].text == RELAY[8]
+
+
+async def test_a_code_that_stands_in_many_passages_of_one_product_identifies_it(reader: DatasetReader) -> None:
+    hits = await reader.search("verzinkte Sechskantschraube 1303890000", vector_of(SCREW), limit=5)
+    assert {hit.text.split("\n")[0] for hit in hits} == {TITLE}
