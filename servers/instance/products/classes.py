@@ -6,13 +6,15 @@ dataset's catalogues where they tell them, and a new article is classified by it
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from servers.instance.products.succession import Succession
 from shared.dataset.rows import ProductRow, finite_number
+from shared.dataset.words import folded
 from shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 Comparison = Literal["equals", "at_least", "at_most"]
 
+_MEASURE = re.compile(r"\s*([+-]?[\d.,]+)\s*([^\d\s.,]\S*)?\s*")
 TABLES = ("documents", "products", "features", "groups", "relations")
 
 
@@ -125,8 +128,9 @@ class Classes:
         members = self._members(system, class_id)["product_id"]
         rows = self._features.filter(field("product_id").isin(members)).select(["name", "feature_id"])
         names, ids = set(rows["name"].to_pylist()), set(rows["feature_id"].to_pylist())
+        known = ids | set(map(folded, names))
         asked = dict.fromkeys(each.feature for each in conditions)
-        return [each for each in asked if each not in names | ids], sorted(names)
+        return [each for each in asked if each not in known and folded(each) not in known], sorted(names)
 
     def _members(self, system: str | None, class_id: str) -> pa.Table:
         """The products of a class."""
@@ -165,23 +169,59 @@ class Classes:
         return [{**row, "deleted_by": self._succession.deleted_by(ProductRow(**row))} for row in products.to_pylist()]
 
     def _meeting(self, condition: Condition, product_ids: list[str]) -> list[str]:
-        """The ids, of these products, that meet a condition."""
+        """The ids, of these products, that meet a condition.
+
+        Raises:
+            InvalidInput: the value is no number where numbers are compared, or in a unit that the feature is not in.
+        """
         from pyarrow.dataset import field
 
-        named = (field("feature_id") == condition.feature) | (field("name") == condition.feature)
-        rows = self._features.filter(named & field("product_id").isin(_ids(product_ids)) & _fits(condition))
-        return rows["product_id"].to_pylist()
+        among = self._features.filter(field("product_id").isin(_ids(product_ids)))
+        wanted = folded(condition.feature)
+        names = [name for name in among["name"].unique().to_pylist() if folded(name) == wanted]
+        named = (field("feature_id") == condition.feature) | field("name").isin(_ids(names))
+        rows = among.filter(named).select(["product_id", "value", "value_id", "number", "unit"]).to_pylist()
+        fits = _same(condition.value) if condition.comparison == "equals" else _bounded(condition, rows)
+        return [row["product_id"] for row in rows if fits(row)]
 
 
-def _fits(condition: Condition) -> Any:
-    from pyarrow.dataset import field
+def _same(value: str) -> Callable[[dict[str, Any]], bool]:
+    """Whether a feature has the value: as text (`IP 66` is `IP66`), as the value's id, or as the same number."""
+    number, unit = _measure(value)
 
-    if condition.comparison == "equals":
-        return (field("value") == condition.value) | (field("value_id") == condition.value)
-    bound = finite_number(condition.value)
+    def fits(row: dict[str, Any]) -> bool:
+        equal = number is not None and row["number"] == number and unit in ("", _bare(row["unit"]))
+        return equal or value in (row["value"], row["value_id"]) or _bare(value) == _bare(row["value"])
+
+    return fits
+
+
+def _bounded(condition: Condition, rows: list[dict[str, Any]]) -> Callable[[dict[str, Any]], bool]:
+    """Whether a feature's number is on the right side of the condition's, which may name the feature's unit."""
+    bound, unit = _measure(condition.value)
     if bound is None:
         raise InvalidInput("at_least and at_most compare numbers: give one as `value`.", field="conditions")
-    return field("number") >= bound if condition.comparison == "at_least" else field("number") <= bound
+    units = {row["unit"] for row in rows if row["number"] is not None}
+    if unit and rows and unit not in set(map(_bare, units)):
+        known = ", ".join(sorted(filter(None, units))) or "no unit"
+        raise InvalidInput(f"{condition.feature} is in {known}: give the value in it.", field="conditions")
+
+    def fits(row: dict[str, Any]) -> bool:
+        if row["number"] is None or unit not in ("", _bare(row["unit"])):
+            return False
+        return row["number"] >= bound if condition.comparison == "at_least" else row["number"] <= bound
+
+    return fits
+
+
+def _measure(value: str) -> tuple[float | None, str]:
+    """A number and its unit, '' where none is named; None where the value is no number."""
+    found = _MEASURE.fullmatch(value)
+    return (finite_number(found[1]), _bare(found[2] or "")) if found else (None, "")
+
+
+def _bare(text: str) -> str:
+    return "".join(folded(text).split())
 
 
 def _ids(product_ids: Sequence[str]) -> pa.Array:
