@@ -42,6 +42,23 @@ QUERY_DEADLINE_S = 10.0
 NOTHING = "Nothing found. Drop filters, or use other words."
 UNKNOWN_CODE = "No passage holds the article number or type that is asked for: these are only like it."
 ONLY_MEANING = "No passage holds these words: these are only the nearest in meaning and may not answer."
+ABOUT = {
+    "documents": "One row a file. document_id joins every table.",
+    "chunks": "One row a passage, as search finds it. product_id is that of the product it describes, else empty.",
+    "products": "One row a product of a document: an article that several documents name has several, with the same "
+    "article_number. product_id joins features, prices, media and chunks. group_id is empty where the catalogue gives "
+    "groups in relations of kind member.",
+    "features": "One row a value of a product's feature. value is as written, number the same as a number; unit is as "
+    "the source writes it, also a code of UN/ECE Recommendation 20 such as MMT (mm).",
+    "prices": "One row a price. amount is for quantity units, null is one. Of a scale, the row with the largest "
+    "lower_bound that is not over the ordered quantity holds. valid_from and valid_to are ISO 8601, empty where open.",
+    "groups": "The catalogues' own structure. code is a group's key in its document, parent the code above it.",
+    "relations": "article_number to target: a group's code where kind is member, the supplier whose catalogues lose "
+    "the article where it is deleted, else an article number. Kinds of BMEcat: accessories, sparepart, followup "
+    "(successor), similar, mandatory, select, consists_of, base_product.",
+    "media": "Files that a product names; purpose data_sheet is a data sheet. The files themselves are not here.",
+}
+"""What an agent has to know of a table to ask it rightly, beside the names of its columns."""
 _AROUND = 250  # characters of a passage's or a document's other fields
 Part = TypeVar("Part")
 
@@ -250,6 +267,7 @@ def _tables(about: dict[str, Any]) -> list[DatasetTable]:
         DatasetTable(
             name=name,
             rows=int(table["rows"]),
+            about=ABOUT.get(name, ""),
             columns=[DatasetColumn(name=column, type=str(kind)) for column, kind in dict(table["columns"]).items()],
         )
         for name, table in about["tables"].items()

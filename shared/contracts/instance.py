@@ -127,6 +127,7 @@ class DatasetTable(Contract):
 
     name: str
     rows: int
+    about: str = Field("", description="What a row is, and which columns join it to other tables.")
     columns: list[DatasetColumn]
 
 

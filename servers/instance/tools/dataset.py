@@ -62,10 +62,12 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         return await library().documents(cursor, limit, prefix)
 
     async def query_table(sql: Statement, limit: Annotated[int, Field(ge=1, le=500)] = 50) -> TableAnswer:
-        """Answer with numbers: one read-only SELECT over the tables documents, chunks, products, features and prices.
+        """Answer with numbers: one read-only SELECT over the tables documents, chunks, products, features, prices,
+        groups, relations and media.
 
-        Use it for counting, filtering and comparing products; describe_dataset names tables and columns. Only one
-        SELECT is allowed; amounts are exact decimals.
+        Use it for counting, filtering and comparing products, prices for a quantity, accessories and successors;
+        describe_dataset says what the tables hold and how they join. Only one SELECT is allowed; amounts are exact
+        decimals.
         """
         return await library().sql(sql, limit)
 
