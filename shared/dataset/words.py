@@ -36,6 +36,7 @@ _TOGETHER = re.compile(
     rf"(?<![a-z0-9])(?![cdkm]?m[23]\b)(?:([a-z]{{1,4}})({_NUMBER})|({_NUMBER})([a-zµ°ω%]{{1,4}}[23]?))(?![a-z0-9])"
 )
 _NAME_APART = re.compile(r"(?<![a-z0-9./_-])([a-z]{1,5}) (\d[a-z0-9./_-]*)")
+_BELOW_A_BAR_CODE = re.compile(r"(?<!\d)\d \d{6} \d{6}(?!\d)")
 _ASKS_FOR_ONE = ("artikel", "artnr", "bestellnummer", "materialnummer", "nummer", "article", "number")
 _EDGES = "()[]{},;:!?.\"'„“”»«"
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[a-z0-9]+")  # `1,5` is one number
@@ -64,13 +65,14 @@ def codes(text: str) -> str:
 
 
 def passage_codes(text: str) -> str:
-    """What a passage is found by beside `codes`: dimensions (`M8 x 40` as `m8x40`) and short names before a number
-    (`DIN 933` as `din933`), which a question may write together."""
+    """What a passage is found by beside `codes`: dimensions (`M8 x 40` as `m8x40`), short names before a number
+    (`DIN 933` as `din933`) and GTINs as they stand below a bar code, which a question may write together."""
     plain = _plain_codes(text)
     named = [
         name + _SEPARATORS.sub("", number) for name, number in _NAME_APART.findall(plain) if name not in _OF_NO_NAME
     ]
-    return _distinct([*codes(plain).split(), *named])
+    printed = [number.replace(" ", "") for number in _BELOW_A_BAR_CODE.findall(plain)]
+    return _distinct([*codes(plain).split(), *named, *printed])
 
 
 def question_codes(text: str) -> str:

@@ -28,7 +28,8 @@ def test_measures_dates_and_years_name_none(text: str) -> None:
         ("933 8 40 ZN", "Artikelnummer 933-8-40-ZN"), ("RK 4 GR", "RK-4-GR"), ("RK 2,5 BL", "RK-2.5-BL"),
         ("LS B16 3P", "LS-B16-3P"), ("4006 2091 2345 7", "GTIN: 4006209123457"), ("M8x40", "Schraube M8 x 40 verzinkt"),
         ("M8 × 40", "M8x40"), ("4x1,5", "Leitung 4 x 1,5 mm²"), ("DIN933", "nach DIN 933"), ("DIN 933", "DIN933"),
-        ("Schutzart IP 65", "IP65"), ("KP200", "Kreiselpumpe KP 200"),
+        ("Schutzart IP 65", "IP65"), ("4006209123457", "4 006209 123457"),
+        ("KP200", "Kreiselpumpe KP 200"),
     ],
 )  # fmt: skip
 def test_a_code_is_the_same_however_question_and_passage_write_it(question: str, passage: str) -> None:

@@ -142,6 +142,17 @@ def test_codes_are_told_in_the_language_of_the_catalogue_and_unknown_ones_as_the
     assert any(line.startswith("Price, net list price (net_list): 12.5 EUR per 100 VPE") for line in lines)
 
 
+def test_a_product_names_the_group_of_its_classification_where_the_catalogue_tells_it() -> None:
+    group = (
+        "<CLASSIFICATION_SYSTEM><CLASSIFICATION_SYSTEM_NAME>ETIM-9.0</CLASSIFICATION_SYSTEM_NAME>"
+        '<CLASSIFICATION_GROUPS><CLASSIFICATION_GROUP type="leaf"><CLASSIFICATION_GROUP_ID>EC000897'
+        "</CLASSIFICATION_GROUP_ID><CLASSIFICATION_GROUP_NAME>Reihenklemme</CLASSIFICATION_GROUP_NAME>"
+        "</CLASSIFICATION_GROUP></CLASSIFICATION_GROUPS></CLASSIFICATION_SYSTEM>"
+    )
+    (product,) = extracted(catalogue(group + PRODUCT)).products
+    assert "Klassifikation: ETIM-9.0 EC000897 Reihenklemme" in product_lines(product)
+
+
 def test_a_price_without_a_currency_is_in_the_one_of_the_catalogue() -> None:
     body = PRODUCT.replace("<PRICE_CURRENCY>EUR</PRICE_CURRENCY>", "", 1)
     (product,) = extracted(catalogue(body).replace(b"</CATALOG>", b"<CURRENCY>CHF</CURRENCY></CATALOG>")).products

@@ -9,6 +9,7 @@ from servers.cradle.processing.extract.delimited import delimiter
 from servers.cradle.processing.extract.encoding import decode
 from servers.cradle.processing.extract.product_table import SAMPLED, header_position
 from servers.cradle.processing.extraction import Extraction
+from servers.cradle.processing.product_text import product_lines
 from servers.cradle.processing.records import Records
 from shared.dataset.rows import document_id
 from tests.tables_rig import listed, sheet
@@ -157,3 +158,22 @@ def test_a_property_is_the_number_that_the_tables_prices_show_it_to_be(
 def test_a_number_of_a_sheet_has_its_own_point_whatever_its_prices_are_written_with() -> None:
     found = sheet(("Artikelnummer", "Bezeichnung", "Traglast", "Preis EUR"), ("4711", "Haken", 1.125, "12,50"))
     assert [row.number for row in Records(document_id("p.xlsx"), 1).of(found, [], None).features] == [1.125]
+
+
+def test_columns_of_successors_and_accessories_are_references_where_they_name_articles() -> None:
+    found = listed(
+        "Artikelnummer;Bezeichnung;Nachfolger;Zubehör",
+        'KP-100;Pumpe;KP-110;"GD-200, LR-2,5-A"', "KP-110;Pumpe;siehe Katalog;01.07.2026", "KP-200;Pumpe;KP 210;",
+    )  # fmt: skip
+    assert [[(each.kind, each.article_number) for each in product.references] for product in found.products] == [
+        [("followup", "KP-110")], [], []
+    ]  # fmt: skip
+    told = [[f"{each.name}: {each.values[0].text}" for each in product.features] for product in found.products]
+    assert told == [
+        ["Zubehör: GD-200, LR-2,5-A"], ["Nachfolger: siehe Katalog", "Zubehör: 01.07.2026"], ["Nachfolger: KP 210"]
+    ]  # fmt: skip
+    (only,) = listed("Artikelnummer;Bezeichnung;Zubehör", "KP-1;Pumpe;GD-200 | LR-200").products
+    assert [(each.kind, each.article_number) for each in only.references] == [
+        ("accessories", "GD-200"), ("accessories", "LR-200")
+    ]  # fmt: skip
+    assert "Zubehör (accessories): GD-200" in product_lines(only)

@@ -131,10 +131,11 @@ class Reference(_Value, frozen=True):
 
 
 class Classification(_Value, frozen=True):
-    """A product's place in a classification system."""
+    """A product's place in a classification system. `name` is the group's, '' where the catalogue does not tell it."""
 
     system: str
     group: str
+    name: str = ""
 
 
 class Product(_Value, frozen=True, tag=True):

@@ -98,7 +98,7 @@ def _facts(product: Product, words: dict[str, str], language: str) -> Iterator[s
     )
     yield from (f"{words[name]}: {value}" for name, value in pairs if value)
     for place in product.classifications:
-        yield f"{words['class']}: {place.system} {place.group}"
+        yield f"{words['class']}: {place.system} {place.group} {place.name}"
 
 
 def _features(features: tuple[Feature, ...], language: str) -> Iterator[str]:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from servers.cradle.processing.extract import dates
 from servers.cradle.processing.extract.bmecat_product import all_text, moment, product, text_of
 from servers.cradle.processing.extract.detect import BMECAT
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.xml import Element, drop, events, local
-from servers.cradle.processing.extraction import About, Block, Group, Item, Relation
+from servers.cradle.processing.extraction import About, Block, Classification, Group, Item, Relation
 
+GROUPS_KEPT = 100_000
+"""Names of groups that are held while a catalogue is read; products of further ones are told by the code alone."""
 _TRANSACTIONS = {"T_NEW_CATALOG": "new", "T_UPDATE_PRODUCTS": "update", "T_UPDATE_PRICES": "prices"}
 _PRODUCTS = frozenset({"PRODUCT", "ARTICLE"})
 _GROUPS = frozenset({"CATALOG_STRUCTURE", "CLASSIFICATION_GROUP"})
@@ -52,6 +56,7 @@ class _Reader:
         self._system = ""
         self._supplier = ("", "")
         self._currency = ""
+        self._groups: dict[tuple[str, str], str] = {}
 
     def items(self, file: File) -> Iterator[Item]:
         whole: Element | None = None
@@ -75,7 +80,7 @@ class _Reader:
         if name in _PRODUCTS:
             yield from self._product(element)
         elif name in _GROUPS:
-            yield _group(element, self._system)
+            yield self._known(_group(element, self._system))
         elif name in _MAPS:
             yield _membership(element)
         elif name == "HEADER":
@@ -89,11 +94,20 @@ class _Reader:
         """A product to be sold; for one that the catalogue takes back its text, and that it is deleted."""
         found = product(element, self._transaction, self._supplier, self._currency)
         if found.mode.strip().lower() != "delete":
-            yield found
+            yield replace(found, classifications=tuple(map(self._named, found.classifications)))
             return
         yield Block("paragraph", "\n".join([f"{local(element)}: mode delete", *all_text(element)]))
         if found.article_number:
             yield Relation(found.article_number, "deleted", found.supplier_name or found.supplier_id)
+
+    def _known(self, group: Group) -> Group:
+        """The group, whose name the products in it are told with: of a classification, as they name it."""
+        if group.name and len(self._groups) < GROUPS_KEPT:
+            self._groups[(group.system, group.identifier)] = group.name
+        return group
+
+    def _named(self, place: Classification) -> Classification:
+        return replace(place, name=self._groups.get((place.system, place.group), ""))
 
     def _header(self, header: Element) -> Iterator[Item]:
         catalogue, supplier = _child(header, "CATALOG"), _child(header, "SUPPLIER")

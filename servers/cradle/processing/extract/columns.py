@@ -58,6 +58,9 @@ _COLUMNS = {
     ),
     "valid_from": "gueltigab gueltigvon preisgueltigab validfrom pricevalidfrom",
     "valid_to": "gueltigbis preisgueltigbis validto validuntil pricevalidto pricevaliduntil",
+    "followup": "nachfolger nachfolgeartikel nachfolgeprodukt nachfolgetyp ersetztdurch successor replacedby",
+    "accessories": "zubehoer zubehoerartikel accessories accessory",
+    "sparepart": "ersatzteil ersatzteile sparepart spareparts",
     "group": ("warengruppe produktgruppe artikelgruppe kategorie category productgroup productcategory group gruppe"),
     "packing": (
         "vpe ve verpackungseinheit verpackungsmenge packungsinhalt packungsgroesse packunit packingunit packagingunit "

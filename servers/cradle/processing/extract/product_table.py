@@ -20,12 +20,23 @@ from servers.cradle.processing.extract.columns import (
 from servers.cradle.processing.extract.prices import Unclear, price_of
 from servers.cradle.processing.extract.text import row_text, table_block
 from servers.cradle.processing.extract.validity import Validity, day_of, names_prices, states, validity_of
-from servers.cradle.processing.extraction import Block, Classification, Feature, Item, Localised, Price, Product
+from servers.cradle.processing.extraction import (
+    Block,
+    Classification,
+    Feature,
+    Item,
+    Localised,
+    Price,
+    Product,
+    Reference,
+)
 
 SEARCHED = 25
 SAMPLED = 200
 BLOCK_ROWS = 200
 _IDENTIFIERS = ("article", "gtin", "manufacturer_number")
+_REFERENCES = ("followup", "accessories", "sparepart")
+_ONE_NUMBER = re.compile(r"(?=.*\d)[\w./+-]{4,40}")
 _DAYS = ("valid_from", "valid_to")
 _OF_A_PRICE = ("currency", "price_quantity", "lower_bound", *_DAYS)
 _UNCLEAR = {"de": "Menge nicht eindeutig", "en": "quantity unclear"}
@@ -194,7 +205,7 @@ def _heads(row: Row, columns: Columns) -> bool:
 
 def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> Product:
     prices, features = _prices(row, columns)
-    groups = []
+    groups, references = [], list[Reference]()
     named = {"article": str(number)}
     for index, cell in enumerate(row):
         role = columns.roles[index] if index < len(columns.roles) else None
@@ -202,7 +213,9 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
             continue
         if role == "group":
             groups.append(Classification(columns.headers[index], shown(cell)))
-        elif role in (None, "packing"):
+        elif role in _REFERENCES and (others := _article_numbers(cell)):
+            references += [Reference(role, other) for other in others]
+        elif role in (None, "packing", *_REFERENCES):
             features.append(_feature(cell, columns, index))
         else:
             named.setdefault(role, str(cell) if role in _IDENTIFIERS else shown(cell))
@@ -219,9 +232,16 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
         classifications=tuple(groups),
         features=tuple(features),
         prices=tuple(prices),
+        references=tuple(references),
         properties=(("table", table),) if table else (),
         page=page,
     )
+
+
+def _article_numbers(cell: str) -> list[str]:
+    """The article numbers that a cell lists; none where it says anything else."""
+    found = [part.strip() for part in re.split(r"[;|\n]|,\s", str(cell))]
+    return found if all(_ONE_NUMBER.fullmatch(each) and not day_of(each) for each in found) else []
 
 
 def _prices(row: Row, columns: Columns) -> tuple[list[Price], list[Feature]]:
