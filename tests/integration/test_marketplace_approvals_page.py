@@ -15,6 +15,7 @@ from mcp_types import ElicitResult
 from servers.marketplace.approvals.page import with_unseen_shown
 from servers.marketplace.tools.database import DatabaseChange
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
+from shared.errors import InvalidInput
 from tests.approvals_rig import RAISE, People, dataset, people_of_acme, query_model  # noqa: F401  # fixtures
 from tests.serving_rig import HANGS_S, answer_of, envelope, headers_for
 
@@ -69,7 +70,30 @@ async def test_a_second_person_reads_the_change_on_the_page_and_approves_it(peop
     made = await people.change(people.anna, approval_id=asked.approval_id)
     assert (made.state, await people.total()) == ("applied", before + 7.2)
     assert "does not wait any more" in (await ben.sign_in(asked.approval_url)).text
-    assert "Nothing else waits" in (await ben.sign_in(people.market.base + "/approvals")).text
+    assert "Nothing waits for you now" in (await ben.sign_in(people.market.base + "/approvals")).text
+    retry = html.unescape((await ben.sign_in(people.market.base + "/approvals?email=x", password="wrong")).text)
+    assert 'value="ben@acme.example"' in retry  # only the password is typed again
+    first = await people.market.http.get(people.market.base + "/approvals?email=x@acme.example")
+    assert "x@acme.example" not in first.text
+
+
+@pytest.mark.requirement("A-08")
+async def test_who_has_decided_on_one_change_is_shown_what_else_waits(people: People) -> None:
+    other = "DELETE FROM prices WHERE amount >= 3"
+    asked = await people.change(people.anna)
+    await people.change(people.anna, other)
+    ben = Reader(people, "ben")
+    assert other not in html.unescape((await ben.sign_in(asked.approval_url or "")).text)
+    after = html.unescape((await ben.send(answer="approve")).text)
+    assert ("Approved." in after, other in after, "Nothing else waits" in after) == (True, True, False)
+    assert "Nothing else waits" in (await ben.send(answer="deny")).text
+
+
+@pytest.mark.requirement("A-08")
+async def test_nobody_is_asked_about_a_change_of_no_row(people: People) -> None:
+    with pytest.raises(InvalidInput, match="changes no row"):
+        await people.change(people.anna, "DELETE FROM prices WHERE amount >= 1000000")
+    assert "Nothing waits for you now" in (await Reader(people, "ben").sign_in(people.market.base + "/approvals")).text
 
 
 @pytest.mark.requirement("A-08")

@@ -77,7 +77,7 @@ def test_every_scope_is_told_in_words_to_who_is_to_consent() -> None:
 def test_a_page_is_in_the_language_that_the_browser_asks_for(accept: str, language: str) -> None:
     wrong = "The two passwords are not the same."
     answer = pages.page(
-        asked_for(accept), "approvals_sign_in.html", customer="acme", approval="", wrong=wrong
+        asked_for(accept), "approvals_sign_in.html", customer="acme", approval="", wrong=wrong, email=""
     )  # fmt: skip
     html = bytes(answer.body).decode()
     assert (answer.headers["content-language"], answer.headers["vary"]) == (language, "Accept-Language")
@@ -90,7 +90,14 @@ def test_a_page_is_in_the_language_that_the_browser_asks_for(accept: str, langua
 
 @pytest.mark.parametrize("accept", ["de", "en"])
 def test_a_name_is_shown_as_it_is_written_and_never_as_markup(accept: str) -> None:
-    given = {"target": "https://a.example", "resource": "https://b.example", "request": "", "client": "", "wrong": ""}
+    given = {
+        "target": "https://a.example",
+        "resource": "https://b.example",
+        "request": "",
+        "client": "",
+        "wrong": "",
+        "email": "",
+    }
     answer = pages.page(asked_for(accept), "consent.html", name="<b>100 %(x)s</b>", scopes=["<i>%"], **given)
     html = bytes(answer.body).decode()
     assert "&lt;b&gt;100 %(x)s&lt;/b&gt;" in html

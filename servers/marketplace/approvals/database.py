@@ -75,10 +75,16 @@ class CustomerDatabase:
         return (DocumentList if language == "documents" else TableAnswer).model_validate(answer)
 
     async def request(self, caller: Principal, server_name: str | None, statement: str) -> Approval:
-        """Have the instance count what a statement would change, and ask for an approval of exactly that."""
+        """Have the instance count what a statement would change, and ask for an approval of exactly that.
+
+        Raises:
+            InvalidInput: it would change nothing, or is not one that changes rows.
+        """
         route, bound = await self._bound(caller, server_name, statement)
         answer = await self._call(_writing(route), PROPOSE, {"statement": statement})
         proposed = ChangeProposed.model_validate(answer)
+        if proposed.rows == 0:
+            raise InvalidInput("The statement changes no row, so nobody was asked: check its WHERE.", field="statement")
         return await self._store.add(
             require_customer(), new_handle("apr"), caller.subject, bound, proposed.change_id, proposed.rows
         )
@@ -147,7 +153,7 @@ class CustomerDatabase:
             raise Forbidden(decision.reason)
         decided = await self._store.decide(customer, approval_id, caller.subject, approve=approve)
         if decided is None:
-            raise Conflict("This was decided already, or not within five minutes: it has to be asked for again.")
+            raise Conflict("This was decided already, or its five minutes are over: then it has to be asked for again.")
         return decided
 
     async def may_decide(self, caller: Principal, asked: Approval) -> policy.Decision:

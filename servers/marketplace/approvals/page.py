@@ -99,7 +99,7 @@ class ApprovalsPage:
         return decided.state
 
     async def _shown(self, request: Request, caller: Principal, form: Mapping[str, str], done: str | None) -> Response:
-        named = form.get("approval") or None
+        named = None if done else form.get("approval") or None  # who has decided on the one sees what else waits
         waiting = [
             (approval, statement)
             for approval, statement in await self._data.open(caller)
@@ -141,4 +141,5 @@ def with_unseen_shown(text: str) -> str:
 
 def _sign_in(request: Request, told: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:
     named = {name: told.get(name, "")[:100] for name in ("customer", "approval")}
-    return page(request, "approvals_sign_in.html", status, wrong=wrong, **named)
+    email = told.get("email", "")[:254] if wrong else ""  # of the form alone, never of an address
+    return page(request, "approvals_sign_in.html", status, wrong=wrong, email=email, **named)

@@ -165,4 +165,5 @@ class Consent:
             request, "consent.html", status, asked.target,
             name=asked.name, target=asked.target, resource=asked.params.resource, scopes=scopes, wrong=wrong,
             request=told.get("request", ""), client=told.get("client", ""),
+            email=told.get("email", "")[:254] if wrong else "",  # of the form alone, never of an address
         )  # fmt: skip
