@@ -233,8 +233,10 @@ def _install_entry(caller: Caller, resource: Resource) -> Decision:
 
 
 def _call_entry(caller: Caller, resource: Resource) -> Decision:
-    if not (resource.approved and resource.tier_reached and resource.licensed):
-        return Decision(False, "The entry is not approved, or tier or licence do not cover it.", visible=False)
+    if not resource.licensed:
+        return Decision(False, "It needs a licence, and the customer has no valid one: the operator issues it.", False)
+    if not (resource.approved and resource.tier_reached):
+        return Decision(False, "The entry is not approved, or the customer's tier does not have it.", visible=False)
     if resource.installed or (caller.customer is None and caller.role in {"platform_admin", "service"}):
         return Decision(True, "The entry is installed.")
     return Decision(False, "The entry is not installed.", visible=False)

@@ -14,6 +14,7 @@ import pytest
 from servers.marketplace.catalogue.lifecycle import FOLLOWING, TIERS, reaches
 from servers.marketplace.catalogue.store import EVER, EVERYTHING, CatalogueStore, queries
 from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.tools.access import AccessExplained
 from servers.marketplace.tools.licences import LicenceList, LicenceShown
 from servers.marketplace.tools.publishing import RegistryImported
 from servers.marketplace.tools.review import ServerReviewed
@@ -99,6 +100,7 @@ async def test_a_proposed_server_is_seen_by_its_author_alone_until_it_is_approve
     await market.call(operator, "review_mcp", server_name=ORDERS, state="review")
     assert isinstance(await refusal(market.call(operator, "review_mcp", **unreviewed)), InvalidInput)
     approved = await approve(market, tier="starter", direction="input")
+    assert [tool.name for tool in approved.tools] == ["say"]
     assert (approved.approval, approved.direction) == ("approved", "input")
     assert ORDERS in await listed(market, acme)
     assert await listed(market, acme, tool_name="say") == [ORDERS]
@@ -226,6 +228,8 @@ async def test_a_licence_is_checked_at_use_and_a_forged_expired_or_revoked_one_i
     assert own == given["acme"]
     await market.call(operator, "revoke_licence", licence_id=given["acme"].licence_id)
     assert (await say(market, tokens["acme"]), await say(market, tokens["bolt"])) == (404, 200)
+    told = await market.call(tokens["acme"], "explain_access", AccessExplained, server_name=ORDERS)
+    assert ["licence" in step.reason for step in told.steps if not step.allowed] == [True]
     assert isinstance(
         await refusal(market.call(operator, "revoke_licence", licence_id=given["acme"].licence_id)), NotFound
     )

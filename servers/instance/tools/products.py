@@ -188,7 +188,7 @@ def register(server: Any, library: Callable[[], Library]) -> None:
     ) -> ProductList:
         """Find products of a class whose features meet every condition, each with the document to cite.
 
-        Use it for questions such as which circuit breakers have at least 16 A.
+        Use it for questions such as which circuit breakers have at least 16 A. For prices use query_table.
         """
         classes = await library().products.classes()
         wanted = [Condition(each.feature, each.comparison, each.value) for each in conditions]
@@ -226,7 +226,8 @@ def _unknown(missing: list[str], known: list[str]) -> str:
         return ""
     more = ", …" if len(known) > FEATURES_NAMED else ""
     named = ", ".join(known[:FEATURES_NAMED]) + more if known else "none"
-    return f"No product of this class has the feature {', '.join(missing)}. Their features: {named}."
+    found = f"No product of this class has the feature {', '.join(missing)}. Their features: {named}."
+    return f"{found} Prices are no features: query_table has them in the table prices."
 
 
 def _class(found: ProductClass) -> ClassListed:

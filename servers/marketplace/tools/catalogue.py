@@ -10,7 +10,7 @@ from pydantic import Field
 from servers.marketplace.catalogue.catalogue import view_of
 from servers.marketplace.catalogue.store import Entry, Wanted, words_of
 from servers.marketplace.services import Services
-from servers.marketplace.tools.shapes import endpoint, entry_view
+from servers.marketplace.tools.shapes import endpoint, entry_views
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import (
     CatalogueEntry,
@@ -49,8 +49,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
     async def page(wanted: Wanted, cursor: str | None, limit: int) -> CataloguePage:
         entries, following = await services().catalogue.page(principal(), wanted, cursor, limit)
-        shown = [entry_view(services().settings, entry) for entry in entries]
-        return CataloguePage(entries=shown, next_cursor=following)
+        return CataloguePage(entries=await entry_views(services(), entries), next_cursor=following)
 
     async def list_marketplace_mcps(
         query: Query = "", tool_name: ToolName = None, cursor: Cursor = None, limit: Limit = 50
@@ -80,17 +79,17 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             ranked = await services().meaning.ranked(view_of(caller), question)
         except (Unavailable, Overloaded, DeadlineExceeded):
             entries, _ = await services().catalogue.page(caller, Wanted(words=words_of(question)), None, limit)
-            return found(entries, {}, "The embedding service does not answer: only words were compared.")
+            return await found(entries, {}, "The embedding service does not answer: only words were compared.")
         scores = dict(zip(ranked.names, ranked.scores, strict=True))
         entries = await services().catalogue.seen(caller, ranked.names, limit)
-        return found(entries, scores, "More servers wait to be read: ask again in a moment." if ranked.unread else "")
+        return await found(
+            entries, scores, "More servers wait to be read: ask again in a moment." if ranked.unread else ""
+        )
 
-    def found(entries: Sequence[Entry], scores: Mapping[str, float], note: str) -> ServersFound:
+    async def found(entries: Sequence[Entry], scores: Mapping[str, float], note: str) -> ServersFound:
         shown = [
-            ServerFound(
-                entry=entry_view(services().settings, entry), similarity=_rounded(scores.get(entry.server_name))
-            )
-            for entry in entries
+            ServerFound(entry=view, similarity=_rounded(scores.get(view.server_name)))
+            for view in await entry_views(services(), entries)
         ]
         return ServersFound(servers=shown, note=note)
 

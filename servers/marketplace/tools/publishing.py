@@ -12,7 +12,7 @@ from servers.marketplace.catalogue.lifecycle import check_step
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.runners.package import Package
 from servers.marketplace.services import Services
-from servers.marketplace.tools.shapes import entry_view
+from servers.marketplace.tools.shapes import entry_views
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import Approval, CatalogueEntry, Direction, ServerIdentifier, Tier
 from shared.contracts.model import Contract
@@ -46,7 +46,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
     async def shown(server_name: str) -> CatalogueEntry:
         entry = await services().catalogue.find(principal(), "entry.see", server_name)
-        return entry_view(services().settings, entry)
+        return (await entry_views(services(), [entry]))[0]
 
     async def submit_mcp(
         server_name: ServerIdentifier,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from servers.marketplace.catalogue.catalogue import view_of
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.gateway.door import PREFIX, SUFFIX
-from shared.contracts.catalogue import CatalogueEntry
+from servers.marketplace.services import Services
+from shared.auth import principal
+from shared.contracts.catalogue import CatalogueEntry, CatalogueTool
 from shared.settings import Settings
 
 
@@ -16,8 +21,13 @@ def endpoint(settings: Settings, entry: Entry) -> str:
     return settings.url("marketplace") + PREFIX + entry.server_name + SUFFIX
 
 
-def entry_view(settings: Settings, entry: Entry) -> CatalogueEntry:
-    """An entry as a caller sees it."""
+async def entry_views(held: Services, entries: Sequence[Entry]) -> list[CatalogueEntry]:
+    """Entries as this caller sees them, each with the tools that were approved, or that it was registered with."""
+    pins = await held.tools.pins(view_of(principal()), [entry.server_name for entry in entries])
+    return [_view(held.settings, entry, pins[entry.server_name] or entry.tools) for entry in entries]
+
+
+def _view(settings: Settings, entry: Entry, tools: Sequence[CatalogueTool]) -> CatalogueEntry:
     return CatalogueEntry(
         server_name=entry.server_name,
         title=entry.title,
@@ -26,7 +36,7 @@ def entry_view(settings: Settings, entry: Entry) -> CatalogueEntry:
         kind=entry.kind,
         customer_id=entry.customer,
         approval=entry.approval,
-        tools=list(entry.tools),
+        tools=list(tools),
         endpoint=endpoint(settings, entry),
         package=entry.package.name if entry.package else None,
         reachable=entry.url is not None,
