@@ -7,10 +7,12 @@ the passwords' salts. Passwords travel as SCRAM verifiers, so that no server's l
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import secrets
+import time
 from pathlib import Path
 
 import asyncpg
@@ -24,6 +26,8 @@ DATABASES = ("platform", "installation_configs", "user_registry")
 LOCK = 711_000_001
 COMMAND_TIMEOUT_S = 60.0
 SCRAM_ROUNDS = 4096
+LEAVING_S = 3.0
+"""For Postgres to end the sessions of a server that has just been stopped."""
 _ANY_TABLE = """
 SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema'))
 """
@@ -69,14 +73,16 @@ async def require_unused(superuser_url: str) -> None:
 
 
 async def require_nobody_connected(superuser_url: str) -> None:
-    """Make sure that no server of a platform is connected to the three databases.
+    """Make sure that no server of a platform is connected to the three databases, or one that has ended only just now.
 
     Raises:
         Conflict: one is.
         Unavailable: the server does not answer or refuses the credential.
     """
     async with connected(superuser_url, command_timeout_s=COMMAND_TIMEOUT_S) as admin:
-        sessions = await admin.fetchval(_SESSIONS, list(DATABASES))
+        until = time.monotonic() + LEAVING_S
+        while (sessions := await admin.fetchval(_SESSIONS, list(DATABASES))) and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     if sessions:
         raise Conflict("A server of the platform is connected to its databases. Stop every server, and call again.")
 

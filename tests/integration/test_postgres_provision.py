@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 
 import asyncpg
 import pytest
 
-from shared.errors import Unavailable
-from shared.postgres.provision import DATABASES, provision
+from shared.errors import Conflict, Unavailable
+from shared.postgres import provision as module
+from shared.postgres.provision import DATABASES, provision, require_nobody_connected
 from shared.postgres.urls import database_urls, password_of, read, with_role
 from shared.settings import Settings
+from tests.serving_rig import HANGS_S
 
 
 async def ask(url: str, question: str, *values: object) -> object:
@@ -88,3 +91,17 @@ async def test_a_server_that_does_not_answer_is_unavailable(tmp_path) -> None:
     with pytest.raises(Unavailable):
         await provision("postgresql://postgres:x@127.0.0.1:1/postgres", tmp_path)
     assert not (tmp_path / "databases.json").exists()
+
+
+async def test_a_server_that_ends_just_now_is_waited_for_and_one_that_stays_is_told(
+    postgres_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAVING_S", HANGS_S)
+    connection = await asyncpg.connect(postgres_server.urls["platform"].app)
+    asyncio.get_running_loop().call_later(0.3, connection.terminate)
+    await require_nobody_connected(postgres_server.superuser_url)
+    monkeypatch.setattr(module, "LEAVING_S", 0.2)
+    staying = await asyncpg.connect(postgres_server.urls["user_registry"].owner)
+    with pytest.raises(Conflict, match="Stop every server"):
+        await require_nobody_connected(postgres_server.superuser_url)
+    await staying.close()
