@@ -35,6 +35,7 @@ from servers.cradle.processing.stages import Readers
 from servers.cradle.processing.wire import Identified
 from shared.errors import NotFound, Unavailable
 from shared.settings import Settings
+from tests.conftest import ROOT
 from tests.embedding_rig import model_folder, model_home, service
 from tests.orchestrator_rig import free_port
 from tests.processing_rig import Customer, customer, no_progress, other
@@ -308,6 +309,36 @@ def test_a_node_without_the_token_does_not_start(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "cluster-token" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+TOLD_AT_ONCE = """
+import os, pathlib, signal, subprocess, sys
+from servers.cradle.cluster import ray
+from shared.settings import Settings
+class Told(subprocess.Popen):
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        print(self.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+subprocess.Popen = Told
+sys.exit(ray.start_node(Settings(home=pathlib.Path(sys.argv[1])), None, "127.0.0.1", int(sys.argv[2]), 0, 0))
+"""
+
+
+def in_group(pid: int, group: int) -> bool:
+    try:
+        return os.getpgid(pid) == group
+    except ProcessLookupError:
+        return False
+
+
+def test_a_node_that_is_told_to_end_while_it_starts_ends_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TOLD_AT_ONCE, str(tmp_path), str(free_port())]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    node = int(ended.stdout.split()[0])
+    left = [each for each in psutil.process_iter(["status"]) if in_group(each.pid, node)]
+    assert not [each for each in left if each.info["status"] != psutil.STATUS_ZOMBIE]
 
 
 def test_a_stranger_without_the_token_does_not_get_into_the_cluster(nodes: Nodes, cluster: Cluster) -> None:

@@ -15,6 +15,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from shared.errors import InvalidInput, NotFound, Unavailable
 from shared.settings import Settings
 
 STOP_S = 5.0
+LOOK_S = 0.5
 
 
 class NodeLost(Exception):
@@ -133,13 +135,15 @@ def start_node(
         command += [f"--address={address}"]
     given = {"node-ip-address": ip, "num-cpus": cpus, "num-gpus": gpus}
     command += [f"--{name}={value}" for name, value in given.items() if value is not None]
+    environment, told = os.environ | _environment(settings), threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):  # before there is anything that would be left behind
+        signal.signal(each, lambda *_: told.set())
     # A group of its own, since Ray leaves its processes behind when it is told to stop.
-    node = subprocess.Popen(command, env=os.environ | _environment(settings), start_new_session=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    node = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
-        return node.wait()
-    except KeyboardInterrupt:
-        return 0
+        while (status := node.poll()) is None and not told.wait(LOOK_S):
+            pass  # Python sees a signal that comes just before it waits for a process only when that has ended
+        return status or 0
     finally:
         _end(node)
 
