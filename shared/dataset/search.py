@@ -91,8 +91,9 @@ async def hybrid(
             hit.matched += [] if told in hit.matched else [told]
             if name == "vector":
                 hit.similarity = 1.0 - row["_distance"]
+    wanted = words.wanted(text)
     for hit in found.values():
-        hit.score *= 1 + words.best_coverage(text, f"{hit.row['heading_path']}\n{hit.row['text']}") ** 2
+        hit.score *= 1 + words.coverage(wanted, f"{hit.row['heading_path']}\n{hit.row['text']}") ** 2
         if hit.row["kind"] == "contents":
             hit.score *= CONTENTS
     return sorted(found.values(), key=lambda hit: (-hit.score, hit.row["chunk_id"]))[:limit]

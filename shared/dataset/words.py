@@ -107,23 +107,22 @@ def only_codes(text: str) -> bool:
     )
 
 
-def content_words(text: str) -> frozenset[str]:
-    """The words of a question that carry its content, cut to their stems; numbers whole."""
-    return frozenset(_stemmed(token) for token in _tokens(folded(text)) if token not in _STOP)
+def wanted(question: str) -> tuple[frozenset[str], ...]:
+    """The words of a question that carry its content, cut to their stems, numbers whole: one set for each spelling."""
+    return tuple(frozenset(map(_stemmed, set(_tokens(each)) - _STOP)) for each in _spellings(question))
 
 
-def best_coverage(question: str, text: str) -> float:
-    """`coverage` of a question's words, as it writes them or apart, whichever is more."""
-    return max(coverage(content_words(each), text) for each in _spellings(question))
-
-
-def coverage(wanted: frozenset[str], text: str) -> float:
-    """The share of the wanted words that the text holds, 0 to 1: at the start of a word, or inside a long one."""
-    if not wanted:
-        return 0.0
+def coverage(wanted: tuple[frozenset[str], ...], text: str) -> float:
+    """The share of the wanted words that the text holds, 0 to 1, of the spelling of which it holds most: at the start
+    of a word, or inside a long one."""
     plain = folded(text)
     stems = set(map(_stemmed, _tokens(plain)))
-    return sum(word in stems or (len(word) >= STEM and word in plain) for word in wanted) / len(wanted)
+
+    def held(words: frozenset[str]) -> float:
+        found = sum(word in stems or (len(word) >= STEM and word in plain) for word in words)
+        return found / len(words) if words else 0.0
+
+    return max(map(held, wanted))
 
 
 def _tokens(plain: str) -> list[str]:

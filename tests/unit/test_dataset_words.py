@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.dataset.words import best_coverage, names_an_article, only_codes, passage_codes, question_codes
+from shared.dataset.words import coverage, names_an_article, only_codes, passage_codes, question_codes, wanted
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_quantities_and_measures_spell_no_code(text: str) -> None:
     ],
 )
 def test_numbers_are_compared_whole_and_apart_from_their_units(question: str, better: str, worse: str) -> None:
-    assert best_coverage(question, worse) < best_coverage(question, better) == 1.0
+    assert coverage(wanted(question), worse) < coverage(wanted(question), better) == 1.0
 
 
 def test_a_question_that_is_only_a_number_asks_what_it_is() -> None:
