@@ -56,7 +56,7 @@ ABOUT = {
     "relations": "article_number to target: a group's code where kind is member, the supplier whose catalogues lose "
     "the article where it is deleted, else an article number. Kinds of BMEcat: accessories, sparepart, followup "
     "(successor), similar, mandatory, select, consists_of, base_product.",
-    "media": "Files that a product names; purpose data_sheet is a data sheet. The files themselves are not here.",
+    "media": "Files that a product names, not the files themselves; a data sheet has the purpose data_sheet or MD22.",
 }
 """What an agent has to know of a table to ask it rightly, beside the names of its columns."""
 _AROUND = 250  # characters of a passage's or a document's other fields

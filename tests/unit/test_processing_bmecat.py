@@ -15,7 +15,7 @@ from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.detect import BMECAT
 from servers.cradle.processing.extract.extractor import File
 from servers.cradle.processing.extract.xml import drop, events
-from servers.cradle.processing.extraction import Classification, Extraction, Localised, Relation, joined, parts
+from servers.cradle.processing.extraction import Classification, Extraction, Localised, Media, Relation, joined, parts
 from servers.cradle.processing.product_text import product_lines
 from servers.cradle.processing.records import Records
 from shared.dataset.rows import document_id, exact_amount
@@ -140,6 +140,20 @@ def test_codes_are_told_in_the_language_of_the_catalogue_and_unknown_ones_as_the
     lines = product_lines(product)
     assert {"Order unit: VPE", "accessory (accessories): A-2", "Media: picture (normal) a1.jpg"} <= set(lines)
     assert any(line.startswith("Price, net list price (net_list): 12.5 EUR per 100 VPE") for line in lines)
+
+
+def test_media_of_the_guideline_of_etim_are_media_and_what_they_say_more_is_kept() -> None:
+    told = (
+        "<UDX.EDXF.MIME_INFO><UDX.EDXF.MIME><UDX.EDXF.MIME_SOURCE>https://muster.example/a1.pdf</UDX.EDXF.MIME_SOURCE>"
+        '<UDX.EDXF.MIME_CODE>MD22</UDX.EDXF.MIME_CODE><UDX.EDXF.MIME_DESIGNATION lang="deu">Klemme A1'
+        "</UDX.EDXF.MIME_DESIGNATION><UDX.EDXF.MIME_ISSUE_DATE>2026-01-01</UDX.EDXF.MIME_ISSUE_DATE></UDX.EDXF.MIME>"
+        "</UDX.EDXF.MIME_INFO><UDX.X.FARBE>"
+    )
+    (product,) = extracted(catalogue(PRODUCT.replace("<UDX.X.FARBE>", told))).products
+    assert product.media[-1] == Media("https://muster.example/a1.pdf", purpose="MD22", description="Klemme A1")
+    assert "Medien: Datenblatt (MD22) Klemme A1 https://muster.example/a1.pdf" in product_lines(product)
+    assert ("UDX.EDXF.MIME_ISSUE_DATE", "2026-01-01") in product.properties
+    assert ("USER_DEFINED_EXTENSIONS/UDX.X.FARBE", "RAL 7035") in product.properties
 
 
 def test_a_product_names_the_group_of_its_classification_where_the_catalogue_tells_it() -> None:

@@ -1,7 +1,8 @@
 """Words for the codes of catalogues, in German and English: a reader and an embedding model know `Stück`, not `C62`.
 
 Units are of UN/ECE Recommendation 20 and packages of its Recommendation 21, which BMEcat names; kinds of prices,
-references and media, and the names of elements are BMEcat's own (1.2 and 2005). The code stays beside its word, so that
+references and media, and the names of elements are BMEcat's own (1.2 and 2005), MD01 and the like those of ETIM's
+guideline for BMEcat. The code stays beside its word, so that
 who searches for it finds it. Only codes whose meaning is certain are here; any other text is left as it is.
 """
 
@@ -48,6 +49,21 @@ _REFERENCES = {
 _MEDIA = {
     "data_sheet": "Datenblatt|data sheet",
     "detail": "Detailbild|detail picture",
+    "MD01": "Produktbild|product picture",
+    "MD03": "Sicherheitsdatenblatt|safety data sheet",
+    "MD04": "Produktseite|product page",
+    "MD06": "Energielabel|energy label",
+    "MD09": "Zertifikat|certificate",
+    "MD10": "Schaltplan|circuit diagram",
+    "MD12": "Maßzeichnung|dimensioned drawing",
+    "MD14": "Bedienungsanleitung|instructions for use",
+    "MD20": "Milieubild|ambient picture",
+    "MD21": "Montageanleitung|mounting instruction",
+    "MD22": "Datenblatt|data sheet",
+    "MD32": "technische Information|technical information",
+    "MD37": "3D- oder BIM-Modell|3D or BIM object",
+    "MD51": "Leistungserklärung|declaration of performance",
+    "MD52": "EG-Konformitätserklärung|CE declaration of conformity",
     "icon": "Symbol|icon",
     "logo": "Logo|logo",
     "normal": "Bild|picture",
@@ -68,7 +84,11 @@ _ELEMENTS = {
     "QUANTITY_MIN": "Mindestbestellmenge|minimum order quantity",
     "REMARKS": "Bemerkung|remark",
     "SUPPLIER_ALT_PID": "weitere Artikelnummer|alternative article number",
+    "DEPTH": "Tiefe|depth",
+    "LENGTH": "Länge|length",
+    "VOLUME": "Volumen|volume",
     "WEIGHT": "Gewicht|weight",
+    "WIDTH": "Breite|width",
 }
 _WORD_OF = {
     "unit": {code: words for words, codes in _UNITS.items() for code in codes.split()},

@@ -262,8 +262,14 @@ def _media(element: ET.Element, article: Article) -> None:
         _texts(
             mime,
             ("MIME_TYPE", each.media_type), ("MIME_SOURCE", each.source),
-            ("MIME_DESCR", each.description), ("MIME_PURPOSE", each.purpose),
+            ("MIME_DESCR", each.description), ("MIME_PURPOSE", purpose_of(each.purpose)),
         )  # fmt: skip
+
+
+def purpose_of(named: str) -> str:
+    """A medium's purpose as BMEcat names it: of the codes of ETIM's guideline (MD01, …) the nearest, or `others`."""
+    of_etim = re.fullmatch(r"MD\d{2}", named) is not None
+    return {"MD01": "normal", "MD22": "data_sheet"}.get(named, "others" if of_etim else named)
 
 
 def plain(number: Decimal | float | None) -> str:

@@ -309,6 +309,32 @@ def _media(element: Element, draft: _Draft) -> None:
             _rest(node, draft)
 
 
+_OF_ETIM = "UDX.EDXF."
+
+
+def _extensions(element: Element, draft: _Draft) -> None:
+    """What stands beyond the standard; the media of ETIM's guideline among it are media as any other."""
+    path = local(element)
+    if text := _text(element):
+        draft.properties.append((path, text))
+    for child in element:
+        if local(child) != f"{_OF_ETIM}MIME_INFO":
+            draft.properties.extend(_leaves(child, f"{path}/{local(child)}"))
+            continue
+        for mime in filter(local, child):
+            draft.media.append(_medium_of_etim(mime, draft))
+
+
+def _medium_of_etim(element: Element, draft: _Draft) -> Media:
+    names = ("MIME_DESIGNATION", "MIME_FILENAME", "MIME_ALT")
+    told = [(local(node).removeprefix(_OF_ETIM), _text(node)) for node in element]
+    one = dict(told)
+    rest = [each for each in told if each[1] and each[0] not in ("MIME_SOURCE", "MIME_CODE", *names)]
+    draft.properties += [(f"{_OF_ETIM}{name}", text) for name, text in rest]
+    called = dict.fromkeys(text for name, text in told if name in names and text)
+    return Media(one.get("MIME_SOURCE", ""), purpose=one.get("MIME_CODE", ""), description=" / ".join(called))
+
+
 def _reference(element: Element, draft: _Draft) -> None:
     number = text_of(element, "PROD_ID_TO") or text_of(element, "ART_ID_TO")
     draft.references.append(Reference(element.get("type") or "", number))
@@ -325,5 +351,6 @@ _SECTIONS: dict[str, Callable[[Element, _Draft], None]] = {
     "PRODUCT_PRICE_DETAILS": _prices,
     "PRODUCT_PRICE": lambda element, draft: draft.prices.append(_price(element, "", "", draft)),
     "MIME_INFO": _media,
+    "USER_DEFINED_EXTENSIONS": _extensions,
     "PRODUCT_REFERENCE": _reference,
 }
