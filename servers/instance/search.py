@@ -40,6 +40,7 @@ ANSWER_CHARS = 40_000
 """About what one answer holds: clients of agents refuse results over 25,000 tokens, and ids take a token for two."""
 QUERY_DEADLINE_S = 10.0
 NOTHING = "Nothing found. Drop filters, or use other words."
+NO_TEXT = "This dataset holds no text, so nothing can be found: list_documents says why its files could not be read."
 UNKNOWN_CODE = "No passage holds the article number or type that is asked for: these are only like it."
 ONLY_MEANING = "No passage holds these words: these are only the nearest in meaning and may not answer."
 ABOUT = {
@@ -89,7 +90,7 @@ class Library:
     async def _note(self, query: str, hits: list[Hit], filters: Filters) -> str:
         """What hits do not show by themselves: vectors always find something, also where the answer is not there."""
         if not hits:
-            return NOTHING
+            return NOTHING if self._reader.manifest.counts.chunks else NO_TEXT
         if words.names_an_article(query) and not any("codes" in each.matched for each in hits):
             codes = words.question_codes(query)  # alone, since other words may have brought better hits than the code
             found = await self._reader.search(codes, None, limit=20, filters=filters, timeout=self._deadline_s)

@@ -93,6 +93,7 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
     """Make the platform of a backup in an empty home folder, and prove that it equals; how many tables were compared.
 
     Raises:
+        InvalidInput: `source` is no backup.
         Conflict: the home folder is not empty, the Postgres server of the settings holds a platform, the backup is
             incomplete or damaged, or the restored rows are not equal.
         StorageFull: no room. In each case nothing is left behind.
@@ -175,6 +176,10 @@ def _walk(home: Path) -> list[Path]:
 
 
 def _checked(source: Path) -> Manifest:
+    if not (source / MANIFEST).is_file():
+        inside = sorted(folder.parent.name for folder in source.glob(f"0711-*/{MANIFEST}"))
+        hint = f" The newest of those in it: {inside[-1]}." if inside else ""
+        raise InvalidInput(f"{source} is no folder that `0711 backup` made.{hint}")
     try:
         manifest = Manifest.model_validate_json((source / MANIFEST).read_bytes())
         damaged = [name for name, value in manifest.files.items() if _hash(source / name) != value]

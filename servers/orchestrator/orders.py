@@ -14,12 +14,12 @@ from servers.orchestrator.store import Customer, Job, JobStore, NewJob, Session
 from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows.plan import STEPS, ParameterVersion, carried_over, processed_anew
 from shared.auth import principal, require_sources
-from shared.contracts.catalogue import CustomerRegistered
+from shared.contracts.catalogue import CataloguePage, CustomerRegistered
 from shared.contracts.deployment import LegacyPrepared, QuestionsKept
 from shared.contracts.installation import ParameterChoice
 from shared.contracts.job import JobKind, JobResult
 from shared.contracts.processing import SourcesChecked, SourcesPrepared
-from shared.errors import Conflict, InvalidInput, NotFound
+from shared.errors import Conflict, InvalidInput
 from shared.ids import canonical_digest, customer_id, new_handle
 
 EMAIL = re.compile(r"^[!-?A-~]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
@@ -273,21 +273,31 @@ class Orders:
             InvalidInput: a source or a server is none, or a choice of parameters cannot be met.
         """
         for server_name in request.mcps:
-            try:
-                await self._upstreams.marketplace.call(
-                    "explain_access", {"server_name": server_name}, deadline_s=PREPARE_DEADLINE_S
-                )
-            except NotFound:
+            if not await self._listed(named, server_name):
                 raise InvalidInput(
                     f"The catalogue has no server {server_name}: list_marketplace_mcps of the marketplace names them.",
                     field="mcps",
-                ) from None
+                )
         if request.migration is None:
             tool, arguments, answer = "check_customer", {"data_sources": request.data_sources}, SourcesChecked
         else:
             tool, arguments, answer = "check_migration", {"legacy": request.data_sources[0]}, LegacyPrepared
         arguments |= {"customer_id": named, "choice": request.choice.model_dump(mode="json")}
         await self._upstreams.cradle.call(tool, arguments, answer, deadline_s=PREPARE_DEADLINE_S)
+
+    async def _listed(self, named: str, server_name: str) -> bool:
+        """Whether the catalogue has a server that this customer could have; another customer's own is none."""
+        cursor = None
+        while True:
+            arguments = {"query": server_name, "limit": 100, "cursor": cursor}
+            page = await self._upstreams.marketplace.call(
+                "list_marketplace_mcps", arguments, CataloguePage, deadline_s=PREPARE_DEADLINE_S
+            )
+            for entry in page.entries:
+                if entry.server_name == server_name:
+                    return entry.customer_id in {None, named}
+            if (cursor := page.next_cursor) is None:
+                return False
 
     async def _prepare_all(self, named: str, request: Request) -> str:
         if request.migration is None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from servers.instance.search import NOTHING, ONLY_MEANING, UNKNOWN_CODE
+import httpx2
+import pytest
+
+from servers.instance.console import session
+from servers.instance.search import NO_TEXT, NOTHING, ONLY_MEANING, UNKNOWN_CODE
 from shared.contracts.instance import SearchAnswer
 from shared.dataset.rows import ChunkRow, DocumentBundle, DocumentParts, DocumentRow, chunk_id, document_id
 from shared.encoder import Encoder
-from tests.instance_rig import instance_of
+from tests.instance_rig import KEY, instance_of
 
 TEXTS = {
     "klemme": "Reihenklemme RK 4 grau, Artikelnummer RK-4-GR, Anzugsdrehmoment 0,6 Nm",
@@ -50,3 +54,24 @@ async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_on
             assert (answer.note, len(answer.hits)) == (note, 3), query
         empty = await upstream.call("search", {"query": "Leuchte", "kind": "ocr"}, SearchAnswer)
         assert (empty.note, empty.hits) == (NOTHING, [])
+
+
+@pytest.mark.parametrize(("language", "says"), [("de", "gibt es keinen Text"), ("en", "holds no text")])
+async def test_a_dataset_of_which_no_file_could_be_read_says_so_where_it_is_searched(
+    query_model: Path, tmp_path: Path, language: str, says: str
+) -> None:
+    plan = DocumentRow(
+        document_id("plan.dwg"), "plan.dwg", "sha256:" + "f" * 64, 9, "application/octet-stream", "failed", 1,
+        failure_code="unsupported_format", failure_reason="The content fits no known format.",
+    )  # fmt: skip
+    async with instance_of([DocumentBundle(plan)], query_model, tmp_path) as upstream:
+        answer = await upstream.call("search", {"query": "Leuchte"}, SearchAnswer)
+        assert (answer.hits, answer.note) == ([], NO_TEXT)
+        base = upstream._url.removesuffix("/mcp")
+        cookies = {session.COOKIE: session.issue(KEY)}
+        async with httpx2.AsyncClient(trust_env=False, timeout=20, cookies=cookies) as browser:
+            for place in ("/", "/?q=Leuchte"):
+                page = (await browser.get(base + place, headers={"accept-language": language})).text
+                assert says in page
+                assert "andere Wörter" not in page
+                assert "other words" not in page

@@ -52,6 +52,7 @@ TEXTS: dict[str, dict[str, Any]] = {
         "products": "Artikel", "pages": "Seiten", "files": "Dateien", "failed": "nicht lesbar", "more": "Weiter",
         "state": "Zustand", "dated": "Stand", "document": "Dokument", "processed": "gelesen",
         "back": "Zurück zur Suche", "no_passages": "Aus dieser Datei wurde kein Text gewonnen.",
+        "no_text": "In diesem Bestand gibt es keinen Text zum Durchsuchen. Warum, steht bei den Dokumenten.",
         "intro": "Durchsucht alle Dokumente und Artikel dieses Bestands.",
         "examples": "Zum Beispiel", "language": "English", "error": "Das hat nicht geklappt",
         "errors": {
@@ -73,6 +74,7 @@ TEXTS: dict[str, dict[str, Any]] = {
         "products": "products", "pages": "pages", "files": "files", "failed": "unreadable", "more": "More",
         "state": "State", "dated": "As of", "document": "Document", "processed": "read",
         "back": "Back to search", "no_passages": "No text was found in this file.",
+        "no_text": "This collection holds no text to search. The documents say why.",
         "intro": "Searches all documents and products of this collection.",
         "examples": "For example", "language": "Deutsch", "error": "That did not work",
         "errors": {
