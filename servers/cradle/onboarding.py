@@ -109,6 +109,18 @@ async def current_choice(held: Services, choice: ParameterChoice) -> Installatio
     return current_parameters(choice, await held.embedding.identity(), ocr)
 
 
+async def check_choice(held: Services, choice: ParameterChoice) -> None:
+    """Pass a choice that can be met, as far as it can be said at once: a model that still loads is the job's to await.
+
+    Raises:
+        InvalidInput: it cannot be met here; says why.
+    """
+    if held.embedding.status == "ready":
+        await current_choice(held, choice)
+    else:
+        held.vision.parameters(choice.ocr_provider)
+
+
 async def verify_dataset(held: Services, customer: str, parameter_version: int) -> VerificationReport:
     """Counts against files and ledger, digests against the parameters: nothing is missing, nothing is left over."""
     version = await held.installations.get(customer, parameter_version)

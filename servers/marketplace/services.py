@@ -164,7 +164,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
         async with changes.heard(), runners.in_background(), checks.in_background(), meter.in_background():
             yield Services(
                 settings, database, changes, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth,
-                consent, approvals, invitations, InvitationPage(invitations, accounts),
+                consent, approvals, invitations, InvitationPage(settings, invitations, accounts),
                 argument_rules, standing, routes, relay, bridge, outgoing, gateway, customer_data, quotas, access,
                 meter, usage, LicenceStore(database, licence_keys), Mirror(outgoing, entries),
                 Compute(settings, outgoing, mint, meter, quotas, routes), connections, runners, seal, meaning,

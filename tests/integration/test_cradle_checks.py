@@ -12,10 +12,13 @@ import pytest
 from servers.cradle import delivery, deployment, migration
 from servers.cradle.deployments.service import Deployments
 from servers.cradle.deployments.store import DeploymentStore
+from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.images.archive import release
-from servers.cradle.onboarding import checked_sources, require_platform
+from servers.cradle.onboarding import check_choice, checked_sources, require_platform
 from servers.cradle.services import Services
+from servers.cradle.vision.service import VisionService
 from shared.auth import acting_as
+from shared.contracts.installation import ParameterChoice
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from shared.objects import CustomerStore, bucket_name
 from shared.settings import Settings
@@ -60,6 +63,14 @@ async def test_a_place_in_a_bucket_is_looked_into_where_the_customer_has_one(hel
         assert (await checked_sources(held, "berg", ["bucket:eingang"])).uris == ["bucket:eingang"]
         with pytest.raises(InvalidInput, match="no file"):
             await checked_sources(held, "berg", ["bucket:ausgang"])
+
+
+async def test_a_choice_is_checked_at_once_and_awaits_no_model_that_still_loads(held: Services) -> None:
+    loads = EmbeddingService(held.settings)  # not started: nobody would answer who waited for its model
+    cradle = replace(held, embedding=loads, vision=VisionService(held.settings))
+    await check_choice(cradle, ParameterChoice(chunk_tokens=8000))
+    with pytest.raises(InvalidInput, match="P0711_OPENAI_API_KEY"):
+        await check_choice(cradle, ParameterChoice(ocr_provider="openai"))
 
 
 @pytest.mark.requirement("T-01")

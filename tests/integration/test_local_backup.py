@@ -188,7 +188,7 @@ async def test_a_damaged_or_incomplete_backup_is_refused_and_leaves_nothing(
         await restore(elsewhere, harmed, silent)
     with pytest.raises(InvalidInput, match=f"The newest of those in it: {saved[1].name}"):
         await restore(elsewhere, saved[1].parent, silent)  # the folder that was given to `0711 backup`
-    with pytest.raises(InvalidInput, match="no folder that `0711 backup` made.$"):
+    with pytest.raises(InvalidInput, match=r"no folder that `0711 backup` made\.$"):
         await restore(elsewhere, tmp_path / "mistyped", silent)
     assert not elsewhere.home.exists()
 

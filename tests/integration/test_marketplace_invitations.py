@@ -61,7 +61,9 @@ async def test_an_invited_person_sets_a_password_once_and_is_then_a_user(market:
     short = await accept(market, made.link, "short")
     assert (short.status_code, "12 to 256 characters" in short.text) == (400, True)
     assert (await accept(market, made.link, again="something else")).status_code == 400
-    assert "Your account is there" in (await accept(market, made.link)).text
+    welcome = (await accept(market, made.link)).text
+    assert "Your account is there" in welcome
+    assert market.resource in welcome  # what to give to a program now
     assert (await login(market, "cara@acme.example")).status_code == 200
     assert (await accept(market, made.link)).status_code == 404
     assert (await market.http.get(made.link)).status_code == 404

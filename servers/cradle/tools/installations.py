@@ -7,7 +7,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from servers.cradle.onboarding import checked_sources, current_choice, record_sources, require_platform
+from servers.cradle.onboarding import (
+    check_choice,
+    checked_sources,
+    current_choice,
+    record_sources,
+    require_platform,
+)
 from servers.cradle.services import Services
 from shared.auth import require_customer
 from shared.contracts.installation import InstallationVersion, ParameterChoice, ParameterHistory
@@ -41,7 +47,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         Use it before a customer is registered, with a token for no customer; prepare_customer checks again.
         """
         require_platform()
-        await current_choice(services(), choice)
+        await check_choice(services(), choice)
         return SourcesChecked(sources=len((await checked_sources(services(), customer_id, data_sources)).uris))
 
     async def save_installation_params(choice: ParameterChoice) -> InstallationVersion:

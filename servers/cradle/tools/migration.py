@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from servers.cradle import migration
-from servers.cradle.onboarding import current_choice, require_platform
+from servers.cradle.onboarding import check_choice, require_platform
 from servers.cradle.services import Services
 from shared.auth import require_customer
 from shared.contracts.deployment import LegacyBackup, LegacyPrepared, VersionTag
@@ -31,7 +31,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         Use it before a customer is registered, with a token for no customer; prepare_migration checks again.
         """
         require_platform()
-        await current_choice(services(), choice)
+        await check_choice(services(), choice)
         uri = await migration.checked_legacy(services(), customer_id, legacy)
         return LegacyPrepared(sources_digest=canonical_digest(uri))
 

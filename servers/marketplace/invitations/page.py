@@ -13,6 +13,7 @@ from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.secrets import MAX_PASSWORD, MIN_PASSWORD
 from shared.errors import InvalidInput, PlatformError
 from shared.serving import read_body
+from shared.settings import Settings
 
 MEANING = {
     "platform_admin": "an administrator of the platform",
@@ -25,9 +26,10 @@ MEANING = {
 class InvitationPage:
     """The handlers of `/invitation`."""
 
-    def __init__(self, invitations: Invitations, accounts: Accounts) -> None:
+    def __init__(self, settings: Settings, invitations: Invitations, accounts: Accounts) -> None:
         self._invitations = invitations
         self._accounts = accounts
+        self._resource = settings.resource("marketplace")
 
     async def ask(self, request: Request) -> Response:
         """GET: what is offered."""
@@ -51,7 +53,7 @@ class InvitationPage:
             return await self._form(request, await self._invitations.of_link(token), token, error.message, error.status)
         except PlatformError as error:
             return page(request, "error.html", error.status, message=error.message)
-        return page(request, "invitation.html", made=True, **await self._offered(made))
+        return page(request, "invitation.html", made=True, resource=self._resource, **await self._offered(made))
 
     async def _form(
         self, request: Request, found: Invitation, token: str, wrong: str = "", status: int = 200
