@@ -39,7 +39,10 @@ def check_address(url: str, *, inside: bool) -> str:
     allowed = _host_allowed(host, inside=inside)
     schemes = {"http", "https"} if inside else {"https"}
     if not (parts.scheme in schemes and written and plain and allowed and port != 0):
-        raise InvalidInput("An address looks like https://host:port/mcp and names an allowed host.", field="url")
+        outside = "" if inside else "; only the operator gives one with http, or of a private host"
+        raise InvalidInput(
+            f"An address looks like https://host:port/mcp and names an allowed host{outside}.", field="url"
+        )
     return url
 
 
