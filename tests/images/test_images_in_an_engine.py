@@ -88,6 +88,7 @@ async def test_a_check_leaves_no_container_and_no_image_in_the_engine(
         questions=[QUESTION],
     )  # fmt: skip
     assert report.passed, report.checks
+    assert not any(tmp_path.iterdir())  # noqa: ASYNC240
     assert customer_image.spec.reference not in docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
     assert docker("ps", "-aq", "--filter", f"ancestor={customer_image.built.image_id}") == ""
 

@@ -37,7 +37,8 @@ class RunningInstance:
     """A healthy instance.
 
     `url` is its MCP endpoint, `access_key` the bearer key of this start, `how` says in words where it runs,
-    `start_s` how long it took from the start of its process to healthy, `root` where its files lie, if on this machine.
+    `start_s` how long it took from the start of its process to healthy, `root` where its files lie, as far as they were
+    unpacked.
     """
 
     url: str
@@ -51,7 +52,7 @@ class RunningInstance:
 @asynccontextmanager
 async def running_instance(
     image: Path, scratch: Path, *, docker_host: str | None = None, use_engine: bool | None = None,
-    owner: str | None = None, emulated: Architecture | None = None,
+    owner: str | None = None, emulated: Architecture | None = None, beside: tuple[str, ...] = (),
 ) -> AsyncIterator[RunningInstance]:  # fmt: skip
     """Start an image, wait until it is healthy, and leave nothing of it behind.
 
@@ -62,6 +63,7 @@ async def running_instance(
         use_engine: True: only in an engine; False: never; None: where one answers.
         owner: whose container it is (`owner_of`).
         emulated: start this variant of it, without an engine; `launch.emulates` says where that can be.
+        beside: what is unpacked on this machine too while an engine runs the image, such as `data/`.
 
     Raises:
         NotFound, InvalidInput, Conflict: the file is missing, no image, or altered.
@@ -71,7 +73,7 @@ async def running_instance(
     tar = await asyncio.to_thread(_tar_of, image)
     if emulated is None and use_engine is None:
         use_engine = await asyncio.to_thread(reachable, docker_host)
-    start = _in_engine(tar, docker_host, owner) if use_engine else _unpacked(tar, scratch, emulated)
+    start = _in_engine(tar, scratch, docker_host, owner, beside) if use_engine else _unpacked(tar, scratch, emulated)
     async with start as instance:
         yield instance
 
@@ -81,8 +83,23 @@ def _tar_of(image: Path) -> Path:
 
 
 @asynccontextmanager
-async def _in_engine(tar: Path, docker_host: str | None, owner: str | None) -> AsyncIterator[RunningInstance]:
-    contents = await asyncio.to_thread(read_image, tar)
+async def _in_engine(
+    tar: Path, scratch: Path, docker_host: str | None, owner: str | None, beside: tuple[str, ...]
+) -> AsyncIterator[RunningInstance]:
+    root = scratch / work_name("instance") if beside else None
+    try:
+        contents = await asyncio.to_thread(read_image, tar, root, beside)
+        async with _container(tar, contents, docker_host, owner, root) as instance:
+            yield instance
+    finally:
+        if root is not None:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, root, ignore_errors=True))
+
+
+@asynccontextmanager
+async def _container(
+    tar: Path, contents: Contents, docker_host: str | None, owner: str | None, root: Path | None
+) -> AsyncIterator[RunningInstance]:
     key = secrets.token_urlsafe(32)
     port = _port_of(contents)
     engine = await asyncio.to_thread(Engine.connect, docker_host)
@@ -92,7 +109,7 @@ async def _in_engine(tar: Path, docker_host: str | None, owner: str | None) -> A
         try:
             await wait_until_healthy(container.host, container.port, container.exited)
             url, took = f"http://{container.host}:{container.port}/mcp", time.monotonic() - container.began
-            yield RunningInstance(url, key, engine.how, contents, took)
+            yield RunningInstance(url, key, engine.how, contents, took, root)
         finally:
             await asyncio.shield(asyncio.to_thread(container.remove))
     finally:

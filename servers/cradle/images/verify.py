@@ -4,10 +4,8 @@ that its model is the installation's, and that its search finds what an exact on
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,7 @@ from servers.cradle.images.measure import Measured, Sampled, measure, rank_of
 from servers.cradle.images.running import EMULATED_S, RunningInstance, running_instance
 from servers.cradle.images.signing import SignedBy
 from servers.cradle.images.spec import USER
-from servers.cradle.images.unpack import Contents, read_image
+from servers.cradle.images.unpack import Contents
 from shared.contracts.image import ImageBuilt, ImageVariant
 from shared.contracts.instance import DatasetAnswer, SearchAnswer, TableAnswer
 from shared.contracts.processing import VerificationCheck
@@ -39,6 +37,7 @@ _LEDGER = """
     SELECT count(*), sum(CASE WHEN status = 'processed' THEN 1 ELSE 0 END),
         sum(CASE WHEN status = 'failed' THEN 1 ELSE 0 END), sum(chunks) FROM documents
 """
+_MEASURED = ("data/", "model/")
 _COUNTED = ("chunks", "products", "features", "prices")
 
 
@@ -75,13 +74,13 @@ async def verify_image(
             checks += await asyncio.to_thread(_checks_of_signature, image, built, signer)
         owner = owner_of(signer, built.customer_id) if signer is not None else None
         async with running_instance(
-            image, scratch, docker_host=docker_host, use_engine=use_engine, owner=owner
+            image, scratch, docker_host=docker_host, use_engine=use_engine, owner=owner, beside=_MEASURED
         ) as instance:
+            assert instance.root is not None  # noqa: S101 - what is measured is unpacked in an engine's case too
             checks += _checks_of_files(instance.contents, built)
             checks.append(_check("starts", True, f"{instance.how}; healthy after {instance.start_s:.1f} s"))
             found |= {"how": instance.how, "start_seconds": instance.start_s, "unpacked_bytes": _sizes(instance, built)}
-            async with _files(instance, image, scratch) as root:
-                measured = await measure(root / "data", root / "model", probes)
+            measured = await measure(instance.root / "data", instance.root / "model", probes)
             checks += _checks_of_measures(measured, probes)
             found |= {
                 "recall": list(measured.recall.shares),
@@ -94,20 +93,6 @@ async def verify_image(
     except PlatformError as error:
         checks.append(_check("starts and answers", False, error.message))
     return ImageReport(passed=all(check.passed for check in checks), **found)
-
-
-@asynccontextmanager
-async def _files(instance: RunningInstance, image: Path, scratch: Path) -> AsyncIterator[Path]:
-    """Where the image's data and model lie unpacked."""
-    if instance.root is not None:
-        yield instance.root
-        return
-    folder = scratch / f"measured-{time.monotonic_ns()}"
-    try:
-        await asyncio.to_thread(read_image, image, folder, ("data/", "model/"))
-        yield folder
-    finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
 
 def _checks_of_signature(image: Path, built: ImageBuilt, signer: Verifier) -> list[VerificationCheck]:
