@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from servers.cradle.images.base import architecture
 from servers.cradle.images.build import Sources, Stored, build_image
 from servers.cradle.images.evidence import write_evidence
 from servers.cradle.images.layers import Entry, write_layer
+from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
 from shared.contracts.image import ImageBuilt
@@ -107,18 +111,35 @@ async def build(
     return CustomerImage(bucket, spec, built, signer)
 
 
+@contextmanager
+def _one_worker(config: pytest.Config, name: str) -> Iterator[Path]:
+    """A folder of pytest's cache, while no other worker makes what belongs into it."""
+    folder = config.cache.mkdir(name)
+    with (config.cache.mkdir("locks") / name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def query_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled model, exported; kept in pytest's cache."""
-    models = request.config.cache.mkdir("models")
-    settings = Settings(home=tmp_path_factory.mktemp("model-home"), model_cache=models)
-    return asyncio.run(exported(settings, resolve(settings)))
+    with _one_worker(request.config, "models") as models:
+        settings = Settings(home=tmp_path_factory.mktemp("model-home"), model_cache=models)
+        return asyncio.run(exported(settings, resolve(settings)))
 
 
 @pytest.fixture(scope="session")
 def layer_cache(request: pytest.FixtureRequest) -> Path:
     """The layers that hold nothing of a customer, in pytest's cache; they are found by what they are made of."""
-    return request.config.cache.mkdir("layers")
+    with _one_worker(request.config, "layers") as layers:
+        prepared_layers(layers, None, str, architecture())
+        return layers
+
+
+@pytest.fixture(scope="session")
+def made_before(query_model: Path, layer_cache: Path) -> dict[str, Path]:
+    """What a platform that has built an image before has in its home: the model and these layers, by their places."""
+    return {f"models/openvino/{query_model.name}": query_model, "cache/layers": layer_cache}
 
 
 @pytest.fixture(scope="session")
@@ -163,3 +184,11 @@ def unpack_frozen(root: Path, target: Path) -> Path:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
     return target
+
+
+def told_by_the_schema(bill: str) -> object | None:
+    """What CycloneDX's own schema has against a bill of materials. Its packages take seconds to load."""
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    return JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lancedb
 import numpy as np
 import pyarrow as pa
 from deltalake import write_deltalake
+
+from shared.dataset.lance import module
 
 TEXTS = {
     "datenblaetter/rk4.txt": "Das Anzugsdrehmoment der Reihenklemme RK 4 beträgt 0,6 Nm bei starrem Leiter.",
@@ -35,5 +36,5 @@ def write_legacy(root: Path, *, ghost: bool = False) -> None:
         {"text": text, "source": name, "vector": random.random(16, np.float32).tolist()}
         for name, text in passages.items()
     ]
-    lancedb.connect(str(root / "lancedb")).create_table("embeddings", rows)
+    module().connect(str(root / "lancedb")).create_table("embeddings", rows)
     (root / "neo4j").mkdir()

@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 
 from servers.cradle.embedding.admission import Admission
-from servers.cradle.embedding.backends import packed_cuda
 from servers.cradle.embedding.backends.base import CUDA_SIZES
-from servers.cradle.embedding.backends.packed import PackedBackend
 from servers.cradle.embedding.backends.sentence_transformers import SentenceTransformersBackend
 from servers.cradle.embedding.device import Spec, open_backend
 from servers.cradle.embedding.engine import Engine
@@ -24,6 +22,7 @@ from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.embedding.worker import Worker
 from shared.errors import Unavailable
 from shared.settings import Settings
+from tests.integration.test_embedding_packed import packed
 from tests.random_model import write_model
 
 if TYPE_CHECKING:
@@ -67,7 +66,8 @@ def cuda(request: pytest.FixtureRequest, folder: Path) -> Backend:
     """On the GPU, also where Triton cannot be used."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "own kernels":
-            patch.setattr(packed_cuda, "own_kernels", lambda weights: (None, "triton: as a test says"))
+            kernels = "servers.cradle.embedding.backends.packed_cuda.own_kernels"  # its module loads torch
+            patch.setattr(kernels, lambda weights: (None, "triton: as a test says"))
         backend = open_backend(Spec("packed", str(folder), "cuda:0"))
     assert bool(backend.lacks) == (request.param != "own kernels")
     return backend
@@ -75,7 +75,7 @@ def cuda(request: pytest.FixtureRequest, folder: Path) -> Backend:
 
 @pytest.fixture(scope="module")
 def cpu(folder: Path) -> Backend:
-    return PackedBackend(folder)
+    return packed(folder)
 
 
 def texts_of(*lengths: int) -> Texts:
@@ -151,7 +151,7 @@ def test_a_text_among_others_gives_what_it_gives_alone(cuda: Backend) -> None:
 
 
 def test_the_first_token_is_pooled_as_on_the_cpu(folder: Path) -> None:
-    cpu, cuda = PackedBackend(folder, "cls"), open_backend(Spec("packed", str(folder), "cuda:0", pooling="cls"))
+    cpu, cuda = packed(folder, "cls"), open_backend(Spec("packed", str(folder), "cuda:0", pooling="cls"))
     texts = texts_of(5, 200, 31)
     assert (unit(cuda, texts) * unit(cpu, texts)).sum(1).min() >= ALIKE
 

@@ -10,13 +10,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
 
 from servers.cradle.embedding.backends.onnx import OnnxBackend
-from servers.cradle.embedding.backends.packed import PackedBackend
 from servers.cradle.embedding.export import export_model
 from servers.cradle.embedding.loader import Loader
 from servers.cradle.embedding.models import cached_at, describe, resolve
@@ -25,6 +24,9 @@ from shared.encoder import TOKENIZER, Tokenizer
 from shared.errors import Unavailable
 from shared.settings import Settings
 from tests.random_model import write_model
+
+if TYPE_CHECKING:
+    from servers.cradle.embedding.backends.base import Backend
 
 MODEL, REVISION = "intfloat/multilingual-e5-tiny", "7" * 40
 TEXTS = [
@@ -57,8 +59,10 @@ def reference(folder: Path, texts: list[str]) -> np.ndarray:
     return np.asarray(SentenceTransformer(str(folder), device="cpu", local_files_only=True).encode(texts))
 
 
-def packed(folder: Path) -> PackedBackend:
-    return PackedBackend(folder)
+def packed(folder: Path, pooling: Literal["mean", "cls"] = "mean") -> Backend:
+    from servers.cradle.embedding.backends.packed import PackedBackend  # with torch, which takes seconds to load
+
+    return PackedBackend(folder, pooling=pooling)
 
 
 def flat(inputs: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +146,7 @@ async def test_the_onnx_graph_computes_what_the_packed_encoder_computes(
         await export_model(model, tmp_path / name, "onnx")
     for name in ("model.onnx", "model.bin"):
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
-    theirs = PackedBackend(folder, pooling=pooling)
+    theirs = packed(folder, pooling)
     ours = OnnxBackend(tmp_path / "once", threads=1)
     for text in inputs_of(folder, TEXTS):
         for mine, other in zip(ours.run(np.array([text])), theirs.run(np.array([text])), strict=True):

@@ -14,7 +14,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import orjson
 import pytest
 from dataset_corpus import article, document, frozen, unpack, written
@@ -154,7 +153,9 @@ async def test_json_and_csv_hold_every_article_and_equal_datasets_give_equal_byt
 ) -> None:
     _, data = await exported(folder, tmp_path, "json")
     records = orjson.loads(data)
-    jsonschema.validate(records, TypeAdapter(list[ArticleRecord]).json_schema())
+    from jsonschema import validate  # with its formats, which are compiled as it is loaded
+
+    validate(records, TypeAdapter(list[ArticleRecord]).json_schema())
     assert len(records) == 9
     assert records[1]["prices"][0]["amount"] == "2.1"
     _, table = await exported(folder, tmp_path, "csv")

@@ -12,12 +12,12 @@ import orjson
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
-from lancedb import connect
 
 from servers.cradle.legacy import backup
 from servers.cradle.legacy.backup import back_up
 from servers.cradle.legacy.export import Export, layout, plain_name, read_export
 from servers.cradle.legacy.reconcile import NewDataset, compare
+from shared.dataset.lance import module
 from shared.dataset.places import Place
 from shared.errors import Conflict, InvalidInput
 from tests.e2e.legacy_rig import TEXTS, write_legacy
@@ -118,7 +118,7 @@ def test_passages_of_every_table_name_documents_and_samples_come_from_all_over(t
     lance = tmp_path / "lancedb"
     for name, rows in (("a", 9000), ("b", 30)):
         texts = [f"{name} passage number {at} that is long enough to be asked for" for at in range(rows)]
-        connect(str(lance)).create_table(
+        module().connect(str(lance)).create_table(
             name, pa.table({"text": texts, "source": [f"{name}{at % 3}" for at in range(rows)]})
         )
     export = read_export(Place(str(lance)), sorted(path.name for path in lance.iterdir()))

@@ -10,9 +10,7 @@ from typing import Any
 import jwt
 import orjson
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from schemathesis.checks import CHECKS
 
 from servers.marketplace.openapi import openapi
 from servers.marketplace.tools.usage import Usage
@@ -56,6 +54,9 @@ async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
 
 
 async def test_requests_made_from_the_document_are_answered_as_it_says(market: Market) -> None:
+    import schemathesis
+    from schemathesis.checks import CHECKS
+
     token = await market.user_token("acme")
     document = (await market.http.get(market.base + "/openapi.json")).json()
     schema = schemathesis.openapi.from_dict(document)
@@ -86,6 +87,7 @@ async def test_requests_made_from_the_document_are_answered_as_it_says(market: M
 
 
 def _given(operation: Any) -> Any:
+    import schemathesis
     from hypothesis import given
     from hypothesis import strategies as st
 

@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import deltalake
-import lancedb
 import obstore
 import orjson
 import pyarrow as pa
@@ -28,6 +27,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from shared.bucket_credentials import BucketCredentials, policy_of
+from shared.dataset.lance import module
 from shared.errors import Unavailable
 from shared.ids import new_handle
 from shared.objects import CustomerStore
@@ -88,9 +88,9 @@ async def test_neither_lance_nor_delta_opens_anothers_tables(stores: tuple[Custo
         deltalake.DeltaTable(other.path("tables"), storage_options=options)
     with pytest.raises(Exception, match=DENIED):
         deltalake.write_deltalake(other.path("tables"), rows, mode="append", storage_options=options)
-    await (await lancedb.connect_async(own.path("vectors"), storage_options=options)).create_table("chunks", rows)
+    await (await module().connect_async(own.path("vectors"), storage_options=options)).create_table("chunks", rows)
     with pytest.raises(Exception, match=DENIED):
-        await lancedb.connect_async(other.path("vectors"), storage_options=options)
+        await module().connect_async(other.path("vectors"), storage_options=options)
 
 
 @pytest.mark.requirement("T-07")
