@@ -89,7 +89,7 @@ async def test_another_platform_makes_the_same_dataset_and_the_same_image(
 ) -> None:
     assert onboarded.result is not None
     home = tmp_path_factory.mktemp("second") / "home"
-    async with platform_in(home, corpus.parent) as second:
+    async with platform_in(home, corpus.parent, {}) as second:  # from nothing, the model and every layer
         view = await second.onboard("Habersaat Lichtwerk Elektrotechnik GmbH", corpus)
     assert view.state == "completed", view.error
     assert view.result is not None
@@ -135,41 +135,26 @@ async def test_a_known_customer_with_other_sources_is_sent_to_updates(
         await platform.agent.orchestrator("initialize_customer", request, JobHandle)
 
 
-async def test_an_update_takes_in_what_changed_and_takes_over_the_rest(
-    platform: Running, tmp_path_factory: pytest.TempPathFactory, corpus: Path
+async def test_an_update_takes_over_what_stands_and_reads_all_files_anew_when_it_names_new_parameters(
+    platform: Running, corpus: Path
 ) -> None:
     folder = corpus.parent / "growing"
     folder.mkdir()
     (folder / "eins.txt").write_text("Die erste Datei nennt das Passwortwort Birnbaum.")
     first = await platform.onboard("Wachsende Firma GmbH", folder)
     assert first.state == "completed", first.error
-    (folder / "zwei.txt").write_text("Die zweite Datei nennt das Wort Kirschbaum.")
-    handle = await platform.agent.orchestrator("process_new_documents", {"customer_id": first.customer_id}, JobHandle)
-    update = await platform.follow(handle.job_id)
-    assert update.state == "completed", update.error
-    assert update.result is not None
-    assert update.result.numbers["documents"] == 2
-    assert update.result.numbers["unchanged"] == 1
-
-
-async def test_new_parameters_are_applied_to_all_files_when_the_update_names_them(
-    platform: Running, corpus: Path
-) -> None:
-    folder = corpus.parent / "renewed"
-    folder.mkdir()
-    (folder / "eins.txt").write_text("Die Datei nennt das Passwortwort Pflaumenbaum.")
-    first = await platform.onboard("Erneuerte Firma GmbH", folder)
-    assert first.state == "completed", first.error
     named = {"customer_id": first.customer_id}
     saved = await platform.agent.orchestrator(
         "save_installation_params", {**named, "choice": {"chunk_tokens": 64}}, InstallationVersion
     )
-    for arguments, version, unchanged in (({}, 1, 1), ({"parameter_version": "newest"}, 2, 0), ({}, 2, 1)):
+    (folder / "zwei.txt").write_text("Die zweite Datei nennt das Wort Kirschbaum.")
+    for arguments, version, unchanged in (({}, 1, 1), ({"parameter_version": "newest"}, 2, 0), ({}, 2, 2)):
         handle = await platform.agent.orchestrator("process_new_documents", named | arguments, JobHandle)
         update = await platform.follow(handle.job_id)
         assert update.state == "completed", update.error
         assert update.result is not None
         assert update.result.numbers["parameter_version"] == version
+        assert update.result.numbers["documents"] == 2
         assert update.result.numbers["unchanged"] == unchanged
     assert saved.version == 2
     assert update.result.digests["fingerprint"] == saved.fingerprint

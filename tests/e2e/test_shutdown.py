@@ -44,8 +44,11 @@ async def embedded_over_rest(http: httpx2.AsyncClient, url: str, headers: dict[s
 
 
 @pytest.mark.requirement("F-11")
-async def test_a_platform_that_is_told_to_end_is_not_ready_at_once_and_finishes_what_runs(tmp_path: Path) -> None:
-    async with platform_in(tmp_path / "home", tmp_path) as platform, httpx2.AsyncClient(timeout=60) as http:
+async def test_a_platform_that_is_told_to_end_is_not_ready_at_once_and_finishes_what_runs(
+    tmp_path: Path, made_before: dict[str, Path]
+) -> None:
+    up = platform_in(tmp_path / "home", tmp_path, made_before)
+    async with up as platform, httpx2.AsyncClient(timeout=60) as http:
         settings = platform.settings
         doors = [settings.url(name) for name in ("orchestrator", "marketplace", "cradle")]
         assert all([await ready(http, url) for url in doors])

@@ -21,6 +21,9 @@ from shared.errors import PlatformError
 from shared.metering.units import CRADLE
 from tests.e2e.conftest import JOB_S, Running, platform_in
 from tests.e2e.test_servers import operator_tokens
+from tests.image_rig import layer_cache, made_before, query_model
+
+__all__ = ["layer_cache", "made_before", "query_model"]
 
 pytestmark = pytest.mark.slow
 
@@ -40,14 +43,14 @@ KILLS: dict[JobKind, tuple[tuple[str, str], ...]] = {
 
 
 @pytest.fixture(scope="module")
-async def victim(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+async def victim(tmp_path_factory: pytest.TempPathFactory, made_before: dict[str, Path]) -> AsyncIterator[Running]:
     """A platform of its own: its servers are killed."""
     root = tmp_path_factory.mktemp("victim")
     (root / "files").mkdir()
     for number in range(40):
         text = f"Datenblatt {number}: Klemme K-{number} hält {number} Ampere. " * 60
         (root / "files" / f"blatt-{number}.txt").write_text(text)
-    async with platform_in(root / "home", root) as running:
+    async with platform_in(root / "home", root, made_before) as running:
         yield running
 
 
@@ -81,23 +84,22 @@ def under_way(view: JobView, step: str) -> bool:
     return running and (step != "process" or view.progress.done > 0)
 
 
-@pytest.mark.requirement("M-05", "F-01")
-async def test_a_job_cancelled_in_the_middle_of_processing_leaves_nothing_in_the_way(victim: Running) -> None:
-    source = victim.settings.home.parent / "files"
-    order = {"company_name": "Abbruch GmbH", "contact_email": "it@example.com", "data_sources": [source.as_uri()]}
+Order = dict[str, object]
+
+
+@pytest.fixture(scope="module")
+async def cancelled(victim: Running) -> tuple[Order, JobView]:
+    """An onboarding of 40 files that was cancelled in the middle of processing: what was ordered, and how it ended."""
+    source = victim.settings.home.parent / "growing"
+    shutil.copytree(source.with_name("files"), source)
+    order: Order = {"company_name": "Opfer GmbH", "contact_email": "it@example.com", "data_sources": [source.as_uri()]}
     handle = await victim.agent.orchestrator("initialize_customer", order, JobHandle)
     async with asyncio.timeout(JOB_S):
         while (view := await look(victim, handle.job_id)) is None or not under_way(view, "process"):
             assert view is None or view.state not in FINAL_STATES, "the job ended before it could be cancelled"
             await asyncio.sleep(LOOK_S)
     await victim.agent.orchestrator("cancel_job", {"job_id": handle.job_id}, JobView)
-    assert (await victim.follow(handle.job_id)).state == "cancelled"
-    again = await victim.agent.orchestrator("initialize_customer", order, JobHandle)
-    assert again.job_id != handle.job_id
-    view = await victim.follow(again.job_id)
-    assert view.state == "completed", view.error
-    assert view.result is not None
-    assert view.result.numbers["documents"] == 40
+    return order, await victim.follow(handle.job_id)
 
 
 async def metered(platform: Running, customer_id: str) -> dict[str, tuple[int, int]]:
@@ -107,26 +109,6 @@ async def metered(platform: Running, customer_id: str) -> dict[str, tuple[int, i
         usage = await marketplace.call("get_usage", {}, Usage, customer=customer_id)
     rows = [row for row in usage.rows if (row.customer_id, row.server_name) == (customer_id, CRADLE)]
     return {row.tool: (row.units.calls, row.units.tokens) for row in rows}
-
-
-@pytest.mark.requirement("L-05")
-async def test_texts_embedded_for_a_customer_are_counted_though_the_orchestrator_is_killed(victim: Running) -> None:
-    source = victim.settings.home.parent / "files"
-    job = await victim.onboard("Zählung GmbH", source)
-    assert job.result is not None
-    assert await metered(victim, job.customer_id) == {"process_documents": (1, int(job.result.numbers["tokens"]))}
-    tokens = 0
-    for number in range(3):
-        texts = [f"Klemme {number} für {count} Ampere" for count in range(number + 1)]
-        arguments = {"texts": texts, "customer_id": job.customer_id}
-        tokens += (await victim.agent.orchestrator("embed", arguments, EmbeddingResult)).tokens
-    pid = process_of("orchestrator", victim.process.pid)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)  # what it has counted lies in its spool, told or not
-    async with asyncio.timeout(JOB_S):
-        while (await metered(victim, job.customer_id)).get("embed") != (3, tokens):  # noqa: ASYNC110
-            await asyncio.sleep(0.2)  # until the next process has told what this one left
-    assert (await metered(victim, job.customer_id))["embed"] == (3, tokens)
 
 
 async def killed_on_the_way(victim: Running, job_id: str, kind: JobKind) -> tuple[JobView, list[tuple[str, str]]]:
@@ -150,15 +132,25 @@ def work_left(bucket: Path) -> list[str]:
     return [path.name for name in ("images", "updates", "delivery", "reports") for path in (bucket / name).glob(".*")]
 
 
-@pytest.mark.requirement("F-01", "L-05")
-async def test_servers_killed_at_the_steps_of_onboarding_update_and_build_cost_no_effect_and_double_none(
-    victim: Running,
+@pytest.mark.requirement("M-05", "F-01")
+async def test_a_job_cancelled_in_the_middle_of_processing_ends_and_makes_nothing(
+    victim: Running, cancelled: tuple[Order, JobView]
 ) -> None:
-    source = victim.settings.home.parent / "growing"
-    shutil.copytree(source.with_name("files"), source)
-    arguments = {"company_name": "Opfer GmbH", "contact_email": "it@example.com", "data_sources": [source.as_uri()]}
-    handle = await victim.agent.orchestrator("initialize_customer", arguments, JobHandle)
+    _, ended = cancelled
+    assert ended.state == "cancelled"
+    assert not (victim.settings.home / "archive" / ended.customer_id).exists()
+    assert await metered(victim, ended.customer_id) == {}
+
+
+@pytest.mark.requirement("M-05", "F-01", "L-05")
+async def test_an_order_made_again_its_update_and_a_build_lose_and_double_no_effect_by_kills_at_their_steps(
+    victim: Running, cancelled: tuple[Order, JobView]
+) -> None:
+    order, before = cancelled
+    handle = await victim.agent.orchestrator("initialize_customer", order, JobHandle)
+    assert (handle.job_id != before.job_id, handle.customer_id) == (True, before.customer_id)
     customer, named = handle.customer_id, {"customer_id": handle.customer_id}
+    source = victim.settings.home.parent / "growing"
     archive = victim.settings.home / "archive" / customer
     bucket = victim.settings.home / "objects" / f"customer-{customer}"
 
@@ -191,3 +183,22 @@ async def test_servers_killed_at_the_steps_of_onboarding_update_and_build_cost_n
     await end_of(handle.job_id, "build", 0, {("orchestrator", "verify image")})
     assert await metered(victim, customer) == {"process_documents": (2, second)}
     assert len(list(archive.iterdir())) == 2
+
+
+@pytest.mark.requirement("L-05")
+async def test_texts_embedded_for_a_customer_are_counted_though_the_orchestrator_is_killed(
+    victim: Running, cancelled: tuple[Order, JobView]
+) -> None:
+    customer = cancelled[1].customer_id
+    tokens = 0
+    for number in range(3):
+        texts = [f"Klemme {number} für {count} Ampere" for count in range(number + 1)]
+        arguments = {"texts": texts, "customer_id": customer}
+        tokens += (await victim.agent.orchestrator("embed", arguments, EmbeddingResult)).tokens
+    pid = process_of("orchestrator", victim.process.pid)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)  # what it has counted lies in its spool, told or not
+    async with asyncio.timeout(JOB_S):
+        while (await metered(victim, customer)).get("embed") != (3, tokens):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)  # until the next process has told what this one left
+    assert (await metered(victim, customer))["embed"] == (3, tokens)

@@ -37,7 +37,10 @@ from shared.errors import PlatformError
 from shared.postgres.urls import database_urls
 from tests.canaries import float_forms, forms_of, found_in, new_mark, plant
 from tests.e2e.conftest import Running, platform_in
+from tests.image_rig import layer_cache, made_before, query_model
 from tests.serving_rig import HANGS_S, legacy, modern
+
+__all__ = ["layer_cache", "made_before", "query_model"]
 
 pytestmark = pytest.mark.slow
 
@@ -95,9 +98,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def site_in(base: Path) -> AsyncIterator[Site]:
+async def site_in(base: Path, made: dict[str, Path]) -> AsyncIterator[Site]:
     async with (
-        platform_in(base / "home", base) as running,
+        platform_in(base / "home", base, made) as running,
         httpx2.AsyncClient(timeout=HANGS_S, trust_env=False) as http,
     ):
         credential = orjson.loads(operator_file(running.settings.home).read_bytes())
@@ -261,10 +264,10 @@ async def control_in_postgres(site: Site) -> str:
 
 
 @pytest.mark.requirement("Z-01", "Z-02")
-async def test_nothing_of_a_customer_remains_on_the_platform(folders: Path) -> None:
+async def test_nothing_of_a_customer_remains_on_the_platform(folders: Path, made_before: dict[str, Path]) -> None:
     sources = folders / "sources"
     write_sources(sources)
-    async with site_in(folders) as site:
+    async with site_in(folders, made_before) as site:
         view = await onboarding_with_a_crash(site.running, sources)
         assert view.result is not None
         assert view.result.numbers["failed"] >= 3
