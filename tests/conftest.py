@@ -68,7 +68,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file's tests stay with one worker, and so do all that use the platform of the end-to-end tests or an engine.
+    """A file's tests stay with one worker, and so do those of a room that share what is costly: the platform of the
+    end-to-end tests, the images of the customer acme in an engine. Both rooms use one engine, for other customers.
 
     xdist's own groups do nothing with pytest 9.2: it writes them into `_nodeid`, which is read no more.
     """
@@ -77,7 +78,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Rooms(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "engine" if file.split("/")[1] in {"e2e", "images"} else file
+            room = file.split("/")[1]
+            return room if room in {"e2e", "images"} else file
 
     config.option.loadscopereorder = False
     return Rooms(config, log)
