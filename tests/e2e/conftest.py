@@ -24,9 +24,9 @@ from shared.client import Upstream
 from shared.contracts.job import FINAL_STATES, JobHandle, JobView
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.settings import Settings, load
-from tests.image_rig import layer_cache, made_before, query_model
+from tests.image_rig import layer_cache, layers_in_engine, made_before, query_model
 
-__all__ = ["layer_cache", "made_before", "query_model"]
+__all__ = ["layer_cache", "layers_in_engine", "made_before", "query_model"]
 
 PORTS = ("orchestrator", "marketplace", "cradle", "embedding", "vision", "postgres")
 READY_S, JOB_S = 300, 900
