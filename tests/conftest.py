@@ -91,6 +91,33 @@ def _nothing_loaded_is_searched_for_garbage() -> None:
     loaded()
 
 
+PATIENCE_S = 60.0
+WAITS_FOR_A_PART = (
+    "shared.postgres.database.CONNECT_TIMEOUT_S",
+    "shared.postgres.database.ACQUIRE_TIMEOUT_S",
+    "shared.postgres.connection.CONNECT_TIMEOUT_S",
+    "shared.auth.keys.FETCH_DEADLINE_S",
+    "shared.client.connections.CONNECT_S",
+    "shared.client.tokens.FETCH_DEADLINE_S",
+    "servers.marketplace.changes.SOON_S",
+    "servers.marketplace.gateway.outgoing.CONNECT_S",
+)
+
+
+@pytest.fixture(autouse=True)
+def _patience(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A machine that stands still for twenty seconds is no defect: parts that a test runs in this process wait longer
+    for each other than a caller would like to. Tests of faults are about such limits, and have them as they are."""
+    if request.path.parent.name == "faults":
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        for each in WAITS_FOR_A_PART:
+            patch.setattr(each, PATIENCE_S)
+        patch.setitem(Database.__init__.__kwdefaults__, "command_timeout_s", PATIENCE_S)
+        yield
+
+
 @dataclass(frozen=True)
 class PostgresServer:
     """The run's server: the launcher, and the addresses of its three (empty) databases."""
@@ -193,7 +220,8 @@ async def database(postgres_server: PostgresServer, _templates: dict[tuple[str, 
     async with postgres_server.superuser() as admin:
         for name, db in opened.items():
             await db.close()
-            await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            with contextlib.suppress(asyncpg.ObjectInUseError):  # whose session stands still
+                await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture
