@@ -90,7 +90,7 @@ async def memory_after(service: EmbeddingService, calls: int) -> tuple[int, int]
     try:
         for number in range(calls):
             texts = [f"{number} {text}" for text in LOAD]
-            call = asyncio.create_task(service.embed(EmbeddingRequest(texts=texts), f"t{number}", 600))
+            call = asyncio.create_task(service.embed(EmbeddingRequest(texts=texts), f"t{number}", 86_400))
             there = len(waiting)
             while not call.done() and len(waiting) == there:  # noqa: ASYNC110  it is queued, or it is refused
                 await asyncio.sleep(0.001)

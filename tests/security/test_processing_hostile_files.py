@@ -272,6 +272,17 @@ async def test_a_reader_that_leaves_early_costs_its_child_and_not_the_pool(pool:
     assert await answer(pool, b"Danach.", "a.txt") == ["Danach."]
 
 
+async def test_a_reader_that_has_more_to_say_than_anyone_takes_is_gone_when_it_is_left() -> None:
+    async with asyncio.timeout(240), ExtractionPool(1) as pool:
+        async with contextlib.aclosing(pool.read(b"a;b;c;d;e;f\n" * 400_000, "a.csv")) as reading:
+            await anext(reading)
+            (child,) = pool._all
+            while not child._out._paused:  # noqa: ASYNC110  # its pipe is read no further
+                await asyncio.sleep(0.01)
+        assert not child.alive
+        assert await answer(pool, b"Danach.", "a.txt") == ["Danach."]
+
+
 CATALOGUE = (
     b"<BMECAT><T_NEW_CATALOG>",
     *(b"<PRODUCT><SUPPLIER_PID>%d</SUPPLIER_PID></PRODUCT>" % n for n in range(40_000)),

@@ -203,5 +203,12 @@ class _Child:
         self._in.close()
 
     async def gone(self) -> None:
-        """Waits until the killed process has ended."""
+        """Waits until the killed process has ended.
+
+        asyncio counts a process as ended once its pipes are, and one whose reader had enough is read no further: what
+        is left in it is dropped here.
+        """
+        with contextlib.suppress(RuntimeError, OSError):  # somebody else reads it to its end
+            while await self._out.read(_SLICE):
+                pass
         await self._process.wait()
