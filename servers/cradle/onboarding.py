@@ -122,7 +122,8 @@ async def check_choice(held: Services, choice: ParameterChoice) -> None:
 
 
 async def verify_dataset(held: Services, customer: str, parameter_version: int) -> VerificationReport:
-    """Counts against files and ledger, digests against the parameters: nothing is missing, nothing is left over."""
+    """Counts against files and ledger, digests against the parameters: nothing is missing, nothing is left over, and
+    some of it could be read."""
     version = await held.installations.get(customer, parameter_version)
     store = await CustomerStore.open(held.settings, customer)
     found = len(await _files(held, store))
@@ -137,6 +138,11 @@ async def verify_dataset(held: Services, customer: str, parameter_version: int) 
         _equal("files in the sources and documents in the ledger", found, counts.documents),
         _equal("processed and failed documents", counts.processed + counts.failed, counts.documents),
         _equal("failed documents in the ledger", failed, counts.failed),
+        VerificationCheck(
+            name="documents that could be read",
+            passed=counts.processed > 0 or counts.documents == 0,
+            detail=f"{counts.processed} of {counts.documents}",
+        ),
         *(_equal(f"rows of {table}", number, getattr(counts, table)) for table, number in rows.items()),
         _equal("passages of another parameter version", mixed, 0),
         VerificationCheck(

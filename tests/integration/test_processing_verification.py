@@ -16,7 +16,7 @@ __all__ = ["customer", "held", "model_folder", "model_home", "service"]
 
 FILES, STATES = "files in the sources and documents in the ledger", "processed and failed documents"
 FAILED, MIXED = "failed documents in the ledger", "passages of another parameter version"
-FINGERPRINT = "fingerprint of the parameters"
+FINGERPRINT, READ = "fingerprint of the parameters", "documents that could be read"
 MANIFEST, ROWS = "dataset/manifest.json", ("chunks", "products", "features", "prices")
 
 
@@ -62,3 +62,20 @@ async def test_each_count_that_differs_from_the_sources_or_the_rows_is_named(
     )
     newer = await held.installations.save("acme", other, held.embedding)
     assert await verified(newer.version) == {MIXED, FINGERPRINT}
+
+
+@pytest.mark.requirement("O-01")
+async def test_a_dataset_of_files_of_which_none_could_be_read_does_not_pass(held: Services, customer: Customer) -> None:
+    for path in customer.folder.rglob("*"):
+        if path.is_file():
+            path.unlink()
+    for name in ("fremd.dwg", "anders.dwg"):
+        (customer.folder / name).write_bytes(b"AC1032" + bytes(range(256)) + name.encode())
+    stored = await held.installations.save("acme", customer.version.parameters, held.embedding)
+    await process(held, stored.version)
+    report = await onboarding.verify_dataset(held, "acme", stored.version)
+    assert refused(report) == {READ}
+    assert "0 of 2" in {check.detail for check in report.checks}
+    (customer.folder / "preise.csv").write_text("Artikelnummer;Bezeichnung;Preis EUR\nA-1;Klemme;1,20\n")
+    await process(held, stored.version)
+    assert (await onboarding.verify_dataset(held, "acme", stored.version)).passed
