@@ -20,6 +20,7 @@ class CustomerLine(Contract):
     customer_id: CustomerId
     company_name: str
     state: CustomerState
+    newest_job: JobState | None = Field(None, description="How its newest job is or ended; get_customer names the job.")
     created_at: datetime
 
 

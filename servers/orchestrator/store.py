@@ -27,7 +27,7 @@ queries: Any = load_queries("servers.orchestrator", "jobs.sql")
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer as stored. `partner` is the user id of the partner that brought it."""
+    """A customer as stored. `partner` is the user id of the partner that brought it, `newest_job` a job's state."""
 
     customer_id: str
     company_name: str
@@ -40,6 +40,7 @@ class Customer:
     state: str = "onboarding"
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    newest_job: JobState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +357,7 @@ def _customer(row: Any) -> Customer:
         state=row["state"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        newest_job=row["newest_job"],
     )
 
 

@@ -103,6 +103,19 @@ async def test_a_failed_job_names_its_error_and_its_step(database) -> None:
     assert failed.view().error == {"code": "unavailable", "message": "Away.", "retryable": True}
 
 
+async def test_a_customer_is_listed_with_how_its_newest_job_ended(database) -> None:
+    store = await store_of(database, "acme", "bolt")
+    first = await add(store, new_job("acme"))
+    await store.fail(first, {"code": "conflict", "message": "Nothing was delivered.", "retryable": False})
+    async with store.session(None) as session:
+        listed = await session.customers("", None, 10)
+    assert [(each.customer_id, each.newest_job) for each in listed] == [("acme", "failed"), ("bolt", None)]
+    await add(store, new_job("acme"))
+    again = await store.customer("acme")
+    assert again is not None
+    assert (again.state, again.newest_job) == ("onboarding", "queued")
+
+
 async def test_a_customer_is_active_once_its_onboarding_is_completed_and_then_kept(database) -> None:
     store = await store_of(database, "acme")
     await store.complete(await add(store, new_job("acme")))

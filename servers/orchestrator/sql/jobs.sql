@@ -9,13 +9,17 @@ SELECT pg_advisory_xact_lock(hashtextextended('orchestrator:' || :customer_id, 0
 
 -- name: customer_by_id(customer_id)^
 SELECT customer_id, company_name, contact_email, deployment_target, mcps, partner_id, state,
-       request_digest, sources_digest, created_at, updated_at
+       request_digest, sources_digest, created_at, updated_at,
+       (SELECT jobs.state FROM jobs WHERE jobs.customer_id = customers.customer_id
+        ORDER BY jobs.created_at DESC LIMIT 1) AS newest_job
 FROM customers
 WHERE customer_id = :customer_id;
 
 -- name: list_customers(after, partner, limit)
 SELECT customer_id, company_name, contact_email, deployment_target, mcps, partner_id, state,
-       request_digest, sources_digest, created_at, updated_at
+       request_digest, sources_digest, created_at, updated_at,
+       (SELECT jobs.state FROM jobs WHERE jobs.customer_id = customers.customer_id
+        ORDER BY jobs.created_at DESC LIMIT 1) AS newest_job
 FROM customers
 WHERE customer_id > :after AND (:partner::text IS NULL OR partner_id = :partner)
 ORDER BY customer_id

@@ -116,6 +116,7 @@ def _line(customer: Customer) -> CustomerLine:
         customer_id=customer.customer_id,
         company_name=customer.company_name,
         state=_state(customer),
+        newest_job=customer.newest_job,
         created_at=customer.created_at,
     )
 
