@@ -152,16 +152,6 @@ def _together(server: Server, own: ASGIApp) -> ASGIApp:
     return app
 
 
-def _revoking(held: Services) -> Handler:
-    async def handle(request: Request) -> Response:
-        try:
-            return await held.oauth.revoke(request)
-        finally:
-            held.changes.made_here()
-
-    return handle
-
-
 def _add_routes(server: Server, services: Callable[[], Services]) -> None:
     def handled(handler: Callable[[Services], Handler]) -> Handler:
         async def handle(request: Request) -> Response:
@@ -185,7 +175,7 @@ def _add_routes(server: Server, services: Callable[[], Services]) -> None:
         ("POST", INVITATION, lambda held: held.invitation_page.answer),
         ("POST", "/oauth/token", lambda held: held.oauth.token),
         ("POST", "/oauth/register", lambda held: held.oauth.register),
-        ("POST", "/oauth/revoke", _revoking),
+        ("POST", "/oauth/revoke", lambda held: held.oauth.revoke),
         ("POST", "/v1/login", lambda held: held.oauth.login),
         ("GET", "/.well-known/jwks.json", lambda held: held.oauth.jwks),
         ("GET", "/.well-known/oauth-authorization-server", lambda held: held.oauth.metadata),
