@@ -100,8 +100,7 @@ def build(
         from shared.encoder import Encoder
 
         await asyncio.to_thread(versions.sweep)
-        encoder = asyncio.create_task(asyncio.to_thread(Encoder, place.model))  # beside the dataset's opening
-        opened = Shelf(versions, encoder, config, graph, query_deadline_s)
+        opened = Shelf(versions, await asyncio.to_thread(Encoder, place.model), config, graph, query_deadline_s)
         try:
             await opened.serve(await asyncio.to_thread(versions.current))
             held.append(opened)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -191,25 +191,24 @@ class Library:
 
 @asynccontextmanager
 async def library(
-    dataset: Path, dataset_digest: str, encoder: Awaitable[Encoder], config: InstanceConfig,
-    graph: GraphServer | None = None, deadline_s: float = QUERY_DEADLINE_S,
+    dataset: Path, dataset_digest: str, encoder: Encoder, config: InstanceConfig, graph: GraphServer | None = None,
+    deadline_s: float = QUERY_DEADLINE_S,
 ) -> AsyncIterator[Library]:  # fmt: skip
     """Opens a dataset; what it writes (the graph file) goes to an own temporary folder and away with it.
 
     Args:
-        encoder: is waited for once the dataset is open.
         graph: a Neo4j that holds the graph, in place of the file.
         deadline_s: longest time of one query.
 
     Raises:
-        PlatformError: the dataset is not the one with this digest, or it or the encoder cannot be opened.
+        PlatformError: the dataset is not the one with this digest, or cannot be opened.
     """
     scratch = Path(tempfile.mkdtemp(prefix="instance-"))
     try:
         async with DatasetReader(dataset, scratch=scratch, graph_server=graph) as reader:
             if reader.manifest.dataset_digest != dataset_digest:
                 raise PlatformError("The dataset here is not the one that is asked for. Deploy the image again.")
-            yield Library(config, reader, await encoder, scratch, deadline_s)
+            yield Library(config, reader, encoder, scratch, deadline_s)
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 

@@ -21,11 +21,11 @@ has ended by then. Exports may take longer, and their files go away with the lib
 
 
 class Shelf:
-    """Holds the open libraries of one instance, and the encoder, which may still be loading."""
+    """Holds the open libraries of one instance."""
 
     def __init__(
-        self, versions: Versions, encoder: asyncio.Future[Encoder], config: InstanceConfig,
-        graph: GraphServer | None = None, deadline_s: float = QUERY_DEADLINE_S,
+        self, versions: Versions, encoder: Encoder, config: InstanceConfig, graph: GraphServer | None = None,
+        deadline_s: float = QUERY_DEADLINE_S,
     ) -> None:  # fmt: skip
         self._versions, self._encoder, self._config, self._graph = versions, encoder, config, graph
         self._deadline_s = deadline_s
@@ -63,7 +63,7 @@ class Shelf:
         retiring = dict(self._retiring)
         for task in retiring:
             task.cancel()
-        await asyncio.gather(self._encoder, *retiring, return_exceptions=True)
+        await asyncio.gather(*retiring, return_exceptions=True)
         for stack in retiring.values():
             await stack.aclose()
         if self._current is not None:
