@@ -2,8 +2,8 @@
 
 Units are of UN/ECE Recommendation 20 and packages of its Recommendation 21, which BMEcat names; kinds of prices,
 references and media, and the names of elements are BMEcat's own (1.2 and 2005), MD01 and the like those of ETIM's
-guideline for BMEcat. The code stays beside its word, so that
-who searches for it finds it. Only codes whose meaning is certain are here; any other text is left as it is.
+guideline for BMEcat. The code stays beside its word, so that who searches for it finds it. Only codes whose meaning is
+certain are here; any other text is left as it is.
 """
 
 from __future__ import annotations
