@@ -61,18 +61,18 @@ class Display:
         if result is None:
             return
         table = Table(box=None, show_header=False, padding=(0, 2))
+        reasons = {name: number for name, number in result.numbers.items() if name.startswith("failed_")}
         for name in COUNTS:
             if name in result.numbers:
                 table.add_row(name.replace("_", " "), f"{result.numbers[name]:,}")
-        for name, number in result.numbers.items():
-            if name.startswith("failed_"):
-                table.add_row(f"  {name.removeprefix('failed_')}", f"{number:,}")
+            for reason, number in reasons.items() if name == "failed" else ():
+                table.add_row(f"  {reason.removeprefix('failed_').replace('_', ' ')}", f"{number:,}")
         for step in view.steps:
             if step.seconds is not None:
                 table.add_row(f"seconds: {step.name}", f"{step.seconds:.1f}")
         for name, number in result.numbers.items():
             if name.startswith("seconds_"):
-                table.add_row(f"  {name.removeprefix('seconds_')} (all workers)", f"{number:.1f}")
+                table.add_row(f"  {name.removeprefix('seconds_')} (all documents, waiting too)", f"{number:.1f}")
         if "image_bytes" in result.numbers:
             table.add_row("image size", f"{result.numbers['image_bytes'] / 2**20:.0f} MB")
         self._console.print(Panel(table, title="Summary", title_align="left", expand=False))
