@@ -3,7 +3,8 @@
 Everyone embeds the same corpus (mixed lengths, 8–256 tokens, seeded) once a round, in turn and on one thread. Two
 figures a round: seconds passed, and processor seconds of all processes that worked on it, which neighbours on the
 machine disturb far less. Prints medians and their ratios; `spread` is the largest round over the smallest; `peak` is
-the share of what this processor does in fp32 matrix products of the model's shapes, measured in the same rounds. Over
+the share of what this processor does in matrix products of the model's shapes and of the same dtype, measured in the
+same rounds. Where the processor computes bfloat16, platform, OpenVINO by hand and products are measured in it too. Over
 HTTP 32 clients in a process of their own share the corpus, and their processor seconds count too.
 
 A peer runs in an environment of its own: PEER_PYTHON=…/bin/python names one that has infinity-emb.
@@ -27,10 +28,11 @@ import orjson
 import psutil
 
 from servers.cradle import embedding_rest
+from servers.cradle.embedding import worker
 from servers.cradle.embedding.models import resolve
 from servers.cradle.embedding.service import EmbeddingService
 from shared.auth import Principal
-from shared.encoder import Encoder
+from shared.encoder import Dtype, Encoder
 from shared.serving import Server, serve
 from shared.settings import Settings, load
 
@@ -40,6 +42,7 @@ PEAK_ROWS, PEAK_REPEATS, PEER_START_S = 512, 12, 300.0
 MODEL = "all-MiniLM-L6-v2"
 TORCH, BY_HAND = "sentence-transformers fp32", "OpenVINO by hand, ideal batches"
 OURS, PEAK = "platform, OpenVINO", "the matrix products alone"
+HALF = ", bfloat16"
 WORDS = [
     "Klemme",
     "Leuchte",
@@ -73,13 +76,14 @@ def shares(texts: list[str]) -> list[list[str]]:
     return [texts[at::CLIENTS] for at in range(CLIENTS)]
 
 
-async def opened(home: Path, backend: str) -> EmbeddingService:
+async def opened(home: Path, backend: str, dtype: Dtype = "float32") -> EmbeddingService:
     """The service, loaded."""
     service = EmbeddingService(
         load(
             home=home,
             embedding_backend=backend,
             embedding_device="cpu",
+            embedding_cpu_dtype=dtype,
             embedding_threads=THREADS,
             call_deadline_s=600,  # on a busy machine less would be refused
         )
@@ -117,13 +121,14 @@ def flops(lengths: list[int]) -> float:
     return LAYERS * sum(length * per_token + 4 * length * length * HIDDEN for length in lengths)
 
 
-def products() -> float:
+def products(dtype: Dtype) -> float:
     """Does the model's four kinds of matrix product in their proportion; returns how many operations that were."""
     import torch
 
+    kind = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
     shapes = [(HIDDEN, 3 * HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, INNER), (INNER, HIDDEN)]
     for into, out in shapes:
-        rows, weight = torch.ones(PEAK_ROWS, into), torch.ones(out, into)
+        rows, weight = torch.ones(PEAK_ROWS, into, dtype=kind), torch.ones(out, into, dtype=kind)
         for _ in range(PEAK_REPEATS * LAYERS):
             torch.nn.functional.linear(rows, weight)
     return PEAK_REPEATS * LAYERS * sum(2 * PEAK_ROWS * into * out for into, out in shapes)
@@ -189,6 +194,7 @@ async def measured(home: Path, texts: list[str]) -> tuple[dict[str, list[tuple[f
 
     torch.set_num_threads(THREADS)
     service, packed, onnx = [await opened(home, backend) for backend in ("openvino", "packed", "onnx")]
+    services = [service, packed, onnx]
     by_hand = Encoder(await service.exported_model(), THREADS)
     model = resolve(load(home=home)).folder
     reference = SentenceTransformer(str(model), device="cpu")
@@ -222,11 +228,19 @@ async def measured(home: Path, texts: list[str]) -> tuple[dict[str, list[tuple[f
         f"platform, {CLIENTS} callers": lambda: many_callers(service, texts),
         f"platform, {CLIENTS} HTTP clients": over_http,
     }
+    peaks: dict[str, Dtype] = {PEAK: "float32"}
+    if not worker.BFLOAT16.isdisjoint(worker.CPUINFO.read_text().split()):
+        half = await opened(home, "openvino", "bfloat16")
+        half_by_hand = Encoder(await service.exported_model(), THREADS, "bfloat16")
+        services.append(half)
+        contenders[BY_HAND + HALF] = lambda: asyncio.to_thread(half_by_hand.encode, texts)
+        contenders[OURS + HALF] = lambda: half.embed_vectors(texts, "passage", "bench", truncate=True)
+        peaks[PEAK + HALF] = "bfloat16"
     if isinstance(peer, Peer):
         contenders["infinity-emb, torch"] = peer.embed
     else:
         print(f"infinity-emb is skipped: {peer}")
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in (*contenders, PEAK)}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in (*contenders, *peaks)}
     cosines, truth = {}, await encode()
     whole = flops([min(len(ids), by_hand.card.max_tokens) for ids in by_hand.tokenizer.inputs(texts, "passage")])
     for round_ in range(ROUNDS + 1):  # the first one warms up
@@ -237,17 +251,16 @@ async def measured(home: Path, texts: list[str]) -> tuple[dict[str, list[tuple[f
                 seconds[name].append((time.perf_counter() - started, processor_seconds() - used))
             elif vectors is not None:
                 cosines[name] = float((vectors * truth[: len(vectors)]).sum(axis=1).min())
-        if round_:
+        for name, dtype in peaks.items() if round_ else ():
             started, used = time.perf_counter(), time.thread_time()
-            share = whole / products()  # of the corpus
-            seconds[PEAK].append(((time.perf_counter() - started) * share, (time.thread_time() - used) * share))
+            share = whole / products(dtype)  # of the corpus
+            seconds[name].append(((time.perf_counter() - started) * share, (time.thread_time() - used) * share))
     child.stdin.close() if child.stdin else None
     await child.wait()
     stop.set()
     await serving
-    await service.close()
-    await packed.close()
-    await onnx.close()
+    for each in services:
+        await each.close()
     if isinstance(peer, Peer):
         await peer.close()
     return seconds, cosines
@@ -263,27 +276,29 @@ def main() -> None:
     print(f"machine: {platform.machine()}, {os.cpu_count()} processors, {', '.join(wide) or 'no AVX-512, no AMX'}")
     print(f"{TEXTS} texts, {ROUNDS} rounds in turn, {MODEL}; load {before:.1f} → {os.getloadavg()[0]:.1f}")
     print(
-        f"{'':36}{'seconds':>9}{'spread':>8}{'ratio':>7}{'processor s':>13}{'spread':>8}{'ratio':>7}{'peak':>6}"
+        f"{'':42}{'seconds':>9}{'spread':>8}{'ratio':>7}{'processor s':>13}{'spread':>8}{'ratio':>7}{'peak':>6}"
         f"{'min cosine':>12}"
     )
     medians = [{name: statistics.median(each[at] for each in got) for name, got in seconds.items()} for at in (0, 1)]
     for name, got in seconds.items():
-        line = f"{name:36}"
+        line = f"{name:42}"
         for at, width in ((0, 9), (1, 13)):
             values = [each[at] for each in got]
             ratio = medians[at][TORCH] / medians[at][name]
             line += f"{medians[at][name]:{width}.2f}{max(values) / min(values):8.2f}{ratio:7.2f}"
-        line += f"{medians[1][PEAK] / medians[1][name]:6.0%}"
+        line += f"{medians[1][PEAK + HALF * name.endswith(HALF)] / medians[1][name]:6.0%}"
         print(line + (f"{cosines[name]:12.6f}" if name in cosines else ""))
-    for at, kind in enumerate(("seconds", "processor seconds")):
-        median = medians[at]
-        print(f"{kind}: platform against OpenVINO by hand {median[BY_HAND] / median[OURS]:.2f} (goal 1.0); over HTTP")
+    kinds = ("", HALF) if OURS + HALF in seconds else ("",)
+    for median, kind in zip(medians, ("seconds", "processor seconds"), strict=True):
         http = median[f"platform, {CLIENTS} callers"] / median[f"platform, {CLIENTS} HTTP clients"]
-        print(f"  against the same callers in the process {http:.2f} (goal 0.85)")
-    most, reached = (medians[1][TORCH] / medians[1][name] for name in (PEAK, OURS))
-    print(
-        f"against sentence-transformers {reached:.2f} (goal 2); with nothing but these products it would be {most:.2f}"
-    )
+        print(f"{kind}: over HTTP against the same callers in the process {http:.2f} (goal 0.85)")
+        for half in kinds:
+            most, reached = (median[TORCH] / median[name + half] for name in (PEAK, OURS))
+            by_hand = median[BY_HAND + half] / median[OURS + half]
+            print(f"  platform{half} against OpenVINO by hand{half} {by_hand:.2f} (goal 1.0)")
+            print(
+                f"  against sentence-transformers {reached:.2f} (goal 2); nothing but the products would be {most:.2f}"
+            )
 
 
 if __name__ == "__main__":

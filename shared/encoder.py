@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FORMAT: Literal[1] = 1
 CARD, TOKENIZER, GRAPH = "encoder.json", "tokenizer.json", "model.xml"
+Dtype = Literal["float32", "bfloat16"]
 BATCH_TOKENS = 2048
 """Largest number of tokens computed at once; one text may be longer."""
 
@@ -162,12 +163,13 @@ class Graph:
     Args:
         folder: holds `model.xml` and `model.bin`.
         threads: of one call; 0: the machine's. Vectors do not depend on it.
+        dtype: of matrix products. OpenVINO's own choice would make vectors depend on the machine.
     """
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int = 0, dtype: Dtype = "float32") -> None:
         openvino = import_openvino()
         options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32",  # bf16 where the CPU has it would make vectors depend on the machine
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[dtype],
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
         }
@@ -197,17 +199,18 @@ class Encoder:
     Args:
         folder: written by `servers.cradle.embedding.export`.
         threads: of one call; 0: the machine's.
+        dtype: of matrix products.
 
     Raises:
         Unavailable: the folder is not an exported model.
     """
 
-    def __init__(self, folder: Path | str, threads: int = 0) -> None:
+    def __init__(self, folder: Path | str, threads: int = 0, dtype: Dtype = "float32") -> None:
         folder = Path(folder)
         self.card = read_card(folder)
         self.dimension = self.card.dimension
         self.tokenizer = Tokenizer(folder / TOKENIZER, self.card)
-        self._graph = Graph(folder, threads)
+        self._graph = Graph(folder, threads, dtype)
 
     def encode(self, texts: Sequence[str], input_type: InputType = "passage") -> Vectors:
         """One vector a text, in order: float32 [n, dimension], at length 1 where the model normalises. A text that is

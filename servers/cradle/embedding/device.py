@@ -27,6 +27,7 @@ from shared.dumps import forbid_dumps
 
 if TYPE_CHECKING:
     from servers.cradle.embedding.backends.base import Backend, Pending
+    from shared.encoder import Dtype
 
 HEAD = struct.Struct("<III")
 """To the child: number, texts, tokens. Back: number, status, bytes that follow."""
@@ -43,11 +44,13 @@ class Spec:
         folder: of the exported model for `openvino` and `onnx`, else of the model's own files.
         device: `cpu` or `cuda:0`.
         threads: 0: the machine's.
+        dtype: of weights and matrix products.
     """
 
     backend: str
     folder: str
     device: str = "cpu"
+    dtype: Dtype = "float32"
     threads: int = 0
     pooling: Literal["mean", "cls"] = "mean"
 
@@ -70,7 +73,7 @@ def open_backend(spec: Spec) -> Backend:
     if spec.backend == "openvino":
         from servers.cradle.embedding.backends.openvino import OpenVinoBackend
 
-        return OpenVinoBackend(Path(spec.folder), spec.threads)
+        return OpenVinoBackend(Path(spec.folder), spec.threads, spec.dtype)
     if spec.backend == "onnx":
         from servers.cradle.embedding.backends.onnx import OnnxBackend
 

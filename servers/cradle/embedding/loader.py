@@ -24,7 +24,7 @@ from servers.cradle.embedding.pieces import open_tokenizer
 from servers.cradle.embedding.tokenizer import TokenizerPool
 from servers.cradle.embedding.worker import Worker
 from shared.contracts.installation import EmbeddingParameters
-from shared.encoder import Tokenizer
+from shared.encoder import Dtype, Tokenizer
 from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.telemetry import event
@@ -52,7 +52,7 @@ class Loaded:
     tokenizer: Tokenizer
     tokenizers: TokenizerPool
     engine: Engine
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Dtype
 
     def parameters(self) -> EmbeddingParameters:
         """Everything about it that decides a vector."""
@@ -110,11 +110,8 @@ class Loader:
         )
         await engine.start()
         event("embedding_model_loaded", model=model.card.model, version=model.card.revision, backend=engine.backend)
-        half = specs[0].backend == "packed" and specs[0].device != "cpu"
         pool = TokenizerPool(tokenizer, model.card.max_tokens)
-        return Loaded(
-            model, folder if backend == "openvino" else None, tokenizer, pool, engine, "bfloat16" if half else "float32"
-        )
+        return Loaded(model, folder if backend == "openvino" else None, tokenizer, pool, engine, specs[0].dtype)
 
     def _backend(self, model: ModelFiles) -> Served:
         """What the settings and the machine make of a model.
@@ -156,7 +153,8 @@ class Loader:
         spec, gpus = Spec(backend, str(folder), pooling=model.card.pooling), self._gpus()
         if not gpus or backend in FORMS:
             return self._on_cpu(spec)
-        return [replace(spec, device=f"cuda:{at % gpus}") for at in range(self._settings.embedding_workers or gpus)]
+        alike = replace(spec, dtype="bfloat16" if backend == "packed" else "float32")
+        return [replace(alike, device=f"cuda:{at % gpus}") for at in range(self._settings.embedding_workers or gpus)]
 
     async def _elsewhere(self, model: ModelFiles, spec: Spec) -> list[Callable[[], Worker]]:
         """What makes the workers on the machines of the cluster: one for each of its GPUs, or as many as are set.
@@ -172,10 +170,15 @@ class Loader:
         return [partial(ClusterWorker, self._cluster, wanted, int(gpu))] * (self._settings.cluster_models or found)
 
     def _on_cpu(self, spec: Spec) -> list[Spec]:
+        dtype = self._settings.embedding_cpu_dtype
+        if dtype == "bfloat16" and spec.backend != "openvino":
+            raise Unavailable(
+                f"P0711_EMBEDDING_CPU_DTYPE=bfloat16 is for OpenVINO; this model is served by {spec.backend}."
+            )
         places = self._settings.embedding_workers or 1
         share = max(1, (os.cpu_count() or 1) // places) if places > 1 else 0
         threads = self._settings.embedding_threads or share
-        return [replace(spec, threads=threads)] * places
+        return [replace(spec, threads=threads, dtype=dtype)] * places
 
     def _gpus(self) -> int:
         """How many GPUs are to be used, asked without loading torch."""

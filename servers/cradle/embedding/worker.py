@@ -27,6 +27,9 @@ STUCK_S = 120.0
 """A batch that takes longer will not end: the process is replaced."""
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 """By default OpenMP's threads spin while they wait: three to four times the processor time on a busy machine."""
+CPUINFO = Path("/proc/cpuinfo")
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+"""What Linux calls a processor's instructions for products of bfloat16. Others emulate them, slower than float32."""
 DEVICE = "servers.cradle.embedding.device"
 TOLD = ("name", "mixed", "in_flight", "alone", "lacks")
 """What a process says of its backend."""
@@ -94,8 +97,10 @@ class Worker:
         """Starts the process and waits until the model is loaded.
 
         Raises:
-            Unavailable: it could not be loaded.
+            Unavailable: it could not be loaded, or this processor does not compute its dtype.
         """
+        if self._spec.device == "cpu" and self._spec.dtype == "bfloat16":
+            require_bfloat16()
         environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", self._module),
@@ -195,3 +200,16 @@ class Worker:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(WorkerLost())
+
+
+def require_bfloat16() -> None:
+    """Sees whether this machine's processor computes bfloat16.
+
+    Raises:
+        Unavailable: it does not.
+    """
+    if BFLOAT16.isdisjoint(CPUINFO.read_text().split()):
+        raise Unavailable(
+            "This machine's processor has no instructions for bfloat16 (AVX-512 BF16 or AMX). "
+            "Set P0711_EMBEDDING_CPU_DTYPE=float32."
+        )
