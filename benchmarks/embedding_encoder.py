@@ -7,7 +7,8 @@ length; in batches as large as ours and in sentence-transformers' default of 32 
 sentence-transformers in bfloat16 with FlashAttention 2 and without padding (in our batches and in four times larger
 ones). Then through the queue and a worker process: bulk load, of documents and of short texts; single queries, idle and
 under bulk load; the worker's memory, and what it grows by; and the seconds that 31,807 documents of 220 tokens would
-take. On a CPU time is processor time, but for the queries: the machine may have other users.
+take. On a CPU OpenVINO too, in float32 and, where the processor computes it, in bfloat16, each against the peak of its
+dtype; and time is processor time, but for the queries: the machine may have other users.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ import numpy as np
 import torch
 from flash_attn_peer import put
 
+from servers.cradle.embedding import worker
 from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.backends.base import CUDA_SIZES, Backend
+from servers.cradle.embedding.backends.conversion import convert
 from servers.cradle.embedding.device import Spec, open_backend
 from servers.cradle.embedding.engine import Engine
 from servers.cradle.embedding.worker import Worker
+from shared.encoder import Graph, ModelCard
 
 CUDA = torch.cuda.is_available()
 DEVICE = "cuda:0" if CUDA else "cpu"
@@ -42,6 +46,16 @@ BUDGET, BATCHES, ROUNDS = (512, 1, 1) if TINY else (CUDA_SIZES[-1], 20, 3) if CU
 QUERIES = 20 if TINY else 1000 if CUDA else 100
 DOCUMENTS, DOCUMENT_TOKENS = 31_807, 220
 Texts = list[np.ndarray]
+CARD = ModelCard(
+    model="random",
+    revision="0",
+    dimension=HIDDEN,
+    max_tokens=512,
+    pooling="mean",
+    normalize=True,
+    weights_digest=(NONE := "sha256:" + "0" * 64),
+    tokenizer_digest=NONE,
+)
 
 
 def write_model(folder: Path) -> None:
@@ -103,9 +117,8 @@ def flops(work: list[Texts]) -> float:
     return LAYERS * sum(length * per_token + 4 * length * length * HIDDEN for length in lengths)
 
 
-def peak() -> float:
+def peak(dtype: torch.dtype) -> float:
     """Flop a second of the model's four kinds of product, in their proportion."""
-    dtype = torch.bfloat16 if CUDA else torch.float32
     shapes = [(HIDDEN, 3 * HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, INNER), (INNER, HIDDEN)]
     pairs = [
         (torch.randn(BUDGET, a, device=DEVICE, dtype=dtype), torch.randn(b, a, device=DEVICE, dtype=dtype))
@@ -193,9 +206,9 @@ async def one_after_the_other(engine: Engine, ids: list[int], count: int) -> lis
 
 async def bulk_rate(engine: Engine, length: int, seconds: float) -> None:
     """Prints how much bulk load of two callers comes through the queue, and what the worker's memory does."""
-    draw, (worker,) = np.random.default_rng(7), engine.workers.values()
+    draw, (there,) = np.random.default_rng(7), engine.workers.values()
     documents = [draw.integers(4, VOCABULARY, length).tolist() for _ in range(max(64, 4 * BUDGET // length))]
-    done, until, memory = 0, time.perf_counter() + seconds, worker.memory
+    done, until, memory = 0, time.perf_counter() + seconds, there.memory
     started = time.perf_counter()
 
     async def one() -> None:
@@ -205,7 +218,7 @@ async def bulk_rate(engine: Engine, length: int, seconds: float) -> None:
             done += len(documents) * length
 
     await asyncio.gather(one(), one())
-    rate, grown = done / (time.perf_counter() - started), (worker.memory - memory) / 2**20
+    rate, grown = done / (time.perf_counter() - started), (there.memory - memory) / 2**20
     print(f"bulk load of {length} tokens a text through the queue: {rate:.0f} tokens/s; memory + {grown:.1f} MiB")
 
 
@@ -226,8 +239,8 @@ async def through_the_queue(folder: Path) -> None:
     for name, seconds, goal in (("idle", idle, 5), ("under bulk load", busy, 25)):
         p50, p99 = (seconds[int(len(seconds) * share)] * 1000 for share in (0.5, 0.99))
         print(f"query of 16 tokens, {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms (goal on a GPU {goal})")
-    (worker,) = engine.workers.values()
-    print(f"memory of the worker: {worker.memory / 2**30:.2f} GiB (goal on a GPU 5)")
+    (there,) = engine.workers.values()
+    print(f"memory of the worker: {there.memory / 2**30:.2f} GiB (goal on a GPU 5)")
     await asyncio.gather(filling, return_exceptions=True)
     await engine.close()
 
@@ -241,7 +254,7 @@ def table(folder: Path) -> None:
     dtype = torch.float16 if CUDA else torch.float32
     model = AutoModel.from_pretrained(folder, dtype=dtype, local_files_only=True).to(DEVICE).eval()
     theirs = unpadded(folder) if CUDA else None
-    best = peak()
+    best = peak(torch.bfloat16 if CUDA else torch.float32)
     print(f"peak of the model's products {best / 1e12:.3f} TFLOP/s")
     print("        tokens/s    peak  × padded  × padded, 32  × FA2  × FA2, large  min cosine")
     lengths: dict[str, Callable[[], int]] = {
@@ -255,6 +268,22 @@ def table(folder: Path) -> None:
         work = batches(length)
         rate = sum(len(text) for batch in work for text in batch) / row(label, work, backend, model, theirs, best)
     print(f"{DOCUMENTS:,} documents at the mixed rate: {DOCUMENTS * DOCUMENT_TOKENS / rate:.0f} s")
+
+
+def on_openvino(folder: Path) -> None:
+    """Prints what OpenVINO does with the same weights, in texts of one length."""
+    able = not worker.BFLOAT16.isdisjoint(worker.CPUINFO.read_text().split())
+    convert(folder, folder, CARD)
+    draw = np.random.default_rng(711)
+    for dtype, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16))[: 1 + able]:
+        graph, best = Graph(folder, 1, dtype), peak(kind)
+        for length in (16, 128, 512):
+            ids = draw.integers(4, VOCABULARY, (max(1, BUDGET // length), length), dtype=np.int64)
+            seconds = median_of(lambda: graph.run(ids))  # noqa: B023
+            print(
+                f"OpenVINO, {dtype}, {length} tokens a text: {ids.size / seconds:.0f} tokens/s, "
+                f"{flops([list(ids)]) / seconds / best:.0%} of {best / 1e12:.3f} TFLOP/s"
+            )
 
 
 def row(label: str, work: list[Texts], backend: Backend, model: Any, theirs: Any, best: float) -> float:
@@ -290,6 +319,8 @@ def main() -> None:
         table(Path(folder))
         if CUDA:
             torch.cuda.empty_cache()
+        else:
+            on_openvino(Path(folder))
         asyncio.run(through_the_queue(Path(folder)))
 
 
