@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
 from pydantic import Field
 
+from servers.orchestrator.store import CustomerState
 from shared.contracts.job import JobKind, JobResult, JobState
 from shared.contracts.model import Contract
 from shared.ids import CustomerId, Digest, JobId
-
-CustomerState = Literal["onboarding", "active"]
 
 
 class CustomerLine(Contract):

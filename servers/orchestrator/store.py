@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import orjson
 
@@ -21,6 +21,8 @@ from shared.contracts.job import (
     JobView,
 )
 from shared.postgres.queries import load_queries
+
+CustomerState = Literal["onboarding", "active"]
 
 queries: Any = load_queries("servers.orchestrator", "jobs.sql")
 
@@ -37,7 +39,7 @@ class Customer:
     partner: str | None
     request_digest: str
     sources_digest: str
-    state: str = "onboarding"
+    state: CustomerState = "onboarding"
     created_at: datetime | None = None
     updated_at: datetime | None = None
     newest_job: JobState | None = None

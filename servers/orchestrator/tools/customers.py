@@ -90,7 +90,7 @@ async def customer_view(store: JobStore, customer: Customer) -> CustomerView:
         contact_email=customer.contact_email,
         deployment_target=customer.deployment_target,
         mcps=list(customer.mcps),
-        state=_state(customer),
+        state=customer.state,
         sources_digest=customer.sources_digest,
         created_at=customer.created_at,
         updated_at=customer.updated_at,
@@ -115,11 +115,7 @@ def _line(customer: Customer) -> CustomerLine:
     return CustomerLine(
         customer_id=customer.customer_id,
         company_name=customer.company_name,
-        state=_state(customer),
+        state=customer.state,
         newest_job=customer.newest_job,
         created_at=customer.created_at,
     )
-
-
-def _state(customer: Customer) -> Literal["onboarding", "active"]:
-    return "active" if customer.state == "active" else "onboarding"
