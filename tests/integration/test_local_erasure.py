@@ -29,7 +29,6 @@ from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.users.store import Customer, User, UserStore
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.upstreams import Upstreams
-from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
 from shared.audit import AuditLog
@@ -117,7 +116,7 @@ async def fill_every_table(settings: Settings) -> tuple[set[str], dict[str, str]
     database = Database(urls.app)
     await database.open()
     store = JobStore(database)
-    engine = Engine(urls.dbos or "", Runner(store, upstreams, 60, Backoff(attempts=1)))
+    engine = Engine(urls.dbos or "", Runner(store, upstreams, 60))
     await engine.start()
     jobs = {}
     for customer in (GOING, STAYING):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,23 +18,21 @@ import pytest
 from servers.orchestrator.questions import Asked
 from servers.orchestrator.store import Job, JobStore
 from servers.orchestrator.upstreams import Upstreams
+from servers.orchestrator.workflows import backoff
 from servers.orchestrator.workflows import worker as worker_module
-from servers.orchestrator.workflows.backoff import Backoff
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
 from servers.orchestrator.workflows.steps import STEP, Work
 from servers.orchestrator.workflows.worker import LEASE, State, Worker
 from shared.contracts.job import JobQuestion, JobResult
+from shared.errors import PlatformError
 from shared.postgres.lease import Lease
 from shared.postgres.urls import password_of, with_role
 from tests.orchestrator_rig import put_customer, put_job, settings_in
 
 DEADLINE_S = 240
-Pause = Callable[[float], Awaitable[None]]
-
-
-async def at_once(seconds: float) -> None:
-    """Do not wait between attempts."""
+AT_ONCE = 0.0
+FOREVER = 3600.0
 
 
 @dataclass
@@ -45,11 +43,14 @@ class Site:
     app_url: str
     dbos_url: str
     upstreams: Upstreams
+    patch: pytest.MonkeyPatch
 
     @asynccontextmanager
-    async def working(self, attempts: int = 3, pause: Pause = at_once) -> AsyncIterator[tuple[Worker, Runner]]:
-        """A worker until the block ends."""
-        runner = Runner(self.store, self.upstreams, 60, Backoff(attempts=attempts), pause)
+    async def working(self, attempts: int = 3, pause_s: float = AT_ONCE) -> AsyncIterator[tuple[Worker, Runner]]:
+        """A worker until the block ends, which tries a step so often, with such pauses from now on."""
+        for name, value in (("ATTEMPTS", attempts), ("FIRST_S", pause_s), ("LONGEST_S", pause_s)):
+            self.patch.setattr(backoff, name, value)
+        runner = Runner(self.store, self.upstreams, 60)
         worker = Worker(self.store, runner, Engine(self.dbos_url, runner), Lease(self.app_url, LEASE))
         worker.start()
         try:
@@ -75,37 +76,36 @@ async def becomes(worker: Worker, state: State) -> None:
             await asyncio.sleep(0.05)
 
 
-async def forever(seconds: float) -> None:
-    """Hold a step in the pause before its next attempt."""
-    await asyncio.Event().wait()
-
-
 @pytest.fixture
-async def site(database, postgres_server, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(database, postgres_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     made = await database("servers.orchestrator")
     name = made.urls.app.rpartition("/")[2]
     password = password_of(postgres_server.urls["platform"].dbos)
     store, upstreams = JobStore(made.db), Upstreams.of(settings_in(tmp_path))
     await put_customer(store, "muster")
-    yield Site(store, made.urls.app, with_role(made.urls.app, name, "platform_dbos", password or ""), upstreams)
+    dbos_url = with_role(made.urls.app, name, "platform_dbos", password or "")
+    yield Site(store, made.urls.app, dbos_url, upstreams, monkeypatch)
     await upstreams.close()
 
 
 async def test_a_part_that_stays_away_fails_the_job_with_a_retryable_error(site: Site) -> None:
-    pauses: list[float] = []
+    asked: list[int] = []
+    pause_s = backoff.pause_s
 
-    async def count(seconds: float) -> None:
-        pauses.append(seconds)
+    def noted(attempt: int, error: PlatformError) -> float | None:
+        asked.append(attempt)
+        return pause_s(attempt, error)
 
+    site.patch.setattr(backoff, "pause_s", noted)
     job = await put_job(site.store, "muster")
-    async with site.working(attempts=4, pause=count):
+    async with site.working(attempts=4):
         failed = await site.until(job, lambda each: each.ended)
     assert failed.state == "failed"
     assert failed.error is not None
     assert failed.error["code"] == "unavailable"
     assert failed.error["retryable"] is True
     assert failed.steps[0].state == "failed"
-    assert len(pauses) == 3
+    assert asked == [1, 2, 3, 4]
 
 
 async def test_a_step_that_asks_holds_its_job_up_across_a_restart_and_runs_again_with_the_answers(
@@ -144,7 +144,7 @@ async def test_a_job_that_another_process_queued_is_found(site: Site) -> None:
 
 async def test_a_step_that_was_interrupted_runs_again_after_a_restart(site: Site) -> None:
     job = await put_job(site.store, "muster")
-    async with site.working(pause=forever):
+    async with site.working(pause_s=FOREVER):
         await site.until(job, lambda each: each.steps[0].state == "running")
     kept = await site.until(job, lambda each: True)
     assert kept.state == "running"
@@ -154,11 +154,10 @@ async def test_a_step_that_was_interrupted_runs_again_after_a_restart(site: Site
 
 async def test_a_second_worker_leaves_a_running_job_alone_and_takes_over_when_the_first_goes(site: Site) -> None:
     job = await put_job(site.store, "muster")
-    async with site.working(pause=forever) as (first, _):
+    async with site.working(pause_s=FOREVER) as (first, _):
         await site.until(job, lambda each: each.steps[0].state == "running")
         async with site.working(attempts=1) as (second, runner):
             await becomes(second, "standby")
-            assert not second.ready
             assert runner.running == []
             assert (await site.until(job, lambda each: True)).state == "running"
             await first.close()
@@ -169,7 +168,7 @@ async def test_a_second_worker_leaves_a_running_job_alone_and_takes_over_when_th
 async def test_a_worker_that_lost_the_lease_to_another_stops_its_steps_and_ends_no_job(site: Site) -> None:
     job = await put_job(site.store, "muster")
     other, connection = Lease(site.app_url, LEASE), await asyncpg.connect(site.app_url)
-    async with site.working(pause=forever) as (worker, runner):
+    async with site.working(pause_s=FOREVER) as (worker, runner):
         await site.until(job, lambda each: each.steps[0].state == "running")
         async with asyncio.timeout(DEADLINE_S):
             while not await other.hold():
@@ -190,22 +189,12 @@ async def test_a_worker_that_lost_the_lease_to_another_stops_its_steps_and_ends_
 
 @pytest.mark.requirement("M-05")
 async def test_cancelling_stops_the_running_step(site: Site) -> None:
-    stopped = asyncio.Event()
-
-    async def watched(seconds: float) -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            stopped.set()
-            raise
-
     job = await put_job(site.store, "muster")
-    async with site.working(pause=watched) as (worker, runner):
+    async with site.working(pause_s=FOREVER) as (worker, runner):
         running = await site.until(job, lambda each: each.steps[0].state == "running")
         await site.store.cancel(running)
         worker.wake()
         async with asyncio.timeout(DEADLINE_S):
-            await stopped.wait()
             while runner.running:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert (await site.until(job, lambda each: True)).state == "cancelled"
@@ -239,12 +228,12 @@ async def test_what_the_engine_keeps_of_a_job_that_ended_goes_in_time_and_of_one
     async with site.working():
         await site.until(ended, lambda each: each.ended)
     runs = await put_job(site.store, "muster", "update")
-    async with site.working(pause=forever) as (worker, _):
+    async with site.working(pause_s=FOREVER) as (worker, _):
         await site.until(runs, lambda each: each.steps[0].state == "running")
         await becomes(worker, "working")
     assert await in_engine(site) == sorted([ended.job_id, runs.job_id])
     monkeypatch.setattr(worker_module, "KEPT", timedelta(0))
-    async with site.working(pause=forever) as (worker, _):
+    async with site.working(pause_s=FOREVER) as (worker, _):
         await becomes(worker, "working")
         async with asyncio.timeout(DEADLINE_S):
             while await in_engine(site) != [runs.job_id]:  # noqa: ASYNC110

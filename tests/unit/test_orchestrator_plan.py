@@ -7,7 +7,7 @@ import pytest
 from servers.orchestrator.access import may_name, may_reach
 from servers.orchestrator.questions import Asked, answer_of
 from servers.orchestrator.store import Customer
-from servers.orchestrator.workflows.backoff import Backoff
+from servers.orchestrator.workflows.backoff import pause_s
 from servers.orchestrator.workflows.plan import STEPS, base_digest, carried_over, image_tag, merged
 from servers.orchestrator.workflows.progress import safe_note
 from servers.orchestrator.workflows.steps import STEP, reconciled, verified
@@ -158,23 +158,22 @@ def test_a_dataset_that_does_not_pass_is_not_recorded_and_the_error_says_what_to
 
 
 def test_pauses_double_up_to_a_bound_and_end() -> None:
-    backoff = Backoff(attempts=5, first_s=1, most_s=3)
     error = Unavailable("away")
-    assert [backoff.pause(attempt, error) for attempt in range(1, 6)] == [1, 2, 3, 3, None]
+    assert [pause_s(attempt, error) for attempt in range(1, 11)] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30, None]
 
 
 def test_a_server_that_says_when_to_come_back_is_heard() -> None:
-    assert Backoff(first_s=1, most_s=30).pause(1, Overloaded("busy", retry_after=7)) == 7
+    assert pause_s(1, Overloaded("busy", retry_after=7)) == 7
 
 
 @pytest.mark.parametrize("error", [InvalidInput("x"), Conflict("x"), StorageFull("x")])
 def test_what_will_not_go_away_is_not_tried_again(error: InvalidInput | Conflict | StorageFull) -> None:
-    assert Backoff().pause(1, error) is None
+    assert pause_s(1, error) is None
 
 
 def test_a_call_that_took_its_whole_deadline_is_tried_once_more() -> None:
-    assert Backoff().pause(1, DeadlineExceeded("late")) is not None
-    assert Backoff().pause(2, DeadlineExceeded("late")) is None
+    assert pause_s(1, DeadlineExceeded("late")) is not None
+    assert pause_s(2, DeadlineExceeded("late")) is None
 
 
 @pytest.mark.parametrize("note", ["12 of 40 documents", "OCR: 3/9 pages", ""])

@@ -15,12 +15,12 @@ from typing import Any
 from servers.orchestrator.questions import Asked
 from servers.orchestrator.store import Customer, Job, JobStore
 from servers.orchestrator.upstreams import Upstreams
-from servers.orchestrator.workflows.backoff import Backoff
+from servers.orchestrator.workflows import backoff
 from servers.orchestrator.workflows.plan import merged
 from servers.orchestrator.workflows.progress import ProgressWriter
 from servers.orchestrator.workflows.steps import STEP, Work
 from shared.contracts.job import JobResult
-from shared.errors import Internal, NotFound, PlatformError, Unavailable
+from shared.errors import Internal, NotFound, PlatformError
 from shared.telemetry import event
 
 Outcome = dict[str, Any]
@@ -32,22 +32,12 @@ class Runner:
 
     Args:
         deadline_s: longest time one call of a step may take.
-        pause: how to wait; takes seconds.
     """
 
-    def __init__(
-        self,
-        store: JobStore,
-        upstreams: Upstreams,
-        deadline_s: float,
-        backoff: Backoff | None = None,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, store: JobStore, upstreams: Upstreams, deadline_s: float) -> None:
         self._store = store
         self._upstreams = upstreams
         self._deadline_s = deadline_s
-        self._backoff = backoff or Backoff()
-        self._pause = pause
         self._running: dict[str, asyncio.Task[Outcome]] = {}
         self._stopped: set[str] = set()
 
@@ -109,7 +99,7 @@ class Runner:
             try:
                 return await self._once(job_id, customer_id, position, round_, attempt)
             except PlatformError as error:
-                seconds = self._backoff.pause(attempt, error)
+                seconds = backoff.pause_s(attempt, error)
                 event(
                     "step_failed",
                     level=logging.WARNING,
@@ -123,7 +113,7 @@ class Runner:
             except Exception as error:  # noqa: BLE001  a defect ends this job and must not reach the engine's tables
                 event("step_defect", level=logging.ERROR, error=error, job_id=job_id, step=str(position))
                 return {"error": Internal().as_dict()}
-            await self._pause(seconds)
+            await asyncio.sleep(seconds)
 
     async def _once(self, job_id: str, customer_id: str, position: int, round_: int, attempt: int) -> Outcome:
         job, customer = await self._store.job(job_id, customer_id), await self._store.customer(customer_id)
@@ -158,5 +148,4 @@ class Runner:
             except PlatformError as error:
                 if not error.retryable:
                     raise
-                seconds = self._backoff.pause(1, Unavailable("")) or 1.0
-                await self._pause(min(seconds * attempt, 5.0))
+                await asyncio.sleep(min(backoff.FIRST_S * attempt, 5.0))

@@ -51,11 +51,6 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
         self.state: State = "starting"
 
-    @property
-    def ready(self) -> bool:
-        """Whether this process carries out jobs."""
-        return self.state == "working"
-
     def start(self) -> None:
         """Start in the background; a database that is away is waited for."""
         self._task = asyncio.create_task(self._run(), name="job worker")
