@@ -93,6 +93,37 @@ class Request:
         return chosen
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a job of a customer that exists was asked for.
+
+    Args:
+        data_sources: the new list of sources; None: the known one.
+        parameter_version: process all files anew with these parameters; None: those of the present dataset.
+        choice: what a deployment or a roll-back was ordered with; holds no content.
+        said: what of the choice the caller named: the same said again is the same order, whatever it means now.
+        questions: planted questions (content), which take the place of earlier ones once the order is accepted.
+    """
+
+    kind: JobKind
+    data_sources: list[str] | None = None
+    parameter_version: ParameterVersion | None = None
+    choice: dict[str, Any] | None = None
+    said: dict[str, Any] | None = None
+    questions: list[dict[str, Any]] | None = None
+
+    def digest(self, customer: str) -> str:
+        """The digest over all of it, for this customer."""
+        asked: dict[str, object] = {"kind": self.kind, "customer_id": customer, "data_sources": self.data_sources}
+        if self.parameter_version is not None:
+            asked["parameter_version"] = self.parameter_version
+        if self.choice is not None:
+            asked["choice"] = self.said or self.choice
+        if self.questions is not None:
+            asked["questions"] = canonical_digest(self.questions)
+        return canonical_digest(asked)
+
+
 class Orders:
     """Takes orders for jobs.
 
@@ -121,52 +152,34 @@ class Orders:
         request = _checked(request)
         require_sources(request.data_sources)
         named = customer_id(request.company_name)
-        digest = request.digest
 
-        async def order(session: Session) -> Job:
+        async def place(session: Session) -> Job:
             job = await self._onboarding_of(session, named, request)
             return job or await self._queue_onboarding(session, named, request)
 
-        return await self._once(named, digest, key, order)
+        return await self._once(named, request.digest, key, place)
 
     async def start(
         self,
         customer: Customer,
-        kind: JobKind,
+        order: Order,
         key: str | None = None,
-        data_sources: list[str] | None = None,
-        parameter_version: ParameterVersion | None = None,
-        choice: dict[str, Any] | None = None,
-        questions: list[dict[str, Any]] | None = None,
-        said: dict[str, Any] | None = None,
         check: Callable[[], Awaitable[object]] | None = None,
     ) -> Job:
-        """Start a job of a customer that exists, or give the open job that the same request has started.
+        """Start a job of a customer that exists, or give the open job that the same order has started.
 
         Args:
-            data_sources: the new list of sources; None: the known one.
-            choice: what a deployment, a roll-back or a migration was ordered with; holds no content.
-            questions: planted questions (content), which take the place of earlier ones once the order is accepted.
-            said: what of the choice the caller named: the same said again is the same request, whatever it means now.
-            parameter_version: process all files anew with these parameters; None: those of the present dataset.
-            check: raises where a new job could not do its work; not called where the request has a job already.
+            check: raises where a new job could not do its work; not called where the order has a job already.
 
         Raises:
             Conflict: another job of the customer is open, it has no dataset yet, or the key was used otherwise.
             Forbidden: a source is not in the customer's bucket, and the caller is no platform administrator.
         """
-        require_sources(data_sources or [])
+        require_sources(order.data_sources or [])
         named = customer.customer_id
-        asked: dict[str, object] = {"kind": kind, "customer_id": named, "data_sources": data_sources}
-        if parameter_version is not None:
-            asked["parameter_version"] = parameter_version
-        if choice is not None:
-            asked["choice"] = said or choice
-        if questions is not None:
-            asked["questions"] = canonical_digest(questions)
-        digest = canonical_digest(asked)
+        digest = order.digest(named)
 
-        async def order(session: Session) -> Job:
+        async def place(session: Session) -> Job:
             open_job = await session.open_job(named)
             if open_job is not None and open_job.request_digest == digest:
                 return open_job
@@ -174,19 +187,14 @@ class Orders:
                 raise _busy(open_job)
             if check is not None:
                 await check()
-            before = await session.last_with_dataset(named)
-            delivered = await session.last_delivery(named)
-            last = before.result if before is not None else JobResult()
-            start_from = carried_over(last, delivered.result if delivered is not None else None)
-            if parameter_version is not None:
-                start_from = processed_anew(parameter_version)
-            if data_sources is not None:
-                await session.put_sources(named, await self._prepare(named, data_sources))
-            if questions is not None:
-                await self._keep(named, questions)
-            return await session.add_job(self._new(named, kind, digest, start_from, choice))
+            start_from = await _start_from(session, named, order)
+            if order.data_sources is not None:
+                await session.put_sources(named, await self._prepare(named, order.data_sources))
+            if order.questions is not None:
+                await self._keep(named, order.questions)
+            return await session.add_job(self._new(named, order.kind, digest, start_from, order.choice))
 
-        return await self._once(named, digest, key, order)
+        return await self._once(named, digest, key, place)
 
     async def cancel(self, job: Job) -> Job:
         """Cancel a job and stop the call that it waits for. A job that has ended stays as it is."""
@@ -200,8 +208,8 @@ class Orders:
         self._wake()
         return answered
 
-    async def _once(self, named: str, digest: str, key: str | None, order: Callable[[Session], Awaitable[Job]]) -> Job:
-        """The job that the key was answered with before, or what `order` gives, which the key then stands for."""
+    async def _once(self, named: str, digest: str, key: str | None, place: Callable[[Session], Awaitable[Job]]) -> Job:
+        """The job that the key was answered with before, or what `place` gives, which the key then stands for."""
         async with self._locks.of(named), self._turns, self._store.session(named) as session:
             await session.lock(named)
             known = await session.job_by_key(principal().subject, key) if key is not None else None
@@ -210,7 +218,7 @@ class Orders:
                     "This idempotency key was used for another request: use a new key, or send the same request again.",
                     field="idempotency_key",
                 )
-            job = known or await order(session)
+            job = known or await place(session)
             if key is not None and known is None:
                 await session.add_key(principal().subject, key, job)
         self._wake()
@@ -323,7 +331,7 @@ class Orders:
         return prepared.sources_digest
 
     def _new(
-        self, named: str, kind: JobKind, digest: str, start_from: JobResult, choice: dict[str, Any] | None = None
+        self, named: str, kind: JobKind, digest: str, start_from: JobResult, choice: dict[str, Any] | None
     ) -> NewJob:
         return NewJob(
             job_id=new_handle("job"),
@@ -335,6 +343,19 @@ class Orders:
             choice=choice or {},
             result=start_from,
         )
+
+
+async def _start_from(session: Session, named: str, order: Order) -> JobResult:
+    """What of earlier jobs a new one builds on.
+
+    Raises:
+        Conflict: the customer has no dataset yet.
+    """
+    before, delivered = await session.last_with_dataset(named), await session.last_delivery(named)
+    known = carried_over(
+        before.result if before is not None else JobResult(), delivered.result if delivered is not None else None
+    )
+    return known if order.parameter_version is None else processed_anew(order.parameter_version)
 
 
 async def ended(store: JobStore, job: Job, deadline_s: float, seen: Callable[[Job], Awaitable[None]]) -> Job:

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from servers.orchestrator.orders import Orders, Request
+from servers.orchestrator.orders import Order, Orders, Request
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.upstreams import Upstreams
 from shared.auth import acting_as
@@ -105,10 +105,10 @@ async def test_planted_questions_change_only_with_an_order_that_is_accepted(orde
     customer = await put_onboarded(store, "muster")
     ordered = {"choice": {"host": "local"}, "questions": [{"question": "Wie schwer?", "expected": "4 kg"}]}
     with pytest.raises(Unavailable):  # they are asked to be kept of cradle, which is away here: no job without them
-        await orders.start(customer, "deployment", **ordered)
+        await orders.start(customer, Order("deployment", **ordered))
     job = await put_job(store, "muster", "build")
     with pytest.raises(Conflict, match=job.job_id):  # refused before cradle is asked for anything
-        await orders.start(customer, "deployment", **ordered)
+        await orders.start(customer, Order("deployment", **ordered))
 
 
 @pytest.mark.requirement("F-10")
@@ -116,18 +116,18 @@ async def test_a_key_stands_for_what_was_said_though_the_newest_version_is_anoth
     store = store_of(orders)
     customer = await put_onboarded(store, "muster")
     said = {"tag": None, "host": "local"}
-    first = await orders.start(customer, "deployment", "key-1", choice={**said, "tag": "p1-a"}, said=said)
+    first = await orders.start(customer, Order("deployment", choice={**said, "tag": "p1-a"}, said=said), "key-1")
     await store.fail(first, {"code": "unavailable", "message": "Away.", "retryable": True})
-    again = await orders.start(customer, "deployment", "key-1", choice={**said, "tag": "p1-b"}, said=said)
+    again = await orders.start(customer, Order("deployment", choice={**said, "tag": "p1-b"}, said=said), "key-1")
     assert again.job_id == first.job_id
     with pytest.raises(Conflict, match="idempotency key"):
-        await orders.start(customer, "deployment", "key-1", choice={**said, "tag": "p1-b"})
+        await orders.start(customer, Order("deployment", choice={**said, "tag": "p1-b"}), "key-1")
 
 
 @pytest.mark.requirement("F-10")
 async def test_fifty_identical_orders_at_once_are_one_job(orders: Orders) -> None:
     customer = await put_onboarded(store_of(orders), "muster")
-    jobs = await asyncio.gather(*(orders.start(customer, "build") for _ in range(50)))
+    jobs = await asyncio.gather(*(orders.start(customer, Order("build")) for _ in range(50)))
     assert len({job.job_id for job in jobs}) == 1
     async with store_of(orders).session("muster") as session:
         assert len(await session.jobs("muster", 100)) == 2
@@ -144,7 +144,7 @@ async def test_orders_that_wait_for_a_part_that_hangs_leave_connections_for_all_
     hanging = await asyncio.start_server(lambda *_: reached.set(), "127.0.0.1", free_port())
     port = hanging.sockets[0].getsockname()[1]
     own = Orders(store, Upstreams.of(Settings(home=tmp_path, marketplace_port=port)))
-    waiting = [asyncio.create_task(own.start(each, "update", data_sources=["file:///new"])) for each in customers]
+    waiting = [asyncio.create_task(own.start(each, Order("update", ["file:///new"]))) for each in customers]
     async with asyncio.timeout(HANGS_S):  # less than anyone waits for a connection, or for the part that hangs
         await reached.wait()
         await asyncio.gather(*(store.customer(each) for each in named))
@@ -160,7 +160,7 @@ async def test_fifty_orders_with_one_key_from_many_processes_are_one_job(orders:
     customer = await put_onboarded(store, "muster")
     others = [Orders(store, orders._upstreams) for _ in range(50)]  # each with its own locks, as in its own process
     answers = await asyncio.gather(
-        *(each.start(customer, "build", key="k1") for each in others), return_exceptions=True
+        *(each.start(customer, Order("build"), key="k1") for each in others), return_exceptions=True
     )
     jobs = {answer.job_id for answer in answers if not isinstance(answer, BaseException)}
     assert len(jobs) == 1
@@ -171,24 +171,24 @@ async def test_fifty_orders_with_one_key_from_many_processes_are_one_job(orders:
 async def test_a_key_gives_its_job_again_and_refuses_another_request(orders: Orders) -> None:
     store = store_of(orders)
     customer = await put_onboarded(store, "muster")
-    job = await orders.start(customer, "verification", key="k1")
+    job = await orders.start(customer, Order("verification"), key="k1")
     await store.complete(job)
-    assert (await orders.start(customer, "verification", key="k1")).job_id == job.job_id
+    assert (await orders.start(customer, Order("verification"), key="k1")).job_id == job.job_id
     with pytest.raises(Conflict, match="idempotency key"):
-        await orders.start(customer, "build", key="k1")
-    assert (await orders.start(customer, "verification")).job_id != job.job_id
+        await orders.start(customer, Order("build"), key="k1")
+    assert (await orders.start(customer, Order("verification"))).job_id != job.job_id
 
 
 @pytest.mark.requirement("F-10")
 async def test_a_key_that_was_answered_with_an_open_job_stands_for_it_when_it_has_ended(orders: Orders) -> None:
     store = store_of(orders)
     customer = await put_onboarded(store, "muster")
-    job = await orders.start(customer, "verification")
-    assert (await orders.start(customer, "verification", key="k1")).job_id == job.job_id
+    job = await orders.start(customer, Order("verification"))
+    assert (await orders.start(customer, Order("verification"), key="k1")).job_id == job.job_id
     await store.complete(job)
-    assert (await orders.start(customer, "verification", key="k1")).job_id == job.job_id
+    assert (await orders.start(customer, Order("verification"), key="k1")).job_id == job.job_id
     with pytest.raises(Conflict, match="idempotency key"):
-        await orders.start(customer, "build", key="k1")
+        await orders.start(customer, Order("build"), key="k1")
 
 
 @pytest.mark.requirement("F-10")
@@ -204,10 +204,10 @@ async def test_a_key_that_was_answered_with_an_onboarding_stands_for_it(orders: 
 @pytest.mark.requirement("F-10")
 async def test_a_key_of_one_customer_is_refused_for_another_and_leaves_no_job(orders: Orders) -> None:
     store = store_of(orders)
-    await orders.start(await put_onboarded(store, "muster"), "build", key="k1")
+    await orders.start(await put_onboarded(store, "muster"), Order("build"), key="k1")
     other = await put_onboarded(store, "other")
     with pytest.raises(Conflict, match="idempotency key"):
-        await orders.start(other, "build", key="k1")
+        await orders.start(other, Order("build"), key="k1")
     async with store.session("other") as session:
         assert await session.open_job("other") is None
 
@@ -244,7 +244,7 @@ async def test_the_keys_of_jobs_before_keys_had_a_table_are_kept(database) -> No
 
 async def test_a_session_that_looked_a_key_up_is_back_behind_its_wall(orders: Orders) -> None:
     store = store_of(orders)
-    await orders.start(await put_onboarded(store, "muster"), "build", key="k1")
+    await orders.start(await put_onboarded(store, "muster"), Order("build"), key="k1")
     async with store.session("other") as session:
         assert await session.job_by_key(ADMIN.subject, "k1") is not None
         assert await session.jobs("muster", 10) == []
@@ -252,11 +252,11 @@ async def test_a_session_that_looked_a_key_up_is_back_behind_its_wall(orders: Or
 
 async def test_a_second_job_of_a_customer_waits_for_the_first(orders: Orders) -> None:
     customer = await put_onboarded(store_of(orders), "muster")
-    job = await orders.start(customer, "build")
+    job = await orders.start(customer, Order("build"))
     with pytest.raises(Conflict, match=job.job_id):
-        await orders.start(customer, "verification")
+        await orders.start(customer, Order("verification"))
     await orders.cancel(job)
-    assert (await orders.start(customer, "verification")).state == "queued"
+    assert (await orders.start(customer, Order("verification"))).state == "queued"
 
 
 @pytest.mark.parametrize(("asked", "numbers"), [(2, {"parameter_version": 2}), ("newest", {})])
@@ -264,19 +264,19 @@ async def test_an_update_with_other_parameters_starts_from_them_and_from_no_data
     orders: Orders, asked, numbers
 ) -> None:
     customer = await put_onboarded(store_of(orders), "muster")
-    job = await orders.start(customer, "update", parameter_version=asked)
+    job = await orders.start(customer, Order("update", parameter_version=asked))
     assert job.result.numbers == numbers
     assert job.result.digests == {}
     with pytest.raises(Conflict, match=job.job_id):  # another request: that of the dataset's own version
-        await orders.start(customer, "update")
+        await orders.start(customer, Order("update"))
 
 
 async def test_after_an_update_with_other_parameters_failed_the_datasets_own_version_counts(orders: Orders) -> None:
     store = store_of(orders)
     customer = await put_onboarded(store, "muster")
-    job = await orders.start(customer, "update", parameter_version=2)
+    job = await orders.start(customer, Order("update", parameter_version=2))
     await store.fail(job, {"code": "unavailable", "message": "Away.", "retryable": True})
-    following = await orders.start(customer, "build")
+    following = await orders.start(customer, Order("build"))
     assert following.result.numbers == {"parameter_version": 1}
     assert following.result.digests["dataset"] == DIGEST
 
@@ -284,12 +284,12 @@ async def test_after_an_update_with_other_parameters_failed_the_datasets_own_ver
 async def test_after_a_cancelled_update_the_next_one_starts_from_what_was_delivered(orders: Orders) -> None:
     store, other = store_of(orders), "sha256:" + "1" * 64
     customer = await put_onboarded(store, "muster")
-    cancelled = await orders.start(customer, "update")
+    cancelled = await orders.start(customer, Order("update"))
     made = JobResult(numbers={"parameter_version": 1}, digests={"dataset": other})
     assert await store.begin_step(cancelled, 0)
     assert await store.end_step(cancelled, 0, 1.0, made)
     await orders.cancel(cancelled)
-    following = await orders.start(customer, "update")
+    following = await orders.start(customer, Order("update"))
     assert (following.result.digests["base"], following.result.digests["dataset"]) == (DIGEST, other)
 
 
@@ -300,24 +300,24 @@ async def test_the_newest_job_counts_though_the_clock_was_set_back_since_the_one
         await session._connection.execute("UPDATE jobs SET created_at = now() + interval '1 hour'")
     made = JobResult(numbers={"parameter_version": 2}, digests={"dataset": other, "image": other})
     await store.complete(await put_job(store, "muster", "update", result=made))
-    following = await orders.start(customer, "build")
+    following = await orders.start(customer, Order("build"))
     assert (following.result.numbers["parameter_version"], following.result.digests["dataset"]) == (2, other)
 
 
 async def test_other_parameters_are_for_customers_with_a_dataset(orders: Orders) -> None:
     customer = await put_customer(store_of(orders), "muster")
     with pytest.raises(Conflict, match="onboard it"):
-        await orders.start(customer, "update", parameter_version="newest")
+        await orders.start(customer, Order("update", parameter_version="newest"))
 
 
 async def test_a_build_needs_a_dataset(orders: Orders) -> None:
     customer = await put_customer(store_of(orders), "muster")
     with pytest.raises(Conflict, match="onboard it"):
-        await orders.start(customer, "build")
+        await orders.start(customer, Order("build"))
 
 
 async def test_cancelling_twice_is_cancelling_once(orders: Orders) -> None:
     customer = await put_onboarded(store_of(orders), "muster")
-    job = await orders.cancel(await orders.start(customer, "build"))
+    job = await orders.cancel(await orders.start(customer, Order("build")))
     assert job.state == "cancelled"
     assert (await orders.cancel(job)).updated_at == job.updated_at

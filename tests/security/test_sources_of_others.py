@@ -11,7 +11,7 @@ import pytest
 
 from servers.cradle.onboarding import SOURCES, record_sources
 from servers.cradle.services import Services
-from servers.orchestrator.orders import Orders, Request
+from servers.orchestrator.orders import Order, Orders, Request
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.upstreams import Upstreams
 from shared.auth import Principal, acting_as
@@ -47,7 +47,7 @@ async def test_a_partner_names_no_folder_however_it_is_spelt(orders: Orders, sou
         with pytest.raises(Forbidden, match="bucket:prefix"):
             await orders.onboard(Request("Berg GmbH", "info@example.com", ["bucket:inbox", source]))
         with pytest.raises(Forbidden, match="bucket:prefix"):
-            await orders.start(customer, "update", data_sources=["bucket:inbox", source])
+            await orders.start(customer, Order("update", ["bucket:inbox", source]))
     async with orders._store.session("teilwerk") as session:
         assert [job.kind for job in await session.jobs("teilwerk", 10)] == ["onboarding"]
 
@@ -56,7 +56,7 @@ async def test_a_partners_place_in_the_bucket_and_an_administrators_folder_go_on
     customer = await put_onboarded(orders._store, "teilwerk", partner=PARTNER.subject)
     for caller, source in ((PARTNER, "bucket:inbox"), (PARTNER, "s3://customer-teilwerk/in"), (ADMIN, SPELLINGS[0])):
         with acting_as(caller), pytest.raises(Unavailable):  # cradle is away here
-            await orders.start(customer, "update", data_sources=[source])
+            await orders.start(customer, Order("update", [source]))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from servers.orchestrator.access import known_customer
-from servers.orchestrator.orders import DEFAULTS, Migration, Request
+from servers.orchestrator.orders import DEFAULTS, Migration, Order, Request
 from servers.orchestrator.services import Services
 from servers.orchestrator.store import Customer
 from servers.orchestrator.tools.arguments import CustomerArgument, KeyArgument, handle
@@ -62,13 +62,10 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         planted = None if questions is None else _plain(questions)
 
         async def check() -> None:
-            await _ask(held, customer_id, "check_deployment", EngineFound, **chosen)
+            await held.cradle("check_deployment", EngineFound, customer_id, **chosen)
 
-        return handle(
-            await held.orders.start(
-                customer, "deployment", idempotency_key, choice=chosen, questions=planted, said=said, check=check
-            )
-        )
+        order = Order("deployment", choice=chosen, said=said, questions=planted)
+        return handle(await held.orders.start(customer, order, idempotency_key, check))
 
     async def migrate_customer(
         company_name: Annotated[str, Field(max_length=200, description="As on the letterhead: 'Muster GmbH'.")],
@@ -112,7 +109,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             company_name, contact_email, [legacy], choice=installation_params or DEFAULTS, migration=asked
         )
         if host is not None:
-            await _ask(services(), None, "find_engine", EngineFound, host=host)
+            await services().cradle("find_engine", EngineFound, None, host=host)
         return handle(await services().orders.onboard(request, idempotency_key))
 
     async def rollback_customer(
@@ -131,9 +128,9 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         chosen = {"tag": tag, "host": host}
 
         async def check() -> None:
-            await _ask(held, customer_id, "check_rollback", EngineFound, **chosen)
+            await held.cradle("check_rollback", EngineFound, customer_id, **chosen)
 
-        return handle(await held.orders.start(customer, "rollback", idempotency_key, choice=chosen, check=check))
+        return handle(await held.orders.start(customer, Order("rollback", choice=chosen), idempotency_key, check))
 
     async def list_deployments(customer_id: CustomerArgument) -> DeploymentList:
         """Show where a customer's image runs, each instance asked just now, and its versions.
@@ -142,7 +139,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         """
         held = services()
         await known_customer(held.store, customer_id)
-        return await _ask(held, customer_id, "list_deployments", DeploymentList)
+        return await held.cradle("list_deployments", DeploymentList, customer_id)
 
     async def stop_deployment(
         customer_id: CustomerArgument,
@@ -155,7 +152,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         """
         held = services()
         await known_customer(held.store, customer_id)
-        return await _ask(held, customer_id, "stop_deployment", DeploymentStopped, host=host, release=release)
+        return await held.cradle("stop_deployment", DeploymentStopped, customer_id, host=host, release=release)
 
     server.tool(deploy_customer, scope="images:write", title="Deploy a customer's image", idempotent=True)
     server.tool(migrate_customer, scope="customers:write", title="Migrate a customer", idempotent=True)
@@ -174,12 +171,6 @@ async def _newest(held: Services, customer: Customer) -> str:
     if delivered is None:
         raise Conflict("This customer has no image yet: initialize_customer or build_image makes one.")
     return image_tag(delivered.result)
-
-
-async def _ask(held: Services, customer_id: str | None, tool: str, answer: Any, **arguments: Any) -> Any:
-    return await held.upstreams.cradle.call(
-        tool, arguments, answer, customer=customer_id, deadline_s=held.settings.call_deadline_s
-    )
 
 
 def _plain(questions: list[Question]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from servers.orchestrator.access import known_customer, known_job
-from servers.orchestrator.orders import ended
+from servers.orchestrator.orders import Order, ended
 from servers.orchestrator.services import Services
 from servers.orchestrator.store import Job
 from servers.orchestrator.tools.arguments import (
@@ -20,7 +20,6 @@ from servers.orchestrator.tools.arguments import (
     handle,
 )
 from servers.orchestrator.tools.parameters import stored_parameters
-from servers.orchestrator.workflows.plan import ParameterVersion
 from shared.contracts.job import JobHandle, JobView, QuestionKey
 from shared.errors import Conflict, InvalidInput
 from shared.serving import report
@@ -107,21 +106,22 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             raise InvalidInput(
                 "No data source is named: name at least one, or leave data_sources out.", field="data_sources"
             )
-        return await _start(services(), customer_id, "update", idempotency_key, data_sources, parameter_version)
+        order = Order("update", data_sources, parameter_version)
+        return await _start(services(), customer_id, order, idempotency_key)
 
     async def build_image(customer_id: CustomerArgument, idempotency_key: KeyArgument = None) -> JobHandle:
         """Build, archive and package the image of a customer's present dataset once more. Returns a job at once.
 
         Use it after a change of the platform; new files need process_new_documents. Equal datasets give equal images.
         """
-        return await _start(services(), customer_id, "build", idempotency_key)
+        return await _start(services(), customer_id, Order("build"), idempotency_key)
 
     async def verify_customer(customer_id: CustomerArgument, idempotency_key: KeyArgument = None) -> JobHandle:
         """Check a customer's dataset against its sources and start its image to ask it. Returns a job at once.
 
         Use it before a hand-over or when in doubt. The job fails with the first check that does not hold.
         """
-        return await _start(services(), customer_id, "verification", idempotency_key)
+        return await _start(services(), customer_id, Order("verification"), idempotency_key)
 
     server.tool(get_job, scope="jobs:read", title="Show a job", read_only=True, idempotent=True)
     server.tool(cancel_job, scope="jobs:write", title="Cancel a job", destructive=True, idempotent=True)
@@ -137,21 +137,14 @@ def job_view(job: Job, detail: str) -> JobView:
     return view if detail == "detailed" or job.ended else view.model_copy(update={"result": None})
 
 
-async def _start(
-    held: Services,
-    customer_id: str,
-    kind: Any,
-    key: str | None,
-    data_sources: list[str] | None = None,
-    parameter_version: ParameterVersion | None = None,
-) -> JobHandle:
+async def _start(held: Services, customer_id: str, order: Order, key: str | None) -> JobHandle:
     customer = await known_customer(held.store, customer_id)
 
     async def check() -> None:
-        if isinstance(parameter_version, int):
-            await stored_parameters(held, customer_id, parameter_version)
+        if isinstance(order.parameter_version, int):
+            await stored_parameters(held, customer_id, order.parameter_version)
 
-    return handle(await held.orders.start(customer, kind, key, data_sources, parameter_version, check=check))
+    return handle(await held.orders.start(customer, order, key, check))
 
 
 async def _report(job: Job) -> None:

@@ -56,10 +56,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             texts=texts, input_type=input_type, normalize=normalize, truncate=truncate, encoding=encoding
         )
         customer = await _on_behalf(held, customer_id)
-        result = await held.upstreams.cradle.call(
-            "embed", request.model_dump(mode="json"), EmbeddingResult,
-            customer=customer, deadline_s=held.settings.call_deadline_s,
-        )  # fmt: skip
+        result = await held.cradle("embed", EmbeddingResult, customer, **request.model_dump(mode="json"))
         held.meter.served(customer, CRADLE, "embed", Units(calls=1, tokens=result.tokens))
         line = f"{result.count} vectors of {result.dimension} float32 by {result.model}; {result.tokens} tokens."
         cut = f" {len(result.truncated)} texts were cut." if result.truncated else ""
@@ -95,10 +92,8 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             json_schema=json_schema,
         )
         customer = await _on_behalf(held, customer_id)
-        result = await held.upstreams.cradle.call(
-            "ocr", request.model_dump(mode="json", exclude_none=True), VisionResult,
-            customer=customer, deadline_s=held.settings.call_deadline_s,
-        )  # fmt: skip
+        asked = request.model_dump(mode="json", exclude_none=True)
+        result = await held.cradle("ocr", VisionResult, customer, **asked)
         held.meter.served(customer, CRADLE, "ocr", Units(calls=1, pages=len(result.pages)))
         return result
 

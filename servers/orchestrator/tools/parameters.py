@@ -23,11 +23,9 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         until process_new_documents with parameter_version makes it anew.
         """
         held = services()
-        customer = await known_customer(held.store, customer_id)
-        return await held.upstreams.cradle.call(
-            "save_installation_params", {"choice": choice.model_dump(mode="json")}, InstallationVersion,
-            customer=customer.customer_id, deadline_s=held.settings.call_deadline_s,
-        )  # fmt: skip
+        await known_customer(held.store, customer_id)
+        chosen = choice.model_dump(mode="json")
+        return await held.cradle("save_installation_params", InstallationVersion, customer_id, choice=chosen)
 
     async def get_installation_params(
         customer_id: CustomerArgument,
@@ -53,12 +51,9 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         Use it to see what differs between two deliveries, or which version an earlier dataset was made with.
         """
         held = services()
-        customer = await known_customer(held.store, customer_id)
-        arguments = {"limit": limit} if start is None else {"limit": limit, "start": start}
-        return await held.upstreams.cradle.call(
-            "list_installation_params", arguments, ParameterHistory,
-            customer=customer.customer_id, deadline_s=held.settings.call_deadline_s,
-        )  # fmt: skip
+        await known_customer(held.store, customer_id)
+        page = {"limit": limit} if start is None else {"limit": limit, "start": start}
+        return await held.cradle("list_installation_params", ParameterHistory, customer_id, **page)
 
     server.tool(
         save_installation_params, scope="installations:write", title="Save installation parameters", idempotent=True
@@ -79,9 +74,6 @@ async def stored_parameters(held: Services, customer_id: str, version: int | Non
     Raises:
         NotFound: the customer or the version is not known.
     """
-    customer = await known_customer(held.store, customer_id)
-    arguments: dict[str, Any] = {} if version is None else {"version": version}
-    return await held.upstreams.cradle.call(
-        "get_installation_params", arguments, InstallationVersion,
-        customer=customer.customer_id, deadline_s=held.settings.call_deadline_s,
-    )  # fmt: skip
+    await known_customer(held.store, customer_id)
+    wanted = {} if version is None else {"version": version}
+    return await held.cradle("get_installation_params", InstallationVersion, customer_id, **wanted)
