@@ -10,7 +10,6 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
@@ -43,10 +42,9 @@ class Changes:
         turn: held by whoever makes a change, until its version is served; updates hold the same.
     """
 
-    def __init__(self, versions: Versions, turn: asyncio.Lock, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, versions: Versions, turn: asyncio.Lock) -> None:
         self._versions = versions
         self.turn = turn
-        self._clock = clock
         self._waiting: dict[str, Proposed] = {}
 
     async def propose(self, library: Library, statement: str) -> tuple[str, int]:
@@ -60,11 +58,11 @@ class Changes:
         self._versions.state()
         answer = await library.sql(change.count, 1)
         rows = int(answer.rows[0][0] or 0)
-        self._waiting = {name: each for name, each in self._waiting.items() if each.until > self._clock()}
+        self._waiting = {name: each for name, each in self._waiting.items() if each.until > time.monotonic()}
         if len(self._waiting) >= MOST:
             raise Overloaded("Too many changes wait for a decision: decide some first.", retry_after=60)
         change_id = new_handle("chg")
-        self._waiting[change_id] = Proposed(statement, rows, self._clock() + KEPT_S)
+        self._waiting[change_id] = Proposed(statement, rows, time.monotonic() + KEPT_S)
         return change_id, rows
 
     def show(self, change_id: str) -> Proposed:
@@ -74,7 +72,7 @@ class Changes:
             NotFound: it is unknown, over or made already.
         """
         found = self._waiting.get(change_id)
-        if found is None or found.until <= self._clock():
+        if found is None or found.until <= time.monotonic():
             raise NotFound("This change is not known any more: propose it again.", field="change_id")
         return found
 

@@ -7,9 +7,9 @@ is noticed within five seconds on every replica.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Generic, TypeVar
 
 from shared.errors import Unavailable
@@ -61,15 +61,14 @@ class Changes:
 class Remembered(Generic[Key, Value]):
     """Answers that count until the next change, for `Changes.fresh_s` at most."""
 
-    def __init__(self, changes: Changes, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self._clock = clock
         self._known: dict[Key, tuple[int, float, Value]] = {}
 
     def get(self, key: Key) -> Value | None:
         """The answer, where it still counts."""
         known = self._known.get(key)
-        if known is not None and known[0] == self._changes.epoch and self._clock() < known[1]:
+        if known is not None and known[0] == self._changes.epoch and monotonic() < known[1]:
             return known[2]
         return None
 
@@ -86,7 +85,7 @@ class Remembered(Generic[Key, Value]):
         value = await question()
         if len(self._known) >= KEPT:
             self._known.clear()
-        self._known[key] = (epoch, self._clock() + self._changes.fresh_s, value)
+        self._known[key] = (epoch, monotonic() + self._changes.fresh_s, value)
         return value
 
 

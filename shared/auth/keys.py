@@ -7,9 +7,9 @@ fetched document counts for `FRESH_S` seconds; while its address does not answer
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -90,9 +90,8 @@ class GivenKeys:
 class RemoteKeys:
     """Keys served at an address (`/.well-known/jwks.json`), fetched when needed, never by two calls at once."""
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str) -> None:
         self._url = url
-        self._clock = clock
         self._keys: Keys = {}
         self._fetched = self._tried = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
@@ -104,14 +103,14 @@ class RemoteKeys:
         Raises:
             Unavailable: no key is known and the address does not answer.
         """
-        now = self._clock()
+        now = monotonic()
         due = now - self._fetched > FRESH_S or kid not in self._keys
         if due and now - self._tried > RETRY_S:
             self._tried = now
             self._fetching = asyncio.create_task(self._fetch())
         if due and self._fetching is not None and not self._fetching.done():
             await asyncio.shield(self._fetching)
-        if self._clock() - self._fetched > STALE_S:
+        if monotonic() - self._fetched > STALE_S:
             raise Unavailable(
                 "Tokens cannot be checked: the marketplace does not answer. Start it with `0711 up`.",
                 retry_after=RETRY_S,
@@ -130,7 +129,7 @@ class RemoteKeys:
         except Exception:  # noqa: BLE001  # whatever is wrong there, the last document counts until it is stale
             return
         self._keys = {kid: self._keys[kid] if self._keys.get(kid) == key else key for kid, key in fresh.items()}
-        self._fetched = self._clock()
+        self._fetched = monotonic()
 
     async def _document(self) -> Document:
         import httpx2

@@ -295,9 +295,12 @@ async def test_the_breaker_opens_for_a_provider_that_stalls(server: VisionServer
     assert service.health()["left_alone"] == ["compatible"]
 
 
-def test_an_open_breaker_lets_one_call_through_after_its_time_and_that_one_decides() -> None:
+def test_an_open_breaker_lets_one_call_through_after_its_time_and_that_one_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = [0.0]
-    breaker = Breaker(lambda: now[0])
+    monkeypatch.setattr("servers.cradle.vision.breaker.monotonic", lambda: now[0])
+    breaker = Breaker()
     for _ in range(FAILURES):
         breaker.enter()
         breaker.failed()

@@ -53,7 +53,15 @@ class OneMinute(QuotaStore):
 
 
 @pytest.fixture
-async def store(database: Any) -> OneMinute:
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The replicas' clock, which stands still unless a test moves it."""
+    now = [0.0]
+    monkeypatch.setattr("servers.marketplace.gateway.quotas.monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+async def store(database: Any, clock: list[float]) -> OneMinute:
     made = await database("servers.marketplace", "shared")
     for customer in ("acme", "bolt"):
         async with made.db.session(customer) as connection:
@@ -95,7 +103,7 @@ def redis_server(folder: Path, port: int) -> Iterator[str]:
 
 
 @pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[RedisOneMinute]:
+async def redis(tmp_path: Path, clock: list[float]) -> AsyncIterator[RedisOneMinute]:
     with redis_server(tmp_path, free_port()) as url:
         made = RedisOneMinute(url, [])
         yield made
@@ -126,7 +134,7 @@ async def passed(quotas: list[Quotas], who: Principal, tool: str, times: int) ->
 async def test_three_replicas_together_let_no_more_pass_than_the_limit_and_ask_seldom(
     each_store: OneMinute | RedisOneMinute,
 ) -> None:
-    replicas = [Quotas(settings(customer=100), each_store, lambda: 0.0) for _ in range(3)]
+    replicas = [Quotas(settings(customer=100), each_store) for _ in range(3)]
     assert await passed(replicas, caller(), "say", 300) == 100
     assert sum(each for each in each_store.made if each <= 5) == 100
     asked = len(each_store.made)
@@ -135,7 +143,7 @@ async def test_three_replicas_together_let_no_more_pass_than_the_limit_and_ask_s
 
 
 async def test_users_tools_and_customers_are_counted_each_for_itself(each_store: Store) -> None:
-    quotas = [Quotas(settings(user=5, tool=8), each_store, lambda: 0.0)]
+    quotas = [Quotas(settings(user=5, tool=8), each_store)]
     assert await passed(quotas, caller("usr_anna"), "say", 9) == 5
     assert await passed(quotas, caller("usr_ben"), "say", 9) == 3
     assert await passed(quotas, caller("usr_cleo"), "other", 9) == 5
@@ -143,11 +151,10 @@ async def test_users_tools_and_customers_are_counted_each_for_itself(each_store:
     assert await passed(quotas, caller("usr_anna", None), "say", 9) == 5
 
 
-async def test_the_next_minute_begins_anew(store: OneMinute) -> None:
-    now = 0.0
-    quotas = Quotas(settings(user=20), QuotaStore(store._database), lambda: now)
+async def test_the_next_minute_begins_anew(store: OneMinute, clock: list[float]) -> None:
+    quotas = Quotas(settings(user=20), QuotaStore(store._database))
     assert await passed([quotas], caller(), "say", 30) == 20
-    now += 61
+    clock[0] += 61
     async with store._database.session("acme") as connection:
         await connection.execute("UPDATE quotas SET started = started - interval '1 minute'")
     assert await passed([quotas], caller(), "say", 30) == 20
@@ -172,7 +179,7 @@ async def test_what_was_counted_hours_ago_is_forgotten(store: OneMinute) -> None
 
 @pytest.mark.requirement("F-02")
 async def test_without_a_database_what_is_leased_still_passes_and_then_nothing(store: OneMinute) -> None:
-    quotas = Quotas(settings(user=40), store, lambda: 0.0)
+    quotas = Quotas(settings(user=40), store)
     await quotas.take(caller(), "server", "say")
     await store._database.close()
     await quotas.take(caller(), "server", "say")

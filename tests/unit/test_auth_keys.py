@@ -24,11 +24,18 @@ from tests.serving_rig import Issuer
 class Clock:
     """A clock that a test moves."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
+    now = 1000.0
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What remote keys read."""
+    clock = Clock()
+    monkeypatch.setattr("shared.auth.keys.monotonic", clock)
+    return clock
 
 
 class Served:
@@ -65,11 +72,11 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.mark.requirement("A-03")
-async def test_a_thousand_unknown_kids_cost_one_fetch(settings: Settings) -> None:
-    issuer, clock = Issuer(), Clock()
+async def test_a_thousand_unknown_kids_cost_one_fetch(settings: Settings, clock: Clock) -> None:
+    issuer = Issuer()
     served = Served(issuer)
     async with serving(served) as url:
-        keys = RemoteKeys(url, clock=clock)
+        keys = RemoteKeys(url)
         verifier = TokenVerifier.of(settings, "cradle", keys)
         await verifier.verify(issuer.token(settings))
         assert served.fetches == 1
@@ -87,13 +94,13 @@ async def test_a_thousand_unknown_kids_cost_one_fetch(settings: Settings) -> Non
 
 @pytest.mark.requirement("A-03")
 async def test_the_old_key_verifies_until_it_is_removed_and_not_longer_than_the_cache(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared.auth.verifier, "TRUSTED_S", 0.0)
-    old, new, clock = Issuer("old"), Issuer("new"), Clock()
+    old, new = Issuer("old"), Issuer("new")
     current = [old]
     async with serving(lambda: {"keys": [each.jwk for each in current]}) as url:
-        keys = RemoteKeys(url, clock=clock)
+        keys = RemoteKeys(url)
         verifier = TokenVerifier.of(settings, "cradle", keys)
         before, after = old.token(settings), new.token(settings)
         await verifier.verify(before)
@@ -156,10 +163,12 @@ async def test_many_first_calls_share_one_fetch(settings: Settings) -> None:
         await keys.aclose()
 
 
-async def test_known_keys_outlive_an_outage_of_the_marketplace_but_not_for_good(settings: Settings) -> None:
-    issuer, clock = Issuer(), Clock()
+async def test_known_keys_outlive_an_outage_of_the_marketplace_but_not_for_good(
+    settings: Settings, clock: Clock
+) -> None:
+    issuer = Issuer()
     async with serving(lambda: issuer.jwks) as url:
-        keys = RemoteKeys(url, clock=clock)
+        keys = RemoteKeys(url)
         verifier = TokenVerifier.of(settings, "cradle", keys)
         await verifier.verify(issuer.token(settings))
     clock.now += FRESH_S + 1

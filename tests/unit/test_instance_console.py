@@ -34,11 +34,15 @@ async def browser() -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-def test_a_session_ends_with_its_time_and_with_its_key() -> None:
-    cookie = session.issue(KEY, now=1000)
-    assert session.valid(KEY, cookie, now=1000 + session.LIFETIME_S - 1)
-    assert not session.valid(KEY, cookie, now=1000 + session.LIFETIME_S)
-    assert not session.valid("another-key-here", cookie, now=1001)
+def test_a_session_ends_with_its_time_and_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(session, "time", lambda: now[0])
+    cookie = session.issue(KEY)
+    now[0] += session.LIFETIME_S - 1
+    assert session.valid(KEY, cookie)
+    assert not session.valid("another-key-here", cookie)
+    now[0] += 1
+    assert not session.valid(KEY, cookie)
 
 
 @pytest.mark.parametrize(

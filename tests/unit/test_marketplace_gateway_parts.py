@@ -257,9 +257,12 @@ def test_an_answer_crosses_the_eras_and_a_question_back_is_one_clear_error() -> 
     assert to_new({"id": 7, "result": {"content": []}})["result"]["resultType"] == "complete"
 
 
-def test_after_failures_in_a_row_calls_are_refused_at_once_and_one_in_a_while_may_try() -> None:
+def test_after_failures_in_a_row_calls_are_refused_at_once_and_one_in_a_while_may_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = [0.0]
-    breakers = Breakers(lambda: now[0])
+    monkeypatch.setattr("servers.marketplace.gateway.breaker.monotonic", lambda: now[0])
+    breakers = Breakers()
     for _ in range(FAILURES):
         breakers.admit("a")
         breakers.failed("a")
@@ -283,9 +286,12 @@ class Told:
 
 
 @pytest.mark.requirement("A-04")
-async def test_what_is_remembered_counts_until_a_change_and_for_seconds_while_none_can_be_heard() -> None:
+async def test_what_is_remembered_counts_until_a_change_and_for_seconds_while_none_can_be_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now, asked, changes = [0.0], [], Told()
-    known: Remembered[str, int] = Remembered(changes, lambda: now[0])  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr("servers.marketplace.changes.monotonic", lambda: now[0])
+    known: Remembered[str, int] = Remembered(changes)  # pyright: ignore[reportArgumentType]
 
     async def question() -> int:
         asked.append(1)
@@ -304,7 +310,7 @@ async def test_what_is_remembered_counts_until_a_change_and_for_seconds_while_no
 @pytest.mark.requirement("A-04")
 async def test_an_answer_from_before_a_change_is_not_kept_after_it() -> None:
     changes = Told()
-    known: Remembered[str, str] = Remembered(changes, lambda: 0.0)  # pyright: ignore[reportArgumentType]
+    known: Remembered[str, str] = Remembered(changes)  # pyright: ignore[reportArgumentType]
 
     async def overtaken() -> str:
         changes.epoch += 1
@@ -317,10 +323,10 @@ async def test_an_answer_from_before_a_change_is_not_kept_after_it() -> None:
     assert await known.ask("k", later) == "new"
 
 
-def test_a_sealed_session_ends_and_a_new_key_seals_while_the_old_one_opens() -> None:
+def test_a_sealed_session_ends_and_a_new_key_seals_while_the_old_one_opens(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    old = SessionSeal([b"a" * 32], lambda: now[0])
-    both = SessionSeal([b"b" * 32, b"a" * 32], lambda: now[0])
+    monkeypatch.setattr("servers.marketplace.gateway.sessions.time", lambda: now[0])
+    old, both = SessionSeal([b"a" * 32]), SessionSeal([b"b" * 32, b"a" * 32])
     sealed = old.seal("abc", "usr_a")
     assert both.open(sealed, "usr_a") == "abc"
     with pytest.raises(NotFound):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from time import monotonic
 
 from shared.errors import Unavailable
 
@@ -14,8 +13,7 @@ OPEN_S = 30.0
 class Breaker:
     """Closed until `FAILURES` calls in a row failed, then open for `OPEN_S`, then one call decides."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
+    def __init__(self) -> None:
         self._failures = 0
         self._until = 0.0
         self._trying = False
@@ -23,7 +21,7 @@ class Breaker:
     @property
     def open(self) -> bool:
         """Whether calls are refused now."""
-        return self._failures >= FAILURES and (self._trying or self._now() < self._until)
+        return self._failures >= FAILURES and (self._trying or monotonic() < self._until)
 
     def enter(self) -> None:
         """Asks for a call.
@@ -32,7 +30,7 @@ class Breaker:
             Unavailable: the breaker is open; says for how long.
         """
         if self.open:
-            wait = max(1.0, self._until - self._now())
+            wait = max(1.0, self._until - monotonic())
             raise Unavailable("The vision provider failed repeatedly and is left alone. Try later.", retry_after=wait)
         self._trying = self._failures >= FAILURES
 
@@ -41,7 +39,7 @@ class Breaker:
 
     def failed(self) -> None:
         self._failures, self._trying = self._failures + 1, False
-        self._until = self._now() + OPEN_S
+        self._until = monotonic() + OPEN_S
 
     def left(self) -> None:
         """The caller went away before the call told anything."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 from shared.errors import Unavailable
 
@@ -22,8 +21,7 @@ class _Circuit:
 class Breakers:
     """The circuits of this process, by the upstream's address."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._circuits: dict[str, _Circuit] = {}
 
     def admit(self, url: str) -> None:
@@ -35,10 +33,10 @@ class Breakers:
         circuit = self._circuits.get(url)
         if circuit is None or circuit.failures < FAILURES:
             return
-        left = circuit.closed_again - self._clock()
+        left = circuit.closed_again - monotonic()
         if left > 0:
             raise Unavailable("The server failed several times in a row: try again later.", retry_after=round(left, 1))
-        circuit.closed_again = self._clock() + OPEN_S
+        circuit.closed_again = monotonic() + OPEN_S
 
     def succeeded(self, url: str) -> None:
         """The upstream answered."""
@@ -52,4 +50,4 @@ class Breakers:
         circuit = self._circuits.setdefault(url, _Circuit())
         circuit.failures += 1
         if circuit.failures >= FAILURES:
-            circuit.closed_again = self._clock() + OPEN_S
+            circuit.closed_again = monotonic() + OPEN_S

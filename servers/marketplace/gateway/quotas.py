@@ -8,9 +8,8 @@ is never passed.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Protocol
 
 from servers.marketplace.changes import soon
@@ -63,9 +62,8 @@ class QuotaStore:
 class Quotas:
     """Lets calls pass or refuses them."""
 
-    def __init__(self, settings: Settings, store: Leases, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Settings, store: Leases) -> None:
         self._store = store
-        self._clock = clock
         self._user = settings.calls_per_minute_user
         self._customer = settings.calls_per_minute_customer
         self._tool = settings.calls_per_minute_tool
@@ -92,8 +90,8 @@ class Quotas:
 
     async def _one(self, key: str, owner: str | None, most: int) -> None:
         lease = self._leases.get(key)
-        while lease is None or lease.left == 0 or self._clock() >= lease.ends:
-            left_s = lease.ends - self._clock() if lease is not None and lease.spent else 0.0
+        while lease is None or lease.left == 0 or monotonic() >= lease.ends:
+            left_s = lease.ends - monotonic() if lease is not None and lease.spent else 0.0
             if left_s > 0:
                 raise Overloaded("Too many calls in this minute: wait for the next.", retry_after=round(left_s, 1))
             lease = await self._leased(key, owner, most)
@@ -111,5 +109,5 @@ class Quotas:
         granted, left_s = await self._store.lease(key, owner, most, max(1, most // BLOCKS))
         if len(self._leases) >= KEPT:
             self._leases.clear()
-        lease = self._leases[key] = Lease(granted, self._clock() + left_s, spent=granted == 0)
+        lease = self._leases[key] = Lease(granted, monotonic() + left_s, spent=granted == 0)
         return lease

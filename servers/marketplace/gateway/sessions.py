@@ -9,9 +9,9 @@ import base64
 import binascii
 import fcntl
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from time import time, time_ns
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -30,9 +30,8 @@ LONGEST = 8192
 class SessionSeal:
     """Seals and opens texts with AES-GCM. Whose a text is, or what for, and its end are bound to each."""
 
-    def __init__(self, keys: Sequence[bytes], clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, keys: Sequence[bytes]) -> None:
         self._ciphers = [AESGCM(key) for key in keys]
-        self._clock = clock
 
     @classmethod
     def of_folder(cls, folder: Path) -> SessionSeal:
@@ -42,7 +41,7 @@ class SessionSeal:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not list(folder.glob("*.key")):
-                make_secret(folder / f"{time.time_ns():020d}.key", AESGCM.generate_key(8 * KEY))
+                make_secret(folder / f"{time_ns():020d}.key", AESGCM.generate_key(8 * KEY))
         finally:
             os.close(lock)
         return cls([_read(path) for path in sorted(folder.glob("*.key"), reverse=True)])
@@ -50,7 +49,7 @@ class SessionSeal:
     def seal(self, session: str, *owner: str | None, lifetime_s: float = LIFETIME_S) -> str:
         """A text, such as an upstream's session id, in the form that the caller gets."""
         nonce = os.urandom(NONCE)
-        ends = int(self._clock() + lifetime_s).to_bytes(EXPIRY, "big")
+        ends = int(time() + lifetime_s).to_bytes(EXPIRY, "big")
         sealed = self._ciphers[0].encrypt(nonce, ends + session.encode(), _bound(owner))
         return base64.urlsafe_b64encode(nonce + sealed).decode()
 
@@ -61,7 +60,7 @@ class SessionSeal:
             NotFound: it is not one of ours, over, or another caller's; a caller with a session initializes again.
         """
         text = self._decrypted(sealed, _bound(owner))
-        if text is None or int.from_bytes(text[:EXPIRY], "big") < self._clock():
+        if text is None or int.from_bytes(text[:EXPIRY], "big") < time():
             raise NotFound("This session is not known: initialize a new one.")
         return text[EXPIRY:].decode()
 
