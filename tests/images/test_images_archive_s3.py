@@ -21,8 +21,6 @@ from servers.cradle.images.signing import Signer
 from shared.errors import NotFound, Unavailable
 from tests.image_rig import CustomerImage, small_image
 
-LOCKED = timedelta(minutes=20)
-
 
 @pytest.fixture(scope="module")
 def client() -> Minio:
@@ -38,7 +36,9 @@ def client() -> Minio:
 
 
 @pytest.fixture
-def bucket() -> str:
+def bucket(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A name of its own; what is in it is locked for minutes, not for decades."""
+    monkeypatch.setattr("servers.cradle.images.archive_s3.KEPT", timedelta(minutes=20))
     return f"archive-{uuid.uuid4().hex[:12]}"
 
 
@@ -56,7 +56,7 @@ async def test_the_server_refuses_to_delete_and_to_shorten_and_the_image_comes_b
     client: Minio, bucket: str, kept: tuple[Archive, CustomerImage, Path], tmp_path: Path
 ) -> None:
     archive, image, folder = kept
-    locked = LockedBucket(client, bucket, LOCKED)
+    locked = LockedBucket(client, bucket)
     prefix = f"acme/{folder.name}"
     assert await locked.mirror(folder, prefix) == len(list(folder.iterdir()))
     assert await locked.mirror(folder, prefix) == 0
@@ -80,7 +80,7 @@ async def test_the_server_refuses_to_delete_and_to_shorten_and_the_image_comes_b
 async def test_what_is_not_there_and_a_server_that_is_gone_are_told_apart(
     client: Minio, bucket: str, tmp_path: Path
 ) -> None:
-    locked = LockedBucket(client, bucket, LOCKED)
+    locked = LockedBucket(client, bucket)
     with pytest.raises(NotFound):
         await locked.fetch("acme/none", tmp_path / "fetched")
     import urllib3

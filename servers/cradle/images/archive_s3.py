@@ -19,7 +19,8 @@ from shared.errors import Conflict, NotFound, PlatformError, StorageFull, Unavai
 if TYPE_CHECKING:
     from minio import Minio
 
-KEPT_YEARS = 30
+KEPT = timedelta(days=365 * 30)
+"""How long each object is locked."""
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchVersion"}
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}
 
@@ -30,11 +31,10 @@ class LockedBucket:
     Args:
         client: with the archive's credentials.
         bucket: made with object lock where it does not exist.
-        kept: how long each object is locked.
     """
 
-    def __init__(self, client: Minio, bucket: str, kept: timedelta = timedelta(days=365 * KEPT_YEARS)) -> None:
-        self._client, self._bucket, self._kept = client, bucket, kept
+    def __init__(self, client: Minio, bucket: str) -> None:
+        self._client, self._bucket = client, bucket
 
     async def mirror(self, folder: Path, prefix: str) -> int:
         """Put an archived folder into the bucket, its list of hashes last. Objects that are there already stay.
@@ -95,7 +95,7 @@ class LockedBucket:
         from minio.commonconfig import COMPLIANCE
         from minio.retention import Retention
 
-        until = (datetime.now(UTC) + self._kept).replace(microsecond=0)
+        until = (datetime.now(UTC) + KEPT).replace(microsecond=0)
         self._client.fput_object(self._bucket, key, str(path), retention=Retention(COMPLIANCE, until))
 
     def _oldest(self, prefix: str) -> dict[str, str]:
