@@ -17,19 +17,18 @@ import orjson
 
 from shared.dataset import lance
 from shared.dataset.commit import VECTORS, commit
-from shared.dataset.manifest import Manifest, visible
+from shared.dataset.manifest import Manifest, committed
 from shared.dataset.places import Options, Place
-from shared.dataset.schemas import CHILDREN, canonical_lines, in_order, schema
-from shared.dataset.tables import Tables
+from shared.dataset.schemas import canonical_lines, in_order, schema
+from shared.dataset.tables import ALL, Tables
 from shared.dumps import forbid_dumps
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict
 from shared.ids import digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CHANGES = "changes.json"
-_ALL = ("documents", *CHILDREN)
 
 
 def ledger(root: str, options: Options = dict) -> dict[str, str]:
@@ -58,7 +57,7 @@ def write_delta(root: str, options: Options, known: Mapping[str, str], folder: P
     (folder / CHANGES).write_bytes(orjson.dumps({"changed": changed, "removed": removed}))
     place, manifest = _opened(root, options)
     tables = Tables(place, manifest.pins.tables)
-    for name in _ALL:
+    for name in ALL:
         chosen = tables.open(name).to_pyarrow_dataset().to_table(filter=ds.field("document_id").isin(changed))
         if chosen.num_rows:
             pq.write_table(in_order(name, chosen), folder / f"{name}.parquet", compression="zstd")
@@ -74,7 +73,7 @@ def merge(base: Path, delta: Path, target: Path) -> Manifest:
     tables = Tables(made)
     tables.create()
     manifest = copy_rows(base, tables, frozenset({*changes["changed"], *changes["removed"]}))
-    for name in _ALL:
+    for name in ALL:
         if (file := delta / f"{name}.parquet").is_file():
             tables.append(name, pq.read_table(file).cast(schema(name)))
     return commit(made, tables, manifest.parameter_version, manifest.fingerprint, manifest.model)
@@ -83,7 +82,7 @@ def merge(base: Path, delta: Path, target: Path) -> Manifest:
 def copy_rows(base: Path, tables: Tables, without: Collection[str]) -> Manifest:
     """Append every row of the dataset at `base` to empty tables, but those of some documents; its manifest."""
     place, manifest = _opened(str(base))
-    for name in _ALL:
+    for name in ALL:
         for piece in _pieces(place, manifest, name):
             tables.append(name, _without(piece, without))
     return manifest
@@ -91,10 +90,7 @@ def copy_rows(base: Path, tables: Tables, without: Collection[str]) -> Manifest:
 
 def _opened(root: str, options: Options = dict) -> tuple[Place, Manifest]:
     place = Place(root, options)
-    manifest = visible(place)
-    if manifest is None:
-        raise NotFound("There is no dataset here yet. Process the customer's documents first.")
-    return place, manifest
+    return place, committed(place)
 
 
 def _pieces(place: Place, manifest: Manifest, name: str) -> Iterator[pa.Table]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.dataset import canonical_delta, canonical_lance
 from shared.dataset.commit import VECTORS, sketch_of
-from shared.dataset.manifest import MANIFEST, Pins, visible
+from shared.dataset.manifest import MANIFEST, Pins, committed
 from shared.dataset.places import Options, Place
 from shared.dataset.schemas import ROWS
 from shared.dataset.tables import Tables
@@ -26,9 +26,7 @@ def frozen_files(root: Path | str, storage_options: Options = dict) -> Iterator[
         NotFound: no version is visible.
     """
     place = Place(str(root), storage_options)
-    manifest = visible(place)
-    if manifest is None:
-        raise NotFound("There is no dataset here yet. Process the customer's documents first.")
+    manifest = committed(place)
     for kind in ("edges", "nodes"):
         yield f"{GRAPH}/{kind}.parquet", _content(place, f"{manifest.pins.graph}/{kind}.parquet")
     tables = Tables(place, manifest.pins.tables)

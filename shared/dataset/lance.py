@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import words
@@ -146,8 +145,3 @@ def _batch(
         [pa.array(columns[f.name], f.type) if isinstance(columns[f.name], list) else columns[f.name] for f in shape],
         schema=shape,
     )
-
-
-def parts(address: Path) -> list[str]:
-    """The names of the tables in a folder of LanceDB."""
-    return sorted(path.name.removesuffix(".lance") for path in address.glob("*.lance"))

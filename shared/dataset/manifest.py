@@ -9,7 +9,7 @@ from pydantic import Field
 from shared.contracts.model import Contract
 from shared.contracts.processing import Computed, Counts
 from shared.dataset.places import Place
-from shared.errors import Conflict
+from shared.errors import Conflict, NotFound
 from shared.ids import Digest
 
 FORMAT: Literal[1] = 1
@@ -74,3 +74,16 @@ def visible(place: Place) -> Manifest | None:
         raise Conflict(
             "This dataset was written by another release of the platform. Process the documents again."
         ) from None
+
+
+def committed(place: Place) -> Manifest:
+    """The manifest of a dataset that has to be there; blocking.
+
+    Raises:
+        NotFound: no version is visible.
+        Conflict: as `visible`.
+    """
+    manifest = visible(place)
+    if manifest is None:
+        raise NotFound("There is no dataset here yet. Process the customer's documents first.")
+    return manifest

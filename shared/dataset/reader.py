@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from shared.dataset import graph, search
 from shared.dataset.bolt import GraphServer
-from shared.dataset.manifest import Manifest, visible
+from shared.dataset.manifest import Manifest, committed
 from shared.dataset.places import Options, Place
 from shared.dataset.queries import MAX_CHARS, QueryWorkers
 from shared.dataset.rows import DocumentRow
@@ -130,10 +130,7 @@ class DatasetReader:
         self._passages: search.Passages | None = None
 
     async def __aenter__(self) -> Self:
-        manifest = await asyncio.to_thread(visible, self._place)
-        if manifest is None:
-            raise NotFound("There is no dataset here yet. Process the customer's documents first.")
-        self.manifest = manifest
+        self.manifest = manifest = await asyncio.to_thread(committed, self._place)
         self._tables = Tables(self._place, manifest.pins.tables)
         self._ledger = await asyncio.to_thread(self._by_path)
         self._sql = QueryWorkers(self._sql_config())

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import lance, search
-from shared.dataset.manifest import visible
+from shared.dataset.manifest import committed
 from shared.dataset.places import Place
-from shared.errors import NotFound
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,9 +42,7 @@ async def recall(root: str, questions: Vectors, limit: int = 10) -> Recall:
         NotFound: no version is visible at `root`.
     """
     place = Place(root)
-    manifest = visible(place)
-    if manifest is None:
-        raise NotFound("There is no dataset here yet. Process the customer's documents first.")
+    manifest = committed(place)
     if not manifest.counts.chunks or not len(questions):
         return Recall((), ())
     passages = await search.opened(place, manifest)

@@ -24,7 +24,7 @@ from shared.dataset.manifest import DatasetModel, Manifest, visible
 from shared.dataset.places import Options, Place
 from shared.dataset.rows import DocumentBundle, DocumentParts, DocumentRow
 from shared.dataset.schemas import CHILDREN, documents_of, to_arrow
-from shared.dataset.tables import Tables
+from shared.dataset.tables import ALL, Tables
 from shared.errors import Conflict, InvalidInput, PlatformError, StorageFull
 from shared.room import says_full
 from shared.stopping import stoppable
@@ -155,7 +155,7 @@ class DatasetWriter:
 
     def _discard(self, document_ids: set[str]) -> None:
         self._settle()
-        for name in ("documents", *CHILDREN):
+        for name in ALL:
             if stale := document_ids & self._present[name]:
                 self._tables.delete(name, stale)
                 self._present[name] -= stale
@@ -196,7 +196,7 @@ class DatasetWriter:
     def _add(self, arrows: Sequence[Mapping[str, Any]]) -> None:
         import pyarrow as pa
 
-        for name in ("documents", *CHILDREN):
+        for name in ALL:
             if found := [tables[name] for tables in arrows if name in tables]:
                 joined = pa.concat_tables(found)
                 self._present[name].update(joined.column("document_id").unique().to_pylist())

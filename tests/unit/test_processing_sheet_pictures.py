@@ -16,7 +16,7 @@ from tests.office_rig import changed, opendocument
 from tests.tables_rig import extracted
 from tests.word_pictures import art, blip, entry, group, image, opened, shape, store
 
-BEGIN, END, CONTINUED = 0x0809, 0x000A, 0x003C
+END, CONTINUED = 0x000A, 0x003C
 PICTURES, DRAWING = 0x00EB, 0x00EC
 PIECE = 2000
 

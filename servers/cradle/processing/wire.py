@@ -7,14 +7,12 @@ A child that a hostile file took over must not gain the parent: a part is msgpac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import orjson
 from msgspec import msgpack
 
 from servers.cradle.processing.extraction import PART_CHARS, Extraction
 
-Kind = Literal[b"I", b"P", b"E", b"D"]
 IDENTIFIED, PART, ERROR, DONE = b"I", b"P", b"E", b"D"
 HEADER = 9
 MAX_FRAME = 256 * 2**20
