@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from shared.errors import Conflict, StorageFull, Unavailable
 from shared.postgres.account import Account, binaries
 from shared.postgres.connection import connected
+from shared.room import says_full
 
 DEADLINE_S = 6 * 3600.0
 
@@ -72,7 +73,7 @@ def _run(superuser_url: str, database: str, program: str, *arguments: str) -> No
 
 def _failure(program: str, said: str) -> Unavailable | StorageFull | Conflict:
     """The reason without the program's words, which can hold values of rows."""
-    if "No space left on device" in said:
+    if says_full(said):
         return StorageFull("No room for the backup. Free some space and call again.")
     if "SSL support is not compiled in" in said:
         return Conflict(

@@ -30,6 +30,7 @@ from urllib.parse import quote
 from shared.errors import Conflict, StorageFull, Unavailable
 from shared.postgres.account import Account, binaries, cluster_folder
 from shared.postgres.postmaster import Postmaster
+from shared.room import says_full
 from shared.secret_files import replace_secret
 
 HOST = "127.0.0.1"
@@ -124,7 +125,7 @@ class EmbeddedPostgres:
             self._launch(account, bin_folder, cluster, time.monotonic() + START_DEADLINE_S)
         except OSError as error:
             self._release()
-            if error.errno in (28, 122):
+            if says_full(error):
                 raise StorageFull(f"No room for the embedded Postgres in {self.folder}. Free some space.") from None
             raise Unavailable(f"The embedded Postgres cannot use {self.folder}: {error.strerror}.") from None
         except subprocess.TimeoutExpired:
@@ -306,7 +307,7 @@ class EmbeddedPostgres:
         return self.log.read_bytes()[-2000:].decode(errors="replace")
 
     def _failure(self, sentence: str) -> Unavailable | StorageFull:
-        if "No space left on device" in self._log_tail():
+        if says_full(self._log_tail()):
             return StorageFull(f"{sentence} The disk of {self.folder} is full. Free some space.")
         if "incompatible with server" in self._log_tail():  # its log keeps which versions to itself
             made_by = (self.folder / "cluster" / "PG_VERSION").read_text().strip()
