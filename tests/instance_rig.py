@@ -15,7 +15,7 @@ from shared.dataset.writer import DatasetWriter
 from shared.encoder import Encoder
 from shared.settings import Settings
 from tests.image_rig import FINGERPRINT
-from tests.marketplace_rig import free_port, listening
+from tests.serving_rig import free_port, listening
 
 KEY = "access-key-of-the-test"
 

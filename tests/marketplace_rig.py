@@ -23,10 +23,10 @@ from shared.client import Upstream
 from shared.contracts.catalogue import CustomerRegistered, InstanceRegistered
 from shared.contracts.model import Contract
 from shared.ids import digest
-from shared.postgres.urls import DatabaseUrls
-from shared.serving import Server, report, serve
+from shared.postgres.urls import DatabaseUrls, read, write
+from shared.serving import Server, report
 from shared.settings import Settings
-from tests.serving_rig import HANGS_S, envelope, free_port, headers_for
+from tests.serving_rig import HANGS_S, envelope, free_port, headers_for, listening
 
 DIGEST = digest(b"image")
 CUSTOMERS = {"acme": "Acme GmbH", "bolt": "Bolt AG"}
@@ -168,29 +168,13 @@ class Market:
 async def running_market(home: Path, urls: DatabaseUrls, **changes: Any) -> AsyncIterator[Market]:
     """A marketplace after its first start."""
     settings = Settings(home=home, marketplace_port=free_port(), **changes)
-    await bootstrap(settings, urls)
+    write(home, {**read(home), "user_registry": urls})
+    await bootstrap(settings)
     async with AsyncExitStack() as stack:
-        server = build(settings, urls)
+        server = build(settings)
         await stack.enter_async_context(listening(server.asgi(), settings.marketplace_port, settings))
         http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=HANGS_S, verify=False))
         yield Market(settings, urls, http, stack, server)
-
-
-@asynccontextmanager
-async def listening(app: ASGIApp, port: int, settings: Settings) -> AsyncIterator[None]:
-    """The application on a port of this loop."""
-    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(
-        serve([(app, port)], settings, "rig", on_ready=ready.set_result, stop=stop, signals=False, drain_s=0.2)
-    )
-    try:
-        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=HANGS_S)
-        if task.done():
-            await task
-        yield
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, HANGS_S)
 
 
 def upstream(settings: Settings, url: str, seen: Seen) -> Server:

@@ -5,7 +5,6 @@ Cradle is not started here: its address is a port that nobody listens on, so wha
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,9 +24,8 @@ from shared.auth import Principal
 from shared.contracts.job import JobKind, JobResult
 from shared.ids import new_handle
 from shared.postgres.urls import DatabaseUrls, write
-from shared.serving import serve
 from shared.settings import Settings
-from tests.serving_rig import HANGS_S, answer_of, envelope, free_port, headers_for
+from tests.serving_rig import HANGS_S, answer_of, envelope, free_port, headers_for, listening
 
 DIGEST = "sha256:" + "0" * 64
 TASKS = "io.modelcontextprotocol/tasks"
@@ -84,40 +82,14 @@ async def running_rig(settings: Settings, urls: dict[str, DatabaseUrls], *, work
     """Both servers, until the block ends."""
     write(settings.home, urls)
     await bootstrap(settings)
-    async with _serving(build_marketplace(settings), settings.marketplace_port, settings):
+    async with listening(build_marketplace(settings).asgi(), settings.marketplace_port, settings):
         server = build(settings, works=works)
         async with (
-            _serving(server, settings.orchestrator_port, settings),
+            listening(server.asgi(), settings.orchestrator_port, settings),
             httpx2.AsyncClient(timeout=HANGS_S) as client,
         ):
             token = await FileTokens(settings, "operator").token(settings.resource("orchestrator"), None)
             yield Rig(settings, client, server.services, token)
-
-
-@asynccontextmanager
-async def _serving(server: Any, port: int, settings: Settings) -> AsyncIterator[None]:
-    stop, ready = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(
-        serve(
-            [(server.asgi(), port)],
-            settings,
-            server.name,
-            on_ready=lambda _: ready.set(),
-            stop=stop,
-            signals=False,
-            drain_s=2,
-        )
-    )
-    waiting = asyncio.create_task(ready.wait())
-    try:
-        await asyncio.wait({task, waiting}, timeout=HANGS_S, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
-        yield
-    finally:
-        stop.set()
-        waiting.cancel()
-        await asyncio.wait_for(task, HANGS_S)
 
 
 async def put_customer(store: JobStore, customer_id: str, **changes: Any) -> Customer:

@@ -21,6 +21,7 @@ from jwt.algorithms import ECAlgorithm
 from mcp_types import CallToolResult, TextContent
 from pydantic import Field
 from starlette.requests import Request
+from starlette.types import ASGIApp
 
 from shared.auth import GivenKeys, Principal, TokenVerifier, principal
 from shared.contracts.model import Contract
@@ -201,20 +202,27 @@ def build(settings: Settings, keys: Issuer, events: Events | None = None, **opti
 
 
 @asynccontextmanager
-async def running(server: Server, settings: Settings) -> AsyncIterator[str]:
-    """The server on a free loopback port; its base address."""
+async def listening(app: ASGIApp, port: int, settings: Settings) -> AsyncIterator[int]:
+    """The application on a port of this loop, 0 for a free one; the port."""
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
-        serve([(server.asgi(), 0)], settings, "rig", on_ready=ready.set_result, stop=stop, signals=False, drain_s=2)
+        serve([(app, port)], settings, "rig", on_ready=ready.set_result, stop=stop, signals=False, drain_s=0.2)
     )
     try:
-        done, _ = await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=HANGS_S)
-        if task in done:
+        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=HANGS_S)
+        if task.done():
             await task
-        yield f"http://127.0.0.1:{ready.result()[0]}"
+        yield ready.result()[0]
     finally:
         stop.set()
         await asyncio.wait_for(task, HANGS_S)
+
+
+@asynccontextmanager
+async def running(server: Server, settings: Settings) -> AsyncIterator[str]:
+    """The server on a free loopback port; its base address."""
+    async with listening(server.asgi(), 0, settings) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def envelope(method: str, params: dict[str, Any], request_id: int | str = 1) -> dict[str, Any]:
@@ -269,8 +277,11 @@ def memory(field: str) -> int:
 
 def stdio_main(settings: Settings) -> None:
     """The rig over standard input and output, as a process of its own."""
-    caller = Principal("user-1", "service", frozenset({"read"}), "acme", "key-1", time.time() + 600)
     server = build(settings, Issuer())
+
+    async def caller() -> Principal:
+        return Principal("user-1", "service", frozenset({"read"}), "acme", "key-1", time.time() + 600)
+
     cancelled = asyncio.Semaphore(0)
 
     async def tell_cancelled() -> Answer:

@@ -36,7 +36,7 @@ from servers.marketplace.tools import (
 from servers.marketplace.users.standing import StandingVerifier
 from shared.audit import AuditLog
 from shared.auth import GivenKeys, Principal, TokenVerifier
-from shared.postgres.urls import DatabaseUrls, database_urls
+from shared.postgres.urls import database_urls
 from shared.serving import Server, serve
 from shared.serving.rest import route
 from shared.settings import Settings
@@ -52,12 +52,8 @@ MCP Central of the 0711 platform: the catalogue of MCP servers, and the door to 
 """
 
 
-def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
-    """The server with everything that it offers.
-
-    Args:
-        urls: of the database `user_registry`; default: those of the home folder.
-    """
+def build(settings: Settings) -> Server:
+    """The server with everything that it offers."""
 
     def services() -> Services:
         return server.services
@@ -86,8 +82,8 @@ def build(settings: Settings, urls: DatabaseUrls | None = None) -> Server:
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Services]:
-        place = urls or database_urls(settings, "user_registry")
-        async with opened(settings, place, verifier) as held, first_party.running():
+        urls = database_urls(settings, "user_registry")
+        async with opened(settings, urls, verifier) as held, first_party.running():
             yield held
 
     server = Server(

@@ -19,24 +19,21 @@ from servers.marketplace.users.store import PLATFORM, User, UserStore
 from shared.errors import Unavailable
 from shared.ids import new_handle
 from shared.postgres.database import Database
-from shared.postgres.urls import DatabaseUrls, database_urls
+from shared.postgres.urls import database_urls
 from shared.secret_files import replace_secret
 from shared.settings import Settings
 
 OPERATOR_EMAIL = "operator@localhost"
 
 
-async def bootstrap(settings: Settings, urls: DatabaseUrls | None = None) -> None:
+async def bootstrap(settings: Settings) -> None:
     """Make everything that `0711 up` needs to exist. Safe to repeat. The database is migrated already.
 
-    Args:
-        urls: of the database `user_registry`; default: those of the home folder.
-
     Raises:
-        Unavailable: a credential file cannot be read, or the database does not answer.
+        Unavailable: a credential file cannot be read, or the database is not set up or does not answer.
     """
     key_ring(settings)
-    database, passwords = Database((urls or database_urls(settings, "user_registry")).app), Passwords()
+    database, passwords = Database(database_urls(settings, "user_registry").app), Passwords()
     await database.open()
     try:
         users = UserStore(database)

@@ -137,7 +137,7 @@ async def test_a_server_conforms(name: str, tmp_path: Path) -> None:
 async def open_market(market: Market, token: str) -> AsyncIterator[str]:
     """A replica of the marketplace that needs no token; its address."""
     port = free_port()
-    app = with_token(build_marketplace(market.settings, market.urls).asgi(), token)
+    app = with_token(build_marketplace(market.settings).asgi(), token)
     async with listening(app, port, market.settings):
         yield f"http://127.0.0.1:{port}"
 

@@ -21,7 +21,7 @@ from shared.ids import new_handle
 from shared.metering.meter import Meter
 from shared.metering.spool import Spool
 from shared.metering.units import CRADLE, Units
-from shared.postgres.urls import DatabaseUrls
+from shared.postgres.urls import write
 from shared.settings import Settings
 from tests.conftest import ROOT
 from tests.marketplace_rig import Changing, Market, definition, free_port, running_market
@@ -31,12 +31,11 @@ from tests.unit.test_metering import SAY
 PROCESS = """
 import asyncio, pathlib, sys
 from servers.marketplace.app import build
-from shared.postgres.urls import DatabaseUrls
 from shared.serving import serve
 from shared.settings import Settings
-home, port, *urls = sys.argv[1:]
+home, port = sys.argv[1:]
 settings = Settings(home=pathlib.Path(home), marketplace_port=int(port), log_level="ERROR")
-app = build(settings, DatabaseUrls(*urls)).asgi()
+app = build(settings).asgi()
 ready = lambda *_: print("ready", flush=True)
 asyncio.run(serve([(app, int(port))], settings, "marketplace", on_ready=ready))
 """
@@ -44,9 +43,9 @@ AT_ONCE = 4
 
 
 @asynccontextmanager
-async def process(settings: Settings, urls: DatabaseUrls) -> AsyncIterator[Any]:
+async def process(settings: Settings) -> AsyncIterator[Any]:
     """The marketplace as a process of its own; it is killed at the end of the block."""
-    args = [str(settings.home), str(settings.marketplace_port), urls.owner, urls.app]
+    args = [str(settings.home), str(settings.marketplace_port)]
     started = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROCESS, *args, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
@@ -78,22 +77,23 @@ async def metered(market: Market, token: str) -> int:
 async def test_metered_calls_equal_served_calls_across_kills(database: Any, tmp_path: Path) -> None:
     urls = (await database("servers.marketplace", "shared")).urls
     settings, upstream = Settings(home=tmp_path, marketplace_port=free_port()), Changing(definition("say"))
-    await bootstrap(settings, urls)
+    write(tmp_path, {"user_registry": urls})
+    await bootstrap(settings)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=HANGS_S))
         market = Market(settings, urls, http, stack)
-        async with process(settings, urls):
+        async with process(settings):
             await market.add_customers()
             server = await market.add_instance("acme", await market.add_app(upstream))
             token = await market.user_token("acme")
             assert all([await call(market, token, server) for _ in range(25)])
         answered = 25  # killed while idle, before the first batch had to be written: nothing is lost
-        async with process(settings, urls):
+        async with process(settings):
             assert await metered(market, token) == answered
-        async with process(settings, urls):  # a kill right after a flush: nothing is counted twice
+        async with process(settings):  # a kill right after a flush: nothing is counted twice
             assert await metered(market, token) == answered
             answered += await killed_under_load(market, token, server, stack)
-        async with process(settings, urls):
+        async with process(settings):
             counted = await metered(market, token)
             served = upstream.requests.count("tools/call")
             assert answered <= counted <= served

@@ -25,7 +25,7 @@ async def test_the_first_start_writes_credentials_for_their_owner_alone_and_a_se
     before = [path.read_bytes() for path in files]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     token = await market.operator()
-    await bootstrap(market.settings, market.urls)
+    await bootstrap(market.settings)
     assert [path.read_bytes() for path in files] == before
     assert (await market.call(token, "whoami", WhoAmI)).role == "platform_admin"
     await market.operator()
@@ -35,7 +35,7 @@ async def test_a_lost_credential_file_gives_a_new_secret_and_ends_the_old_one(ma
     old = market.credential("orchestrator")
     (market.settings.home / "keys" / "orchestrator.json").unlink()
     (market.settings.home / "keys" / "operator.json").unlink()
-    await bootstrap(market.settings, market.urls)
+    await bootstrap(market.settings)
     assert (await market.ask_token(old)).status_code == 401
     await market.service()
     await market.operator()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ import orjson
 import pytest
 
 from servers.marketplace.bootstrap import bootstrap
+from shared.postgres.urls import write
 from shared.settings import Settings
 from tests.integration.test_marketplace_runners import PLAIN, Running, alive, gone, installed, running, said, until
 from tests.marketplace_rig import Market, free_port
@@ -68,12 +68,10 @@ async def test_a_process_that_hangs_costs_one_call_its_deadline_and_is_then_repl
 SERVE = """
 import asyncio, json, sys
 from servers.marketplace.app import build
-from shared.postgres.urls import DatabaseUrls
 from shared.serving import serve
 from shared.settings import Settings
-told = json.load(sys.stdin)
-settings, urls = Settings(**told["settings"]), DatabaseUrls(**told["urls"])
-asyncio.run(serve([(build(settings, urls).asgi(), settings.marketplace_port)], settings, "marketplace"))
+settings = Settings(**json.load(sys.stdin))
+asyncio.run(serve([(build(settings).asgi(), settings.marketplace_port)], settings, "marketplace"))
 """
 
 
@@ -85,11 +83,12 @@ async def test_when_the_marketplace_is_killed_nothing_that_it_started_stays(
     allowed = {"pypi:small@1.0": {"command": [sys.executable, PLAIN], "variables": ["KEY"]}}
     told = {"home": str(tmp_path), "marketplace_port": free_port(), "runner_commands": allowed, "runner_uid": 0}
     settings = Settings(**told)
-    await bootstrap(settings, made.urls)
+    write(tmp_path, {"user_registry": made.urls})
+    await bootstrap(settings)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVE, stdin=asyncio.subprocess.PIPE)
     try:
         assert process.stdin is not None
-        process.stdin.write(orjson.dumps({"settings": told, "urls": dataclasses.asdict(made.urls)}))
+        process.stdin.write(orjson.dumps(told))
         process.stdin.close()
         async with AsyncExitStack() as stack:
             http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=HANGS_S, verify=False))

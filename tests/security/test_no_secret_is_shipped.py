@@ -15,6 +15,7 @@ from servers.cradle.images.signing import Signer
 from servers.marketplace.bootstrap import OPERATOR_EMAIL, bootstrap
 from servers.marketplace.users.secrets import Passwords
 from servers.marketplace.users.store import UserStore
+from shared.postgres.urls import write
 from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,8 @@ async def test_two_first_starts_share_no_secret_and_the_operator_has_none_that_c
     for name in ("one", "two"):
         settings, made = Settings(home=tmp_path / name), await database("servers.marketplace", "shared")
         settings.home.mkdir()
-        await bootstrap(settings, made.urls)
+        write(settings.home, {"user_registry": made.urls})
+        await bootstrap(settings)
         keys = settings.home / "keys"
         Signer.open(keys)
         CustomerKey.open(keys / "customers", "muster", create=True)
