@@ -22,6 +22,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+META = "0711/error"
+"""Under this name an error's wire form travels in `_meta`, in the `data` of JSON-RPC and in answers of OAuth."""
+
 
 class PlatformError(Exception):
     """Base of every error the platform raises on purpose.

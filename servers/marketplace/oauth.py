@@ -30,7 +30,7 @@ from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.grants import Grants
 from shared.contracts.model import Contract
-from shared.errors import Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
+from shared.errors import META, Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
 from shared.ids import CustomerId
 from shared.serving import json_response, read_body, read_model
 from shared.settings import Settings
@@ -38,7 +38,6 @@ from shared.settings import Settings
 MAX_BODY = 16 * 1024
 NO_STORE = {"Cache-Control": "no-store"}
 CACHED = {"Cache-Control": "public, max-age=60"}
-META = "0711/error"
 BY_CONSENT = frozenset({"authorization_code", "refresh_token"})
 
 

@@ -13,6 +13,7 @@ from shared.contracts.embedding import MAX_TEXT_CHARS, MAX_TEXTS
 from shared.contracts.vision import VisionRequest
 from shared.serving import json_response
 from shared.settings import Settings
+from shared.version import VERSION
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARS}
@@ -91,7 +92,7 @@ def openapi(settings: Settings) -> dict[str, Any]:
     """The document. Whatever is not in it is MCP (`/mcp`, `/servers/{name}/mcp`) or OAuth, which have their own."""
     return {
         "openapi": "3.1.0",
-        "info": {"title": "0711 MCP Central", "version": "0.1.0", "description": "Beside MCP: what plain HTTP can do."},
+        "info": {"title": "0711 MCP Central", "version": VERSION, "description": "Beside MCP: what plain HTTP can do."},
         "servers": [{"url": settings.url("marketplace")}],
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

@@ -14,6 +14,7 @@ import orjson
 
 from shared.client.stream import read_events, read_whole
 from shared.errors import (
+    META,
     Conflict,
     Internal,
     InvalidInput,
@@ -25,6 +26,7 @@ from shared.errors import (
     Unavailable,
     from_dict,
 )
+from shared.version import VERSION
 
 if TYPE_CHECKING:
     import aiohttp
@@ -33,12 +35,11 @@ OnProgress = Callable[[float, float | None, str], Awaitable[None] | None]
 
 PROTOCOL = "2026-07-28"
 CALL = "tools/call"
-META = "0711/error"
 INVALID_PARAMS, METHOD_NOT_FOUND = -32602, -32601
 
 _ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": PROTOCOL,
-    "io.modelcontextprotocol/clientInfo": {"name": "platform-0711", "version": "0.1.0"},
+    "io.modelcontextprotocol/clientInfo": {"name": "platform-0711", "version": VERSION},
     "io.modelcontextprotocol/clientCapabilities": {},
 }
 

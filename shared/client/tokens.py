@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import orjson
 
 from shared.client.connections import open_client, unavailable
-from shared.errors import Internal, PlatformError, Unauthenticated, Unavailable, from_dict
+from shared.errors import META, Internal, PlatformError, Unauthenticated, Unavailable, from_dict
 from shared.settings import Settings
 
 SPARE_S = 60.0
@@ -124,7 +124,7 @@ class TokenSource:
 
 
 def _refused(body: object) -> PlatformError:
-    told = body.get("0711/error") if isinstance(body, dict) else None
+    told = body.get(META) if isinstance(body, dict) else None
     if not isinstance(told, dict):
         return unavailable("marketplace")
     error = from_dict(told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import orjson
 
@@ -70,7 +70,5 @@ def with_role(url: str, database: str, role: str, password: str) -> str:
 
 def password_of(url: str) -> str | None:
     """The password in a URL."""
-    from urllib.parse import unquote
-
     found = urlsplit(url).password
     return unquote(found) if found is not None else None

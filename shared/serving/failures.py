@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from shared.errors import (
+    META,
     Conflict,
     DeadlineExceeded,
     Internal,
@@ -27,7 +28,6 @@ from shared.errors import (
 from shared.serving.schemas import kinds_of, properties_at, property_names
 from shared.telemetry import Fields, event
 
-META = "0711/error"
 SHOWN_PROBLEMS = 5
 # Their messages repeat the input, or name a class of the platform.
 ECHOING = {

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.auth import Principal, Verifier, acting_as
 from shared.errors import Forbidden, InvalidInput, PlatformError, Unauthenticated
 from shared.serving.failures import http_response
-from shared.serving.rest import too_large
+from shared.serving.rest import LIMIT, too_large
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -22,7 +22,6 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SCHEMES = ("http", "https")  # a proxy may have taken the s away
 MISDIRECTED = 421
 CALLER = "0711.caller"
-LIMIT = "0711.limit"
 UNTOLD = 8 * 2**20
 """Largest body in bytes that comes in chunks: so much of it is in memory when it turns out to be too large."""
 

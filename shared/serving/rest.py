@@ -19,6 +19,8 @@ from shared.values import check_value, problem_of
 
 Handler = Callable[[Request], Awaitable[Any]]
 Model = TypeVar("Model", bound=BaseModel)
+LIMIT = "0711.limit"
+"""Where the scope of a request has the largest body that its server takes."""
 DEFAULT_LIMIT = 32 * 2**20
 
 
@@ -70,7 +72,7 @@ async def read_body(request: Request, limit: int | None = None) -> bytes:
     Raises:
         TooLarge: it is larger; what is over the limit was not read.
     """
-    most = int(limit if limit is not None else request.scope.get("0711.limit", DEFAULT_LIMIT))
+    most = int(limit if limit is not None else request.scope.get(LIMIT, DEFAULT_LIMIT))
     told = request.headers.get("content-length", "0")
     if not told.isdecimal() or int(told) > most:
         raise too_large(most)

@@ -31,6 +31,7 @@ from shared.serving.resources import guarded
 from shared.serving.rest import Handler, json_response, route
 from shared.serving.tools import ToolServer
 from shared.settings import ServerName, Settings
+from shared.version import VERSION
 
 logging.getLogger("mcp").setLevel(logging.ERROR)  # below, the SDK writes what tools were given
 
@@ -68,7 +69,6 @@ class Server:
         settings: Settings,
         *,
         title: str = "",
-        version: str = "0.1.0",
         instructions: str | None = None,
         lifespan: Lifespan | None = None,
         health: Health | None = None,
@@ -111,7 +111,7 @@ class Server:
         self.mcp = ToolServer(
             name,
             title=title or name,
-            version=version,
+            version=VERSION,
             instructions=instructions,
             extensions=list(extensions),
             middleware=[self._identify],
@@ -234,15 +234,15 @@ class Server:
 
         return Application(routes, mounts, self._access, lifespan)
 
-    async def run_stdio(self, caller: Principal | str | Callable[[], Awaitable[Principal]]) -> None:
+    async def run_stdio(self, caller: Callable[[], Awaitable[Principal]]) -> None:
         """Serve standard input and output until input ends.
 
         Args:
-            caller: who every call is made by: a principal, a token, or a function that is asked at each call.
+            caller: asked at each call who makes it.
         """
         from shared.serving.stdio import run_stdio
 
-        self._stdio_caller = self._caller_of(caller)
+        self._stdio_caller = caller
         async with self._opened():
             await run_stdio(self.mcp)
 
@@ -254,17 +254,6 @@ class Server:
         async with self._lifespan() as services:
             self.services = services
             yield
-
-    def _caller_of(
-        self, caller: Principal | str | Callable[[], Awaitable[Principal]]
-    ) -> Callable[[], Awaitable[Principal]]:
-        if callable(caller):
-            return caller
-
-        async def given() -> Principal:
-            return await self.verifier.verify(caller) if isinstance(caller, str) else caller
-
-        return given
 
     async def _identify(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Whatever the SDK handles runs for the caller of its request."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from servers.marketplace.catalogue.store import Entry
 from shared.settings import ServerName, Settings
+from shared.version import VERSION
 
 FIRST_PARTY = {
     "tax": (
@@ -13,7 +14,6 @@ FIRST_PARTY = {
 }
 """Name → title and description of the servers that run inside the marketplace, each at an address of its own."""
 
-VERSION = "0.1.0"
 PREFIX = "io.0711/"
 
 _DESCRIPTIONS: dict[ServerName, tuple[str, str]] = {

@@ -28,6 +28,7 @@ from shared.telemetry import event
 IDLE_S = 15.0
 MAX_PAGES = 50
 AT_ONCE = 8
+LIST = "tools/list"
 
 
 class Checks:
@@ -186,7 +187,7 @@ class Checks:
         return own or await self._connections.header(None, entry.server_name, url)
 
     async def _ask(self, place: Place) -> tuple[Era, tuple[Definition, ...]]:
-        first = await ask_modern(self._outgoing, place, "tools/list", {})
+        first = await ask_modern(self._outgoing, place, LIST, {})
         if first.result is not None and "resultType" in first.result:
             return "modern", await self._pages(first, lambda params: ask_modern(self._outgoing, place, LIST, params))
         session = await initialize(self._outgoing, place)
@@ -215,6 +216,3 @@ async def checked_route(routes: Routes, checks: Checks, caller: Principal, serve
         return route
     await checks.any(server_name)
     return await routes.fresh(caller, server_name)
-
-
-LIST = "tools/list"

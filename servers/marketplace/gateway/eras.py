@@ -13,6 +13,7 @@ import orjson
 from mcp.shared.inbound import encode_header_value
 
 from servers.marketplace.gateway.message import GATEWAY_ERROR, Message, event_of
+from shared.version import VERSION
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 ENVELOPE = "io.modelcontextprotocol/"
@@ -20,7 +21,7 @@ ASKED = {"elicitation": {"form": {}}}
 """The capabilities of a caller that answers questions."""
 CACHEABLE = frozenset({"resources", "resourceTemplates", "contents", "prompts"})
 """Results with one of these say in 2026-07-28 how long they hold."""
-CLIENT = {"name": "platform-0711-gateway", "version": "0.1.0"}
+CLIENT = {"name": "platform-0711-gateway", "version": VERSION}
 
 Answer = dict[str, Any]
 Translate = Callable[[Answer], Answer | None]

@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 
 from servers.marketplace.gateway.message import Message, invalid_params
+from shared.version import VERSION
 
 PAGE = 50
 TTL_MS = 5_000
-SERVER_INFO = {"io.modelcontextprotocol/serverInfo": {"name": "marketplace", "version": "0.1.0"}}
+SERVER_INFO = {"io.modelcontextprotocol/serverInfo": {"name": "marketplace", "version": VERSION}}
 
 
 def tools_page(definitions: Sequence[str], message: Message) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mcp.shared.inbound import (
 from mcp_types.jsonrpc import HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from shared.errors import InvalidInput, PlatformError
+from shared.errors import META, InvalidInput, PlatformError
 
 GATEWAY_ERROR = -32010
 """Code of an error that the gateway itself answers; `data` holds the platform's error."""
@@ -144,7 +144,7 @@ def error_body(error: PlatformError | ProtocolError, request_id: Id) -> bytes:
     if isinstance(error, ProtocolError):
         told: dict[str, Any] = {"code": error.code, "message": error.message}
     else:
-        told = {"code": GATEWAY_ERROR, "message": error.message, "data": {"0711/error": error.as_dict()}}
+        told = {"code": GATEWAY_ERROR, "message": error.message, "data": {META: error.as_dict()}}
     return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": told})
 
 

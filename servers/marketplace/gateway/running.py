@@ -24,6 +24,7 @@ from servers.marketplace.runners.child import Call, Child
 from servers.marketplace.runners.pool import Runners, Wanted
 from shared.errors import Unavailable
 from shared.ids import digest
+from shared.version import VERSION
 
 CAPABILITIES = {"tools": {}}
 
@@ -64,7 +65,7 @@ def own_answer(route: Route, message: Message, capabilities: dict[str, Any]) -> 
     if message.method == "initialize":
         asked = message.params.get("protocolVersion")
         version = asked if asked in HANDSHAKE_PROTOCOL_VERSIONS else LEGACY
-        info = {"name": route.server_name, "version": "0.1.0"}
+        info = {"name": route.server_name, "version": VERSION}
         return {"protocolVersion": version, "capabilities": capabilities, "serverInfo": info}
     if message.method == "ping" and not message.modern:
         return {}

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
@@ -114,9 +115,8 @@ class GuardedProcess:
         return _WHY.get(code, "The server ended while it was asked: try again later.")
 
 
-def _memory_file(environment: object) -> int:
+def _memory_file(environment: Mapping[str, str]) -> int:
     """A descriptor from which the engine's command line reads a container's environment: no file, no argument."""
-    assert isinstance(environment, dict)  # noqa: S101
     descriptor = os.memfd_create("environment")
     os.write(descriptor, "".join(f"{name}={value}\n" for name, value in environment.items()).encode())
     os.lseek(descriptor, 0, os.SEEK_SET)
