@@ -51,6 +51,11 @@ def says(condition: str, **arguments: Any) -> str:
         ('args.url.startsWith("https://")', {"url": "http://x"}, "fails"),
         ('args["a-b"] == 1', {"a-b": 1}, "holds"),
         ("args.deep.x.x == 1", {"deep": {"x": {"x": 1}}}, "holds"),
+        ("args.limit <= 10", {"limit": 1, "LIMIT": 100}, "cannot"),
+        ('!has(args.model) || args.model == "x"', {"Model": "y"}, "cannot"),
+        ('!("path" in args)', {"Path": "/etc"}, "cannot"),
+        ('args["a-b"] == 1', {"a-b": 1, "deep": [{"x": 1, "X": 2}]}, "cannot"),
+        ('args.model == "Model"', {"model": "Model", "other": {"Kind": 1}}, "holds"),
     ],
 )
 def test_a_condition_is_judged_and_what_cannot_be_judged_does_not_pass(
@@ -113,3 +118,11 @@ def test_a_refusal_names_rule_and_condition_and_nothing_of_the_arguments() -> No
     with pytest.raises(Forbidden):
         check([Compiled(limited.rule, None)], {"text": "allowed"})
     assert "send less" in reason(limited.rule, "too large")
+
+
+def test_arguments_that_are_no_object_are_not_judged_as_if_there_were_none() -> None:
+    absent = [compiled(rule("!has(args.path)"))]
+    check(absent, None)
+    for wrong in ([["path", "/etc"]], [], "path", 1):
+        with pytest.raises(Forbidden):
+            check(absent, wrong)

@@ -81,6 +81,42 @@ def test_a_message_that_a_server_could_take_for_another_kind_is_refused(said: di
     assert caught.value.code == -32600
 
 
+CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "say"}}
+
+
+@pytest.mark.requirement("A-07")
+@pytest.mark.parametrize(
+    "said",
+    [
+        CALL | {"params": {"name": "say", "Name": "blocked"}},
+        CALL | {"params": {"name": "say", "arguments": {}, "ARGUMENTS": {"path": "/etc"}}},
+        CALL | {"Params": {"name": "blocked"}},
+        CALL | {"paramſ": {"name": "blocked"}},
+        {"jsonrpc": "2.0", "id": 1, "method": "ping", "Method": "tools/call", "params": {"name": "blocked"}},
+        {"jsonrpc": "2.0", "id": 1, "result": {}, "Method": "tools/call", "params": {"name": "blocked"}},
+    ],
+    ids=lambda said: orjson.dumps(said).decode(),
+)
+def test_a_key_in_another_case_cannot_name_a_second_tool_to_a_server_that_folds_case(said: dict[str, Any]) -> None:
+    """Go's encoding/json and .NET's web defaults do."""
+    with pytest.raises(ProtocolError) as caught:
+        read_message(orjson.dumps(said))
+    assert caught.value.code == -32600
+    read_message(orjson.dumps(CALL | {"params": {"name": "say", "arguments": {"a": 1, "A": 2}, "more": {"Name": "x"}}}))
+
+
+@pytest.mark.requirement("I-01")
+def test_a_message_that_could_not_be_written_again_is_refused_as_it_is_read() -> None:
+    def nested(levels: int) -> bytes:
+        inner = b"[" * levels + b"]" * levels
+        return b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"say","arguments":{"a":%s}}}' % inner
+
+    with pytest.raises(InvalidInput, match="nested too deep"):
+        read_message(nested(300))
+    assert read_message(nested(200)).body() == nested(200)
+    assert read_message(nested(60)).body() == nested(60)
+
+
 def test_full_names_are_short_plain_and_never_shared() -> None:
     tools = [
         ("io.0711.acme/in-x", "say"),
@@ -262,20 +298,22 @@ def test_after_failures_in_a_row_calls_are_refused_at_once_and_one_in_a_while_ma
 ) -> None:
     now = [0.0]
     monkeypatch.setattr("servers.marketplace.gateway.breaker.monotonic", lambda: now[0])
+    theirs = ("a", "acme")
     breakers = Breakers()
     for _ in range(FAILURES):
-        breakers.admit("a")
-        breakers.failed("a")
+        breakers.admit(theirs)
+        breakers.failed(theirs)
     with pytest.raises(Unavailable) as caught:
-        breakers.admit("a")
+        breakers.admit(theirs)
     assert caught.value.retry_after == OPEN_S
-    breakers.admit("b")
+    breakers.admit(("b", "acme"))
+    breakers.admit(("a", "bolt"))
     now[0] = OPEN_S
-    breakers.admit("a")
+    breakers.admit(theirs)
     with pytest.raises(Unavailable):
-        breakers.admit("a")
-    breakers.succeeded("a")
-    breakers.admit("a")
+        breakers.admit(theirs)
+    breakers.succeeded(theirs)
+    breakers.admit(theirs)
 
 
 class Told:

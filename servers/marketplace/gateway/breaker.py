@@ -1,4 +1,6 @@
-"""A circuit breaker per upstream: after failures in a row, calls are refused at once and one in a while may try."""
+"""A circuit breaker per upstream and customer: after failures in a row, calls are refused at once and one in a while
+may try. What one customer's calls do to a server closes it to nobody else.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from shared.errors import Unavailable
 FAILURES = 5
 OPEN_S = 10.0
 KEPT = 10_000
+Circuit = tuple[str, str | None]
 
 
 @dataclass(slots=True)
@@ -19,35 +22,35 @@ class _Circuit:
 
 
 class Breakers:
-    """The circuits of this process, by the upstream's address."""
+    """The circuits of this process, by the upstream's address and the customer that is acted for."""
 
     def __init__(self) -> None:
-        self._circuits: dict[str, _Circuit] = {}
+        self._circuits: dict[Circuit, _Circuit] = {}
 
-    def admit(self, url: str) -> None:
+    def admit(self, circuit: Circuit) -> None:
         """Let a call pass. While the circuit is open, one call in `OPEN_S` passes to try.
 
         Raises:
             Unavailable: the upstream failed `FAILURES` times in a row and its time is not up.
         """
-        circuit = self._circuits.get(url)
-        if circuit is None or circuit.failures < FAILURES:
+        known = self._circuits.get(circuit)
+        if known is None or known.failures < FAILURES:
             return
-        left = circuit.closed_again - monotonic()
+        left = known.closed_again - monotonic()
         if left > 0:
             raise Unavailable("The server failed several times in a row: try again later.", retry_after=round(left, 1))
-        circuit.closed_again = monotonic() + OPEN_S
+        known.closed_again = monotonic() + OPEN_S
 
-    def succeeded(self, url: str) -> None:
+    def succeeded(self, circuit: Circuit) -> None:
         """The upstream answered."""
         if self._circuits:
-            self._circuits.pop(url, None)
+            self._circuits.pop(circuit, None)
 
-    def failed(self, url: str) -> None:
+    def failed(self, circuit: Circuit) -> None:
         """The upstream could not be reached, timed out or answered with a server's error."""
         if len(self._circuits) >= KEPT:
             self._circuits.clear()
-        circuit = self._circuits.setdefault(url, _Circuit())
-        circuit.failures += 1
-        if circuit.failures >= FAILURES:
-            circuit.closed_again = monotonic() + OPEN_S
+        known = self._circuits.setdefault(circuit, _Circuit())
+        known.failures += 1
+        if known.failures >= FAILURES:
+            known.closed_again = monotonic() + OPEN_S

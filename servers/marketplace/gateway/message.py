@@ -23,6 +23,18 @@ GATEWAY_ERROR = -32010
 LISTENING = frozenset({"subscriptions/listen"})
 """Requests whose answer stays open as long as the caller listens."""
 VERSION = "mcp-protocol-version"
+MANY_BRACKETS = 200
+"""With fewer, no message is nested deeper than it can be written again (254 levels; 1,024 can be read)."""
+
+
+def _by_folded(*names: str) -> dict[str, str]:
+    return {name.casefold(): name for name in names}
+
+
+ENVELOPE_KEYS = _by_folded("jsonrpc", "id", "method", "params", "result", "error")
+PARAMS_KEYS = _by_folded("name", "arguments", "uri", "_meta", "cursor", "requestId", "requestState", "inputResponses")
+"""What is decided by here. Some servers read keys whatever their case (Go's encoding/json, .NET's web defaults), the
+last one of several: to them `Name` beside `name` is the tool."""
 
 Headers = Sequence[tuple[str, str]]
 Id = str | int | None
@@ -77,14 +89,12 @@ def read_message(body: bytes, headers: Headers = ()) -> Message:
     """The one JSON-RPC message of a POST. What it calls is read from the body; headers must agree with it.
 
     Raises:
-        InvalidInput: it is no JSON object of JSON-RPC.
-        ProtocolError: a header says something else than the body, or a server could take the message for another kind
-            than it is taken for here: a request with an id that is no text or whole number, a call without an id.
+        InvalidInput: it is no JSON object of JSON-RPC, or nested too deep.
+        ProtocolError: a header says something else than the body, or a server could take the message for another one
+            than it is taken for here: a request with an id that is no text or whole number, a call without an id, a key
+            in another case.
     """
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        value = None
+    value = _read(body)
     if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":
         raise InvalidInput("The body is one JSON-RPC 2.0 message.")
     method = value.get("method")
@@ -93,10 +103,33 @@ def read_message(body: bytes, headers: Headers = ()) -> Message:
     version = told.get(VERSION)
     modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
     message = Message(request_id, method if isinstance(method, str) else "", value, modern)
+    _check_keys(message)
     if "method" in value:
         _check_kind(message)
         _check_headers(message, headers, told)
     return message
+
+
+def _read(body: bytes) -> Any:
+    try:
+        value = orjson.loads(body)
+        if body.count(b"[") + body.count(b"{") > MANY_BRACKETS:
+            orjson.dumps(value)
+    except orjson.JSONDecodeError:
+        return None
+    except orjson.JSONEncodeError:
+        raise InvalidInput("The message is nested too deep: send it flatter.") from None
+    return value
+
+
+def _check_keys(message: Message) -> None:
+    for given, known in ((message.value, ENVELOPE_KEYS), (message.params, PARAMS_KEYS)):
+        for key in given:
+            if known.get(key.casefold(), key) != key:
+                raise ProtocolError(
+                    INVALID_REQUEST, "A key is written in another case than the protocol has it: write it so, once.",
+                    message.request_id,
+                )  # fmt: skip
 
 
 def _check_kind(message: Message) -> None:

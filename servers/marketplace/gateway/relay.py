@@ -161,7 +161,7 @@ class Relay:
     async def _forward(self, exchange: Exchange, send: Send) -> None:
         route = exchange.route
         if route.package is None:  # a child's failures are counted where it is started
-            self._breakers.admit(route.url)
+            self._breakers.admit(_circuit(route))
         try:
             async with asyncio.timeout_at(_loop_time() + exchange.until - time.monotonic()) as deadline:
                 renewed = await self._once(exchange, deadline, send)
@@ -180,7 +180,7 @@ class Relay:
 
     def _failed(self, route: Route) -> None:
         if route.package is None:
-            self._breakers.failed(route.url)
+            self._breakers.failed(_circuit(route))
 
     async def _ask_back(self, exchange: Exchange, talk: Conversation, send: Send) -> None:
         """Ask the caller what the upstream wants to know, and make the next call of it."""
@@ -253,9 +253,9 @@ class Relay:
         if route.package is not None:
             return
         if status >= 500:
-            self._breakers.failed(route.url)
+            self._breakers.failed(_circuit(route))
         else:
-            self._breakers.succeeded(route.url)
+            self._breakers.succeeded(_circuit(route))
         if status in REFUSALS:
             raise Unavailable("The server refuses the platform's token: its operator has to look into it.")
         if status >= 500 or 300 <= status < 400:
@@ -361,6 +361,10 @@ def _translate(exchange: Exchange, response: Arriving) -> Translate | None:
     if talk is None or talk.same:
         return None
     return lambda value: talk.said(value, response.reply)
+
+
+def _circuit(route: Route) -> tuple[str, str | None]:
+    return route.url, route.grant.customer
 
 
 def _called(exchange: Exchange) -> tuple[str, str | None, object]:

@@ -2,14 +2,15 @@
 
 A condition is compiled once, when it is set and when a route is found, and then judged at each call. Its time is linear
 in the arguments: inside `all`, `exists` and `exists_one` only the loop's own variable may be named, and `map` and
-`filter`, which copy their list for each element, are refused. Whatever cannot be judged is refused.
+`filter`, which copy their list for each element, are refused. Whatever cannot be judged is refused: also a key that a
+server which reads keys whatever their case (Go's encoding/json, .NET's web defaults) would take for another one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
@@ -31,6 +32,8 @@ FUNCTIONS = frozenset({
 TYPES = frozenset({"int", "uint", "double", "string", "bool", "list", "map", "null_type"})
 LOOP = re.compile(r"\.\s*(all|exists_one|exists)\s*\(\s*([A-Za-z_]\w*)\s*,")
 TEXT = re.compile(r"\"[^\"]*\"|'[^']*'")
+NAMED = re.compile(r"\.\s*([A-Za-z_]\w*)|\[\s*[\"']([^\"']*)[\"']\s*\]|[\"']([^\"']*)[\"']\s+in\b")
+"""Names of arguments in a condition: args.x, args["x"], "x" in args."""
 OPENING, CLOSING = "([{", ")]}"
 
 
@@ -51,10 +54,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A rule that is ready to be judged; without a program every call is refused."""
+    """A rule that is ready to be judged; without a program every call is refused.
+
+    Args:
+        names: the names that its condition holds, by their folded case.
+    """
 
     rule: Rule
     program: Any
+    names: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def checked(condition: str) -> str:
@@ -85,7 +93,10 @@ def checked(condition: str) -> str:
 
 def compiled(rule: Rule) -> Compiled:
     """A stored rule, ready to be judged."""
-    return Compiled(rule, _program(rule.condition))
+    named = [name for found in NAMED.findall(rule.condition) for name in found if name]
+    folded = {name.casefold() for name in named}
+    names = {each: frozenset(name for name in named if name.casefold() == each) for each in folded}
+    return Compiled(rule, _program(rule.condition), names)
 
 
 def judged(condition: Compiled, arguments: Mapping[str, Any]) -> Verdict:
@@ -94,6 +105,8 @@ def judged(condition: Compiled, arguments: Mapping[str, Any]) -> Verdict:
         return "cannot"
     if not _small(arguments):
         return "too large"
+    if not _plainly_named(arguments, condition.names):
+        return "cannot"
     try:
         answer = condition.program.execute({"args": dict(arguments)})
     except Exception:  # noqa: BLE001  # its text may repeat a value, and whatever it is, the condition is not met
@@ -110,7 +123,7 @@ def check(conditions: Sequence[Compiled], arguments: object) -> None:
         Forbidden: says which rule refuses them, and its condition; nothing of the arguments.
     """
     for each in conditions:
-        verdict = judged(each, arguments if isinstance(arguments, dict) else {})
+        verdict = judged(each, arguments or {}) if isinstance(arguments, dict | None) else "cannot"
         if verdict != "holds":
             raise Forbidden(reason(each.rule, verdict), field="arguments")
 
@@ -122,7 +135,7 @@ def reason(rule: Rule, verdict: Verdict) -> str:
         "holds": f"The rule {rule.rule_id} holds for these arguments: {wanted}.",
         "fails": f"The rule {rule.rule_id} refuses these arguments: {wanted} has to be true.",
         "cannot": f"The rule {rule.rule_id} refuses these arguments, for its condition cannot be judged on them, such "
-        f"as where one is missing or of another type: {wanted} has to be true.",
+        f"as where one is missing, of another type or in another case: {wanted} has to be true.",
         "too large": f"The rule {rule.rule_id} refuses these arguments, for it judges at most {MAX_VALUES} values and "
         f"{MAX_BYTES // 2**20} MiB: send less at once. {wanted} has to be true.",
     }[verdict]
@@ -179,6 +192,20 @@ def _small(arguments: Mapping[str, Any]) -> bool:
                 return False
             waiting.extend(value.values() if isinstance(value, dict) else value)
     return len(orjson.dumps(arguments)) <= MAX_BYTES
+
+
+def _plainly_named(arguments: Mapping[str, Any], names: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a server that reads keys whatever their case finds the values that the condition is judged on."""
+    waiting: list[Any] = [arguments]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            folded = {key.casefold() for key in value}
+            if len(folded) < len(value) or any(key not in names.get(key.casefold(), (key,)) for key in value):
+                return False
+        if isinstance(value, dict | list):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return True
 
 
 def _wrong(text: str) -> InvalidInput:
