@@ -70,6 +70,16 @@ async def test_after_some_wrong_passwords_the_right_one_is_refused_too_with_the_
     assert (locked.status_code, locked.content) == (401, refused[0].content)
 
 
+async def test_guesses_at_the_same_time_are_as_few_as_one_after_the_other(market: Market) -> None:
+    """They are all let in before the first of them is found to be wrong."""
+    made = await market.add_user("customer_user", "acme", "anna@acme.example")
+    guesses = ["wrong password"] * (6 * FAILURES_BEFORE_LOCK) + [made.password]
+    answers = await asyncio.gather(
+        *(market.http.post(market.base + "/v1/login", json={"email": made.email, "password": each}) for each in guesses)
+    )
+    assert {answer.status_code for answer in answers} == {401}
+
+
 async def test_a_wrong_password_now_and_then_locks_nobody_out(market: Market) -> None:
     made = await market.add_user("customer_user", "acme", "anna@acme.example")
     right = {"email": made.email, "password": made.password}

@@ -21,7 +21,12 @@ WHERE user_id = :user_id;
 -- name: record_success(user_id)!
 UPDATE users
 SET failed_logins = 0, locked_until = NULL
-WHERE user_id = :user_id AND (failed_logins > 0 OR locked_until IS NOT NULL);
+WHERE user_id = :user_id AND failed_logins > 0 AND (locked_until IS NULL OR locked_until <= now());
+
+-- name: not_locked(user_id)^
+SELECT user_id
+FROM users
+WHERE user_id = :user_id AND (locked_until IS NULL OR locked_until <= now());
 
 -- name: add_user(user_id, email, password_hash, role, customer_id, created_by)!
 INSERT INTO users (user_id, email, password_hash, role, customer_id, created_by)

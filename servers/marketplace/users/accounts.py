@@ -64,7 +64,8 @@ class Accounts:
             counted = login.user.user_id if login and not login.locked else "usr_"
             await self.store.record_failure(counted, FAILURES_BEFORE_LOCK, LOCK_S)
             raise Unauthenticated(REFUSED)
-        await self.store.record_success(login.user.user_id)
+        if not await self.store.record_success(login.user.user_id):
+            raise Unauthenticated(REFUSED)
         return _identity(login.user, login.user.user_id)
 
     async def by_secret(self, client_id: str, secret: str) -> Identity:

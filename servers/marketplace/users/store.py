@@ -70,10 +70,11 @@ class UserStore:
         async with self._database.session(login=user_id) as connection:
             await queries.record_failure(connection, user_id=user_id, limit=limit, lock_s=lock_s)
 
-    async def record_success(self, user_id: str) -> None:
-        """Forget the wrong passwords."""
+    async def record_success(self, user_id: str) -> bool:
+        """Forget the wrong passwords. False where others, given at the same time, have locked the login meanwhile."""
         async with self._database.session(login=user_id) as connection:
             await queries.record_success(connection, user_id=user_id)
+            return await queries.not_locked(connection, user_id=user_id) is not None
 
     async def key(self, key_id: str) -> tuple[bytes | None, User | None]:
         """The digest of a key that is not revoked, and its user."""
