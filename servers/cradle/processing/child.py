@@ -1,7 +1,8 @@
 """The child process that reads files: `python -m servers.cradle.processing.child MEMORY_BYTES`.
 
 Requests come on standard input, frames leave on what was standard output. It may write no file, dump no core, and use
-so much memory and processor time; its parent kills it when it is late. It inherits no secret.
+so much memory and processor time; its parent kills it when it is late. It inherits no secret, and reaches none: of all
+files it can read its own code's, and it has no network (`confinement`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from typing import BinaryIO
 
 from servers.cradle.processing import wire
+from servers.cradle.processing.confinement import confine
 from servers.cradle.processing.extract import Unreadable, identify, note, read
 from servers.cradle.processing.extract.body import Body
 from servers.cradle.processing.extraction import parts
@@ -80,6 +82,7 @@ def _limit(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     forbid_dumps()
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    confine()
 
 
 def _allow_cpu(seconds: int) -> None:
