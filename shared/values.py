@@ -10,6 +10,8 @@ from shared.errors import InvalidInput
 
 LARGEST_INTEGER = 2**63 - 1
 DEEPEST = 64
+MAX_IMAGE_BYTES, MAX_PIXELS = 20 * 2**20, 40_000_000
+"""Of an image that is to be read, and of each of its pages."""
 
 
 def check_value(value: Any, field: str | None = None) -> None:

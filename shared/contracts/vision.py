@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from shared.contracts.model import Contract
+from shared.values import MAX_IMAGE_BYTES
 
 VisionTask = Literal["ocr", "description", "analysis"]
 VisionOutput = Literal["text", "markdown", "words"]
 ProviderName = Literal["rapidocr", "tesseract", "florence", "openai", "anthropic", "compatible"]
 LOCAL_PROVIDERS: frozenset[str] = frozenset({"rapidocr", "tesseract", "florence"})
 """Content stays on the machine with these. A provider that is not named here counts as remote."""
-MAX_IMAGE_BYTES = 20 * 2**20
-MAX_PIXELS = 40_000_000
 
 # The arguments of `ocr`, wherever it is offered.
 ImageBase64 = Annotated[

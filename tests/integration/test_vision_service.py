@@ -14,10 +14,11 @@ from servers.cradle.services import Services
 from servers.cradle.tools.vision import read
 from servers.cradle.vision.service import VisionService
 from shared.auth.principal import Principal, acting_as
-from shared.contracts.vision import MAX_IMAGE_BYTES, VisionRequest
+from shared.contracts.vision import VisionRequest
 from shared.errors import InvalidInput, NotFound, TooLarge
 from shared.objects import CustomerStore
 from shared.settings import Settings, load
+from shared.values import MAX_IMAGE_BYTES
 
 
 def scan_request(**more: object) -> VisionRequest:

@@ -13,8 +13,9 @@ from fpdf import FPDF
 from servers.cradle.processing.children import ExtractionPool, Limits
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
-from servers.cradle.processing.extract.pdf_annotations import MAX_ANNOTATIONS, MAX_WIDGETS, Files
+from servers.cradle.processing.extract.pdf_annotations import Files
 from servers.cradle.processing.extraction import Extraction, joined, parts
+from servers.cradle.processing.pdf_forms import MAX_ANNOTATIONS, MAX_WIDGETS
 from servers.cradle.vision.pages import page_images
 
 FONTS = b"/Resources<</Font<</F1 5 0 R/ZaDb 6 0 R>>>>"

@@ -8,7 +8,6 @@ from servers.cradle.services import Services
 from servers.cradle.vision.resources import contents_of, key_of
 from shared.auth import principal
 from shared.contracts.vision import (
-    MAX_IMAGE_BYTES,
     ImageBase64,
     JsonSchema,
     ObjectKey,
@@ -23,6 +22,7 @@ from shared.contracts.vision import (
 from shared.errors import InvalidInput, NotFound, TooLarge
 from shared.objects import CustomerStore
 from shared.serving import Server
+from shared.values import MAX_IMAGE_BYTES
 
 
 def register(server: Server, services: Callable[[], Services]) -> None:

@@ -1,4 +1,7 @@
-"""Turns one file (PNG, JPEG, TIFF, WebP, BMP or PDF) into page images, within stated bounds, in memory only."""
+"""Turns one file (PNG, JPEG, TIFF, WebP, BMP or PDF) into page images, within stated bounds, in memory only.
+
+It runs in a process of its own (`page_child`), for whose start's sake it loads little.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from servers.cradle.processing.extract.pdf_annotations import fill_forms
-from shared.contracts.vision import MAX_IMAGE_BYTES, MAX_PIXELS
+from servers.cradle.processing.pdf_forms import fill_forms
 from shared.errors import InvalidInput, TooLarge
+from shared.values import MAX_IMAGE_BYTES, MAX_PIXELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

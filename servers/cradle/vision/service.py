@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from servers.cradle.vision import costs
 from servers.cradle.vision.base import Ask, Provider, fits
 from servers.cradle.vision.chain import Chain
 from servers.cradle.vision.markdown import markdown
-from servers.cradle.vision.pages import page_images
+from servers.cradle.vision.page_reader import PageReader
 from servers.cradle.vision.providers import HINTS, configured
 from servers.cradle.vision.resources import decoded
 from servers.cradle.vision.structured import check_schema
@@ -87,8 +88,8 @@ class VisionService:
         data = stored if stored is not None else _held(request.image_base64)
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(self._deadline):
-                reading = await self._read_pages(providers, data, request.pages, ask)
+            async with asyncio.timeout(self._deadline) as within:
+                reading = await self._read_pages(providers, data, request.pages, ask, within)
         except TimeoutError:
             raise DeadlineExceeded("The pages were not read in time. Send fewer pages per call.") from None
         readers = list(dict.fromkeys(reading.readers)) or providers[:1]
@@ -115,16 +116,21 @@ class VisionService:
         for provider in self._providers.values():
             await provider.close()
 
-    async def _read_pages(self, providers: list[Provider], data: bytes, pages: str | None, ask: Ask) -> _Reading:
+    async def _read_pages(
+        self, providers: list[Provider], data: bytes, pages: str | None, ask: Ask, within: asyncio.Timeout
+    ) -> _Reading:
         if self._waiting >= MAX_WAITING:
             raise Overloaded("Too many pages wait to be read.", retry_after=5)
         reading = _Reading()
         end = time.monotonic() + self._deadline * PROVIDERS_SHARE
         self._waiting += 1
         try:
-            async with self._permits:
-                images = page_images(data, pages)
-                while (page := await asyncio.to_thread(_next_page, images)) is not None:
+            async with self._permits, AsyncExitStack() as block:
+                before = time.monotonic()
+                reader = await block.enter_async_context(_started(within, self._deadline, pages))
+                end += time.monotonic() - before
+                images = await block.enter_async_context(aclosing(reader.read(data)))
+                async for page in images:
                     await self._read_page(reading, providers, page, ask, end - time.monotonic())
         finally:
             self._waiting -= 1
@@ -185,5 +191,12 @@ def _held(text: str | None) -> bytes:
     return decoded(text, "image_base64")
 
 
-def _next_page(images: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
-    return next(images, None)
+@asynccontextmanager
+async def _started(within: asyncio.Timeout, seconds: float, pages: str | None) -> AsyncIterator[PageReader]:
+    """A process that reads one file. Its start is not of the call's time: on a slow machine it takes longer."""
+    clock, until = asyncio.get_running_loop().time, within.when()
+    before = clock()
+    within.reschedule(None)
+    async with PageReader.started(seconds, pages) as reader:
+        within.reschedule((until or before) + clock() - before)
+        yield reader

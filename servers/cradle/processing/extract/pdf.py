@@ -20,11 +20,11 @@ from servers.cradle.processing.extract.pdf_annotations import (
     Files,
     annotations_of,
     embedded_files,
-    fill_forms,
     written_in,
 )
 from servers.cradle.processing.extract.pdf_layout import Box, Glyphs, blocks_of, lines_of, turned
 from servers.cradle.processing.extraction import About, Block, Item, Scan
+from servers.cradle.processing.pdf_forms import fill_forms
 
 DPI = 200
 MAX_PAGES = 20_000

@@ -6,15 +6,13 @@ import ctypes
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import Inner, Unreadable, inner_items
 from servers.cradle.processing.extraction import Attachment, Item
+from servers.cradle.processing.pdf_forms import MAX_ANNOTATIONS, annotation
 
-MAX_ANNOTATIONS = 20_000
-MAX_FILLED_PAGES, MAX_WIDGETS = 2000, 2000
 MAX_COMPARED = 200
 _HIDDEN, _NO_VIEW = 2, 32
 _COMB = 1 << 24
@@ -51,15 +49,6 @@ class Annotations:
             raw.FPDFPage_CloseAnnot(each)
 
 
-def fill_forms(document) -> None:
-    """Has fields that have no appearance of their own drawn. Call it before pages are opened. Not where there are so
-    many fields that pdfium takes seconds for every page: it compares each with all."""
-    from pypdfium2 import raw
-
-    if document.get_formtype() != raw.FORMTYPE_NONE and _few_fields(document):
-        document.init_forms()
-
-
 def annotations_of(page) -> Annotations:
     """What a page's annotations say.
 
@@ -75,7 +64,7 @@ def annotations_of(page) -> Annotations:
     if count > MAX_ANNOTATIONS:
         raise Unreadable("too_large", f"A page of the PDF holds more than {MAX_ANNOTATIONS} annotations.")
     for index in range(count):
-        with _annotation(page, index) as each:
+        with annotation(page, index) as each:
             if not each or _hidden(each):
                 continue
             kind = raw.FPDFAnnot_GetSubtype(each)
@@ -140,42 +129,6 @@ class Files:
         self._inner.require(self._again + size)
 
 
-def _few_fields(document) -> bool:
-    """Whether forms are small enough to be filled. Its pages are only looked at, not kept."""
-    from pypdfium2 import raw
-
-    pages = len(document)
-    if pages > MAX_FILLED_PAGES:
-        return False
-    left = MAX_WIDGETS
-    for index in range(pages):
-        page = raw.FPDF_LoadPage(document, index)
-        try:
-            left -= _widgets(page, left + 1)
-        finally:
-            if page:
-                raw.FPDF_ClosePage(page)
-        if left < 0:
-            return False
-    return True
-
-
-def _widgets(page, at_most: int) -> int:
-    """How many of a page's annotations are fields; no more than `at_most` are counted."""
-    from pypdfium2 import raw
-
-    total = raw.FPDFPage_GetAnnotCount(page) if page else 0
-    if total > MAX_ANNOTATIONS:
-        return at_most
-    found = 0
-    for index in range(total):
-        with _annotation(page, index) as each:
-            found += bool(each) and raw.FPDFAnnot_GetSubtype(each) == raw.FPDF_ANNOT_WIDGET
-        if found == at_most:
-            break
-    return found
-
-
 def _uncombed(document, page) -> bool:
     """Takes the comb from fields that spread their characters over cells; whether there is one. The page is to be
     opened anew: the value is drawn as one word then."""
@@ -183,7 +136,7 @@ def _uncombed(document, page) -> bool:
 
     combed = [at for at in range(raw.FPDFPage_GetAnnotCount(page)) if _is_combed(document.formenv, page, at)]
     for index in combed:
-        with _annotation(page, index) as each:
+        with annotation(page, index) as each:
             flags = raw.FPDFAnnot_GetFormFieldFlags(document.formenv, each)
             raw.FPDFAnnot_SetFormFieldFlags(document.formenv, each, flags & ~_COMB)
             raw.FPDFAnnot_SetAP(each, raw.FPDF_ANNOT_APPEARANCEMODE_NORMAL, None)
@@ -193,23 +146,11 @@ def _uncombed(document, page) -> bool:
 def _is_combed(forms, page, index: int) -> bool:
     from pypdfium2 import raw
 
-    with _annotation(page, index) as each:
+    with annotation(page, index) as each:
         if not forms or not each or raw.FPDFAnnot_GetFormFieldType(forms, each) != raw.FPDF_FORMFIELD_TEXTFIELD:
             return False
         has_value = raw.FPDFAnnot_GetFormFieldValue(forms, each, None, 0) > 2
         return has_value and bool(raw.FPDFAnnot_GetFormFieldFlags(forms, each) & _COMB)
-
-
-@contextmanager
-def _annotation(page, index: int) -> Iterator[object]:
-    from pypdfium2 import raw
-
-    annotation = raw.FPDFPage_GetAnnot(page, index)
-    try:
-        yield annotation
-    finally:
-        if annotation:
-            raw.FPDFPage_CloseAnnot(annotation)
 
 
 def _hidden(annotation) -> bool:
