@@ -22,12 +22,13 @@ from servers.marketplace.gateway.eras import Answer, Translate, modern_request, 
 from servers.marketplace.gateway.events import Events
 from servers.marketplace.gateway.exchange import Arriving, CallName, Exchange, Headers
 from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event, event_of
-from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.outgoing import CONNECTIONS_PER_HOST, Outgoing
 from servers.marketplace.gateway.pausing import Pausing
 from servers.marketplace.gateway.questions import Conversation, Paused, Questions, Reply, Resumed, answer_in
 from servers.marketplace.gateway.route import Route
 from servers.marketplace.gateway.running import child_answer
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.gateway.shares import Shares
 from servers.marketplace.gateway.watching import Watches
 from servers.marketplace.metering.units import computed_units
 from servers.marketplace.runners.pool import Runners
@@ -79,6 +80,7 @@ class Relay:
         self._meter = meter
         self._cradle = cradle
         self._breakers = Breakers()
+        self._shares = Shares(CONNECTIONS_PER_HOST // 2)
         self._runners = runners
         self._watches = Watches()
         self.questions = Questions()
@@ -202,20 +204,22 @@ class Relay:
         if route.package is not None:
             async with child_answer(self._runners, exchange) as answer:
                 return await self._arrived(exchange, answer, deadline, send)
-        async with self._outgoing.client(route.url, operated=route.operated).request(
-            exchange.method,
-            route.url,
-            headers=exchange.headers,
-            data=exchange.body or None,
-            allow_redirects=False,
-        ) as response:
-            streams, chunks = response.content_type == "text/event-stream", response.content.iter_any()
-            session = response.headers.get(SESSION)
-            modern = route.era == "modern"
-            reply = self._reply_to(exchange)
-            headers = list(response.raw_headers)
-            answer = Arriving(response.status, streams, headers, session, chunks, modern, reply)
-            return await self._arrived(exchange, answer, deadline, send)
+        client = self._outgoing.client(route.url, operated=route.operated)
+        with self._shares.held(*_circuit(route)):
+            async with client.request(
+                exchange.method,
+                route.url,
+                headers=exchange.headers,
+                data=exchange.body or None,
+                allow_redirects=False,
+            ) as response:
+                streams, chunks = response.content_type == "text/event-stream", response.content.iter_any()
+                session = response.headers.get(SESSION)
+                modern = route.era == "modern"
+                reply = self._reply_to(exchange)
+                headers = list(response.raw_headers)
+                answer = Arriving(response.status, streams, headers, session, chunks, modern, reply)
+                return await self._arrived(exchange, answer, deadline, send)
 
     async def _arrived(
         self, exchange: Exchange, response: Arriving, deadline: asyncio.Timeout, send: Send
@@ -364,6 +368,7 @@ def _translate(exchange: Exchange, response: Arriving) -> Translate | None:
 
 
 def _circuit(route: Route) -> tuple[str, str | None]:
+    """Whose trouble with which server it is: neither failures nor open calls of one customer are another's."""
     return route.url, route.grant.customer
 
 
