@@ -12,7 +12,9 @@ import httpx2
 import pytest
 
 from servers.marketplace.approvals.store import ApprovalStore
+from servers.marketplace.bootstrap import bootstrap
 from servers.marketplace.invitations.store import MAX_OPEN, WRONG_SECRETS
+from servers.marketplace.tools.accounts import WhoAmI
 from servers.marketplace.tools.invitations import InvitationList, InvitationMade
 from shared.errors import Conflict, Forbidden, NotFound
 from shared.postgres.database import Database
@@ -129,6 +131,31 @@ async def test_a_withdrawn_replaced_late_or_guessed_link_makes_no_account(market
     assert (await accept(market, wrong)).status_code == 404
     assert (await market.http.get(guessed.link)).status_code == 404, "ended by too many wrong secrets"
     assert await rows.fetchval("SELECT count(*) FROM users WHERE email = 'cara@acme.example'") == 0
+
+
+@pytest.mark.requirement("Z-04")
+async def test_of_a_person_whose_account_has_ended_only_the_accounts_id_is_left(market: Market, rows: Any) -> None:
+    boss, operator = await market.user_token("acme"), await market.operator()
+    made = await invite(market, boss)
+    assert (await accept(market, made.link)).status_code == 200
+    old = await invite(market, boss, "old@acme.example")
+    await rows.execute(
+        "UPDATE invitations SET expires_at = now() - interval '31 days' WHERE invitation_id = $1", old.invitation_id
+    )
+    user = await rows.fetchval("SELECT user_id FROM users WHERE email = 'cara@acme.example'")
+    for _ in range(2):
+        await market.call(operator, "disable_user", user_id=user)
+    await invite(market, boss, "next@acme.example")
+    person = await rows.fetchrow("SELECT email, password_hash FROM users WHERE user_id = $1", user)
+    assert tuple(person) == (f"{user}@ended.invalid", "")
+    assert [row["email"] for row in await rows.fetch("SELECT email FROM invitations")] == ["next@acme.example"]
+    answers = [await login(market, email) for email in ("cara@acme.example", f"{user}@ended.invalid")]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    again = await invite(market, boss)
+    assert (await accept(market, again.link)).status_code == 200, "the address is free for another account"
+    await market.call(operator, "disable_user", user_id=(await market.call(operator, "whoami", WhoAmI)).subject)
+    await bootstrap(market.settings, market.urls)
+    assert await rows.fetchval("SELECT count(*) FROM users WHERE role = 'platform_admin'") == 1
 
 
 async def test_the_end_of_an_account_ends_what_it_offered(market: Market, rows: Any) -> None:

@@ -44,13 +44,14 @@ class InvitationStore:
     async def add(
         self, invitation_id: str, customer: str | None, email: str, role: str, secret_sha256: bytes, invited_by: str
     ) -> Invitation:
-        """Store an invitation; an earlier one of the same address there is over.
+        """Store an invitation; an earlier one of the same address there is over, and those that ended a month ago go.
 
         Raises:
             Conflict: `MAX_OPEN` are open.
         """
         async with self._database.of(customer) as connection:
             await queries.take_turn(connection, owner=customer or "")
+            await queries.forget_invitations(connection, customer_id=customer)
             await queries.end_earlier(connection, customer_id=customer, email=email)
             if await queries.count_open(connection, customer_id=customer) >= MAX_OPEN:
                 raise Conflict(f"There are {MAX_OPEN} open invitations: revoke some with revoke_invitation first.")

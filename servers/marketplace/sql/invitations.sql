@@ -11,6 +11,10 @@ UPDATE invitations
 SET state = 'revoked'
 WHERE customer_id IS NOT DISTINCT FROM :customer_id AND email = :email AND state = 'open';
 
+-- name: forget_invitations(customer_id)!
+DELETE FROM invitations
+WHERE customer_id IS NOT DISTINCT FROM :customer_id AND expires_at < now() - interval '30 days';
+
 -- name: add_invitation(invitation_id, customer_id, email, role, secret_sha256, invited_by, lasts_s)^
 INSERT INTO invitations (invitation_id, customer_id, email, role, secret_sha256, invited_by, expires_at)
 VALUES (:invitation_id, :customer_id, :email, :role, :secret_sha256, :invited_by,

@@ -37,10 +37,18 @@ UPDATE users
 SET password_hash = :password_hash, failed_logins = 0, locked_until = NULL
 WHERE user_id = :user_id;
 
+-- The row stays, for other rows and the audit log name it; what tells who the person was goes. The operator's own account
+-- keeps its name: the next start would make another one in its place.
 -- name: disable_user(user_id)!
 UPDATE users
-SET disabled_at = coalesce(disabled_at, now())
+SET disabled_at = coalesce(disabled_at, now()), password_hash = '',
+    email = CASE WHEN created_by = 'platform' OR (created_by IS NULL AND role = 'platform_admin') THEN email
+            ELSE user_id || '@ended.invalid' END
 WHERE user_id = :user_id;
+
+-- name: forget_invitation_of(user_id)!
+DELETE FROM invitations
+WHERE accepted_by = :user_id;
 
 -- name: revoke_keys_of_user(user_id)!
 UPDATE api_keys

@@ -158,11 +158,13 @@ class UserStore:
             await self._audit.append_in(connection, set_by, "user.password_set", user.user_id, user.customer)
 
     async def disable(self, user: User, ended_by: str) -> None:
-        """End a user's access: no login, no key and no invitation of theirs works from now on."""
+        """End a user's access: no login, no key and no invitation of theirs works from now on. Of the person nothing is
+        left here but the account's id, and the address is free for another account."""
         async with self._database.of(user.customer) as connection:
             await queries.disable_user(connection, user_id=user.user_id)
             await queries.revoke_keys_of_user(connection, user_id=user.user_id)
             await queries.revoke_invitations_of_user(connection, user_id=user.user_id)
+            await queries.forget_invitation_of(connection, user_id=user.user_id)
             await self._audit.append_in(connection, ended_by, "user.disabled", user.user_id, user.customer)
 
     async def customer(self, customer_id: str) -> Customer | None:
