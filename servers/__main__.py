@@ -12,6 +12,7 @@ import typer
 
 from shared.errors import PlatformError
 from shared.loading import loading
+from shared.proxies import spare_this_machine
 from shared.settings import PREFIX, ServerName, Settings, load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -252,6 +253,7 @@ def _settings(**flags: Any) -> Settings:
 
 def main() -> None:
     """Entry point: errors of the platform end as one sentence on stderr and exit code 2."""
+    spare_this_machine(os.environ)
     try:
         app()
     except PlatformError as error:

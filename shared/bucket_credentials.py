@@ -15,7 +15,9 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
+from shared.certificates import fault
 from shared.errors import Unavailable
+from shared.proxies import pool
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -113,7 +115,9 @@ def _assumed(settings: Settings, bucket: str) -> _Session:
     )
     try:
         return _session_in(_answer_to(body, settings))
-    except Exception:  # noqa: BLE001  # a wrong answer too; what it says may hold the credential
+    except Exception as error:  # noqa: BLE001  # a wrong answer too; what it says may hold the credential
+        if (wrong := fault(error)) is not None:
+            raise Unavailable(f"The TLS certificate of P0711_STS_ENDPOINT {wrong}.") from None
         raise Unavailable(
             "The object store gives no credentials for a customer's bucket. Check P0711_S3_ROLE, P0711_STS_ENDPOINT and"
             " that the platform's credential may assume the role."
@@ -121,7 +125,6 @@ def _assumed(settings: Settings, bucket: str) -> _Session:
 
 
 def _answer_to(body: str, settings: Settings) -> bytes:
-    import urllib3
     from minio.credentials.credentials import Credentials
     from minio.helpers import sha256_hash
     from minio.signer import sign_v4_sts
@@ -142,7 +145,10 @@ def _answer_to(body: str, settings: Settings) -> bytes:
         content_sha256=sha256_hash(body),
         date=now,
     )
-    answer = urllib3.request("POST", address, body=body, headers=headers, timeout=TIMEOUT_S, retries=2, redirect=False)
+    with pool(address) as client:
+        answer = client.request(
+            "POST", address, body=body, headers=headers, timeout=TIMEOUT_S, retries=2, redirect=False
+        )
     if answer.status != 200:
         raise ValueError
     return answer.data

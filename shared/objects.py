@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from shared.bucket_credentials import BucketCredentials
+from shared.certificates import fault
 from shared.errors import (
     Conflict,
     Internal,
@@ -26,6 +27,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.ids import CUSTOMER_PATTERN
+from shared.proxies import pool
 from shared.room import says_full
 from shared.settings import Settings
 
@@ -398,7 +400,8 @@ def s3_client(settings: Settings) -> Minio:
         secret_key=secret.get_secret_value() if secret else None,
         secure=parts.scheme == "https",
         region=settings.s3_region,
-        http_client=urllib3.PoolManager(
+        http_client=pool(
+            settings.s3_endpoint or "",
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=REQUEST_TIMEOUT_S),
             retries=urllib3.Retry(total=RETRIES, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
         ),
@@ -429,6 +432,8 @@ def _unchanged() -> Iterator[None]:
 def _meaning(error: Exception) -> PlatformError:
     if says_full(error):
         return StorageFull("The object store has no room. Free some space and try again.")
+    if (wrong := fault(error)) is not None:
+        return Unavailable(f"The TLS certificate of the object store {wrong}.")
     if "403 Forbidden" in str(error):  # obstore has no class of its own for a list that is refused
         return Unavailable(_REFUSED, retry_after=RETRY_AFTER_S)
     names = {type(error).__name__, str(getattr(error, "code", ""))}

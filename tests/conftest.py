@@ -28,6 +28,7 @@ from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.migrations import migrate
 from shared.postgres.provision import provision
 from shared.postgres.urls import DatabaseUrls
+from shared.proxies import spare_this_machine
 from shared.settings import Settings
 
 # package → the database that holds its tables, as in `servers.local.platform`
@@ -38,6 +39,7 @@ HOME_OF = {
 }
 
 ROOT = Path(__file__).parents[1]
+spare_this_machine(os.environ)  # as each command does
 hypothesis.settings.register_profile("0711", deadline=None)  # a busy machine is no defect
 hypothesis.settings.load_profile("0711")
 

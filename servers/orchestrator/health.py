@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,8 @@ class Health:
         import httpx2
 
         if self._client is None:
-            secure = any(self._settings.url(each).startswith("https:") for each in OTHERS)
+            https = any(self._settings.url(each).startswith("https:") for each in OTHERS)
+            secure = ssl.create_default_context() if https else False  # this machine's authorities, as other clients
             self._client = httpx2.AsyncClient(timeout=DEADLINE_S, trust_env=False, verify=secure)
         try:
             response = await self._client.get(f"{self._settings.url(name)}/health")

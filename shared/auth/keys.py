@@ -7,6 +7,7 @@ fetched document counts for `FRESH_S` seconds; while its address does not answer
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
@@ -136,7 +137,7 @@ class RemoteKeys:
 
         if self._client is None:
             # An SSL context takes 20–58 ms to build; a plain address needs none.
-            verify = self._url.startswith("https:")
+            verify = ssl.create_default_context() if self._url.startswith("https:") else False
             self._client = httpx2.AsyncClient(
                 timeout=FETCH_DEADLINE_S, trust_env=False, follow_redirects=False, verify=verify
             )

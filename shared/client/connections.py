@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shared.certificates import fault
 from shared.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def open_client() -> aiohttp.ClientSession:
     )
 
 
-def unavailable(name: str) -> Unavailable:
-    """The error of a server that does not answer."""
+def unavailable(name: str, error: BaseException | None = None) -> Unavailable:
+    """The error of a server that does not answer; what its connection failed with tells where it is the certificate."""
+    if error is not None and (wrong := fault(error)) is not None:
+        return Unavailable(f"The TLS certificate of the {name} {wrong}.", retry_after=2)
     return Unavailable(f"The {name} does not answer: start it with `0711 up`, then try again.", retry_after=2)

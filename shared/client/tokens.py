@@ -116,8 +116,8 @@ class TokenSource:
                 client.post(self._url, data=form, allow_redirects=False) as response,
             ):
                 body = orjson.loads(await response.read())
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            raise unavailable("marketplace") from None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise unavailable("marketplace", error) from None
         if response.status == 200 and isinstance(body, dict):
             return body
         raise _refused(body)

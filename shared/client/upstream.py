@@ -143,7 +143,7 @@ class Upstream:
         try:
             async with self._client.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
                 return await read_answer(response, on_progress)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise unavailable(self._name) from None
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise unavailable(self._name, error) from None
         except (aiohttp.ClientError, OSError, ValueError):
             raise Unavailable(f"The {self._name} broke off: try again.", retry_after=2) from None

@@ -7,6 +7,7 @@ against its digest, from the pinned one down; layers are kept as they are.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from servers.cradle.images.compression import MEDIA_TYPES
 from servers.cradle.images.files import hash_file, work_name
 from servers.cradle.images.layers import Layer, room_or_clean, tarfile_bytes
 from servers.cradle.images.streams import BLOCK, Hash, Hashing
+from shared.certificates import fault
 from shared.contracts.image import Compression
 from shared.contracts.model import Contract
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -182,6 +184,7 @@ class _Registry:
 
         self._session = requests.Session()
         self._session.trust_env = True  # proxies of the machine
+        self._session.verify = os.environ.get("SSL_CERT_FILE") or True
         host = pinned.host.rpartition(":")[0] or pinned.host
         scheme = "http" if host in _LOOPBACK else "https"
         self._base = f"{scheme}://{pinned.host}/v2/{pinned.name}/"
@@ -233,7 +236,9 @@ class _Registry:
             if answer.status_code == 401 and "Authorization" not in self._session.headers:
                 self._log_in(answer.headers.get("WWW-Authenticate", ""))
                 return self._get(place, headers)
-        except requests.RequestException:
+        except requests.RequestException as error:
+            if (wrong := fault(error)) is not None:
+                raise Unavailable(f"The TLS certificate of the base image's registry {wrong}.") from None
             raise Unavailable("The registry of the base image does not answer. Check P0711_BASE_IMAGE.") from None
         if answer.status_code == 404:
             raise NotFound("The registry has no such image. Check P0711_BASE_IMAGE.", field="base_image")

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from types import ModuleType
 from typing import Any
 
+from shared.certificates import fault
 from shared.errors import InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
 
 UNFINISHED = "The vision provider stopped before the page was read. Try again or use another provider."
@@ -40,9 +41,11 @@ def translated(error: Exception, sdk: ModuleType, setting: str) -> PlatformError
         case sdk.NotFoundError():
             return Unavailable(f"The vision provider does not know the model. Set P0711_{setting}_VISION_MODEL.")
         case _:
-            return Unavailable(
-                "The vision provider failed. Try again or use provider 'rapidocr'.", retry_after=_asked(error)
-            )
+            wrong = fault(error)
+            told = "The vision provider failed. Try again or use provider 'rapidocr'."
+            if wrong is not None:
+                told = f"The TLS certificate of the vision provider {wrong}."
+            return Unavailable(told, retry_after=_asked(error))
 
 
 def _refusal(error: Any, setting: str) -> PlatformError:

@@ -113,9 +113,16 @@ class HostedModel(ABC):
     @property
     def _client(self) -> Any:
         if self._connected is None:
-            self._connected = self._sdk.client(
-                api_key=self._key.get_secret_value(), base_url=self._base_url, timeout=self._deadline, max_retries=0
-            )
+            sdk = self._sdk
+            try:
+                self._connected = sdk.client(
+                    api_key=self._key.get_secret_value(), base_url=self._base_url, timeout=self._deadline, max_retries=0
+                )
+            except ImportError:  # of what speaks SOCKS
+                raise Unavailable(
+                    "Vision providers are not asked through a SOCKS proxy. Name an HTTP proxy in HTTPS_PROXY, and start"
+                    " the platform without ALL_PROXY."
+                ) from None
         return self._connected
 
     @cached_property

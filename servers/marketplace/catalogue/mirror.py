@@ -107,6 +107,8 @@ class Mirror:
 async def _page(client: ClientSession, place: str, query: Mapping[str, str]) -> dict[str, Any]:
     from aiohttp import ClientError
 
+    from servers.marketplace.gateway.outgoing import unreachable
+
     headers = {"accept": "application/json", "accept-encoding": "identity"}
     body = bytearray()
     try:
@@ -120,8 +122,8 @@ async def _page(client: ClientSession, place: str, query: Mapping[str, str]) -> 
                     raise Unavailable("A page of the registry is too large.")
             status = response.status
         page = orjson.loads(body)
-    except (ClientError, OSError, TimeoutError, orjson.JSONDecodeError):
-        raise Unavailable("The registry cannot be reached: try again later.") from None
+    except (ClientError, OSError, TimeoutError, orjson.JSONDecodeError) as error:
+        raise unreachable(error, "registry") from None
     if status != 200 or not isinstance(page, dict) or not isinstance(page.get("servers"), list):
         raise Unavailable("What answers at this address is no registry of MCP servers.")
     return page

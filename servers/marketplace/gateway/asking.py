@@ -11,7 +11,7 @@ import orjson
 
 from servers.marketplace.gateway.eras import ASKED, CLIENT, ENVELOPE, LEGACY, MODERN
 from servers.marketplace.gateway.events import Events
-from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.outgoing import Outgoing, unreachable
 from shared.client.exchange import result_of
 from shared.errors import Forbidden, Unavailable
 
@@ -148,8 +148,8 @@ async def _ask(
             streams = response.content_type == "text/event-stream"
             answer = await _answer(response.content, body.get("id"), streams=streams)
             return Reply(response.status, response.headers.get(SESSION), answer)
-    except (ClientError, OSError, ValueError, TimeoutError):
-        raise Unavailable("The server cannot be reached: try again later.") from None
+    except (ClientError, OSError, ValueError, TimeoutError) as error:
+        raise unreachable(error) from None
 
 
 async def _answer(content: Any, request_id: object, *, streams: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from servers.marketplace.catalogue.address import check_address, ip_allowed
+from shared.certificates import fault
 from shared.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ KEEP_ALIVE_S = 4.0  # below uvicorn's 5 s, so that a kept connection is rarely o
 CONNECTIONS_PER_HOST = 256  # and no limit over all: an upstream that hangs takes no connection from another
 KEPT = 10_000
 RESOLVERS = 16
+
+
+def unreachable(error: BaseException, what: str = "server") -> Unavailable:
+    """The error of an upstream that a request did not get to; a certificate's fault is told, for waiting mends none."""
+    if (wrong := fault(error)) is not None:
+        return Unavailable(f"The TLS certificate of the {what} {wrong}.")
+    return Unavailable(f"The {what} cannot be reached: try again later.")
 
 
 class Outgoing:

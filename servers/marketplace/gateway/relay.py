@@ -22,7 +22,7 @@ from servers.marketplace.gateway.eras import Answer, Translate, modern_request, 
 from servers.marketplace.gateway.events import Events
 from servers.marketplace.gateway.exchange import Arriving, CallName, Exchange, Headers
 from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event, event_of
-from servers.marketplace.gateway.outgoing import CONNECTIONS_PER_HOST, Outgoing
+from servers.marketplace.gateway.outgoing import CONNECTIONS_PER_HOST, Outgoing, unreachable
 from servers.marketplace.gateway.pausing import Pausing
 from servers.marketplace.gateway.questions import Conversation, Paused, Questions, Reply, Resumed, answer_in
 from servers.marketplace.gateway.route import Route
@@ -176,9 +176,9 @@ class Relay:
         except TimeoutError:
             self._failed(route)
             raise DeadlineExceeded("The server did not finish in time.") from None
-        except (ClientError, OSError, ValueError):
+        except (ClientError, OSError, ValueError) as error:
             self._failed(route)
-            raise Unavailable("The server cannot be reached: try again later.") from None
+            raise unreachable(error) from None
 
     def _failed(self, route: Route) -> None:
         if route.package is None:
@@ -248,8 +248,8 @@ class Relay:
                     client.post(route.url, headers=exchange.headers, data=body, allow_redirects=False) as response,
                 ):
                     self._check(route, response.status)
-            except (ClientError, OSError, ValueError, TimeoutError):
-                raise Unavailable("The server cannot be reached: try again later.") from None
+            except (ClientError, OSError, ValueError, TimeoutError) as error:
+                raise unreachable(error) from None
 
         return reply
 
