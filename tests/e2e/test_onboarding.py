@@ -147,6 +147,8 @@ async def test_an_update_takes_over_what_stands_and_reads_all_files_anew_when_it
     saved = await platform.agent.orchestrator(
         "save_installation_params", {**named, "choice": {"chunk_tokens": 64}}, InstallationVersion
     )
+    again = await platform.agent.orchestrator("save_installation_params", named, InstallationVersion)
+    assert again == saved, "what was chosen is kept where nothing is"
     (folder / "zwei.txt").write_text("Die zweite Datei nennt das Wort Kirschbaum.")
     for arguments, version, unchanged in (({}, 1, 1), ({"parameter_version": "newest"}, 2, 0), ({}, 2, 2)):
         handle = await platform.agent.orchestrator("process_new_documents", named | arguments, JobHandle)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from servers.cradle.installations.parameters import choice_of
 from servers.cradle.onboarding import (
     check_choice,
     checked_sources,
@@ -50,14 +51,15 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         await check_choice(services(), choice)
         return SourcesChecked(sources=len((await checked_sources(services(), customer_id, data_sources)).uris))
 
-    async def save_installation_params(choice: ParameterChoice) -> InstallationVersion:
+    async def save_installation_params(choice: ParameterChoice | None = None) -> InstallationVersion:
         """Fix the customer's parameters as an immutable version. The same parameters give the same version again.
 
-        Use it at an installation; updates use the stored version.
+        Use it at an installation; updates use the stored version. Without a choice, that of the newest version counts.
         """
-        held = services()
-        parameters = await current_choice(held, choice)
-        return await held.installations.save(require_customer(), parameters, held.embedding)
+        held, customer = services(), require_customer()
+        if choice is None:
+            choice = choice_of((await held.installations.get(customer, None)).parameters)
+        return await held.installations.save(customer, await current_choice(held, choice), held.embedding)
 
     async def get_installation_params(version: Annotated[int | None, Field(ge=1)] = None) -> InstallationVersion:
         """Read a version of the customer's parameters; the one saved last if none is named. Use it before an update."""

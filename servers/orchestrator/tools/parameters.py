@@ -16,16 +16,22 @@ from shared.contracts.installation import InstallationVersion, ParameterChoice, 
 def register(server: Any, services: Callable[[], Services]) -> None:
     """Offers the tools on the server."""
 
-    async def save_installation_params(customer_id: CustomerArgument, choice: ParameterChoice) -> InstallationVersion:
+    async def save_installation_params(
+        customer_id: CustomerArgument,
+        choice: Annotated[
+            ParameterChoice | None,
+            Field(description="Leave out to keep what was chosen, as after an upgrade of the platform."),
+        ] = None,
+    ) -> InstallationVersion:
         """Fix a customer's installation parameters as a new, immutable version. The same choice gives the same version.
 
-        Use it to prepare a change of model, chunk size or OCR. A dataset keeps the version that it was made with,
-        until process_new_documents with parameter_version makes it anew.
+        Use it to prepare a change of model, chunk size or OCR, and after an upgrade of the platform. A dataset keeps
+        its version, until process_new_documents with parameter_version makes it anew.
         """
         held = services()
         await known_customer(held.store, customer_id)
-        chosen = choice.model_dump(mode="json")
-        return await held.cradle("save_installation_params", InstallationVersion, customer_id, choice=chosen)
+        chosen = {} if choice is None else {"choice": choice.model_dump(mode="json")}
+        return await held.cradle("save_installation_params", InstallationVersion, customer_id, **chosen)
 
     async def get_installation_params(
         customer_id: CustomerArgument,
