@@ -2,7 +2,8 @@
 
 Postgres refuses to run as root. As root, the server therefore runs as the user `postgres` or `nobody`, who cannot pass
 a private folder such as `/root`. The parents of the home folder are never opened for this: what the account cannot
-reach lies below `/var/lib/0711` instead (made by root, readable by the account alone), and the home folder links to it.
+reach lies below `/var/lib/0711` instead (made by root, readable by the account alone), and the home folder links to it;
+a file there names that folder, so that a copy of it never opens the original's databases.
 Not as root, everything stays where the caller put it and runs as the caller.
 """
 
@@ -18,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.errors import Unavailable
+from shared.errors import Conflict, Unavailable
 
 REACHABLE = Path("/var/lib/0711")
 BINARIES = "pginstall*/bin/postgres"
+INSIDE = Path("files", "cluster")
+OWNER = "folder"
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,52 @@ def cluster_folder(folder: Path, account: Account) -> Path:
 
     Returns:
         A folder whose parent the account may write to. The cluster itself need not exist yet.
+
+    Raises:
+        Conflict: `folder` is a copy, and its link leads to the original's cluster.
+        Unavailable: the link leads nowhere on this machine.
     """
     link = folder / "cluster"
     if link.is_symlink():
-        return link.readlink()
+        return _linked(folder, link.readlink())
     if link.is_dir() or account.uid is None:
         return link
-    place = folder if account.reaches(folder) else _reachable(f"cluster-{secrets.token_hex(8)}")
-    parent = place / "files"
+    if account.reaches(folder):
+        place, target = folder, INSIDE
+    else:
+        place = _reachable(f"cluster-{secrets.token_hex(8)}")
+        (place / OWNER).write_text(str(folder))
+        target = place / INSIDE
+    parent = place / INSIDE.parent
     parent.mkdir(mode=0o700, exist_ok=True)
     account.own(parent)
-    link.symlink_to(parent / "cluster")
-    return parent / "cluster"
+    link.symlink_to(target)
+    return place / INSIDE
+
+
+def _linked(folder: Path, target: Path) -> Path:
+    """Where the cluster of a folder with a link is: beside the link, wherever folder and files were moved to, or below
+    `REACHABLE`, for the folder that is named there."""
+    if (folder / INSIDE.parent).is_dir():
+        return folder / INSIDE
+    if not target.parent.is_dir():
+        raise Unavailable(
+            f"The databases of {folder.parent} lie in {target.parent}, which is not on this machine. Bring that folder"
+            " too, or bring the platform here by `0711 backup` and `0711 restore`."
+        )
+    place = target.parents[1]
+    if place.parent != REACHABLE:
+        return target
+    mark = place / OWNER
+    owner = Path(mark.read_text()) if mark.exists() else folder
+    there = owner / "cluster"
+    if there.is_symlink() and there.readlink() == target and not owner.samefile(folder):
+        raise Conflict(
+            f"{folder.parent} is a copy of {owner.parent}, and its databases in {place} are the original's. Remove"
+            " one of the two homes, or make the copy by `0711 backup` and `0711 restore`."
+        )
+    mark.write_text(str(folder))  # it was moved, or is of a release that named none
+    return target
 
 
 def binaries(account: Account) -> Path:

@@ -28,7 +28,7 @@ from typing import Any
 from urllib.parse import quote
 
 from shared.errors import Conflict, StorageFull, Unavailable
-from shared.postgres.account import Account, binaries, cluster_folder
+from shared.postgres.account import REACHABLE, Account, binaries, cluster_folder
 from shared.postgres.postmaster import Postmaster
 from shared.room import says_full
 from shared.secret_files import replace_secret
@@ -188,14 +188,11 @@ class EmbeddedPostgres:
             return
         self._take_lock()
         try:
-            link = self.folder / "cluster"
-            if link.is_symlink():
-                cluster = link.readlink()
+            with suppress(Conflict, Unavailable):  # another folder's, or on another machine: not ours to delete
+                cluster = cluster_folder(self.folder, Account.current())
                 _end_orphan(cluster, time.monotonic() + STOP_DEADLINE_S)
-                place = cluster.parents[1]
-                shutil.rmtree(cluster.parent if place == self.folder else place, ignore_errors=True)
-            else:
-                _end_orphan(link, time.monotonic() + STOP_DEADLINE_S)
+                if cluster.parents[2] == REACHABLE:
+                    shutil.rmtree(cluster.parents[1], ignore_errors=True)
             shutil.rmtree(self.folder, ignore_errors=True)
         finally:
             self._release()

@@ -60,7 +60,7 @@ def ask(url: str, question: str = "SELECT 1") -> object:
 
 def cluster(folder: Path) -> Path:
     link = folder / "cluster"
-    return link.readlink() if link.is_symlink() else link
+    return link.parent / link.readlink() if link.is_symlink() else link
 
 
 def ended(pid: int) -> None:
