@@ -251,8 +251,16 @@ def _settings(**flags: Any) -> Settings:
     return load(**flags)
 
 
+def _speak_utf8() -> None:
+    """Names of files, settings and what is said are UTF-8, whatever the locale: Python starts again in that mode."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # for the servers
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+
+
 def main() -> None:
     """Entry point: errors of the platform end as one sentence on stderr and exit code 2."""
+    _speak_utf8()
     spare_this_machine(os.environ)
     try:
         app()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 
@@ -12,14 +13,15 @@ from shared.settings import Settings
 
 
 async def up(settings: Settings) -> None:
-    """Runs until SIGINT or SIGTERM, or until a server gives up.
+    """Runs until SIGINT, SIGTERM or SIGHUP, or until a server gives up.
 
     Raises:
         Unavailable: a server gave up; the message says why.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # a closed terminal, without `nohup`
+            loop.add_signal_handler(number, stop.set)
     started = time.perf_counter()
     async with running(settings, _say) as platform:
         _say(f"ready in {time.perf_counter() - started:.1f} s. Connect Claude Code:\n  {claude_code_line(settings)}")
@@ -35,4 +37,5 @@ async def up(settings: Settings) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201  the command's own output
+    with contextlib.suppress(OSError):  # a terminal that is closed or a log's disk that is full stops no server
+        print(line, flush=True)  # noqa: T201  the command's own output
