@@ -89,10 +89,11 @@ class Mint:
         return Token(signed, lifetime_s, scope)
 
     def upstream(self, grant: Grant) -> str:
-        """A token for a call-through, signed once and used again while it has time left."""
+        """A token for a call-through, signed once and used again while it has time left by the clock that it is judged
+        by: that was set back or forward, or its machine has slept, and it is signed anew."""
         known = self._upstream.get(grant)
-        now = time.monotonic()
-        if known is not None and known[0] - now > REUSE_LEFT_S:
+        now = time.time()
+        if known is not None and REUSE_LEFT_S < known[0] - now <= UPSTREAM_LIFETIME_S:
             self._upstream.move_to_end(grant)
             return known[1]
         signed = self.token(grant, UPSTREAM_LIFETIME_S).access_token

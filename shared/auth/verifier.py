@@ -36,16 +36,16 @@ _CUSTOMER = re.compile(CUSTOMER_PATTERN)
 
 @dataclass(slots=True)
 class _Known:
-    """A token that was verified. `until`: seconds since the epoch up to which nothing of it is looked at again."""
+    """A token that was verified. `until`: monotonic seconds up to which its key is not asked for again."""
 
     caller: Principal
     kid: str
     key: EllipticCurvePublicKey
     until: float = 0.0
 
-    def trust(self, now: float) -> Principal:
-        """Let it pass from `now` on for a while."""
-        self.until = min(now + TRUSTED_S, self.caller.expires_at)
+    def trust(self) -> Principal:
+        """Let it pass for a while, whatever the clock is set to meanwhile."""
+        self.until = time.monotonic() + TRUSTED_S
         return self.caller
 
 
@@ -95,11 +95,11 @@ class TokenVerifier:
         digest = hashlib.sha256(token.encode()).digest()
         known = self._known.get(digest)
         if known is not None:
-            now = time.time()
-            if now < known.until:
-                return known.caller
-            if now < known.caller.expires_at and await self._keys.key(known.kid) is known.key:
-                return known.trust(now)
+            if time.time() < known.caller.expires_at:
+                if time.monotonic() < known.until:
+                    return known.caller
+                if await self._keys.key(known.kid) is known.key:
+                    return known.trust()
             self._known.pop(digest, None)
         kid = _kid_of(token)
         key = await self._keys.key(kid)
@@ -107,7 +107,7 @@ class TokenVerifier:
             _refuse()
         known = _Known(self._decode(token, key), kid, key)
         self._remember(digest, known)
-        return known.trust(time.time())
+        return known.trust()
 
     def _decode(self, token: str, key: EllipticCurvePublicKey) -> Principal:
         try:

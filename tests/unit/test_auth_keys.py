@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,7 +119,9 @@ async def test_the_old_key_verifies_until_it_is_removed_and_not_longer_than_the_
 
 
 @pytest.mark.requirement("A-03")
-async def test_a_token_passes_for_a_second_without_asking_for_its_key_and_not_longer(settings: Settings) -> None:
+async def test_a_token_passes_for_a_second_without_asking_for_its_key_and_not_longer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     issuer, asked, current = Issuer(), [], [True]
 
     def document() -> dict[str, Any]:
@@ -133,6 +136,8 @@ async def test_a_token_passes_for_a_second_without_asking_for_its_key_and_not_lo
     assert TRUSTED_S <= 1
     current.clear()
     await asyncio.sleep(TRUSTED_S + 0.05)
+    yesterday = time.time() - 86_400  # the clock was set back: that prolongs no trust in a key that is gone
+    monkeypatch.setattr(shared.auth.verifier, "time", SimpleNamespace(time=lambda: yesterday, monotonic=time.monotonic))
     with pytest.raises(Unauthenticated):
         await verifier.verify(token)
 

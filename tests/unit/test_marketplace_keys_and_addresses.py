@@ -9,10 +9,12 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import jwt
 import pytest
 
+from servers.marketplace import tokens
 from servers.marketplace.catalogue.address import check_address, ip_allowed
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.events import Events
@@ -102,6 +104,19 @@ def test_an_upstream_token_is_signed_once_for_a_grant_and_anew_for_another(tmp_p
     mint = Mint(KeyRing(tmp_path), "https://m.example")
     other = Grant("usr_a", "customer_user", GRANT.audience, GRANT.scopes, "bolt", "key_a")
     assert mint.upstream(GRANT) == mint.upstream(GRANT) != mint.upstream(other)
+
+
+@pytest.mark.parametrize("jump", [-3600, 3600])
+def test_an_upstream_token_is_signed_anew_when_the_clock_was_set_or_the_machine_slept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    mint = Mint(KeyRing(tmp_path), "https://m.example")
+    before, now = mint.upstream(GRANT), time.time() + jump
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: now, monotonic=time.monotonic))
+    after = mint.upstream(GRANT)
+    assert after != before
+    assert after == mint.upstream(GRANT)
+    assert jwt.decode(after, options={"verify_signature": False})["iat"] == int(now)
 
 
 def test_a_sealed_session_opens_for_its_caller_only(tmp_path: Path) -> None:
