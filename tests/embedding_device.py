@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from servers.cradle.embedding.backends.openvino import OpenVinoBackend
 from servers.cradle.embedding.device import Spec, main
 
@@ -13,13 +15,14 @@ if TYPE_CHECKING:
     from servers.cradle.embedding.backends.base import Pending
     from shared.encoder import Ids
 
-POISON, FATAL, GREEDY, CRASH, HUGE = 29_999, 29_998, 29_997, 29_996, 29_995
+POISON, FATAL, GREEDY, CRASH, HUGE, WIDE = 29_999, 29_998, 29_997, 29_996, 29_995, 29_994
 GREEDY_FIT = 3
 
 
 class FaultyBackend(OpenVinoBackend):
-    """`POISON` among the ids fails the batch, `FATAL` breaks the device for good, `GREEDY` needs so much memory that a
-    batch of `GREEDY_FIT` texts is the largest that fits, `HUGE` more than there is, `CRASH` ends the process."""
+    """`POISON` among the ids fails the batch, `FATAL` breaks the device for good, `GREEDY` needs so much memory that
+    a batch of `GREEDY_FIT` texts is the largest that fits, `HUGE` more than there is, `CRASH` ends the process,
+    `WIDE` makes all vectors of the batch twice as long."""
 
     dead = False
 
@@ -31,7 +34,10 @@ class FaultyBackend(OpenVinoBackend):
             raise RuntimeError("the device says no")
         if (ids == HUGE).any() or ((ids == GREEDY).any() and len(lengths) > GREEDY_FIT):
             raise MemoryError
-        return super().start(ids, lengths)
+        pending = super().start(ids, lengths)
+        if (ids == WIDE).any():
+            return lambda: tuple(np.tile(each, 2) for each in pending())  # pyright: ignore[reportReturnType]
+        return pending
 
 
 def load(spec: Spec) -> FaultyBackend:

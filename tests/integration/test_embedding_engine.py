@@ -13,7 +13,7 @@ from servers.cradle.embedding.engine import Engine
 from servers.cradle.embedding.scheduler import BATCH_TOKENS, FITTING_BATCHES
 from shared.encoder import Graph
 from shared.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
-from tests.embedding_device import CRASH, FATAL, GREEDY, HUGE, POISON
+from tests.embedding_device import CRASH, FATAL, GREEDY, HUGE, POISON, WIDE
 from tests.embedding_rig import (
     PROBE,
     SeenWorker,
@@ -65,10 +65,11 @@ async def test_one_poison_text_of_32_callers_fails_alone(engine: Engine, graph: 
         assert np.array_equal(np.asarray(answers[at]), alone(graph, texts[at]))
 
 
-async def test_a_poison_text_is_named_to_the_caller_who_sent_it(engine: Engine) -> None:
+@pytest.mark.parametrize("fault", [POISON, WIDE])
+async def test_a_poison_text_is_named_to_the_caller_who_sent_it(engine: Engine, fault: int) -> None:
     draw = np.random.default_rng(2)
     texts = [text_ids(draw, 9) for _ in range(5)]
-    texts[3][1] = POISON
+    texts[3][1] = fault
     with pytest.raises(InvalidInput) as error:
         await compute(engine, texts)
     assert error.value.field == "texts.3"

@@ -198,7 +198,7 @@ class Device:
         try:
             pooled, unit = pending()
             chosen = np.where(np.frombuffer(units, np.uint8)[:, None] == 1, unit, pooled)
-            if not np.isfinite(chosen).all():
+            if len(chosen) != len(units) or not np.isfinite(chosen).all():
                 raise ArithmeticError
         except Exception as error:  # noqa: BLE001
             self._refuse(number, error)

@@ -258,7 +258,7 @@ class Engine:
     async def _outcomes(self, worker: Worker, items: list[Item]) -> Sequence[Vectors | PlatformError]:
         """A batch that fails is halved until the text that fails is alone (F-04, F-06)."""
         try:
-            found = await worker.run([item.ids for item in items], [item.owner[0].normalize for item in items])
+            found = await self._run(worker, [item.ids for item in items], [item.owner[0].normalize for item in items])
         except WorkerLost:
             return [reloading()] * len(items)
         except BatchFailed as failed:
@@ -273,11 +273,18 @@ class Engine:
         half = len(items) // 2
         return [*await self._outcomes(worker, items[:half]), *await self._outcomes(worker, items[half:])]
 
+    async def _run(self, worker: Worker, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> Vectors:
+        """As `Worker.run`; vectors that are not of the model's size are a failure of the device too."""
+        found = await worker.run(texts, units)
+        if found.shape[1] != self._dimension:
+            raise BatchFailed(memory=False)
+        return found
+
     async def _why(self, worker: Worker, item: Item, memory: bool) -> PlatformError:
         """Whether it was the text or the device: one text that always works is tried. Memory that sufficed for a text
         as long before will do so again."""
         try:
-            await worker.run([self._probe], [True])
+            await self._run(worker, [self._probe], [True])
         except (BatchFailed, WorkerLost):
             event("embedding_device_broken", backend=self.backend)
             worker.kill()
