@@ -112,7 +112,7 @@ class Library:
     async def document(self, document_id: str, start: int, limit: int) -> DocumentAnswer:
         """A document by id or path with `limit` passages from `start`."""
         row = await self._reader.document(document_id)
-        passages = _fitting(await self._reader.passages(document_id, start=start, limit=limit), lambda each: each.text)
+        passages = fitting(await self._reader.passages(document_id, start=start, limit=limit), lambda each: each.text)
         more = start + len(passages) < row.chunks
         return DocumentAnswer(
             document=_document(row),
@@ -133,7 +133,7 @@ class Library:
     async def documents(self, cursor: str | None, limit: int, prefix: str = "") -> DocumentList:
         """The ledger, page by page: every file that was found, read or not."""
         page = await self._reader.documents(cursor, limit, prefix)
-        shown = _fitting(page.documents, lambda each: each.path + (each.title or each.path) + each.failure_reason)
+        shown = fitting(page.documents, lambda each: each.path + (each.title or each.path) + each.failure_reason)
         cursor = shown[-1].document_id if len(shown) < len(page.documents) else page.next_cursor
         return DocumentList(documents=[_document(each) for each in shown], next_cursor=cursor)
 
@@ -213,7 +213,7 @@ async def library(
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
 
-def _fitting(found: Sequence[Part], text: Callable[[Part], str]) -> Sequence[Part]:
+def fitting(found: Sequence[Part], text: Callable[[Part], str]) -> Sequence[Part]:
     """The first of them, as many as one answer holds, and at least one."""
     left = ANSWER_CHARS
     for number, each in enumerate(found):

@@ -25,7 +25,8 @@ from servers.cradle.processing.extraction import joined, parts
 from servers.instance import shelf as shelf_module
 from servers.instance.products import export as export_module
 from servers.instance.products.bmecat import Head
-from servers.instance.products.classes import Condition, Neighbour
+from servers.instance.products.classes import Neighbour
+from servers.instance.products.conditions import Condition
 from servers.instance.products.export import Export, part
 from servers.instance.products.plain_formats import ArticleRecord
 from servers.instance.products.shelf import ProductShelf
@@ -332,7 +333,7 @@ async def test_an_article_that_an_update_deletes_is_left_out_of_exports_and_told
     async with DatasetReader(folder) as reader:
         classes = await ProductShelf(reader, tmp_path).classes()
         (found,), _ = classes.products(None, "EC1", [], 0, 10)
-        assert (found["supplier"], found["deleted_by"]) == ("Muster", update.document.document_id)
+        assert (found.row.supplier, found.deleted_by) == ("Muster", update.document.document_id)
     only = [bundles[0], update]
     await written(tmp_path / "only", only)
     export, data = await exported(unpack(frozen(tmp_path / "only"), tmp_path / "lone"), tmp_path / "lone", "json")
@@ -420,7 +421,7 @@ async def test_products_are_found_by_class_and_feature_and_classes_by_neighbours
     assert (only.class_id, only.products, more) == ("EC000897", 5, None)
     assert classes.listed("zzz", 0, 10) == ([], None)
     first, following = classes.products(None, "EC000897", [], 0, 2)
-    assert ([row["article_number"] for row in first], following) == ([article(1), article(2)], 2)
+    assert ([each.row.article_number for each in first], following) == ([article(1), article(2)], 2)
     strong = classes.products("ETIM-9.0", "EC000897", [Condition("EF000227", "at_least", "16")], 0, 9)[0]
     assert len(strong) == 5
     assert classes.products(None, "EC000897", [Condition("Nennstrom", "at_least", "16,5")], 0, 9)[0] == []
@@ -429,7 +430,8 @@ async def test_products_are_found_by_class_and_feature_and_classes_by_neighbours
         found, _ = classes.products(None, "EC000897", [Condition("NENNSTROM", comparison, value)], 0, 9)
         assert len(found) == 5, (comparison, value)
     assert classes.products(None, "EC000897", [Condition("Nennstrom", "equals", "16 V")], 0, 9)[0] == []
-    assert classes.unknown_features(None, "EC000897", [Condition("nennstrom", "equals", "1")]) == ([], ["Nennstrom"])
+    (reason,) = classes.reasons(None, "EC000897", [Condition("nennstrom", "equals", "1")])
+    assert (reason.products, reason.known, reason.others) == (0, True, ["16 A"])
     with pytest.raises(InvalidInput, match="Nennstrom is in A: give the value in it"):
         classes.products(None, "EC000897", [Condition("Nennstrom", "at_least", "0,016 kA")], 0, 9)
     with pytest.raises(NotFound):

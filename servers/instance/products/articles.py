@@ -61,7 +61,7 @@ class Articles:
 
     def __iter__(self) -> Iterator[Article]:
         for number, rows in groupby(self._rows, key=lambda row: row.article_number):
-            makers = _by_maker(self._succession.newest_first(list(rows)))
+            makers = by_maker(self._succession.newest_first(list(rows)))
             yield from (replace(self._article(number, same), namesakes=len(makers)) for same in makers)
 
     def _rank(self, row: ProductRow) -> tuple[int, int, str]:
@@ -119,7 +119,7 @@ def _newness(transaction: str, prices: Sequence[PriceRow]) -> tuple[int, str]:
     return _UPDATES[transaction], max(each.valid_from if _DAY.match(each.valid_from) else "" for each in prices)
 
 
-def _by_maker(rows: Sequence[ProductRow]) -> list[list[ProductRow]]:
+def by_maker(rows: Sequence[ProductRow]) -> list[list[ProductRow]]:
     """The rows by maker, in their order. Those that name none are its product where there is one maker only."""
     makers: list[list[str]] = []
     for words in sorted((_words(row.manufacturer) for row in rows if row.manufacturer.strip()), key=len):

@@ -6,23 +6,20 @@ dataset's catalogues where they tell them, and a new article is classified by it
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
+from servers.instance.products.conditions import Condition
+from servers.instance.products.finding import Finder, Reason, Told
 from servers.instance.products.succession import Succession
-from shared.dataset.rows import ProductRow, finite_number
-from shared.dataset.words import folded
+from shared.dataset.rows import ProductRow
 from shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Comparison = Literal["equals", "at_least", "at_most"]
-
-_MEASURE = re.compile(r"\s*([+-]?[\d.,]+)\s*([^\d\s.,]\S*)?\s*")
 TABLES = ("documents", "products", "features", "groups", "relations")
 
 
@@ -34,15 +31,6 @@ class ProductClass:
     class_id: str
     name: str
     products: int
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What a feature (by its name or its id in the system) must be."""
-
-    feature: str
-    comparison: Comparison
-    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +59,7 @@ class Classes:
 
     def __init__(self, tables: Mapping[str, pa.Table]) -> None:
         self._products = tables["products"]
-        self._features = tables["features"]
-        self._succession = Succession(tables)
+        self._finder = Finder(tables["products"], tables["features"], Succession(tables))
         names = {
             (row["system"], row["code"]): row["name"]
             for row in tables["groups"].select(["system", "code", "name"]).to_pylist()
@@ -97,51 +84,36 @@ class Classes:
         return found[start : start + limit], start + limit if len(found) > start + limit else None
 
     def products(
-        self, system: str | None, class_id: str, conditions: Sequence[Condition], start: int, limit: int
-    ) -> tuple[list[dict[str, Any]], int | None]:
-        """Rows of the table of products that are in the class and meet every condition, in the order of their numbers.
-        `deleted_by` beside them is the id of the document that takes the product back, '' where none does.
+        self, system: str | None, class_id: str | None, conditions: Sequence[Condition], start: int, limit: int
+    ) -> tuple[list[Told], int | None]:
+        """Products that are in the class and meet every condition, in the order of their numbers. Without a class each
+        article is given once.
 
         Raises:
             NotFound: no product is in this class.
+            InvalidInput: there is neither a class nor a condition.
         """
+        if class_id is None and not conditions:
+            raise InvalidInput("Give a class_id, conditions or both: every product is in the table products.")
+        return self._finder.found(self._members(system, class_id), conditions, start, limit)
+
+    def reasons(self, system: str | None, class_id: str | None, conditions: Sequence[Condition]) -> list[Reason]:
+        """Of each condition, why `products` may have found nothing."""
+        return list(self._finder.reasons(self._members(system, class_id), conditions))
+
+    def _members(self, system: str | None, class_id: str | None) -> pa.Table | None:
+        """The products of a class, None without one."""
         from pyarrow.dataset import field
 
-        members = self._members(system, class_id)
-        for condition in conditions:
-            fitting = self._meeting(condition, members["product_id"].to_pylist())
-            members = members.filter(field("product_id").isin(_ids(fitting)))
-        ordered = members.sort_by([("article_number", "ascending"), ("product_id", "ascending")])
-        found = self._told(ordered.slice(start, limit))
-        return found, start + limit if ordered.num_rows > start + limit else None
-
-    def unknown_features(
-        self, system: str | None, class_id: str, conditions: Sequence[Condition]
-    ) -> tuple[list[str], list[str]]:
-        """Those features of the conditions that no product of the class has, and the names of all that they have.
-
-        Raises:
-            NotFound: no product is in this class.
-        """
-        from pyarrow.dataset import field
-
-        members = self._members(system, class_id)["product_id"]
-        rows = self._features.filter(field("product_id").isin(members)).select(["name", "feature_id"])
-        names, ids = set(rows["name"].to_pylist()), set(rows["feature_id"].to_pylist())
-        known = ids | set(map(folded, names))
-        asked = dict.fromkeys(each.feature for each in conditions)
-        return [each for each in asked if each not in known and folded(each) not in known], sorted(names)
-
-    def _members(self, system: str | None, class_id: str) -> pa.Table:
-        """The products of a class."""
-        from pyarrow.dataset import field
-
+        if class_id is None:
+            return None
         chosen = field("class_id") == class_id
         if system is not None:
             chosen = chosen & (field("class_system") == system)
         members = self._products.filter(chosen)
         if not members.num_rows:
-            raise NotFound("No product of this dataset is in this class: list_classes names those there are.")
+            known = "list_classes names those there are; without a class_id every product is looked at"
+            raise NotFound(f"No product of this dataset is in this class: {known}.")
         return members
 
     def classify(self, neighbours: Sequence[Neighbour], system: str | None) -> list[Candidate]:
@@ -158,70 +130,12 @@ class Classes:
         ]
         return sorted(found, key=lambda each: (-each.share, each.product_class.system, each.product_class.class_id))
 
-    def rows(self, product_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The rows of these products, as `products` gives them."""
+    def rows(self, product_ids: Sequence[str]) -> dict[str, Told]:
+        """These products by their ids."""
         from pyarrow.dataset import field
 
         found = self._products.filter(field("product_id").isin(_ids(product_ids)))
-        return {row["product_id"]: row for row in self._told(found)}
-
-    def _told(self, products: pa.Table) -> list[dict[str, Any]]:
-        return [{**row, "deleted_by": self._succession.deleted_by(ProductRow(**row))} for row in products.to_pylist()]
-
-    def _meeting(self, condition: Condition, product_ids: list[str]) -> list[str]:
-        """The ids, of these products, that meet a condition.
-
-        Raises:
-            InvalidInput: the value is no number where numbers are compared, or in a unit that the feature is not in.
-        """
-        from pyarrow.dataset import field
-
-        among = self._features.filter(field("product_id").isin(_ids(product_ids)))
-        wanted = folded(condition.feature)
-        names = [name for name in among["name"].unique().to_pylist() if folded(name) == wanted]
-        named = (field("feature_id") == condition.feature) | field("name").isin(_ids(names))
-        rows = among.filter(named).select(["product_id", "value", "value_id", "number", "unit"]).to_pylist()
-        fits = _same(condition.value) if condition.comparison == "equals" else _bounded(condition, rows)
-        return [row["product_id"] for row in rows if fits(row)]
-
-
-def _same(value: str) -> Callable[[dict[str, Any]], bool]:
-    """Whether a feature has the value: as text (`IP 66` is `IP66`), as the value's id, or as the same number."""
-    number, unit = _measure(value)
-
-    def fits(row: dict[str, Any]) -> bool:
-        equal = number is not None and row["number"] == number and unit in ("", _bare(row["unit"]))
-        return equal or value in (row["value"], row["value_id"]) or _bare(value) == _bare(row["value"])
-
-    return fits
-
-
-def _bounded(condition: Condition, rows: list[dict[str, Any]]) -> Callable[[dict[str, Any]], bool]:
-    """Whether a feature's number is on the right side of the condition's, which may name the feature's unit."""
-    bound, unit = _measure(condition.value)
-    if bound is None:
-        raise InvalidInput("at_least and at_most compare numbers: give one as `value`.", field="conditions")
-    units = {row["unit"] for row in rows if row["number"] is not None}
-    if unit and rows and unit not in set(map(_bare, units)):
-        known = ", ".join(sorted(filter(None, units))) or "no unit"
-        raise InvalidInput(f"{condition.feature} is in {known}: give the value in it.", field="conditions")
-
-    def fits(row: dict[str, Any]) -> bool:
-        if row["number"] is None or unit not in ("", _bare(row["unit"])):
-            return False
-        return row["number"] >= bound if condition.comparison == "at_least" else row["number"] <= bound
-
-    return fits
-
-
-def _measure(value: str) -> tuple[float | None, str]:
-    """A number and its unit, '' where none is named; None where the value is no number."""
-    found = _MEASURE.fullmatch(value)
-    return (finite_number(found[1]), _bare(found[2] or "")) if found else (None, "")
-
-
-def _bare(text: str) -> str:
-    return "".join(folded(text).split())
+        return {row["product_id"]: self._finder.told(ProductRow(**row)) for row in found.to_pylist()}
 
 
 def _ids(product_ids: Sequence[str]) -> pa.Array:

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from servers.instance.products.bmecat import Head
-from servers.instance.products.classes import Candidate, Classes, Comparison, Condition, ProductClass
+from servers.instance.products.classes import Candidate, Classes, ProductClass
+from servers.instance.products.conditions import Comparison, Condition
 from servers.instance.products.export import MEDIA_TYPES, Format
-from servers.instance.search import Library
+from servers.instance.products.finding import Reason, Told
+from servers.instance.search import Library, fitting
 from shared.contracts.model import Contract
 from shared.ids import Digest
 
@@ -20,7 +22,8 @@ PART_BYTES = 32 * 1024
 MAX_PART_BYTES = 256 * 1024
 EXPORT_DEADLINE_S = 300.0
 NEIGHBOURS = 25
-FEATURES_NAMED = 60
+NAMED = 60
+TEXT_CHARS = 500
 BMECAT_SOURCE = "BMEcat 2005 (BME e.V.), T_NEW_CATALOG; subset as in bmecat_2005_subset.xsd"
 SOURCES: dict[Format, str] = {
     "bmecat": BMECAT_SOURCE,
@@ -69,11 +72,21 @@ class ClassList(Contract):
 
 
 class FeatureCondition(Contract):
-    """What a feature must be. `feature` is its name or its id, such as EF000227."""
+    """What a feature must be. `feature` is its name or its id, such as EF000227; none: any feature or the product's own
+    name and description, for values that say what they are (`IP67`, `24 V`)."""
 
-    feature: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    feature: Annotated[str | None, StringConstraints(min_length=1, max_length=200)] = None
     comparison: Comparison = "equals"
     value: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class FeatureMet(Contract):
+    """What meets a condition, as it is written, and the document that says it."""
+
+    feature: str
+    value: str
+    unit: str
+    document_id: str
 
 
 class ProductFound(Contract):
@@ -88,6 +101,9 @@ class ProductFound(Contract):
     document_id: str = Field(description="The source to cite; get_document reads it.")
     page: int | None
     deleted_by: str = Field(description="The document, an update, that takes the product back; empty where none does.")
+    met: list[FeatureMet] = Field(
+        default_factory=list, description="What meets each condition, in their order; another document may say it."
+    )
 
 
 class ProductList(Contract):
@@ -95,7 +111,7 @@ class ProductList(Contract):
 
     products: list[ProductFound]
     next_start: int | None
-    note: str = Field("", description="Where a feature that was asked for is one that no product of the class has.")
+    note: str = Field("", description="Where nothing is found: what there is of each condition.")
 
 
 class ClassCandidate(Contract):
@@ -180,21 +196,29 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         return ClassList(classes=[_class(each) for each in found], next_start=following)
 
     async def find_products(
-        class_id: ClassId,
+        class_id: ClassId | None = None,
         system: System = None,
         conditions: Annotated[list[FeatureCondition], Field(max_length=5)] = [],  # noqa: B006
         start: Start = 0,
         limit: Limit = 25,
     ) -> ProductList:
-        """Find products of a class whose features meet every condition, each with the document to cite.
+        """Find products whose features meet every condition, of a class or of all, each with the document to cite.
 
-        Use it for questions such as which circuit breakers have at least 16 A. For prices use query_table.
+        Use it for questions such as which circuit breakers have at least 16 A, or what has IP67 and 24 V. It knows the
+        features of catalogues and tables; what running text says, search finds. For prices use query_table.
         """
         classes = await library().products.classes()
         wanted = [Condition(each.feature, each.comparison, each.value) for each in conditions]
         rows, following = await asyncio.to_thread(classes.products, system, class_id, wanted, start, limit)
-        note = "" if rows else _unknown(*await asyncio.to_thread(classes.unknown_features, system, class_id, wanted))
-        return ProductList(products=[_product(row) for row in rows], next_start=following, note=note)
+        products = [_product(row) for row in rows]
+        shown = fitting(products, lambda each: each.model_dump_json())
+        if len(shown) < len(products):
+            following = start + len(shown)
+        note = ""
+        if not rows and not start:
+            of = "here" if class_id is None else "of this class"
+            note = _why(await asyncio.to_thread(classes.reasons, system, class_id, wanted), of)
+        return ProductList(products=list(shown), next_start=following, note=note)
 
     async def classify_product(
         text: Annotated[str, Field(min_length=1, max_length=1000, description="Name, description, main features.")],
@@ -213,7 +237,7 @@ def register(server: Any, library: Callable[[], Library]) -> None:
     titles = {
         export_products: "Export products",
         list_classes: "List product classes",
-        find_products: "Find products of a class",
+        find_products: "Find products by features",
         classify_product: "Classify an article",
     }
     for tool, title in titles.items():
@@ -221,30 +245,42 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         server.tool(tool, scope=SCOPE, title=title, read_only=True, idempotent=True, deadline_s=deadline)
 
 
-def _unknown(missing: list[str], known: list[str]) -> str:
-    if not missing:
-        return ""
-    more = ", …" if len(known) > FEATURES_NAMED else ""
-    named = ", ".join(known[:FEATURES_NAMED]) + more if known else "none"
-    found = f"No product of this class has the feature {', '.join(missing)}. Their features: {named}."
-    return f"{found} Prices are no features: query_table has them in the table prices."
+def _why(reasons: list[Reason], of: str) -> str:
+    told = [_reason(each, of) for each in reasons]
+    prices = "Prices are no features: query_table has them in the table prices."
+    return " ".join([*told, *([prices] if any(not each.known for each in reasons) else [])])
+
+
+def _reason(reason: Reason, of: str) -> str:
+    more = ", …" if len(reason.others) > NAMED else ""
+    others = ", ".join(each[:60] for each in reason.others[:NAMED]) + more
+    asked = reason.condition
+    if not reason.known:
+        return f"No product {of} has the feature {asked.feature}. Their features: {others or 'none'}."
+    said = f"{asked.feature or 'Any feature or text'} {asked.comparison.replace('_', ' ')} {asked.value}"
+    return f"{said} is met by {reason.products}." + (f" Its values: {others}." if others else "")
 
 
 def _class(found: ProductClass) -> ClassListed:
     return ClassListed(system=found.system, class_id=found.class_id, name=found.name, products=found.products)
 
 
-def _product(row: dict[str, Any]) -> ProductFound:
+def _product(told: Told) -> ProductFound:
+    row = told.row
     return ProductFound(
-        article_number=row["article_number"],
-        name=row["name"],
-        manufacturer=row["manufacturer"],
-        gtin=row["gtin"],
-        system=row["class_system"],
-        class_id=row["class_id"],
-        document_id=row["document_id"],
-        page=row["page"] or None,
-        deleted_by=row["deleted_by"],
+        article_number=row.article_number,
+        name=row.name[:TEXT_CHARS],
+        manufacturer=row.manufacturer[:TEXT_CHARS],
+        gtin=row.gtin,
+        system=row.class_system,
+        class_id=row.class_id,
+        document_id=row.document_id,
+        page=row.page or None,
+        deleted_by=told.deleted_by,
+        met=[
+            FeatureMet(feature=met.feature, value=met.value[:TEXT_CHARS], unit=met.unit, document_id=document)
+            for met, document in told.met
+        ],
     )
 
 

@@ -1,0 +1,190 @@
+"""Conditions on products: how a value that is asked for is compared with what a catalogue has written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.dataset.rows import finite_number
+from shared.dataset.words import folded
+from shared.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Comparison = Literal["equals", "at_least", "at_most"]
+Fits = Callable[[Mapping[str, Any]], bool]
+
+_MEASURE = re.compile(r"\s*([+-]?[\d.,]+)\s*([^\d\s.,]\S*)?\s*")
+_EITHER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:(?:\.\d{3}){2,}|(?:,\d{3}){2,})")
+_BEHIND = re.compile(r"\s*[(\[].*$")  # what stands in brackets behind a name: `Schutzart (IP)`
+_PIECE = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+|[^\w\s]")
+_SAID = ["name", "value", "value_id", "number", "unit"]
+_TEXTS = ("name", "description", "keywords", "type_name")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a feature (by its name or its id in the system) must be; None: any feature, or the product's own texts."""
+
+    feature: str | None
+    comparison: Comparison
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What of a product meets a condition: a feature's value, or the column of the products that says it."""
+
+    feature: str
+    value: str
+    unit: str = ""
+
+
+def meeting(condition: Condition, features: pa.Table, products: pa.Table) -> dict[str, Met]:
+    """Id of each product that meets a condition → by what.
+
+    Args:
+        features: those among which to look.
+        products: those in whose texts to look, where no feature is named.
+
+    Raises:
+        InvalidInput: the value is no number where numbers are compared, is in a unit that the feature is not in, or may
+            be two numbers (`20.000`).
+    """
+    among = features if condition.feature is None else features.filter(_named(condition.feature, features))
+    kinds = among.group_by(_SAID, use_threads=False).aggregate([("product_id", "list")])
+    rows = kinds.select(_SAID).to_pylist()
+    fits = _fits(condition, rows)
+    found: dict[str, Met] = {}
+    for at, row in enumerate(rows):
+        if fits(row):
+            met = Met(row["name"], row["value"] or row["value_id"], row["unit"])
+            found |= dict.fromkeys(set(kinds["product_id_list"][at].as_py()) - found.keys(), met)
+    if condition.feature is None and condition.comparison == "equals":
+        found = _said(condition.value, products) | found
+    if not found and _is_either(condition.value):  # of `equals` too: it may only have been the same text
+        raise _either(condition.value)
+    return found
+
+
+def names_of(features: pa.Table, wanted: str) -> list[str]:
+    """The names of the features, those first that hold what is wanted or stand in it."""
+    plain = folded(wanted)
+    names = filter(None, features["name"].unique().to_pylist())
+    return sorted(names, key=lambda name: (plain not in folded(name) and folded(name) not in plain, name))
+
+
+def values_of(features: pa.Table, feature: str) -> list[str]:
+    """The values of a feature with their units, in order; none where no product has it."""
+    rows = features.filter(_named(feature, features)).group_by(_SAID, use_threads=False).aggregate([]).to_pylist()
+    rows.sort(key=lambda row: (row["number"] is None, row["number"] or 0.0, row["value"]))
+    return list(dict.fromkeys(f"{row['value'] or row['value_id']} {row['unit']}".strip() for row in rows))
+
+
+def _named(feature: str, features: pa.Table) -> Any:
+    """Which features are meant: by id or name, else by the name but for what is in brackets behind it."""
+    import pyarrow as pa
+    from pyarrow.dataset import field
+
+    wanted, known = folded(feature), features["name"].unique().to_pylist()
+    names = [name for name in known if folded(name) == wanted]
+    names = names or [name for name in known if folded(_BEHIND.sub("", name)) == wanted]
+    return (field("feature_id") == feature) | field("name").isin(pa.array(names, pa.string()))
+
+
+def _fits(condition: Condition, rows: Sequence[Mapping[str, Any]]) -> Fits:
+    number, unit = measure(condition.value)
+    if condition.comparison == "equals":
+        return _same(condition.value) if condition.feature is not None else _anywhere(condition.value)
+    if _is_either(condition.value):
+        raise _either(condition.value)
+    if number is None:
+        raise InvalidInput("at_least and at_most compare numbers: give one as `value`.", field="conditions")
+    if condition.feature is None and not unit:
+        raise _nameless(condition.value)
+    units = {row["unit"] if row["number"] is not None else measure(row["value"])[1] for row in rows}
+    if condition.feature is not None and unit and rows and unit not in set(map(bare, units)):
+        known = ", ".join(sorted(filter(None, units))) or "no unit"
+        raise InvalidInput(f"{condition.feature} is in {known}: give the value in it.", field="conditions")
+
+    def fits(row: Mapping[str, Any]) -> bool:
+        said, in_unit = (row["number"], bare(row["unit"])) if row["number"] is not None else measure(row["value"])
+        if said is None or unit not in ("", in_unit):
+            return False
+        return said >= number if condition.comparison == "at_least" else said <= number
+
+    return fits
+
+
+def _same(value: str) -> Fits:
+    """Whether a feature has the value: as text (`IP 66` is `IP66`), as the value's id, or as the same number."""
+    number, unit = measure(value)
+
+    def fits(row: Mapping[str, Any]) -> bool:
+        said, in_unit = (row["number"], bare(row["unit"])) if row["number"] is not None else measure(row["value"])
+        equal = number is not None and said == number and unit in ("", in_unit)
+        return equal or value in (row["value"], row["value_id"]) or bare(value) == bare(row["value"])
+
+    return fits
+
+
+def _anywhere(value: str) -> Fits:
+    """Whether a feature, of whatever name, has the value or says it among other words (`24 V` in `24 V DC`)."""
+    number, unit = measure(value)
+    if number is not None and not unit:
+        raise _nameless(value)
+    same, within = _same(value), _words(value)
+    return lambda row: same(row) or within(f"{row['value']} {row['unit']}")
+
+
+def _said(value: str, products: pa.Table) -> dict[str, Met]:
+    """The products in whose own texts the value stands."""
+    within = _words(value)
+    found: dict[str, Met] = {}
+    keys = products["product_id"].to_pylist()
+    for column in _TEXTS:
+        for key, text in zip(keys, products[column].to_pylist(), strict=True):
+            if text and key not in found and within(text):
+                found[key] = Met(column, text[:200])
+    return found
+
+
+def _words(value: str) -> Callable[[str], bool]:
+    """Whether a text holds the value as words of its own: `24 V` as `24V` and `24 V`, not in `124 V` or `24 VA`."""
+    pieces = [re.escape(each).replace(r"\.", "[.,]").replace(",", "[.,]") for each in _PIECE.findall(folded(value))]
+    wanted = re.compile(r"(?<![^\W_])(?<!\d[.,])" + r"\s*".join(pieces) + r"(?![^\W_]|[.,]\d)")
+    return lambda text: bool(pieces) and wanted.search(folded(text)) is not None
+
+
+def measure(value: str) -> tuple[float | None, str]:
+    """A number and its unit, '' where none is named; None where the value is no number, or may be two."""
+    found = _MEASURE.fullmatch(value)
+    if found is None or _EITHER.fullmatch(found[1]):
+        return None, bare(found[2] or "") if found else ""
+    number = re.sub("[.,]", "", found[1]) if _GROUPED.fullmatch(found[1]) else found[1]
+    return finite_number(number), bare(found[2] or "")
+
+
+def bare(text: str) -> str:
+    """The text without spaces, case, umlauts and accents."""
+    return "".join(folded(text).split())
+
+
+def _is_either(value: str) -> bool:
+    found = _MEASURE.fullmatch(value)
+    return found is not None and _EITHER.fullmatch(found[1]) is not None
+
+
+def _either(value: str) -> InvalidInput:
+    number = _MEASURE.fullmatch(value)[1]  # pyright: ignore[reportOptionalSubscript] - `_is_either` has matched
+    whole, _, rest = number.replace(",", ".").partition(".")
+    decimal = f"{whole}.{rest}".rstrip("0").rstrip(".")
+    return InvalidInput(f"{number} may be {decimal} or {whole}{rest}: write the one that is meant.", field="conditions")
+
+
+def _nameless(value: str) -> InvalidInput:
+    return InvalidInput(f"{value} may be of any feature: name the feature, or give the unit.", field="conditions")

@@ -1,0 +1,107 @@
+"""Products by their features, over a whole dataset: which articles meet conditions, and why none does."""
+
+from __future__ import annotations
+
+import pytest
+
+from servers.instance.products.classes import TABLES, Classes
+from servers.instance.products.conditions import Condition
+from shared.dataset.rows import FeatureRow, ProductRow, document_id, product_id
+from shared.dataset.schemas import to_arrow
+from shared.errors import InvalidInput
+
+CATALOGUE, LIST, OTHER = "katalog.xml", "bestand.xlsx", "anderer.csv"
+
+
+def product(path: str, number: str, name: str = "Leuchte", maker: str = "", **more: str) -> ProductRow:
+    doc = document_id(path)
+    return ProductRow(product_id(doc, number), doc, 0, number, 1, name=name, manufacturer=maker, **more)  # pyright: ignore[reportArgumentType]
+
+
+def feature(row: ProductRow, name: str, value: str, number: float | None = None, unit: str = "") -> FeatureRow:
+    return FeatureRow(row.document_id, row.product_id, 0, name, 1, value=value, number=number, unit=unit)
+
+
+LIT, STOCKED = product(CATALOGUE, "HL-1", maker="Muster"), product(LIST, "HL-1", maker="MUSTER GmbH")
+NAMESAKE = product(OTHER, "HL-1", "Schraube", maker="Anders")
+NAMED = product(LIST, "HL-2", "Leuchte 24V/10 W, IP 67, 124 VA")
+WORDED = product(LIST, "HL-3", class_system="ETIM-9.0", class_id="EC1")
+ROWS = [LIT, STOCKED, NAMESAKE, NAMED, WORDED]
+FEATURES = [
+    feature(LIT, "Schutzart (IP)", "IP66"),
+    feature(LIT, "Lichtstrom", "20.000", 20000.0, "lm"),
+    feature(LIT, "Spannung", "24", 24.0, "V"),
+    feature(STOCKED, "Bestand", "120", 120.0),
+    feature(NAMESAKE, "Länge", "1.500", None, "mm"),
+    feature(WORDED, "Betriebsspannung", "24 V DC"),
+    feature(WORDED, "Leistung", "60 W"),
+]
+
+
+def classes(rows: list[ProductRow] = ROWS, features: list[FeatureRow] = FEATURES) -> Classes:
+    held = {"products": rows, "features": features}
+    return Classes({name: to_arrow(name, held.get(name, [])) for name in TABLES})
+
+
+def numbers(*conditions: tuple[str | None, str, str], class_id: str | None = None) -> list[str]:
+    wanted = [Condition(*each) for each in conditions]  # pyright: ignore[reportArgumentType]
+    return [each.row.article_number for each in classes().products(None, class_id, wanted, 0, 9)[0]]
+
+
+def test_an_article_meets_conditions_by_what_all_its_documents_say_and_each_is_cited() -> None:
+    wanted = [Condition("schutzart", "equals", "IP 66"), Condition("Bestand", "at_least", "100")]
+    (found,), following = classes().products(None, None, wanted, 0, 9)
+    assert (found.row.article_number, following) == ("HL-1", None)
+    assert [(met.value, document) for met, document in found.met] == [
+        ("IP66", document_id(CATALOGUE)), ("120", document_id(LIST)),
+    ]  # fmt: skip
+
+
+def test_products_of_two_makers_under_one_number_do_not_meet_conditions_together() -> None:
+    plain = [product(CATALOGUE, "4711", maker="Muster"), product(OTHER, "4711", maker="Anders")]
+    held = classes(plain, [feature(plain[0], "Farbe", "rot"), feature(plain[1], "Form", "rund")])
+    red, round_ = Condition("Farbe", "equals", "rot"), Condition("Form", "equals", "rund")
+    assert held.products(None, None, [red, round_], 0, 9)[0] == []
+    assert [each.row.manufacturer for each in held.products(None, None, [red], 0, 9)[0]] == ["Muster"]
+
+
+def test_a_value_without_a_features_name_is_found_in_features_and_in_the_products_own_texts() -> None:
+    assert numbers((None, "equals", "IP67"), (None, "equals", "24 V")) == ["HL-2"]
+    assert numbers((None, "equals", "24V")) == ["HL-1", "HL-2", "HL-3"]
+    assert numbers((None, "equals", "4 V")) == numbers((None, "equals", "124 V")) == []  # no words of their own
+    assert numbers((None, "at_least", "50 W")) == ["HL-3"]  # a number that its cell writes with the unit
+    assert numbers((None, "equals", "24 V"), class_id="EC1") == ["HL-3"]
+
+
+@pytest.mark.parametrize("value", ["24", "1.000.000"])
+def test_a_number_that_names_neither_feature_nor_unit_is_refused(value: str) -> None:
+    for comparison in ("equals", "at_least"):
+        with pytest.raises(InvalidInput, match="name the feature, or give the unit"):
+            numbers((None, comparison, value))
+
+
+def test_a_number_that_may_be_two_is_refused_and_not_guessed() -> None:
+    for value in ("20.000", "20,000 lm"):
+        with pytest.raises(InvalidInput, match=r"may be 20 or 20000"):
+            numbers(("Lichtstrom", "at_least", value))
+    with pytest.raises(InvalidInput, match=r"may be 1\.25 or 1250"):
+        numbers(("Lichtstrom", "equals", "1.250"))
+    assert numbers(("Lichtstrom", "equals", "20.000")) == ["HL-1"]  # as it is written
+    assert numbers(("Lichtstrom", "at_least", "1.000.000")) == []
+    for value in ("20000", "20.000,0", "0,125", "1234.5"):
+        assert numbers(("Lichtstrom", "at_least", value)) == ["HL-1"], value
+    assert numbers(("Länge", "at_least", "1")) == []  # 1.500 mm may be one and a half
+
+
+def test_where_nothing_is_found_it_is_told_what_there_is_of_each_condition() -> None:
+    wanted = [
+        Condition("Schutzart", "equals", "IP67"),
+        Condition("spannung", "equals", "24"),
+        Condition("Licht", "equals", "1"),
+    ]
+    strict, volts, light = classes().reasons(None, None, wanted)
+    assert (strict.products, strict.known, strict.others) == (0, True, ["IP66"])
+    assert (volts.products, volts.others) == (1, ["24 V"])
+    assert (light.known, light.others[0]) == (False, "Lichtstrom")  # the likest name first
+    with pytest.raises(InvalidInput, match="class_id"):
+        classes().products(None, None, [], 0, 9)
