@@ -24,6 +24,7 @@ MEMBER, DELETED = "member", "deleted"
 
 AMOUNT_DIGITS, AMOUNT_SCALE = 24, 6
 _DECIMAL_COMMA = re.compile(r"(?!\s*[+-]?[1-9]\d{0,2},\d{3}\s*$)(\s*[+-]?\d+),(\d+\s*)", re.ASCII)  # not 1,234
+_EITHER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 _GROUPED = {",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?"), ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")}
 
 
@@ -278,13 +279,23 @@ def exact_amount(text: str | None) -> Decimal | None:
     return value.quantize(Decimal(1).scaleb(-AMOUNT_SCALE))
 
 
+def may_be_two(text: str) -> bool:
+    """Whether a number is one with decimals or a thousand times as much, by who reads it: `1.250`, `20,000`."""
+    return _EITHER.fullmatch(text) is not None
+
+
 def finite_number(text: str | None, decimal: str = "") -> float | None:
     """A text as a finite number, with a decimal point or a German comma; None where it is none.
 
     Args:
-        decimal: the sign where it is known: `1.000` is a thousand where it is the comma. Both in one text show it.
+        decimal: the sign where it is known: `1.000` is a thousand where it is the comma. Both in one text show it. `?`:
+            either may be, so that `1.000` is no number.
     """
     plain = (text or "").strip()
+    if decimal == "?":
+        if may_be_two(plain):
+            return None
+        decimal = ""
     if "," in plain and "." in plain:
         decimal = max(",", ".", key=plain.rfind)
     if decimal and _GROUPED[decimal].fullmatch(plain):

@@ -76,7 +76,7 @@ class Feature(_Value, frozen=True):
     """One feature of a product in a classification system (ETIM, ECLASS or the supplier's own).
 
     `identifier` and `parent` are the catalogue's own numbers by which features nest (FID, FPARENT_ID); `decimal` is the
-    decimal sign of its values, `,` or `.`, where that is known.
+    decimal sign of its values, `,` or `.`, where that is known, `?` where either may be.
     """
 
     system: str = ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from shared.dataset.rows import finite_number
+from shared.dataset.rows import finite_number, may_be_two
 from shared.dataset.words import folded
 from shared.errors import InvalidInput
 
@@ -18,7 +18,6 @@ Comparison = Literal["equals", "at_least", "at_most"]
 Fits = Callable[[Mapping[str, Any]], bool]
 
 _MEASURE = re.compile(r"\s*([+-]?[\d.,]+)\s*([^\d\s.,]\S*)?\s*")
-_EITHER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:(?:\.\d{3}){2,}|(?:,\d{3}){2,})")
 _BEHIND = re.compile(r"\s*[(\[].*$")  # what stands in brackets behind a name: `Schutzart (IP)`
 _PIECE = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+|[^\w\s]")
@@ -163,10 +162,10 @@ def _words(value: str) -> Callable[[str], bool]:
 def measure(value: str) -> tuple[float | None, str]:
     """A number and its unit, '' where none is named; None where the value is no number, or may be two."""
     found = _MEASURE.fullmatch(value)
-    if found is None or _EITHER.fullmatch(found[1]):
-        return None, bare(found[2] or "") if found else ""
+    if found is None:
+        return None, ""
     number = re.sub("[.,]", "", found[1]) if _GROUPED.fullmatch(found[1]) else found[1]
-    return finite_number(number), bare(found[2] or "")
+    return finite_number(number, "?"), bare(found[2] or "")
 
 
 def bare(text: str) -> str:
@@ -176,7 +175,7 @@ def bare(text: str) -> str:
 
 def _is_either(value: str) -> bool:
     found = _MEASURE.fullmatch(value)
-    return found is not None and _EITHER.fullmatch(found[1]) is not None
+    return found is not None and may_be_two(found[1])
 
 
 def _either(value: str) -> InvalidInput:

@@ -18,6 +18,7 @@ from servers.cradle.processing.extract.extractor import Exhausted, Extractor, Fi
 from servers.cradle.processing.extract.html import Html
 from servers.cradle.processing.extract.image import Image
 from servers.cradle.processing.extract.json import Json
+from servers.cradle.processing.extract.listed import READERS, with_products
 from servers.cradle.processing.extract.mail import Mail
 from servers.cradle.processing.extract.ole_object import Ole
 from servers.cradle.processing.extract.open_text import OpenText
@@ -92,7 +93,12 @@ def read(file: File, extractor: Extractor) -> Iterator[Item]:
     Raises:
         Unreadable: at any point; what came before still holds.
     """
-    return extractor.extract(file, _Inner(file.size, in_archive=isinstance(extractor, Archive)))
+    return _items(extractor, file, _Inner(file.size, in_archive=isinstance(extractor, Archive)))
+
+
+def _items(extractor: Extractor, file: File, inner: _Inner) -> Iterator[Item]:
+    found = extractor.extract(file, inner)
+    return with_products(found) if extractor.name in READERS else found
 
 
 def note(file: File) -> tuple[str, str]:
@@ -127,7 +133,7 @@ class _Inner:
         extractor = find(kind)
         yield Attachment(name, kind, len(data))
         tells_date = self._in_archive and isinstance(extractor, Archive | Bmecat)
-        for item in extractor.extract(file, self):
+        for item in _items(extractor, file, self):
             if isinstance(item, Block | Scan | Product) and not item.source:
                 yield replace(item, source=name)
             elif isinstance(item, About) and not tells_date:

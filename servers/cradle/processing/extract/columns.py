@@ -16,6 +16,7 @@ Row = tuple[str, ...]
 _FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(](?:in\s+)?(?P<unit>[^\])]{1,12})[\])]$")
 _NUMBER = re.compile(r"^[^\d+-]{0,4}([+-]?)([\d.,'’ \u00a0\u202f]*\d)(-?)\s*[^\d]{0,4}$")
+_DECIMALS = re.compile(r"[+-]?(?:\d+(?=[.,](?:\d\d?|\d{4,})$)|0(?=[.,]\d{3}$))([.,])\d+")
 _CENTS = re.compile(r"[.,]\d{1,4}$")
 
 _COLUMNS = {
@@ -23,7 +24,7 @@ _COLUMNS = {
         "artikelnummer artikelnr artnr artikelno artikelid bestellnummer bestellnr bestnr materialnummer materialnr "
         "produktnummer produktnr sachnummer typnummer supplieraid supplierpid articlenumber articleno articlenr "
         "itemnumber itemno partnumber partno productnumber productno productid ordernumber orderno sku ordercode "
-        "bestellcode"
+        "bestellcode artno artikelcode articlecode itemcode productcode matnr sachnr identnummer identnr"
     ),
     "gtin": "ean gtin eancode eannummer eannr gtincode ean13 gtin13 barcode upc eangtin gtinean",
     "name": (
@@ -40,7 +41,7 @@ _COLUMNS = {
         "herstellernummer herstellernr herstellerartikelnummer herstellerartikelnr herstellerteilenummer mpn "
         "manufacturernumber manufacturerpartnumber manufacturerpartno manufacturerpid manufactureraid"
     ),
-    "type_name": "typ type typbezeichnung modell model",
+    "type_name": "typ type typbezeichnung typenbezeichnung modell model",
     "price": (
         "preis listenpreis bruttopreis nettopreis bruttolistenpreis verkaufspreis vkpreis uvp stueckpreis einzelpreis "
         "staffelpreis price listprice grossprice netprice unitprice tierprice scaleprice rrp"
@@ -97,7 +98,8 @@ def shown(cell: str) -> str:
 @dataclass(slots=True)
 class Columns:
     """What each column of a table is: its header, its role in a product or None, a unit or currency in the header, and
-    of a price the quantity and the least quantity that its header names. `validity` is that of the table's prices."""
+    of a price the quantity and the least quantity that its header names. `validity` is that of the table's prices,
+    `figures` the decimal sign of its other numbers, `?` where these do not show it."""
 
     headers: Row
     roles: list[str | None] = field(default_factory=list)
@@ -107,6 +109,7 @@ class Columns:
     priced_for: list[str] = field(default_factory=list)
     priced_from: list[str] = field(default_factory=list)
     decimal: str = "."
+    figures: str = "?"
     writing: Writing = field(default_factory=Writing)
     validity: Validity = field(default_factory=Validity)
 
@@ -129,8 +132,19 @@ class Columns:
         return bool(known & {"article", "gtin"}) and len([header for header in self.headers if header]) >= 2
 
     def learn(self, sample: list[Row], before: Columns | None) -> None:
-        """Finds out how the table writes numbers, from its headers' language and the prices of some rows; where these
-        do not show it, as the table `before` it."""
+        """Finds out how the table writes numbers, from its headers' language and some of its rows; where these do not
+        show it, as the table `before` it."""
+        self._learn_of_prices(sample, before)
+        signs = {
+            found[1]
+            for row in sample
+            for role, cell in zip(self.roles, row, strict=False)
+            if role is None and not isinstance(cell, Figure) and (found := _DECIMALS.fullmatch(cell))
+        }
+        known = self.writing.sign or (signs.pop() if len(signs) == 1 else "")
+        self.figures = known or (before.figures if before is not None else "?")
+
+    def _learn_of_prices(self, sample: list[Row], before: Columns | None) -> None:
         language = guess(" ".join(self.headers))
         prices = [
             cell
@@ -154,7 +168,12 @@ class Columns:
 def role_of(header: str) -> str | None:
     """The role that a column's header names, None where it is any other property."""
     name, _ = _split_unit(header)
-    return _role(name) or _role(header) or ("price" if _is_price(_stated(header)[0], header) else None)
+    return (
+        _role(name)
+        or _role(header)
+        or _in_two_languages(name)
+        or ("price" if _is_price(_stated(header)[0], header) else None)
+    )
 
 
 def names_numbers(header: str) -> bool:
@@ -202,12 +221,18 @@ def amount_of(cell: str, decimal: str) -> str | None:
 
 
 def _role(header: str) -> str | None:
-    folded = re.sub(r"[^a-z0-9]", "", header.lower().translate(_FOLD))
+    folded = re.sub(r"[^a-z0-9]", "", header.lower().replace("€", "eur").translate(_FOLD))
     folded = re.sub(r"(?<=staffel)\d|(?<=[a-z])(?:[1-9]|20[23]\d)$", "", folded) if folded not in _ROLE_OF else folded
     if role := _ROLE_OF.get(folded):
         return role
     shorter = re.sub(r"(ineuro|ineur|euro|eur|chf|usd|netto|brutto|de|deu|en|eng)$", "", folded)
     return _ROLE_OF.get(shorter) if shorter and shorter != folded else None
+
+
+def _in_two_languages(header: str) -> str | None:
+    """The role that both sides of a slash name: `Artikel-Nr. / Item No.`; `Preis / UVP` are two prices."""
+    roles = [_role(each) for each in header.split("/")]
+    return roles[0] if len(roles) == 2 and roles[0] == roles[1] != "price" else None
 
 
 def _split_unit(header: str) -> tuple[str, str]:

@@ -29,7 +29,7 @@ _GONE = frozenset({"del", "moveFrom", "Fallback"})
 
 class Docx:
     name = "docx"
-    version = "5"
+    version = "6"
     media_types = frozenset({DOCX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -26,7 +26,7 @@ MAX_PARTS = 500
 
 class Mail:
     name = "mail"
-    version = "3"
+    version = "4"
     media_types = frozenset({"message/rfc822"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

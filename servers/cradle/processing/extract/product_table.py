@@ -61,6 +61,13 @@ def read_rows(rows: Iterable[Row], page: int = 0, name: str = "") -> Iterator[It
     yield from _blocks(body, columns, page, name)
 
 
+def products_below(rows: Sequence[Row], said: Iterable[str], page: int) -> Iterator[Item]:
+    """Blocks and products of rows of which the first is the header. `said`: lines that may say how long prices hold."""
+    columns = columns_of(rows[0])
+    columns.validity = validity_of(said) or Validity()
+    yield from _blocks(iter(rows[1:]), columns, page, "")
+
+
 def header_position(rows: list[Row]) -> int | None:
     """Where the header is among the first rows: the first that products follow, else the one with most known names,
     else the first that is all words."""
@@ -87,14 +94,14 @@ def _first_of_products(rows: list[Row], known: list[int]) -> int | None:
     with most known names."""
     run: list[int] = []
     for index, row in enumerate(rows):
-        if _is_header(row):
+        if is_header(row):
             run = [*run, index] if run and run[-1] == index - 1 else [index]
         elif run and any(map(str.isdigit, _number(row, columns_of(rows[run[-1]])))):
             return max(run, key=lambda each: (known[each], -each))
     return None
 
 
-def _is_header(row: Row) -> bool:
+def is_header(row: Row) -> bool:
     """Whether a row is nothing but words, and two of them or more name columns, an article number or GTIN among them.
 
     A price list may have a header for each family of products.
@@ -124,7 +131,7 @@ class _Block:
     def __iter__(self) -> Iterator[Row]:
         first = True
         for row in self._rows:
-            if _is_header(row) and not (first and len(_roles(row)) <= self._known):  # else the same in another language
+            if is_header(row) and not (first and len(_roles(row)) <= self._known):  # else the same in another language
                 self.header = row
                 return
             first = first and not any(row)
@@ -280,7 +287,7 @@ def _unclear(cell: str, columns: Columns, index: int) -> Feature:
 
 def _feature(cell: str, columns: Columns, index: int) -> Feature:
     unit = columns.units[index] if index < len(columns.units) else ""
-    unit, decimal = (cell.unit or unit, "") if isinstance(cell, Figure) else (unit, columns.writing.sign)
+    unit, decimal = (cell.unit or unit, ".") if isinstance(cell, Figure) else (unit, columns.figures)
     return Feature(
         names=label_of(columns, index), values=(Localised(str(cell)),), unit=unit, order=str(index + 1), decimal=decimal
     )

@@ -35,7 +35,9 @@ _STATEMENT = re.compile(
 )
 _NAMES_IT = re.compile(rf"(?<!\w){_SAID}\b", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
-_CLAUSE_END = re.compile(r"[;|]|(?<=\w\w\w)[.!?]\s")
+_CLAUSE_END = re.compile(
+    r"[;|]|(?<=\w\w\w)(?<!zzgl)(?<!inkl)(?<!exkl)(?<!incl)(?<!excl)(?<!mwst)[.!?]\s", re.IGNORECASE
+)
 _OF_PRICES = re.compile(r"preis|price|tarif|konditionen|conditions|angebot|offer|quotation", re.IGNORECASE)
 _NEITHER = re.compile(r"un(?:gültig|gueltig)|nicht\s(?:mehr\s)?gültig|no longer valid|invalid", re.IGNORECASE)
 

@@ -1,0 +1,107 @@
+"""Tables of documents (PDF, Word, slides, HTML): which of them list articles, so that their rows are products. Pure.
+
+A sheet is a list; a table in running text may be anything, and on a page its cells are only what stands apart. So all
+of it has to fit: a header of names with one of article numbers or GTINs, one number in each row, rows of one width, and
+nothing of an order, where quantities and sums are one customer's. A data sheet may stand on its side: names in the
+first column, then a column for each article. Any other table stays one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from servers.cradle.processing.extract.columns import Row, names_numbers, role_of
+from servers.cradle.processing.extract.product_table import is_header, products_below
+from servers.cradle.processing.extraction import Block, Item
+
+READERS = frozenset({
+    "doc", "docx", "html", "mail", "markdown", "opendocument", "outlook", "pdf", "ppt", "pptx", "rtf",
+})  # fmt: skip
+ABOVE = 25
+MAX_SAID = 300
+MIN_NAMED = 3  # lines of a data sheet on its side
+_NUMBER = re.compile(r"(?=.*\d)\w[\w./+-]{1,39}(?: [\w./+-]{1,20}){0,3}")
+_WORDS = re.compile(r"[^\W\d_]{5,}|[a-zäöüß]{4,}")
+_ORDERED = re.compile(
+    r"(?:bestell|liefer|ist-?|soll-?)?menge|anzahl|stückzahl|(?:gesamt|zeilen|netto|brutto)?(?:summe|betrag)|gesamt(?:preis)?"
+    r"|auftrags?.*|rechnung.*|lieferschein.*|kunden?.*|serien-?(?:nummer|nr\.?)|charge.*|prüf(?:er|datum|ung)|datum|qty"
+    r"|quantity|(?:line |sub)?total|amount|order(?: date|ed)?|invoice.*|customer.*|serial.*|batch.*|date|inspector",
+    re.IGNORECASE,
+)
+_HEADS = re.compile(  # `Merkmal | Wert`, which say nothing
+    r"|merkmale?|eigenschaft(?:en)?|kennwerte?|parameter|technische daten|angaben?|propert(?:y|ies)|features?"
+    r"|characteristics?|specifications?|technical data|werte?|values?|daten|data",
+    re.IGNORECASE,
+)
+
+
+def with_products(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, with its products in the place of each table that lists articles."""
+    said: list[str] = []
+    for item in items:
+        if not isinstance(item, Block) or item.source:
+            yield item
+        elif item.kind == "table" and (rows := listing(item)) is not None:
+            yield from products_below(rows, said, item.page)
+        else:
+            if item.kind in ("heading", "paragraph") and len(said) < ABOVE and len(item.text) <= MAX_SAID:
+                said.append(item.text)
+            yield item
+
+
+def listing(table: Block) -> list[Row] | None:
+    """The header of a list of articles and the rows below it; None where the table may be something else."""
+    rows = [row for row in table.rows if any(row)]
+    if len(rows) < 2 or len({len(row) for row in rows}) > 1:
+        return None
+    return rows if is_header(rows[0]) and _lists(rows) else _turned(rows)
+
+
+def _lists(rows: list[Row]) -> bool:
+    """Whether each row but headers is of one article."""
+    header = rows[0]
+    place = next(at for at, name in enumerate(header) if names_numbers(name))
+    below = [row for row in rows if not is_header(row)]
+    whole = all(_is_number(row[place]) and sum(map(bool, row)) > 1 for row in below)
+    return bool(below) and whole and all(map(_is_one_name, header))
+
+
+def _is_one_name(header: str) -> bool:
+    """Whether a header names a column of a list, and not two that a page's reader took for one (`Bezeichnung EAN`)."""
+    words = header.split()
+    halves = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words))]
+    joined = role_of(header) is None and any(role_of(left) and role_of(right) for left, right in halves)
+    return bool(header) and not joined and not _of_an_order(header)
+
+
+def _turned(rows: list[Row]) -> list[Row] | None:
+    """The columns of a data sheet as rows, its first column being the header; None where it is no data sheet."""
+    head, *below = rows
+    if len(head) == 3 and role_of(head[2]) == "order_unit" and all(map(_says_nothing, head[:2])):
+        rows = [_with_unit(row) for row in below]
+    elif all(map(_says_nothing, head)) or (not head[0] and head[1:] in [row[1:] for row in below]):
+        rows = below
+    names = [row[0] for row in rows]
+    numbers = [row[1:] for row in rows if role_of(row[0]) == "article" and names_numbers(row[0])]
+    named = all(names) and len(set(names)) == len(names) >= MIN_NAMED and not any(map(_of_an_order, names))
+    if not named or len(numbers) != 1 or not numbers[0] or not all(map(_is_number, numbers[0])):
+        return None
+    return list(zip(*rows, strict=True))
+
+
+def _says_nothing(cell: str) -> bool:
+    return _HEADS.fullmatch(cell.strip()) is not None
+
+
+def _with_unit(row: Row) -> Row:
+    name, value, unit = row
+    return (f"{name} [{unit}]" if unit else name), value
+
+
+def _of_an_order(name: str) -> bool:
+    return _ORDERED.fullmatch(name.strip(" .:")) is not None
+
+
+def _is_number(cell: str) -> bool:
+    return _NUMBER.fullmatch(cell) is not None and _WORDS.search(cell) is None
