@@ -17,7 +17,6 @@ from servers.marketplace.tools.accounts import UserCreated
 from servers.marketplace.tools.database import ApprovalShown, DatabaseAnswer, DatabaseChange
 from shared.contracts.instance import InstanceConfig
 from shared.settings import Settings
-from tests.image_rig import query_model  # noqa: F401  # a fixture
 from tests.marketplace_rig import Credential, Market, free_port, listening, running_market
 
 RAISE = "UPDATE prices SET amount = amount * 2 WHERE amount >= 3"
@@ -73,7 +72,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(name="people")
-async def people_of_acme(database: Any, tmp_path: Path, dataset: Path, query_model: Path) -> AsyncIterator[People]:  # noqa: F811
+async def people_of_acme(database: Any, tmp_path: Path, dataset: Path, query_model: Path) -> AsyncIterator[People]:
     made = await database("servers.marketplace", "shared")
     async with running_market(tmp_path / "home", made.urls) as market, AsyncExitStack() as stack:
         await market.add_customers()

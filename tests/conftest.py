@@ -38,6 +38,8 @@ HOME_OF = {
     "servers.cradle.deployments": "installation_configs",
 }
 
+pytest_plugins = ["tests.image_rig", "tests.embedding_rig"]
+"""Imported by each file that needs them, fixtures of a session would be made once for each file."""
 ROOT = Path(__file__).parents[1]
 spare_this_machine(os.environ)  # as each command does
 hypothesis.settings.register_profile("0711", deadline=None)  # a busy machine is no defect

@@ -15,12 +15,11 @@ import pytest
 from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.device import Spec
 from servers.cradle.embedding.engine import Engine
-from servers.cradle.embedding.export import exported
-from servers.cradle.embedding.models import resolve
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.embedding.worker import Worker
 from shared.encoder import Graph
 from shared.settings import Settings
+from tests.image_rig import linked
 
 if TYPE_CHECKING:
     from shared.encoder import Vectors
@@ -52,18 +51,17 @@ class SeenWorker(Worker):
 
 
 @pytest.fixture(scope="session")
-def model_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose model cache holds the bundled model, exported."""
-    home = tmp_path_factory.mktemp("embedding-home")
-    settings = Settings(home=home)
-    asyncio.run(exported(settings, resolve(settings)))
-    return home
+def model_folder(tmp_path_factory: pytest.TempPathFactory, query_model: Path) -> Path:
+    """The exported folder of the bundled model, in a home's model cache."""
+    folder = tmp_path_factory.mktemp("embedding-home") / "models" / "openvino" / query_model.name
+    linked(query_model, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def model_folder(model_home: Path) -> Path:
-    """The exported folder of the bundled model."""
-    return next((model_home / "models" / "openvino").iterdir())
+def model_home(model_folder: Path) -> Path:
+    """A home whose model cache holds the bundled model, exported."""
+    return model_folder.parents[2]
 
 
 @pytest.fixture(scope="session")

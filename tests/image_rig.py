@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -119,6 +120,20 @@ def _one_worker(config: pytest.Config, name: str) -> Iterator[Path]:
     with (config.cache.mkdir("locks") / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
+
+
+def _link(source: str, target: str) -> None:
+    """The same file under another name: nothing writes into a model or a layer once it is there."""
+    with suppress(FileNotFoundError):  # an older layer, which a test of another worker has made room of just now
+        try:
+            os.link(source, target)
+        except OSError:  # another file system
+            shutil.copyfile(source, target)
+
+
+def linked(source: Path, target: Path) -> None:
+    """A folder of models or layers at a second place, without what is being made in it."""
+    shutil.copytree(source, target, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
 
 
 @pytest.fixture(scope="session")

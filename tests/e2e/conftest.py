@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Container, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +24,7 @@ from shared.client import Upstream
 from shared.contracts.job import FINAL_STATES, JobHandle, JobView
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.settings import Settings, load
-from tests.image_rig import layer_cache, layers_in_engine, made_before, query_model
-
-__all__ = ["layer_cache", "layers_in_engine", "made_before", "query_model"]
+from tests.image_rig import linked
 
 PORTS = ("orchestrator", "marketplace", "cradle", "embedding", "vision", "postgres")
 READY_S, JOB_S = 300, 900
@@ -70,15 +68,6 @@ class Running:
         return await self.follow(handle.job_id)
 
 
-def _link(source: str, target: str) -> None:
-    """The same file under another name: nothing writes into a model or a layer once it is there."""
-    with suppress(FileNotFoundError):  # an older layer, which a test of another worker has made room of just now
-        try:
-            os.link(source, target)
-        except OSError:  # another file system
-            shutil.copyfile(source, target)
-
-
 @asynccontextmanager
 async def platform_in(home: Path, root: Path, made: Mapping[str, Path]) -> AsyncIterator[Running]:
     """`0711 up` with free ports and a home of its own, until the block ends; then its home is removed.
@@ -86,9 +75,7 @@ async def platform_in(home: Path, root: Path, made: Mapping[str, Path]) -> Async
     `made`: what lies in the home before, as after an earlier run (`made_before`); empty: it makes everything itself.
     """
     for place, source in made.items():
-        await asyncio.to_thread(
-            shutil.copytree, source, home / place, copy_function=_link, ignore=shutil.ignore_patterns(".*")
-        )
+        await asyncio.to_thread(linked, source, home / place)
     unlimited = dict.fromkeys(("calls_per_minute_user", "calls_per_minute_customer", "calls_per_minute_tool"), 10**6)
     settings = load(home=home, source_roots=[root], **unlimited, **free_ports())
     log = home.parent / f"{home.name}.up.log"

@@ -21,9 +21,6 @@ from shared.errors import PlatformError
 from shared.metering.units import CRADLE
 from tests.e2e.conftest import JOB_S, Running, platform_in
 from tests.e2e.test_servers import operator_tokens
-from tests.image_rig import layer_cache, layers_in_engine, made_before, query_model
-
-__all__ = ["layer_cache", "layers_in_engine", "made_before", "query_model"]
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,9 @@ import subprocess
 import pytest
 
 from servers.cradle.images.engine import reachable
-from tests.image_rig import customer_image, layer_cache, query_model
 from tests.registry_rig import registry
 
-__all__ = ["compose", "customer_image", "engine_host", "layer_cache", "query_model", "registry"]
+__all__ = ["compose", "engine_host", "registry"]
 
 
 @pytest.fixture(scope="session")

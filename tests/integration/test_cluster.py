@@ -36,11 +36,10 @@ from servers.cradle.processing.wire import Identified
 from shared.errors import NotFound, Unavailable
 from shared.settings import Settings
 from tests.conftest import ROOT
-from tests.embedding_rig import model_folder, model_home, service
 from tests.orchestrator_rig import free_port
 from tests.processing_rig import Customer, customer, no_progress, other
 
-__all__ = ["customer", "model_folder", "model_home", "other", "service"]
+__all__ = ["customer", "other"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not here: pip install -e '.[scale]'"),

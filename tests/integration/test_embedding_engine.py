@@ -14,19 +14,7 @@ from servers.cradle.embedding.scheduler import BATCH_TOKENS, FITTING_BATCHES
 from shared.encoder import Graph
 from shared.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
 from tests.embedding_device import CRASH, FATAL, GREEDY, HUGE, POISON, WIDE
-from tests.embedding_rig import (
-    PROBE,
-    SeenWorker,
-    engine,
-    engine_of,
-    graph,
-    launched,
-    model_folder,
-    model_home,
-    text_ids,
-)
-
-__all__ = ["engine", "graph", "launched", "model_folder", "model_home"]
+from tests.embedding_rig import PROBE, SeenWorker, engine_of, text_ids
 
 
 async def compute(engine: Engine, ids: list[list[int]], tenant: str = "a", deadline_s: float = 60.0) -> np.ndarray:

@@ -22,9 +22,6 @@ from shared.contracts.embedding import EmbeddingRequest
 from shared.encoder import Encoder
 from shared.errors import InvalidInput, PlatformError, Unavailable
 from shared.settings import Settings
-from tests.embedding_rig import model_folder, model_home, service
-
-__all__ = ["model_folder", "model_home", "service"]
 
 TEXTS = [
     "Leitungsschutzschalter B16, 1-polig, 6 kA",

@@ -17,9 +17,6 @@ import pytest
 from servers.cradle.embedding.service import EmbeddingService
 from shared.contracts.embedding import EmbeddingRequest
 from shared.errors import DeadlineExceeded, InvalidInput, Overloaded
-from tests.embedding_rig import model_folder, model_home, service
-
-__all__ = ["model_folder", "model_home", "service"]
 
 AT_ONCE, ROUNDS, ENDS = 40, 5, 5
 TEXTS = ["Leitungsschutzschalter B16", "Größe 80 × 18 mm"]

@@ -29,10 +29,7 @@ from shared import telemetry
 from shared.auth import GivenKeys, TokenVerifier
 from shared.serving import Server
 from shared.settings import Settings
-from tests.embedding_rig import model_folder, model_home, service
 from tests.serving_rig import HANGS_S, Issuer, memory, running
-
-__all__ = ["model_folder", "model_home", "service"]
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = ["Leitungsschutzschalter B16", "Größe 80 × 18 mm, 49,90 €", "断路器 🔌", "A lamp."]

@@ -18,10 +18,10 @@ from servers.cradle.images.verify import verify_image
 from shared.contracts.instance import InstanceConfig
 from shared.dataset.freeze import frozen_files
 from shared.ids import canonical_json
-from tests.image_rig import QUESTION, TEXTS, query_model, write_dataset
+from tests.image_rig import QUESTION, TEXTS, write_dataset
 from tests.registry_rig import Registry, registry
 
-__all__ = ["query_model", "registry"]
+__all__ = ["registry"]
 
 pytestmark = pytest.mark.slow
 FOLDER = Path(os.environ.get("ARM64", ""))

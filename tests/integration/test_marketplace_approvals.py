@@ -12,7 +12,7 @@ from servers.marketplace.tools.accounts import UserCreated
 from servers.marketplace.tools.database import ApprovalList, DatabaseChange
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Unavailable
 from shared.ids import digest
-from tests.approvals_rig import RAISE, TOTAL, People, dataset, people_of_acme, query_model, user  # noqa: F401  # fixtures
+from tests.approvals_rig import RAISE, TOTAL, People, dataset, people_of_acme, user  # noqa: F401  # fixtures
 from tests.marketplace_rig import Changing, Credential, definition
 from tests.serving_rig import HEARS_S
 

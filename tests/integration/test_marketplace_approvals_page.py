@@ -16,7 +16,7 @@ from servers.marketplace.approvals.page import with_unseen_shown
 from servers.marketplace.tools.database import DatabaseChange
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from shared.errors import InvalidInput
-from tests.approvals_rig import RAISE, People, dataset, people_of_acme, query_model  # noqa: F401  # fixtures
+from tests.approvals_rig import RAISE, People, dataset, people_of_acme  # noqa: F401  # fixtures
 from tests.serving_rig import HANGS_S, answer_of, envelope, headers_for
 
 pytestmark = pytest.mark.slow

@@ -15,11 +15,8 @@ from servers.marketplace.catalogue import meaning
 from servers.marketplace.tools.catalogue import ServersFound
 from shared.auth import RemoteKeys, TokenVerifier
 from shared.serving import Server
-from tests.embedding_rig import model_folder, model_home, service
 from tests.integration.test_marketplace_lifecycle import sql
 from tests.marketplace_rig import Market, free_port, listening, running_market
-
-__all__ = ["model_folder", "model_home", "service"]
 
 SERVERS = {
     "com.example/invoices": "Books incoming bills of suppliers and pays them.",

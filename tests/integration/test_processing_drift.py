@@ -18,10 +18,9 @@ from servers.cradle.installations.service import InstallationService
 from servers.cradle.services import Services
 from shared.contracts.installation import InstallationParameters
 from shared.errors import ParameterDrift
-from tests.embedding_rig import model_folder, model_home, service
 from tests.processing_rig import Customer, customer, no_progress
 
-__all__ = ["customer", "model_folder", "model_home", "service"]
+__all__ = ["customer"]
 
 CHOSEN = frozenset({"chunking.max_tokens", "chunking.overlap_tokens", "ocr.provider", "local_only"})
 """What an operator chooses: it is taken from the stored version, and nothing of this process can differ from it."""

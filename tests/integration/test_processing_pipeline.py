@@ -20,10 +20,9 @@ from servers.orchestrator.workflows.progress import safe_note
 from shared.dataset.reader import DatasetReader, Filters
 from shared.dataset.writer import DatasetWriter
 from shared.errors import ParameterDrift
-from tests.embedding_rig import model_folder, model_home, service
 from tests.processing_rig import Customer, customer, other
 
-__all__ = ["customer", "model_folder", "model_home", "other", "service"]
+__all__ = ["customer", "other"]
 
 
 def notes(folder: Path, count: int, text: str = "Notiz") -> None:

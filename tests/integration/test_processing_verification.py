@@ -8,11 +8,10 @@ import pytest
 from servers.cradle import onboarding
 from servers.cradle.services import Services
 from shared.contracts.processing import VerificationReport
-from tests.embedding_rig import model_folder, model_home, service
 from tests.integration.test_processing_drift import held, process
 from tests.processing_rig import Customer, customer
 
-__all__ = ["customer", "held", "model_folder", "model_home", "service"]
+__all__ = ["customer", "held"]
 
 FILES, STATES = "files in the sources and documents in the ledger", "processed and failed documents"
 FAILED, MIXED = "failed documents in the ledger", "passages of another parameter version"

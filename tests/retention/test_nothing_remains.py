@@ -37,10 +37,7 @@ from shared.errors import PlatformError
 from shared.postgres.urls import database_urls
 from tests.canaries import float_forms, forms_of, found_in, new_mark, plant
 from tests.e2e.conftest import Running, platform_in
-from tests.image_rig import layer_cache, layers_in_engine, made_before, query_model
 from tests.serving_rig import HANGS_S, legacy, modern
-
-__all__ = ["layer_cache", "layers_in_engine", "made_before", "query_model"]
 
 pytestmark = pytest.mark.slow
 

@@ -12,10 +12,9 @@ from servers.cradle.embedding.pieces import CORPUS
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.processing import word_ids
 from servers.cradle.processing.word_ids import WordIds, with_memory
-from tests.embedding_rig import model_folder, model_home, service
 from tests.processing_rig import Customer, customer
 
-__all__ = ["customer", "model_folder", "model_home", "service"]
+__all__ = ["customer"]
 
 SIGNS = [chr(code) for code in range(0x3000) if not 0xD800 <= code < 0xE000]
 PLAIN = "aäöÜ 0123\n.,-–/()[] €²ß"
