@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ ONLY_IN = {
 }
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Top-level packages that a file imports anywhere, inside functions too."""
     found = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 from tests.requirements import CLAIMED, REQUIREMENTS
@@ -19,6 +20,7 @@ def ids_in(tree: ast.AST) -> set[str]:
     return found
 
 
+@cache
 def ids_that_tests_name() -> set[str]:
     return set().union(*(ids_in(ast.parse(path.read_text())) for path in TESTS.rglob("test_*.py")))
 
