@@ -15,9 +15,6 @@ from servers.cradle.embedding.service import EmbeddingService
 from shared.encoder import Encoder
 from shared.errors import Unavailable
 from shared.settings import Settings
-from tests.embedding_rig import model_folder, model_home
-
-__all__ = ["model_folder", "model_home"]
 
 TEXTS = [
     *("Leitungsschutzschalter B16, 1-polig, 6 kA", "断路器的额定电流是多少？", "Größe: 80 × 18 mm, 49,90 €", "x", " "),
