@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from servers.cradle.processing.chunking import JOINT, Chunk, Chunker, ChunkSizes, chunk
+from servers.cradle.processing.chunking import JOINT, Chunk, Chunker, ChunkSizes, Tokenizer
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import Block, Extraction, Feature, Localised, Product
 from servers.cradle.processing.product_text import product_lines
@@ -48,6 +48,11 @@ BLOCK = st.one_of(
 
 def _features(count: int) -> tuple[Feature, ...]:
     return tuple(Feature(names=(Localised(f"Merkmal {i}"),), values=(Localised(f"Wert {i}"),)) for i in range(count))
+
+
+def chunk(extraction: Extraction, tokenizer: Tokenizer, sizes: ChunkSizes) -> list[Chunk]:
+    """All passages of a document that is one extraction."""
+    return list(Chunker(tokenizer, sizes).add(extraction))
 
 
 def text_of(extraction: Extraction) -> str:

@@ -6,12 +6,12 @@ import io
 
 import pytest
 
-from servers.cradle.processing.chunking import ChunkSizes, chunk
+from servers.cradle.processing.chunking import ChunkSizes
 from servers.cradle.processing.contents import is_contents, without_leaders
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import Block, Extraction, joined, parts
-from tests.unit.test_processing_chunking import TOKENS
+from tests.unit.test_processing_chunking import TOKENS, chunk
 
 TITLES = ["Vorwort", "Sicherheit", "Netzwerkbrücke", "Router", "Dienste", "Wartung", "Ersatzteile", "Anhang A"]
 

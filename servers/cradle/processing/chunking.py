@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from servers.cradle.processing.contents import is_contents
@@ -79,6 +79,16 @@ class _Piece:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a passage is besides its text: the headings above it, its kind, page and product."""
+
+    above: tuple[str, ...]
+    kind: ChunkKind
+    page: int
+    product: int | None = None
+
+
 @dataclass(slots=True)
 class _Open:
     """Neighbouring blocks that may still share a passage. `content` is False while it holds headings only."""
@@ -88,11 +98,6 @@ class _Open:
     page: int = 0
     kinds: set[ChunkKind] = field(default_factory=set)
     content: bool = False
-
-
-def chunk(extraction: Extraction, tokenizer: Tokenizer, sizes: ChunkSizes) -> list[Chunk]:
-    """All passages of a document that is one extraction."""
-    return list(Chunker(tokenizer, sizes).add(extraction))
 
 
 class Chunker:
@@ -148,7 +153,8 @@ class Chunker:
             yield from self._heading(block, piece)
         elif block.kind == "table":
             lines = _lines(block.text, start)
-            yield from self._rows(lines, min(block.header_rows, len(lines)), "table", block.page)
+            about = _About(self._path, "table", block.page)
+            yield from self._rows(lines, min(block.header_rows, len(lines)), about)
         else:
             kind: ChunkKind = "ocr" if block.ocr else "list" if block.kind == "list" else "text"
             yield from self._running(piece, kind, block.page)
@@ -162,7 +168,7 @@ class Chunker:
         self._headings.append((block.level, " ".join(block.text.split())))
         if not self._fit.fits(self._open.above, [*self._texts(), piece.text]):
             yield from self._close()
-            yield from self._long(piece, "text", block.page, self._path[:-1])
+            yield from self._long(piece, _About(self._path[:-1], "text", block.page))
             self._open = _Open()
         else:
             self._open.pieces.append(piece)
@@ -176,12 +182,12 @@ class Chunker:
                 yield from self._close()
             else:
                 # A heading stays with the beginning of the long paragraph below it.
-                yield from self._long(piece, kind, page, ours.above, self._taken())
+                yield from self._long(piece, _About(ours.above, kind, page), self._taken())
                 return
         if not self._open.pieces:
             self._open = _Open(above=self._path)
         if not self._fit.fits(self._open.above, [*self._texts(), piece.text]):
-            yield from self._long(piece, kind, page, self._path)
+            yield from self._long(piece, _About(self._path, kind, page))
             return
         ours = self._open
         ours.page = ours.page if ours.content else page
@@ -201,105 +207,83 @@ class Chunker:
         if ours.pieces:
             kind = next(iter(ours.kinds)) if len(ours.kinds) == 1 else "text"
             text = JOINT.join(piece.text for piece in ours.pieces)
-            yield self._made(ours.above, text, ours.pieces[0].start, ours.pieces[-1].end, kind, ours.page)
+            about = _About(ours.above, kind, ours.page)
+            yield self._made(about, text, ours.pieces[0].start, ours.pieces[-1].end)
 
-    def _long(
-        self, piece: _Piece, kind: ChunkKind, page: int, above: tuple[str, ...], lead: Iterable[_Piece] = ()
-    ) -> Iterator[Chunk]:
+    def _long(self, piece: _Piece, about: _About, lead: Sequence[_Piece] = ()) -> Iterator[Chunk]:
         """A text over the bound, in parts; `lead` are headings that open the first one."""
-        lead = list(lead)
         opening = "".join(each.text + JOINT for each in lead)
-        if lead and not self._fit.has_room(above, opening):
+        if lead and not self._fit.has_room(about.above, opening):
             text = JOINT.join(each.text for each in lead)
-            yield self._made(above, text, lead[0].start, lead[-1].end, "text", page)
-            lead, opening = [], ""
-        for index, (start, end) in enumerate(self._fit.split(piece.text, above, opening)):
-            first = lead[0].start if lead and index == 0 else piece.start + start
-            text = (opening if index == 0 else "") + piece.text[start:end]
-            context = above if index == 0 else self._path
-            yield self._made(context, text, first, piece.start + end, kind, page)
+            yield self._made(replace(about, kind="text"), text, lead[0].start, lead[-1].end)
+            lead, opening = (), ""
+        first = lead[0].start if lead else piece.start
+        for start, end in self._fit.split(piece.text, about.above, opening):
+            if start == 0:
+                yield self._made(about, opening + piece.text[:end], first, piece.start + end)
+            else:
+                below = replace(about, above=self._path)
+                yield self._made(below, piece.text[start:end], piece.start + start, piece.start + end)
 
-    def _rows(
-        self, lines: list[_Piece], header_rows: int, kind: ChunkKind, page: int, product: int | None = None
-    ) -> Iterator[Chunk]:
+    def _rows(self, lines: list[_Piece], header_rows: int, about: _About) -> Iterator[Chunk]:
         """Lines that stay whole, in as many passages as they need, the header again at the top of each."""
         if self._open.content:
             yield from self._close()
-        above = self._path
         header = "".join(line.text + "\n" for line in lines[:header_rows])
-        if not self._fit.has_room(above, header):
+        if not self._fit.has_room(about.above, header):
             header_rows, header = 0, ""
         start = lines[0].start
-        if self._open.pieces:
-            start = self._open.pieces[0].start
-            if not self._fit.holds(above, self._texts()):
-                yield from self._close()
-                start = lines[0].start
+        if self._open.pieces and self._fit.holds(about.above, self._texts()):
+            start = self._open.pieces[0].start  # headings alone, which the line above says
             self._open = _Open()
-        held: list[_Piece] = []
-        rest = [line for line in lines[header_rows:] if line.text]  # an empty row alone would be a passage of nothing
-        header_only = not rest
-        if rest and self._fit.fits(above, [header + "\n".join(line.text for line in rest)]):
-            held, rest = rest, []  # most products and small tables: one look instead of one for each line
-        for line in rest:
-            if held and not self._fit.fits(above, [header + "\n".join(each.text for each in (*held, line))]):
-                yield self._lined(above, header, held, start, kind, page, product)
-                held, start = [], line.start
-            if self._fit.fits(above, [header + line.text]):
-                held.append(line)
-                continue
-            for offset, end in self._fit.split(line.text, above, header):
-                text = header + line.text[offset:end]
-                begin = start if offset == 0 else line.start + offset
-                yield self._made(above, text, begin, line.start + end, kind, page, product)
-            start = line.end
-        if held or header_only:
-            yield self._lined(above, header, held, start, kind, page, product, lines[header_rows - 1].end)
+        yield from self._close()
+        rows = [line for line in lines[header_rows:] if line.text]  # an empty row alone would be a passage of nothing
+        if not rows:
+            yield self._made(about, header.rstrip("\n"), start, lines[header_rows - 1].end)
+        elif self._fit.fits(about.above, [header + _joined(rows)]):  # most products and small tables: one look
+            yield self._made(about, header + _joined(rows), start, rows[-1].end)
+        else:
+            yield from self._parts(rows, header, start, about)
 
-    def _lined(
-        self,
-        above: tuple[str, ...],
-        header: str,
-        held: list[_Piece],
-        start: int,
-        kind: ChunkKind,
-        page: int,
-        product: int | None,
-        end: int = 0,
-    ) -> Chunk:
-        text = header + "\n".join(each.text for each in held)
-        return self._made(above, text.rstrip("\n"), start, held[-1].end if held else end, kind, page, product)
+    def _parts(self, rows: list[_Piece], header: str, start: int, about: _About) -> Iterator[Chunk]:
+        """Rows that do not fit in one passage. `start`: where the first one begins."""
+        held: list[_Piece] = []
+        for row in rows:
+            if held and not self._fit.fits(about.above, [header + _joined([*held, row])]):
+                yield self._made(about, header + _joined(held), start, held[-1].end)
+                held, start = [], row.start
+            if self._fit.fits(about.above, [header + row.text]):
+                held.append(row)
+                continue
+            for offset, end in self._fit.split(row.text, about.above, header):
+                begin = start if offset == 0 else row.start + offset
+                yield self._made(about, header + row.text[offset:end], begin, row.start + end)
+            start = row.end
+        if held:
+            yield self._made(about, header + _joined(held), start, held[-1].end)
 
     def _product(self, product: Product) -> Iterator[Chunk]:
         lines = product_lines(product)
         start = self._place("\n".join(lines))
         self._spoken = language_of(product)
-        yield from self._rows(_lines("\n".join(lines), start), 1, "product", product.page, self._products)
+        about = _About(self._path, "product", product.page, self._products)
+        yield from self._rows(_lines("\n".join(lines), start), 1, about)
         self._products += 1
 
-    def _made(
-        self,
-        above: tuple[str, ...],
-        text: str,
-        start: int,
-        end: int,
-        kind: ChunkKind,
-        page: int,
-        product: int | None = None,
-    ) -> Chunk:
-        whole = self._fit.context(above) + text
-        self._contents = kind != "product" and is_contents(text, continued=self._contents)
+    def _made(self, about: _About, text: str, start: int, end: int) -> Chunk:
+        whole = self._fit.context(about.above) + text
+        self._contents = about.kind != "product" and is_contents(text, continued=self._contents)
         made = Chunk(
             ordinal=self._ordinal,
             text=whole,
             ids=self._fit.ids(whole),
-            page=page,
+            page=about.page,
             heading_path=PATH_JOINT.join(self._path),
-            kind="contents" if self._contents else kind,
-            language=guess(whole, "" if product is None else self._spoken),
+            kind="contents" if self._contents else about.kind,
+            language=guess(whole, "" if about.product is None else self._spoken),
             start=start,
             end=end,
-            product=product,
+            product=about.product,
         )
         self._ordinal += 1
         return made
@@ -391,6 +375,10 @@ class _Fit:
             return sentence
         space = text.find(" ", earliest, end)
         return space + 1 if space >= 0 else end
+
+
+def _joined(rows: list[_Piece]) -> str:
+    return "\n".join(row.text for row in rows)
 
 
 def _lines(text: str, start: int) -> list[_Piece]:
