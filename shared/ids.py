@@ -16,6 +16,8 @@ from pydantic import StringConstraints
 CUSTOMER_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 HANDLE_PATTERN = r"^[a-z]{2,8}_[a-z2-7]{26}$"
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+EMAIL_PATTERN = r"^[!-?A-~]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+"""In lower case, as addresses are stored; at most 254 characters."""
 
 CustomerId = Annotated[str, StringConstraints(pattern=CUSTOMER_PATTERN, min_length=2, max_length=40)]
 Handle = Annotated[str, StringConstraints(pattern=HANDLE_PATTERN)]

@@ -3,7 +3,9 @@ returns. All of it blocks."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,18 @@ def make_secret(path: Path, data: bytes) -> None:
         os.link(draft, path)
     draft.unlink()
     sync_folder(path.parent)
+
+
+def make_first(folder: Path, pattern: str, make: Callable[[], None]) -> None:
+    """Have a folder hold a secret of this pattern, which `make` writes; processes that start together make one."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not any(folder.glob(pattern)):
+            make()
+    finally:
+        os.close(lock)
 
 
 def replace_secret(path: Path, data: bytes) -> None:

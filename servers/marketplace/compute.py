@@ -21,7 +21,8 @@ from servers.marketplace.gateway.relay import REFUSALS
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.tokens import Grant, Mint
 from shared.auth import Principal, principal
-from shared.errors import DeadlineExceeded, Forbidden, Unavailable
+from shared.client.stream import read_whole
+from shared.errors import DeadlineExceeded, Forbidden, TooLarge, Unavailable
 from shared.metering.meter import Meter
 from shared.metering.units import CRADLE, LARGEST, Units, units_of_result
 from shared.serving.rest import read_body
@@ -90,7 +91,6 @@ class Compute:
             "content-type": "application/json",
             "accept-encoding": "identity",
         }
-        body = bytearray()
         try:
             async with (
                 asyncio.timeout(self._settings.call_deadline_s),
@@ -98,19 +98,17 @@ class Compute:
                     work.url, data=sent, headers=headers, allow_redirects=False
                 ) as response,
             ):
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > self._settings.max_body_bytes:
-                        raise Unavailable("The answer is too large: send less at once.")
-                status = response.status
+                body, status = await read_whole(response, self._settings.max_body_bytes), response.status
                 told = {name.lower(): value for name, value in response.headers.items()}
+        except TooLarge:
+            raise Unavailable("The answer is too large: send less at once.") from None
         except TimeoutError:
             raise DeadlineExceeded("Cradle did not finish in time: send less at once, or try again.") from None
         except (ClientError, OSError):
             raise Unavailable("Cradle cannot be reached: try again later.") from None
         if status in REFUSALS or status >= 500:
             raise Unavailable("Cradle does not do this now: try again later.")
-        return status, told, bytes(body)
+        return status, told, body
 
 
 def _units(work: Work, headers: dict[str, str], body: bytes) -> Units:

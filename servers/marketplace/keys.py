@@ -7,7 +7,6 @@ it signed has expired and every verifier's cache has gone over it; then its file
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import os
 import time
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import Unavailable
 from shared.ids import canonical_json
-from shared.secret_files import make_secret
+from shared.secret_files import make_first, make_secret
 
 ALGORITHM = "ES256"
 SETTLED_NS = 2 * 10**9
@@ -48,7 +47,8 @@ class KeyRing:
         self._document: dict[str, list[dict[str, str]]] = {"keys": []}
         self._seen = -1
         if not self._reload():
-            self._create_first()
+            make_first(folder, "*.pem", self._write_new)
+            self._reload()
 
     @property
     def signing(self) -> SigningKey:
@@ -104,17 +104,6 @@ class KeyRing:
             self._keys, self._seen = keys, -1 if 0 <= time.time_ns() - changed <= SETTLED_NS else changed
             self._document = {"keys": [key.jwk for key in keys]}
         return True
-
-    def _create_first(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not self._files():
-                self._write_new()
-        finally:
-            os.close(lock)
-        self._reload()
 
     def _write_new(self) -> None:
         private = ec.generate_private_key(ec.SECP256R1())

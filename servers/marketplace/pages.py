@@ -14,6 +14,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from shared.errors import PlatformError
 from shared.languages import Language, language_of
 
 MAX_BODY = 32 * 1024
@@ -31,6 +32,11 @@ def page(
     html = _environment(language).get_template(template).render(language=language, **values)
     headers = {**page_headers(forms_to), "Content-Language": language, "Vary": "Accept-Language"}
     return HTMLResponse(html, status, headers)
+
+
+def error_page(request: Request, error: PlatformError) -> HTMLResponse:
+    """An error as a page."""
+    return page(request, "error.html", error.status, message=error.message)
 
 
 def page_headers(forms_to: str | None = None) -> dict[str, str]:

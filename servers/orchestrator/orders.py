@@ -20,9 +20,8 @@ from shared.contracts.installation import ParameterChoice
 from shared.contracts.job import JobKind, JobResult
 from shared.contracts.processing import SourcesChecked, SourcesPrepared
 from shared.errors import Conflict, InvalidInput
-from shared.ids import canonical_digest, customer_id, new_handle
+from shared.ids import EMAIL_PATTERN, canonical_digest, customer_id, new_handle
 
-EMAIL = re.compile(r"^[!-?A-~]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
 PREPARE_DEADLINE_S = 30.0
 LOOK_EVERY_S = 0.4
 ORDERS_AT_ONCE = 4
@@ -378,7 +377,7 @@ def _checked(request: Request) -> Request:
             "The company name has no two Latin letters to make a customer id from: write it in Latin letters.",
             field="company_name",
         )
-    if len(email) > 254 or not EMAIL.fullmatch(email):
+    if len(email) > 254 or not re.fullmatch(EMAIL_PATTERN, email):
         raise InvalidInput(
             "The contact address is not an e-mail address such as name@example.com.", field="contact_email"
         )

@@ -20,7 +20,7 @@ from shared.contracts.job import (
     JobStep,
     JobView,
 )
-from shared.postgres.queries import load_queries
+from shared.postgres.queries import changed_rows, load_queries
 
 CustomerState = Literal["onboarding", "active"]
 
@@ -234,7 +234,7 @@ class Session:
 
     async def run(self, query: Any, **values: Any) -> bool:
         """Run a command; True where it changed a row."""
-        return not str(await query(self._connection, **values)).endswith(" 0")
+        return changed_rows(await query(self._connection, **values)) > 0
 
     async def rows(self, query: Any, **values: Any) -> list[Any]:
         """The rows of a query."""

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 LARGEST_ANSWER = 256 * 2**20
 
 
-async def read_whole(response: aiohttp.ClientResponse) -> bytes:
+async def read_whole(response: aiohttp.ClientResponse, most: int = LARGEST_ANSWER) -> bytes:
     """The body.
 
     Raises:
-        TooLarge: it is over `LARGEST_ANSWER`.
+        TooLarge: it is over `most` bytes.
     """
     body = bytearray()
     async for part in response.content.iter_any():
         body += part
-        _check(len(body))
+        _check(len(body), most)
     return bytes(body)
 
 
@@ -47,6 +47,6 @@ async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
                 data, size = [], len(rest)
 
 
-def _check(size: int) -> None:
-    if size > LARGEST_ANSWER:
+def _check(size: int, most: int = LARGEST_ANSWER) -> None:
+    if size > most:
         raise TooLarge("The server's answer is too large: ask for less at once.")

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.errors import Conflict
 from shared.postgres.connection import connected
+from shared.postgres.queries import changed_rows
 
 KEPT = "audit"
 _COLUMNS = """
@@ -94,5 +95,4 @@ def _own(row: str, names: list[str]) -> str:
 
 async def _delete(connection: Any, place: str, where: str, value: object) -> int:
     """Delete the rows `t` of a table, whose name the database has quoted itself; how many there were."""
-    status = await connection.execute(f"DELETE FROM {place} t WHERE {where}", value)  # noqa: S608
-    return int(status.rsplit(" ", 1)[-1])
+    return changed_rows(await connection.execute(f"DELETE FROM {place} t WHERE {where}", value))  # noqa: S608

@@ -14,6 +14,11 @@ from typing import Any
 import aiosql
 
 
+def changed_rows(status: object) -> int:
+    """The number at the end of a command's status, such as `INSERT 0 1`."""
+    return int(str(status).rsplit(" ", 1)[-1])
+
+
 def load_queries(package: str, file: str) -> Any:
     """The queries of `sql/<file>` of a package such as `servers.marketplace`."""
     text = (resources.files(package) / "sql" / file).read_text(encoding="utf-8")

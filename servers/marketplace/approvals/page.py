@@ -19,7 +19,7 @@ from servers.marketplace.approvals.database import CustomerDatabase
 from servers.marketplace.approvals.store import Approval
 from servers.marketplace.forms import read_form
 from servers.marketplace.gateway.sessions import SessionSeal
-from servers.marketplace.pages import MAX_BODY, page
+from servers.marketplace.pages import MAX_BODY, error_page, page
 from servers.marketplace.users.accounts import Accounts, Identity
 from servers.marketplace.users.grants import Grants
 from shared.auth import Principal, acting_as, require
@@ -73,7 +73,7 @@ class ApprovalsPage:
                 done = await self._decided(caller, form)
                 return await self._shown(request, caller, form, done)
         except PlatformError as error:
-            return page(request, "error.html", error.status, message=error.message)
+            return error_page(request, error)
 
     async def _identity(self, form: Mapping[str, str]) -> Identity:
         if "session" not in form:

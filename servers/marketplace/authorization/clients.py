@@ -18,7 +18,8 @@ from pydantic import AnyUrl, ValidationError
 
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.sessions import SessionSeal
-from shared.errors import NotFound, Overloaded, Unavailable
+from shared.client.stream import read_whole
+from shared.errors import NotFound, Overloaded, TooLarge, Unavailable
 
 SEALED = "dyn_"
 NO_SECRET = "none"  # noqa: S105  # the method's name
@@ -139,7 +140,6 @@ class Clients:
         return client
 
     async def _fetch(self, url: str) -> bytes:
-        body = bytearray()
         try:
             async with (
                 asyncio.timeout(FETCH_S),
@@ -147,14 +147,8 @@ class Clients:
                     url, headers=ASKED, allow_redirects=False
                 ) as response,
             ):
-                if response.status != 200:
-                    return b""
-                async for piece in response.content.iter_any():
-                    body += piece
-                    if len(body) > LARGEST_DOCUMENT:
-                        return b""
-                return bytes(body)
-        except (ClientError, OSError, TimeoutError, ValueError, Unavailable):
+                return await read_whole(response, LARGEST_DOCUMENT) if response.status == 200 else b""
+        except (ClientError, OSError, TimeoutError, ValueError, TooLarge, Unavailable):
             return b""
 
 

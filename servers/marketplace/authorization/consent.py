@@ -18,7 +18,7 @@ from servers.marketplace.authorization.provider import Provider
 from servers.marketplace.authorization.store import Authorization, AuthorizationStore, client_digest
 from servers.marketplace.forms import read_form
 from servers.marketplace.gateway.sessions import SessionSeal
-from servers.marketplace.pages import MAX_BODY, page, page_headers
+from servers.marketplace.pages import MAX_BODY, error_page, page, page_headers
 from servers.marketplace.users.accounts import Accounts, Identity
 from servers.marketplace.users.grants import Grants
 from shared.errors import Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
@@ -95,7 +95,7 @@ class Consent:
         try:
             return self._render(request, await self._asked(request.query_params), request.query_params)
         except PlatformError as error:
-            return page(request, "error.html", error.status, message=error.message)
+            return error_page(request, error)
 
     async def answer(self, request: Request) -> Response:
         """POST: the user allows or refuses."""
@@ -103,7 +103,7 @@ class Consent:
         try:
             asked = await self._asked(form)
         except PlatformError as error:
-            return page(request, "error.html", error.status, message=error.message)
+            return error_page(request, error)
         if form.get("answer") != "allow":
             return self._back(asked, error="access_denied")
         try:

@@ -20,7 +20,8 @@ from servers.marketplace.catalogue.address import check_address
 from servers.marketplace.catalogue.catalogue import RESERVED, SERVER_NAME
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry
 from servers.marketplace.runners.package import Package, package_of
-from shared.errors import InvalidInput, PlatformError, Unavailable
+from shared.client.stream import read_whole
+from shared.errors import InvalidInput, PlatformError, TooLarge, Unavailable
 from shared.values import problem_of
 
 if TYPE_CHECKING:
@@ -110,18 +111,14 @@ async def _page(client: ClientSession, place: str, query: Mapping[str, str]) -> 
     from servers.marketplace.gateway.outgoing import unreachable
 
     headers = {"accept": "application/json", "accept-encoding": "identity"}
-    body = bytearray()
     try:
         async with (
             asyncio.timeout(DEADLINE_S),
             client.get(place, params=query, headers=headers, allow_redirects=False) as response,
         ):
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > LARGEST:
-                    raise Unavailable("A page of the registry is too large.")
-            status = response.status
-        page = orjson.loads(body)
+            status, page = response.status, orjson.loads(await read_whole(response, LARGEST))
+    except TooLarge:
+        raise Unavailable("A page of the registry is too large.") from None
     except (ClientError, OSError, TimeoutError, orjson.JSONDecodeError) as error:
         raise unreachable(error, "registry") from None
     if status != 200 or not isinstance(page, dict) or not isinstance(page.get("servers"), list):

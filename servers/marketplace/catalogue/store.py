@@ -14,11 +14,10 @@ import orjson
 from servers.marketplace.catalogue.lifecycle import reaches
 from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.runners.package import Package, package_of
-from servers.marketplace.users.store import changed_rows
 from shared.audit import AuditLog
 from shared.contracts.catalogue import Approval, CatalogueTool, Direction, EntryKind, Tier
 from shared.postgres.database import Database
-from shared.postgres.queries import load_queries
+from shared.postgres.queries import changed_rows, load_queries
 
 queries: Any = load_queries("servers.marketplace", "catalogue.sql")
 EVER = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from servers.marketplace.gateway.eras import ASKED, CLIENT, ENVELOPE, LEGACY, MODERN
+from servers.marketplace.gateway.eras import ASKED, CLIENT, LEGACY, MODERN, envelope
 from servers.marketplace.gateway.events import Events
 from servers.marketplace.gateway.outgoing import Outgoing, unreachable
 from shared.client.exchange import result_of
@@ -69,8 +69,7 @@ async def ask_modern(
     deadline_s: float = DEADLINE_S,
 ) -> Reply:
     """One request of 2026-07-28."""
-    meta = {ENVELOPE + "protocolVersion": MODERN, ENVELOPE + "clientInfo": CLIENT, ENVELOPE + "clientCapabilities": {}}
-    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": envelope()}}
     told = [("mcp-protocol-version", MODERN), ("mcp-method", method), *headers]
     return await _ask(outgoing, place, body, told, deadline_s)
 

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from servers.marketplace.gateway.asking import SESSION
 from servers.marketplace.gateway.bridge import ALL_CAPABILITIES, CROSSING, Bridge, crosses, known_to_speak
 from servers.marketplace.gateway.checks import Checks, checked_route
-from servers.marketplace.gateway.exchange import Exchange
+from servers.marketplace.gateway.exchange import Exchange, Headers
 from servers.marketplace.gateway.greeting import BRIDGED, can_be_asked, session_for, session_of
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import (
@@ -52,8 +52,6 @@ NEEDS_TOOLS = frozenset({"tools/list", "tools/call"})
 UP = frozenset({"accept", "last-event-id", "traceparent", "tracestate"})
 JSON = ("content-type", "application/json")
 """What the caller says of its body does not travel: in another charset an upstream could read another tool in it."""
-
-Headers = list[tuple[str, str]]
 
 
 class Gateway:
@@ -153,11 +151,7 @@ class Gateway:
             session = ("" if child else BRIDGED) + session_for(self._seal, caller, message)
             await answer(own_answer(route, message, can), message, send, [(SESSION, session)] if greets else [])
             return
-        if await self._relay.questions.answer((caller.subject, caller.customer), message):
-            await accepted(send)
-            return
-        if message.method == "notifications/cancelled":
-            self._relay.cancel((caller.subject, caller.customer), session_of(headers), message)
+        await self._relay.hear(caller, session_of(headers), message)
         await accepted(send, 202 if method == "POST" else 405)
 
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:

@@ -41,6 +41,15 @@ def modern_request(message: Message, tool: str | None, *, asks: bool) -> tuple[b
     return orjson.dumps(value), headers
 
 
+def envelope(*, asks: bool = False) -> dict[str, Any]:
+    """What a request of 2026-07-28 carries in its `_meta`; `asks`: as `modern_value` has it."""
+    return {
+        ENVELOPE + "protocolVersion": MODERN,
+        ENVELOPE + "clientInfo": CLIENT,
+        ENVELOPE + "clientCapabilities": ASKED if asks else {},
+    }
+
+
 def modern_value(message: Message, tool: str | None, *, asks: bool) -> dict[str, Any]:
     """The message of a request to an upstream of 2026-07-28.
 
@@ -51,12 +60,7 @@ def modern_value(message: Message, tool: str | None, *, asks: bool) -> dict[str,
     given = message.params.get("_meta")
     meta = given if isinstance(given, dict) else {}
     if not message.modern:
-        meta = {
-            **meta,
-            ENVELOPE + "protocolVersion": MODERN,
-            ENVELOPE + "clientInfo": CLIENT,
-            ENVELOPE + "clientCapabilities": ASKED if asks else {},
-        }
+        meta = {**meta, **envelope(asks=asks)}
     return _called(message, tool, meta)
 
 

@@ -33,6 +33,7 @@ ANSWER_S = 300.0
 ROUNDS = 10
 """Questions of one call."""
 OPEN = 10_000
+NO_ANSWER: Mapping[str, Any] = {"error": {"code": INVALID_REQUEST, "message": "The client's answer is none."}}
 
 Owner = tuple[str, str | None]
 Reply = Callable[[Any, Mapping[str, Any]], Awaitable[None]]
@@ -123,8 +124,7 @@ class Questions:
         if found is not None and found.owner == owner:
             self.forget(name)
             told = {key: message.value[key] for key in ("result", "error") if isinstance(message.value.get(key), dict)}
-            refused = {"error": {"code": INVALID_REQUEST, "message": "The client's answer is none."}}
-            await found.answered(told if len(told) == 1 else refused)
+            await found.answered(told if len(told) == 1 else NO_ANSWER)
         return True
 
 
@@ -267,9 +267,7 @@ def answer_in(message: Message) -> Mapping[str, Any]:
     """What a call that goes on says to the question (`result`), or that it says nothing."""
     given = message.params.get("inputResponses")
     told = given.get(KEY) if isinstance(given, dict) else None
-    if isinstance(told, dict):
-        return {"result": told}
-    return {"error": {"code": INVALID_REQUEST, "message": "The client's answer is none."}}
+    return {"result": told} if isinstance(told, dict) else NO_ANSWER
 
 
 def _passed_on(request: object) -> bool:

@@ -32,6 +32,7 @@ from servers.marketplace.gateway.shares import Shares
 from servers.marketplace.gateway.watching import Watches
 from servers.marketplace.metering.units import computed_units
 from servers.marketplace.runners.pool import Runners
+from shared.auth import Principal
 from shared.errors import DeadlineExceeded, PlatformError, Unavailable
 from shared.metering.meter import Meter
 from shared.metering.units import Units
@@ -93,11 +94,16 @@ class Relay:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
 
-    def cancel(self, owner: tuple[str, str | None], session: str | None, message: Message) -> None:
-        """Cancel the call that a `notifications/cancelled` names, where it is this caller's and not over."""
+    async def hear(self, caller: Principal, session: str | None, message: Message) -> bool:
+        """Take what a caller says of calls on their way: an answer to a question of a server (True, whether or not
+        anybody waits for it), or that one of its own calls is cancelled."""
+        owner = (caller.subject, caller.customer)
+        if await self.questions.answer(owner, message):
+            return True
         called = message.params.get("requestId")
-        if session is not None and isinstance(called, str | int):
+        if message.method == "notifications/cancelled" and session is not None and isinstance(called, str | int):
             self._named.get((owner, session, called), lambda: None)()
+        return False
 
     async def run(self, exchange: Exchange, receive: Receive, send: Send) -> str:
         """Relay until the answer ends or the caller is gone; the outcome's code.

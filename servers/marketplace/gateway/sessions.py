@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.errors import NotFound, Unavailable
 from shared.ids import canonical_json
-from shared.secret_files import make_secret
+from shared.secret_files import make_first, make_secret
 
 KEY = 32
 NONCE = 12
@@ -36,14 +35,7 @@ class SessionSeal:
     @classmethod
     def of_folder(cls, folder: Path) -> SessionSeal:
         """The seal whose keys are in a folder; processes that start together agree on the first one."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not list(folder.glob("*.key")):
-                make_secret(folder / f"{time_ns():020d}.key", AESGCM.generate_key(8 * KEY))
-        finally:
-            os.close(lock)
+        make_first(folder, "*.key", lambda: make_secret(folder / f"{time_ns():020d}.key", AESGCM.generate_key(8 * KEY)))
         return cls([_read(path) for path in sorted(folder.glob("*.key"), reverse=True)])
 
     def seal(self, session: str, *owner: str | None, lifetime_s: float = LIFETIME_S) -> str:

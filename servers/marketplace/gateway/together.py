@@ -18,13 +18,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from servers.marketplace.gateway.bridge import Bridge
 from servers.marketplace.gateway.door import (
     SCOPE,
-    Headers,
     accepted,
     answer,
     decoded_headers,
     read_all,
     refuse,
 )
+from servers.marketplace.gateway.exchange import Headers
 from servers.marketplace.gateway.greeting import session_for, session_of
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import Message, ProtocolError, read_message, unknown_tool
@@ -85,11 +85,9 @@ class Together:
                 await self._call(scope[CALLER], headers, message, receive, send)
             else:
                 caller = scope[CALLER]
-                if await self._relay.questions.answer((caller.subject, caller.customer), message):
+                if await self._relay.hear(caller, session_of(headers), message):
                     await accepted(send)
                     return
-                if message.method == "notifications/cancelled":
-                    self._relay.cancel((caller.subject, caller.customer), session_of(headers), message)
                 if message.method == "initialize":
                     send = with_session(send, session_for(self._seal, caller, message))
                 if message.tool is not None:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from servers.marketplace.forms import read_form
 from servers.marketplace.invitations.invitations import Invitations
 from servers.marketplace.invitations.store import Invitation
-from servers.marketplace.pages import MAX_BODY, page
+from servers.marketplace.pages import MAX_BODY, error_page, page
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.secrets import MAX_PASSWORD, MIN_PASSWORD
 from shared.errors import InvalidInput, PlatformError
@@ -37,7 +37,7 @@ class InvitationPage:
         try:
             return await self._form(request, await self._invitations.of_link(token), token)
         except PlatformError as error:
-            return page(request, "error.html", error.status, message=error.message)
+            return error_page(request, error)
 
     async def answer(self, request: Request) -> Response:
         """POST: the password, twice; the account is there then."""
@@ -52,7 +52,7 @@ class InvitationPage:
         except InvalidInput as error:
             return await self._form(request, await self._invitations.of_link(token), token, error.message, error.status)
         except PlatformError as error:
-            return page(request, "error.html", error.status, message=error.message)
+            return error_page(request, error)
         return page(request, "invitation.html", made=True, resource=self._resource, **await self._offered(made))
 
     async def _form(

@@ -9,10 +9,9 @@ from datetime import date
 from typing import Any
 
 from servers.marketplace.catalogue.store import View, seen_by
-from servers.marketplace.users.store import changed_rows
 from shared.metering.units import Key, Units
 from shared.postgres.database import Database
-from shared.postgres.queries import load_queries
+from shared.postgres.queries import changed_rows, load_queries
 from shared.telemetry import event
 
 queries: Any = load_queries("servers.marketplace", "usage.sql")

@@ -18,7 +18,7 @@ import orjson
 from mcp_types.jsonrpc import METHOD_NOT_FOUND
 
 from servers.marketplace.catalogue.definitions import MAX_TOOLS, Definition, Era, read_definitions
-from servers.marketplace.gateway.eras import ASKED, CLIENT, ENVELOPE, LEGACY, MODERN
+from servers.marketplace.gateway.eras import ASKED, CLIENT, LEGACY, MODERN, envelope
 from servers.marketplace.runners.command import Command
 from servers.marketplace.runners.process import GuardedProcess
 from shared.errors import Overloaded, PlatformError, Unavailable
@@ -174,7 +174,7 @@ class Child:
 
     async def ask(self, method: str, params: Value) -> Value:
         """The answer to a request of the gateway itself, an error too."""
-        meta = {} if self.era == "legacy" else {"_meta": _envelope()}
+        meta = {} if self.era == "legacy" else {"_meta": envelope()}
         async with self.call({"jsonrpc": "2.0", "id": 0, "method": method, "params": {**params, **meta}}) as call:
             async for value in call.messages():
                 if "method" not in value:
@@ -275,14 +275,6 @@ class Child:
 
 def _cancelled(number: int) -> Value:
     return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": number}}
-
-
-def _envelope() -> Value:
-    return {
-        ENVELOPE + "protocolVersion": MODERN,
-        ENVELOPE + "clientInfo": CLIENT,
-        ENVELOPE + "clientCapabilities": {},
-    }
 
 
 def _token(request: Value) -> Any:

@@ -8,11 +8,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from servers.marketplace.catalogue.catalogue import view_of
-from servers.marketplace.catalogue.store import View
 from servers.marketplace.licences.store import Licence
 from servers.marketplace.services import Services
-from shared.auth import principal, require_customer
+from servers.marketplace.tools.shapes import own_view
+from shared.auth import principal
 from shared.contracts.catalogue import ServerIdentifier, Tier
 from shared.contracts.model import Contract
 from shared.ids import CustomerId
@@ -88,9 +87,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         limit: Annotated[int, Field(ge=1, le=100)] = 50,
     ) -> LicenceList:
         """List the licences of this caller's customer, or of all for the operator. Use it to see when one ends."""
-        view = view_of(principal())
-        view = view if view.everything else View(require_customer())
-        found = await services().licences.page(view, cursor or "", limit + 1)
+        found = await services().licences.page(own_view(), cursor or "", limit + 1)
         following = found[limit - 1].licence_id if len(found) > limit else None
         return LicenceList(licences=[_shown(each) for each in found[:limit]], next_cursor=following)
 

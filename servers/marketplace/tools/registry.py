@@ -9,6 +9,7 @@ from pydantic import Field
 
 from servers.marketplace import policy
 from servers.marketplace.services import Services
+from servers.marketplace.tools.accounts import Email
 from servers.marketplace.tools.shapes import endpoint
 from servers.marketplace.users.accounts import unknown_customer
 from servers.marketplace.users.store import Customer
@@ -24,7 +25,6 @@ from shared.ids import CustomerId, Digest
 from shared.serving import Server
 
 Company = Annotated[str, Field(min_length=1, max_length=200)]
-Email = Annotated[str, Field(min_length=3, max_length=254)]
 InstanceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 Partner = Annotated[str | None, Field(pattern=r"^usr_[a-z2-7]{26}$", description="User id of the partner.")]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from servers.marketplace.catalogue.catalogue import view_of
-from servers.marketplace.catalogue.store import Entry
+from servers.marketplace.catalogue.store import Entry, View
 from servers.marketplace.gateway.door import PREFIX, SUFFIX
 from servers.marketplace.services import Services
-from shared.auth import principal
+from shared.auth import principal, require_customer
 from shared.contracts.catalogue import CatalogueEntry, CatalogueTool
 from shared.settings import Settings
 
@@ -48,6 +48,16 @@ def _view(settings: Settings, entry: Entry, tools: Sequence[CatalogueTool]) -> C
         rating=rating_of(entry),
         ratings=entry.listing.ratings,
     )
+
+
+def own_view() -> View:
+    """What the caller's customer sees, or everything for the operator.
+
+    Raises:
+        Forbidden: the caller is neither.
+    """
+    view = view_of(principal())
+    return view if view.everything else View(require_customer())
 
 
 def rating_of(entry: Entry) -> float | None:

@@ -8,12 +8,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from servers.marketplace.catalogue.catalogue import view_of
-from servers.marketplace.catalogue.store import View
 from servers.marketplace.metering import prices
 from servers.marketplace.metering.units import month_days
 from servers.marketplace.services import Services
-from shared.auth import principal, require_customer
+from servers.marketplace.tools.shapes import own_view
+from shared.auth import principal
 from shared.contracts.model import Contract
 from shared.contracts.usage import BatchId, UsageLine, UsageRecorded
 from shared.errors import InvalidInput
@@ -84,11 +83,6 @@ class MonthlyStatement(Contract):
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offer the tools."""
 
-    def seen() -> View:
-        """The caller's customer, or everything for the operator."""
-        view = view_of(principal())
-        return view if view.everything else View(require_customer())
-
     async def get_usage(
         month: Month = None,
         start: Annotated[int, Field(ge=0, le=10**6)] = 0,
@@ -98,7 +92,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
         Use it to see where usage comes from; get_statement tells what it costs.
         """
-        view, named = seen(), month or _this_month()
+        view, named = own_view(), month or _this_month()
         days = month_days(named)
         await services().meter.flush()
         rows = await services().usage.rows(view, days, start, limit + 1)
@@ -115,7 +109,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
         Use it for invoices and for the case for sharing; get_usage shows the units behind it.
         """
-        view, named = seen(), month or _this_month()
+        view, named = own_view(), month or _this_month()
         days = month_days(named)
         await services().meter.flush()
         settings = services().settings

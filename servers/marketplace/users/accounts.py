@@ -9,11 +9,11 @@ from servers.marketplace import policy
 from servers.marketplace.users.secrets import Passwords, new_secret, same_secret, secret_digest
 from servers.marketplace.users.store import Customer, User, UserStore
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
-from shared.ids import CUSTOMER_PATTERN, new_handle
+from shared.ids import CUSTOMER_PATTERN, EMAIL_PATTERN, new_handle
 
 FAILURES_BEFORE_LOCK = 5
 LOCK_S = 300
-EMAIL = re.compile(r"^[!-?A-~]+@[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+EMAIL = re.compile(EMAIL_PATTERN)
 CLIENT_ID = re.compile(r"^[a-z0-9_-]{1,64}$")
 REFUSED = "The name or the secret is wrong."
 

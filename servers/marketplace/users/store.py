@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.audit import AuditLog
 from shared.postgres.database import Database
-from shared.postgres.queries import load_queries
+from shared.postgres.queries import changed_rows, load_queries
 
 queries: Any = load_queries("servers.marketplace", "users.sql")
 
@@ -191,11 +191,6 @@ class UserStore:
                     connection, registered_by, "customer.registered", customer.customer_id, customer.customer_id
                 )
         return fresh
-
-
-def changed_rows(status: object) -> int:
-    """The number at the end of a command's status, such as `INSERT 0 1`."""
-    return int(str(status).rsplit(" ", 1)[-1])
 
 
 def _user(row: Any) -> User:
