@@ -28,7 +28,7 @@ import numpy as np
 from servers.cradle.images.archive import Archive
 from servers.cradle.images.assemble import assemble
 from servers.cradle.images.base import architecture
-from servers.cradle.images.build import RECORD, Sources, Stored, build_image
+from servers.cradle.images.build import RECORD, Means, Sources, Stored, build_image
 from servers.cradle.images.engine import reachable
 from servers.cradle.images.evidence import write_evidence
 from servers.cradle.images.layers import Entry, write_layer
@@ -36,12 +36,13 @@ from servers.cradle.images.package import package_delivery
 from servers.cradle.images.running import running_instance
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
-from servers.cradle.images.updates import make_update
+from servers.cradle.images.updates import DeliveredDataset, make_update
 from shared.contracts.image import ImageBuilt
 from shared.contracts.instance import InstanceConfig
 from shared.dataset.delta import ledger
 from shared.dataset.freeze import frozen_files
 from shared.dataset.manifest import DatasetModel, Manifest
+from shared.dataset.places import Place
 from shared.dataset.rows import ChunkRow, DocumentBundle, DocumentParts, DocumentRow, chunk_id, document_id
 from shared.dataset.writer import DatasetWriter
 from shared.ids import canonical_json, digest
@@ -200,15 +201,14 @@ async def instance(root: Path) -> None:
         dataset_digest=spec.dataset_digest, parameter_version=1,
     )  # fmt: skip
     sources = Sources(model, frozen_files(bucket / "dataset"), canonical_json(config.model_dump(mode="json")))
-    built = await build_image(spec, sources, bucket=bucket, cache=root / "layers", signer=signer)
+    built = await build_image(spec, sources, bucket, Means(root / "layers", signer))
     customers = sum(each.size_bytes for each in built.layers if each.kind in ("vectors", "tables", "graph"))
     passages = DOCUMENTS * PASSAGES
     print(f"image of {passages} passages: {built.size_bytes / MIB:.0f} MiB, {customers / MIB:.0f} of it the customer's")
-    known = ledger(str(bucket / "dataset"))
+    dataset = Place(str(bucket / "dataset"))
+    base = DeliveredDataset(spec.dataset_digest, ledger(dataset))
     newer = await written(bucket / "dataset", range(DOCUMENTS, DOCUMENTS + DOCUMENTS // 100), about)
-    made = await make_update(
-        "bench", str(bucket / "dataset"), dict, known, spec.dataset_digest, newer, bucket, signer
-    )  # fmt: skip
+    made = await make_update("bench", base, dataset, newer, bucket, signer)
     print(
         f"update, 1 % new documents: {made.size_bytes / MIB:.2f} MiB, {made.size_bytes / built.size_bytes:.2%} of the"
         f" image (goal 3 %), {made.size_bytes / customers:.2%} of the customer's layers"

@@ -12,19 +12,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from servers.cradle.embedding.export import exported
 from servers.cradle.embedding.models import resolve
 from servers.cradle.images.assemble import assemble
 from servers.cradle.images.base import architecture
-from servers.cradle.images.build import Sources, Stored, build_image, model_entries
+from servers.cradle.images.build import Means, Sources, Stored, build_image, model_entries
 from servers.cradle.images.engine import Engine, reachable
 from servers.cradle.images.evidence import write_evidence
 from servers.cradle.images.layers import Entry, write_layer
 from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
+from servers.cradle.installations.probes import PROBES, Probes
 from shared.contracts.image import ImageBuilt
 from shared.contracts.instance import InstanceConfig
 from shared.dataset.freeze import frozen_files
@@ -106,11 +108,15 @@ async def build(
     )  # fmt: skip
     sources = Sources(model, frozen_files(bucket / "dataset"), canonical_json(config.model_dump(mode="json")))
     signer = Signer.open(bucket.with_name(bucket.name + "-keys"))
-    built = await build_image(
-        spec, sources, bucket=bucket, cache=cache, signer=signer, method=method,
-        docker_host=os.environ.get("DOCKER_HOST"),
-    )  # fmt: skip
+    means = Means(cache, signer, method=method, docker_host=os.environ.get("DOCKER_HOST"))
+    built = await build_image(spec, sources, bucket, means)
     return CustomerImage(bucket, spec, built, signer)
+
+
+def probes_of(model: Path) -> Probes:
+    """What an installation with this model stored."""
+    encoder = Encoder(model)
+    return Probes(PROBES, np.stack([encoder.encode([text], kind)[0] for kind, text in PROBES]))
 
 
 @contextmanager
@@ -148,7 +154,7 @@ def query_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def layer_cache(request: pytest.FixtureRequest) -> Path:
     """The layers that hold nothing of a customer, in pytest's cache; they are found by what they are made of."""
     with _one_worker(request.config, "layers") as layers:
-        prepared_layers(layers, None, str, architecture())
+        prepared_layers(layers, None, architecture())
         return layers
 
 
@@ -174,7 +180,7 @@ def _loaded(engine: Engine, model: Path, cache: Path, work: Path) -> str:
     """The name of an image in the engine that holds these layers and no customer's."""
     from docker.errors import ImageNotFound
 
-    layers = [*prepared_layers(cache, None, str, architecture()), write_layer("model", model_entries(model), work)]
+    layers = [*prepared_layers(cache, None, architecture()), write_layer("model", model_entries(model), work)]
     made_of = digest("".join(layer.diff_id for layer in layers).encode())
     repository, tag = "0711-tests/layers", made_of.removeprefix("sha256:")[:12]
     with suppress(ImageNotFound):

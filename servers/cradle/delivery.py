@@ -12,7 +12,7 @@ from servers.cradle.images import updates
 from servers.cradle.images.archive import Archive, archived_name, tag_of
 from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.base import architecture
-from servers.cradle.images.build import RECORD, Sources, Stored, build_image, built_image, publish
+from servers.cradle.images.build import RECORD, Means, Sources, Stored, build_image, built_image, publish
 from servers.cradle.images.customer_keys import key_folder
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.files import work_name
@@ -31,6 +31,7 @@ from shared.contracts.processing import VerificationReport
 from shared.dataset.delta import ledger
 from shared.dataset.freeze import frozen_files
 from shared.dataset.manifest import MANIFEST, Manifest
+from shared.dataset.places import Place
 from shared.dataset.reader import DatasetReader
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.ids import canonical_json
@@ -67,7 +68,7 @@ async def build(
         dataset=frozen_files(store.path("dataset"), store.storage_options),
         config=canonical_json(config.model_dump(mode="json")),
     )
-    known = await asyncio.to_thread(ledger, store.path("dataset"), store.storage_options)
+    known = await asyncio.to_thread(ledger, Place(store.path("dataset"), store.storage_options))
     await store.put(ledger_key(dataset_digest), canonical_json(known))
     async with workplace(held.settings, customer, store, _image(tag)) as place:
         built = await build_image(
@@ -81,13 +82,15 @@ async def build(
                 architecture=architecture(),
             ),
             sources,
-            bucket=place.folder,
-            cache=held.settings.home / "cache" / "layers",
-            signer=await signer_of(held),
-            base_image=chosen(held.settings.base_image),
-            docker_host=held.settings.docker_host,
-            method=held.settings.image_builder,
-            others=held.settings.image_architectures,
+            place.folder,
+            Means(
+                cache=held.settings.home / "cache" / "layers",
+                signer=await signer_of(held),
+                base_image=chosen(held.settings.base_image),
+                docker_host=held.settings.docker_host,
+                method=held.settings.image_builder,
+                others=held.settings.image_architectures,
+            ),
         )
         await place.give(_image(tag), RECORD)
     return built
@@ -107,10 +110,9 @@ async def make_update(held: Services, customer: str, base_digest: str) -> Update
     async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
         manifest = reader.manifest
     async with workplace(held.settings, customer, store) as place:
-        made = await updates.make_update(
-            customer, store.path("dataset"), store.storage_options, known, base_digest, manifest, place.folder,
-            await signer_of(held),
-        )  # fmt: skip
+        base = updates.DeliveredDataset(base_digest, known)
+        dataset = Place(store.path("dataset"), store.storage_options)
+        made = await updates.make_update(customer, base, dataset, manifest, place.folder, await signer_of(held))
         return made.model_copy(update={"location": await place.give(updates.key_of(made))})
 
 
@@ -195,13 +197,10 @@ async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
     async with workplace(held.settings, customer, store, _image(tag)) as place:
         built, image = await at_hand(held, customer, tag, place)
         signer = await signer_of(held)
-        version = await _version_of(held, customer, built)
+        probes = await held.installations.probes(customer, await _version_of(held, customer, built))
         report = await verify_image(
-            image, built, place.scratch,
-            docker_host=held.settings.docker_host,
-            signer=signer.verifier,
-            probes=await held.installations.probes(customer, version),
-        )  # fmt: skip
+            image, built, place.scratch, signer.verifier, probes, docker_host=held.settings.docker_host
+        )
         page = await asyncio.to_thread(write_report, place.folder, report)
         await place.give(f"reports/{tag}", JSON)
     return VerificationReport(

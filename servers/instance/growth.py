@@ -121,7 +121,7 @@ class _Version:
             raise NotFound("There is no dataset of this version here: list_versions names those there are.")
         self.manifest = manifest
         tables = Tables(place, manifest.pins.tables)
-        self.documents = ledger(str(folder))
+        self.documents = ledger(place)
         pictures = [
             row for row in tables.read("documents", ["document_id", "media_type"]).to_pylist() if _is_image(row)
         ]

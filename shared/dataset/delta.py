@@ -18,7 +18,7 @@ import orjson
 from shared.dataset import lance
 from shared.dataset.commit import VECTORS, commit
 from shared.dataset.manifest import Manifest, committed
-from shared.dataset.places import Options, Place
+from shared.dataset.places import Place
 from shared.dataset.schemas import canonical_lines, in_order, schema
 from shared.dataset.tables import ALL, Tables
 from shared.dumps import forbid_dumps
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
 CHANGES = "changes.json"
 
 
-def ledger(root: str, options: Options = dict) -> dict[str, str]:
+def ledger(dataset: Place) -> dict[str, str]:
     """Document id → digest of its row in the ledger, of the visible version; blocking."""
-    place, manifest = _opened(root, options)
-    table = in_order("documents", Tables(place, manifest.pins.tables).read("documents"))
+    table = in_order("documents", Tables(dataset, committed(dataset).pins.tables).read("documents"))
     ids = table.column("document_id").to_pylist()
     return {each: digest(line) for each, line in zip(ids, canonical_lines("documents", table), strict=True)}
 
 
-def write_delta(root: str, options: Options, known: Mapping[str, str], folder: Path) -> dict[str, int]:
+def write_delta(dataset: Place, known: Mapping[str, str], folder: Path) -> dict[str, int]:
     """Write what separates the visible version from an older one into an empty folder; blocking.
 
     Args:
@@ -51,12 +50,11 @@ def write_delta(root: str, options: Options, known: Mapping[str, str], folder: P
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
-    now = ledger(root, options)
+    now = ledger(dataset)
     changed = sorted(each for each, row in now.items() if known.get(each) != row)
     removed = sorted(known.keys() - now.keys())
     (folder / CHANGES).write_bytes(orjson.dumps({"changed": changed, "removed": removed}))
-    place, manifest = _opened(root, options)
-    tables = Tables(place, manifest.pins.tables)
+    tables = Tables(dataset, committed(dataset).pins.tables)
     for name in ALL:
         chosen = tables.open(name).to_pyarrow_dataset().to_table(filter=ds.field("document_id").isin(changed))
         if chosen.num_rows:
@@ -81,16 +79,12 @@ def merge(base: Path, delta: Path, target: Path) -> Manifest:
 
 def copy_rows(base: Path, tables: Tables, without: Collection[str]) -> Manifest:
     """Append every row of the dataset at `base` to empty tables, but those of some documents; its manifest."""
-    place, manifest = _opened(str(base))
+    place = Place(str(base))
+    manifest = committed(place)
     for name in ALL:
         for piece in _pieces(place, manifest, name):
             tables.append(name, _without(piece, without))
     return manifest
-
-
-def _opened(root: str, options: Options = dict) -> tuple[Place, Manifest]:
-    place = Place(root, options)
-    return place, committed(place)
 
 
 def _pieces(place: Place, manifest: Manifest, name: str) -> Iterator[pa.Table]:

@@ -23,12 +23,13 @@ from servers.cradle.images.running import free_port, wait_until_healthy
 from servers.cradle.images.signed import SignedImage, signed_image
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import STATE
-from servers.cradle.images.updates import make_update, push_update
+from servers.cradle.images.updates import DeliveredDataset, make_update, push_update
 from servers.cradle.services import Services
 from shared.client import Upstream
 from shared.contracts.deployment import Question
 from shared.contracts.instance import SearchAnswer
 from shared.dataset.delta import ledger
+from shared.dataset.places import Place
 from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
 from shared.objects import CustomerStore
 from shared.settings import Settings
@@ -125,13 +126,10 @@ async def test_an_image_is_deployed_exchanged_updated_in_place_and_rolled_back(
     assert (await site.deploy()).how == "unchanged"
     assert site.containers() == [name]
     # a signed difference: answers go on, and it survives the container
-    known = ledger(str(site.first.bucket / "dataset"))
-    base = site.image.built.dataset_digest
+    base = DeliveredDataset(site.image.built.dataset_digest, ledger(Place(str(site.first.bucket / "dataset"))))
     async with _manifest(second_image) as manifest:
-        update = await make_update(
-            "acme", str(second_image.bucket / "dataset"), dict, known, base, manifest, second_image.bucket,
-            second_image.signer,
-        )  # fmt: skip
+        dataset = Place(str(second_image.bucket / "dataset"))
+        update = await make_update("acme", base, dataset, manifest, second_image.bucket, second_image.signer)
     (row,) = await site.deployments.serving("acme")
     planted = [*PLANTED, Question(question=NEW_QUESTION, expected=NEW_ANSWER)]
 

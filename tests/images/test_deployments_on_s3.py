@@ -17,6 +17,7 @@ from servers.cradle.images.updates import ledger_key
 from servers.cradle.workplace import work_folder
 from shared.contracts.deployment import Question
 from shared.dataset.delta import ledger
+from shared.dataset.places import Place
 from shared.errors import Conflict, NotFound
 from shared.ids import canonical_json
 from shared.objects import CustomerStore
@@ -64,7 +65,8 @@ async def test_an_image_in_a_bucket_on_s3_is_deployed_updated_in_place_and_rolle
     store = await CustomerStore.open(held.settings, "acme")
     await upload(store, customer_image, "images", "dataset")
     await store.put(
-        ledger_key(customer_image.built.dataset_digest), canonical_json(ledger(str(customer_image.bucket / "dataset")))
+        ledger_key(customer_image.built.dataset_digest),
+        canonical_json(ledger(Place(str(customer_image.bucket / "dataset")))),
     )
     await deployment.keep_questions(held, "acme", PLANTED)
     made = await deployment.deploy(held, "acme", "p1-one", "local", None)

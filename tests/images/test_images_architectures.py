@@ -22,7 +22,7 @@ import pytest
 
 from servers.cradle.images import base, runtime, trim
 from servers.cradle.images.assemble import assemble
-from servers.cradle.images.build import Sources, build_image
+from servers.cradle.images.build import Means, Sources, build_image
 from servers.cradle.images.elf import asked_for, newest_glibc
 from servers.cradle.images.foreign import _run, options
 from servers.cradle.images.layers import Entry, Layer, tarfile_bytes, write_layer
@@ -94,10 +94,6 @@ def bases(registry: Registry, libc: bytes = LIBC, name: str = "libc.so.6") -> Pi
     return registry.pinned(registry.index(**images))
 
 
-def quiet(_note: str) -> None:
-    """No one listens."""
-
-
 def names(layer: Layer) -> set[str]:
     with tarfile_bytes(layer.path) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
         return {member.name for member in tar if member.isreg()}
@@ -153,7 +149,7 @@ def test_what_a_killed_process_left_in_the_cache_goes(registry: Registry, tmp_pa
     left = [tmp_path / f".partial-arm64-{gone.pid}-ab12" / "site", tmp_path / f".partial-arm64-{os.getpid()}-cd34"]
     for folder in left:
         folder.mkdir(parents=True)
-    prepared_layers(tmp_path, bases(registry), quiet, "arm64")
+    prepared_layers(tmp_path, bases(registry), "arm64")
     assert [folder.exists() for folder in left] == [False, True]
 
 
@@ -161,11 +157,11 @@ def test_what_is_left_out_is_part_of_what_a_layer_is_found_by(
     registry: Registry, tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pinned = bases(registry)
-    before = prepared_layers(tmp_path, pinned, quiet, "arm64")[1]
+    before = prepared_layers(tmp_path, pinned, "arm64")[1]
     more = trim.Trim(r"^orjson/__init__", "to see that it goes")
     monkeypatch.setitem(trim.TRIMS, trim.PACKAGES, (*trim.TRIMS[trim.PACKAGES], more))
     trim._pattern.cache_clear()
-    after = prepared_layers(tmp_path, pinned, quiet, "arm64")[1]
+    after = prepared_layers(tmp_path, pinned, "arm64")[1]
     trim._pattern.cache_clear()
     assert names(before) - names(after) == {
         "opt/0711/site/orjson/__init__.py", f"opt/0711/site/orjson/__pycache__/__init__.cpython-{MINOR}.pyc",
@@ -176,7 +172,7 @@ def test_another_architecture_gets_the_same_versions_as_wheels_once(
     registry: Registry, tmp_path: Path, wheels: Path
 ) -> None:
     pinned = bases(registry)
-    lowest, packages, app = prepared_layers(tmp_path / "cache", pinned, quiet, "arm64")
+    lowest, packages, app = prepared_layers(tmp_path / "cache", pinned, "arm64")
     assert (lowest.kind, packages.kind, app.kind) == ("base", "runtime", "app")
     site = f"opt/0711/site/orjson-{metadata.version('orjson')}.dist-info"
     assert {f"{site}/METADATA", f"opt/0711/site/orjson/orjson.cpython-{MINOR}-aarch64-linux-gnu.so"} <= names(packages)
@@ -184,27 +180,27 @@ def test_another_architecture_gets_the_same_versions_as_wheels_once(
     assert not names(packages) & {f"{site}/RECORD", f"{site}/INSTALLER"}
     for each in wheels.iterdir():
         each.unlink()
-    assert prepared_layers(tmp_path / "cache", pinned, quiet, "arm64") == [lowest, packages, app]
+    assert prepared_layers(tmp_path / "cache", pinned, "arm64") == [lowest, packages, app]
     assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".partial")]
-    assert prepared_layers(tmp_path / "cache", pinned, quiet, "amd64")[1] != packages
+    assert prepared_layers(tmp_path / "cache", pinned, "amd64")[1] != packages
 
 
 def test_what_would_not_run_there_is_refused_by_name(registry: Registry, tmp_path: Path, wheels: Path) -> None:
     cache = tmp_path / "cache"
     with pytest.raises(InvalidInput, match=r"has no libc\.so\.6 for arm64, and orjson"):
-        prepared_layers(cache, bases(registry, name="libc-2.36.so"), quiet, "arm64")
+        prepared_layers(cache, bases(registry, name="libc-2.36.so"), "arm64")
     for without_glibc in (bases(registry, b"musl"), bases(registry, name="libc.musl.so")):
         with pytest.raises(InvalidInput, match="no glibc"):
-            prepared_layers(cache, without_glibc, quiet, "arm64")
+            prepared_layers(cache, without_glibc, "arm64")
     wheel(wheels, machine=62)
     with pytest.raises(InvalidInput, match=r"orjson.*\.so of the packages is not for arm64"):
-        prepared_layers(cache, bases(registry), quiet, "arm64")
+        prepared_layers(cache, bases(registry), "arm64")
     for each in wheels.iterdir():
         each.unlink()
     with pytest.raises(Unavailable, match=r"no wheel of orjson==[0-9.]+ for arm64 and glibc 2\.\d+.*PIP_FIND_LINKS"):
-        prepared_layers(cache, bases(registry), quiet, "arm64")
+        prepared_layers(cache, bases(registry), "arm64")
     with pytest.raises(InvalidInput, match="P0711_BASE_IMAGE"):
-        prepared_layers(cache, None, quiet, "arm64")
+        prepared_layers(cache, None, "arm64")
     assert not [path for path in cache.iterdir() if path.name.startswith(".")]
 
 
@@ -216,10 +212,8 @@ async def both(folder: Path, pinned: Pinned, method: str = "assembled") -> tuple
     spec = ImageSpec(customer_id="acme", tag="p1-both", fingerprint=digest(b"f"), dataset_digest=digest(b"d"))
     sources = Sources(model, [("vectors/one", b"vectors")], b"{}")
     signer = Signer.open(folder / "keys")
-    built = await build_image(
-        spec, sources, bucket=folder / "bucket", cache=folder / "cache", signer=signer, base_image=pinned,
-        method=method, others=["arm64", "amd64", "arm64"],
-    )  # fmt: skip
+    means = Means(folder / "cache", signer, pinned, method=method, others=["arm64", "amd64", "arm64"])
+    built = await build_image(spec, sources, folder / "bucket", means)
     return spec, built, folder / "bucket" / "images" / "p1-both", signer
 
 

@@ -26,10 +26,6 @@ def link(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
     return member
 
 
-def quiet(_note: str) -> None:
-    """No one listens."""
-
-
 @pytest.mark.parametrize("zstd", [False, True])
 def test_the_layers_of_a_pinned_image_arrive_as_they_are_and_once(
     registry: Registry, tmp_path: Path, zstd: bool
@@ -38,12 +34,12 @@ def test_the_layers_of_a_pinned_image_arrive_as_they_are_and_once(
     pinned = registry.pinned(
         registry.index(arm64=registry.image(b"", architecture="arm64"), amd64=registry.image(lower, upper, zstd=zstd))
     )
-    layers = pull(pinned, "amd64", tmp_path, quiet)
+    layers = pull(pinned, "amd64", tmp_path)
     assert [layer.diff_id for layer in layers] == [sha256(lower), sha256(upper)]
     assert [layer.content_size for layer in layers] == [len(lower), len(upper)]
     assert all(sha256(layer.path.read_bytes()) == layer.digest for layer in layers)
     before = len([path for path in registry.asked if "/blobs/" in path])
-    assert pull(pinned, "amd64", tmp_path, quiet) == layers
+    assert pull(pinned, "amd64", tmp_path) == layers
     assert len([path for path in registry.asked if "/blobs/" in path]) == before + 1  # the configuration only
 
 
@@ -57,7 +53,7 @@ def test_what_is_not_what_its_digest_says_is_refused_and_not_kept(
     honest = registry.blobs[str(victim)]
     registry.blobs[str(victim)] = honest + b"\0" if altered == "longer" else honest[:-3] + b"abc"
     with pytest.raises(Conflict):
-        pull(registry.pinned(str(described["digest"])), "amd64", tmp_path, quiet)
+        pull(registry.pinned(str(described["digest"])), "amd64", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,18 +65,18 @@ def test_a_layer_whose_content_is_another_than_the_configuration_says_is_refused
     manifest["layers"] = [registry.put(gzip.compress(tar_of({PYTHON: b"another"}), mtime=0), LAYER)]
     forged = registry.put(json.dumps(manifest).encode(), MANIFEST)
     with pytest.raises(Conflict, match="not what its configuration says"):
-        pull(registry.pinned(str(forged["digest"])), "amd64", tmp_path, quiet)
+        pull(registry.pinned(str(forged["digest"])), "amd64", tmp_path)
 
 
 def test_what_the_registry_has_not_is_said_plainly(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no such image"):
-        pull(registry.pinned("sha256:" + "0" * 64), "amd64", tmp_path, quiet)
+        pull(registry.pinned("sha256:" + "0" * 64), "amd64", tmp_path)
     only_arm = registry.index(arm64=registry.image(b"", architecture="arm64"))
     with pytest.raises(NotFound, match="linux/amd64"):
-        pull(registry.pinned(only_arm), "amd64", tmp_path, quiet)
+        pull(registry.pinned(only_arm), "amd64", tmp_path)
     nobody = Pinned("127.0.0.1:1", "library/python", "sha256:" + "0" * 64)
     with pytest.raises(Unavailable, match="does not answer"):
-        pull(nobody, "amd64", tmp_path, quiet)
+        pull(nobody, "amd64", tmp_path)
 
 
 @pytest.mark.requirement("I-10")
@@ -100,7 +96,7 @@ def test_a_reference_without_a_digest_or_with_anything_odd_is_refused(text: str)
 def test_a_base_without_this_python_is_refused(registry: Registry, tmp_path: Path) -> None:
     described = registry.image(tar_of({"usr/bin/python3": b""}))
     with pytest.raises(InvalidInput, match="has no /usr/local/bin/python3"):
-        prepared_layers(tmp_path, registry.pinned(str(described["digest"])), quiet, "amd64")
+        prepared_layers(tmp_path, registry.pinned(str(described["digest"])), "amd64")
 
 
 def image_of(folder: Path, *layers: bytes) -> Path:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from servers.cradle.images.assemble import assemble
-from servers.cradle.images.build import Sources, _content_layers, build_image
+from servers.cradle.images.build import Means, Sources, _content_layers, build_image
 from servers.cradle.images.layers import Entry, Layer, write_layer
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
@@ -61,7 +61,7 @@ def test_every_layer_of_a_customer_is_compressed_as_asked(tmp_path: Path) -> Non
     sources = Sources(tmp_path, [("vectors/a", TEXT), ("tables/b", TEXT), ("manifest.json", b"{}")], b"{}")
     for kind in ("gzip", "zstd"):
         (folder := tmp_path / kind).mkdir()
-        made = _content_layers(model, sources, folder, lambda *_: None, kind)
+        made = _content_layers(model, sources, folder, kind)
         assert {each.kind: each.compression for each in made} == dict.fromkeys(
             ("model", "vectors", "tables", "config"), kind
         )
@@ -98,12 +98,9 @@ def test_tar_and_zstd_read_such_a_layer(tmp_path: Path) -> None:
 async def test_an_engine_is_not_asked_to_build_of_zstd_layers(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
-    sources = Sources(model, [], b"{}")
+    sources, means = Sources(model, [], b"{}"), Means(tmp_path, Signer.open(tmp_path / "keys"), method="engine")
     with pytest.raises(InvalidInput, match="gzip"):
-        await build_image(
-            spec(compression="zstd"), sources, bucket=tmp_path, cache=tmp_path, signer=Signer.open(tmp_path / "keys"),
-            method="engine",
-        )  # fmt: skip
+        await build_image(spec(compression="zstd"), sources, tmp_path, means)
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:

@@ -20,11 +20,12 @@ from servers.cradle.images.render import compose as compose_file
 from servers.cradle.images.render import delivery
 from servers.cradle.images.running import free_port
 from servers.cradle.images.spec import ImageSpec
-from servers.cradle.images.updates import make_update, push_update
+from servers.cradle.images.updates import DeliveredDataset, make_update, push_update
 from shared.client import Upstream
 from shared.contracts.image import DeliveryPackage
 from shared.contracts.instance import SearchAnswer
 from shared.dataset.delta import ledger
+from shared.dataset.places import Place
 from shared.ids import digest
 from tests.image_rig import ANSWER, QUESTION, CustomerImage, write_dataset
 
@@ -190,12 +191,10 @@ def test_the_kubernetes_manifest_closes_the_pod_in(customer_image: CustomerImage
 async def update_of(image: CustomerImage, model: Path, bucket: Path) -> Path:
     """A signed update of the image's dataset that brings one new document."""
     shutil.copytree(image.bucket / "dataset", bucket / "dataset")
-    root = str(bucket / "dataset")
-    known = ledger(root)
+    dataset = Place(str(bucket / "dataset"))
+    base = DeliveredDataset(image.built.dataset_digest, ledger(dataset))
     manifest = await write_dataset(bucket / "dataset", NEW, model)
-    made = await make_update(
-        "acme", root, dict, known, image.built.dataset_digest, manifest, bucket, image.signer
-    )  # fmt: skip
+    made = await make_update("acme", base, dataset, manifest, bucket, image.signer)
     return Path(made.location)
 
 

@@ -16,7 +16,7 @@ from servers.cradle.images.verify import verify_image
 from shared.client import Upstream
 from shared.contracts.instance import DatasetAnswer, SearchAnswer
 from shared.errors import PlatformError, Unavailable
-from tests.image_rig import ANSWER, QUESTION, CustomerImage, build
+from tests.image_rig import ANSWER, QUESTION, CustomerImage, build, probes_of
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -81,11 +81,11 @@ async def test_the_engine_finds_the_instance_healthy_by_itself(container: Contai
 
 
 async def test_a_check_leaves_no_container_and_no_image_in_the_engine(
-    customer_image: CustomerImage, engine_host: str, tmp_path: Path
+    customer_image: CustomerImage, engine_host: str, query_model: Path, tmp_path: Path
 ) -> None:
     report = await verify_image(
-        customer_image.tar, customer_image.built, tmp_path, docker_host=engine_host, use_engine=True,
-        questions=[QUESTION],
+        customer_image.tar, customer_image.built, tmp_path, customer_image.signer.verifier, probes_of(query_model),
+        docker_host=engine_host, use_engine=True,
     )  # fmt: skip
     assert report.passed, report.checks
     assert not any(tmp_path.iterdir())  # noqa: ASYNC240

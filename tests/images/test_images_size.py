@@ -54,5 +54,5 @@ def test_packages_that_are_not_reached_are_required_by_one_that_is_there() -> No
 
 @pytest.mark.slow
 def test_an_image_without_data_and_model_stays_below_its_limit(layer_cache: Path) -> None:
-    layers = prepared_layers(layer_cache, None, lambda _note: None, base.architecture())
+    layers = prepared_layers(layer_cache, None, base.architecture())
     assert sum(layer.content_size for layer in layers) <= LIMIT_MB * MEGABYTE

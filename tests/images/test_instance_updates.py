@@ -18,7 +18,7 @@ import pytest
 
 from servers.cradle.images.running import free_port
 from servers.cradle.images.signing import Signer
-from servers.cradle.images.updates import make_update, push_update
+from servers.cradle.images.updates import DeliveredDataset, make_update, push_update
 from servers.instance.tools.growth import DataChanges
 from servers.instance.updates import Updates
 from servers.instance.versions import KEPT, Versions
@@ -28,6 +28,7 @@ from shared.contracts.instance import DatasetAnswer, DatasetVersions, InstanceCo
 from shared.dataset import lance
 from shared.dataset.delta import ledger
 from shared.dataset.manifest import MANIFEST, Manifest
+from shared.dataset.places import Place
 from shared.dataset.writer import DatasetWriter
 from shared.errors import Conflict, DeadlineExceeded, NotFound, ParameterDrift, PlatformError, Unavailable
 from shared.ids import digest
@@ -59,15 +60,14 @@ async def delivered(tmp_path_factory: pytest.TempPathFactory, query_model: Path)
     signer, bucket = Signer.open(folder / "keys"), folder / "bucket"
     base = await write_dataset(bucket / "dataset", TEXTS, query_model)
     frozen = unpack_frozen(bucket / "dataset", folder / "frozen")
-    known = ledger(str(bucket / "dataset"))
+    dataset = Place(str(bucket / "dataset"))
+    known = DeliveredDataset(base.dataset_digest, ledger(dataset))
     async with DatasetWriter(str(bucket / "dataset"), base.model.dimension) as writer:
         gone = (await writer.documents())["manual.txt"].document_id
         await writer.remove_documents([gone])
     changed = {"leuchte.pdf": "Die Hallenleuchte HL-240-50 hat die Schutzart IP67."}
     manifest = await write_dataset(bucket / "dataset", NEW | changed, query_model)
-    update = await make_update(
-        "acme", str(bucket / "dataset"), dict, known, base.dataset_digest, manifest, bucket, signer
-    )  # fmt: skip
+    update = await make_update("acme", known, dataset, manifest, bucket, signer)
     return Delivered(bucket, frozen, base, manifest, update, signer, query_model)
 
 

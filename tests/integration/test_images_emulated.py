@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from servers.cradle.images import launch
-from servers.cradle.images.build import Sources, build_image
+from servers.cradle.images.build import Means, Sources, build_image
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
 from servers.cradle.images.verify import verify_image
 from shared.contracts.instance import InstanceConfig
 from shared.dataset.freeze import frozen_files
 from shared.ids import canonical_json
-from tests.image_rig import QUESTION, TEXTS, write_dataset
+from tests.image_rig import TEXTS, probes_of, write_dataset
 from tests.registry_rig import Registry, registry
 
 __all__ = ["registry"]
@@ -45,14 +45,11 @@ async def test_the_arm64_image_starts_and_answers_like_the_other(
     spec = ImageSpec(customer_id="acme", tag="p1-both", **told)
     sources = Sources(query_model, frozen_files(bucket / "dataset"), canonical_json(config.model_dump(mode="json")))
     signer = Signer.open(tmp_path / "keys")
-    built = await build_image(
-        spec, sources, bucket=bucket, cache=tmp_path / "cache", signer=signer,
-        base_image=registry.pinned(registry.index(**bases)), others=["arm64"],
-    )  # fmt: skip
+    means = Means(tmp_path / "cache", signer, registry.pinned(registry.index(**bases)), others=["arm64"])
+    built = await build_image(spec, sources, bucket, means)
     report = await verify_image(
-        bucket / "images/p1-both/image.tar", built, tmp_path, use_engine=False, questions=[QUESTION],
-        signer=signer.verifier,
-    )  # fmt: skip
+        bucket / "images/p1-both/image.tar", built, tmp_path, signer.verifier, probes_of(query_model), use_engine=False
+    )
     checks = {check.name: check for check in report.checks}
     assert report.passed, [check for check in report.checks if not check.passed]
     assert checks["architectures"].detail == "amd64, arm64"

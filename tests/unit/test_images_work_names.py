@@ -14,7 +14,8 @@ from dataset_corpus import document, written
 from servers.cradle.images import files
 from servers.cradle.images.files import sweep, work_name
 from servers.cradle.images.signing import Signer
-from servers.cradle.images.updates import make_update
+from servers.cradle.images.updates import DeliveredDataset, make_update
+from shared.dataset.places import Place
 from shared.ids import digest
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +60,9 @@ async def test_what_a_killed_maker_of_an_update_left_is_gone_with_the_next_updat
     root = tmp_path / "dataset"
     manifest = await written(root, [document(1)])
     signer = Signer.open(tmp_path / "keys")
-    made = await make_update("acme", str(root), dict, {}, digest(b"delivered"), manifest, tmp_path, signer)
+    made = await make_update(
+        "acme", DeliveredDataset(digest(b"delivered"), {}), Place(str(root)), manifest, tmp_path, signer
+    )
     assert list((tmp_path / "updates").iterdir()) == [Path(made.location)]
 
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from servers.cradle.images.build import IMAGE, RECORD, Stored, built_image
 from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.evidence import FILES
-from servers.cradle.images.files import copy, hash_file, sweep, work_name, write_new
+from servers.cradle.images.files import copy, digest_file, hash_file, sweep, work_name, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import SignedBy
 from servers.cradle.images.streams import BLOCK, Hashing
@@ -165,7 +165,7 @@ class Archive:
                     key.decrypt(source, out)
                     out.flush()
                     os.fsync(out.fileno())
-                if "sha256:" + hash_file(target / IMAGE) != built.archive_digest:
+                if digest_file(target / IMAGE) != built.archive_digest:
                     raise Conflict("The archived image is damaged: its hash is not the recorded one.", field="name")
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)

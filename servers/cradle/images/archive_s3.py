@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from servers.cradle.images.archive import listed
 from shared.errors import Conflict, NotFound, PlatformError, StorageFull, Unavailable
+from shared.room import says_full
 
 if TYPE_CHECKING:
     from minio import Minio
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 KEPT = timedelta(days=365 * 30)
 """How long each object is locked."""
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchVersion"}
-_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}
 
 
 class LockedBucket:
@@ -125,6 +125,6 @@ def _meaning(error: Exception) -> Exception:
         return error
     if code in _MISSING:
         return NotFound("Nothing is archived under this name: list_deployments names what is.", field="name")
-    if code in _FULL:
+    if says_full(error):
         return StorageFull("The archive's object store has no room. Free some space and call again.")
     return Unavailable("The archive's object store does not answer as it should. Try again.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,15 +31,11 @@ from shared.errors import InvalidInput, NotFound
 from shared.ids import Digest, canonical_digest, digest
 from shared.stopping import stoppable
 
-Progress = Callable[[float, float, str], None]
-"""Called from a worker thread with what is done, what there is in all, and a note without content."""
-
 Variants = Mapping[Architecture, Sequence[Layer]]
 """The layers for further architectures, lowest first."""
 
 IMAGE, RECORD = "image.tar", "image.json"
 _CONTENT_KINDS = ("vectors", "tables", "graph")
-_STEPS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +60,28 @@ class Stored(Contract):
     built: ImageBuilt
 
 
-async def build_image(
-    spec: ImageSpec,
-    sources: Sources,
-    *,
-    bucket: Path,
-    cache: Path,
-    signer: Signer,
-    base_image: Path | Pinned | None = None,
-    docker_host: str | None = None,
-    method: Builder = "assembled",
-    others: Sequence[Architecture] = (),
-    progress: Progress | None = None,
-) -> ImageBuilt:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What builds an image, the same for every customer.
+
+    Args:
+        cache: folder of layers without customer content, shared by all customers.
+        signer: the key that signs the image and what is said of it.
+        base_image: a root file system tar, or an image in a registry, to build on instead of the running Python.
+        docker_host: container engine for `method="engine"`.
+        method: `assembled` needs nothing; `engine` lets the container engine build the same layers.
+        others: further architectures of the same image, on a base in a registry that has them; `assembled` only.
+    """
+
+    cache: Path
+    signer: Signer
+    base_image: Path | Pinned | None = None
+    docker_host: str | None = None
+    method: Builder = "assembled"
+    others: Sequence[Architecture] = ()
+
+
+async def build_image(spec: ImageSpec, sources: Sources, bucket: Path, means: Means) -> ImageBuilt:
     """Build the image and put it at `bucket/images/<tag>/`. The same inputs give the same digests.
 
     An image that was built of the same inputs before is returned as it is; one of other inputs under the same tag is
@@ -84,12 +89,6 @@ async def build_image(
 
     Args:
         bucket: the customer's folder.
-        cache: folder of layers without customer content, shared by all customers.
-        signer: the key that signs the image and what is said of it.
-        base_image: a root file system tar, or an image in a registry, to build on instead of the running Python.
-        docker_host: container engine for `method="engine"`.
-        method: `assembled` needs nothing; `engine` lets the container engine build the same layers.
-        others: further architectures of the same image, on a base in a registry that has them; `assembled` only.
 
     Raises:
         InvalidInput: a file's name does not belong into an image, or the base does not fit an architecture.
@@ -97,44 +96,25 @@ async def build_image(
         Unavailable: this machine cannot give a base, or no engine answers; says what to do.
         StorageFull: no room; nothing is left behind.
     """
-    return await stoppable(
-        _build, spec, sources, bucket, cache, signer, base_image, docker_host, method,
-        [each for each in dict.fromkeys(others) if each != spec.architecture], progress or _silent,
-    )  # fmt: skip
+    return await stoppable(_build, spec, sources, bucket, means)
 
 
-def _silent(_done: float, _total: float, _note: str) -> None:
-    """No one listens."""
-
-
-def _build(
-    spec: ImageSpec,
-    sources: Sources,
-    bucket: Path,
-    cache: Path,
-    signer: Signer,
-    base_image: Path | Pinned | None,
-    docker_host: str | None,
-    method: Builder,
-    others: list[Architecture],
-    progress: Progress,
-) -> ImageBuilt:
+def _build(spec: ImageSpec, sources: Sources, bucket: Path, means: Means) -> ImageBuilt:
     started = time.monotonic()
-    if method == "engine" and spec.compression != "gzip":
+    others: list[Architecture] = [each for each in dict.fromkeys(means.others) if each != spec.architecture]
+    if means.method == "engine" and spec.compression != "gzip":
         raise InvalidInput("An engine builds of layers in gzip. Build it by `assembled`.", field="method")
-    if method == "engine" and others:
+    if means.method == "engine" and others:
         raise InvalidInput("An engine builds for its own architecture. Build it by `assembled`.", field="method")
     model = model_entries(sources.model)
-    progress(0, _STEPS, "platform layers")
     prepared: dict[Architecture, list[Layer]] = {
-        each: prepared_layers(cache, base_image, lambda note: progress(0, _STEPS, note), each, spec.compression)
+        each: prepared_layers(means.cache, means.base_image, each, spec.compression)
         for each in (spec.architecture, *others)
     }
-    inputs = _inputs_digest(spec, sources.config, model, prepared, method, signer.verifier.key_id)
+    inputs = _inputs_digest(spec, sources.config, model, prepared, means)
     images = bucket / "images"
     final = images / spec.tag
     if (stored := _stored(final)) is not None and stored.inputs == inputs:
-        progress(_STEPS, _STEPS, "already built")
         return stored.built
     images.mkdir(parents=True, exist_ok=True)
     sweep(images)
@@ -142,20 +122,18 @@ def _build(
     work.mkdir(mode=0o700)
     try:
         with room_or_clean():
-            content = _content_layers(model, sources, work, progress, spec.compression)
+            content = _content_layers(model, sources, work, spec.compression)
             layers = [*prepared[spec.architecture], *content]
-            progress(4, _STEPS, "writing the image")
             variants: Variants = {each: [*prepared[each], *content] for each in others}
-            written = _write(spec, layers, variants, work / IMAGE, docker_host, method)
-            write_evidence(work, spec, layers, written, inputs, base_image is None, signer)
-            built = _contract(spec, layers, written, method, time.monotonic() - started)
+            written = _write(spec, layers, variants, work / IMAGE, means)
+            write_evidence(work, spec, layers, written, inputs, means.base_image is None, means.signer)
+            built = _contract(spec, layers, written, means.method, time.monotonic() - started)
             (work / RECORD).write_bytes(Stored(inputs=inputs, built=built).model_dump_json(indent=2).encode())
             for layer in content:
                 layer.path.unlink(missing_ok=True)  # two of the same content are one file
             publish(work, final)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    progress(_STEPS, _STEPS, "built")
     return built
 
 
@@ -184,36 +162,24 @@ def model_entries(folder: Path) -> list[Entry]:
     return [Entry(f"model/{path.relative_to(folder).as_posix()}", path.resolve()) for path in files]
 
 
-def _content_layers(
-    model: list[Entry], sources: Sources, work: Path, progress: Progress, compression: Compression
-) -> list[Layer]:
+def _content_layers(model: list[Entry], sources: Sources, work: Path, compression: Compression) -> list[Layer]:
     written = partial(write_layer, folder=work, compression=compression)
-    progress(1, _STEPS, "model layer")
     layers = [written("model", model)]
     groups: dict[str, list[Entry]] = {kind: [] for kind in _CONTENT_KINDS}
     # a volume takes the mode of the folder that it covers; the instance's user is not known to a layer
     config = [Entry("app/instance.json", sources.config), Entry(STATE.lstrip("/"), mode=0o1777)]
-    progress(2, _STEPS, "freezing the dataset")
     for name, content in sources.dataset:
         groups.get(name.split("/", 1)[0], config).append(Entry(f"data/{name}", content))
-    progress(3, _STEPS, "dataset layers")
     layers += [written(kind, groups[kind]) for kind in _CONTENT_KINDS if groups[kind]]
     return [*layers, written("config", config)]
 
 
-def _write(
-    spec: ImageSpec,
-    layers: list[Layer],
-    variants: Variants,
-    target: Path,
-    docker_host: str | None,
-    method: Builder,
-) -> Assembled:
-    if method == "assembled":
+def _write(spec: ImageSpec, layers: list[Layer], variants: Variants, target: Path, means: Means) -> Assembled:
+    if means.method == "assembled":
         return assemble(spec, layers, target, variants)
     from servers.cradle.images.engine import Engine
 
-    with Engine.connect(docker_host) as engine:
+    with Engine.connect(means.docker_host) as engine:
         return engine.build(spec, layers, target)
 
 
@@ -237,9 +203,8 @@ def _contract(spec: ImageSpec, layers: list[Layer], written: Assembled, method: 
 
 
 def _inputs_digest(
-    spec: ImageSpec, config: bytes, model: list[Entry], prepared: Mapping[Architecture, list[Layer]], method: Builder,
-    key_id: str,
-) -> str:  # fmt: skip
+    spec: ImageSpec, config: bytes, model: list[Entry], prepared: Mapping[Architecture, list[Layer]], means: Means
+) -> str:
     files = {entry.name: digest(entry.source.read_bytes()) for entry in model if isinstance(entry.source, Path)}
     return canonical_digest(
         {
@@ -247,8 +212,8 @@ def _inputs_digest(
             "config": digest(config),
             "model": files,
             "layers": {architecture: [layer.digest for layer in layers] for architecture, layers in prepared.items()},
-            "method": method,
-            "key": key_id,
+            "method": means.method,
+            "key": means.signer.verifier.key_id,
         }
     )
 

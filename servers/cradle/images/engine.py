@@ -23,8 +23,8 @@ from servers.cradle.images.assemble import Assembled
 from servers.cradle.images.contexts import of_context
 from servers.cradle.images.layers import Layer, room_or_clean
 from servers.cradle.images.render import dockerfile
-from servers.cradle.images.spec import SCRATCH, SOURCE_EPOCH, ImageSpec
-from servers.cradle.images.streams import Hashing
+from servers.cradle.images.spec import SCRATCH, ImageSpec
+from servers.cradle.images.streams import Hashing, add_file
 from shared.errors import Conflict, StorageFull, Unavailable
 from shared.ids import digest
 
@@ -271,22 +271,16 @@ def _context(text: bytes, layers: list[tuple[str, Layer]]) -> Iterator[io.Buffer
             os.fdopen(writer, "wb") as out,
             tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar,
         ):
-            _put(tar, "Dockerfile", io.BytesIO(text), len(text))
+            add_file(tar, "Dockerfile", io.BytesIO(text), len(text))
             for name, layer in layers:
                 with layer.path.open("rb") as file:
-                    _put(tar, name, file, layer.size)
+                    add_file(tar, name, file, layer.size)
 
     thread = threading.Thread(target=write, name="build-context", daemon=True)
     thread.start()
     with os.fdopen(reader, "rb") as stream:
         yield stream
     thread.join(timeout=30)
-
-
-def _put(tar: tarfile.TarFile, name: str, source: Any, size: int) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mtime = size, SOURCE_EPOCH
-    tar.addfile(info, source)
 
 
 @contextmanager

@@ -20,6 +20,11 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_file(path: Path) -> str:
+    """The same as an OCI digest, `sha256:` before the hexadecimal."""
+    return f"sha256:{hash_file(path)}"
+
+
 def write_new(path: Path, data: bytes) -> None:
     """Create a file that does not exist yet; durable when it returns."""
     with path.open("xb") as file:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from servers.cradle.images import evidence, neo4j_import
 from servers.cradle.images.build import IMAGE, built_image, publish
-from servers.cradle.images.files import hash_file, share, sweep, work_name, write_new
+from servers.cradle.images.files import digest_file, share, sweep, work_name, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.render import compose, delivery, helm_chart
 from servers.cradle.images.report import report_of
@@ -89,7 +89,7 @@ def _fill(
     work: Path, image: Path, spec: ImageSpec, built: ImageBuilt, signer: Signer, companions: Sequence[Companion]
 ) -> None:
     share(image, work / IMAGE)
-    if "sha256:" + hash_file(work / IMAGE) != built.archive_digest:
+    if digest_file(work / IMAGE) != built.archive_digest:
         raise Conflict("The built image was altered after it was built. Build it again.", field="tag")
     texts = {name: delivery(name, spec, built, signer.verifier, companions) for name in _TEXTS}
     contents = {name: text.encode() for name, text in texts.items()}

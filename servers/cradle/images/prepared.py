@@ -43,9 +43,8 @@ class _Record(Contract):
 
 
 def prepared_layers(
-    cache: Path, base_image: Path | Pinned | None, report: Callable[[str], None], architecture: Architecture,
-    compression: Compression = "gzip",
-) -> list[Layer]:  # fmt: skip
+    cache: Path, base_image: Path | Pinned | None, architecture: Architecture, compression: Compression = "gzip"
+) -> list[Layer]:
     """The layers base (several where it is pulled), runtime and app, from the cache or made now; blocking.
 
     Args:
@@ -61,23 +60,17 @@ def prepared_layers(
     """
     cache.mkdir(parents=True, exist_ok=True)
     sweep(cache, ".partial-")
-    lowest, base_key, libraries = _base(cache, base_image, report, architecture, compression)
+    lowest, base_key, libraries = _base(cache, base_image, architecture, compression)
     app = runtime.app_files()
     written = partial(write_layer, "app", folder=cache, compression=compression)
     return [
         *lowest,
-        _runtime(cache, architecture, (lowest, base_key, libraries), compression, report),
-        _kept(cache, _key("app", app, compression), "app", lambda: written(pycs.with_byte_code(app)), report),
+        _runtime(cache, architecture, (lowest, base_key, libraries), compression),
+        _kept(cache, _key("app", app, compression), "app", lambda: written(pycs.with_byte_code(app))),
     ]
 
 
-def _base(
-    cache: Path,
-    base_image: Path | Pinned | None,
-    report: Callable[[str], None],
-    architecture: Architecture,
-    compression: Compression,
-) -> _Base:
+def _base(cache: Path, base_image: Path | Pinned | None, architecture: Architecture, compression: Compression) -> _Base:
     """The lowest layers, a key for what they are, and the names of the files in them."""
     if architecture != base.architecture() and not isinstance(base_image, Pinned):
         raise InvalidInput(
@@ -88,15 +81,15 @@ def _base(
         files = base.base_files()
         key = _key("base", files, compression)
         written = partial(write_layer, "base", folder=cache, small=True, compression=compression)
-        layer = _kept(cache, key, "base", lambda: written(pycs.with_byte_code(files)), report)
+        layer = _kept(cache, key, "base", lambda: written(pycs.with_byte_code(files)))
         return [layer], key, lambda: {Path(entry.name).name for entry in files}
     if isinstance(base_image, Pinned):
-        layers = pull(base_image, architecture, cache, report)
+        layers = pull(base_image, architecture, cache)
         key = _key("base", [], base_image.digest, architecture)
     else:
         key = _key("base", [Entry("base", base_image)], compression)
         imported = partial(import_tar, "base", base_image, cache, small=True, compression=compression)
-        layers = [_kept(cache, key, "base", imported, report)]
+        layers = [_kept(cache, key, "base", imported)]
     return layers, key, lambda: _with_python(layers)
 
 
@@ -119,16 +112,14 @@ def _with_python(layers: list[Layer]) -> set[str]:
     return {Path(name).name for name in names}
 
 
-def _runtime(
-    cache: Path, architecture: Architecture, below: _Base, compression: Compression, report: Callable[[str], None]
-) -> Layer:
+def _runtime(cache: Path, architecture: Architecture, below: _Base, compression: Compression) -> Layer:
     """The packages: those that are installed here or, for another architecture, the same ones as wheels."""
     lowest, base_key, libraries = below
     written = partial(write_layer, "runtime", folder=cache, small=True, compression=compression)
     if architecture == base.architecture():
         files = runtime.package_files(runtime.distributions())
         key = _key("runtime", files, base_key, compression)
-        return _kept(cache, key, "runtime", lambda: written(runtime.complete(files, libraries())), report)
+        return _kept(cache, key, "runtime", lambda: written(runtime.complete(files, libraries())))
 
     def make() -> Layer:
         with foreign.packages_for(architecture, foreign.glibc_of(lowest), cache) as packages:
@@ -137,14 +128,13 @@ def _runtime(
 
     rules = [trim.pattern for trim in TRIMS[PACKAGES]]
     key = _key("runtime", [], base_key, compression, *foreign.versions(architecture), *rules)
-    return _kept(cache, key, f"{architecture}-runtime", make, report)
+    return _kept(cache, key, f"{architecture}-runtime", make)
 
 
-def _kept(cache: Path, key: str, kind: str, make: Callable[[], Layer], report: Callable[[str], None]) -> Layer:
+def _kept(cache: Path, key: str, kind: str, make: Callable[[], Layer]) -> Layer:
     record = cache / f"{kind}-{key}.json"
     layer = _read(record)
     if layer is None:
-        report(f"making the {kind} layer")
         layer = make()
         fields = _Record(**{name: getattr(layer, name) for name in _Record.model_fields})
         draft = record.with_name(f".{record.name}-{os.getpid()}")

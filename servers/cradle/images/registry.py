@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,7 +18,7 @@ import orjson
 from pydantic import ValidationError
 
 from servers.cradle.images.compression import MEDIA_TYPES
-from servers.cradle.images.files import hash_file, work_name
+from servers.cradle.images.files import digest_file, work_name
 from servers.cradle.images.layers import Layer, room_or_clean, tarfile_bytes
 from servers.cradle.images.streams import BLOCK, Hash, Hashing
 from shared.certificates import fault
@@ -84,7 +83,7 @@ def chosen(setting: str | None) -> Path | Pinned | None:
     return Pinned.parse(setting) if setting.startswith(SCHEME) else Path(setting)
 
 
-def pull(pinned: Pinned, architecture: str, cache: Path, report: Callable[[str], None]) -> list[Layer]:
+def pull(pinned: Pinned, architecture: str, cache: Path) -> list[Layer]:
     """The image's layers, lowest first, in `cache`; blocking. What is there already is not fetched again.
 
     Args:
@@ -113,7 +112,6 @@ def pull(pinned: Pinned, architecture: str, cache: Path, report: Callable[[str],
         for (kind, blob, size), diff_id in zip(described, diff_ids, strict=True):
             if kind not in MEDIA_TYPES or size > _LARGEST:
                 raise InvalidInput("A layer of the base image is no tar in gzip or zstd. Pin another image.")
-            report(f"base image, layer {len(layers) + 1} of {len(described)}")
             layers.append(_kept(registry, blob, size, diff_id, cache, MEDIA_TYPES[kind]))
     except (KeyError, TypeError, ValueError):
         raise Conflict("The registry's answer is not an image's manifest. Check P0711_BASE_IMAGE.") from None
@@ -143,7 +141,7 @@ def _kept(registry: _Registry, blob: str, size: int, diff_id: str, cache: Path, 
     if known is None or not whole or known.diff_id != diff_id:
         partial = cache / work_name(".partial-pulled")
         with room_or_clean(partial):
-            if not whole or "sha256:" + hash_file(path) != blob:
+            if not whole or digest_file(path) != blob:
                 with partial.open("xb", buffering=BLOCK) as out:
                     registry.blob(blob, size, out)
                 partial.replace(path)

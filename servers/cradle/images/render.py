@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from servers.cradle.images import plots
 from servers.cradle.images.compression import Gzip
-from servers.cradle.images.spec import SOURCE_EPOCH, STATE, USER, ImageSpec
-from servers.cradle.images.streams import Hashing, tar_onto
+from servers.cradle.images.spec import STATE, USER, ImageSpec
+from servers.cradle.images.streams import Hashing, add_file, tar_onto
 from shared.contracts.image import Companion, ImageBuilt
 from shared.contracts.verification import LEAST_COSINE, LEAST_RECALL, ImageReport
 from shared.signatures import Verifier
@@ -91,9 +90,8 @@ def helm_chart() -> bytes:
     gzip = Gzip(sink, 3)
     with tar_onto(Hashing(gzip)) as tar:
         for path in sorted(path for path in root.rglob("*") if path.is_file()):
-            info = tarfile.TarInfo(path.relative_to(root).as_posix())
-            info.size, info.mtime = path.stat().st_size, SOURCE_EPOCH
-            tar.addfile(info, io.BytesIO(path.read_bytes()))
+            data = path.read_bytes()
+            add_file(tar, path.relative_to(root).as_posix(), io.BytesIO(data), len(data))
     gzip.close()
     return sink.getvalue()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servers.cradle.images.build import IMAGE, built_image
-from servers.cradle.images.files import hash_file
+from servers.cradle.images.files import digest_file
 from servers.cradle.images.signing import SIGNATURE, SignedBy
 from shared.contracts.image import ImageBuilt
 from shared.errors import Conflict
@@ -35,6 +35,6 @@ def signed_image(bucket: Path, tag: str, customer_id: str, verifier: Verifier) -
     if built.customer_id != customer_id:
         raise Conflict("This is another customer's image. Nothing was deployed.", field="tag")
     SignedBy(verifier, f"0711/{customer_id}").verify(tar.parent, built.manifest_digest, built.archive_digest)
-    if "sha256:" + hash_file(tar) != built.archive_digest:
+    if digest_file(tar) != built.archive_digest:
         raise Conflict("The image was altered after it was signed. Build it again; nothing was deployed.", field="tag")
     return SignedImage(tar, built)

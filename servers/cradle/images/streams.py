@@ -7,8 +7,9 @@ import io
 import tarfile
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
+from servers.cradle.images.spec import SOURCE_EPOCH
 from shared.stopping import stop_if_told
 
 BLOCK = 1 << 20
@@ -114,3 +115,10 @@ class Ahead(io.RawIOBase):
 def tar_onto(target: Hashing | BinaryIO) -> tarfile.TarFile:
     """A tar that is written to a stream in large pieces: tarfile's own stream mode copies everything many times."""
     return tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT, copybufsize=BLOCK)  # pyright: ignore[reportCallIssue]
+
+
+def add_file(tar: tarfile.TarFile, name: str, source: IO[bytes], size: int) -> None:
+    """Add a plain file that anyone may read, of the image's time."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime = size, SOURCE_EPOCH
+    tar.addfile(info, source)

@@ -14,18 +14,19 @@ import os
 import shutil
 import tarfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servers.cradle.images.files import hash_file, sweep, work_name
+from servers.cradle.images.files import digest_file, hash_file, sweep, work_name
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import Signer
-from servers.cradle.images.spec import SOURCE_EPOCH
+from servers.cradle.images.streams import add_file
 from shared.contracts.image import UpdateMade
 from shared.contracts.instance import DatasetVersions, UpdatePart
 from shared.dataset.delta import write_delta
 from shared.dataset.manifest import Manifest
-from shared.dataset.places import Options
+from shared.dataset.places import Place
 from shared.durable import sync_folder
 from shared.signatures import DELTA, STATEMENT
 
@@ -36,41 +37,44 @@ PART = 512 * 1024
 MERGE_S = 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveredDataset:
+    """A version of a dataset that instances hold: its digest, and its ledger."""
+
+    digest: str
+    ledger: Mapping[str, str]
+
+
 async def make_update(
-    customer_id: str, dataset: str, options: Options, known: Mapping[str, str], base_digest: str,
-    manifest: Manifest, bucket: Path, signer: Signer,
-) -> UpdateMade:  # fmt: skip
+    customer_id: str, base: DeliveredDataset, dataset: Place, manifest: Manifest, bucket: Path, signer: Signer
+) -> UpdateMade:
     """Write `bucket/updates/<base>-<result>.tar` (12 digits each); one that is there is replaced.
 
     Args:
-        dataset: folder or URI of the customer's dataset; its visible version is `manifest`.
-        known: the ledger of the version that instances hold.
-        base_digest: that version's digest.
+        base: what the update starts from.
+        dataset: the customer's; its visible version is `manifest`.
 
     Raises:
         StorageFull: no room; nothing is left behind.
     """
-    return await asyncio.to_thread(
-        _make, customer_id, dataset, options, known, base_digest, manifest, bucket / "updates", signer
-    )
+    return await asyncio.to_thread(_make, customer_id, base, dataset, manifest, bucket / "updates", signer)
 
 
 def _make(
-    customer_id: str, dataset: str, options: Options, known: Mapping[str, str], base_digest: str,
-    manifest: Manifest, folder: Path, signer: Signer,
-) -> UpdateMade:  # fmt: skip
+    customer_id: str, base: DeliveredDataset, dataset: Place, manifest: Manifest, folder: Path, signer: Signer
+) -> UpdateMade:
     folder.mkdir(mode=0o700, exist_ok=True)
     sweep(folder)
-    final = folder / f"{_short(base_digest)}-{_short(manifest.dataset_digest)}.tar"
+    final = folder / f"{_short(base.digest)}-{_short(manifest.dataset_digest)}.tar"
     work = folder / work_name(f".building-{final.stem}")
     work.mkdir(mode=0o700)
     try:
         with room_or_clean():
-            numbers = write_delta(dataset, options, known, work)
+            numbers = write_delta(dataset, base.ledger, work)
             files = {path.name: hash_file(path) for path in sorted(work.iterdir())}
             about = {
                 "customer_id": customer_id,
-                "base": base_digest,
+                "base": base.digest,
                 "fingerprint": manifest.fingerprint,
                 "parameter_version": manifest.parameter_version,
                 "files": files,
@@ -83,9 +87,9 @@ def _make(
         shutil.rmtree(work, ignore_errors=True)
     return UpdateMade(
         customer_id=customer_id,
-        base_digest=base_digest,
+        base_digest=base.digest,
         dataset_digest=manifest.dataset_digest,
-        update_digest="sha256:" + hash_file(final),
+        update_digest=digest_file(final),
         location=str(final),
         size_bytes=final.stat().st_size,
         **numbers,
@@ -100,18 +104,12 @@ def _statement(dataset_digest: str, about: dict[str, Any]) -> dict[str, Any]:
 def _write_tar(folder: Path, envelope: bytes, names: list[str], target: Path) -> None:
     with target.open("xb") as raw:
         with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            _add(tar, "statement.json", io.BytesIO(envelope), len(envelope))
+            add_file(tar, "statement.json", io.BytesIO(envelope), len(envelope))
             for name in names:
                 with (folder / name).open("rb") as file:
-                    _add(tar, name, file, (folder / name).stat().st_size)
+                    add_file(tar, name, file, (folder / name).stat().st_size)
         raw.flush()
         os.fsync(raw.fileno())
-
-
-def _add(tar: tarfile.TarFile, name: str, source: Any, size: int) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mtime = size, SOURCE_EPOCH
-    tar.addfile(info, source)
 
 
 def leads_to(key: str, dataset_digest: str) -> bool:
@@ -134,7 +132,7 @@ async def push_update(update: Path, instance: Upstream) -> DatasetVersions:
     Raises:
         PlatformError: what the instance says; nothing was changed there.
     """
-    whole = "sha256:" + await asyncio.to_thread(hash_file, update)
+    whole = await asyncio.to_thread(digest_file, update)
     size = (await asyncio.to_thread(update.stat)).st_size
     position = 0
     while position < size:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import orjson
 
 from servers.cradle.images import launch
 from servers.cradle.images.containers import owner_of
-from servers.cradle.images.files import hash_file
+from servers.cradle.images.files import digest_file
 from servers.cradle.images.measure import Measured, Sampled, measure, rank_of
 from servers.cradle.images.running import EMULATED_S, RunningInstance, running_instance
 from servers.cradle.images.signing import SignedBy
@@ -45,12 +44,11 @@ async def verify_image(
     image: Path,
     built: ImageBuilt,
     scratch: Path,
+    signer: Verifier,
+    probes: Probes,
     *,
     docker_host: str | None = None,
     use_engine: bool | None = None,
-    questions: Sequence[str] = (),
-    signer: Verifier | None = None,
-    probes: Probes | None = None,
 ) -> ImageReport:
     """Check an image's files and start it. A failed check is a line of the report, not an error.
 
@@ -58,10 +56,9 @@ async def verify_image(
         image: the tar; its signature and bill of materials lie beside it.
         built: what `build_image` said of it.
         scratch: a folder of the customer's bucket; empty again afterwards.
+        signer: whose signature is expected.
+        probes: texts and vectors of the installation.
         docker_host, use_engine: see `running_instance`.
-        questions: each has to find something.
-        signer: whose signature is expected; None: not checked.
-        probes: texts and vectors of the installation; None: not checked.
     """
     found: dict[str, Any] = {
         "checks": [],
@@ -70,9 +67,8 @@ async def verify_image(
     }
     checks: list[VerificationCheck] = found["checks"]
     try:
-        if signer is not None:
-            checks += await asyncio.to_thread(_checks_of_signature, image, built, signer)
-        owner = owner_of(signer, built.customer_id) if signer is not None else None
+        checks += await asyncio.to_thread(_checks_of_signature, image, built, signer)
+        owner = owner_of(signer, built.customer_id)
         async with running_instance(
             image, scratch, docker_host=docker_host, use_engine=use_engine, owner=owner, beside=_MEASURED
         ) as instance:
@@ -81,13 +77,13 @@ async def verify_image(
             checks.append(_check("starts", True, f"{instance.how}; healthy after {instance.start_s:.1f} s"))
             found |= {"how": instance.how, "start_seconds": instance.start_s, "unpacked_bytes": _sizes(instance, built)}
             measured = await measure(instance.root / "data", instance.root / "model", probes)
-            checks += _checks_of_measures(measured, probes)
+            checks += _checks_of_measures(measured)
             found |= {
                 "recall": list(measured.recall.shares),
                 "nearest_ms": list(measured.recall.milliseconds),
                 "probe_cosines": measured.probe_cosines,
             }
-            found |= await _ask(instance, questions, measured, checks)
+            found |= await _ask(instance, measured, checks)
         ran = instance.contents.config["architecture"]
         checks += [await _check_of_variant(each, image, scratch) for each in built.variants if each.architecture != ran]
     except PlatformError as error:
@@ -96,7 +92,7 @@ async def verify_image(
 
 
 def _checks_of_signature(image: Path, built: ImageBuilt, signer: Verifier) -> list[VerificationCheck]:
-    whole = "sha256:" + hash_file(image)
+    whole = digest_file(image)
     checks = [_check("image.tar", whole == built.archive_digest, whole)]
     try:
         SignedBy(signer, f"0711/{built.customer_id}").verify(image.parent, built.manifest_digest, whole)
@@ -166,12 +162,10 @@ def _sizes(instance: RunningInstance, built: ImageBuilt) -> dict[str, int]:
     return found
 
 
-def _checks_of_measures(measured: Measured, probes: Probes | None) -> list[VerificationCheck]:
-    checks = []
-    if probes is not None:
-        worst = min(measured.probe_cosines)
-        text = f"{len(measured.probe_cosines)} probe texts, smallest cosine {worst:.6f}"
-        checks.append(_check("model of the installation", worst >= LEAST_COSINE, text))
+def _checks_of_measures(measured: Measured) -> list[VerificationCheck]:
+    worst = min(measured.probe_cosines)
+    text = f"{len(measured.probe_cosines)} probe texts, smallest cosine {worst:.6f}"
+    checks = [_check("model of the installation", worst >= LEAST_COSINE, text)]
     if measured.recall.shares:
         mean, asked = measured.recall.mean, len(measured.recall.shares)
         text = f"{mean:.4f} over {asked} held-back questions, against an exact search"
@@ -179,19 +173,13 @@ def _checks_of_measures(measured: Measured, probes: Probes | None) -> list[Verif
     return checks
 
 
-async def _ask(
-    instance: RunningInstance, questions: Sequence[str], measured: Measured, checks: list[VerificationCheck]
-) -> dict[str, Any]:
+async def _ask(instance: RunningInstance, measured: Measured, checks: list[VerificationCheck]) -> dict[str, Any]:
     from shared.client import Upstream
 
     async with Upstream(instance.url, key=instance.access_key, name="instance") as upstream:
         described = await upstream.call("describe_dataset", {}, DatasetAnswer, deadline_s=_CALL_S)
         checks += _checks_of_counts(instance.contents, described)
         checks += await _checks_of_ledger(upstream, described)
-        for number, question in enumerate(questions, start=1):
-            arguments = {"query": question, "limit": 3}
-            answer = await upstream.call("search", arguments, SearchAnswer, deadline_s=_CALL_S)
-            checks.append(_check(f"question {number}", bool(answer.hits), f"{len(answer.hits)} passages"))
         sampled = await _ask_samples(upstream, measured)
     if sampled.ranks:
         share = sampled.found / len(sampled.ranks)
