@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 from tests.integration.test_marketplace_elicitation import ERAS, client_at, market_with, stack
 from tests.integration.test_marketplace_gateway_tools import listed, market
 from tests.integration.test_marketplace_lifecycle import ORDERS
-from tests.marketplace_rig import Changing, Market, definition
+from tests.marketplace_rig import Changing, Market, answering, definition
 from tests.serving_rig import answer_of, envelope, headers_for
 
 __all__ = ["market", "stack"]
@@ -130,3 +132,19 @@ async def greeted(market: Market, token: str) -> dict[str, str]:
     answer = await market.http.post(market.base + DOOR, json=GREETING, headers=headers_for(token))
     assert answer_of(answer)["result"]["protocolVersion"] == "2025-11-25"
     return {"mcp-session-id": answer.headers["mcp-session-id"]}
+
+
+@pytest.mark.requirement("A-09")
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+async def test_an_answer_in_an_encoding_that_nobody_asked_for_is_not_passed_on_unseen(
+    market: Market, kind: str
+) -> None:
+    hidden = b'{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{}}'
+
+    async def packed() -> AsyncIterator[bytes]:
+        yield gzip.compress(hidden if kind.endswith("json") else b"data: " + hidden + b"\n\n")
+
+    told = {"content-type": kind, "content-encoding": "gzip"}
+    await market.add_instance("acme", await market.add_app(answering(200, told, packed)))
+    answer = await market.post_call(await market.user_token("acme"), "io-0711-acme-instance__say", "/mcp")
+    assert (answer.status_code, "another encoding" in answer.text) == (503, True)

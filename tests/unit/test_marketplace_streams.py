@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 
 from servers.marketplace.gateway.asking import _answer
 from servers.marketplace.gateway.events import Events
-from servers.marketplace.gateway.relay import Relay
+from servers.marketplace.gateway.message import Message
+from servers.marketplace.gateway.questions import Conversation, Questions
+from servers.marketplace.gateway.relay import Relay, _as_wanted
 from shared.client.stream import read_events
 
 STREAM = b"event: message\ndata: {}\n\n: ping\n\ndata: a\ndata: b\n\n\ndata: x\\n\\n\n\n" + b'data: {"id":1,"x":[]}\n\n'
@@ -115,3 +120,66 @@ async def test_one_long_event_in_many_pieces_is_joined_once(how: Callable[[Seque
     Copied.joined = 0
     assert len(b"".join(await how([b"data: ", *[Copied(b"x" * 10)] * 2000, b"\n\n"]))) >= 20_000
     assert Copied.joined < 100_000
+
+
+HIDDEN = b'{"jsonrpc":"2.0","id":9,"method":"sampling/createMessage","params":{}}'
+
+
+def heard(stream: bytes) -> list[bytes]:
+    """The data of each event as a reader after the standard finds them (WHATWG HTML, 9.2.5 and 9.2.6)."""
+    found, data = [], []
+    for line in re.split(rb"\r\n|\r|\n", stream):
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+        elif not line and data:
+            found.append(b"\n".join(data))
+            data = []
+    return found
+
+
+@pytest.mark.requirement("A-09")
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b": x\rdata: " + HIDDEN + b"\r\r\n\n",
+        b"data: x\ndata:\ndata:data: " + HIDDEN + b"\n\n",
+        b"data: [" + HIDDEN + b"]\n\n",
+        b"event: message\rdata: {\rdata: " + HIDDEN[1:] + b"\n\n",
+    ],
+    ids=["after a comment", "after an empty line", "in a batch", "in two lines"],
+)
+def test_a_servers_stream_hides_no_message_from_who_looks_at_each(stream: bytes) -> None:
+    seen: list[Any] = []
+    assert heard(stream)
+    assert not heard(_as_wanted(stream, seen.append))
+    assert [each["method"] for each in seen] in ([], ["sampling/createMessage"])
+
+
+def test_a_message_over_several_lines_arrives_as_the_same_message() -> None:
+    stream = b'event: message\ndata: {"id": 1,\ndata:  "result": {"text": "a\\nb"}}\n\n: ping\n\n'
+    passed = _as_wanted(stream, lambda value: value)
+    assert [orjson.loads(each) for each in heard(passed)] == [{"id": 1, "result": {"text": "a\nb"}}]
+    assert passed.endswith(b"\n\n: \n\n")
+
+
+@pytest.mark.requirement("A-09")
+async def test_of_what_a_server_asks_between_the_eras_forms_are_passed_on_and_no_address_to_open() -> None:
+    refused: list[Any] = []
+
+    async def reply(question: Any, told: Any) -> None:
+        refused.append((question, told["error"]["code"]))
+
+    call = Message(1, "tools/call", {"params": {"name": "say"}})
+    talk = Conversation(
+        Questions(), ("usr", "acme"), call, modern=False, can_be_asked=True, extend=lambda seconds: None
+    )
+
+    def asked(**params: Any) -> Any:
+        return talk.said({"jsonrpc": "2.0", "id": 5, "method": "elicitation/create", "params": params}, reply)
+
+    assert asked(message="Which?", requestedSchema={})["params"]["message"] == "Which?"
+    assert asked(mode="form", message="Which?", requestedSchema={}) is not None
+    assert asked(mode="url", message="Sign in", url="https://evil.example", elicitationId="1") is None
+    await asyncio.sleep(0)
+    assert [question for question, _ in refused] == [5]
+    await talk.close()

@@ -6,6 +6,7 @@ and neither of those.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ ASKED = {"elicitation": {"form": {}}}
 """The capabilities of a caller that answers questions."""
 CACHEABLE = frozenset({"resources", "resourceTemplates", "contents", "prompts"})
 """Results with one of these say in 2026-07-28 how long they hold."""
+LINE_ENDS = re.compile(rb"\r\n|\r|\n")  # WHATWG HTML, 9.2.5
+COMMENT = b": \n\n"
 CLIENT = {"name": "platform-0711-gateway", "version": VERSION}
 
 Answer = dict[str, Any]
@@ -79,24 +82,33 @@ def translation(message: Message, *, upstream_modern: bool) -> Callable[[Answer]
 
 
 def translated_event(event: bytes, translate: Translate) -> bytes:
-    """One server-sent event with the message in it translated; comments pass."""
-    data = b"\n".join(
-        line[5:].removeprefix(b" ") for raw in event.split(b"\n") if (line := raw.rstrip(b"\r")).startswith(b"data:")
-    )
+    """One server-sent event with the message in it translated; of one without a message a comment alone is passed.
+
+    It is written anew: a caller reads lines that end with a carriage return alone, and an empty line in the data, as
+    the standard has them, and would find a message there that nobody has looked at.
+    """
+    lines = LINE_ENDS.split(event)
+    data = b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
     if not data:
-        return event
-    body = translated_body(data, translate)
-    return event_of(body) if body else b""
+        return COMMENT if any(line.startswith(b":") for line in lines) else b""
+    try:
+        answer = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return b""
+    told = translate(answer) if isinstance(answer, dict) else None
+    if told is None:
+        return b""
+    return event_of(data if told is answer and b"\n" not in data else orjson.dumps(told))
 
 
 def translated_body(body: bytes, translate: Translate) -> bytes:
-    """One JSON-RPC message translated; what is none passes. Empty: the caller gets nothing of it."""
+    """One JSON-RPC message translated; what is no JSON passes. Empty: the caller gets nothing of it."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         return body
-    told = translate(answer) if isinstance(answer, dict) else answer
-    return body if told is answer else b"" if told is None else orjson.dumps(told)
+    told = translate(answer) if isinstance(answer, dict) else None
+    return b"" if told is None else body if told is answer else orjson.dumps(told)
 
 
 def _called(message: Message, tool: str | None, meta: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 A server of 2025-11-25 sends a request of its own in the stream of the call; one of 2026-07-28 ends the call with what
 it wants to know, and is called again with it. A caller of the older era gets a request either way and posts its answer;
-one of the newer era gets a result that asks, and calls again: the server's call is paused until then. Only
-`elicitation/create` is passed on. Everything else that a server asks (sampling, roots) is refused at once, in words.
+one of the newer era gets a result that asks, and calls again: the server's call is paused until then. Only forms of
+`elicitation/create` are passed on. Everything else that a server asks (addresses to open, sampling, roots) is refused
+at once, in words.
 
 An answer has to reach the process that holds the call.
 """
@@ -181,7 +182,7 @@ class Conversation:
         wanted, self.wanted = self.wanted or {}, None
         asked = wanted.get("inputRequests") or {}
         if not isinstance(asked, dict) or any(not _passed_on(each) for each in asked.values()):
-            raise Unavailable("The server asks for something that the gateway does not pass on: only elicitation is.")
+            raise Unavailable("The server asks for something that the gateway does not pass on: only forms are.")
         self._count(len(asked) or 1)
         answers: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         for key, request in asked.items():
@@ -235,7 +236,7 @@ class Conversation:
 
     def _asked(self, request: Answer, reply: Reply) -> Answer | None:
         """A request of a server of 2025-11-25."""
-        if request["method"] == QUESTION and self._can_be_asked:
+        if _passed_on(request) and self._can_be_asked:
             self._count(1)
             if self._message.modern:
                 self.question = (request, reply)
@@ -271,7 +272,12 @@ def answer_in(message: Message) -> Mapping[str, Any]:
 
 
 def _passed_on(request: object) -> bool:
-    return isinstance(request, dict) and request.get("method") == QUESTION
+    """A form. An address that a server wants opened is not: no server was told that it may ask for that, and the caller
+    would see it as the platform's."""
+    if not isinstance(request, dict) or request.get("method") != QUESTION:
+        return False
+    params = request.get("params")
+    return not isinstance(params, dict) or params.get("mode", "form") == "form"
 
 
 def _into(future: asyncio.Future[Mapping[str, Any]]) -> Callable[[Mapping[str, Any]], Awaitable[None]]:

@@ -40,6 +40,8 @@ from shared.serving.calls import REQUEST_CANCELLED
 from shared.serving.failures import platform_error
 
 DOWN = frozenset({b"content-type", b"content-encoding", b"cache-control", b"retry-after", b"allow"})
+PLAIN = "identity"
+"""Content coding of what is looked into: a message in another one would pass unseen."""
 SESSION_NAME = SESSION.encode()
 REFUSALS = frozenset({401, 403, 407})
 
@@ -219,6 +221,8 @@ class Relay:
                 data=exchange.body or None,
                 allow_redirects=False,
             ) as response:
+                if exchange.talks and response.headers.get("content-encoding", PLAIN).lower() != PLAIN:
+                    raise Unavailable("The server answers in another encoding than it was asked for.")
                 streams, chunks = response.content_type == "text/event-stream", response.content.iter_any()
                 session = response.headers.get(SESSION)
                 modern = route.era == "modern"
