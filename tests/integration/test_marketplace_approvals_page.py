@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -13,7 +14,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult
 
 from servers.marketplace.approvals.page import with_unseen_shown
-from servers.marketplace.tools.database import DatabaseChange
+from servers.marketplace.approvals.store import Approval, Bound
+from servers.marketplace.tools.database import DatabaseChange, _shown
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from shared.errors import InvalidInput
 from tests.approvals_rig import RAISE, People, dataset, people_of_acme  # noqa: F401  # fixtures
@@ -149,6 +151,9 @@ async def test_no_other_page_decides_in_a_persons_name(people: People) -> None:
 
 def test_what_a_reader_would_not_see_is_shown() -> None:
     assert with_unseen_shown("a\u202eb\u200b\x1b\n\tü") == "a⟨U+202E⟩b⟨U+200B⟩⟨U+001B⟩\n\tü"
+    bound = Bound("io.0711.acme/instance", "apply_change", *["sha256:" + "0" * 64] * 3)
+    waits = Approval("apr_" + "a" * 26, "usr_x", bound, "chg_x", 1, "waiting", None, datetime.now(UTC), open=True)
+    assert _shown(waits, "WHERE kind = 'a\u202eb'").statement == "WHERE kind = 'a⟨U+202E⟩b'"
 
 
 async def _client(people: People, token: str, asked: list[Any], answer: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from shared.postgres.launcher import OPTIONS
 from shared.settings import PREFIX, Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -95,6 +96,15 @@ def test_compose_has_a_postgres_a_gpu_and_monitoring_and_no_default_password() -
     assert made["platform"]["environment"]["P0711_POSTGRES_URL"].startswith("postgresql://postgres:made-up@postgres:")
     assert made["platform"]["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
     assert made["prometheus"]["network_mode"] == "service:platform"  # metrics are given to loopback alone
+
+
+@pytest.mark.requirement("Z-01")
+def test_the_postgres_of_compose_logs_no_value_as_the_embedded_one_does_not() -> None:
+    command = yaml.safe_load((COMPOSE / "postgres.yml").read_text())["services"]["postgres"]["command"]
+    told = {f"--{name}={value}" for name, value in OPTIONS.items() if name.startswith("log_")}
+    assert len(told) > 5
+    assert command[0] == "postgres"
+    assert set(command[1:]) == told
 
 
 def test_the_chart_runs_the_platform_without_rights_with_the_settings_that_it_is_given(tmp_path: Path) -> None:
