@@ -212,14 +212,14 @@ class Settings(BaseSettings):
     @field_validator("home", "work_folder", "model_cache", "florence_model", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
-        return path.expanduser().absolute() if path is not None else None
+        return _expanded(path).absolute() if path is not None else None
 
     @field_validator("base_image", mode="after")
     @classmethod
     def _place(cls, named: str | None) -> str | None:
         if named is None or named.startswith("docker://"):
             return named
-        return str(Path(named).expanduser().absolute())
+        return str(_expanded(Path(named)).absolute())
 
     @field_validator("image_architectures", mode="after")
     @classmethod
@@ -241,7 +241,7 @@ class Settings(BaseSettings):
     @field_validator("source_roots", mode="after")
     @classmethod
     def _resolved(cls, paths: list[Path]) -> list[Path]:
-        return [path.expanduser().resolve() for path in paths]
+        return [_expanded(path).resolve() for path in paths]
 
     @cached_property
     def models(self) -> Path:
@@ -255,11 +255,22 @@ class Settings(BaseSettings):
     def url(self, server: ServerName) -> str:
         """The public base address of a server, without a trailing slash."""
         chosen = getattr(self, f"{server}_url", None)
-        return (chosen or f"http://{self.host}:{self.port(server)}").rstrip("/")
+        return (chosen or self.here(self.port(server))).rstrip("/")
+
+    def here(self, port: int) -> str:
+        """The address of a port of this machine's servers."""
+        return f"http://[{self.host}]:{port}" if ":" in self.host else f"http://{self.host}:{port}"
 
     def resource(self, server: ServerName) -> str:
         """The address of a server's MCP endpoint: what its tokens name as their audience."""
         return self.url(server) + "/mcp"
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # as in a container whose user has no entry and no HOME
+        raise ValueError(f"{path} is in a home folder, and this user has none: set HOME, or name another") from None
 
 
 def load(**flags: object) -> Settings:

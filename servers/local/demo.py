@@ -88,14 +88,18 @@ def _free_ports(settings: Settings) -> dict[str, int]:
     for name in PORTS:
         key = f"{name}_port"
         if key not in settings.model_fields_set and _busy(settings.host, getattr(settings, key)):
-            with socket.socket() as probe:
+            with _socket(settings.host) as probe:
                 probe.bind((settings.host, 0))
                 chosen[key] = probe.getsockname()[1]
     return chosen
 
 
+def _socket(host: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
 def _busy(host: str, port: int) -> bool:
-    with socket.socket() as probe:
+    with _socket(host) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -182,10 +182,10 @@ async def _start(settings: Settings, children: dict[str, Child], notify: Notify)
         children[name] = Child(name, env, logs / f"{name}.log", notify)
         await children[name].start()
     for name in SERVERS:
-        await healthy(f"http://{settings.host}:{settings.port(name)}/health", children[name], START_DEADLINE_S)
+        await healthy(settings.here(settings.port(name)) + "/health", children[name], START_DEADLINE_S)
         notify(f"{name:<14} {settings.resource(name)}")
     for part in ("embedding", "vision"):
-        notify(f"{part:<14} http://{settings.host}:{getattr(settings, f'{part}_port')}")
+        notify(f"{part:<14} {settings.here(getattr(settings, f'{part}_port'))}")
 
 
 def environment(settings: Settings) -> dict[str, str]:

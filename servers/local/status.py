@@ -48,4 +48,4 @@ async def _state(settings: Settings, name: ServerName) -> str:
 
 
 def _address(settings: Settings, name: ServerName) -> str:
-    return f"http://{settings.host}:{settings.port(name)}"
+    return settings.here(settings.port(name))

@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
-from servers.local import up
+from servers.local import demo, up
+from shared.errors import InvalidInput
+from shared.settings import Settings, load
 
 SAYS_ITS_ENCODING = """
 import sys
@@ -70,3 +72,26 @@ asyncio.run(up.up(Settings(_env_file=None)))
     assert done.returncode == 0, (done.returncode, signal.strsignal(-done.returncode or 1), done.stderr)
     assert told in done.stdout
     assert done.stdout.endswith("stopping …\nin order\nstopped\n")
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("P0711_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: (_ for _ in ()).throw(KeyError))
+    with pytest.raises(InvalidInput, match=r"^Setting P0711_HOME: .*~/\.0711 is in a home folder, .* set HOME,"):
+        load()
+
+
+@pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "http://127.0.0.1"), ("::1", "http://[::1]")])
+def test_addresses_of_either_family_are_addresses(host: str, address: str) -> None:
+    settings = Settings(host=host, marketplace_port=4711, _env_file=None)  # pyright: ignore[reportCallIssue]
+    assert settings.resource("marketplace") == f"{address}:4711/mcp"
+    assert settings.here(8001) == f"{address}:8001"
+    with demo._socket(host) as taken:  # pyright: ignore[reportPrivateUsage]
+        try:
+            taken.bind((host, 0))
+        except OSError:
+            pytest.skip("this machine has no such address")
+        port = taken.getsockname()[1]
+        assert demo._busy(host, port)  # pyright: ignore[reportPrivateUsage]
+    assert not demo._busy(host, port)  # pyright: ignore[reportPrivateUsage]
