@@ -42,13 +42,14 @@ QUERY_DEADLINE_S = 10.0
 NOTHING = "Nothing found. Drop filters, or use other words."
 NO_TEXT = "This dataset holds no text, so nothing can be found: list_documents says why its files could not be read."
 UNKNOWN_CODE = "No passage holds the article number or type that is asked for: these are only like it."
+SOME_UNKNOWN = ": no passage holds this number or type."
 ONLY_MEANING = "No passage holds these words: these are only the nearest in meaning and may not answer."
 ABOUT = {
     "documents": "One row a file. document_id joins every table.",
     "chunks": "One row a passage, as search finds it. product_id is that of the product it describes, else empty.",
     "products": "One row a product of a document: an article that several documents name has several, with the same "
     "article_number. product_id joins features, prices, media and chunks. group_id is empty where the catalogue gives "
-    "groups in relations of kind member.",
+    "groups in relations of kind member; group_path is not filled: parent in groups, SUBGROUP_OF in the graph lead up.",
     "features": "One row a value of a product's feature. value is as written, number the same as a number; unit is as "
     "the source writes it, also a code of UN/ECE Recommendation 20 such as MMT (mm).",
     "prices": "One row a price. amount is for quantity units, null is one. Of a scale, the row with the largest "
@@ -91,12 +92,17 @@ class Library:
         """What hits do not show by themselves: vectors always find something, also where the answer is not there."""
         if not hits:
             return NOTHING if self._reader.manifest.counts.chunks else NO_TEXT
-        if words.names_an_article(query) and not any("codes" in each.matched for each in hits):
-            codes = words.question_codes(query)  # alone, since other words may have brought better hits than the code
-            found = await self._reader.search(codes, None, limit=20, filters=filters, timeout=self._deadline_s)
-            if not any("codes" in each.matched for each in found):
-                return UNKNOWN_CODE
+        named = words.named(query)
+        missing = [each for each, codes in named.items() if not await self._holds(codes, filters)]
+        if missing:
+            told = ", ".join(missing)
+            return UNKNOWN_CODE if len(missing) == len(named) else f"{told}{SOME_UNKNOWN}"
         return ONLY_MEANING if all(each.matched == ["meaning"] for each in hits) else ""
+
+    async def _holds(self, codes: str, filters: Filters) -> bool:
+        """Whether a passage holds one of the codes. They are asked for alone: other words may bring better hits."""
+        found = await self._reader.search(codes, None, limit=20, filters=filters, timeout=self._deadline_s)
+        return any("codes" in each.matched for each in found)
 
     async def neighbours(self, text: str, limit: int) -> list[Neighbour]:
         """The products whose passages are most like a text, each once, the most similar first."""

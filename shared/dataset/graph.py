@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from shared.dataset.tables import Tables
 
-RULES = "graph-1"
+RULES = "graph-2"
 MIN_MENTION = 5
 ROWS_AT_ONCE = 64 * 1024
 _NAMED = ["product_id", "document_id", "article_number", "name", "manufacturer", "class_system", "class_id"]
@@ -198,8 +198,13 @@ def _relations(draft: _Draft, rows: list[dict[str, Any]]) -> None:
             if row["kind"] == MEMBER:
                 draft.edges.add(source, "IN_GROUP", draft.ids.named(_group(row["document_id"], row["target"])))
                 continue
-            for target in meant:
+            for target in meant or [draft.shared(_unknown(row["target"]))]:
                 draft.edges.add(source, "REFERS_TO", target, row["kind"])
+
+
+def _unknown(article: str) -> NodeRow:
+    """An article that products refer to and no document describes."""
+    return NodeRow(node_id("article", article), "article", article, article)
 
 
 def _mentions(draft: _Draft, rows: list[dict[str, Any]]) -> None:

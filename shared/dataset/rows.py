@@ -199,9 +199,10 @@ class MediaRow:
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """A node of the graph. Kinds: document, product, manufacturer, group, class. Made by `graph`, never by a caller.
+    """A node of the graph. Kinds: document, product, article (one that products refer to and no document describes),
+    manufacturer, group, class. Made by `graph`, never by a caller.
 
-    `number` is a product's article number, a group's or class's code, '' for the others.
+    `number` is a product's or article's number, a group's or class's code, '' for the others.
     """
 
     id: str

@@ -29,6 +29,8 @@ EXACT_BELOW = 20
 """A code that fewer products, or passages of none, hold than this identifies something: it outweighs all else."""
 CONTENTS = 0.25
 """What a passage of a table of contents counts: it names everything, and a page that says something comes first."""
+HEADED = 0.75
+"""What a passage counts that has a question's only code in its headings alone: the mail comes before what it brings."""
 COLUMNS = [*lance.CITED, "path", "title"]
 
 
@@ -79,8 +81,9 @@ async def hybrid(
     found: dict[str, Found] = {}
     products = [row["product_id"] for row in answers["codes"]]
     exact = 0 < len({key or row["chunk_id"] for key, row in zip(products, answers["codes"], strict=True)}) < EXACT_BELOW
+    asked = words.question_codes(text) if words.only_codes(text) else ""
     several = [key for key, count in Counter(products).items() if key and count > 1]
-    if exact and several and words.only_codes(text):
+    if exact and several and asked:
         answers["opening"] = await _openings(table, several, where)
     for name, rows in answers.items():
         weight = WEIGHTS["exact" if exact and name == "codes" else name]
@@ -96,6 +99,8 @@ async def hybrid(
         hit.score *= 1 + words.coverage(wanted, f"{hit.row['heading_path']}\n{hit.row['text']}") ** 2
         if hit.row["kind"] == "contents":
             hit.score *= CONTENTS
+        if asked and "codes" in hit.matched and not words.says(hit.row["text"], hit.row["heading_path"], asked):
+            hit.score *= HEADED
     return sorted(found.values(), key=lambda hit: (-hit.score, hit.row["chunk_id"]))[:limit]
 
 

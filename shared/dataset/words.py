@@ -27,6 +27,9 @@ _STOP_WORDS = (
 _STOP = frozenset(_STOP_WORDS.split())
 _NO_NAMES = "ab je pro per ca max min nr no art ean gtin eur euro stk und"
 _OF_NO_NAME = _STOP | frozenset(_NO_NAMES.split())
+_OF_NO_TYPE = _OF_NO_NAME | frozenset(
+    ["sku", "pzn", "id", "ref", "mpn", "usd", "chf", "gbp", "kw", "cw", "ac", "dc", "tel", "fax", "plz"]
+)
 _DIMENSION = re.compile(r"(?<![\d.,])\d{1,9}(?:[.,]\d{1,9})?(?:\s?[x×]\s?\d{1,9}(?:[.,]\d{1,9})?)+")
 _AREA = re.compile(r"(?<![a-z0-9])([cdkm]?m)[23](?![a-z0-9])")
 _DECIMAL = re.compile(r"(?<=\d),(?=\d)")
@@ -36,8 +39,12 @@ _TOGETHER = re.compile(
     rf"(?<![a-z0-9])(?![cdkm]?m[23]\b)(?:([a-z]{{1,4}})({_NUMBER})|({_NUMBER})([a-zµ°ω%]{{1,4}}[23]?))(?![a-z0-9])"
 )
 _NAME_APART = re.compile(r"(?<![a-z0-9./_-])([a-z]{1,5}) (\d[a-z0-9./_-]*)")
+_TYPE_APART = re.compile(r"(?<![\w./-])[A-ZÄÖÜ]{1,5} \d[\w./-]*")
 _BELOW_A_BAR_CODE = re.compile(r"(?<!\d)\d \d{6} \d{6}(?!\d)")
-_ASKS_FOR_ONE = ("artikel", "artnr", "bestellnummer", "materialnummer", "nummer", "article", "number")
+_ASKS_FOR_ONE = (
+    "artikel", "artnr", "bestell", "materialnummer", "nummer", "article", "number", "auftrag", "angebot", "rechnung",
+    "lieferschein", "order", "quotation", "invoice",
+)  # fmt: skip
 _EDGES = "()[]{},;:!?.\"'„“”»«"
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[a-z0-9]+")  # `1,5` is one number
 
@@ -76,7 +83,10 @@ def passage_codes(text: str) -> str:
 
 
 def question_codes(text: str) -> str:
-    """What a question may mean as a code: as of a passage, and what it writes apart, `933 8 40 ZN`, `RK 4 GR`."""
+    """What a question may mean as a code: as of a passage, and what it writes apart, `933 8 40 ZN`, `RK 4 GR`.
+
+    The number of a type that is written apart is no code alone: `KP 2000` would be a price of 20.00.
+    """
     parts = _parts(_DECIMAL.sub(".", _plain_codes(text)))
     spelled: list[str] = []
     for at in range(len(parts)):
@@ -86,7 +96,9 @@ def question_codes(text: str) -> str:
                 break
             if _spells(run):
                 spelled.append("".join(run))
-    return _distinct([*passage_codes(text).split(), *spelled[:MAX_SPELLED]])
+    types = {each.split(" ", 1)[1] for each in _TYPE_APART.findall(text) if _is_type(each)}
+    alone = {number for number in types if number.isdigit()}
+    return _distinct([*(code for code in passage_codes(text).split() if code not in alone), *spelled[:MAX_SPELLED]])
 
 
 def apart(text: str) -> str:
@@ -94,9 +106,19 @@ def apart(text: str) -> str:
     return " ".join(dict.fromkeys([text, *_spellings(text)[1:]]))
 
 
-def names_an_article(text: str) -> bool:
-    """Whether the text holds an article number, a type or a GTIN: a code that is no measure (`500mm`), date or year."""
-    return any(_NAMED.search(code) for token in text.split() for code in codes(token).split())
+def named(text: str) -> dict[str, str]:
+    """The article numbers, types and GTINs of a question: codes that are no measure (`500mm`), date or year. Each as it
+    is written, and all that it may be among the question's codes: `5SY4` of `5SY4 116-7` is `5sy4` or `5sy41167`.
+
+    A type's short name stands before its number in capital letters: `KP 2000`.
+    """
+    tokens = [token.strip(_EDGES) for token in text.split() if any(map(_NAMED.search, codes(token).split()))]
+    apart = [each for each in map(str.strip, _TYPE_APART.findall(text)) if _is_type(each)]
+    known = question_codes(text).split()
+    return {
+        each: " ".join(code for code in known if any(part in code for part in passage_codes(each).split()))
+        for each in dict.fromkeys([*tokens, *apart])
+    }
 
 
 def only_codes(text: str) -> bool:
@@ -110,6 +132,13 @@ def only_codes(text: str) -> bool:
 def wanted(question: str) -> tuple[frozenset[str], ...]:
     """The words of a question that carry its content, cut to their stems, numbers whole: one set for each spelling."""
     return tuple(frozenset(map(_stemmed, set(_tokens(each)) - _STOP)) for each in _spellings(question))
+
+
+def says(text: str, heading: str, wanted: str) -> bool:
+    """Whether a passage holds one of the codes itself, and not only in the headings that stand as its first line."""
+    first, _, rest = text.partition("\n")
+    body = rest if first and first in heading else text
+    return not set(wanted.split()).isdisjoint(passage_codes(body).split())
 
 
 def coverage(wanted: tuple[frozenset[str], ...], text: str) -> float:
@@ -149,6 +178,11 @@ def _parts(plain: str) -> list[str]:
     """The words of a folded text, bare of separators; '' stands for one that is more than a part of a code."""
     found = [token.strip(_EDGES) for token in plain.split()]
     return [_SEPARATORS.sub("", token) if _CODE.fullmatch(token) else "" for token in found]
+
+
+def _is_type(text: str) -> bool:
+    name, number = folded(text).split(" ", 1)
+    return name not in _OF_NO_TYPE and len(name + _SEPARATORS.sub("", number)) >= MIN_CODE
 
 
 def _short(part: str) -> bool:

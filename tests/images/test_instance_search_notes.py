@@ -45,6 +45,8 @@ async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_on
         "RK 4 GR": "",
         "Schraube M8x40": "",
         "M8x60": UNKNOWN_CODE,
+        "Welche Leistung hat die Leuchte KP 2000?": UNKNOWN_CODE,
+        "Unterschied von RK-4-GR und RK-99-GR": "RK-99-GR: no passage holds this number or type.",
         "Leuchte mit 20000 lm": "",
         "xqzzy wvvkq": ONLY_MEANING,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,3 +69,22 @@ async def test_a_number_alone_finds_what_its_product_is_before_all_else_that_it_
 async def test_a_code_that_stands_in_many_passages_of_one_product_identifies_it(reader: DatasetReader) -> None:
     hits = await reader.search("verzinkte Sechskantschraube 1303890000", vector_of(SCREW), limit=5)
     assert {hit.text.split("\n")[0] for hit in hits} == {TITLE}
+
+
+async def test_the_mail_that_says_a_number_comes_before_the_attachment_that_stands_below_it(tmp_path: Path) -> None:
+    subject, name = "Auftrag 26-0815: Liefertermin", "Auftrag 26-0815.pdf"
+    attached = f"{subject} › {name}\nSchutzart IP66"  # shorter, and it holds all that is asked for
+    mail = (
+        f"{subject}\n\nVon: Einkauf\n\nGuten Tag, zum Auftrag 26-0815 über 36 Leuchten HL-240-50 (4099000030359), "
+        "Ihre Bestellung 4500017788, bestätigen wir die Lieferung am 17.04.2026 mit der Spedition Kessler."
+    )
+    bundle = telling(1, "HL-240", [attached, mail])
+    headings = [f"{subject} › {name}", subject]
+    chunks = [
+        replace(each, heading_path=heading, kind="text", product_id="")
+        for each, heading in zip(bundle.parts.chunks, headings, strict=True)
+    ]
+    await written(tmp_path, [replace(bundle, parts=replace(bundle.parts, chunks=chunks)), document(91, PLANTED)])
+    async with DatasetReader(tmp_path) as opened:
+        hits = await opened.search("Auftrag 26-0815", vector_of(attached), limit=2)
+    assert [hit.text for hit in hits] == [mail, attached]

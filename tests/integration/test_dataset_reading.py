@@ -369,8 +369,15 @@ async def test_the_graph_knows_makers_groups_classes_and_relations(reader: Datas
         "MATCH (a:Node {number: '5SY4003-7'})-[e:Edge {kind: 'REFERS_TO'}]->(b:Node) RETURN e.label, b.number"
     )
     assert accessories.rows == (("accessories", article(4)),)
+    unknown = await reader.cypher(
+        "MATCH (a:Node)-[:Edge {kind: 'REFERS_TO'}]->(b:Node {kind: 'article'}) "
+        "RETURN a.number, b.number, b.document_id"
+    )
+    assert unknown.rows == ((article(29), article(30), ""),)  # no document describes it
     kinds = await reader.cypher("MATCH (n:Node) RETURN n.kind AS kind, count(*) AS n ORDER BY kind")
-    assert kinds.rows == (("class", 1), ("document", 30), ("group", 60), ("manufacturer", 1), ("product", 30))
+    assert kinds.rows == (
+        ("article", 1), ("class", 1), ("document", 30), ("group", 60), ("manufacturer", 1), ("product", 30),
+    )  # fmt: skip
     up = await reader.cypher("MATCH (:Node {number: '5SY4003-7'})-[:Edge*1..2]->(g:Node {number: 'G1'}) RETURN g.name")
     assert up.rows == (("Klemmen",),)
 

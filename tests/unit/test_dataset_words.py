@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import pytest
 
-from shared.dataset.words import coverage, names_an_article, only_codes, passage_codes, question_codes, wanted
-
-
-@pytest.mark.parametrize(
-    "text", ["ZX-9000", "Was kostet die RK-99-GR?", "5SY4 116-7", "4012345000017", "(IP69)", "NT-24-10."]
-)
-def test_article_numbers_types_and_gtins_name_an_article(text: str) -> None:
-    assert names_an_article(text)
+from shared.dataset.words import coverage, named, only_codes, passage_codes, question_codes, says, wanted
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "HL 240 50", "500mm Kabel", "20000 lm", "gültig am 1.7.2026", "im Jahr 2026", "12.500,00 €", "Reihenklemme"],
+    [
+        "ZX-9000",
+        "Was kostet die RK-99-GR?",
+        "5SY4 116-7",
+        "4012345000017",
+        "(IP69)",
+        "NT-24-10.",
+        "KP 2000",
+        "Leistung HL 240 50",
+    ],
+)
+def test_article_numbers_types_and_gtins_name_an_article(text: str) -> None:
+    assert named(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "500mm Kabel",
+        "AC 230 V",
+        "KW 12",
+        "EUR 2000",
+        "ab 1000",
+        "20000 lm",
+        "gültig am 1.7.2026",
+        "im Jahr 2026",
+        "12.500,00 €",
+        "Reihenklemme",
+    ],
 )
 def test_measures_dates_and_years_name_none(text: str) -> None:
-    assert not names_an_article(text)
+    assert not named(text)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +78,23 @@ def test_numbers_are_compared_whole_and_apart_from_their_units(question: str, be
 def test_a_question_that_is_only_a_number_asks_what_it_is() -> None:
     assert all(map(only_codes, ["1303890000", "Artikelnummer RK-4-GR", "Was ist 1303890000?", "EAN 4006209123457"]))
     assert not any(map(only_codes, ["Breite 1303890000", "Preis RK-4-GR", "Zubehör zu 11.2233-4"]))
+
+
+def test_what_a_question_names_is_told_as_it_is_written_with_all_that_it_may_be() -> None:
+    assert named("Was unterscheidet RK-4-GR von (RK-99) und KP 2000?") == {
+        "RK-4-GR": "rk4gr", "RK-99": "rk99", "KP 2000": "kp2000",
+    }  # fmt: skip
+    assert named("5SY4 116-7")["5SY4"].split() == ["5sy4", "5sy41167"]
+
+
+def test_the_number_of_a_type_that_is_written_apart_is_no_code_alone() -> None:
+    assert question_codes("Leistung der KP 2000") == "kp2000"  # 20.00 EUR is `2000`
+    assert "2000" in question_codes("EAN 2000").split()
+    assert "2000" in question_codes("Teil 2000").split()
+
+
+def test_a_code_that_stands_in_the_headings_alone_is_not_said_by_the_passage() -> None:
+    heading = "Auftrag 26-0815 › Datenblatt.pdf"
+    assert not says(f"{heading}\nSchutzart IP66", heading, "260815")
+    assert says(f"{heading}\nzum Auftrag 26-0815", heading, "260815")
+    assert says("Klemme (Artikelnummer 26-0815)", "", "260815")

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from servers.instance.console import session
-from servers.instance.console.texts import TEXTS
+from servers.instance.console.texts import TEXTS, note_in
 from servers.instance.search import Library
 from shared.dataset.reader import Filters
 from shared.errors import NotFound, PlatformError
@@ -159,7 +159,7 @@ def _render(
     page = (
         _templates()
         .get_template(template)
-        .render(t=TEXTS[code], lang=code, other_language=other, signed_in=signed_in, **values)
+        .render(t=TEXTS[code], note_in=note_in, lang=code, other_language=other, signed_in=signed_in, **values)
     )
     answer = HTMLResponse(page, status, HEADERS)
     if request.query_params.get("lang") in TEXTS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from servers.instance.search import ONLY_MEANING, UNKNOWN_CODE
+from servers.instance.search import ONLY_MEANING, SOME_UNKNOWN, UNKNOWN_CODE
 
 # The ledger's reasons are English sentences with a fixed word each; German readers get these instead.
 FAILURES_DE = {
@@ -37,8 +37,18 @@ FAILURES_DE = {
 
 NOTES_DE = {
     UNKNOWN_CODE: "Keine Textstelle enthält diese Nummer. Die folgenden ähneln nur dem, was gefragt ist.",
+    SOME_UNKNOWN: ": Keine Textstelle enthält diese Nummer.",
     ONLY_MEANING: "Keine Textstelle enthält diese Wörter. Die folgenden sind nur dem Sinn nach am nächsten.",
 }
+
+
+def note_in(notes: dict[str, str], note: str) -> str:
+    """A search's note in a language; what it names stays as it is."""
+    for said, told in notes.items():
+        if note.endswith(said):
+            return note.removesuffix(said) + told
+    return note
+
 
 TEXTS: dict[str, dict[str, Any]] = {
     "de": {

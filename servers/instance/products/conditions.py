@@ -120,13 +120,16 @@ def _fits(condition: Condition, rows: Sequence[Mapping[str, Any]]) -> Fits:
 
 
 def _same(value: str) -> Fits:
-    """Whether a feature has the value: as text (`IP 66` is `IP66`), as the value's id, or as the same number."""
+    """Whether a feature has the value: as text (`IP 66` is `IP66`), as the value's id, or as the same number; a number
+    with its unit also among other words, `24 V` in `24 V DC`."""
     number, unit = measure(value)
+    within = _words(value) if number is not None and unit else None
 
     def fits(row: Mapping[str, Any]) -> bool:
         said, in_unit = (row["number"], bare(row["unit"])) if row["number"] is not None else measure(row["value"])
         equal = number is not None and said == number and unit in ("", in_unit)
-        return equal or value in (row["value"], row["value_id"]) or bare(value) == bare(row["value"])
+        equal = equal or value in (row["value"], row["value_id"]) or bare(value) == bare(row["value"])
+        return equal or (within is not None and within(f"{row['value']} {row['unit']}"))
 
     return fits
 
