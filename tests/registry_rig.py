@@ -63,7 +63,7 @@ class Registry:
             "layers": [
                 self.put(zstandard.compress(each), LAYER.replace("gzip", "zstd"))
                 if zstd
-                else self.put(gzip.compress(each, mtime=0), LAYER)
+                else self.put(gzip.compress(each, compresslevel=1, mtime=0), LAYER)
                 for each in layers
             ],
         }  # fmt: skip
