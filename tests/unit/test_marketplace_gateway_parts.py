@@ -50,6 +50,16 @@ def test_a_missing_or_doubled_routing_header_is_refused_and_an_encoded_name_is_u
     assert read_message(*call_of("say", mcp_name="=?base64?c2F5?=")).tool == "say"
 
 
+@pytest.mark.parametrize("lie", [{"mcp-name": "blocked"}, {"mcp-method": "resources/read"}])
+def test_headers_may_not_lie_either_where_the_body_lacks_its_envelope(lie: dict[str, str]) -> None:
+    bare = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "say"}})
+    headers = headers_for(None, "tools/call", "say")
+    assert read_message(bare, list(headers.items())).tool == "say"
+    with pytest.raises(ProtocolError) as caught:
+        read_message(bare, list((headers | lie).items()))
+    assert caught.value.code == MISMATCH
+
+
 def test_in_the_older_era_headers_may_be_missing_but_not_lie() -> None:
     body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "say"}})
     assert read_message(body, list(headers_for(None).items())).tool == "say"

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from mcp.shared.inbound import (
+    NAME_BEARING_METHODS,
     InboundLadderRejection,
     classify_inbound_request,
     decode_header_value,
@@ -146,11 +147,12 @@ def _check_headers(message: Message, headers: Headers, told: Mapping[str, str]) 
         rejection = classify_inbound_request(message.value, headers=told)
         if isinstance(rejection, InboundLadderRejection) and rejection.code == HEADER_MISMATCH:
             raise _mismatch(rejection.message, message)
-        return
+    # Where the body lacks what that looks at first, it looks no further, and a server might go by the headers alone.
     if told.get("mcp-method", message.method) != message.method:
         raise _mismatch("The header Mcp-Method names another method than the body.", message)
-    if "mcp-name" in told and message.tool is not None and decode_header_value(told["mcp-name"]) != message.tool:
-        raise _mismatch("The header Mcp-Name names another tool than the body.", message)
+    named = message.params.get(NAME_BEARING_METHODS.get(message.method or "", ""))
+    if "mcp-name" in told and isinstance(named, str) and decode_header_value(told["mcp-name"]) != named:
+        raise _mismatch("The header Mcp-Name names another thing than the body.", message)
 
 
 def _mismatch(text: str, message: Message) -> ProtocolError:
