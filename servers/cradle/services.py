@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from servers.cradle.deployments.token_keys import token_keys
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.images.signing import Signer
 from servers.cradle.installations.service import InstallationService
+from servers.cradle.processing import confinement
 from servers.cradle.processing.children import ExtractionPool
 from servers.cradle.processing.stages import Readers
 from servers.cradle.vision.service import VisionService
@@ -21,6 +23,7 @@ from servers.cradle.workplace import sweep_work
 from shared.postgres.database import Database
 from shared.postgres.urls import database_urls
 from shared.settings import Settings
+from shared.telemetry import event
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
     database = Database(database_urls(settings, "installation_configs").app)
     cluster = Cluster(settings) if settings.cluster_address else None
     embedding, vision = EmbeddingService(settings, cluster), VisionService(settings)
+    if not confinement.whole():
+        event("readers_not_confined", level=logging.WARNING)
     await asyncio.to_thread(sweep_work, settings)
     await database.open()
     await embedding.start()

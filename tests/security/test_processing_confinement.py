@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gzip
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from servers.cradle.processing.children import ExtractionPool, Limits
-from servers.cradle.processing.confinement import CREATE_RULESET, FORBIDDEN_CALLS
+from servers.cradle.processing.confinement import FORBIDDEN_CALLS, landlock, whole
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extraction import Extraction, joined, parts
 from tests.conftest import ROOT
@@ -61,10 +60,6 @@ NEEDS_LANDLOCK = {
 }
 
 
-def landlock() -> int:
-    return ctypes.CDLL(None).syscall(CREATE_RULESET, None, 0, 1) if sys.platform == "linux" else 0
-
-
 def possible(key: Path, how: str) -> set[str]:
     """What a process of the platform can do with a file beside it, with the network and with programs."""
     ended = subprocess.run(
@@ -78,6 +73,7 @@ def possible(key: Path, how: str) -> set[str]:
 def test_code_in_a_reader_reads_no_key_opens_no_socket_and_starts_nothing(tmp_path: Path) -> None:
     key = tmp_path / "customer.age"
     key.write_text("secret")
+    assert whole()
     everything = possible(key, "free")
     assert everything >= NEEDS_LANDLOCK | {"a signal", "tcp", "a local socket", "a program"}
     assert possible(key, "confined") == set()

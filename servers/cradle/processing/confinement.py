@@ -49,6 +49,16 @@ def confine() -> None:
     _forbid_calls(libc)
 
 
+def whole() -> bool:
+    """Whether this machine takes away both files and sockets."""
+    return landlock() > 0 and os.uname().machine in FORBIDDEN_CALLS
+
+
+def landlock() -> int:
+    """Which version of Landlock the kernel has; below 1: none, or it is switched off."""
+    return ctypes.CDLL(None).syscall(CREATE_RULESET, None, 0, 1) if sys.platform == "linux" else 0
+
+
 def _code() -> set[Path]:
     """Where Python, its packages and their libraries lie, and what libraries ask of the machine."""
     packages = Path(__file__).parents[3]
@@ -64,8 +74,8 @@ def _code() -> set[Path]:
 
 
 def _confine_files(libc: ctypes.CDLL, readable: Iterable[Path]) -> None:
-    version = libc.syscall(CREATE_RULESET, None, 0, 1)
-    if version < 1:  # not in this kernel, or switched off
+    version = landlock()
+    if version < 1:
         return
     rights = (1 << FILE_RIGHTS.get(version, 16)) - 1
     ruleset = struct.pack(
