@@ -254,7 +254,7 @@ async def test_an_image_that_ends_before_it_is_healthy_is_told_at_once_and_leave
     for ends in (True, False):  # the candidate, then what was exchanged
 
         def broken(self: Containers, name: str, *said: Any, ends: bool = ends, **named: Any) -> None:
-            hit = bad if name.endswith("-candidate") == ends else {}
+            hit = bad if name.endswith(".candidate") == ends else {}
             create(self, name, *said[:2], said[2] | hit, *said[3:], **named)
 
         with monkeypatch.context() as changed:
@@ -299,6 +299,29 @@ async def test_an_erasure_finds_in_the_engine_what_no_row_tells_of(engine_host: 
     deployments = Deployments(settings, (await database("servers.cradle.deployments")).db, signer.verifier)
     assert await deployments.erase("wegzug") == 1
     assert docker(*images) == ""
+
+
+@pytest.mark.engine
+@pytest.mark.requirement("T-01")
+def test_a_customer_who_is_called_as_another_ones_container_loses_none_of_its_own(
+    engine_host: str, tmp_path: Path
+) -> None:
+    verifier, names = Signer.open(tmp_path / "keys").verifier, ("wolf", "wolf-candidate", "wolf-previous")
+    image = small_image(tmp_path / "bucket", Signer.open(tmp_path / "keys"), customer="wolf", tag="p1-a")
+    with Engine.connect(engine_host) as engine:
+        loaded = engine.load(image.tar, image.built.image_id)
+        all_of = {name: Containers(engine, verifier, name) for name in names}
+        try:
+            for each in all_of.values():
+                each._create(each._name, loaded, image.built, {}, None, volume=False)
+            before = {each._name: engine.inspect(each._name)["Id"] for each in all_of.values()}
+            standing = all_of["wolf"].settle()
+            assert {name: engine.inspect(name)["Id"] for name in before} == before
+            assert standing is not None
+            assert standing.id == before[all_of["wolf"]._name]
+        finally:
+            for each in reversed(all_of.values()):  # the image goes with its own customer, once no other uses it
+                each.erase()
 
 
 async def test_two_processes_do_not_change_one_deployment_at_a_time(database, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 Names tell the state, so the engine alone says where a deployment stands, whatever died in between:
 
     0711-<platform>-<customer>             serves
-    …-candidate                            is tested, on a port of its own
-    …-previous                             served until an exchange that is not confirmed yet
+    ….candidate                            is tested, on a port of its own
+    ….previous                             served until an exchange that is not confirmed yet
 
-`<platform>` begins the digest of the signing key: two platforms may share an engine. The volume `…-state` holds the
-dataset's updates and outlives every container.
+A customer's id holds no dot, so none of these names is another customer's. `<platform>` begins the digest of the
+signing key: two platforms may share an engine. The volume `…-state` holds the dataset's updates and outlives every
+container.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Containers:
         self._customer = customer_id
         self._owner = owner_of(verifier, customer_id)
         self._name = f"0711-{self._owner}"
-        self._candidate = f"{self._name}-candidate"
+        self._candidate, self._previous = f"{self._name}.candidate", f"{self._name}.previous"
 
     def settle(self) -> Standing | None:
         """Undo what an earlier call that died left half done, and give the container that serves.
@@ -67,7 +68,7 @@ class Containers:
         An exchange that was not confirmed is taken back: the container before it serves again.
         """
         self._remove(self._candidate)
-        previous = self._inspect(f"{self._name}-previous")
+        previous = self._inspect(self._previous)
         if previous is not None:
             self.roll_back()
         found = self._inspect(self._name)
@@ -110,25 +111,25 @@ class Containers:
         if self._inspect(self._name) is not None:
             with plain():
                 self._api.stop(self._name, timeout=_STOP_S)
-                self._api.rename(self._name, f"{self._name}-previous")
+                self._api.rename(self._name, self._previous)
         self._create(self._name, image, built, environment, port, volume=True)
         with plain():
             self._api.start(self._name)
 
     def confirm(self) -> None:
         """What was exchanged stays; what served before is removed, and its image with it."""
-        previous = self._inspect(f"{self._name}-previous")
-        self._remove(f"{self._name}-previous")
+        previous = self._inspect(self._previous)
+        self._remove(self._previous)
         if previous is not None:
             self.drop_image(previous["Image"])
 
     def roll_back(self) -> None:
         """Remove what was started last; what served before serves again, where there was something."""
-        previous = self._inspect(f"{self._name}-previous")
+        previous = self._inspect(self._previous)
         self._remove(self._name)
         if previous is not None:
             with plain():
-                self._api.rename(f"{self._name}-previous", self._name)
+                self._api.rename(self._previous, self._name)
                 self._api.start(self._name)
 
     def running(self) -> bool:
