@@ -99,6 +99,30 @@ def test_the_check_refuses_a_package_that_was_altered(handed_over: Path, tmp_pat
 
 
 @pytest.mark.requirement("S-01")
+@pytest.mark.parametrize("put", ["compose.yaml", "docker-compose.override.yml", ".hidden/x", "a name"])
+def test_the_check_refuses_a_file_that_is_put_beside_the_signed_ones(
+    handed_over: Path, tmp_path: Path, put: str
+) -> None:
+    """Docker's compose reads some in place of the signed one, or over it."""
+    (handed_over / put).parent.mkdir(exist_ok=True)
+    (handed_over / put).write_text("services: {}")
+    found = run(handed_over, "./verify.sh", PATH=without_docker(tmp_path), LC_ALL="C")
+    assert (found.returncode, found.stderr.strip()) == (1, f"NOT of the delivery, remove it: {put}")
+
+
+@pytest.mark.requirement("S-01")
+def test_the_check_says_that_an_access_key_which_lies_there_already_is_nobodys_it_knows(
+    handed_over: Path, tmp_path: Path
+) -> None:
+    (handed_over / ".env").write_text("INSTANCE_ACCESS_KEY=known")
+    found = run(handed_over, "./verify.sh", PATH=without_docker(tmp_path), LC_ALL="C")
+    assert "NOTE: .env is not of the delivery" in found.stderr
+    (handed_over / ".env").write_text("INSTANCE_PORT=9400\nCOMPOSE_FILE=/elsewhere/compose.yaml\n")
+    found = run(handed_over, "./verify.sh", PATH=without_docker(tmp_path), LC_ALL="C")
+    assert (found.returncode, "a line of .env" in found.stderr) == (1, True)
+
+
+@pytest.mark.requirement("S-01")
 def test_the_check_refuses_another_signer(handed_over: Path, tmp_path: Path) -> None:
     from servers.cradle.images.signing import Signer
 
