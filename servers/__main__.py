@@ -268,7 +268,9 @@ def main() -> None:
         sys.stderr.write(f"0711: {error.message}\n")
         sys.exit(2)
     except OSError as error:
-        sys.stderr.write(f"0711: {error.strerror or 'the system refused'}: {error.filename or 'no file named'}\n")
+        whose = " Call this as the user to whom it belongs." if isinstance(error, PermissionError) else ""
+        told = f"{error.strerror or 'The system refused'}: {error.filename or 'no file named'}."
+        sys.stderr.write(f"0711: {told}{whose}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -22,7 +22,6 @@ _KINDS = (
         " that it shall trust in SSL_CERT_FILE",
     ),
 )
-_OTHER = "is refused: renew it"
 
 
 def fault(error: BaseException) -> str | None:
@@ -30,7 +29,9 @@ def fault(error: BaseException) -> str | None:
     for each in _causes(error):
         text = str(each)
         if isinstance(each, ssl.SSLCertVerificationError) or "InvalidCertificate(" in text:
-            return next((told for signs, told in _KINDS if any(sign in text for sign in signs)), _OTHER)
+            why = getattr(each, "verify_message", None)  # "Missing Authority Key Identifier", from Python 3.13 on
+            other = f"is refused ({why}): renew it" if why else "is refused: renew it"
+            return next((told for signs, told in _KINDS if any(sign in text for sign in signs)), other)
     return None
 
 

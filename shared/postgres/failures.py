@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 import asyncpg
 
+from shared.certificates import fault
 from shared.errors import (
     Conflict,
     DeadlineExceeded,
@@ -58,11 +60,30 @@ def translated(error: BaseException) -> PlatformError:
     if isinstance(error, TimeoutError):
         return DeadlineExceeded("The database did not answer in time. Try again.")
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        return InvalidInput("A value does not fit its column.")  # asyncpg.DataError: its text repeats the value
+        return InvalidInput(_refused(error))
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError):
-        return Unavailable(_GONE, retry_after=RETRY_AFTER_S)
+        return Unavailable(_not_reached(error), retry_after=RETRY_AFTER_S)
     log.error("a statement failed with %s", type(error).__name__)
     return Internal()
+
+
+def _refused(error: BaseException) -> str:
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):  # its text may hold the address
+        return (
+            "The address of Postgres cannot be used. Look at P0711_POSTGRES_URL: its scheme, sslmode, and"
+            " with verify-full the file that sslrootcert names."
+        )
+    return "A value does not fit its column."  # asyncpg.DataError: its text repeats the value
+
+
+def _not_reached(error: BaseException) -> str:
+    if (wrong := fault(error)) is not None:
+        return f"The TLS certificate of Postgres {wrong}."
+    if isinstance(error, socket.gaierror):
+        return "The name of the database's server has no address here. Look at P0711_POSTGRES_URL, or try again."
+    if isinstance(error, FileNotFoundError):
+        return "A file that the address of Postgres names is not there: look at sslrootcert in P0711_POSTGRES_URL."
+    return _GONE
 
 
 def sqlstate(error: asyncpg.PostgresError) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,11 @@ from servers.cradle.vision.base import Ask
 from servers.cradle.vision.openai import OpenAiVision
 from servers.marketplace.gateway.asking import Place, ask_modern
 from servers.marketplace.gateway.outgoing import Outgoing
+from shared.certificates import fault
 from shared.client import StaticKey, Upstream
-from shared.errors import NotFound, Unavailable
+from shared.errors import InvalidInput, NotFound, Unavailable
 from shared.objects import CustomerStore
+from shared.postgres.connection import connected
 from tests.conftest import s3_settings
 
 TODAY = datetime.datetime.now(datetime.UTC)
@@ -37,7 +39,9 @@ class Authority:
         self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority")])
         self.file = folder / "authority.pem"
+        uses = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
         own = self._signed(self._key, self._name, (-30, 30)).add_extension(x509.BasicConstraints(True, None), True)
+        own = own.add_extension(uses, True)
         self.file.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def context(self, days: tuple[int, int], host: str = "127.0.0.1") -> ssl.SSLContext:
@@ -61,7 +65,10 @@ class Authority:
     ) -> x509.CertificateBuilder:
         since, until = (TODAY + datetime.timedelta(days=each) for each in days)
         builder = x509.CertificateBuilder().subject_name(name).issuer_name(self._name).public_key(key.public_key())
-        return builder.serial_number(x509.random_serial_number()).not_valid_before(since).not_valid_after(until)
+        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(since).not_valid_after(until)
+        subject = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return builder.add_extension(subject, False).add_extension(issuer, False)
 
 
 @contextlib.asynccontextmanager
@@ -106,9 +113,51 @@ async def _buckets(url: str, home: Path) -> None:
     await CustomerStore.open(s3_settings(home, url.replace("//", "//key:secret@")), "acme")
 
 
-CLIENTS: dict[str, Callable[..., object]] = {
+CLIENTS: dict[str, Callable[..., Awaitable[None]]] = {
     "cradle": _upstream, "server": _gateway, "vision provider": _vision, "object store": _buckets,
 }  # fmt: skip
+
+
+def test_what_openssl_says_is_told_where_it_is_none_of_the_usual() -> None:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "Missing Authority Key Identifier"
+    assert fault(OSError("x")) is None
+    assert fault(error) == "is refused (Missing Authority Key Identifier): renew it"
+
+
+async def test_a_postgres_whose_certificate_has_expired_is_told(tmp_path) -> None:
+    authority = Authority(tmp_path)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)  # SSLRequest
+        writer.write(b"S")
+        with contextlib.suppress(OSError):
+            await writer.start_tls(authority.context((-9, -1)))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    place = f"postgresql://role:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}/database"
+    with pytest.raises(Unavailable, match=r"^The TLS certificate of Postgres has expired: renew it\.$"):
+        async with connected(f"{place}?sslmode=verify-full&sslrootcert={authority.file}"):
+            pass
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("postgresql://u:secret@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=/nowhere", "names is not there"),
+        ("postgresql://u:secret@127.0.0.1:1/x?sslmode=quatsch", "P0711_POSTGRES_URL: its scheme, sslmode"),
+        ("mysql://u:secret@127.0.0.1/x", "P0711_POSTGRES_URL: its scheme, sslmode"),
+        ("postgresql://u:secret@nowhere.invalid/x", "has no address here"),
+    ],
+)
+async def test_an_address_of_postgres_that_cannot_be_used_is_told_without_its_secret(address: str, told: str) -> None:
+    with pytest.raises((InvalidInput, Unavailable)) as refused:
+        async with connected(address):
+            pass
+    assert told in refused.value.message
+    assert "secret" not in refused.value.message
 
 
 @pytest.mark.parametrize("name", CLIENTS)

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from servers import __main__ as command
 from servers.local import demo, up
 from shared.errors import InvalidInput
 from shared.settings import Settings, load
@@ -95,3 +96,17 @@ def test_addresses_of_either_family_are_addresses(host: str, address: str) -> No
         port = taken.getsockname()[1]
         assert demo._busy(host, port)  # pyright: ignore[reportPrivateUsage]
     assert not demo._busy(host, port)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_file_of_another_user_is_one_sentence_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", "/srv/0711/keys")
+
+    monkeypatch.setattr(command, "app", refused)
+    with pytest.raises(SystemExit):
+        command.main()
+    assert capsys.readouterr().err == (
+        "0711: Permission denied: /srv/0711/keys. Call this as the user to whom it belongs.\n"
+    )
