@@ -105,7 +105,13 @@ async def postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
     from shared.postgres.launcher import EmbeddedPostgres
 
     server = EmbeddedPostgres(settings.home / "postgres", settings.postgres_port)
-    await asyncio.to_thread(server.start)
+    starting = asyncio.create_task(asyncio.to_thread(server.start))
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:  # its thread goes on: what it starts has to be ended
+        await asyncio.wait({starting})
+        await asyncio.to_thread(server.stop)
+        raise
     notify(f"postgres       127.0.0.1:{settings.postgres_port}")
     stop = asyncio.Event()
     watcher = asyncio.create_task(_keep_running(server, notify, stop), name="watch postgres")

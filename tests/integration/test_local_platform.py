@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -238,3 +239,31 @@ def test_a_command_that_cannot_run_says_so_in_one_sentence(tmp_path: Path, words
     assert says in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
     assert not (tmp_path / "elsewhere").exists()  # a mistyped home is not made
+
+
+@pytest.mark.parametrize(("number", "after"), [(signal.SIGINT, ""), (signal.SIGHUP, "databases")])
+def test_a_platform_that_is_told_to_stop_while_it_starts_ends_what_has_started(
+    tmp_path: Path, number: signal.Signals, after: str
+) -> None:
+    ports = [
+        f"P0711_{name}_PORT" for name in ("ORCHESTRATOR", "MARKETPLACE", "CRADLE", "EMBEDDING", "VISION", "POSTGRES")
+    ]
+    environment = {**os.environ, **{port: str(free_port()) for port in ports}}
+    words = [sys.executable, "-m", "servers", "up", "--home", str(tmp_path / "home")]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as up:
+        assert up.stdout is not None
+        if after:
+            while after not in up.stdout.readline():
+                pass
+        else:
+            while not (tmp_path / "home" / "up.lock").exists() and up.poll() is None:
+                time.sleep(0.05)
+            time.sleep(0.5)  # its thread makes the database's files
+        up.send_signal(number)
+        said = up.stdout.read()
+        assert up.wait(240) == 0, said
+    assert said.endswith("stopping …\nstopped\n")
+    assert "ready in" not in said
+    assert not EmbeddedPostgres(tmp_path / "home" / "postgres", 0).held
+    with HomeLock(tmp_path / "home"):
+        pass

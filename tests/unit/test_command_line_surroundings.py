@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -39,40 +38,6 @@ def test_an_output_that_is_gone_ends_no_platform(monkeypatch: pytest.MonkeyPatch
         up._say("ready")  # pyright: ignore[reportPrivateUsage]
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), gone.fileno())  # for what it still holds
-
-
-@pytest.mark.parametrize(("before", "told"), [("default", "SIGHUP stops"), ("ignored", "runs on")])
-def test_a_closed_terminal_stops_the_platform_in_order_unless_it_was_started_by_nohup(before: str, told: str) -> None:
-    code = f"""
-import asyncio, contextlib, signal
-from servers.local import up
-from shared.settings import Settings
-if {before!r} == "ignored":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-class Runs:
-    async def ended(self):
-        await asyncio.Event().wait()
-
-@contextlib.asynccontextmanager
-async def running(settings, notify):
-    signal.raise_signal(signal.SIGHUP)
-    await asyncio.sleep(0)
-    if {before!r} == "ignored":
-        print("runs on", flush=True)
-        signal.raise_signal(signal.SIGTERM)
-    else:
-        print("SIGHUP stops", flush=True)
-    yield Runs()
-    print("in order", flush=True)
-
-up.running = running
-asyncio.run(up.up(Settings(_env_file=None)))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, (done.returncode, signal.strsignal(-done.returncode or 1), done.stderr)
-    assert told in done.stdout
-    assert done.stdout.endswith("stopping …\nin order\nstopped\n")
 
 
 def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
