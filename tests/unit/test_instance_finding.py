@@ -80,6 +80,15 @@ def test_a_number_that_names_neither_feature_nor_unit_is_refused(value: str) -> 
             numbers((None, comparison, value))
 
 
+def test_a_unit_that_the_feature_is_not_in_is_refused_with_those_it_has() -> None:
+    with pytest.raises(InvalidInput, match="Spannung is in V: give the value in it"):
+        numbers(("Spannung", "at_least", "0,5 kV"))
+    with pytest.raises(InvalidInput, match="Bestand has no unit here: give the number alone"):
+        numbers(("Bestand", "at_least", "5 Stück"))
+    assert numbers(("Betriebsspannung", "equals", "24 V")) == ["HL-3"]  # it says `24 V DC`
+    assert numbers(("Betriebsspannung", "equals", "4 V")) == numbers(("Betriebsspannung", "equals", "24")) == []
+
+
 def test_a_number_that_may_be_two_is_refused_and_not_guessed() -> None:
     for value in ("20.000", "20,000 lm"):
         with pytest.raises(InvalidInput, match=r"may be 20 or 20000"):

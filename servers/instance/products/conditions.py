@@ -21,7 +21,7 @@ _MEASURE = re.compile(r"\s*([+-]?[\d.,]+)\s*([^\d\s.,]\S*)?\s*")
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:(?:\.\d{3}){2,}|(?:,\d{3}){2,})")
 _BEHIND = re.compile(r"\s*[(\[].*$")  # what stands in brackets behind a name: `Schutzart (IP)`
 _PIECE = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+|[^\w\s]")
-_SAID = ["name", "value", "value_id", "number", "unit"]
+_SAID = ["value", "value_id", "number", "unit"]
 _TEXTS = ("name", "description", "keywords", "type_name")
 
 
@@ -54,15 +54,19 @@ def meeting(condition: Condition, features: pa.Table, products: pa.Table) -> dic
         InvalidInput: the value is no number where numbers are compared, is in a unit that the feature is not in, or may
             be two numbers (`20.000`).
     """
+    import pyarrow as pa
+
     among = features if condition.feature is None else features.filter(_named(condition.feature, features))
-    kinds = among.group_by(_SAID, use_threads=False).aggregate([("product_id", "list")])
+    kinds = among.group_by(_SAID, use_threads=False).aggregate([("product_id", "list"), ("name", "list")])
     rows = kinds.select(_SAID).to_pylist()
     fits = _fits(condition, rows)
+    chosen = kinds.filter(pa.array([fits(row) for row in rows], pa.bool_()))
     found: dict[str, Met] = {}
-    for at, row in enumerate(rows):
-        if fits(row):
-            met = Met(row["name"], row["value"] or row["value_id"], row["unit"])
-            found |= dict.fromkeys(set(kinds["product_id_list"][at].as_py()) - found.keys(), met)
+    for batch in chosen.to_batches(max_chunksize=1000):
+        for said in batch.to_pylist():
+            for key, name in zip(said["product_id_list"], said["name_list"], strict=True):
+                if key not in found:
+                    found[key] = Met(name, said["value"] or said["value_id"], said["unit"])
     if condition.feature is None and condition.comparison == "equals":
         found = _said(condition.value, products) | found
     if not found and _is_either(condition.value):  # of `equals` too: it may only have been the same text
@@ -107,8 +111,9 @@ def _fits(condition: Condition, rows: Sequence[Mapping[str, Any]]) -> Fits:
         raise _nameless(condition.value)
     units = {row["unit"] if row["number"] is not None else measure(row["value"])[1] for row in rows}
     if condition.feature is not None and unit and rows and unit not in set(map(bare, units)):
-        known = ", ".join(sorted(filter(None, units))) or "no unit"
-        raise InvalidInput(f"{condition.feature} is in {known}: give the value in it.", field="conditions")
+        known = ", ".join(sorted(filter(None, units)))
+        told = f"is in {known}: give the value in it" if known else "has no unit here: give the number alone"
+        raise InvalidInput(f"{condition.feature} {told}.", field="conditions")
 
     def fits(row: Mapping[str, Any]) -> bool:
         said, in_unit = (row["number"], bare(row["unit"])) if row["number"] is not None else measure(row["value"])
@@ -145,12 +150,16 @@ def _anywhere(value: str) -> Fits:
 
 def _said(value: str, products: pa.Table) -> dict[str, Met]:
     """The products in whose own texts the value stands."""
-    within = _words(value)
+    import pyarrow.compute as pc
+
+    within, figures = _words(value), max(re.findall("[0-9]+", value), key=len, default="")
     found: dict[str, Met] = {}
-    keys = products["product_id"].to_pylist()
     for column in _TEXTS:
-        for key, text in zip(keys, products[column].to_pylist(), strict=True):
-            if text and key not in found and within(text):
+        likely = products.filter(
+            pc.call_function("match_substring", [products[column]], pc.MatchSubstringOptions(figures))
+        )
+        for key, text in zip(likely["product_id"].to_pylist(), likely[column].to_pylist(), strict=True):
+            if key not in found and within(text):
                 found[key] = Met(column, text[:200])
     return found
 

@@ -193,7 +193,9 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         Use it before find_products, or to see how well the catalogue is classified.
         """
         found, following = (await library().products.classes()).listed(query, start, limit)
-        return ClassList(classes=[_class(each) for each in found], next_start=following)
+        classes = [_class(each) for each in found]
+        shown = fitting(classes, lambda each: each.model_dump_json())
+        return ClassList(classes=list(shown), next_start=start + len(shown) if len(shown) < len(classes) else following)
 
     async def find_products(
         class_id: ClassId | None = None,
