@@ -82,11 +82,35 @@ def test_a_number_that_names_neither_feature_nor_unit_is_refused(value: str) -> 
 
 def test_a_unit_that_the_feature_is_not_in_is_refused_with_those_it_has() -> None:
     with pytest.raises(InvalidInput, match="Spannung is in V: give the value in it"):
-        numbers(("Spannung", "at_least", "0,5 kV"))
+        numbers(("Spannung", "at_least", "5 mm"))
     with pytest.raises(InvalidInput, match="Bestand has no unit here: give the number alone"):
         numbers(("Bestand", "at_least", "5 Stück"))
+    rows = [product(LIST, "A"), product(LIST, "B")]
+    held = classes(rows, [feature(rows[0], "Gewicht", "21", 21.0, "g"), feature(rows[1], "Gewicht", "2", 2.0, "KGM")])
+    with pytest.raises(InvalidInput, match="Gewicht is in KGM, g: give the value with its unit"):
+        held.products(None, None, [Condition("Gewicht", "at_most", "50")], 0, 9)
     assert numbers(("Betriebsspannung", "equals", "24 V")) == ["HL-3"]  # it says `24 V DC`
     assert numbers(("Betriebsspannung", "equals", "4 V")) == numbers(("Betriebsspannung", "equals", "24")) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "unit", "asked", "other"),
+    [
+        ("21", 21.0, "g", "0,021 kg", "0.021 g"), ("22.5", 22.5, "MMT", "22,5 mm", "22.5 m"),
+        ("0,4 kW", None, "", "400 W", "400 MW"), ("35.9", 35.9, "g", "0.0359 KG", "0.0359 t"),
+        ("1,5", 1.5, "mm²", "1.5 mm2", "1.5 mm"), ("5", 5.0, "mW", "5 mW", "5 MW"),
+        ("10", 10.0, "Stufen", "10 stufen", "10 Stück"), ("0,4 kW", None, "", "0.4", "400"),
+    ],
+)  # fmt: skip
+def test_a_value_is_the_same_in_each_unit_of_its_kind(
+    value: str, number: float | None, unit: str, asked: str, other: str
+) -> None:
+    row = product(LIST, "X")
+    held = classes([row], [feature(row, "Wert", value, number, unit)])
+    for comparison in ("equals", "at_least", "at_most"):
+        condition = Condition("Wert", comparison, asked)  # pyright: ignore[reportArgumentType]
+        assert len(held.products(None, None, [condition], 0, 9)[0]) == 1, comparison
+    assert held.products(None, None, [Condition("Wert", "equals", other)], 0, 9)[0] == []
 
 
 def test_a_number_that_may_be_two_is_refused_and_not_guessed() -> None:

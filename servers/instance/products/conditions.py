@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import TYPE_CHECKING, Any, Literal
 
+from servers.instance.products.units import in_basic
 from shared.dataset.rows import finite_number, may_be_two
 from shared.dataset.words import folded
 from shared.errors import InvalidInput
@@ -100,43 +102,66 @@ def _named(feature: str, features: pa.Table) -> Any:
 
 
 def _fits(condition: Condition, rows: Sequence[Mapping[str, Any]]) -> Fits:
-    number, unit = measure(condition.value)
     if condition.comparison == "equals":
         return _same(condition.value) if condition.feature is not None else _anywhere(condition.value)
     if _is_either(condition.value):
         raise _either(condition.value)
-    if number is None:
+    asked, unit = measure(condition.value)
+    if asked is None:
         raise InvalidInput("at_least and at_most compare numbers: give one as `value`.", field="conditions")
     if condition.feature is None and not unit:
         raise _nameless(condition.value)
-    units = {row["unit"] if row["number"] is not None else measure(row["value"])[1] for row in rows}
-    if condition.feature is not None and unit and rows and unit not in set(map(bare, units)):
-        known = ", ".join(sorted(filter(None, units)))
-        told = f"is in {known}: give the value in it" if known else "has no unit here: give the number alone"
-        raise InvalidInput(f"{condition.feature} {told}.", field="conditions")
+    number, kind = in_basic(asked, unit)
+    if condition.feature is not None and rows:
+        _require_unit(condition.feature, unit, {each for row in rows if (each := _size(row)[1])})
+    sign = 1 if condition.comparison == "at_least" else -1
 
     def fits(row: Mapping[str, Any]) -> bool:
-        said, in_unit = (row["number"], bare(row["unit"])) if row["number"] is not None else measure(row["value"])
-        if said is None or unit not in ("", in_unit):
+        said, in_unit = _size(row)
+        if said is None:
             return False
-        return said >= number if condition.comparison == "at_least" else said <= number
+        if unit:
+            said, of = in_basic(said, in_unit)
+            return of == kind and (sign * said >= sign * number or isclose(said, number))
+        return sign * said >= sign * asked
 
     return fits
+
+
+def _require_unit(feature: str, unit: str, units: set[str]) -> None:
+    """Raises `InvalidInput` where a number in this unit, '' for none, cannot be compared with those in `units`."""
+    known = ", ".join(sorted(units))
+    if unit and in_basic(1, unit)[1] not in {in_basic(1, each)[1] for each in units}:
+        told = f"is in {known}: give the value in it" if known else "has no unit here: give the number alone"
+        raise InvalidInput(f"{feature} {told}.", field="conditions")
+    if not unit and len({in_basic(1, each) for each in units}) > 1:
+        raise InvalidInput(f"{feature} is in {known}: give the value with its unit.", field="conditions")
 
 
 def _same(value: str) -> Fits:
     """Whether a feature has the value: as text (`IP 66` is `IP66`), as the value's id, or as the same number; a number
     with its unit also among other words, `24 V` in `24 V DC`."""
-    number, unit = measure(value)
-    within = _words(value) if number is not None and unit else None
+    asked, unit = measure(value)
+    number, kind = (0.0, "") if asked is None else in_basic(asked, unit)
+    within = _words(value) if asked is not None and unit else None
 
     def fits(row: Mapping[str, Any]) -> bool:
-        said, in_unit = (row["number"], bare(row["unit"])) if row["number"] is not None else measure(row["value"])
-        equal = number is not None and said == number and unit in ("", in_unit)
-        equal = equal or value in (row["value"], row["value_id"]) or bare(value) == bare(row["value"])
-        return equal or (within is not None and within(f"{row['value']} {row['unit']}"))
+        if value in (row["value"], row["value_id"]) or bare(value) == bare(row["value"]):
+            return True
+        said, in_unit = _size(row)
+        if within is not None and (said is None or " " in in_unit):
+            return within(f"{row['value']} {row['unit']}")
+        if asked is None or said is None or not unit:
+            return asked is not None and said == asked
+        basic, of = in_basic(said, in_unit)
+        return of == kind and isclose(basic, number)
 
     return fits
+
+
+def _size(row: Mapping[str, Any]) -> tuple[float | None, str]:
+    """A feature's number, which its value may hold with the unit, and the unit, both as they are written."""
+    return (row["number"], row["unit"]) if row["number"] is not None else measure(row["value"])
 
 
 def _anywhere(value: str) -> Fits:
@@ -145,7 +170,7 @@ def _anywhere(value: str) -> Fits:
     if number is not None and not unit:
         raise _nameless(value)
     same, within = _same(value), _words(value)
-    return lambda row: same(row) or within(f"{row['value']} {row['unit']}")
+    return lambda row: same(row) or (row["number"] is None and within(f"{row['value']} {row['unit']}"))
 
 
 def _said(value: str, products: pa.Table) -> dict[str, Met]:
@@ -176,8 +201,8 @@ def measure(value: str) -> tuple[float | None, str]:
     found = _MEASURE.fullmatch(value)
     if found is None:
         return None, ""
-    number = re.sub("[.,]", "", found[1]) if _GROUPED.fullmatch(found[1]) else found[1]
-    return finite_number(number, "?"), bare(found[2] or "")
+    figures = re.sub("[.,]", "", found[1]) if _GROUPED.fullmatch(found[1]) else found[1]
+    return finite_number(figures, "?"), found[2] or ""
 
 
 def bare(text: str) -> str:

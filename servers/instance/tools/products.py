@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -30,6 +31,8 @@ SOURCES: dict[Format, str] = {
     "csv": "RFC 4180, separated by semicolons; ' before texts that a spreadsheet would take for formulas",
     "json": "JSON Schema of ArticleRecord",
 }
+
+_PRICE = re.compile("preis|price|kosten|cost", re.IGNORECASE)
 
 Start = Annotated[int, Field(ge=0, le=2**40, description="next_start of the answer before.")]
 Limit = Annotated[int, Field(ge=1, le=100)]
@@ -77,7 +80,9 @@ class FeatureCondition(Contract):
 
     feature: Annotated[str | None, StringConstraints(min_length=1, max_length=200)] = None
     comparison: Comparison = "equals"
-    value: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    value: Annotated[
+        str, StringConstraints(min_length=1, max_length=200), Field(description="A number with its unit, or a text.")
+    ]
 
 
 class FeatureMet(Contract):
@@ -250,7 +255,8 @@ def register(server: Any, library: Callable[[], Library]) -> None:
 def _why(reasons: list[Reason], of: str) -> str:
     told = [_reason(each, of) for each in reasons]
     prices = "Prices are no features: query_table has them in the table prices."
-    return " ".join([*told, *([prices] if any(not each.known for each in reasons) else [])])
+    asked = any(not each.known or _PRICE.search(each.condition.feature or "") for each in reasons)
+    return " ".join([*told, *([prices] if asked else [])])
 
 
 def _reason(reason: Reason, of: str) -> str:
