@@ -36,6 +36,8 @@ from shared.dataset.schemas import in_order
 from shared.dataset.writer import DatasetWriter
 from shared.errors import InvalidInput, NotFound, Unavailable
 
+pytestmark = pytest.mark.slow
+
 VICTIM = """
 import asyncio, os, signal, sys
 from pathlib import Path

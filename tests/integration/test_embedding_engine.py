@@ -16,6 +16,8 @@ from shared.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailabl
 from tests.embedding_device import CRASH, FATAL, GREEDY, HUGE, POISON, WIDE
 from tests.embedding_rig import PROBE, SeenWorker, engine_of, text_ids
 
+pytestmark = pytest.mark.slow
+
 
 async def compute(engine: Engine, ids: list[list[int]], tenant: str = "a", deadline_s: float = 60.0) -> np.ndarray:
     return await engine.compute(ids, tenant, "interactive", time.monotonic() + deadline_s, True)

@@ -28,6 +28,8 @@ from tests.random_model import write_model
 if TYPE_CHECKING:
     from servers.cradle.embedding.backends.base import Backend
 
+pytestmark = pytest.mark.slow
+
 TORCH = "sentence-transformers"
 """The backend that takes seven seconds to load."""
 MODEL, REVISION = "intfloat/multilingual-e5-tiny", "7" * 40

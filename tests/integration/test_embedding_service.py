@@ -23,6 +23,8 @@ from shared.encoder import Encoder
 from shared.errors import InvalidInput, PlatformError, Unavailable
 from shared.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [
     "Leitungsschutzschalter B16, 1-polig, 6 kA",
     "Größe und Gewicht: 80 × 18 × 75 mm, 0,12 kg – für 49,90 €",

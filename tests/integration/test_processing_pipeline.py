@@ -23,6 +23,7 @@ from shared.errors import ParameterDrift
 from tests.processing_rig import Customer, customer, other
 
 __all__ = ["customer", "other"]
+pytestmark = pytest.mark.slow
 
 
 def notes(folder: Path, count: int, text: str = "Notiz") -> None:
