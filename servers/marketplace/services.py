@@ -153,7 +153,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     bridge = Bridge(settings, routes, outgoing, seal)
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas, bridge)
     standing = Standing(accounts, changes)
-    customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database))
+    customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database), users)
     approvals = ApprovalsPage(settings, seal, accounts, grants, customer_data)
     invitations = Invitations(settings, InvitationStore(database), accounts, passwords)
     argument_rules = ArgumentRules(rules, catalogue, tools, users, settings.resource("marketplace"))

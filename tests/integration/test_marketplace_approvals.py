@@ -48,6 +48,15 @@ async def test_a_change_waits_for_another_person_and_is_made_once(people: People
     assert (await people.market.call(people.ben, "list_approvals", ApprovalList)).approvals == []
 
 
+@pytest.mark.requirement("A-08", "A-04")
+async def test_what_an_account_has_approved_ends_with_it(people: People) -> None:
+    before, held = await people.total(), await people.approved()
+    await people.market.call(await people.market.operator(), "disable_user", user_id=people.accounts["ben"].user_id)
+    with pytest.raises(Conflict, match="has ended since"):
+        await people.change(people.anna, approval_id=held)
+    assert await people.total() == before
+
+
 @pytest.mark.requirement("A-08")
 async def test_nobody_decides_on_their_own_change_and_a_denied_or_altered_one_is_refused(people: People) -> None:
     before = await people.total()

@@ -25,6 +25,7 @@ from servers.marketplace.gateway.checks import Checks, checked_route
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.rules.conditions import check
+from servers.marketplace.users.store import UserStore
 from shared.auth import Principal, require_customer
 from shared.contracts.instance import ChangeProposed, ChangeShown, DatasetVersions, DocumentList, TableAnswer
 from shared.errors import (
@@ -54,7 +55,7 @@ class CustomerDatabase:
 
     def __init__(
         self, catalogue: Catalogue, tools: ToolStore, routes: Routes, checks: Checks, outgoing: Outgoing,
-        store: ApprovalStore,
+        store: ApprovalStore, users: UserStore,
     ) -> None:  # fmt: skip
         self._catalogue = catalogue
         self._tools = tools
@@ -62,6 +63,7 @@ class CustomerDatabase:
         self._checks = checks
         self._outgoing = outgoing
         self._store = store
+        self._users = users
 
     async def query(
         self, caller: Principal, server_name: str | None, language: Language, statement: str, limit: int
@@ -94,12 +96,16 @@ class CustomerDatabase:
 
         Raises:
             NotFound: the customer has no such approval.
-            Conflict: it is not approved for exactly this, over, or used; or the instance refused the change.
+            Conflict: it is not approved for exactly this, over, or used; the account that approved it has ended; or the
+                instance refused the change.
             Unavailable: what came of the change is not known. It is not tried again.
         """
         customer = require_customer()
         found = await self._known(customer, approval_id)
         route, bound = await self._bound(caller, server_name or found.bound.server_name, statement)
+        decider = await self._users.user(found.decided_by) if found.decided_by is not None else None
+        if decider is not None and not decider.active:
+            raise Conflict("The account that approved this has ended since: ask for a new approval.")
         if not await self._store.dispatch(customer, approval_id, caller.subject, bound):
             raise Conflict(
                 "This is not approved for exactly this statement, by another person, and in time; or it was used: ask "
