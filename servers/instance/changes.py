@@ -7,14 +7,12 @@ proposed is kept in memory only, so that the statement is nowhere but here until
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import time
 from dataclasses import dataclass
 
 import orjson
 
-from servers.instance.merging import failure_of, made_by, publish
+from servers.instance.merging import made_by, publish, work_folder
 from servers.instance.search import Library
 from servers.instance.versions import Versions
 from shared.dataset.change import change_of
@@ -90,16 +88,11 @@ class Changes:
         if digest(found.statement.encode()) != statement_digest:
             raise Conflict("This is not the statement that was approved. Nothing was changed.")
         del self._waiting[change_id]
-        try:
-            return await self._made(found.statement, rows, statement_digest)
-        except OSError as error:
-            raise failure_of(error) from None
+        return await self._made(found.statement, rows, statement_digest)
 
     async def _made(self, statement: str, rows: int, statement_digest: str) -> str:
         base = self._versions.current()
-        work = self._versions.state() / "versions" / f".merging-{os.getpid()}-{os.urandom(4).hex()}"
-        try:
-            await asyncio.to_thread(work.mkdir, 0o700, True)
+        async with work_folder(self._versions.state()) as work:
             given = orjson.dumps({"statement": statement, "rows": rows})
             folder = await asyncio.to_thread(self._versions.folder, base)
             code, wrote = await made_by("shared.dataset.editing", folder, work / "dataset", given=given)
@@ -112,5 +105,3 @@ class Changes:
                 await asyncio.to_thread(self._versions.note_change, work / "dataset", base, statement_digest)
                 await asyncio.to_thread(publish, work / "dataset", wanted, self._versions.place_of(wanted))
             return wanted
-        finally:
-            await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)

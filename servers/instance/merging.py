@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from shared.dataset.manifest import visible
@@ -45,6 +48,23 @@ async def made_by(module: str, *paths: Path, given: bytes = b"") -> tuple[int, b
     if child.returncode and says_full(said.decode(errors="replace")):
         raise StorageFull("The instance's volume is full. Free some space and send it again.")
     return child.returncode or 0, wrote
+
+
+@asynccontextmanager
+async def work_folder(state: Path) -> AsyncIterator[Path]:
+    """A new folder beside the versions, away again afterwards; `Versions.sweep` removes a killed process's.
+
+    Raises:
+        StorageFull: the volume is full.
+    """
+    work = state / "versions" / f".merging-{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        await asyncio.to_thread(work.mkdir, 0o700, True)
+        yield work
+    except OSError as error:
+        raise failure_of(error) from None
+    finally:
+        await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
 
 
 def publish(made: Path, wanted: str, final: Path) -> None:

@@ -27,7 +27,7 @@ from shared.contracts.instance import (
     TableAnswer,
 )
 from shared.dataset import words
-from shared.dataset.reader import DatasetReader, Filters
+from shared.dataset.reader import DatasetReader, Filters, Table
 from shared.dataset.rows import DocumentRow
 from shared.errors import PlatformError, Unavailable
 
@@ -145,17 +145,11 @@ class Library:
 
     async def sql(self, query: str, limit: int) -> TableAnswer:
         """One SELECT over the dataset's tables."""
-        table = await self._reader.sql(query, limit=limit, timeout=self._deadline_s, chars=ANSWER_CHARS)
-        return TableAnswer(
-            columns=list(table.columns), rows=[list(row) for row in table.rows], truncated=table.truncated
-        )
+        return _table(await self._reader.sql(query, limit=limit, timeout=self._deadline_s, chars=ANSWER_CHARS))
 
     async def cypher(self, query: str, limit: int) -> TableAnswer:
         """One reading Cypher statement over the graph."""
-        table = await self._reader.cypher(query, limit=limit, timeout=self._deadline_s, chars=ANSWER_CHARS)
-        return TableAnswer(
-            columns=list(table.columns), rows=[list(row) for row in table.rows], truncated=table.truncated
-        )
+        return _table(await self._reader.cypher(query, limit=limit, timeout=self._deadline_s, chars=ANSWER_CHARS))
 
     async def describe(self) -> DatasetAnswer:
         """Counts, tables with their columns, kinds of nodes and edges, reasons of failures."""
@@ -248,6 +242,10 @@ def _hit(found: Any, detailed: bool) -> Hit:
         similarity=None if found.similarity is None else round(found.similarity, 4),
         matched=list(found.matched),
     )
+
+
+def _table(found: Table) -> TableAnswer:
+    return TableAnswer(columns=list(found.columns), rows=[list(row) for row in found.rows], truncated=found.truncated)
 
 
 def _document(row: DocumentRow) -> Document:

@@ -15,7 +15,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from servers.instance.merging import failure_of, made_by, publish
+from servers.instance.merging import failure_of, made_by, publish, work_folder
 from servers.instance.versions import Versions
 from shared.contracts.instance import InstanceConfig
 from shared.dataset.delta import CHANGES
@@ -91,10 +91,7 @@ class Updates:
             raise failure_of(error) from None
 
     async def _apply(self, path: Path, update_digest: str) -> str:
-        versions = self._versions.state() / "versions"
-        work = versions / f".merging-{os.getpid()}-{os.urandom(4).hex()}"
-        try:
-            await asyncio.to_thread(work.mkdir, 0o700, True)
+        async with work_folder(self._versions.state()) as work:
             statement = await asyncio.to_thread(self._unpack, path, update_digest, work)
             base, wanted = self._checked(statement)
             final = self._versions.place_of(wanted)
@@ -103,10 +100,6 @@ class Updates:
                 await asyncio.to_thread(publish, work / "dataset", wanted, final)
                 await asyncio.to_thread(self._versions.make_room, {base, wanted})
             return wanted
-        except OSError as error:
-            raise failure_of(error) from None
-        finally:
-            await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
 
     def _unpack(self, path: Path, update_digest: str, work: Path) -> dict[str, Any]:
         """The statement, checked against the signer's key; the files that it names lie in `work` afterwards."""

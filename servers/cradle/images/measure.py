@@ -9,17 +9,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from servers.cradle.installations.probes import Probes, cosines
 from shared.dataset.reader import DatasetReader
 from shared.dataset.recall import Recall, recall
 from shared.encoder import Encoder
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from servers.cradle.installations.probes import Probes
 
 SAMPLE = 20
 WORDS = 12
@@ -53,7 +47,7 @@ class Measured:
     probe_cosines: list[float]
 
 
-async def measure(data: Path, model: Path, probes: Probes | None) -> Measured:
+async def measure(data: Path, model: Path, probes: Probes) -> Measured:
     """Measure an unpacked image.
 
     Args:
@@ -68,8 +62,7 @@ async def measure(data: Path, model: Path, probes: Probes | None) -> Measured:
     encoder = await asyncio.to_thread(Encoder, model)
     vectors = await asyncio.to_thread(encoder.encode, held_back, "query") if held_back else []
     found = await recall(str(data), vectors) if held_back else Recall((), ())  # pyright: ignore[reportArgumentType]
-    cosines = await asyncio.to_thread(_cosines, encoder, probes) if probes is not None else []
-    return Measured(sample[::2], found, cosines)
+    return Measured(sample[::2], found, await asyncio.to_thread(_cosines, encoder, probes))
 
 
 def _cosines(encoder: Encoder, probes: Probes) -> list[float]:
@@ -77,18 +70,8 @@ def _cosines(encoder: Encoder, probes: Probes) -> list[float]:
 
     if encoder.dimension != probes.vectors.shape[1]:
         return [0.0]
-    found: list[float] = []
-    for (kind, text), stored in zip(probes.texts, probes.vectors, strict=True):
-        vector = encoder.encode([text], kind)[0]
-        length = float(np.linalg.norm(vector) * np.linalg.norm(stored))
-        found.append(float(_dot(vector, stored)) / max(length, 1e-12))
-    return found
-
-
-def _dot(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
-    import numpy as np
-
-    return float(np.dot(left.astype(np.float64), right.astype(np.float64)))
+    vectors = np.stack([encoder.encode([text], kind)[0] for kind, text in probes.texts])
+    return cosines(probes.vectors, vectors).tolist()
 
 
 def rank_of(sampled: Sampled, hits: Sequence[tuple[str, str]]) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.contracts.embedding import InputType
+from shared.contracts.verification import LEAST_COSINE
 from shared.errors import Internal, ParameterDrift
 from shared.ids import Digest, canonical_digest
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MIN_COSINE = 0.999
 TENANT = "platform"
 
 PROBES: tuple[tuple[InputType, str], ...] = (
@@ -94,25 +94,31 @@ def unpack(data: bytes, dimension: int) -> NDArray[np.float32]:
     return np.frombuffer(data, dtype="<f4").reshape(-1, dimension)
 
 
+def cosines(stored: NDArray[np.float32], current: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of each row with the same row of the other: float64 [n]; of a row of zeros, 0."""
+    import numpy as np
+
+    left, right = stored.astype(np.float64), current.astype(np.float64)
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    return (left * right).sum(axis=1) / np.maximum(lengths, 1e-12)
+
+
 def require_same(stored: NDArray[np.float32], current: NDArray[np.float32]) -> None:
     """Refuses a model whose probe vectors are not the installation's.
 
     Raises:
-        ParameterDrift: another dimension, or a cosine below `MIN_COSINE`; the message says which probe and how far.
+        ParameterDrift: another dimension, or a cosine below `LEAST_COSINE`; the message says which probe and how far.
     """
-    import numpy as np
-
     if stored.shape != current.shape:
         raise ParameterDrift(
             f"The model gives {current.shape[1]} numbers a text, the installation {stored.shape[1]}. Serve its model.",
             field="embedding.dimension",
         )
-    lengths = np.linalg.norm(stored, axis=1) * np.linalg.norm(current, axis=1)
-    cosines = (stored * current).sum(axis=1, dtype=np.float64) / np.maximum(lengths, 1e-12)
-    worst = int(cosines.argmin())
-    if not cosines[worst] >= MIN_COSINE:
+    found = cosines(stored, current)
+    worst = int(found.argmin())
+    if not found[worst] >= LEAST_COSINE:
         raise ParameterDrift(
-            f"The model's weights differ from the installation's: probe {worst + 1} has cosine {cosines[worst]:.4f}, "
-            f"below {MIN_COSINE}. Serve the model that was installed.",
+            f"The model's weights differ from the installation's: probe {worst + 1} has cosine {found[worst]:.4f}, "
+            f"below {LEAST_COSINE}. Serve the model that was installed.",
             field="embedding.weights_digest",
         )
