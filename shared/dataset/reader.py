@@ -44,7 +44,6 @@ class Filters:
     kind: str | None = None
     document: str | None = None
     page: int | None = None
-    product_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +331,7 @@ def _limited(limit: int) -> int:
 
 
 def _where(filters: Filters) -> str | None:
-    exact = {"language": filters.language, "kind": filters.kind, "product_id": filters.product_id}
+    exact = {"language": filters.language, "kind": filters.kind}
     terms = [f"{column} = {_literal(value, column)}" for column, value in exact.items() if value is not None]
     if filters.page is not None:
         terms.append(f"page = {int(filters.page)}")

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from servers.cradle.processing.children import ExtractionPool, Limits
+from servers.cradle.processing.children import ExtractionPool
 from servers.cradle.processing.pace import Pace
 from servers.cradle.processing.parameters import require_same_processing
 from servers.cradle.processing.sources import SourceFile
@@ -47,7 +47,6 @@ async def process(
     progress: Progress,
     *,
     workers: int | None = None,
-    limits: Limits | None = None,
     readers: Callable[[ExtractionPool], AbstractAsyncContextManager[Readers]] | None = None,
 ) -> ProcessingReport:
     """Make the dataset hold exactly what these files give with these parameters.
@@ -65,7 +64,7 @@ async def process(
     """
     require_same_processing(version.parameters)
     embedding = version.parameters.embedding
-    here = ExtractionPool(workers or min(os.cpu_count() or 1, 8), limits)
+    here = ExtractionPool(workers or min(os.cpu_count() or 1, 8))
     async with (
         DatasetWriter(store.path("dataset"), embedding.dimension, store.storage_options) as writer,
         readers(here) if readers is not None else here as pool,

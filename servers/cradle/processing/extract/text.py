@@ -52,10 +52,10 @@ def paragraphs(text: str, page: int = 0, source: str = "") -> Iterator[Block]:
         yield Block(kind, body, page=page, source=source)
 
 
-def table_block(rows: list[list[str]], header_rows: int, page: int = 0, source: str = "") -> Block:
+def table_block(rows: list[list[str]], header_rows: int, page: int = 0) -> Block:
     """A table as a block; its text is one line a row, cells parted by ` | `."""
     cells = tuple(tuple(row) for row in rows)
-    return Block("table", "\n".join(row_text(row) for row in cells), 0, page, cells, header_rows, source)
+    return Block("table", "\n".join(row_text(row) for row in cells), 0, page, cells, header_rows)
 
 
 def row_text(row: tuple[str, ...] | list[str]) -> str:
