@@ -100,13 +100,14 @@ async def check_drift(held: Services, customer: str, version: InstallationVersio
 
 
 async def current_choice(held: Services, choice: ParameterChoice) -> InstallationParameters:
-    """The parameters that an installation with this choice would have now.
+    """The parameters that an installation with this choice would have now. Waits for a model that still loads, which
+    takes minutes on a small machine, as long as the call may take.
 
     Raises:
         InvalidInput: the choice cannot be met here; says why.
     """
     ocr = held.vision.parameters(choice.ocr_provider)
-    return current_parameters(choice, await held.embedding.identity(), ocr)
+    return current_parameters(choice, await held.embedding.identity(held.settings.job_step_deadline_s), ocr)
 
 
 async def check_choice(held: Services, choice: ParameterChoice) -> None:

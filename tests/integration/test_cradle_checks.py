@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from servers.cradle import delivery, deployment, migration
+from servers.cradle.app import build
 from servers.cradle.deployments.service import Deployments
 from servers.cradle.deployments.store import DeploymentStore
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.images.archive import release
-from servers.cradle.onboarding import check_choice, checked_sources, require_platform
+from servers.cradle.onboarding import check_choice, checked_sources, current_choice, require_platform
 from servers.cradle.services import Services
 from servers.cradle.vision.service import VisionService
 from shared.auth import acting_as
@@ -22,8 +23,11 @@ from shared.contracts.installation import ParameterChoice
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from shared.objects import CustomerStore, bucket_name
 from shared.settings import Settings
+from tests.embedding_rig import model_home
 from tests.image_rig import small_image
 from tests.orchestrator_rig import ADMIN
+
+__all__ = ["model_home"]
 
 NO_ENGINE = "unix:///none.sock"
 
@@ -71,6 +75,21 @@ async def test_a_choice_is_checked_at_once_and_awaits_no_model_that_still_loads(
     await check_choice(cradle, ParameterChoice(chunk_tokens=8000))
     with pytest.raises(InvalidInput, match="P0711_OPENAI_API_KEY"):
         await check_choice(cradle, ParameterChoice(ocr_provider="openai"))
+
+
+async def test_a_job_waits_for_a_model_that_loads_for_longer_than_a_call_may_take(
+    held: Services, model_home: Path
+) -> None:
+    slow = Settings(home=model_home, call_deadline_s=0.001)
+    cradle = replace(held, settings=slow, embedding=EmbeddingService(slow), vision=VisionService(slow))
+    await cradle.embedding.start()
+    try:
+        parameters = await current_choice(cradle, ParameterChoice())
+    finally:
+        await cradle.embedding.close()
+    assert parameters.embedding.dimension == 384
+    control, _, _ = build(slow)
+    assert control.mcp.specs["save_installation_params"].deadline_s == slow.job_step_deadline_s
 
 
 @pytest.mark.requirement("T-01")

@@ -256,9 +256,8 @@ def test_a_platform_that_is_told_to_stop_while_it_starts_ends_what_has_started(
             while after not in up.stdout.readline():
                 pass
         else:
-            while not (tmp_path / "home" / "up.lock").exists() and up.poll() is None:
-                time.sleep(0.05)
-            time.sleep(0.5)  # its thread makes the database's files
+            while not (tmp_path / "home" / "postgres" / "lock").exists() and up.poll() is None:
+                time.sleep(0.05)  # no event tells that its thread makes the database's files
         up.send_signal(number)
         said = up.stdout.read()
         assert up.wait(240) == 0, said

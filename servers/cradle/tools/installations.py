@@ -75,7 +75,11 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     server.tool(check_customer, scope="process", title="Check a customer", read_only=True, idempotent=True)
     server.tool(prepare_customer, scope="process", title="Prepare a customer", idempotent=True)
     server.tool(
-        save_installation_params, scope="installations:write", title="Save installation parameters", idempotent=True
+        save_installation_params,
+        scope="installations:write",
+        title="Save installation parameters",
+        idempotent=True,
+        deadline_s=server.settings.job_step_deadline_s,  # a job waits for a model that still loads
     )
     server.tool(
         get_installation_params,
