@@ -118,6 +118,7 @@ def test_a_data_sheet_of_several_articles_has_a_column_for_each() -> None:
         [["Art.-Nr.", "Bezeichnung", "Preis"], ["A-10", "Sensor", "1,00"], ["", "induktiv", "netto"]],  # a cut row
         [["Art.-Nr.", "Bezeichnung", ""], ["A-10", "Sensor", "1,00"]],
         [["Art.-Nr.", "Bezeichnung"], ["siehe Seite 5", "Sensor"]],
+        [["Art.-Nr.", "Bezeichnung"], ["KL-4-", "Klemme"], ["GRAU", ""]],  # a number in two lines
         [["Art.-Nr.", "Bezeichnung"], ["A-10"]],
         [["Merkmal", "Wert"], ["Spannung", "24 V"], ["Schutzart", "IP67"], ["Farbe", "rot"]],  # of no article
         [["", "Standard", "Premium"], ["Artikelnummer", "A-1", "A-2"], ["Farbe", "rot", "grün"], ["IP", "5", "6"]],
@@ -134,6 +135,20 @@ def test_a_header_may_come_again_or_be_in_two_languages() -> None:
     rows = [header, ["A-1", "Klemme", "rot"], header, ["A-2", "Klemme", "blau"]]
     found = list(with_products([table_block(rows, 1)]))
     assert [each.article_number for each in found if isinstance(each, Product)] == ["A-1", "A-2"]
+
+
+def test_titles_of_families_stand_between_the_products() -> None:
+    rows = [
+        LIST[0],
+        ["Sensoren", "", "", ""],
+        *LIST[1:],
+        ["Klemmen, grau", "", "", ""],
+        ["KL 2,5 GR", "Klemme", "", "1,20"],
+    ]
+    first, *rest = with_products([table_block(rows, 1)])
+    assert isinstance(first, Block)
+    assert (first.kind, first.text) == ("paragraph", "Sensoren")
+    assert [each.article_number for each in rest if isinstance(each, Product)] == ["IS-8-NO", "IS-12-NO", "KL 2,5 GR"]
 
 
 def test_a_table_of_a_file_inside_is_judged_by_the_reader_of_that_file() -> None:

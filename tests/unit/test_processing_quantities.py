@@ -177,3 +177,20 @@ def test_an_article_number_does_not_make_a_german_product_english() -> None:
 def test_an_ampere_and_words_of_both_languages_make_no_product_english(name: str) -> None:
     (product,) = listed("Artikelnummer;Bezeichnung;Preis EUR", f"X-1;{name};12,50").products
     assert product_lines(product)[0] == f"{name} (Artikelnummer X-1)"
+
+
+@pytest.mark.parametrize(
+    ("headers", "cells", "scale"),
+    [
+        ("1 Stk;ab 10 Stk;ab 100 Stk", "0,45 €;0,39 €;0,30 €", ["1", "10", "100"]),
+        ("1 Stk;ab 10 Stk", "0,45;0,39", []),  # it may be anything
+        ("1 Stk;10 Stk", "0,45 €;3,90 €", []),  # ten of them for 3.90, or each of ten
+        ("ab Werk;1 Stk", "0,45 €;0,39 €", []),
+    ],
+)
+def test_headers_that_say_from_which_quantity_are_a_scale_where_each_cell_is_an_amount(
+    headers: str, cells: str, scale: list[str]
+) -> None:
+    (product,) = listed(f"Artikelnummer;Bezeichnung;{headers}", f"A-1;Klemme;{cells}").products
+    assert [each.lower_bound for each in product.prices] == scale
+    assert len(product.features) == (0 if scale else headers.count(";") + 1)  # nothing is lost

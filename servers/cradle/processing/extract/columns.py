@@ -17,6 +17,7 @@ _FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(](?:in\s+)?(?P<unit>[^\])]{1,12})[\])]$")
 _NUMBER = re.compile(r"^[^\d+-]{0,4}([+-]?)([\d.,'’ \u00a0\u202f]*\d)(-?)\s*[^\d]{0,4}$")
 _DECIMALS = re.compile(r"[+-]?(?:\d+(?=[.,](?:\d\d?|\d{4,})$)|0(?=[.,]\d{3}$))([.,])\d+")
+_ONE = re.compile(r"1(?:\s?(?:Stück|Stk|St|pcs?|pieces?)\.?)?", re.IGNORECASE)
 _CENTS = re.compile(r"[.,]\d{1,4}$")
 
 _COLUMNS = {
@@ -134,6 +135,7 @@ class Columns:
     def learn(self, sample: list[Row], before: Columns | None) -> None:
         """Finds out how the table writes numbers, from its headers' language and some of its rows; where these do not
         show it, as the table `before` it."""
+        self._learn_scale(sample)
         self._learn_of_prices(sample, before)
         signs = {
             found[1]
@@ -143,6 +145,20 @@ class Columns:
         }
         known = self.writing.sign or (signs.pop() if len(signs) == 1 else "")
         self.figures = known or (before.figures if before is not None else "?")
+
+    def _learn_scale(self, sample: list[Row]) -> None:
+        """Finds the prices of a scale whose headers say the quantity alone, `ab 10 Stk` beside `1 Stk`: each of their
+        cells is an amount with its currency."""
+        bounds: dict[int, str] = {}
+        for at, header in enumerate(self.headers):
+            cells = [row[at] for row in sample if at < len(row) and row[at]]
+            if self.roles[at] is None and cells and all(amount_of(c, ",") and currency_of(shown(c)) for c in cells):
+                name, quantity, bound = _stated(header)
+                said = header if _ONE.fullmatch(header) else bound if not (name or quantity) else ""
+                bounds |= {at: said} if said else {}
+        if any(not _ONE.fullmatch(bound) for bound in bounds.values()):
+            for at, bound in bounds.items():
+                self.roles[at], self.priced_from[at] = "price", bound
 
     def _learn_of_prices(self, sample: list[Row], before: Columns | None) -> None:
         language = guess(" ".join(self.headers))

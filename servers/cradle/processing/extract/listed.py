@@ -21,7 +21,8 @@ READERS = frozenset({
 ABOVE = 25
 MAX_SAID = 300
 MIN_NAMED = 3  # lines of a data sheet on its side
-_NUMBER = re.compile(r"(?=.*\d)\w[\w./+-]{1,39}(?: [\w./+-]{1,20}){0,3}")
+_NUMBER = re.compile(r"(?=.*\d)(?=.{2,80}$)\w(?:[\w/+-]|[.,](?=\w)| (?=\w))*(?<=\w)")  # whole: none ends in a hyphen
+_TITLE = re.compile(r"(?=.*[^\W\d_]{4})\D+")
 _WORDS = re.compile(r"[^\W\d_]{5,}|[a-zäöüß]{4,}")
 _ORDERED = re.compile(
     r"(?:bestell|liefer|ist-?|soll-?)?menge|anzahl|stückzahl|(?:gesamt|zeilen|netto|brutto)?(?:summe|betrag)|gesamt(?:preis)?"
@@ -62,9 +63,14 @@ def _lists(rows: list[Row]) -> bool:
     """Whether each row but headers is of one article."""
     header = rows[0]
     place = next(at for at, name in enumerate(header) if names_numbers(name))
-    below = [row for row in rows if not is_header(row)]
+    below = [row for row in rows if not (is_header(row) or _is_title(row))]
     whole = all(_is_number(row[place]) and sum(map(bool, row)) > 1 for row in below)
     return bool(below) and whole and all(map(_is_one_name, header))
+
+
+def _is_title(row: Row) -> bool:
+    """Whether a row is a family's title: words in its first cell and nothing beside them."""
+    return bool(row[0]) and sum(map(bool, row)) == 1 and _TITLE.fullmatch(row[0]) is not None
 
 
 def _is_one_name(header: str) -> bool:
@@ -104,4 +110,4 @@ def _of_an_order(name: str) -> bool:
 
 
 def _is_number(cell: str) -> bool:
-    return _NUMBER.fullmatch(cell) is not None and _WORDS.search(cell) is None
+    return _NUMBER.fullmatch(cell) is not None and (" " not in cell or _WORDS.search(cell) is None)
