@@ -11,11 +11,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import numpy as np
-import openai
 import orjson
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -30,6 +29,9 @@ from shared.auth import GivenKeys, TokenVerifier
 from shared.serving import Server
 from shared.settings import Settings
 from tests.serving_rig import HANGS_S, Issuer, memory, running
+
+if TYPE_CHECKING:
+    import openai
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = ["Leitungsschutzschalter B16", "Größe 80 × 18 mm, 49,90 €", "断路器 🔌", "A lamp."]
@@ -49,6 +51,8 @@ class Port:
         return httpx2.AsyncClient(base_url=self.base, headers={"authorization": f"Bearer {token}"}, timeout=HANGS_S)
 
     def openai(self, **options: Any) -> openai.AsyncOpenAI:
+        import openai  # it takes a second to load, of each worker that collects this file
+
         return openai.AsyncOpenAI(base_url=f"{self.base}/v1", api_key=self.token, **options)
 
     async def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
@@ -103,6 +107,8 @@ async def test_fewer_dimensions_are_the_first_ones_at_length_one(port: Port, ref
 
 
 async def test_the_openai_package_raises_its_own_errors(port: Port) -> None:
+    import openai
+
     async with port.openai(max_retries=0) as client:
         with pytest.raises(openai.NotFoundError, match="one model"):
             await client.embeddings.create(model="text-embedding-3-small", input="x")
