@@ -37,30 +37,17 @@ class Fields(TypedDict, total=False):
     server: str
     tool: str
     route: str
-    method: str
     code: str
-    status: int | str
     seconds: float
     job_id: str
     step: str
     attempt: int
-    customer_id: str
-    request_id: str
-    subject: str
-    client_id: str
     count: int
-    total: int
-    bytes: int
     port: int
-    signal: str
     model: str
     backend: str
-    provider: str
     version: str
-    digest: str
-    retry_after: float
     queue: int
-    batch: int
     tokens: int
     priority: str
 

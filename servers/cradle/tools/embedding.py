@@ -33,10 +33,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             texts=texts, input_type=input_type, normalize=normalize, truncate=truncate, encoding=encoding
         )
         caller = principal()
-        held = services()
-        result = await held.embedding.embed(
-            request, caller.customer or caller.subject, held.settings.call_deadline_s, priority
-        )
+        result = await services().embedding.embed(request, caller.customer or caller.subject, priority=priority)
         return embedding_answer(result)
 
     server.tool(embed, scope="embed", title="Embed texts", read_only=True, idempotent=True, open_world=False)
