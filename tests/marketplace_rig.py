@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import jwt
 import orjson
+import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers.marketplace.app import build
@@ -22,6 +23,7 @@ from shared.auth import RemoteKeys, TokenVerifier, principal
 from shared.client import Upstream
 from shared.contracts.catalogue import CustomerRegistered, InstanceRegistered
 from shared.contracts.model import Contract
+from shared.errors import PlatformError
 from shared.ids import digest
 from shared.postgres.urls import DatabaseUrls, read, write
 from shared.serving import Server, report
@@ -349,3 +351,10 @@ class Changing:
         name = asked["params"].get("name")
         self.arguments.append(asked["params"].get("arguments"))
         return {"content": [{"type": "text", "text": f"{self.says}{name}"}], "isError": False, **ends}
+
+
+async def refusal(call: Any) -> PlatformError:
+    """The error that a call ends with."""
+    with pytest.raises(PlatformError) as caught:
+        await call
+    return caught.value

@@ -25,3 +25,11 @@ def sheet(*rows: tuple[object, ...]) -> Extraction:
         for at, row in enumerate(rows):
             page.write_row(at, 0, row)
     return extracted(out.getvalue(), "preise.xlsx")
+
+
+def texts(found: Extraction) -> list[str]:
+    return [block.text for block in found.blocks]
+
+
+def features(found: Extraction) -> list[list[tuple[str, str, str]]]:
+    return [[(each.name, each.values[0].text, each.unit) for each in product.features] for product in found.products]

@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from examples.corpus.sheets import scanned_report
 from servers.cradle.vision.service import VisionService
 from shared.contracts.vision import VisionRequest
 from shared.settings import Settings, load
@@ -160,3 +161,7 @@ def png_header(width: int, height: int, *more: tuple[bytes, bytes]) -> bytes:
 def asking(provider: str | None = None, image: bytes | None = None, **more: object) -> VisionRequest:
     encoded = base64.b64encode(image or page()).decode()
     return VisionRequest.model_validate({"image_base64": encoded, "provider": provider, **more})
+
+
+def scan_request(**more: object) -> VisionRequest:
+    return VisionRequest.model_validate({"image_base64": base64.b64encode(scanned_report()).decode(), **more})

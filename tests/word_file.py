@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from servers.cradle.processing.extract.compound_file import Tree, compound
 
@@ -50,3 +52,8 @@ def pieces(each: Sequence[tuple[int, int]], before: bytes = b"") -> bytes:
 def narrow(place: int) -> int:
     """A piece's place where its characters have one byte each."""
     return place * 2 | 0x40000000
+
+
+def sample(ending: str) -> bytes:
+    """The sample data sheet with this ending, unpacked."""
+    return gzip.decompress((Path(__file__).parent / f"samples/datenblatt.{ending}.gz").read_bytes())

@@ -22,7 +22,7 @@ from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.embedding.worker import Worker
 from shared.errors import Unavailable
 from shared.settings import Settings
-from tests.integration.test_embedding_packed import packed
+from tests.integration.test_embedding_packed import packed, settings_of
 from tests.random_model import write_model
 
 if TYPE_CHECKING:
@@ -49,10 +49,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("cuda-home")
     write_model(home / "models" / cached_at(MODEL, REVISION), hidden=256, positions=514, spread=0.1)
     return home
-
-
-def settings_of(home: Path, **more: object) -> Settings:
-    return Settings(home=home, embedding_model=MODEL, embedding_revision=REVISION, **more)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture(scope="module", params=["bert", "xlm-roberta"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from typing import Any
 
 import jwt
 import pytest
@@ -13,8 +12,8 @@ from servers.marketplace.bootstrap import bootstrap
 from servers.marketplace.tools.accounts import KeyCreated, KeyList, UserDisabled, WhoAmI
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from shared.auth import RemoteKeys, TokenVerifier
-from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
-from tests.marketplace_rig import Credential, Market
+from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
+from tests.marketplace_rig import Credential, Market, refusal
 from tests.serving_rig import HEARS_S, answer_of
 
 
@@ -254,13 +253,6 @@ async def test_a_partner_acts_for_the_customers_that_it_brought(market: Market) 
         await market.token(key), "create_user", email="u@carl.example", role="customer_user", customer_id="carl"
     )
     assert made["customer_id"] == "carl"
-
-
-async def refusal(call: Any) -> PlatformError:
-    """The error that a call ends with."""
-    with pytest.raises(PlatformError) as caught:
-        await call
-    return caught.value
 
 
 @pytest.mark.requirement("A-04")

@@ -13,8 +13,8 @@ from shared.contracts.catalogue import (
     ServerInstalled,
     ServerUninstalled,
 )
-from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
-from tests.marketplace_rig import DIGEST, Credential, Market
+from shared.errors import Conflict, InvalidInput, NotFound
+from tests.marketplace_rig import DIGEST, Credential, Market, refusal
 
 OWN = ["io.0711/cradle", "io.0711/marketplace", "io.0711/orchestrator", "io.0711/tax"]
 ACME = {"customer_id": "acme", "company_name": "Acme GmbH", "contact_email": "it@acme.example"}
@@ -152,10 +152,3 @@ async def test_the_registry_lists_in_the_official_form(market: Market) -> None:
     for limit in ("0", "101", "x", "-1", "9" * 5000):
         refused = await market.http.get(market.base + "/v0.1/servers", params={"limit": limit}, headers=headers)
         assert refused.status_code == 400
-
-
-async def refusal(call: Any) -> PlatformError:
-    """The error that a call ends with."""
-    with pytest.raises(PlatformError) as caught:
-        await call
-    return caught.value

@@ -26,14 +26,6 @@ DOOR = f"/servers/{ACME}/mcp"
 FULL = "io-0711-acme-instance__say"
 
 
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
-
-
 async def registered(market: Market, app: Any, customer: str = "acme", name: str = "instance", **more: Any) -> str:
     """A server of a customer; its name in the catalogue."""
     made = await market.call(

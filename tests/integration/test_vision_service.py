@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,7 @@ from shared.errors import InvalidInput, NotFound, TooLarge
 from shared.objects import CustomerStore
 from shared.settings import Settings, load
 from shared.values import MAX_IMAGE_BYTES
-
-
-def scan_request(**more: object) -> VisionRequest:
-    return VisionRequest.model_validate({"image_base64": base64.b64encode(scanned_report()).decode(), **more})
+from tests.vision_rig import scan_request
 
 
 async def test_a_german_scan_is_read_word_for_word() -> None:

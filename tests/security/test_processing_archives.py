@@ -16,7 +16,7 @@ import pytest
 
 from servers.cradle.processing.extract import MAX_DEPTH, identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
-from servers.cradle.processing.extraction import Extraction, joined, parts
+from tests.tables_rig import extracted
 
 FILES = {
     "preise.csv": b"Artikelnummer;Preis\nA-1;2,50\n",
@@ -25,10 +25,6 @@ FILES = {
     "../../etc/passwd": b"Nur ein Name.",
     "leer.txt": b"",
 }
-
-
-def extracted(data: bytes, name: str) -> Extraction:
-    return joined(parts(read(*identify(data, name))))
 
 
 def zipped(files: dict[str, bytes]) -> bytes:

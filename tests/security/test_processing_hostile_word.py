@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import random
 import struct
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +14,7 @@ from servers.cradle.processing.extract.compound_file import compound
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.lzfu import decompressed
 from tests.outlook_message import message
-from tests.word_file import TEXT, narrow, pieces, word_file, word_file_of
+from tests.word_file import TEXT, narrow, pieces, sample, word_file, word_file_of
 from tests.word_old import old_file, row, style
 from tests.word_pictures import (
     IN_STREAM,
@@ -37,14 +35,9 @@ from tests.word_pictures import (
     wmf,
 )
 
-SAMPLES = Path(__file__).parents[1] / "samples"
 CODES = {"damaged", "unsupported_format", "encrypted", "too_deep", "empty", "zip_bomb"}
 MANY = 2**17
 LINE = b"Zeile\r"
-
-
-def sample(ending: str) -> bytes:
-    return gzip.decompress((SAMPLES / f"datenblatt.{ending}.gz").read_bytes())
 
 
 def outcome(data: bytes, name: str) -> str:

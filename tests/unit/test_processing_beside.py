@@ -7,9 +7,8 @@ import io
 import docx
 import pytest
 
-from servers.cradle.processing.extraction import Extraction
 from tests.office_rig import changed, part, related
-from tests.tables_rig import extracted
+from tests.tables_rig import extracted, texts
 
 BOX = (
     '<w:p xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -19,10 +18,6 @@ BOX = (
     "</mc:AlternateContent></w:r></w:p>"
 )
 TABLE = b"Artikelnummer;Bezeichnung;Preis\n4711;Klemme;1,20\n4712;Schiene;3,40\n"
-
-
-def texts(found: Extraction) -> list[str]:
-    return [block.text for block in found.blocks]
 
 
 def document(*paragraphs: str, box: str = "", picture: bytes = b"") -> bytes:

@@ -11,16 +11,13 @@ from email.mime.text import MIMEText
 
 import pytest
 
-from servers.cradle.processing.extract import identify, note, read
+from servers.cradle.processing.extract import identify, note
 from servers.cradle.processing.extract.columns import amount_of, role_of
 from servers.cradle.processing.extract.delimited import delimiter
 from servers.cradle.processing.extract.encoding import clean, decode
 from servers.cradle.processing.extract.product_table import header_position
-from servers.cradle.processing.extraction import Extraction, joined, parts
-
-
-def extracted(data: bytes, name: str) -> Extraction:
-    return joined(parts(read(*identify(data, name))))
+from servers.cradle.processing.extraction import Extraction
+from tests.tables_rig import extracted
 
 
 def texts(extraction: Extraction) -> list[tuple[str, str]]:

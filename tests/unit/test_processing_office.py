@@ -9,18 +9,14 @@ from typing import Any
 
 import pytest
 
-from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.compound_file import compound
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.json import RECORDS
 from servers.cradle.processing.extract.merged import Merge, unmerged
-from servers.cradle.processing.extraction import Extraction, joined, parts
+from servers.cradle.processing.extraction import Extraction
 from tests.office_rig import opendocument
 from tests.outlook_message import message
-
-
-def extracted(data: bytes, name: str) -> Extraction:
-    return joined(parts(read(*identify(data, name))))
+from tests.tables_rig import extracted
 
 
 def texts(extraction: Extraction) -> list[tuple[str, str, int]]:

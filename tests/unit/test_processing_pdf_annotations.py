@@ -11,12 +11,12 @@ import pytest
 from fpdf import FPDF
 
 from servers.cradle.processing.children import ExtractionPool, Limits
-from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.pdf_annotations import Files
-from servers.cradle.processing.extraction import Extraction, joined, parts
+from servers.cradle.processing.extraction import Extraction
 from servers.cradle.processing.pdf_forms import MAX_ANNOTATIONS, MAX_WIDGETS
 from servers.cradle.vision.pages import page_images
+from tests.unit.test_processing_pdf_layout import extracted, texts
 
 FONTS = b"/Resources<</Font<</F1 5 0 R/ZaDb 6 0 R>>>>"
 DRAWN = b"/Type/XObject/Subtype/Form/BBox[0 0 100 15]" + FONTS
@@ -67,14 +67,6 @@ def field(row: int, entries: bytes, flags: int = 4) -> bytes:
 
 
 PICTURE = stream(b"/Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceGray/BitsPerComponent 8", b"\x80")
-
-
-def extracted(pdf: bytes) -> Extraction:
-    return joined(parts(read(*identify(pdf, "a.pdf"))))
-
-
-def texts(pdf: bytes) -> list[str]:
-    return [block.text for block in extracted(pdf).blocks]
 
 
 def test_what_is_written_in_a_form_stands_beside_its_label() -> None:

@@ -12,17 +12,13 @@ from servers.cradle.processing.extraction import Extraction
 from servers.cradle.processing.product_text import product_lines
 from servers.cradle.processing.records import Records
 from shared.dataset.rows import document_id
-from tests.tables_rig import listed, sheet
+from tests.tables_rig import features, listed, sheet
 
 HEADER = "Artikelnummer;Bezeichnung;Länge [mm];Preis EUR"
 
 
 def prices(found: Extraction) -> list[tuple[str, list[str | None]]]:
     return [(product.article_number, [price.amount for price in product.prices]) for product in found.products]
-
-
-def features(found: Extraction) -> list[list[tuple[str, str, str]]]:
-    return [[(each.name, each.values[0].text, each.unit) for each in product.features] for product in found.products]
 
 
 def test_each_family_of_products_is_read_under_its_own_header() -> None:

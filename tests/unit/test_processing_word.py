@@ -6,10 +6,8 @@ one DOCX that python-docx wrote; a text box, footnote, comment, field, deletion 
 
 from __future__ import annotations
 
-import gzip
 import io
 import struct
-from pathlib import Path
 
 import docx
 import pytest
@@ -18,13 +16,11 @@ from servers.cradle.processing.extract import identify, note
 from servers.cradle.processing.extract.compound_file import Tree, compound
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.lzfu import decompressed
-from servers.cradle.processing.extraction import Extraction
 from tests.outlook_message import message
-from tests.tables_rig import extracted
-from tests.word_file import TEXT, narrow, pieces, word_file, word_file_of
+from tests.tables_rig import extracted, texts
+from tests.word_file import TEXT, narrow, pieces, sample, word_file, word_file_of
 from tests.word_pictures import image
 
-SAMPLES = Path(__file__).parents[1] / "samples"
 BODY = [
     ("heading", 1, "Datenblatt"),
     ("heading", 1, "Netzteile für Gehäuse"),
@@ -42,14 +38,6 @@ BODY = [
     ("table", 0, "außen | i00 i01 i10 i11"),
 ]
 ASIDES = {"Kopfzeile Müller GmbH", "Fußzeile", "Fußnote zum Preis", "Kommentar hier"}
-
-
-def sample(ending: str) -> bytes:
-    return gzip.decompress((SAMPLES / f"datenblatt.{ending}.gz").read_bytes())
-
-
-def texts(found: Extraction) -> list[str]:
-    return [block.text for block in found.blocks]
 
 
 def rtf(content: str, fonts: str = "") -> bytes:

@@ -13,7 +13,7 @@ import pytest
 
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extraction import Extraction
-from tests.tables_rig import extracted
+from tests.tables_rig import extracted, texts
 from tests.word_old import TEXT, old_file, row, style
 from tests.word_pictures import dib, opened, wmf
 
@@ -24,10 +24,6 @@ BEFORE = b"\0\x0f\x03" + CUT + b"\x53\x14\0" + CUT + b"\xbb\0" + CUT + bytes(8)
 
 def read(text: bytes, *runs: Any, **more: Any) -> Extraction:
     return extracted(old_file(text, *runs, **more), "a.doc")
-
-
-def texts(found: Extraction) -> list[str]:
-    return [block.text for block in found.blocks]
 
 
 def test_a_text_of_word_95_is_read_with_headings_lists_and_a_table() -> None:

@@ -21,7 +21,7 @@ from servers.cradle.processing.extract.xlsb_cells import in_full, packed, survey
 from servers.cradle.processing.extract.xlsb_records import BROKEN, records, text
 from servers.cradle.processing.extraction import Extraction
 from tests.office_rig import KIND, changed, part, related
-from tests.tables_rig import extracted
+from tests.tables_rig import extracted, features
 from tests.xlsb_file import Cell, Formula, Rich, Sheet, binary, notes_part, record, wide, workbook
 
 EURO = '#,##0.00 "€"'
@@ -39,10 +39,6 @@ def read(data: bytes) -> Extraction:
 
 def prices(found: Extraction) -> list[tuple[str | None, str]]:
     return [(price.amount, price.currency) for product in found.products for price in product.prices]
-
-
-def features(found: Extraction) -> list[list[tuple[str, str, str]]]:
-    return [[(each.name, each.values[0].text, each.unit) for each in product.features] for product in found.products]
 
 
 def opened(data: bytes) -> XlsbSheets:
