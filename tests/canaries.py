@@ -91,7 +91,7 @@ def forms_in(path: Path, forms: dict[str, bytes]) -> set[str]:
 
 def _streams(data: bytes) -> Iterator[bytes]:
     """What could be a compressed stream; in a layer, two bytes of thousands of places look like one's beginning."""
-    view = memoryview(data)  # a copy of each megabyte took 25 s for a layer
+    view = memoryview(data)  # what looks like a stream is not copied, a megabyte each
     for magic in MAGIC:
         start = data.find(magic)
         while start >= 0:
