@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,15 @@ from shared.dataset.rows import DocumentRow
 from shared.dataset.writer import DatasetWriter
 from shared.objects import CustomerStore
 from shared.settings import Settings
-from tests.dataset_corpus import vector_of
 
 DIMENSION = 384
+
+
+def vector_of(text: str) -> np.ndarray:
+    """A unit vector that depends on the text alone: stands for an embedding where meaning is not in question."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    raw = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
+    return raw / np.linalg.norm(raw)
 
 
 class Watched:
