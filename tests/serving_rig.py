@@ -28,7 +28,6 @@ from shared.contracts.model import Contract
 from shared.errors import NotFound, Overloaded
 from shared.serving import Server, read_json, report, run_loop, serve
 from shared.settings import Settings
-from tests import declared_tools
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 HANGS_S = 180
@@ -51,9 +50,6 @@ def free_port() -> int:
     while len(_held_ports) > (200 if sys.platform == "linux" else 0):  # a test's ports have served long before
         _held_ports.popleft().close()
     return port
-
-
-declared_tools.remember()
 
 
 class Answer(Contract):

@@ -250,7 +250,10 @@ def test_a_platform_that_is_told_to_stop_while_it_starts_ends_what_has_started(
     ]
     environment = {**os.environ, **{port: str(free_port()) for port in ports}}
     words = [sys.executable, "-m", "servers", "up", "--home", str(tmp_path / "home")]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as up:
+    with subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509  # the tests may run below `nohup`
+    ) as up:  # fmt: skip
         assert up.stdout is not None
         if after:
             while after not in up.stdout.readline():
@@ -259,8 +262,8 @@ def test_a_platform_that_is_told_to_stop_while_it_starts_ends_what_has_started(
             while not (tmp_path / "home" / "postgres" / "lock").exists() and up.poll() is None:
                 time.sleep(0.05)  # no event tells that its thread makes the database's files
         up.send_signal(number)
-        said = up.stdout.read()
-        assert up.wait(240) == 0, said
+        said, _ = up.communicate(timeout=240)
+        assert up.returncode == 0, said
     assert said.endswith("stopping …\nstopped\n")
     assert "ready in" not in said
     assert not EmbeddedPostgres(tmp_path / "home" / "postgres", 0).held

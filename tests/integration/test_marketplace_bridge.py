@@ -12,12 +12,12 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from tests.integration.test_marketplace_elicitation import ERAS, client_at, market_with, stack
-from tests.integration.test_marketplace_gateway_tools import listed, market
+from tests.integration.test_marketplace_gateway_tools import listed
 from tests.integration.test_marketplace_lifecycle import ORDERS
 from tests.marketplace_rig import Changing, Market, answering, definition
 from tests.serving_rig import answer_of, envelope, headers_for
 
-__all__ = ["market", "stack"]
+__all__ = ["stack"]
 DOOR = f"/servers/{ORDERS}/mcp"
 GREETING = {
     "jsonrpc": "2.0", "id": 1, "method": "initialize",

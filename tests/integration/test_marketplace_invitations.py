@@ -154,7 +154,7 @@ async def test_of_a_person_whose_account_has_ended_only_the_accounts_id_is_left(
     again = await invite(market, boss)
     assert (await accept(market, again.link)).status_code == 200, "the address is free for another account"
     await market.call(operator, "disable_user", user_id=(await market.call(operator, "whoami", WhoAmI)).subject)
-    await bootstrap(market.settings, market.urls)
+    await bootstrap(market.settings)
     assert await rows.fetchval("SELECT count(*) FROM users WHERE role = 'platform_admin'") == 1
 
 
