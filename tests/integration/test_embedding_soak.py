@@ -65,16 +65,22 @@ async def test_nothing_grows_with_the_number_of_calls_however_they_end(service: 
     async def one_round() -> None:
         await asyncio.gather(*(every_end(service, f"t{next(numbers)}") for _ in range(AT_ONCE)))
 
+    async def grown() -> int:
+        """Objects that many calls leave; everything else is as before."""
+        before = held(service)
+        for _ in range(ROUNDS):
+            await one_round()
+        after = held(service)
+        more = after.pop("objects") - before.pop("objects")
+        assert after == before
+        return more
+
     await service.identity()
     for _ in range(2):
         await one_round()
-    before = held(service)
-    for _ in range(ROUNDS):
-        await one_round()
-    after = held(service)
-    grown = after.pop("objects") - before.pop("objects")
-    assert grown < AT_ONCE * ROUNDS * ENDS / 10  # where each call, or each end of one kind, leaves one, there are more
-    assert after == before
+    # Where each call, or each end of one kind, leaves one, there are more each time; what else this process does only
+    # adds to it.
+    assert min([await grown() for _ in range(3)]) < AT_ONCE * ROUNDS * ENDS / 10
 
 
 async def memory_after(service: EmbeddingService, calls: int) -> tuple[int, int]:
