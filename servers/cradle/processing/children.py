@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
-import sys
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,11 +12,10 @@ from typing import Self
 from servers.cradle.processing import wire
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extraction import Extraction
+from servers.cradle.processing.reader_process import SLICE, ReaderProcess
 from servers.cradle.processing.wire import Identified
 
 _MODULE = "servers.cradle.processing.child"
-_SLICE = 2**20
-_KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +81,7 @@ class ExtractionPool:
             if child is None or not child.alive:
                 self._all = {each for each in self._all if each.alive}
                 child = None
-                child = await _Child.start(self._limits.memory)
+                child = await _Child.start(_MODULE, str(self._limits.memory))
                 self._all.add(child)
             async for answer in self._answers(child, data, name, len(data) if isinstance(data, bytes) else size or 0):
                 if answer is None:
@@ -130,38 +126,11 @@ class ExtractionPool:
 
 async def _sliced(data: bytes) -> AsyncIterator[memoryview]:
     view = memoryview(data)
-    for start in range(0, len(data), _SLICE):
-        yield view[start : start + _SLICE]
+    for start in range(0, len(data), SLICE):
+        yield view[start : start + SLICE]
 
 
-class _Child:
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - both are pipes, below
-        self._process = process
-        self._in = process.stdin
-        self._out = process.stdout
-
-    @classmethod
-    async def start(cls, memory: int) -> _Child:
-        environment = {name: value for name in _KEPT_ENVIRONMENT if (value := os.environ.get(name))}
-        environment |= {"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-B",
-            "-m",
-            _MODULE,
-            str(memory),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=environment,
-        )
-        return cls(process)
-
-    @property
-    def alive(self) -> bool:
-        return self._process.returncode is None
-
+class _Child(ReaderProcess):
     async def ask(self, data: bytes | AsyncIterable[bytes], name: str, size: int, cpu_s: int) -> None:
         request = wire.dump_record(wire.Request(name, size, cpu_s))
         self._in.write(len(request).to_bytes(8, "little") + request)
@@ -185,30 +154,9 @@ class _Child:
 
     async def post_mortem(self) -> Unreadable:
         """Kills what is left of the child, and says why it died."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._process.wait()
-        code = self._process.returncode
-        self.kill()
-        await self.gone()
+        code = await self.died()
         if code == -signal.SIGXCPU:
             return Unreadable("time_limit", "Reading the file took more processor time than one file is given.")
         if code in (-signal.SIGKILL, -signal.SIGABRT):
             return Unreadable("memory_limit", "Reading the file needs more memory than one file is given. Split it.")
         return Unreadable("reader_crashed", "The file is damaged in a way that stops its reader. Save it anew.")
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        self._in.close()
-
-    async def gone(self) -> None:
-        """Waits until the killed process has ended.
-
-        asyncio counts a process as ended once its pipes are, and one whose reader had enough is read no further: what
-        is left in it is dropped here.
-        """
-        with contextlib.suppress(RuntimeError, OSError):  # somebody else reads it to its end
-            while await self._out.read(_SLICE):
-                pass
-        await self._process.wait()

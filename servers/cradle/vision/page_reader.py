@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import struct
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import orjson
 
+from servers.cradle.processing.reader_process import ReaderProcess
 from servers.cradle.vision.page_child import DONE, ERROR, HEAD, PAGE, READY
 from shared.errors import InvalidInput, TooLarge, Unavailable
 from shared.values import MAX_PIXELS
@@ -22,16 +21,11 @@ MEMORY = 2 * 2**30
 START_S = 120.0
 MAX_FRAME = 5 * MAX_PIXELS
 """Bytes of one page: a PNG of that many pixels is hardly larger than they are."""
-KEPT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-class PageReader:
+class PageReader(ReaderProcess):
     """A process that waits for its one file. Use `PageReader.started`."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - both are pipes, below
-        self._process, self._in, self._out = process, process.stdin, process.stdout
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -45,21 +39,14 @@ class PageReader:
         Raises:
             Unavailable: it does not start.
         """
-        environment = {name: os.environ[name] for name in KEPT if name in os.environ} | {"LC_ALL": "C.UTF-8"}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-B", "-m", MODULE, str(MEMORY), str(int(seconds) + 1), *([pages] if pages else []),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            env=environment,
-        )  # fmt: skip
-        reader = cls(process)
+        asked = [pages] if pages else []
+        reader = await cls.start(MODULE, str(MEMORY), str(int(seconds) + 1), *asked)
         try:
             await reader._ready()
             yield reader
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            reader._in.close()
-            await asyncio.shield(reader._gone())
+            reader.kill()
+            await asyncio.shield(reader.gone())
 
     async def read(self, data: bytes) -> AsyncGenerator[tuple[int, bytes], None]:
         """Number (from 1) and PNG bytes of each page, in order.
@@ -80,7 +67,7 @@ class PageReader:
                     raise ValueError("not a page")
                 yield number, payload
         except (asyncio.IncompleteReadError, ValueError):
-            raise await self._died() from None
+            raise await self._why() from None
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
@@ -106,23 +93,13 @@ class PageReader:
             raise ValueError("too long")
         return kind, number, await self._out.readexactly(size)
 
-    async def _died(self) -> InvalidInput:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._process.wait()
-        if self._process.returncode in {-signal.SIGXCPU, -signal.SIGKILL}:
+    async def _why(self) -> InvalidInput:
+        if await self.died() in {-signal.SIGXCPU, -signal.SIGKILL}:
             return InvalidInput("To show its pages takes longer than one file is given.", field="image_base64")
         return InvalidInput(
             "The file needs more memory than one is given, or is damaged in a way that stops its reader.",
             field="image_base64",
         )
-
-    async def _gone(self) -> None:
-        """Waits until the killed process has ended; asyncio counts it as ended once its pipes are."""
-        with contextlib.suppress(RuntimeError, OSError):
-            while await self._out.read(2**20):
-                pass
-        await self._process.wait()
 
 
 def _error(payload: bytes) -> InvalidInput:
