@@ -269,9 +269,9 @@ async def legacy(
     return await client.post(base + "/mcp", json=body, headers=headers_for(token))
 
 
-def memory(field: str) -> int:
-    """Bytes of this process, which is the server too; of `/proc/self/status`."""
-    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith(field))
+def memory(field: str, pid: int | str = "self") -> int:
+    """Bytes of a process, of its `status` in `/proc`; by default this one, which is the server too."""
+    (line,) = (each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith(field))
     return int(line.split()[1]) * 1024
 
 

@@ -23,11 +23,8 @@ from shared.contracts.installation import ParameterChoice
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from shared.objects import CustomerStore, bucket_name
 from shared.settings import Settings
-from tests.embedding_rig import model_home
 from tests.image_rig import small_image
 from tests.orchestrator_rig import ADMIN
-
-__all__ = ["model_home"]
 
 NO_ENGINE = "unix:///none.sock"
 

@@ -5,82 +5,33 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
-import threading
+import json
+import subprocess
+import sys
 import tracemalloc
-from collections.abc import Coroutine
-from typing import Any
+from pathlib import Path
 
-import psutil
 import pytest
 
 from servers.cradle.embedding.service import EmbeddingService
 from shared.contracts.embedding import EmbeddingRequest
-from shared.errors import DeadlineExceeded, InvalidInput, Overloaded
+from shared.errors import Overloaded
+from tests.conftest import ROOT
+from tests.embedding_counted import AT_ONCE, ENDS, ROUNDS
 
-AT_ONCE, ROUNDS, ENDS = 40, 5, 5
-TEXTS = ["Leitungsschutzschalter B16", "Größe 80 × 18 mm"]
 LOAD = ["Klemme " * 50] * 32
 LIMIT = 40_000
 """Tokens that may wait: about ten calls of `LOAD`."""
 
 
-def held(service: EmbeddingService) -> dict[str, int]:
-    """What must not grow with the number of calls, of this process and the worker's."""
-    assert service._loaded is not None
-    (worker,) = service._loaded.engine.workers.values()
-    both = [psutil.Process(), psutil.Process(worker.pid)]
-    gc.collect()
-    return {
-        "objects": len(gc.get_objects()),
-        "tasks": len(asyncio.all_tasks()),
-        "own threads": threading.active_count(),
-        "threads": sum(each.num_threads() for each in both),
-        "descriptors": sum(each.num_fds() for each in both),
-    }
-
-
-async def ended(error: type[Exception] | tuple[type[Exception], ...], call: Coroutine[Any, Any, object]) -> None:
-    with pytest.raises(error):
-        await call
-
-
-async def every_end(service: EmbeddingService, tenant: str) -> None:
-    """Two calls that are served, and one each that is refused for its text, comes too late, and is given up."""
-    asked = EmbeddingRequest(texts=TEXTS)
-    await service.embed(asked, tenant)
-    await service.embed_vectors(TEXTS, "query", tenant)
-    await ended(InvalidInput, service.embed(EmbeddingRequest(texts=["Klemme " * 400]), tenant))
-    await ended((DeadlineExceeded, Overloaded), service.embed(asked, tenant, 1e-9))
-    given_up = asyncio.create_task(service.embed(asked, tenant))
-    await asyncio.sleep(0)
-    given_up.cancel()
-    await asyncio.wait([given_up])
-
-
 @pytest.mark.requirement("L-04")
-async def test_nothing_grows_with_the_number_of_calls_however_they_end(service: EmbeddingService) -> None:
-    numbers = itertools.count()
-
-    async def one_round() -> None:
-        await asyncio.gather(*(every_end(service, f"t{next(numbers)}") for _ in range(AT_ONCE)))
-
-    async def grown() -> int:
-        """Objects that many calls leave; everything else is as before."""
-        before = held(service)
-        for _ in range(ROUNDS):
-            await one_round()
-        after = held(service)
-        more = after.pop("objects") - before.pop("objects")
-        assert after == before
-        return more
-
-    await service.identity()
-    for _ in range(2):
-        await one_round()
-    # Where each call, or each end of one kind, leaves one, there are more each time; what else this process does only
-    # adds to it.
-    assert min([await grown() for _ in range(3)]) < AT_ONCE * ROUNDS * ENDS / 10
+def test_nothing_grows_with_the_number_of_calls_however_they_end(model_home: Path) -> None:
+    words = [sys.executable, "-m", "tests.embedding_counted", str(model_home)]
+    counted = subprocess.run(words, stdout=subprocess.PIPE, cwd=ROOT, check=True, timeout=600)
+    before, after = json.loads(counted.stdout)
+    grown = after.pop("objects") - before.pop("objects")
+    assert grown < AT_ONCE * ROUNDS * ENDS / 10  # where each call, or each end of one kind, leaves one, there are more
+    assert after == before
 
 
 async def memory_after(service: EmbeddingService, calls: int) -> tuple[int, int]:
