@@ -86,14 +86,20 @@ class Library:
         for each in found:
             room -= len(each.text) + _AROUND
             hits.append(_hit(each, detailed and room >= 0))
-        return SearchAnswer(hits=hits, note=await self._note(query, hits, filters))
+        said = {code for each in found for code in words.passage_codes(each.text).split()}
+        return SearchAnswer(hits=hits, note=await self._note(query, hits, said, filters))
 
-    async def _note(self, query: str, hits: list[Hit], filters: Filters) -> str:
-        """What hits do not show by themselves: vectors always find something, also where the answer is not there."""
+    async def _note(self, query: str, hits: list[Hit], said: set[str], filters: Filters) -> str:
+        """What hits do not show by themselves: vectors always find something, also where the answer is not there.
+
+        Args:
+            said: the codes in the hits' passages.
+        """
         if not hits:
             return NOTHING if self._reader.manifest.counts.chunks else NO_TEXT
         named = words.named(query)
-        missing = [each for each, codes in named.items() if not await self._holds(codes, filters)]
+        unseen = {each: codes for each, codes in named.items() if said.isdisjoint(codes.split())}
+        missing = [each for each, codes in unseen.items() if not await self._holds(codes, filters)]
         if missing:
             told = ", ".join(missing)
             return UNKNOWN_CODE if len(missing) == len(named) else f"{told}{SOME_UNKNOWN}"

@@ -61,7 +61,8 @@ class Finder:
             ordered = members.sort_by([("article_number", "ascending"), ("product_id", "ascending")])
             rows = [ProductRow(**row) for row in ordered.slice(start, limit).to_pylist()]
             return [self.told(row) for row in rows], start + limit if ordered.num_rows > start + limit else None
-        met = [meeting(each, *self._among(members)) for each in conditions]
+        features, products = self._among(members)
+        met = [meeting(each, features, products) for each in conditions]
         chosen = None if members is None else set(members["product_id"].to_pylist())
         found = [
             (row, same)
