@@ -67,12 +67,14 @@ class Display:
                 table.add_row(name.replace("_", " "), f"{result.numbers[name]:,}")
             for reason, number in reasons.items() if name == "failed" else ():
                 table.add_row(f"  {reason.removeprefix('failed_').replace('_', ' ')}", f"{number:,}")
+        stages = {name: number for name, number in result.numbers.items() if name.startswith("seconds_")}
         for step in view.steps:
-            if step.seconds is not None:
-                table.add_row(f"seconds: {step.name}", f"{step.seconds:.1f}")
-        for name, number in result.numbers.items():
-            if name.startswith("seconds_"):
-                table.add_row(f"  {name.removeprefix('seconds_')} (all documents, waiting too)", f"{number:.1f}")
+            if step.seconds is None:
+                continue
+            table.add_row(f"seconds: {step.name}", f"{step.seconds:.1f}")
+            for stage in sorted(stages, key=stages.__getitem__, reverse=True) if step.name == "process" else ():
+                said = f"  {stage.removeprefix('seconds_')} (all documents, waiting too)"
+                table.add_row(said, f"{stages[stage]:.1f}")
         if "image_bytes" in result.numbers:
             table.add_row("image size", f"{result.numbers['image_bytes'] / 2**20:.0f} MB")
         self._console.print(Panel(table, title="Summary", title_align="left", expand=False))
