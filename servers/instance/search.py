@@ -27,7 +27,8 @@ from shared.contracts.instance import (
     TableAnswer,
 )
 from shared.dataset import words
-from shared.dataset.reader import DatasetReader, Filters, Table
+from shared.dataset.filters import Filters
+from shared.dataset.reader import DatasetReader, Table
 from shared.dataset.rows import DocumentRow
 from shared.errors import PlatformError, Unavailable
 

@@ -13,10 +13,13 @@ from shared.dataset.manifest import MANIFEST, DatasetModel, Manifest, Pins, visi
 from shared.dataset.places import Place
 from shared.dataset.schemas import CHILDREN, ROWS, canonical_lines, schema
 from shared.dataset.tables import Tables
+from shared.dataset.vocabulary import vocabulary_file
 from shared.ids import canonical_digest, digest_of_lines, new_handle
 from shared.stopping import stop_if_told
 
 VECTORS, GRAPH = "vectors", "graph"
+SKETCH, VOCABULARY = "sketch", "words"
+"""What lies beside a table of vectors."""
 
 
 def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: str, model: DatasetModel) -> Manifest:
@@ -31,9 +34,10 @@ def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: st
     version = (before.dataset_version or 0) + 1 if before else 1
     label = f"{version:06d}"
     pins = Pins(tables=tables.versions(), vectors=f"chunks_{label}", graph=f"{GRAPH}/{label}")
-    sketched = lance.build(place.at(VECTORS), place.options, pins.vectors, tables, model.dimension)
+    sketched, known = lance.build(place.at(VECTORS), place.options, pins.vectors, tables, model.dimension)
+    place.write(beside(pins.vectors, VOCABULARY), vocabulary_file(known))
     if sketched.rows >= sketch.ABOVE:
-        place.write(sketch_of(pins.vectors), sketched.file())
+        place.write(beside(pins.vectors, SKETCH), sketched.file())
     stop_if_told()
     derived = graph.derive(tables)
     place.write(f"{pins.graph}/nodes.parquet", graph.parquet_of(schema("nodes"), derived.nodes()))
@@ -56,9 +60,13 @@ def commit(place: Place, tables: Tables, parameter_version: int, fingerprint: st
     return manifest
 
 
-def sketch_of(vectors: str) -> str:
-    """Where the sketch of a table of vectors lies in the dataset."""
-    return f"{VECTORS}/{vectors}.sketch"
+def beside(vectors: str, kind: str) -> str:
+    """Where what lies beside a table of vectors is in the dataset.
+
+    Args:
+        kind: `SKETCH` or `VOCABULARY`.
+    """
+    return f"{VECTORS}/{vectors}.{kind}"
 
 
 def repair(tables: Tables) -> None:
@@ -87,7 +95,7 @@ def _clear(place: Place, tables: Tables, current: Manifest | None) -> None:
     tables.forget(current.pins.tables if current else {})
     kept = set()
     if current:
-        kept = {f"{current.pins.vectors}.lance", f"{current.pins.vectors}.sketch", current.pins.graph}
+        kept = {f"{current.pins.vectors}.{kind}" for kind in ("lance", SKETCH, VOCABULARY)} | {current.pins.graph}
     for name in place.children(VECTORS):
         if name not in kept:
             place.remove(f"{VECTORS}/{name}")

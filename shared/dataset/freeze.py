@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shared.dataset import canonical_delta, canonical_lance
-from shared.dataset.commit import VECTORS, sketch_of
+from shared.dataset.commit import SKETCH, VECTORS, VOCABULARY, beside
 from shared.dataset.manifest import MANIFEST, Pins, committed
 from shared.dataset.places import Options, Place
 from shared.dataset.schemas import ROWS
@@ -38,8 +38,8 @@ def frozen_files(root: Path | str, storage_options: Options = dict) -> Iterator[
     for name, content in canonical_lance.canonical_files(names, lambda name: _bytes(place, f"{folder}/{name}")):
         kept = _content(place, f"{folder}/{content}") if isinstance(content, str) else content
         yield f"{VECTORS}/{CHUNKS}.lance/{name}", kept
-    if manifest.vector_index:
-        yield sketch_of(CHUNKS), _content(place, sketch_of(manifest.pins.vectors))
+    for kind in (SKETCH, VOCABULARY) if manifest.vector_index else (VOCABULARY,):
+        yield beside(CHUNKS, kind), _content(place, beside(manifest.pins.vectors, kind))
     pins = Pins(tables=dict.fromkeys(sorted(ROWS), 0), vectors=CHUNKS, graph=GRAPH)
     frozen = manifest.model_copy(update={"dataset_version": None, "pins": pins})
     yield MANIFEST, frozen.model_dump_json(indent=2, exclude={"computed"}).encode()

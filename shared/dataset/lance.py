@@ -67,27 +67,30 @@ def schema(dimension: int) -> pa.Schema:
     )
 
 
-def build(place_address: str, options: Options, name: str, tables: Tables, dimension: int) -> SketchWriter:
+def build(
+    place_address: str, options: Options, name: str, tables: Tables, dimension: int
+) -> tuple[SketchWriter, set[str]]:
     """Write the table and its full-text indexes anew.
 
     Returns:
-        The sketch of its vectors.
+        The sketch of its vectors, and the long words of its passages.
     """
     import pyarrow as pa
 
     database = connect(place_address, options)
-    shape, sketch = schema(dimension), SketchWriter(dimension)
-    reader = pa.RecordBatchReader.from_batches(shape, _sketched(_batches(tables, shape, dimension), sketch))
+    shape, sketch, known = schema(dimension), SketchWriter(dimension), set[str]()
+    reader = pa.RecordBatchReader.from_batches(shape, _seen(_batches(tables, shape, dimension), sketch, known))
     table = database.create_table(name, data=reader, schema=shape)
     if table.count_rows():
-        for column, config in _indexes().items():
-            table.create_index(column, config=config)
-    return sketch
+        index(table)
+    return sketch, known
 
 
-def _sketched(batches: Iterator[pa.RecordBatch], sketch: SketchWriter) -> Iterator[pa.RecordBatch]:
+def _seen(batches: Iterator[pa.RecordBatch], sketch: SketchWriter, known: set[str]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         sketch.add(vectors_of(batch.column("vector")))
+        for each in batch.column("words").to_pylist():
+            known.update(each.split())
         yield batch
 
 
@@ -96,16 +99,15 @@ def vectors_of(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
 
 
-def _indexes() -> dict[str, Any]:
-    module()
+def index(table: Any) -> None:
+    """Makes the full-text indexes."""
     from lancedb.index import FTS
 
     shared = {"remove_stop_words": False, "num_workers": 1}
-    return {
-        "text": FTS(language="German", stem=True, ascii_folding=True, **shared),
-        "words": FTS(base_tokenizer="ngram", ngram_min_length=4, ngram_max_length=4, stem=False, **shared),
-        "codes": FTS(base_tokenizer="whitespace", stem=False, max_token_length=words.MAX_CODE + 1, **shared),
-    }
+    whole = FTS(base_tokenizer="whitespace", stem=False, max_token_length=words.MAX_CODE + 1, **shared)
+    german = FTS(language="German", stem=True, ascii_folding=True, **shared)
+    for column, config in (("text", german), ("words", whole), ("codes", whole)):
+        table.create_index(column, config=config)
 
 
 def _batches(tables: Tables, shape: pa.Schema, dimension: int) -> Iterator[pa.RecordBatch]:

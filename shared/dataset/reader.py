@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from shared.dataset import graph, search
 from shared.dataset.bolt import GraphServer
+from shared.dataset.filters import Filters, checked_text
 from shared.dataset.manifest import Manifest, committed
 from shared.dataset.places import Options, Place
 from shared.dataset.queries import MAX_CHARS, QueryWorkers
@@ -29,21 +30,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-MAX_TEXT_BYTES = 32_000
 MAX_LIMIT = 1_000
 SAMPLES = 2
 SAMPLE_CHARS = 80
 Value = str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What a hit must satisfy; None does not restrict. `document` is a document's id or path."""
-
-    language: str | None = None
-    kind: str | None = None
-    document: str | None = None
-    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +158,13 @@ class DatasetReader:
             InvalidInput: the vector has another length or is not finite, or the text is too long.
             DeadlineExceeded: it took longer than `timeout` seconds.
         """
-        text = _checked_text(query_text, "query_text")
+        text = checked_text(query_text, "query_text")
         vector = None if query_vector is None else self._checked_vector(query_vector)
-        where = _where(filters or Filters())
         if self._passages is None:
             return []
         try:
             async with asyncio.timeout(timeout):
-                found = await search.hybrid(self._passages, text, vector, _limited(limit), where)
+                found = await search.hybrid(self._passages, text, vector, _limited(limit), filters or Filters())
         except TimeoutError:
             raise DeadlineExceeded(f"The search was stopped after {timeout:g} seconds.") from None
         return [_hit(each) for each in found]
@@ -184,7 +173,7 @@ class DatasetReader:
         """A document by id or path. Raises NotFound."""
         import pyarrow.dataset as ds
 
-        key = _checked_text(document, "document")
+        key = checked_text(document, "document")
         for column in ("document_id", "path"):
             rows = self._ledger.filter(ds.field(column) == key)
             if rows.num_rows:
@@ -214,11 +203,11 @@ class DatasetReader:
         if prefix:
             ledger = ledger.filter(
                 pc.call_function(
-                    "starts_with", [ledger["path"]], pc.MatchSubstringOptions(_checked_text(prefix, "prefix"))
+                    "starts_with", [ledger["path"]], pc.MatchSubstringOptions(checked_text(prefix, "prefix"))
                 )
             )
         if cursor:
-            at = ledger["document_id"].index(_checked_text(cursor, "cursor")).as_py()
+            at = ledger["document_id"].index(checked_text(cursor, "cursor")).as_py()
             if at < 0:
                 raise InvalidInput("This cursor fits no page: leave it out to begin at the first.", field="cursor")
             start = at + 1
@@ -235,7 +224,7 @@ class DatasetReader:
             InvalidInput: it is not one SELECT over these tables, or the engine refuses it; the message says why.
             DeadlineExceeded: it was stopped at `timeout` seconds.
         """
-        return await _ask(self._sql, reading(_checked_text(query, "query"), SQL), limit, timeout, chars)
+        return await _ask(self._sql, reading(checked_text(query, "query"), SQL), limit, timeout, chars)
 
     async def cypher(
         self, query: str, *, limit: int = 200, timeout: float = 10.0, chars: int = MAX_CHARS,  # noqa: ASYNC109
@@ -249,7 +238,7 @@ class DatasetReader:
             Unavailable: the reader was opened without a scratch folder, or its Neo4j does not answer or holds another
                 graph.
         """
-        return await _ask(self._cypher, reading(_checked_text(query, "query"), CYPHER), limit, timeout, chars)
+        return await _ask(self._cypher, reading(checked_text(query, "query"), CYPHER), limit, timeout, chars)
 
     async def whole(self, table: str) -> pa.Table:
         """A whole table in the order of its keys, for exports; the rest of this class answers in bounded pieces."""
@@ -328,30 +317,3 @@ def _limited(limit: int) -> int:
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidInput(f"limit is between 1 and {MAX_LIMIT}.", field="limit")
     return limit
-
-
-def _where(filters: Filters) -> str | None:
-    exact = {"language": filters.language, "kind": filters.kind}
-    terms = [f"{column} = {_literal(value, column)}" for column, value in exact.items() if value is not None]
-    if filters.page is not None:
-        terms.append(f"page = {int(filters.page)}")
-    if filters.document is not None:
-        document = _literal(filters.document, "document")
-        terms.append(f"(document_id = {document} OR path = {document})")
-    return " AND ".join(terms) or None
-
-
-def _literal(text: str, field: str) -> str:
-    """The text as SQL writes it."""
-    escaped = _checked_text(text, field).replace("'", "''")
-    return f"'{escaped}'"
-
-
-def _checked_text(text: str, field: str) -> str:
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise InvalidInput(f"{field} holds a lone surrogate, which is no character.", field=field) from None
-    if size > MAX_TEXT_BYTES:
-        raise InvalidInput(f"{field} is too long.", field=field)
-    return text

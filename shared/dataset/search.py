@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import lance, words
-from shared.dataset.commit import VECTORS, sketch_of
+from shared.dataset.commit import SKETCH, VECTORS, VOCABULARY, beside
+from shared.dataset.filters import FILTERED, Filters
 from shared.dataset.sketch import Sketch
+from shared.dataset.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
     from shared.dataset.manifest import Manifest
     from shared.dataset.places import Place
@@ -34,25 +38,40 @@ HEADED = 0.75
 COLUMNS = [*lance.CITED, "path", "title"]
 
 
-@dataclass(frozen=True, slots=True)
 class Passages:
-    """The Lance table of passages and, where they are many, the sketch that narrows the search by vectors."""
+    """The Lance table of passages and what lies beside it.
 
-    table: Any
-    sketch: Sketch | None = None
+    Args:
+        vocabulary: the long words of all passages.
+        sketch: narrows the search by vectors; there is one where passages are many.
+    """
+
+    def __init__(self, table: Any, vocabulary: Vocabulary, sketch: Sketch | None = None) -> None:
+        self.table, self.vocabulary, self.sketch = table, vocabulary, sketch
+        self._filtered: pa.Table | None = None
 
     def close(self) -> None:
         self.table.close()
+
+    async def among(self, filters: Filters) -> NDArray[np.bool_] | None:
+        """Which rows satisfy the filters; None: all. Their columns are read once, 60 bytes a row."""
+        if filters.where is None:
+            return None
+        if self._filtered is None:
+            self._filtered = await self.table.query().select(list(FILTERED)).to_arrow()
+        return filters.mask(self._filtered)
 
 
 async def opened(place: Place, manifest: Manifest) -> Passages:
     """The passages of a dataset's visible version."""
     database = await lance.module().connect_async(place.at(VECTORS), storage_options=place.options() or None)
     table = await database.open_table(manifest.pins.vectors)
+    data = await asyncio.to_thread(place.read, beside(manifest.pins.vectors, VOCABULARY))
+    known = await asyncio.to_thread(Vocabulary, data or b"")
     if not manifest.vector_index:
-        return Passages(table)
-    data = await asyncio.to_thread(place.read, sketch_of(manifest.pins.vectors))
-    return Passages(table, await asyncio.to_thread(Sketch, data or b""))
+        return Passages(table, known)
+    data = await asyncio.to_thread(place.read, beside(manifest.pins.vectors, SKETCH))
+    return Passages(table, known, await asyncio.to_thread(Sketch, data or b""))
 
 
 @dataclass(slots=True)
@@ -65,18 +84,16 @@ class Found:
     matched: list[str] = field(default_factory=list)
 
 
-async def hybrid(
-    passages: Passages, text: str, vector: np.ndarray | None, limit: int, where: str | None
-) -> list[Found]:
+async def hybrid(passages: Passages, text: str, vector: np.ndarray | None, limit: int, filters: Filters) -> list[Found]:
     """The best passages, best first; equal scores in the order of their ids."""
-    depth, table = max(50, 4 * limit), passages.table
+    depth, table, where = max(50, 4 * limit), passages.table, filters.where
     lists = {
         "text": _full_text(table, "text", words.apart(text), depth, where),
-        "words": _full_text(table, "words", words.long_words(text), depth, where),
+        "words": _full_text(table, "words", passages.vocabulary.meant(text), depth, where),
         "codes": _full_text(table, "codes", words.question_codes(text), depth, where),
     }
     if vector is not None:
-        lists["vector"] = nearest(passages, vector, depth, where)
+        lists["vector"] = nearest(passages, vector, depth, filters)
     answers = dict(zip(lists, await asyncio.gather(*lists.values()), strict=True))
     found: dict[str, Found] = {}
     products = [row["product_id"] for row in answers["codes"]]
@@ -133,24 +150,26 @@ async def _full_text(table: Any, column: str, text: str, depth: int, where: str 
     return sorted(rows, key=lambda row: (-row["_score"], row["chunk_id"]))
 
 
-async def nearest(passages: Passages, vector: np.ndarray, depth: int, where: str | None) -> Sequence[dict[str, Any]]:
-    """The passages whose vectors lie nearest, nearest first; `_distance` is one minus the cosine.
-
-    With a condition every passage that satisfies it is compared; without one, where there is a sketch, the candidates.
-    """
-    if passages.sketch is not None and where is None:
-        return await _narrowed(passages.table, passages.sketch, vector, depth)
+async def nearest(passages: Passages, vector: np.ndarray, depth: int, filters: Filters) -> Sequence[dict[str, Any]]:
+    """The passages whose vectors lie nearest, nearest first; `_distance` is one minus the cosine. Where there is a
+    sketch, its candidates are compared, else all."""
+    if passages.sketch is not None:
+        return await _narrowed(passages.table, passages.sketch, vector, depth, await passages.among(filters))
     query = passages.table.query().nearest_to(vector).distance_type("cosine").limit(depth)
     query = query.select([*COLUMNS, "_distance"])
-    rows = await (query.where(where) if where else query).to_list()
+    rows = await (query.where(filters.where) if filters.where else query).to_list()
     return sorted(rows, key=lambda row: (row["_distance"], row["chunk_id"]))
 
 
-async def _narrowed(table: Any, sketch: Sketch, vector: np.ndarray, depth: int) -> Sequence[dict[str, Any]]:
+async def _narrowed(
+    table: Any, sketch: Sketch, vector: np.ndarray, depth: int, among: NDArray[np.bool_] | None
+) -> Sequence[dict[str, Any]]:
     """Candidates of the sketch, compared in full precision; only the best of them are read whole."""
     import numpy as np
 
-    places = np.asarray(await asyncio.to_thread(sketch.candidates, vector))
+    places = np.asarray(await asyncio.to_thread(sketch.candidates, vector, among=among), np.int64)
+    if not len(places):
+        return []
     vectors = lance.vectors_of(
         (await table.take_offsets(places.tolist()).select(["vector"]).to_arrow())["vector"].combine_chunks()
     )

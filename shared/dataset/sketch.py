@@ -106,9 +106,19 @@ class Sketch:
         self._means = np.frombuffer(data, "<f4", dimension, place)
         self._bits = np.frombuffer(data, "<u8", words * self.rows, place + 4 * dimension).reshape(words, self.rows)
 
-    def candidates(self, vector: Vectors, number: int = CANDIDATES) -> list[int]:
-        """The rows whose bits are most like the vector's, in the order of the table; blocking."""
+    def candidates(
+        self, vector: Vectors, number: int = CANDIDATES, among: NDArray[np.bool_] | None = None
+    ) -> list[int]:
+        """The rows whose bits are most like the vector's, in the order of the table; blocking.
+
+        Args:
+            among: which rows may be candidates, bool [rows]; None: all.
+        """
         import numpy as np
+
+        rows = np.arange(self.rows) if among is None else np.flatnonzero(among)
+        if number >= len(rows):
+            return rows.tolist()
 
         own = _bits(vector.reshape(1, -1), self._means)[0]
         apart = np.empty(self.rows, dtype=np.uint16)
@@ -118,12 +128,11 @@ class Sketch:
             for column, word in zip(part, own, strict=True):
                 counts += np.bitwise_count(column ^ word)
             apart[start : start + _ROWS_AT_ONCE] = counts
-        if number >= self.rows:
-            return list(range(self.rows))
+        apart = apart[rows]
         limit = np.searchsorted(np.cumsum(np.bincount(apart)), number)  # so many rows are as near, or nearer
         nearer = np.flatnonzero(apart < limit)
         equal = np.flatnonzero(apart == limit)[: number - len(nearer)]  # the first of them: the same on every machine
-        return np.sort(np.concatenate([nearer, equal])).tolist()
+        return rows[np.sort(np.concatenate([nearer, equal]))].tolist()
 
 
 def _words(dimension: int) -> int:

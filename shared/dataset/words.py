@@ -60,8 +60,8 @@ def folded(text: str) -> str:
 
 
 def long_words(text: str) -> str:
-    """The text's different words of five letters and more: what compounds are looked up in, by their parts."""
-    return " ".join(dict.fromkeys(_WORD.findall(folded(text))))
+    """The text's different words of five letters and more that carry content: what compounds and their parts are."""
+    return " ".join(word for word in dict.fromkeys(_WORD.findall(folded(text))) if word not in _STOP)
 
 
 def codes(text: str) -> str:

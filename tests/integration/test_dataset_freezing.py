@@ -13,8 +13,9 @@ import pytest
 from dataset_corpus import DIMENSION, commit, document, frozen, unpack, unreadable, vector_of, written
 
 from shared.dataset import sketch
+from shared.dataset.filters import Filters
 from shared.dataset.freeze import frozen_files
-from shared.dataset.reader import DatasetReader, Filters
+from shared.dataset.reader import DatasetReader
 from shared.dataset.writer import DatasetWriter
 from shared.errors import NotFound
 
@@ -22,7 +23,8 @@ ASK = """
 import asyncio, sys, tempfile
 from pathlib import Path
 from dataset_corpus import vector_of
-from shared.dataset.reader import DatasetReader, Filters
+from shared.dataset.filters import Filters
+from shared.dataset.reader import DatasetReader
 
 async def main(root, scratch):
     try:

@@ -13,7 +13,8 @@ import pytest
 from dataset_corpus import DIMENSION, PLANTED, article, document, frozen, unpack, vector_of, written
 
 from servers.instance.__main__ import query_deadline
-from shared.dataset.reader import DatasetReader, Filters
+from shared.dataset.filters import Filters
+from shared.dataset.reader import DatasetReader
 from shared.dataset.statements import CYPHER, SQL, Language, reading
 from shared.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable
 

@@ -17,7 +17,8 @@ from examples.corpus import write
 from servers.cradle.processing import pipeline, stages, writing
 from servers.cradle.processing.sources import SourceFile
 from servers.orchestrator.workflows.progress import safe_note
-from shared.dataset.reader import DatasetReader, Filters
+from shared.dataset.filters import Filters
+from shared.dataset.reader import DatasetReader
 from shared.dataset.writer import DatasetWriter
 from shared.errors import ParameterDrift
 from tests.processing_rig import Customer, customer, other

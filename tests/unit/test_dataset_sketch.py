@@ -56,6 +56,17 @@ def test_fewer_rows_than_candidates_are_all_candidates() -> None:
     assert Sketch(SketchWriter(DIMENSION).file()).candidates(rows[0]) == []
 
 
+def test_candidates_are_among_the_rows_that_are_asked_for() -> None:
+    rows = vectors()
+    made, odd = Sketch(written(rows, 300)), np.arange(len(rows)) % 2 == 1
+    found = made.candidates(rows[501], 40, among=odd)
+    assert len(found) == 40
+    assert all(place % 2 for place in found)
+    assert {501, 503, 505, 507, 509} <= set(found)
+    assert made.candidates(rows[0], 40, among=np.arange(len(rows)) < 3) == [0, 1, 2]
+    assert made.candidates(rows[0], 40, among=np.zeros(len(rows), np.bool_)) == []
+
+
 @pytest.mark.parametrize("damage", [slice(0, -8), slice(8, None), slice(0, 4), slice(0, 0)])
 def test_a_damaged_sketch_is_refused(damage: slice) -> None:
     with pytest.raises(Conflict, match="damaged"):

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from servers.instance.console import session
 from servers.instance.console.texts import TEXTS, note_in
 from servers.instance.search import Library
-from shared.dataset.reader import Filters
+from shared.dataset.filters import Filters
 from shared.errors import NotFound, PlatformError
 from shared.languages import language_of
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from servers.instance.search import Library
 from shared.contracts.instance import DatasetAnswer, DocumentAnswer, DocumentList, SearchAnswer, TableAnswer
-from shared.dataset.reader import Filters
+from shared.dataset.filters import Filters
 
 Query = Annotated[str, Field(min_length=1, max_length=1000, description="A question or words, German or English.")]
 DocumentKey = Annotated[
