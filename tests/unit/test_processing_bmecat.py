@@ -182,6 +182,34 @@ def test_markup_in_a_description_is_part_of_its_text() -> None:
     assert product.descriptions[0].text.startswith("IP65 bei 20 mm")
 
 
+def test_an_entity_of_a_dtd_that_is_not_read_stays_in_every_text() -> None:
+    body = PRODUCT.replace("Klemme", "K&auml;fig&shy;klemme").replace("A-1", "A&frasl;1").replace("RAL", "&sect;")
+    data = catalogue(in_version_1_2(body)).replace(b"<BMECAT", b'<!DOCTYPE BMECAT SYSTEM "bmecat.dtd"><BMECAT')
+    found = extracted(data.replace(b"Muster GmbH", b"M&uuml;ller &amp; &Ouml;zel &firma;"))
+    (product,) = found.products
+    assert (product.article_number, product.names[0].text) == ("A⁄1", "Käfig\xadklemme")
+    assert product.supplier_name == "Müller & Özel &firma;"
+    assert ("USER_DEFINED_EXTENSIONS/UDX.X.FARBE", "§ 7035") in product.properties
+
+
+def test_text_behind_markup_stays_among_what_else_a_product_says() -> None:
+    remarks = "<REMARKS>eins<br/>zwei<b>drei</b>vier</REMARKS><DELIVERY_TIME>"
+    (product,) = extracted(catalogue(PRODUCT.replace("<DELIVERY_TIME>", remarks))).products
+    told = [text for path, text in product.properties if path.startswith("REMARKS")]
+    assert told == ["eins", "zwei", "drei", "vier"]
+
+
+def test_a_price_is_of_what_is_ordered_also_where_that_stands_behind_it() -> None:
+    order, rest = PRODUCT.partition("<PRODUCT_ORDER_DETAILS>")[2].split("</PRODUCT_ORDER_DETAILS>")
+    prices, rest = rest.split("<MIME_INFO>")
+    turned = f"{prices}<PRODUCT_ORDER_DETAILS>{order}</PRODUCT_ORDER_DETAILS><MIME_INFO>{rest}"
+    (product,) = extracted(catalogue(PRODUCT.partition("<PRODUCT_ORDER_DETAILS>")[0] + turned)).products
+    assert [(price.amount, price.quantity, price.unit) for price in product.prices] == [
+        ("12.5", "100", "C62"),
+        ("11", "100", "C62"),
+    ]
+
+
 def test_a_product_that_is_taken_back_is_a_text_and_no_product() -> None:
     gone = PRODUCT.replace('mode="new"', 'mode="delete"').replace("A-1", "A-9")
     found = extracted(catalogue(PRODUCT + gone, "T_UPDATE_PRODUCTS"))

@@ -18,6 +18,7 @@ from servers.cradle.processing.extraction import (
     Reference,
 )
 
+_PRICED = frozenset({"PRODUCT_PRICE_DETAILS", "PRODUCT_PRICE"})
 _GTIN_KINDS = frozenset({"gtin", "ean", "upc"})
 _INLINE = frozenset({"a", "b", "em", "font", "i", "small", "span", "strong", "sub", "sup", "u"})
 
@@ -44,8 +45,10 @@ def product(element: Element, transaction: str, supplier: tuple[str, str], curre
         currency: the catalogue's, which BMEcat gives every amount that names no other.
     """
     draft = _Draft(currency=currency)
-    for child in element:
-        _SECTIONS.get(_neutral(child), _rest)(child, draft)
+    children = [(_neutral(child), child) for child in element]
+    children.sort(key=lambda each: each[0] in _PRICED)  # a price is one of what is ordered, wherever that stands
+    for name, child in children:
+        _SECTIONS.get(name, _rest)(child, draft)
     one = draft.one
     number = one.pop("article_number", "") or one.get("gtin", "") or one.get("manufacturer_number", "")
     return Product(
@@ -117,6 +120,8 @@ def _leaves(element: Element, path: str) -> Iterator[tuple[str, str]]:
         yield (f"{path}[{kind}]" if kind else path), text
     for child in element:
         yield from _leaves(child, f"{path}/{local(child)}")
+        if behind := _plain(child.tail or ""):
+            yield path, behind
 
 
 def _rest(element: Element, draft: _Draft) -> None:

@@ -44,7 +44,8 @@ def parse(data: bytes) -> Element:
 
 
 def events(file: File) -> Iterator[tuple[str, Element]]:
-    """`start` and `end` of each element while the document streams by; the caller clears what it has read.
+    """`start` and `end` of each element while the document streams by; the caller clears what it has read. Of an entity
+    of an external DTD, which is never read, an element that ends has what HTML means by its name, or the name.
 
     Raises:
         Unreadable: `damaged` or `xml_entities`, at the point where the document breaks.
@@ -60,12 +61,14 @@ def events(file: File) -> Iterator[tuple[str, Element]]:
         remove_comments=True,
         remove_pis=True,
     )
-    first = True
+    first, typed = True, False
     try:
         for event, element in stream:
             if first:
-                first = False
+                first, typed = False, bool(element.getroottree().docinfo.doctype)
                 _refuse_declared(element)
+            if typed and event == "end" and len(element):
+                _spell_out(element)
             yield event, element
     except etree.XMLSyntaxError:
         raise Unreadable("damaged", _DAMAGED) from None
@@ -86,8 +89,7 @@ def drop(element: Element) -> None:
 
 
 def taken_text(parent: Element, until: Element | None = None) -> str:
-    """The text of an element that nobody has taken yet, up to a child; what stood there is freed. Of an entity of an
-    external DTD, which is never read, stands what HTML means by its name, or the name."""
+    """The text of an element that nobody has taken yet, up to a child; what stood there is freed."""
     pieces, parent.text = [parent.text or ""], None
     while (node := next(parent.iterchildren(), None)) is not None and node is not until:
         if node.tag is etree.Entity:
@@ -95,6 +97,17 @@ def taken_text(parent: Element, until: Element | None = None) -> str:
         pieces.append(node.tail or "")
         parent.remove(node)
     return "".join(pieces)
+
+
+def _spell_out(element: Element) -> None:
+    """Puts the entities among an element's children into its text."""
+    for entity in list(element.iterchildren(etree.Entity)):
+        text, before = html.unescape(entity.text) + (entity.tail or ""), entity.getprevious()
+        if before is None:
+            element.text = (element.text or "") + text
+        else:
+            before.tail = (before.tail or "") + text
+        element.remove(entity)
 
 
 def _refuse_declared(root: Element) -> None:
