@@ -70,6 +70,30 @@ def test_every_file_in_an_archive_is_read_or_named_with_its_reason(name: str, tm
     assert {each.name for each in found.attachments} == set(FILES)
 
 
+def test_a_damaged_entry_is_named_whatever_it_is_packed_with() -> None:
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", method) as archive:
+            archive.writestr("kaputt.txt", "Grüße " * 2000)
+            archive.writestr("ganz.txt", "Grüße")
+        data = bytearray(out.getvalue())
+        data[60:90] = b"\x5a" * 30
+        found = extracted(bytes(data), "a.zip")
+        assert [block.text for block in found.blocks] == ["Grüße"]
+        assert [(each.name, each.code) for each in found.attachments] == [("kaputt.txt", "damaged"), ("ganz.txt", "")]
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_an_entry_that_is_too_large_is_named_and_the_others_are_read(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servers.cradle.processing.extract.archive.MAX_ENTRY", 10)
+    found = extracted(PACKERS[name]({"lang.txt": b"x" * 20, "elf.txt": b"y" * 11, "kurz.txt": b"z" * 10}), name)
+    assert [block.text for block in found.blocks] == ["z" * 10]
+    assert [each.name for each in found.attachments if each.code] == ["lang.txt", "elf.txt"]
+    assert not {each.code for each in found.attachments} - {"", "too_large", "zip_bomb"}
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_files_of_one_name_in_an_archive_are_both_read() -> None:
     out = io.BytesIO()

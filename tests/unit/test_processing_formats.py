@@ -6,6 +6,7 @@ import csv
 import email.message
 import io
 import json
+import zipfile
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 
@@ -135,6 +136,23 @@ def test_styles_of_a_docx_have_what_those_have_that_they_are_based_on_and_merged
     ]
 
 
+def test_rows_and_cells_of_a_docx_that_stand_in_content_controls_are_read() -> None:
+    def wrapped(name: str, content: str) -> str:
+        return f"<w:sdt><w:sdtContent><w:customXml>{content}</w:customXml></w:sdtContent></w:sdt>" if name else content
+
+    def cell(text: str, name: str = "") -> str:
+        return wrapped(name, f"<w:tc><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:tc>")
+
+    nested = f"<w:tc><w:tbl><w:tr>{cell('D')}{cell('E')}</w:tr></w:tbl></w:tc>"
+    rows = f"<w:tr>{cell('A')}{cell('B', 'cell')}</w:tr>" + wrapped("row", f"<w:tr>{cell('C')}{nested}</w:tr>")
+    name = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("word/document.xml", f"<w:document {name}><w:body><w:tbl>{rows}</w:tbl></w:body></w:document>")
+    (table,) = extracted(out.getvalue(), "a.docx").blocks
+    assert table.rows == (("A", "B"), ("C", "D E"))
+
+
 def workbook(**sheets: list[list[object]]) -> bytes:
     from openpyxl import Workbook
 
@@ -212,6 +230,13 @@ def test_html_gives_structure_without_scripts() -> None:
         ("paragraph", "Lose Worte"),
     ]
     assert found.blocks[4].header_rows == 1
+
+
+def test_what_a_page_does_not_show_is_left_out_wherever_it_stands() -> None:
+    gone = "<!-- geheim --><span hidden>geheim</span><svg><text>geheim</text></svg>"
+    page = f"""<body>{gone}<p>A{gone}</p><h2>B{gone}</h2><ul><li>C{gone}</li>{gone}</ul><table><tr><td>D{gone}</td></tr>
+    <tr hidden><td>geheim</td></tr></table></body>"""
+    assert [text for _, text in texts(extracted(page.encode(), "a.html"))] == ["A", "B", "- C", "D"]
 
 
 def test_a_cell_over_several_rows_keeps_the_others_in_their_columns() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import zipfile
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.json import RECORDS
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extraction import Extraction
-from tests.office_rig import opendocument
+from tests.office_rig import changed, opendocument
 from tests.outlook_message import message
 from tests.tables_rig import extracted
 
@@ -221,6 +222,21 @@ def test_dates_truth_and_whole_numbers_are_read_as_people_write_them() -> None:
     assert table.text == "Art | Wert | Seit\na | true | 2026-01-02\nb | 4099000010207 | 2026-01-02T03:04:00"
 
 
+def test_a_number_has_the_digits_that_a_sheet_shows() -> None:
+    import xlsxwriter
+
+    out = io.BytesIO()
+    with xlsxwriter.Workbook(out) as book:
+        page = book.add_worksheet()
+        page.write_row(0, 0, ("Artikelnummer", "Bezeichnung", "Preis", "Länge"))
+        page.write_row(1, 0, ("A-1", "Schiene", 0.1 + 0.2, 1.1 * 3))
+    path = "xl/worksheets/sheet1.xml"
+    with zipfile.ZipFile(out) as archive:
+        cells = archive.read(path).replace(b"<v>0.3</v>", b"<v>0.30000000000000004</v>")  # as Excel writes it
+    (product,) = extracted(changed(out.getvalue(), {path: cells}), "a.xlsx").products
+    assert (product.prices[0].amount, product.features[0].values[0].text) == ("0.3", "3.3")
+
+
 @pytest.mark.parametrize("used", [1, 2, 3])
 def test_merged_cells_left_of_the_first_used_column_say_nothing(used: int) -> None:
     from openpyxl import Workbook
@@ -304,6 +320,19 @@ def test_every_page_of_an_image_file_is_read_in_order(form: str) -> None:
     seen = [Image.open(io.BytesIO(scan.png)).convert("L").getpixel((5, 5)) for scan in found.scans]
     assert seen == shades
     assert [scan.page for scan in found.scans] == list(range(1, len(shades) + 1))
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_a_scan_with_16_bits_of_grey_keeps_its_shades(form: str) -> None:
+    from PIL import Image
+
+    grey = Image.new("I;16", (3, 1))
+    for at, shade in enumerate((0, 128 * 256, 65535)):
+        grey.putpixel((at, 0), shade)
+    out = io.BytesIO()
+    grey.save(out, form)
+    (scan,) = extracted(out.getvalue(), f"a.{form.lower()}").scans
+    assert Image.open(io.BytesIO(scan.png)).tobytes() == bytes((0, 128, 255))
 
 
 def test_json_in_lines_nested_or_flat_is_read_whole() -> None:

@@ -128,6 +128,8 @@ def test_a_packing_unit_is_a_property_and_counts_only_where_the_price_is_for_it(
     assert (told(each), properties(each)) == ([("12.50", "", "")], [{"VPE": "50 Stk"}])
     packed = listed("Artikelnummer;VPE;Preis EUR/VPE", "A-1;50 Stk;12,50", "A-2;;3,00")
     assert told(packed) == [("12.50", "50", "Stk"), ("3.00", "1", "VPE")]
+    unnumbered = listed("Artikelnummer;Bezeichnung;VPE;Preis", "A-1;Klemme;VPE;12,50 je VPE")
+    assert told(unnumbered) == [("12.50", "1", "VPE")]
     ordered = listed("Artikelnummer;Einheit;VPE;Preis je VPE", "A-1;Karton;50 Stk;12,50")
     assert told(ordered) == [("12.50", "1", "Karton")]
 

@@ -98,7 +98,8 @@ def test_a_comma_before_three_digits_groups_where_the_table_has_a_point_or_is_en
     [
         ("CHF 1’250.00", ".", "1250.00"), ("1\u00a0250,00 €", ",", "1250.00"), ("1\u202f250,00", ",", "1250.00"),
         ("12,50-", ",", "-12.50"), ("1.250,00- €", ",", "-1250.00"), ("12,-", ",", "12"), ("1.250,-", ",", "1250"),
-        ("-12,50", ",", "-12.50"), ("-12,50-", ",", None), ("125-", ",", None),
+        ("-12,50", ",", "-12.50"), ("-12,50-", ",", None), ("125-", ",", None), ("−12,50 €", ",", "-12.50"),
+        ("EUR –12,50", ",", "-12.50"), ("12,50−", ",", "-12.50"), ("(12,50)", ",", None), ("5,– €", ",", "5"),
     ],
 )  # fmt: skip
 def test_a_price_is_read_with_any_group_sign_and_with_a_minus_behind_it(
@@ -117,6 +118,7 @@ def test_the_delimiter_is_the_sign_that_parts_known_headers_whatever_the_names_h
 def test_a_stray_byte_of_windows_does_not_spoil_text_in_utf_8() -> None:
     text = "Gehäuse größer\n" * 20
     assert decode(text.encode() + b"Geh\xe4use \x80 5\n") == text + "Gehäuse € 5\n"
+    assert decode(text.encode("utf-8-sig") + b"Geh\xe4use \x80 5\n") == text + "Gehäuse € 5\n"
     assert decode(text.encode() + b"Teil\x00 1") == text + "Teil 1"
 
 

@@ -26,6 +26,7 @@ from servers.cradle.processing.extraction import About, Attachment, Item
 
 MAX_ENTRY = 512 * 2**20
 MAX_ENTRIES = 20_000
+_LONG = f"The file unpacks to over {MAX_ENTRY >> 20} MiB. Split it."
 _DAMAGED = "The archive is cut off or damaged. Pack it again."
 _SPECIAL = "It is a link, device or pipe inside an archive; it is not followed."
 _BROKEN = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
@@ -107,9 +108,12 @@ def _tar_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo, depth: int, inn
     if not entry.isfile():
         yield Attachment(name, "", 0, "not_a_file", _SPECIAL)
         return
+    if entry.size > MAX_ENTRY:
+        yield Attachment(name, "", entry.size, "too_large", _LONG)
+        return
     inner.require(entry.size)
     opened = archive.extractfile(entry)
-    data = opened.read(MAX_ENTRY + 1) if opened is not None else b""
+    data = opened.read() if opened is not None else b""
     if len(data) < entry.size:
         raise Unreadable("damaged", _DAMAGED)
     yield from inner_items(inner, data, name, depth + 1)
@@ -136,7 +140,7 @@ def _whole(stream: _Bounded) -> bytes:
     while piece := stream.read(2**20):
         held += piece
         if len(held) > MAX_ENTRY:
-            raise Unreadable("too_large", f"The file unpacks to over {MAX_ENTRY >> 20} MiB. Split it.")
+            raise Unreadable("too_large", _LONG)
     return bytes(held)
 
 

@@ -15,7 +15,8 @@ Row = tuple[str, ...]
 
 _FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(](?:in\s+)?(?P<unit>[^\])]{1,12})[\])]$")
-_NUMBER = re.compile(r"^[^\d+-]{0,4}([+-]?)([\d.,'’ \u00a0\u202f]*\d)(-?)\s*[^\d]{0,4}$")
+_NUMBER = re.compile(r"^[^\d+−–(-]{0,4}([+−–-]?)([\d.,'’ \u00a0\u202f]*\d)([−-]?)\s*[^\d]{0,4}$")
+_MINUS = str.maketrans("−–", "--")
 _DECIMALS = re.compile(r"[+-]?(?:\d+(?=[.,](?:\d\d?|\d{4,})$)|0(?=[.,]\d{3}$))([.,])\d+")
 _ONE = re.compile(r"1(?:\s?(?:Stück|Stk|St|pcs?|pieces?)\.?)?", re.IGNORECASE)
 _CENTS = re.compile(r"[.,]\d{1,4}$")
@@ -226,14 +227,15 @@ def label_of(columns: Columns, index: int) -> tuple[Localised, ...]:
 
 def amount_of(cell: str, decimal: str) -> str | None:
     """A price as digits with a decimal point, None where the cell holds no number. SAP writes a minus behind it;
-    behind a number without decimals it may be the dash for none."""
+    behind a number without decimals it may be the dash for none. Of one in brackets, an accountant's minus or an
+    aside, the cell leaves open which it is."""
     match = _NUMBER.match(cell.strip())
     if match is None:
         return None
     number = number_of(match[2], Writing("." if isinstance(cell, Figure) else decimal))
     if match[3] and (match[1] or not _CENTS.search(match[2])):
         return None
-    return None if number is None else (match[1] or match[3]) + number
+    return None if number is None else (match[1] or match[3]).translate(_MINUS) + number
 
 
 def _role(header: str) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -14,6 +16,8 @@ MAX_UNPACKED = 2 * 2**30
 MAX_RATIO = 400
 RATIO_FROM = 64 * 2**20
 MAX_XML = 512 * 2**20
+_DAMAGED = "The file is cut off or damaged. Send it again from its source."
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, OSError, ValueError)
 
 
 def check_zip(data: bytes) -> zipfile.ZipFile:
@@ -24,8 +28,8 @@ def check_zip(data: bytes) -> zipfile.ZipFile:
     """
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError):
-        raise Unreadable("damaged", "The file is cut off or damaged. Send it again from its source.") from None
+    except _BROKEN:
+        raise Unreadable("damaged", _DAMAGED) from None
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
         raise Unreadable("zip_bomb", f"The file holds {len(entries)} parts; {MAX_ENTRIES} is the limit.")
@@ -78,9 +82,5 @@ def _unpacking(entry: zipfile.ZipInfo) -> Iterator[None]:
         raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
     try:
         yield
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError, RuntimeError):
-        raise Unreadable("damaged", "The file is cut off or damaged. Send it again from its source.") from None
-    except Exception as error:
-        if type(error).__module__ not in ("zlib", "lzma"):
-            raise
-        raise Unreadable("damaged", "The file is cut off or damaged. Send it again from its source.") from None
+    except _BROKEN:
+        raise Unreadable("damaged", _DAMAGED) from None

@@ -105,7 +105,7 @@ def _said(element: Element | None) -> str:
 
 def _blocks(root: Element, styles: dict[str, int]) -> Iterator[Block]:
     listed: list[str] = []
-    for element in _outermost(root):
+    for element in _outermost(root, "p", "tbl"):
         if local(element) == "tbl":
             yield from _closed(listed)
             yield from _table(element)
@@ -137,14 +137,14 @@ def _boxes(paragraph: Element) -> Iterator[Element]:
             yield box
 
 
-def _outermost(root: Element) -> Iterator[Element]:
-    """Paragraphs and tables that stand in no other one, through content controls and the like."""
+def _outermost(root: Element, *names: str) -> Iterator[Element]:
+    """The elements of these names that stand in no other one, through content controls and the like."""
     stack = [iter(root)]
     while stack:
         child = next(stack[-1], None)
         if child is None:
             stack.pop()
-        elif local(child) in ("p", "tbl"):
+        elif local(child) in names:
             yield child
         elif local(child) not in _LEFT_OUT:
             stack.append(iter(child))
@@ -214,9 +214,9 @@ def _table(table: Element) -> Iterator[Block]:
     rows: list[list[str]] = []
     header_rows = 0
     above: list[str] = []
-    for row in table.findall(_W + "tr"):
+    for row in _outermost(table, "tr"):
         cells: list[str] = []
-        for cell in _cells(row):
+        for cell in _outermost(row, "tc"):
             text, *spanned = _cell(cell)
             covered = not text and _is_covered(cell) and len(cells) < len(above)
             cells += [above[len(cells)] if covered else text, *spanned]
@@ -227,14 +227,6 @@ def _table(table: Element) -> Iterator[Block]:
             rows.append(cells)
     if rows:
         yield table_block(rows, min(header_rows or (1 if len(rows) > 1 else 0), len(rows)))
-
-
-def _cells(row: Element) -> Iterator[Element]:
-    for child in row:
-        if local(child) == "tc":
-            yield child
-        elif local(child) == "sdt":
-            yield from child.iter(_W + "tc")
 
 
 def _is_covered(cell: Element) -> bool:

@@ -59,6 +59,8 @@ def encoding_of(data: bytes) -> str | None:
 
 def decode(data: bytes) -> str:
     """The text of `data`, cleaned; bytes that no encoding explains become U+FFFD rather than an error."""
+    if data.startswith(codecs.BOM_UTF8):
+        return clean(data[len(codecs.BOM_UTF8) :].decode("utf-8", _ONE_BY_ONE))
     name = encoding_of(data) or "cp1252"
     for bom, of in _BOMS:
         if of == name and data.startswith(bom):

@@ -43,12 +43,17 @@ def read_html(data: bytes | str) -> Iterator[Item]:
         Unreadable: `too_deep` where elements nest beyond `MAX_DEPTH`.
     """
     from bs4 import BeautifulSoup
+    from bs4.element import Comment
 
     soup = BeautifulSoup(_text(data) if isinstance(data, bytes) else data, "lxml")
     root = soup.find("html")
     title = squeezed(soup.title.get_text()) if soup.title else ""
     language = str(root.get("lang") or "")[:35] if root is not None else ""
     yield About(title=title, language=language.split("-")[0].lower())
+    for unseen in soup.find_all(lambda tag: tag.name in _SKIPPED or tag.has_attr("hidden")):
+        unseen.decompose()
+    for comment in soup.find_all(string=lambda string: isinstance(string, Comment)):
+        comment.extract()
     yield from _Walk().blocks(soup.body or soup)
 
 
@@ -75,15 +80,15 @@ class _Walk:
         self._inline: list[str] = []
 
     def blocks(self, node, depth: int = 0) -> Iterator[Block]:
-        from bs4.element import Comment, Doctype, NavigableString, Tag
+        from bs4.element import Doctype, NavigableString, Tag
 
         if depth > MAX_DEPTH:
             raise Unreadable("too_deep", f"The page nests elements deeper than {MAX_DEPTH}; it was not read.")
         for child in node.children:
             if isinstance(child, NavigableString):
-                if not isinstance(child, Comment | Doctype):
+                if not isinstance(child, Doctype):
                     self._inline.append(str(child))
-            elif isinstance(child, Tag) and child.name not in _SKIPPED and not child.has_attr("hidden"):
+            elif isinstance(child, Tag):
                 yield from self._tag(child, depth)
         if depth == 0:
             yield from self._close()
@@ -144,13 +149,8 @@ class _Walk:
 
 
 def _own_texts(tag) -> list[str]:
-    """The strings inside `tag` that no list entry nested in it, and nothing skipped, claims."""
-    found = []
-    for string in tag.find_all(string=True):
-        around = string.find_parent(["li", tag.name, *_SKIPPED])
-        if around is tag:
-            found.append(str(string))
-    return found
+    """The strings inside `tag` that no list entry nested in it claims."""
+    return [str(each) for each in tag.find_all(string=True) if each.find_parent(["li", tag.name]) is tag]
 
 
 def _row_texts(cells, covered: _Spans) -> tuple[list[str], _Spans]:

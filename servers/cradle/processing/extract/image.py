@@ -92,8 +92,10 @@ def to_png(image) -> bytes:
         flat = PIL.Image.new("RGBA", image.size, "white")
         flat.alpha_composite(image.convert("RGBA"))
         image = flat.convert("RGB")
-    elif image.mode in ("1", "L", "I", "I;16", "F"):
+    elif image.mode in ("1", "L", "F"):
         image = image.convert("L")
+    elif image.mode.startswith("I"):  # 16 bits of grey, of which Pillow shows all above 255 as white
+        image = image.point(lambda grey: grey * (1 / 256)).convert("L")
     else:
         image = image.convert("RGB")
     out = io.BytesIO()

@@ -74,4 +74,5 @@ def _unpacked(quantity: Quantity, row: Row, columns: Columns) -> Quantity:
     if quantity.number:
         return quantity
     held = columns.first("packing", row)
-    return _read(held, columns) if held else Quantity("1", quantity.unit)
+    content = _read(held, columns) if held else quantity
+    return content if content.number else Quantity("1", quantity.unit)

@@ -97,14 +97,15 @@ def _measured(rows: Iterator[list[str]], left: int, marks: Iterator[Shown]) -> I
 
 
 def _cell(value: object) -> str:
-    """A cell as a person reads it: whole numbers without a point, dates without a midnight."""
+    """A cell as a person reads it: whole numbers without a point, others with the 15 digits that sheets show, dates
+    without a midnight."""
     if isinstance(value, str):
         return clean(value).strip()
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float | int):
         whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
-        return Figure(int(value) if whole else value)
+        return Figure(int(value) if whole else f"{value:.15g}" if isinstance(value, float) else value)
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
         value = value.date()
     if isinstance(value, datetime.date | datetime.time):
