@@ -7,12 +7,9 @@ import contextlib
 import io
 import math
 import struct
-import time
 import typing
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pypdfium2
 import pytest
 from PIL import Image
 
@@ -68,6 +65,17 @@ def test_every_listed_format_gives_one_png(kind: str) -> None:
     ((number, png),) = page_images(image_bytes(kind))
     assert number == 1
     assert Image.open(io.BytesIO(png)).size == (40, 30)
+
+
+def test_what_is_transparent_or_has_16_bits_of_grey_is_seen_as_on_paper() -> None:
+    clear, deep = Image.new("RGBA", (3, 1), (0, 0, 0, 0)), Image.new("I;16", (3, 1), 65535)
+    clear.putpixel((1, 0), (0, 0, 0, 255))
+    deep.putpixel((1, 0), 600)
+    for image in (clear, deep):
+        out = io.BytesIO()
+        image.save(out, "PNG")
+        ((_, png),) = page_images(out.getvalue())
+        assert Image.open(io.BytesIO(png)).convert("L").tobytes() in (b"\xff\x00\xff", b"\xff\x02\xff")
 
 
 def test_every_frame_of_a_tiff_is_a_page() -> None:
@@ -148,23 +156,6 @@ def test_only_the_wanted_pages_are_given_each_with_its_number(data: bytes) -> No
     for wrong in ("6", "4-6", "4-2"):
         with pytest.raises(InvalidInput, match="There are 5 pages"):
             list(page_images(data, wrong))
-
-
-def test_threads_take_turns_with_pdfium_which_is_not_safe_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    inside, most, render = [0], [0], pypdfium2.PdfPage.render
-
-    def slowly(page: pypdfium2.PdfPage, **more: Any) -> Any:
-        inside[0] += 1
-        most[0] = max(most[0], inside[0])
-        time.sleep(0.05)
-        inside[0] -= 1
-        return render(page, **more)
-
-    monkeypatch.setattr(pypdfium2.PdfPage, "render", slowly)
-    with ThreadPoolExecutor(3) as pool:
-        read = list(pool.map(lambda data: [number for number, _ in page_images(data)], [pdf_of(3)] * 3))
-    assert read == [[1, 2, 3]] * 3
-    assert most == [1]
 
 
 def test_a_long_pdf_is_read_by_ranges() -> None:

@@ -7,29 +7,24 @@ from __future__ import annotations
 
 import io
 import struct
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from servers.cradle.processing.page_image import rendered, to_png
 from servers.cradle.processing.pdf_forms import fill_forms
 from shared.errors import InvalidInput, TooLarge
 from shared.values import MAX_IMAGE_BYTES, MAX_PIXELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from pypdfium2 import PdfDocument
 
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 MAX_PAGES = 200
 MAX_FRAMES = 1000
-RENDER_DPI = 200
-_PDFIUM = threading.RLock()
-"""PDFium is not safe with threads, of different documents neither. Its holder may enter again: the collector may close
-a document while its thread reads another."""
 
 
 def page_images(data: bytes, pages: str | None = None) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1) and PNG bytes of each page, in order. Blocking: run it in a worker.
+    """Number (from 1) and PNG bytes of each page, in order.
 
     Args:
         pages: a page or a range, `3` or `2-5`; others are not rendered. None: all.
@@ -63,34 +58,20 @@ def _pdf_pages(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]:
     import pypdfium2
 
     try:
-        with _PDFIUM:
-            document = pypdfium2.PdfDocument(data)
-            fill_forms(document)
-            count = len(document)
+        document = pypdfium2.PdfDocument(data)
+        fill_forms(document)
+        count = len(document)
     except pypdfium2.PdfiumError:
         raise InvalidInput("The PDF is damaged or protected by a password.", field="image_base64") from None
     try:
         for number in _chosen(pages, count):
-            yield number, _png(_rendered(document, number - 1))
+            page = document[number - 1]
+            yield number, to_png(rendered(page))
+            page.close()
     except pypdfium2.PdfiumError:
         raise InvalidInput("The PDF is damaged: one of its pages cannot be read.", field="image_base64") from None
     finally:
-        with _PDFIUM:
-            document.close()
-
-
-def _rendered(document: PdfDocument, index: int) -> Image:
-    with _PDFIUM:
-        page = document[index]
-        scale = RENDER_DPI / 72
-        width, height = page.get_size()
-        if width * height * scale * scale > MAX_PIXELS:
-            scale = (MAX_PIXELS / (width * height)) ** 0.5 * 0.99
-        bitmap = page.render(scale=scale)  # pyright: ignore[reportArgumentType]  its stub says int
-        image = bitmap.to_pil().copy()  # the bitmap's memory goes with it
-        bitmap.close()
-        page.close()
-    return image
+        document.close()
 
 
 def _image_frames(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]:
@@ -102,7 +83,7 @@ def _image_frames(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]
         for number in _chosen(pages, _frames(image)):
             image.seek(number - 1)
             _check_size(image)
-            yield number, _png(ImageOps.exif_transpose(image))
+            yield number, to_png(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
         raise TooLarge(f"The image has over {MAX_PIXELS // 10**6} megapixels.", field="image_base64") from None
     except UnidentifiedImageError:
@@ -129,9 +110,3 @@ def _check_size(image: Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         megapixels = image.width * image.height // 10**6
         raise TooLarge(f"The image has {megapixels} megapixels; at most {MAX_PIXELS // 10**6}.", field="image_base64")
-
-
-def _png(image: Image) -> bytes:
-    out = io.BytesIO()
-    (image if image.mode in ("L", "RGB") else image.convert("RGB")).save(out, "PNG", compress_level=1)
-    return out.getvalue()

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extraction import About, Item, Scan
+from servers.cradle.processing.page_image import to_png
+from shared.values import MAX_PIXELS
 
-MAX_PIXELS = 40_000_000
 MAX_FRAMES = 500
 _FORMATS = {
     "image/png": "PNG",
@@ -82,22 +83,3 @@ def _png(image, file: File) -> bytes:
         return file.data
     upright = PIL.ImageOps.exif_transpose(image) if file.media_type == "image/jpeg" else image
     return to_png(upright)
-
-
-def to_png(image) -> bytes:
-    """The image as an 8-bit grey or colour PNG on white, in few bytes and little time."""
-    import PIL.Image
-
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        flat = PIL.Image.new("RGBA", image.size, "white")
-        flat.alpha_composite(image.convert("RGBA"))
-        image = flat.convert("RGB")
-    elif image.mode in ("1", "L", "F"):
-        image = image.convert("L")
-    elif image.mode.startswith("I"):  # 16 bits of grey, of which Pillow shows all above 255 as white
-        image = image.point(lambda grey: grey * (1 / 256)).convert("L")
-    else:
-        image = image.convert("RGB")
-    out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
-    return out.getvalue()

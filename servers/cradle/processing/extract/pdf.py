@@ -14,7 +14,6 @@ from servers.cradle.processing.extract import dates
 from servers.cradle.processing.extract.detect import PDF
 from servers.cradle.processing.extract.encoding import squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
-from servers.cradle.processing.extract.image import MAX_PIXELS, to_png
 from servers.cradle.processing.extract.pdf_annotations import (
     Annotations,
     Files,
@@ -24,9 +23,9 @@ from servers.cradle.processing.extract.pdf_annotations import (
 )
 from servers.cradle.processing.extract.pdf_layout import Box, Glyphs, blocks_of, lines_of, turned
 from servers.cradle.processing.extraction import About, Block, Item, Scan
+from servers.cradle.processing.page_image import rendered, to_png
 from servers.cradle.processing.pdf_forms import fill_forms
 
-DPI = 200
 MAX_PAGES = 20_000
 MAX_CHARS = 500_000
 STAMP_CHARS = 100
@@ -122,7 +121,7 @@ def _shown(page, index: int, laid: Annotations, scan: bool = False) -> Iterator[
     blocks = list(blocks_of(lines_of(glyphs), index + 1)) if count else []
     yield from blocks
     if scan or _is_scan(page, count):
-        yield Scan(_render(page), index + 1, stamped=count > 0)
+        yield Scan(to_png(rendered(page, grayscale=True)), index + 1, stamped=count > 0)
     if laid.comments:
         text = squeezed(" ".join(block.text.replace(" | ", " ") for block in blocks))
         yield from (Block("paragraph", comment, page=index + 1) for comment in laid.said_beside(text))
@@ -232,16 +231,3 @@ def _images(handle, matrix, depth: int = 0) -> Iterator[Box]:
         inside = PdfMatrix.from_raw(own).multiply(matrix)
         for at in range(min(raw.FPDFFormObj_CountObjects(handle), MAX_OBJECTS)):
             yield from _images(raw.FPDFFormObj_GetObject(handle, at), inside, depth + 1)
-
-
-def _render(page) -> bytes:
-    width, height = page.get_size()
-    scale = DPI / 72
-    pixels = width * height * scale * scale
-    if pixels > MAX_PIXELS:
-        scale *= (MAX_PIXELS / pixels) ** 0.5 * 0.999
-    bitmap = page.render(scale=scale, grayscale=True)
-    try:
-        return to_png(bitmap.to_pil())
-    finally:
-        bitmap.close()
