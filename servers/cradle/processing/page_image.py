@@ -1,4 +1,4 @@
-"""Pages as images for OCR: PDF pages rendered, and any image as PNG. Loads little: a process is started for each file."""
+"""Pages as images for OCR: of a PDF rendered, any image as PNG. Loads little: a process is started for each file."""
 
 from __future__ import annotations
 
