@@ -292,7 +292,7 @@ def finite_number(text: str | None, decimal: str = "") -> float | None:
         decimal: the sign where it is known: `1.000` is a thousand where it is the comma. Both in one text show it. `?`:
             either may be, so that `1.000` is no number.
     """
-    plain = (text or "").strip()
+    plain = (text or "").strip().replace("\N{MINUS SIGN}", "-")
     if decimal == "?":
         if may_be_two(plain):
             return None

@@ -345,6 +345,24 @@ def test_every_text_of_a_mail_is_read_that_is_no_other_form_of_one() -> None:
     assert said[2:] == ["Achtung: externe E-Mail.", "Guten Tag,", "hier die Liste."]
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"To: undisclosed-recipients:;{' ' * 80}",
+        f"X-Sender: M\xfcller\t{'x' * 90}",
+        "Content-Type: multipart/mixed",
+    ],
+)
+def test_a_forwarded_mail_with_a_malformed_header_is_read(header: str) -> None:
+    inner = f"Subject: Angebot\r\n{header}\r\n\r\nAchtung: 5 \u00b0C\r\n"
+    parts = f"--B\r\n\r\nSiehe unten.\r\n--B\r\nContent-Type: message/rfc822\r\n\r\n{inner}\r\n--B--\r\n"
+    mail = f'From: a@b.example\r\nContent-Type: multipart/mixed; boundary="B"\r\n\r\n{parts}'
+    said = [text for _, text in texts(extracted(mail.encode("latin-1"), "a.eml"))]
+    assert said[:2] == ["From: a@b.example", "Siehe unten."]
+    assert any(text == "Angebot" for text in said)
+    assert any(text.startswith("Achtung: 5") for text in said)
+
+
 def test_a_page_stands_where_the_plain_text_beside_it_is_empty() -> None:
     message = email.message.EmailMessage()
     message["Subject"], message["From"], message["To"] = "Leer", "a@x.example", "b@y.example"

@@ -121,6 +121,8 @@ def test_a_price_cell_may_name_its_quantity_itself() -> None:
     assert told(found) == [("12.50", "100", "Stk"), ("7.00", "1", "m"), ("5.00", "", "")]
     assert found.products[0].prices[0].currency == "EUR"
     assert properties(found)[3] == {"Preis": "1,00 / 2,00"}
+    parts = listed("Artikelnummer;Bezeichnung;Preis", "A-1;Zuschlag;10 %", "A-2;Klemme;10,00")
+    assert (told(parts), properties(parts)[0]) == ([("10.00", "", "")], {"Preis": "10 %"})
 
 
 def test_a_packing_unit_is_a_property_and_counts_only_where_the_price_is_for_it() -> None:

@@ -144,6 +144,7 @@ def test_german_text_of_dos_is_known_by_its_words() -> None:
     ("12", "1,250.5", 1250.5),
     ("12,50", "10.0000", 10.0),
     ("12,50", "1.000 N", None),
+    ("12,50", "−20,5", -20.5),
 ])  # fmt: skip
 def test_a_property_is_the_number_that_the_tables_prices_show_it_to_be(
     price: str, value: str, number: float | None

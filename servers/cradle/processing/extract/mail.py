@@ -21,6 +21,7 @@ _HEADERS = ("From", "To", "Cc", "Date")
 _FROM_LINE = re.compile(rb"^From [^\r\n]*\r?\n(?=[!-9;-~]+:)", re.MULTILINE)  # RFC 4155; a header follows it
 _TWINS = frozenset({"text/html", "text/x-amp-html", "text/watch-html", "text/enriched", "text/richtext", "text/rtf"})
 _ENDINGS = {"message/rfc822": ".eml", "text/csv": ".csv", "text/html": ".html"}
+_AS_IT_CAME = email.policy.default.clone(refold_source="none")
 MAX_PARTS = 500
 
 
@@ -73,7 +74,7 @@ def _items(data: bytes, depth: int, inner: Inner, alone: bool) -> Iterator[Item]
 def _header(message: EmailMessage, name: str) -> str:
     try:
         return str(message.get(name) or "")
-    except (ValueError, IndexError, AttributeError, LookupError):
+    except (ValueError, IndexError, AttributeError, LookupError, TypeError):  # email's, of malformed ones
         return ""
 
 
@@ -154,4 +155,12 @@ def _content(part: EmailMessage, number: int) -> tuple[bytes, str]:
         return _bytes(part), name
     payload = part.get_payload()
     nested = payload[0] if isinstance(payload, list) and payload else None
-    return (nested.as_bytes() if isinstance(nested, EmailMessage) else b""), name
+    return (_whole(nested) if isinstance(nested, EmailMessage) else b""), name
+
+
+def _whole(message: EmailMessage) -> bytes:
+    """The message as it came: its header is not folded anew, which not every malformed one lets happen."""
+    try:
+        return message.as_bytes(policy=_AS_IT_CAME)
+    except UnicodeEncodeError:  # of one that says it has parts, and names no boundary
+        return message.as_string(policy=_AS_IT_CAME).encode("utf-8", "replace")

@@ -26,11 +26,10 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
         Unclear: cell, header or a column of its own name a quantity that can be read in two ways, or not all the same.
     """
     cell = row[index]
-    bare, stated = priced_for(shown(cell))
-    measured = isinstance(cell, Figure)
-    if measured and cell.unit == "%":
+    if "%" in (text := shown(cell)):
         return None
-    amount = amount_of(bare if stated and not measured else cell, columns.decimal)
+    bare, stated = priced_for(text)
+    amount = amount_of(bare if stated and not isinstance(cell, Figure) else cell, columns.decimal)
     if amount is None:
         return None
     quantity = _quantity(stated, row, columns, index)
@@ -38,7 +37,7 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
     bound = columns.priced_from[index] or columns.least(row, index)
     return Price(
         amount=amount,
-        currency=columns.first("currency", row) or currency_of(f"{shown(cell)} {columns.headers[index]}"),
+        currency=columns.first("currency", row) or currency_of(f"{text} {columns.headers[index]}"),
         kind=columns.names[index],
         lower_bound=_read(bound, columns).number if bound else "",
         quantity=quantity.number,
