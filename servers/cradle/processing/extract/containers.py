@@ -9,14 +9,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.extractor import Damaged, Locked, Unreadable
 
 MAX_ENTRIES = 20_000
 MAX_UNPACKED = 2 * 2**30
 MAX_RATIO = 400
 RATIO_FROM = 64 * 2**20
 MAX_XML = 512 * 2**20
-_DAMAGED = "The file is cut off or damaged. Send it again from its source."
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, OSError, ValueError)
 
 
@@ -29,7 +28,7 @@ def check_zip(data: bytes) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except _BROKEN:
-        raise Unreadable("damaged", _DAMAGED) from None
+        raise Damaged from None
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
         raise Unreadable("zip_bomb", f"The file holds {len(entries)} parts; {MAX_ENTRIES} is the limit.")
@@ -79,8 +78,8 @@ def whole_blocks(archive: zipfile.ZipFile, name: str, size: int) -> Iterator[byt
 @contextmanager
 def _unpacking(entry: zipfile.ZipInfo) -> Iterator[None]:
     if entry.flag_bits & 0x1:
-        raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
+        raise Locked
     try:
         yield
     except _BROKEN:
-        raise Unreadable("damaged", _DAMAGED) from None
+        raise Damaged from None

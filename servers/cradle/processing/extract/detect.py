@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from servers.cradle.processing.extract.compound import BROKEN, opened
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.encoding import encoding_of
-from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.extractor import Locked, Unreadable
 
 PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -177,7 +177,7 @@ def _zip(data: bytes) -> str:
     archive = check_zip(data)
     names = set(archive.namelist())
     if "EncryptedPackage" in names:
-        raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
+        raise Locked
     if "xl/workbook.bin" in names:
         return XLSB
     for start, kind in (("word/document", DOCX), ("xl/workbook", XLSX), ("ppt/presentation", PPTX)):
@@ -198,7 +198,7 @@ def _compound(data: bytes) -> str:
     names = [name.lower() for name in _outermost(data)]
     found = (kind for mark, kind in _COMPOUND_MARKS if any(name.startswith(mark.lower()) for name in names))
     if (kind := next(found, OLE)) == _LOCKED:
-        raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
+        raise Locked
     return kind
 
 

@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 from servers.cradle.processing.extract import doc_properties, rtf_words
 from servers.cradle.processing.extract.doc_properties import Characters, Paragraph, Run, characters
-from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.extractor import Locked, Unreadable
 from servers.cradle.processing.extract.symbol_font import is_symbol, signs
 
 DAMAGED = "The document is cut off or damaged. Open it in Word and save it as DOCX."
 _OLD = "The document is older than Word 6.0 or of an East Asian Word 95 and was not read. Save it as DOCX in Word."
-LOCKED = "The file is protected by a password. Save it without one and send it again."
 _WORD = 0xA5EC
 _WORD_97 = 0xBF  # the least nFib of Word 97 to 2003 (MS-DOC 2.5.1)
 LOCK, _TABLE_1 = 0x0100, 0x0200
@@ -162,7 +161,7 @@ def _checked_flags(stream: bytes) -> int:
     if signature != _WORD:
         raise Unreadable("damaged", DAMAGED)
     if flags & LOCK:
-        raise Unreadable("encrypted", LOCKED)
+        raise Locked
     if len(stream) < 0x9A + 8 * (_PIECES + 1):
         raise Unreadable("damaged", DAMAGED)
     return flags

@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from servers.cradle.processing.extract import doc_properties
-from servers.cradle.processing.extract.doc_file import DAMAGED, LOCK, LOCKED, Font, Form, Piece, levels, pieces
+from servers.cradle.processing.extract.doc_file import DAMAGED, LOCK, Font, Form, Piece, levels, pieces
 from servers.cradle.processing.extract.doc_properties import Run
-from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.extractor import Locked, Unreadable
 from servers.cradle.processing.extract.rtf_words import charset
 
 _SIGNATURE, _VERSIONS = 0xA5DC, range(101, 106)
@@ -61,7 +61,7 @@ def old_form(stream: bytes) -> Form:
         raise Unreadable("damaged", DAMAGED)
     language, flags, characters = (struct.unpack_from("<H", stream, at)[0] for at in (6, 0x0A, 0x14))
     if flags & LOCK:
-        raise Unreadable("encrypted", LOCKED)
+        raise Locked
     stories = tuple(struct.unpack_from("<I", stream, at)[0] for at in _STORIES)
     return Form(
         stories,

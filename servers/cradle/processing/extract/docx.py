@@ -13,6 +13,7 @@ from servers.cradle.processing.extract.detect import DOCX
 from servers.cradle.processing.extract.encoding import clean, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.pictures import chars_of, for_ocr
+from servers.cradle.processing.extract.story import Story
 from servers.cradle.processing.extract.symbol_font import is_symbol, signs
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extract.xml import Element, local
@@ -103,31 +104,23 @@ def _said(element: Element | None) -> str:
     return "" if element is None else element.get(_W + "val") or ""
 
 
-def _blocks(root: Element, styles: dict[str, int]) -> Iterator[Block]:
-    listed: list[str] = []
+def _blocks(root: Element, styles: dict[str, int]) -> Iterator[Item]:
+    blocks: list[Item] = []
+    story = Story(blocks)
     for element in _outermost(root, "p", "tbl"):
         if local(element) == "tbl":
-            yield from _closed(listed)
-            yield from _table(element)
-            continue
-        yield from _paragraph(element, styles, listed)
-        for box in _boxes(element):
-            yield from _closed(listed)
-            yield from _blocks(box, styles)
-    yield from _closed(listed)
-
-
-def _paragraph(paragraph: Element, styles: dict[str, int], listed: list[str]) -> Iterator[Block]:
-    """The paragraph, after the list before it; one of a list joins that."""
-    text = _text(paragraph)
-    if not text.strip():
-        return
-    level = _level(paragraph, styles)
-    if level == _LISTED:
-        listed.append("- " + squeezed(text))
-        return
-    yield from _closed(listed)
-    yield Block("heading", squeezed(text), level=level) if level else Block("paragraph", text.strip("\n"))
+            story.close()
+            blocks += _table(element)
+        else:
+            level = _level(element, styles)
+            story.paragraph(_text(element), max(level, 0), listed=level == _LISTED)
+            for box in _boxes(element):
+                story.close()
+                blocks += _blocks(box, styles)
+        yield from blocks
+        blocks.clear()
+    story.close()
+    yield from blocks
 
 
 def _boxes(paragraph: Element) -> Iterator[Element]:
@@ -159,12 +152,6 @@ def _number(element: Element) -> int | None:
     """What an element's `val` says, at most four digits."""
     value = _said(element)
     return int(value) if re.fullmatch("[0-9]{1,4}", value) else None
-
-
-def _closed(listed: list[str]) -> Iterator[Block]:
-    if listed:
-        yield Block("list", "\n".join(listed))
-        listed.clear()
 
 
 def _level(paragraph: Element, styles: dict[str, int]) -> int:

@@ -48,6 +48,20 @@ class File:
         return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open()
 
 
+class Damaged(Unreadable):
+    """The file is not whole."""
+
+    def __init__(self) -> None:
+        super().__init__("damaged", "The file is cut off or damaged. Send it again from its source.")
+
+
+class Locked(Unreadable):
+    """A password protects the file."""
+
+    def __init__(self) -> None:
+        super().__init__("encrypted", "The file is protected by a password. Save it without one and send it again.")
+
+
 class Exhausted(Unreadable):
     """Files inside the file come to more than a file of its size holds. Ends the whole file, not one entry of it."""
 

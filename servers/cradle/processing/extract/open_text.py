@@ -14,7 +14,7 @@ from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import ODP, ODT
 from servers.cradle.processing.extract.encoding import clean, squeezed
-from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.extractor import File, Inner, Locked, Unreadable
 from servers.cradle.processing.extract.open_objects import embedded, is_encrypted, properties
 from servers.cradle.processing.extract.open_shapes import (
     DRAW,
@@ -63,7 +63,7 @@ class OpenText:
         """
         archive = check_zip(file.data)
         if is_encrypted(archive):
-            raise Unreadable("encrypted", "The file is protected by a password. Save it without one and send it again.")
+            raise Locked
         content = opc.root(archive, "content.xml")
         body = None if content is None else next(content.iterfind(f"{_OFFICE}body/*"), None)
         if content is None or body is None:

@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 from servers.cradle.processing.extract import office_art
 from servers.cradle.processing.extract.compound import Compound
-from servers.cradle.processing.extract.extractor import Unreadable
+from servers.cradle.processing.extract.extractor import Locked, Unreadable
 from servers.cradle.processing.extract.office_art import Record, Store, records
 
 DAMAGED = "The presentation is cut off or damaged. Open it in PowerPoint and save it as PPTX."
-_ENCRYPTED = "The file is protected by a password. Save it without one and send it again."
 _LONG = "An object inside the presentation is far longer than the file; it was not read."
 _DOCUMENT, _SLIDE, _NOTES, _SLIDE_ATOM = 0x3E8, 0x3EE, 0x3F0, 0x3EF
 _DRAWINGS, _DRAWING, _PERSIST, _LIST, _DIRECTORY, _EDIT = 0x40B, 0x40C, 0x3F3, 0xFF0, 0x1772, 0xFF5
@@ -231,7 +230,7 @@ def _places(stream: bytes, user: bytes) -> tuple[dict[int, int], int]:
         if edit is None or edit.kind != _EDIT:
             raise Unreadable("damaged", DAMAGED)
         if token == _TOKEN_ENCRYPTED or edit.end - edit.start >= 32:
-            raise Unreadable("encrypted", _ENCRYPTED)
+            raise Locked
         earlier, directory, number = struct.unpack_from("<III", stream, edit.start + 8)
         document = number if document < 0 else document
         _fill(places, stream, directory)

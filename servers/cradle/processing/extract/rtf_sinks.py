@@ -58,18 +58,32 @@ class Text(Sink):
         self._pieces.append(text)
 
     def word(self, word: bytes, value: int, paragraph: Paragraph) -> bool:
-        if (mark := _MARKS.get(word)) is None:
-            return False
-        mark(self, value, paragraph)
+        match word:
+            case b"par" | b"sect":
+                self._end_paragraph(paragraph)
+            case b"nestcell":
+                self._story.cell_paragraph(self._taken())
+            case b"cell":
+                self.numbered = False
+                self._story.cell(self._taken())
+            case b"row":
+                self._story.row(self._edges, header=self._header)
+            case b"trowd":
+                self._edges, self._header = [], False
+            case b"cellx":
+                self._edges.append(value)
+            case b"trhdr":
+                self._header = True
+            case _:
+                return False
         return True
 
     def close(self) -> None:
         if self._pieces:
-            self.end_paragraph(0, Paragraph())
+            self._end_paragraph(Paragraph())
         self._story.close()
 
-    def end_paragraph(self, value: int, paragraph: Paragraph) -> None:
-        del value
+    def _end_paragraph(self, paragraph: Paragraph) -> None:
         text = self._taken()
         listed, self.numbered = paragraph.listed or self.numbered, False
         if paragraph.in_table:
@@ -77,47 +91,10 @@ class Text(Sink):
         else:
             self._story.paragraph(text, paragraph.level, listed=listed)
 
-    def end_inner_cell(self, value: int, paragraph: Paragraph) -> None:
-        del value, paragraph
-        self._story.cell_paragraph(self._taken())
-
-    def end_cell(self, value: int, paragraph: Paragraph) -> None:
-        del value, paragraph
-        self.numbered = False
-        self._story.cell(self._taken())
-
-    def end_row(self, value: int, paragraph: Paragraph) -> None:
-        del value, paragraph
-        self._story.row(self._edges, header=self._header)
-
-    def begin_row(self, value: int, paragraph: Paragraph) -> None:
-        del value, paragraph
-        self._edges, self._header = [], False
-
-    def edge(self, value: int, paragraph: Paragraph) -> None:
-        del paragraph
-        self._edges.append(value)
-
-    def header(self, value: int, paragraph: Paragraph) -> None:
-        del value, paragraph
-        self._header = True
-
     def _taken(self) -> str:
         """The text since the last mark."""
         text, self._pieces = paired("".join(self._pieces)), []
         return text
-
-
-_MARKS: dict[bytes, Callable[[Text, int, Paragraph], None]] = {
-    b"par": Text.end_paragraph,
-    b"sect": Text.end_paragraph,
-    b"nestcell": Text.end_inner_cell,
-    b"cell": Text.end_cell,
-    b"row": Text.end_row,
-    b"trowd": Text.begin_row,
-    b"cellx": Text.edge,
-    b"trhdr": Text.header,
-}
 
 
 @dataclass

@@ -11,7 +11,7 @@ from itertools import chain
 from servers.cradle.processing.extract.columns import Figure
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
 from servers.cradle.processing.extract.encoding import clean
-from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.extractor import File, Inner, Locked, Unreadable
 from servers.cradle.processing.extract.left_out import dated, left_out
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extract.number_formats import Shown, measured
@@ -57,8 +57,7 @@ class Spreadsheet:
                     yield item
                 yield from for_ocr(chars, beside.pictures(title, number))
         except calamine.PasswordError:
-            reason = "The file is protected by a password. Save it without one and send it again."
-            raise Unreadable("encrypted", reason) from None
+            raise Locked from None
         except (calamine.CalamineError, OSError, OverflowError):  # the last one: a duration of millions of years
             raise Unreadable("damaged", _DAMAGED) from None
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""What DOC and RTF share: paragraphs, list entries, cells and rows, told one by one, become blocks."""
+"""What DOC, DOCX and RTF share: paragraphs, list entries, cells and rows, told one by one, become blocks."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.archive import label
 from servers.cradle.processing.extract.containers import part_blocks, whole_blocks
-from servers.cradle.processing.extract.extractor import Inner, Unreadable
+from servers.cradle.processing.extract.extractor import Damaged, Inner, Unreadable
 from servers.cradle.processing.extract.merged import Merge
 from servers.cradle.processing.extract.number_formats import BUILT_IN, Cell, Shown, shown_in_rows, shows
 from servers.cradle.processing.extract.sheet_notes import notes, place
@@ -31,7 +31,6 @@ _READ = re.compile(r"\.(bin|xml|rels)$", re.IGNORECASE)  # no picture
 _SHEET, _FORMATS, _FORMATS_END, _FORMAT = 156, 615, 616, 44  # BrtBundleSh, BrtBeginFmts, BrtEndFmts, BrtFmt
 _STYLES, _STYLES_END, _STYLE = 617, 618, 47  # BrtBeginCellXFs, BrtEndCellXFs, BrtXF
 _NOTE, _NOTE_TEXT, _NOTES_END = 635, 637, 629  # BrtBeginComment, BrtCommentText, BrtEndComments
-_DAMAGED = Unreadable("damaged", "The file is cut off or damaged. Send it again from its source.")
 
 
 class XlsbSheets:
@@ -134,7 +133,7 @@ def _notes(archive: zipfile.ZipFile, part: str, page: int, threads: set[str]) ->
     try:
         _read_notes(archive, part, said)
     except (Unreadable, *BROKEN) as error:
-        why = error if isinstance(error, Unreadable) else _DAMAGED
+        why = error if isinstance(error, Unreadable) else Damaged()
         yield Attachment(label(posixpath.basename(part)), "", 0, why.code, why.reason)
     yield from notes((each for each in said if each[0] not in threads), page)
 
@@ -154,4 +153,4 @@ def _read_notes(archive: zipfile.ZipFile, part: str, said: list[tuple[str, str]]
             said.append((cell, text(content, 1)[0]))
         ended |= kind == _NOTES_END
     if not ended:
-        raise _DAMAGED
+        raise Damaged
