@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InvalidInput, NotFound, Unavailable
+from shared.secret_files import make_secret
 from shared.settings import Settings
 
 STOP_S = 5.0
@@ -126,7 +127,7 @@ def start_node(
     """
     _ray()
     if address is None:
-        _make_token(settings)
+        make_secret(token_file(settings), secrets.token_hex(32).encode())
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--log-color=false"]
     if address is None:
         command += ["--head", f"--port={port}", "--include-dashboard=false"]
@@ -151,15 +152,6 @@ def start_node(
 def token_file(settings: Settings) -> Path:
     """Where the cluster's token is: the same on all of its machines. Whoever has it runs code on them."""
     return settings.home.expanduser() / "keys" / "cluster-token"
-
-
-def _make_token(settings: Settings) -> None:
-    file = token_file(settings)
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as out:
-            out.write(secrets.token_hex(32))
 
 
 def _environment(settings: Settings) -> dict[str, str]:

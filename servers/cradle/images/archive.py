@@ -25,10 +25,10 @@ from pydantic import ValidationError
 from servers.cradle.images.build import IMAGE, RECORD, Stored, built_image
 from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.evidence import FILES
-from servers.cradle.images.files import copy, digest_file, hash_file, sweep, work_name, write_new
+from servers.cradle.images.files import copy, digest_file, hash_file, new_file, sweep, work_name, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import SignedBy
-from servers.cradle.images.streams import BLOCK, Hashing
+from servers.cradle.images.streams import Hashing
 from shared.contracts.image import ImageArchived, ImageBuilt
 from shared.durable import sync_folder
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
@@ -161,10 +161,8 @@ class Archive:
             with room_or_clean():
                 for each in (RECORD, *FILES):
                     copy(folder / each, target / each)
-                with (folder / SEALED).open("rb") as source, (target / IMAGE).open("xb") as out:
+                with (folder / SEALED).open("rb") as source, new_file(target / IMAGE) as out:
                     key.decrypt(source, out)
-                    out.flush()
-                    os.fsync(out.fileno())
                 if digest_file(target / IMAGE) != built.archive_digest:
                     raise Conflict("The archived image is damaged: its hash is not the recorded one.", field="name")
         except BaseException:
@@ -204,11 +202,9 @@ def listed(folder: Path) -> dict[str, str]:
 def _seal(image: Path, work: Path, key: CustomerKey, archive_digest: str) -> None:
     with ThreadPoolExecutor(1) as beside:
         read = beside.submit(hash_file, image)
-        with image.open("rb") as source, (work / SEALED).open("xb", buffering=BLOCK) as out:
+        with image.open("rb") as source, new_file(work / SEALED) as out:
             sealed = Hashing(out)
             key.encrypt(source, sealed)
-            out.flush()
-            os.fsync(out.fileno())
     if "sha256:" + read.result() != archive_digest:
         raise Conflict("The built image was altered after it was built. Build it again.", field="tag")
     for name in (RECORD, *FILES):

@@ -8,16 +8,16 @@ them all; the docker archive, which knows no architectures, names the image for 
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from servers.cradle.images.compression import media_type
+from servers.cradle.images.files import new_file
 from servers.cradle.images.layers import Layer, room_or_clean
 from servers.cradle.images.spec import USER, ImageSpec, created
-from servers.cradle.images.streams import BLOCK, Hash, Hashing, tar_onto
+from servers.cradle.images.streams import Hash, Hashing, tar_onto
 from shared.contracts.image import Architecture, ImageVariant
 from shared.errors import Unavailable
 from shared.ids import canonical_json, digest
@@ -117,13 +117,11 @@ def assemble(
         named, manifest_digest = _descriptor("index", index), digest(index)
         items[_place(manifest_digest)] = index
     items["index.json"] = canonical_json(_index([{**named, "annotations": _names(spec)}]))
-    with room_or_clean(target), target.open("xb", buffering=BLOCK) as raw:
+    with room_or_clean(target), new_file(target) as raw:
         whole = Hashing(raw)
         with tar_onto(whole) as tar:
             for name in sorted(items):
                 _write(tar, name, items[name])
-        raw.flush()
-        os.fsync(raw.fileno())
     return Assembled(digest(first.config), manifest_digest, whole.digest, whole.size, images if others else ())
 
 

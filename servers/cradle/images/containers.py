@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from servers.cradle.images.engine import OURS, OWNER, Engine, plain
+from servers.cradle.images.engine import CLOSED_IN, OURS, OWNER, Engine, plain
 from servers.cradle.images.running import ENDED
-from servers.cradle.images.spec import INSTANCE_PORT, SCRATCH, STATE
+from servers.cradle.images.spec import INSTANCE_PORT, STATE
 from shared.contracts.image import ImageBuilt
 from shared.errors import Unavailable
 from shared.signatures import Verifier
@@ -198,13 +198,9 @@ class Containers:
         self._remove(name)
         with plain():
             limits = self._api.create_host_config(
-                read_only=True,
-                tmpfs={SCRATCH: "size=1g,mode=1777,nosuid,nodev"},
-                cap_drop=["ALL"],
-                security_opt=["no-new-privileges:true"],
+                **CLOSED_IN,
                 port_bindings={INSTANCE_PORT: ("127.0.0.1" if self.host in _LOOPBACK else "0.0.0.0", port)},  # noqa: S104
                 binds={f"{self._name}-state": {"bind": STATE, "mode": "rw"}} if volume else None,
-                pids_limit=512,
                 mem_limit=_MEMORY,
                 nano_cpus=int(min(_CPUS, float(self._api.info()["NCPU"])) * 1e9),
                 restart_policy={"Name": "unless-stopped"} if volume else None,

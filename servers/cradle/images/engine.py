@@ -21,6 +21,7 @@ import orjson
 
 from servers.cradle.images.assemble import Assembled
 from servers.cradle.images.contexts import of_context
+from servers.cradle.images.files import new_file
 from servers.cradle.images.layers import Layer, room_or_clean
 from servers.cradle.images.render import dockerfile
 from servers.cradle.images.spec import SCRATCH, ImageSpec
@@ -36,6 +37,14 @@ _BLOCK = 1 << 20
 _USUAL = "/var/run/docker.sock"
 OWNER = "com.0711.deployment"  # label of every container that the platform starts: whose it is
 OURS = "0711/"  # how the names of built images begin
+CLOSED_IN: dict[str, Any] = {
+    "read_only": True,
+    "tmpfs": {SCRATCH: "size=1g,mode=1777,nosuid,nodev"},
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    "pids_limit": 512,
+}
+"""How every container of an image runs."""
 
 
 def address(docker_host: str | None) -> str | None:
@@ -166,13 +175,11 @@ class Engine:
         return spec.reference
 
     def _save(self, spec: ImageSpec, image_id: str, target: Path) -> Assembled:
-        with room_or_clean(target), target.open("xb", buffering=_BLOCK) as raw:
+        with room_or_clean(target), new_file(target) as raw:
             whole = Hashing(raw)
             with plain():
                 for block in self.api.get_image(spec.reference, chunk_size=_BLOCK):
                     whole.write(block)
-            raw.flush()
-            os.fsync(raw.fileno())
         with tarfile.open(target, "r:") as tar:
             name = "index.json" if "index.json" in tar.getnames() else "manifest.json"
             file = tar.extractfile(name)
@@ -196,15 +203,7 @@ class Engine:
         container = None
         try:
             with plain():
-                limits = self.api.create_host_config(
-                    read_only=True,
-                    tmpfs={SCRATCH: "size=1g,mode=1777,nosuid,nodev"},
-                    cap_drop=["ALL"],
-                    security_opt=["no-new-privileges:true"],
-                    port_bindings={port: ("127.0.0.1", None)},
-                    pids_limit=512,
-                    init=False,
-                )
+                limits = self.api.create_host_config(**CLOSED_IN, port_bindings={port: ("127.0.0.1", None)}, init=False)
                 made = self.api.create_container(
                     loaded, environment=environment, host_config=limits, ports=[port],
                     labels={OWNER: owner} if owner else None,

@@ -6,8 +6,10 @@ import fcntl
 import hashlib
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _BLOCK = 1 << 20
 _PROC = Path("/proc")
@@ -25,12 +27,19 @@ def digest_file(path: Path) -> str:
     return f"sha256:{hash_file(path)}"
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Create a file that does not exist yet; durable when it returns."""
-    with path.open("xb") as file:
-        file.write(data)
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that does not exist yet, to be written; durable after the block."""
+    with path.open("xb", buffering=_BLOCK) as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Create a file that does not exist yet; durable when it returns."""
+    with new_file(path) as file:
+        file.write(data)
 
 
 def reflink(source: Path, target: Path) -> bool:

@@ -8,12 +8,12 @@ version of the dataset it is: an instance with NEO4J_URL asks no other.
 from __future__ import annotations
 
 import io
-import os
 import shutil
 from pathlib import Path
 from typing import IO
 
 from servers.cradle.images.compression import Gzip
+from servers.cradle.images.files import new_file
 from servers.cradle.images.streams import BLOCK, Hashing
 from servers.cradle.images.unpack import layer_tar
 from shared.errors import InvalidInput
@@ -68,11 +68,9 @@ def _written(source: IO[bytes], target: Path, columns: tuple[str, ...], kind: st
     try:
         with held.open("xb") as file:
             shutil.copyfileobj(source, file, BLOCK)
-        with target.open("xb") as raw:
+        with new_file(target) as raw:
             hashed = Hashing(raw)
             _write_csv(held, hashed, columns, kind, _HEADERS[target.name])
-            raw.flush()
-            os.fsync(raw.fileno())
     finally:
         held.unlink(missing_ok=True)
     return hashed.digest.removeprefix("sha256:")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import os
 import shutil
 import tarfile
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from servers.cradle.images import evidence, neo4j_import
 from servers.cradle.images.build import IMAGE, built_image, publish
-from servers.cradle.images.files import digest_file, share, sweep, work_name, write_new
+from servers.cradle.images.files import digest_file, new_file, share, sweep, work_name, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.render import compose, delivery, helm_chart
 from servers.cradle.images.report import report_of
@@ -121,13 +120,10 @@ def _write_tar(folder: Path, name: str, target: Path) -> None:
     """The folder as one tar, whole or not there; the same for the same files."""
     draft = target.with_name(work_name(f".building-{target.name}"))
     with room_or_clean(draft):
-        with draft.open("xb") as raw:
-            with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                for path in sorted(folder.iterdir()):
-                    info = tarfile.TarInfo(f"{name}/{path.name}")
-                    info.size, info.mode, info.mtime = path.stat().st_size, path.stat().st_mode & 0o755, SOURCE_EPOCH
-                    with path.open("rb") as file:
-                        tar.addfile(info, file)
-            raw.flush()
-            os.fsync(raw.fileno())
+        with new_file(draft) as raw, tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for path in sorted(folder.iterdir()):
+                info = tarfile.TarInfo(f"{name}/{path.name}")
+                info.size, info.mode, info.mtime = path.stat().st_size, path.stat().st_mode & 0o755, SOURCE_EPOCH
+                with path.open("rb") as file:
+                    tar.addfile(info, file)
         draft.replace(target)

@@ -7,6 +7,7 @@ against its digest, from the pinned one down; layers are kept as they are.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from dataclasses import dataclass
@@ -206,8 +207,6 @@ class _Registry:
             raise Conflict("What the registry sent is not what its digest says. Try again, or another registry.")
 
     def _limited(self, place: str, wanted: str, headers: dict[str, str]) -> bytes:
-        import io
-
         found = io.BytesIO()
         with self._get(place, headers) as answer:
             self._copy(answer, Hashing(found), _SMALL)

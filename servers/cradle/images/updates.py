@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import os
 import shutil
 import tarfile
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servers.cradle.images.files import digest_file, hash_file, sweep, work_name
+from servers.cradle.images.files import digest_file, hash_file, new_file, sweep, work_name
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.streams import add_file
@@ -102,14 +101,11 @@ def _statement(dataset_digest: str, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_tar(folder: Path, envelope: bytes, names: list[str], target: Path) -> None:
-    with target.open("xb") as raw:
-        with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            add_file(tar, "statement.json", io.BytesIO(envelope), len(envelope))
-            for name in names:
-                with (folder / name).open("rb") as file:
-                    add_file(tar, name, file, (folder / name).stat().st_size)
-        raw.flush()
-        os.fsync(raw.fileno())
+    with new_file(target) as raw, tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        add_file(tar, "statement.json", io.BytesIO(envelope), len(envelope))
+        for name in names:
+            with (folder / name).open("rb") as file:
+                add_file(tar, name, file, (folder / name).stat().st_size)
 
 
 def leads_to(key: str, dataset_digest: str) -> bool:
