@@ -252,7 +252,7 @@ async def test_where_there_is_a_gpu_it_serves_without_being_named(home: Path) ->
         serving = EmbeddingService(settings_of(home, **more))
         await serving.start()
         try:
-            many = [serving.embed_vectors(texts, "query", tenant, deadline_s=240) for tenant in "abcdefgh"]
+            many = [serving.embed_vectors(texts, "query", tenant) for tenant in "abcdefgh"]
             vectors.append(await asyncio.gather(*many))
             identity = await serving.identity()
             assert (identity.backend, identity.dtype) == (

@@ -119,7 +119,7 @@ async def test_a_pinned_e5_model_is_served_by_every_backend_with_its_own_prefixe
     serving = EmbeddingService(settings)
     await serving.start()
     try:
-        vectors = await serving.embed_vectors(TEXTS, "query", "a", deadline_s=240)
+        vectors = await serving.embed_vectors(TEXTS, "query", "a")
         expected = reference(resolve(settings).folder, [f"query: {text}" for text in TEXTS])
         assert (vectors * expected).sum(1).min() >= 0.9999
         identity = await serving.identity()

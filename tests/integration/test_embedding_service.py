@@ -150,7 +150,7 @@ async def test_a_text_that_comes_alone_waits_for_its_vector_and_for_no_clock(
         return plain(when, *arguments, **named)
 
     monkeypatch.setattr(loop, "call_at", noted)
-    await service.embed_vectors(["Klemme"], "query", "a", deadline_s=60)
+    await service.embed_vectors(["Klemme"], "query", "a")
     deadlines = [delay for delay in timers if delay > 30]
     assert deadlines, "the loop's timers were not seen"
     assert sum(timers) - sum(deadlines) <= 0.005

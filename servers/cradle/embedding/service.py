@@ -141,7 +141,6 @@ class EmbeddingService:
         self,
         request: EmbeddingRequest,
         tenant: str,
-        deadline_s: float | None = None,
         priority: Priority = "interactive",
     ) -> EmbeddingResult:
         """The vectors of a request, in its order.
@@ -149,7 +148,7 @@ class EmbeddingService:
         Raises:
             InvalidInput: a text is longer than the model reads and may not be cut, or cannot be embedded; names it.
             Overloaded: too much waits; says when to come again.
-            DeadlineExceeded: not done within `deadline_s`.
+            DeadlineExceeded: not done within the deadline of a call.
             Unavailable: the model cannot be loaded.
         """
         result = await self.vectors(
@@ -159,7 +158,6 @@ class EmbeddingService:
             normalize=request.normalize,
             truncate=request.truncate,
             priority=priority,
-            deadline_s=deadline_s,
         )
         as_text = request.encoding == "base64"
         return EmbeddingResult(
@@ -184,7 +182,6 @@ class EmbeddingService:
         truncate: bool = False,
         priority: Priority = "interactive",
         dimensions: int | None = None,
-        deadline_s: float | None = None,
     ) -> Embedded:
         """The vectors of texts as an array; otherwise as `embed`.
 
@@ -192,7 +189,7 @@ class EmbeddingService:
             dimensions: only the first so many values of each.
         """
         started = time.monotonic()
-        deadline = started + (deadline_s or self._settings.call_deadline_s)
+        deadline = started + self._settings.call_deadline_s
         try:
             self._require_few(texts)
             loaded = await self._ready(deadline)
@@ -247,17 +244,15 @@ class EmbeddingService:
         tenant: str,
         priority: Priority = "bulk",
         *,
-        deadline_s: float | None = None,
         truncate: bool = False,
         inputs: Sequence[list[int]] | None = None,
     ) -> Vectors:
         """Vectors for a caller in this process: float32 [n, dimension], at length 1 where the model normalises.
 
-        Waits for room in the queue instead of being refused.
+        Waits for room in the queue instead of being refused, up to the deadline of a job's step.
 
         Args:
             texts: any number.
-            deadline_s: default: that of a job's step.
             inputs: what `tokenizer.inputs` gave for each text, where that is known already.
 
         Raises:
@@ -265,7 +260,7 @@ class EmbeddingService:
         """
         import numpy as np
 
-        deadline = time.monotonic() + (deadline_s or self._settings.job_step_deadline_s)
+        deadline = time.monotonic() + self._settings.job_step_deadline_s
         loaded = await self._ready(deadline)
         parts: list[Vectors] = [np.empty((0, loaded.model.card.dimension), np.float32)]
         for at in range(0, len(texts), WINDOW):

@@ -138,17 +138,11 @@ def wanted_form(accept: str) -> Form:
 
 
 def shortened(vectors: Vectors, dimensions: int | None, unit: bool) -> Vectors:
-    """The first `dimensions` values of each vector, brought back to length 1 where `unit`.
-
-    Raises:
-        InvalidInput: the vectors have fewer.
-    """
+    """The first `dimensions` values of each vector, brought back to length 1 where `unit`."""
     import numpy as np
 
     if dimensions is None or dimensions == vectors.shape[1]:
         return vectors
-    if dimensions > vectors.shape[1]:
-        raise InvalidInput(f"This model has {vectors.shape[1]} dimensions: ask for no more.", field="dimensions")
     short = np.ascontiguousarray(vectors[:, :dimensions])
     if unit:
         short /= np.maximum(np.linalg.norm(short, axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -14,7 +14,8 @@ ANEW = "call save_installation_params, then process_new_documents with parameter
 
 
 def validate(parameters: InstallationParameters) -> None:
-    """Refuses parameters that contradict themselves.
+    """Refuses parameters that contradict themselves: passages longer than the model reads, an overlap of over half a
+    passage, a remote provider for a customer marked local only.
 
     Raises:
         InvalidInput: names the field and the limit.
@@ -22,8 +23,8 @@ def validate(parameters: InstallationParameters) -> None:
     chunking, limit = parameters.chunking, parameters.embedding.max_tokens
     if chunking.max_tokens > limit:
         raise InvalidInput(f"The model reads {limit} tokens. Choose chunk_tokens up to that.", field="chunk_tokens")
-    if chunking.overlap_tokens >= chunking.max_tokens:
-        raise InvalidInput("chunk_overlap must be smaller than chunk_tokens. Choose less.", field="chunk_overlap")
+    if chunking.overlap_tokens * 2 > chunking.max_tokens:
+        raise InvalidInput("chunk_overlap is over half of chunk_tokens. Choose less.", field="chunk_overlap")
     if parameters.local_only and parameters.ocr.provider not in LOCAL_PROVIDERS:
         raise InvalidInput(
             "The customer is marked local_only, and this OCR provider is remote. Choose a local ocr_provider.",

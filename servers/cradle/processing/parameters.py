@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from servers.cradle.installations.parameters import ANEW
+from servers.cradle.installations.parameters import ANEW, validate
 from servers.cradle.processing import chunking
 from servers.cradle.processing.extract import versions
 from shared.contracts.installation import (
@@ -12,7 +12,6 @@ from shared.contracts.installation import (
     OcrParameters,
     ParameterChoice,
 )
-from shared.contracts.vision import LOCAL_PROVIDERS
 from shared.dataset.graph import RULES as GRAPH_RULES
 from shared.errors import InvalidInput, ParameterDrift
 
@@ -27,23 +26,14 @@ def current_parameters(
         ocr: of the provider that is chosen.
 
     Raises:
-        InvalidInput: a choice does not fit: another model than the one served, passages longer than the model reads, an
-            overlap of half a passage or more, a remote provider for a customer marked local only.
+        InvalidInput: a choice does not fit: another model than the one served, or as `validate`.
     """
     if choice.embedding_model not in (None, embedding.model):
         raise InvalidInput(
             f"This cradle serves {embedding.model}. Leave embedding_model out, or start one with the other model.",
             field="embedding_model",
         )
-    if choice.chunk_tokens > embedding.max_tokens:
-        raise InvalidInput(
-            f"The model reads {embedding.max_tokens} tokens. Choose chunk_tokens up to that.", field="chunk_tokens"
-        )
-    if choice.chunk_overlap * 2 > choice.chunk_tokens:
-        raise InvalidInput("chunk_overlap is over half of chunk_tokens. Choose less.", field="chunk_overlap")
-    if choice.local_only and ocr.provider not in LOCAL_PROVIDERS:
-        raise InvalidInput("The customer is marked local only. Choose a local ocr_provider.", field="ocr_provider")
-    return InstallationParameters(
+    parameters = InstallationParameters(
         embedding=embedding,
         chunking=ChunkingParameters(
             chunker=chunking.NAME,
@@ -56,6 +46,8 @@ def current_parameters(
         graph_rules=GRAPH_RULES,
         local_only=choice.local_only,
     )
+    validate(parameters)
+    return parameters
 
 
 def require_same_processing(parameters: InstallationParameters) -> None:
