@@ -39,7 +39,7 @@ _OPENERS: dict[str, Callable[[bytes], Any]] = {
 
 class Archive:
     name = "archive"
-    version = "3"
+    version = "4"
     media_types = frozenset({ZIP, TAR, GZIP, BZIP2, XZ})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

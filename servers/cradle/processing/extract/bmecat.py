@@ -39,7 +39,7 @@ _CONTAINERS = frozenset(
 
 class Bmecat:
     name = "bmecat"
-    version = "6"
+    version = "7"
     media_types = frozenset({BMECAT})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -18,7 +18,7 @@ MAX_CELL = 1_000_000
 
 class Delimited:
     name = "csv"
-    version = "5"
+    version = "6"
     media_types = frozenset({"text/csv"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -24,7 +24,7 @@ _DAMAGED = "The image is cut off or damaged. Send it again from its source."
 
 class Image:
     name = "image"
-    version = "1"
+    version = "2"
     media_types = frozenset(_FORMATS)
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

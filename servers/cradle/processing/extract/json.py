@@ -31,7 +31,7 @@ _Events = Iterator[tuple[str, Any]]
 
 class Json:
     name = "json"
-    version = "7"
+    version = "8"
     media_types = frozenset({"application/json"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

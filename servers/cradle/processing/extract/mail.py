@@ -27,7 +27,7 @@ MAX_PARTS = 500
 
 class Mail:
     name = "mail"
-    version = "4"
+    version = "5"
     media_types = frozenset({"message/rfc822"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

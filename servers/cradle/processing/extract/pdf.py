@@ -41,7 +41,7 @@ _ASK_BOX = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.
 
 class Pdf:
     name = "pdf"
-    version = "6"
+    version = "7"
     media_types = frozenset({PDF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

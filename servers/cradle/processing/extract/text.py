@@ -17,7 +17,7 @@ _BREAKS = re.compile(r"\n[ \t]*\n+")
 
 class Text:
     name = "text"
-    version = "2"
+    version = "3"
     media_types = frozenset({"text/plain"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -28,7 +28,7 @@ class Text:
 
 class Markdown:
     name = "markdown"
-    version = "3"
+    version = "4"
     media_types = frozenset({"text/markdown"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
