@@ -83,6 +83,30 @@ def test_a_damaged_entry_is_named_whatever_it_is_packed_with() -> None:
         assert [(each.name, each.code) for each in found.attachments] == [("kaputt.txt", "damaged"), ("ganz.txt", "")]
 
 
+def test_an_entry_without_a_name_and_one_that_says_wrongly_what_it_is_are_named() -> None:
+    odt = bytearray(zipped({"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml": b"<x/>"}))
+    odt[odt.index(b"mimetype") - 30] ^= 0xFF  # the mark of its own header
+    out = io.BytesIO(zipped({"a.odt": bytes(odt), "b.txt": b"Ganz."}))
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(""), "Ohne Namen.")
+    found = extracted(out.getvalue(), "a.zip")
+    assert [block.text for block in found.blocks] == ["Ganz.", "Ohne Namen."]
+    assert [(each.name, each.code) for each in found.attachments] == [
+        ("a.odt", "damaged"), ("b.txt", ""), ("unnamed", "")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_a_defect_of_a_reader_costs_its_file_and_not_the_archive(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr("servers.cradle.processing.extract.text.Markdown.extract", broken)
+    found = extracted(PACKERS[name]({"a.md": b"# A", "b.txt": b"Ganz."}), name)
+    assert [block.text for block in found.blocks] == ["Ganz."]
+    assert {each.name: each.code for each in found.attachments if each.code} == {"a.md": "reader_failed"}
+
+
 @pytest.mark.parametrize("name", PACKERS)
 def test_an_entry_that_is_too_large_is_named_and_the_others_are_read(
     name: str, monkeypatch: pytest.MonkeyPatch

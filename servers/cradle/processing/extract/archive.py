@@ -74,7 +74,7 @@ def _items(file: File, inner: Inner) -> Iterator[Item]:
 def _zip(file: File, inner: Inner) -> Iterator[Item]:
     archive = check_zip(file.data)
     for entry in archive.infolist():
-        if entry.is_dir():
+        if entry.filename.endswith("/"):
             continue
         name = label(entry.filename)
         if (entry.external_attr >> 28) == 0xA:  # a symbolic link by its Unix mode
@@ -82,12 +82,13 @@ def _zip(file: File, inner: Inner) -> Iterator[Item]:
             continue
         try:
             inner.require(entry.file_size)
-            data = read_part(archive, entry, min(MAX_ENTRY, entry.file_size))
-            yield from inner(data or b"", name, file.depth + 1)
+            data = read_part(archive, entry, min(MAX_ENTRY, entry.file_size)) or b""
         except Exhausted:
             raise
         except Unreadable as error:
             yield Attachment(name, "", entry.file_size, error.code, error.reason)
+        else:
+            yield from inner_items(inner, data, name, file.depth + 1)
 
 
 def _tar(stream: IO[bytes], depth: int, inner: Inner) -> Iterator[Item]:

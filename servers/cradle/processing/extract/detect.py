@@ -8,7 +8,7 @@ import zipfile
 from pathlib import PurePosixPath
 
 from servers.cradle.processing.extract.compound import BROKEN, opened
-from servers.cradle.processing.extract.containers import check_zip
+from servers.cradle.processing.extract.containers import check_zip, part_blocks
 from servers.cradle.processing.extract.encoding import encoding_of
 from servers.cradle.processing.extract.extractor import Locked, Unreadable
 
@@ -189,8 +189,7 @@ def _zip(data: bytes) -> str:
 
 
 def _opendocument(archive: zipfile.ZipFile) -> str:
-    with archive.open("mimetype") as file:
-        kind = file.read(100).decode("ascii", "ignore").strip()
+    kind = next(part_blocks(archive, "mimetype", 100), b"").decode("ascii", "ignore").strip()
     return kind if kind.startswith("application/") else ZIP
 
 

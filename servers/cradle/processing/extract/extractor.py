@@ -87,17 +87,21 @@ class Inner(Protocol):
 
 
 def inner_items(inner: Inner, data: bytes, name: str, depth: int, media_type: str = "") -> Iterator[Item]:
-    """The items of an inner file; where it cannot be read, an `Attachment` with why.
+    """The items of an inner file; where it cannot be read, an `Attachment` with why. A defect of its reader too ends it
+    alone, and not the files around it.
 
     Raises:
         Exhausted: it is too much for the outermost file.
     """
     try:
         yield from inner(data, name, depth)
-    except Exhausted:
+    except (Exhausted, MemoryError, RecursionError):
         raise
     except Unreadable as error:
         yield Attachment(name, media_type, len(data), error.code, error.reason)
+    except Exception as error:  # noqa: BLE001  of any library
+        reason = f"The reader failed on this file ({type(error).__name__})."
+        yield Attachment(name, media_type, len(data), "reader_failed", reason)
 
 
 class Extractor(Protocol):
