@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 
@@ -207,6 +208,30 @@ async def test_without_a_worker_the_engine_is_not_ready(engine: Engine, launched
     assert not engine.ready
     await compute(engine, [text_ids(np.random.default_rng(9), 8)])
     assert engine.ready
+
+
+@pytest.mark.requirement("F-05")
+async def test_a_machine_that_starts_no_process_for_a_moment_has_its_worker_again(
+    model_folder: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Event()
+
+    class Launched(list[SeenWorker]):
+        def append(self, worker: SeenWorker) -> None:
+            super().append(worker)
+            if len(self) == 3:  # one could not be started, and this is the next
+                tried.set()
+
+    launched = Launched()
+    engine = engine_of(model_folder, launched)
+    await engine.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/nowhere/python")
+        launched[0].kill()
+        await asyncio.wait_for(tried.wait(), 60)
+    text = text_ids(np.random.default_rng(11), 8)
+    assert np.array_equal(await compute(engine, [text], deadline_s=240), alone(graph, text))
+    await engine.close()
 
 
 async def test_closing_answers_every_waiting_caller(model_folder: Path) -> None:

@@ -102,15 +102,15 @@ class Worker:
         if self._spec.device == "cpu" and self._spec.dtype == "bfloat16":
             require_bfloat16()
         environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", self._module),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,  # libraries repeat what they were given
-            env=environment | OFFLINE | QUIET,
-            cwd=Path(__file__).parents[3],
-        )
         try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", self._module),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,  # libraries repeat what they were given
+                env=environment | OFFLINE | QUIET,
+                cwd=Path(__file__).parents[3],
+            )
             async with asyncio.timeout(LOAD_DEADLINE_S):
                 self._write(self._spec.frame())
                 _, status, body = await self._reply()
