@@ -43,17 +43,21 @@ def read_html(data: bytes | str) -> Iterator[Item]:
         Unreadable: `too_deep` where elements nest beyond `MAX_DEPTH`.
     """
     from bs4 import BeautifulSoup
-    from bs4.element import Comment
+    from bs4.element import Comment, Doctype, Tag
 
     soup = BeautifulSoup(_text(data) if isinstance(data, bytes) else data, "lxml")
     root = soup.find("html")
     title = squeezed(soup.title.get_text()) if soup.title else ""
     language = str(root.get("lang") or "")[:35] if root is not None else ""
     yield About(title=title, language=language.split("-")[0].lower())
-    for unseen in soup.find_all(lambda tag: tag.name in _SKIPPED or tag.has_attr("hidden")):
-        unseen.decompose()
-    for comment in soup.find_all(string=lambda string: isinstance(string, Comment)):
-        comment.extract()
+    unseen = [
+        each
+        for each in soup.descendants
+        if isinstance(each, Comment | Doctype)
+        or (isinstance(each, Tag) and (each.name in _SKIPPED or "hidden" in each.attrs))
+    ]
+    for each in unseen:
+        each.extract()
     yield from _Walk().blocks(soup.body or soup)
 
 
@@ -80,14 +84,13 @@ class _Walk:
         self._inline: list[str] = []
 
     def blocks(self, node, depth: int = 0) -> Iterator[Block]:
-        from bs4.element import Doctype, NavigableString, Tag
+        from bs4.element import NavigableString, Tag
 
         if depth > MAX_DEPTH:
             raise Unreadable("too_deep", f"The page nests elements deeper than {MAX_DEPTH}; it was not read.")
         for child in node.children:
             if isinstance(child, NavigableString):
-                if not isinstance(child, Doctype):
-                    self._inline.append(str(child))
+                self._inline.append(str(child))
             elif isinstance(child, Tag):
                 yield from self._tag(child, depth)
         if depth == 0:
