@@ -322,6 +322,17 @@ def test_every_page_of_an_image_file_is_read_in_order(form: str) -> None:
     assert [scan.page for scan in found.scans] == list(range(1, len(shades) + 1))
 
 
+@pytest.mark.parametrize("form", ["JPEG", "WEBP", "TIFF"])
+def test_a_picture_that_lies_on_its_side_is_turned_as_its_camera_says(form: str) -> None:
+    from PIL import Image
+
+    exif, out = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6  # orientation: a quarter to the right
+    Image.new("RGB", (60, 40)).save(out, form, exif=exif)
+    (scan,) = extracted(out.getvalue(), f"a.{form.lower()}").scans
+    assert Image.open(io.BytesIO(scan.png)).size == (40, 60)
+
+
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_a_scan_with_16_bits_of_grey_keeps_its_shades(form: str) -> None:
     from PIL import Image

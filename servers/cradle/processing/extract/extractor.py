@@ -95,7 +95,7 @@ def inner_items(inner: Inner, data: bytes, name: str, depth: int, media_type: st
     """
     try:
         yield from inner(data, name, depth)
-    except (Exhausted, MemoryError, RecursionError):
+    except (Exhausted, MemoryError):
         raise
     except Unreadable as error:
         yield Attachment(name, media_type, len(data), error.code, error.reason)

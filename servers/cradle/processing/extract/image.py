@@ -81,5 +81,4 @@ def _png(image, file: File) -> bytes:
     image.load()
     if file.media_type == "image/png" and image.mode in ("L", "RGB"):
         return file.data
-    upright = PIL.ImageOps.exif_transpose(image) if file.media_type == "image/jpeg" else image
-    return to_png(upright)
+    return to_png(PIL.ImageOps.exif_transpose(image))
