@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from servers.cradle.processing.extract.compound import BROKEN, opened
 from servers.cradle.processing.extract.extractor import Inner
@@ -65,17 +66,8 @@ class XlsSheets:
 
 
 def _objects(data: bytes, depth: int, inner: Inner) -> Iterator[Item]:
-    """The items of what is embedded."""
-    if names := _storages(data):
-        with opened(data) as container:
-            for number, name in enumerate(names, 1):
-                yield from embedded(container, (name,), f"object-{number}", depth, inner)
-
-
-def _storages(data: bytes) -> list[str]:
-    """The storages that hold an object each; none where calamine judges the file."""
-    try:
-        with opened(data) as container:
-            return sorted({path[0] for path in container.paths if len(path) > 1 and _OBJECT.fullmatch(path[0])})
-    except BROKEN:
-        return []
+    """The items of what is embedded, each in a storage of its own; none where calamine judges the file."""
+    with suppress(*BROKEN), opened(data) as container:
+        names = sorted({path[0] for path in container.paths if len(path) > 1 and _OBJECT.fullmatch(path[0])})
+        for number, name in enumerate(names, 1):
+            yield from embedded(container, (name,), f"object-{number}", depth, inner)
