@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Protocol
 
-from servers.cradle.processing.extract import opc, open_objects
-from servers.cradle.processing.extract.compound import BROKEN, opened
+from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB
 from servers.cradle.processing.extract.extractor import File, Inner
@@ -17,7 +16,6 @@ from servers.cradle.processing.extract.merged import Merge
 from servers.cradle.processing.extract.number_formats import Format, Shown, cell_formats, formats, marks
 from servers.cradle.processing.extract.opendocument import OpenSheets
 from servers.cradle.processing.extract.sheet_parts import beside, pictures, sheets, without_results
-from servers.cradle.processing.extract.summary import summary
 from servers.cradle.processing.extract.xls import XlsSheets
 from servers.cradle.processing.extract.xlsb import XlsbSheets
 from servers.cradle.processing.extract.zero_padded import as_shown
@@ -25,7 +23,12 @@ from servers.cradle.processing.extraction import Item
 
 
 class LeftOut(Protocol):
-    """Sheets by their names, without control characters. One that is not known has nothing."""
+    """Sheets by their names, without control characters. One that is not known has nothing.
+
+    `dated` is from when the file is by its properties (`dates`): of its last change, else of its making.
+    """
+
+    dated: str
 
     def readable(self, data: bytes) -> bytes:
         """The file, `data`, as calamine reads of its cells what they show."""
@@ -61,18 +64,6 @@ def left_out(file: File, data: bytes, inner: Inner) -> LeftOut:
     return of_format(archive, file.depth, inner)
 
 
-def dated(file: File, data: bytes) -> str:
-    """From when a file, which `data` is, is by its properties (`dates`): of its last change, else of its making."""
-    if file.media_type == XLS:
-        try:
-            with opened(data) as container:
-                return summary(container).dated
-        except BROKEN:
-            return ""
-    archive = check_zip(data)
-    return (open_objects if file.media_type == ODS else opc).properties(archive)[1]
-
-
 class XlsxSheets:
     """What an XLSX file's sheets hold beside what calamine reads.
 
@@ -82,6 +73,7 @@ class XlsxSheets:
 
     def __init__(self, archive: zipfile.ZipFile, depth: int, inner: Inner) -> None:
         self._archive, self._depth, self._inner = archive, depth, inner
+        self.dated = opc.properties(archive)[1]
         self._codes = cell_formats(archive)
         self._shown = archive
 

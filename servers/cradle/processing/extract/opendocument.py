@@ -15,7 +15,7 @@ from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.merged import Merge
 from servers.cradle.processing.extract.number_formats import MAX_COLUMNS, Cell, Shown, beside, padded
-from servers.cradle.processing.extract.open_objects import embedded
+from servers.cradle.processing.extract.open_objects import embedded, properties
 from servers.cradle.processing.extract.open_shapes import (
     ANNOTATION,
     PARAGRAPH,
@@ -52,6 +52,7 @@ class OpenSheets:
 
     def __init__(self, archive: zipfile.ZipFile, depth: int, inner: Inner) -> None:
         self._archive, self._depth, self._inner = archive, depth, inner
+        self.dated = properties(archive)[1]
         self._tables = {clean(name): table for name, table in tables_of(archive).items()}
 
     def readable(self, data: bytes) -> bytes:

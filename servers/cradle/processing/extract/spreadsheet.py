@@ -12,7 +12,7 @@ from servers.cradle.processing.extract.columns import Figure
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.extractor import File, Inner, Locked, Unreadable
-from servers.cradle.processing.extract.left_out import dated, left_out
+from servers.cradle.processing.extract.left_out import left_out
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extract.number_formats import Shown, measured
 from servers.cradle.processing.extract.pictures import FEW_CHARS, chars_of, for_ocr
@@ -43,7 +43,7 @@ class Spreadsheet:
             sheets = [(each.name, each.typ) for each in book.sheets_metadata if each.typ in (rows, chart)]
             names = [name for name, kind in sheets if kind == rows]
             large = LargeSheets(zipfile.ZipFile(io.BytesIO(data)), names) if file.media_type == XLSX else None
-            yield About(pages=len(sheets), dated=dated(file, data))
+            yield About(pages=len(sheets), dated=beside.dated)
             for number, (name, kind) in enumerate(sheets, 1):
                 title = clean(name)
                 yield Block("heading", title, level=1, page=number)

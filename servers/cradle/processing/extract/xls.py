@@ -15,6 +15,7 @@ from servers.cradle.processing.extract.office_art import Store, shown_in
 from servers.cradle.processing.extract.ole_object import embedded
 from servers.cradle.processing.extract.pictures import scans
 from servers.cradle.processing.extract.sheet_notes import notes
+from servers.cradle.processing.extract.summary import summary
 from servers.cradle.processing.extract.xls_drawn import drawn
 from servers.cradle.processing.extract.xls_formats import xls_formats
 from servers.cradle.processing.extraction import Block, Item
@@ -32,6 +33,7 @@ class XlsSheets:
 
     def __init__(self, data: bytes, depth: int, inner: Inner) -> None:
         self._depth, self._inner = depth, inner
+        self.dated = _dated(data)
         self._formats = xls_formats(data)
         self._store = Store(self._formats.pictures if self._formats else b"", b"")
         self._embedded = _objects(data, depth, inner)
@@ -63,6 +65,12 @@ class XlsSheets:
         if self._formats:
             numbers = shown_in(drawn(self._formats.stream, self._formats.begins(sheet)).drawing)
             yield from scans(filter(None, map(self._store.picture, numbers)), page, self._depth, self._inner)
+
+
+def _dated(data: bytes) -> str:
+    with suppress(*BROKEN), opened(data) as container:
+        return summary(container).dated
+    return ""
 
 
 def _objects(data: bytes, depth: int, inner: Inner) -> Iterator[Item]:

@@ -42,6 +42,7 @@ class XlsbSheets:
 
     def __init__(self, archive: zipfile.ZipFile, depth: int, inner: Inner) -> None:
         self._archive, self._depth, self._inner = archive, depth, inner
+        self.dated = opc.properties(archive)[1]
         self._parts = _parts(archive)
         self._surveys = {name: survey(whole_blocks(archive, part, BLOCK)) for name, part in self._parts.items()}
 
