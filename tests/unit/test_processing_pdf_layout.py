@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from servers.cradle.processing import stages
@@ -18,7 +19,8 @@ from shared.errors import InvalidInput, PlatformError, Unavailable
 
 A4 = 595, 842
 UPRIGHT = "1 0 0 1"
-SOFT = b"begincmap 1 begincodespacerange <00> <FF> endcodespacerange 1 beginbfchar <AD> <00AD> endbfchar endcmap"
+SIGNS = b"<AD> <00AD> <A4> <D83DDD0C> <A5> <0000>"
+NAMES = b"begincmap 1 begincodespacerange <00> <FF> endcodespacerange 3 beginbfchar %s endbfchar endcmap" % SIGNS
 
 
 def line(text: str, top: float, left: float = 0.0, size: float = 10.0) -> list[tuple[str, tuple[float, ...]]]:
@@ -26,12 +28,12 @@ def line(text: str, top: float, left: float = 0.0, size: float = 10.0) -> list[t
 
 
 def lines(*placed: tuple[str, tuple[float, ...]]) -> list[list[str]]:
-    glyphs = Glyphs.of([char for char, _ in placed], [box for _, box in placed])  # pyright: ignore[reportArgumentType]
+    glyphs = Glyphs("".join(char for char, _ in placed), np.array([box for _, box in placed]))
     return [[segment.text for segment in each.segments] for each in lines_of(glyphs)]
 
 
 def page_of(shows: list[str], rotate: int = 0) -> bytes:
-    """A PDF of one page whose text these operators write, in a font that names 0xAD a soft hyphen."""
+    """A PDF of one page whose text these operators write, in a font that names 0xAD a soft hyphen, ¤ a plug, ¥ none."""
     content = f"BT /F1 10 Tf {' '.join(shows)} ET".encode("cp1252")
     page = f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 {A4[0]} {A4[1]}]/Rotate {rotate}/Contents 4 0 R"
     objects = (
@@ -40,7 +42,7 @@ def page_of(shows: list[str], rotate: int = 0) -> bytes:
         page.encode() + b"/Resources<</Font<</F1 5 0 R>>>>>>",
         b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding/ToUnicode 6 0 R>>",
-        b"<</Length %d>>stream\n%s\nendstream" % (len(SOFT), SOFT),
+        b"<</Length %d>>stream\n%s\nendstream" % (len(NAMES), NAMES),
     )
     numbered = b"".join(b"%d 0 obj\n%s\nendobj\n" % each for each in enumerate(objects, 1))
     return b"%PDF-1.4\n" + numbered + b"trailer\n<</Root 1 0 R>>\n%%EOF"
@@ -83,9 +85,12 @@ def test_raised_characters_stay_in_their_line_and_the_next_line_does_not() -> No
 
 
 def test_two_halves_of_a_character_become_one_and_a_lone_one_a_question_mark() -> None:
-    box = (0.0, 1.0, 1.0, 0.0)
-    chars, boxes = _paired(["a", "\ud83d", "\udd0c", "\ud83d", "b"], [box] * 5)
-    assert (chars, len(boxes)) == (["a", "🔌", "\ufffd", "b"], 4)
+    assert _paired(["a", "\ud83d", "\udd0c", "\ud83d", "b"], [0, 2, 3, 4, 5]) == ("a🔌\ufffdb", [0, 2, 4, 5])
+
+
+def test_signs_stay_in_their_places_behind_one_of_two_units_and_one_without_a_name() -> None:
+    shows = [shown("¤ Stecker", 50, 700), shown("B¥uchse", 50, 650), shown("Leuchte", 50, 600)]
+    assert texts(page_of(shows)) == ["🔌 Stecker", "B uchse", "Leuchte"]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import math
 import re
-import struct
 from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import repeat
+from typing import TYPE_CHECKING
 
 from servers.cradle.processing.extract import dates
 from servers.cradle.processing.extract.detect import PDF
@@ -21,10 +21,13 @@ from servers.cradle.processing.extract.pdf_annotations import (
     embedded_files,
     written_in,
 )
-from servers.cradle.processing.extract.pdf_layout import Box, Glyphs, blocks_of, lines_of, turned
+from servers.cradle.processing.extract.pdf_layout import Glyphs, blocks_of, lines_of, turned
 from servers.cradle.processing.extraction import About, Block, Item, Scan
 from servers.cradle.processing.page_image import rendered, to_png
 from servers.cradle.processing.pdf_forms import fill_forms
+
+if TYPE_CHECKING:
+    from servers.cradle.processing.extract.pdf_layout import Boxes
 
 MAX_PAGES = 20_000
 MAX_CHARS = 500_000
@@ -35,7 +38,6 @@ _PASSWORD = 4
 _ANGLES = 64
 _NO_TEXT = frozenset("\0\2\n\r \ufffe\uffff")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_FLOATS = struct.Struct("4f")
 _ASK_BOX = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
 
@@ -96,7 +98,7 @@ def _page(document, index: int, files: Files) -> Iterator[Item]:
         laid = annotations_of(page)
         try:
             if laid.writes:
-                yield from _written(document, index, laid, _is_scan(page, _glyphs(page).spaces.count(False)))
+                yield from _written(document, index, laid, _is_scan(page, _glyphs(page).written))
             else:
                 yield from _shown(page, index, laid)
             yield from files.read(laid.handles())
@@ -117,7 +119,7 @@ def _written(document, index: int, laid: Annotations, scan: bool) -> Iterator[It
 def _shown(page, index: int, laid: Annotations, scan: bool = False) -> Iterator[Item]:
     """What is read on the page; `scan`: it was one before its fields were written in."""
     glyphs = _glyphs(page)
-    count = glyphs.spaces.count(False)
+    count = glyphs.written
     blocks = list(blocks_of(lines_of(glyphs), index + 1)) if count else []
     yield from blocks
     if scan or _is_scan(page, count):
@@ -137,7 +139,7 @@ def _glyphs(page) -> Glyphs:
         if count > MAX_CHARS:
             raise Unreadable("too_large", f"A page of the PDF holds more than {MAX_CHARS} characters; it was not read.")
         handle = textpage.raw
-        chars = "".join(map(chr, map(raw.FPDFText_GetUnicode, repeat(handle), range(count))))
+        chars = _chars(handle, count)
         kept = [  # pdfium makes up spaces and ends of lines, nothing else; U+0002 is its word for a line's last hyphen
             at
             for at, char in enumerate(chars)
@@ -145,54 +147,73 @@ def _glyphs(page) -> Glyphs:
             or (char == " " and raw.FPDFText_IsGenerated(handle, at) != 1)
             or (char == "\2" and raw.FPDFText_IsHyphen(handle, at) == 1)
         ]
+        turns = _turns(handle, kept)
         chars = chars.replace("\2", "-").replace("\xad", "-")  # what is drawn is no soft hyphen any more
-        boxes = turned(_boxes(handle, kept), _turns(handle, kept))
-        return Glyphs.of(*_paired([chars[at] for at in kept], boxes))
+        chars, kept = _paired([chars[at] for at in kept], kept)
+        return Glyphs(chars, turned(_boxes(handle, kept), turns))
     finally:
         textpage.close()
+
+
+def _chars(handle, count: int) -> str:
+    """The sign of each place, all at once: asking for one after the other takes a hundred times as long.
+
+    Where the text has not one sign for each place, they are asked for all the same; so is what it has U+FFFE for.
+    """
+    from pypdfium2 import raw
+
+    units = (ctypes.c_ushort * (count + 1))()
+    written = raw.FPDFText_GetText(handle, 0, count, units) - 1  # the last one is a zero
+    text = bytes(units)[: 2 * max(written, 0)].decode("utf-16-le", "surrogatepass")
+    if len(text) != count or _SURROGATE.search(text):
+        return "".join(map(chr, map(raw.FPDFText_GetUnicode, repeat(handle), range(count))))
+    return re.sub("\ufffe", lambda found: chr(raw.FPDFText_GetUnicode(handle, found.start())), text)
 
 
 def _turns(handle, positions: list[int]) -> int:
     """By how many quarters most characters are turned clockwise, from a sample. A page's own rotation is not asked for:
     its text is turned against it, or lies on its side for readers too."""
+    from pypdfium2 import raw
+
     sample = positions[:: len(positions) // _ANGLES + 1]
-    turns = Counter(_turn(handle, at) for at in sample).most_common(1)
+    angles = map(raw.FPDFText_GetCharAngle, repeat(handle), sample)
+    sizes = map(raw.FPDFText_GetFontSize, repeat(handle), sample)
+    turns = Counter(map(_turn, angles, sizes)).most_common(1)
     return turns[0][0] if turns else 0
 
 
-def _turn(handle, at: int) -> int:
-    from pypdfium2 import raw
-
-    quarters = round(raw.FPDFText_GetCharAngle(handle, at) / (math.pi / 2))
-    upside_down = raw.FPDFText_GetFontSize(handle, at) < 0  # the angle is the matrix's alone
-    return (quarters + 2 * upside_down) % 4
+def _turn(angle: float, size: float) -> int:
+    upside_down = size < 0  # the angle is the matrix's alone
+    return (round(angle / (math.pi / 2)) + 2 * upside_down) % 4
 
 
-def _boxes(handle, positions: list[int]) -> list[Box]:
+def _boxes(handle, positions: list[int]) -> Boxes:
     """The characters' boxes. A page holds thousands: they are asked for without a step of Python for each."""
+    import numpy as np
     from pypdfium2 import raw
 
-    size, boxes = ctypes.sizeof(raw.FS_RECTF), (raw.FS_RECTF * len(positions))()
-    start = ctypes.addressof(boxes)
+    boxes = np.empty((len(positions), 4), np.float32)  # FS_RECTF of each: left, top, right and bottom
+    start, size = boxes.ctypes.data, ctypes.sizeof(raw.FS_RECTF)
     ask = _ASK_BOX(ctypes.cast(raw.FPDFText_GetLooseCharBox, ctypes.c_void_p).value or 0)
     page = ctypes.cast(handle, ctypes.c_void_p).value
     deque(map(ask, repeat(page), positions, range(start, start + size * len(positions), size)), maxlen=0)
-    return list(_FLOATS.iter_unpack(boxes))
+    return boxes.astype(np.float64)
 
 
-def _paired(chars: list[str], boxes: list[Box]) -> tuple[list[str], list[Box]]:
+def _paired(chars: list[str], places: list[int]) -> tuple[str, list[int]]:
     """Characters beyond the first plane come as two surrogates on one place: joined here."""
-    if not _SURROGATE.search("".join(chars)):
-        return chars, boxes
+    text = "".join(chars)
+    if not _SURROGATE.search(text):
+        return text, places
     joined: list[str] = []
-    places: list[Box] = []
-    for char, box in zip(chars, boxes, strict=True):
+    kept: list[int] = []
+    for char, place in zip(chars, places, strict=True):
         if joined and "\udc00" <= char <= "\udfff" and "\ud800" <= joined[-1] <= "\udbff":
             joined[-1] = (joined[-1] + char).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         else:
             joined.append(char)
-            places.append(box)
-    return ["\ufffd" if "\ud800" <= char[0] <= "\udfff" else char for char in joined], places
+            kept.append(place)
+    return _SURROGATE.sub("\ufffd", "".join(joined)), kept
 
 
 def _is_scan(page, chars: int) -> bool:
@@ -217,7 +238,7 @@ def _covered(page) -> bool:
     return covered > SCAN_COVERS * (right - left) * (top - bottom)
 
 
-def _images(handle, matrix, depth: int = 0) -> Iterator[Box]:
+def _images(handle, matrix, depth: int = 0) -> Iterator[tuple[float, float, float, float]]:
     """Where the images lie on the page that an object is or, if it is a form, shows. `matrix`: of the form around."""
     from pypdfium2 import PdfMatrix, raw
 

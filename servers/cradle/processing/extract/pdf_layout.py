@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
+from itertools import pairwise
 from statistics import median
+from typing import TYPE_CHECKING
 
 from servers.cradle.processing.contents import without_leaders
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import Block
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+    Boxes = Numbers
+    Places = NDArray[np.int64]
+    Flags = NDArray[np.bool_]
 
 # Parts of the height of a line's box (ascent to descent), found on data sheets with 6 to 14 points.
 WORD_GAP = 0.16
@@ -29,43 +40,34 @@ _HYPHENATED = re.compile(r"[^\W_][-\u2010]")
 _KEEPS_HYPHEN = ("und ", "oder ", "bzw", "and ", "or ", "sowie ", "bis ")
 
 
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom in points (origin bottom left)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Glyphs:
     """A page's characters and their fonts' boxes (advance width, ascent to descent), in columns: a page has thousands.
 
-    `spans` are (left, right), `spaces` says which characters are white space.
+    `boxes` is float64 [len(chars), 4]: left, top, right and bottom in points (origin bottom left).
     """
 
-    chars: list[str]
-    spaces: list[bool]
-    spans: list[tuple[float, float]]
-    middles: list[float]
-    sizes: list[float]
+    chars: str
+    boxes: Boxes
 
-    @classmethod
-    def of(cls, chars: list[str], boxes: list[Box]) -> Glyphs:
-        return cls(
-            chars,
-            list(map(str.isspace, chars)),
-            [(left, right) for left, _, right, _ in boxes],
-            [(top + bottom) / 2 for _, top, _, bottom in boxes],
-            [1.0 if top - bottom < 1.0 else top - bottom for _, top, _, bottom in boxes],
-        )
+    @property
+    def written(self) -> int:
+        """How many characters are no white space."""
+        return len(self.chars) - sum(map(str.isspace, self.chars))
 
 
-def turned(boxes: list[Box], quarters: int) -> list[Box]:
+def turned(boxes: Boxes, quarters: int) -> Boxes:
     """The boxes where characters turned clockwise by so many quarters stand upright."""
+    import numpy as np
+
+    left, top, right, bottom = boxes.T
     match quarters:
         case 1:
-            return [(-top, right, -bottom, left) for left, top, right, bottom in boxes]
+            return np.stack([-top, right, -bottom, left], axis=1)
         case 2:
-            return [(-right, -bottom, -left, -top) for left, top, right, bottom in boxes]
+            return np.stack([-right, -bottom, -left, -top], axis=1)
         case 3:
-            return [(bottom, -left, top, -right) for left, top, right, bottom in boxes]
+            return np.stack([bottom, -left, top, -right], axis=1)
         case _:
             return boxes
 
@@ -81,33 +83,95 @@ class Segment:
 
 @dataclass(slots=True)
 class Line:
-    """Segments on one baseline, from left to right."""
+    """Segments on one baseline, from left to right, and their text together."""
 
     segments: list[Segment]
     middle: float
     size: float
+    text: str = field(init=False)
 
-    @property
-    def text(self) -> str:
-        return " ".join(segment.text for segment in self.segments)
+    def __post_init__(self) -> None:
+        self.text = " ".join(segment.text for segment in self.segments)
 
 
 def lines_of(glyphs: Glyphs) -> list[Line]:
     """Lines from top to bottom: characters whose middles are closer than half a line. Spaces follow their word."""
-    middles, sizes = glyphs.middles, glyphs.sizes
-    words = [at for at, space in enumerate(glyphs.spaces) if not space]
-    ends = dict(zip(words, [*words[1:], len(glyphs.chars)], strict=False))  # the spaces behind it go with it
-    keys = [(-middle, left) for middle, (left, _) in zip(middles, glyphs.spans, strict=True)]
-    rows: list[list[int]] = []
-    middle = size = 0.0  # of the row's first
-    for at in sorted(words, key=keys.__getitem__):
-        larger = sizes[at] if sizes[at] > size else size
-        if rows and middle - middles[at] < SAME_LINE * larger:
-            rows[-1].append(at)
-        else:
-            rows.append([at])
-            middle, size = middles[at], sizes[at]
-    return [_line(glyphs, row, [each for at in row for each in range(at, ends[at])]) for row in rows]
+    import numpy as np
+
+    left, top, right, bottom = glyphs.boxes.T
+    middles, sizes = (top + bottom) / 2, np.maximum(top - bottom, 1.0)
+    spaces = np.fromiter(map(str.isspace, glyphs.chars), bool, len(glyphs.chars))
+    words = np.flatnonzero(~spaces)
+    if not len(words):
+        return []
+    words = words[np.lexsort((left[words], -middles[words]))]
+    begins = _rows(middles[words], sizes[words])
+    # Each character's rank among those from top to bottom; a space has that of the word before it, or none.
+    ranks = np.full(len(spaces), -1)
+    ranks[words] = np.arange(len(words))
+    ranks = ranks[np.maximum.accumulate(np.where(spaces, 0, np.arange(len(spaces))))]
+    laid = np.flatnonzero(ranks >= 0)
+    rows = np.searchsorted(begins, ranks[laid], side="right") - 1
+    order = np.lexsort((ranks[laid], right[laid], left[laid], rows))
+    laid, rows = laid[order], rows[order]
+    tops = middles[laid[np.searchsorted(rows, np.arange(len(begins)))]]
+    spaced = np.append(False, spaces[laid[:-1]])[~spaces[laid]]
+    laid = laid[~spaces[laid]]  # as many in each row as before
+    bounds = list(pairwise([*begins, len(laid)]))
+    heights = [median(sizes[laid[begin:end]].tolist()) for begin, end in bounds]
+    segments, firsts = _segments(glyphs, laid, spaced, bounds, heights)
+    return [
+        Line(segments[begin:end], middle, height)
+        for (begin, end), middle, height in zip(pairwise(firsts), tops.tolist(), heights, strict=True)
+    ]
+
+
+def _rows(middles: Numbers, sizes: Numbers) -> list[int]:
+    """Where rows begin among characters from top to bottom; a row is as high as its first."""
+    import numpy as np
+
+    begins: list[int] = []
+    first = first_size = 0.0
+    changes = np.flatnonzero((np.diff(middles, prepend=np.inf) != 0) | (np.diff(sizes, prepend=np.inf) != 0))
+    for at, middle, size in zip(changes.tolist(), middles[changes].tolist(), sizes[changes].tolist(), strict=True):
+        if not begins or first - middle >= SAME_LINE * max(size, first_size):
+            begins.append(at)
+            first, first_size = middle, size
+    return begins
+
+
+def _segments(
+    glyphs: Glyphs, laid: Places, spaced: Flags, bounds: list[tuple[int, int]], heights: list[float]
+) -> tuple[list[Segment], list[int]]:
+    """The segments of all rows, and where those of each row begin and the last one ends.
+
+    Args:
+        laid: the characters row by row, each from left to right. A character's right is not left of its left.
+        spaced: before which of them a space stands.
+        bounds: of the rows in `laid`.
+    """
+    import numpy as np
+
+    left, _, right, _ = glyphs.boxes[laid].T
+    begins = [begin for begin, _ in bounds]
+    reached = np.concatenate([np.maximum.accumulate(right[begin:end]) for begin, end in bounds])
+    gaps = left - np.append(0.0, reached[:-1])
+    size = np.repeat(heights, [end - begin for begin, end in bounds])
+    apart = gaps > CELL_GAP * size
+    apart[begins] = True
+    parted = ~apart & (spaced | (gaps > WORD_GAP * size))
+    signs = np.frombuffer(glyphs.chars.encode("utf-32-le"), np.uint32)[laid]
+    text = np.insert(signs, np.flatnonzero(parted), ord(" ")).tobytes().decode("utf-32-le")
+    places = np.arange(len(laid)) + np.cumsum(parted)  # of the characters in the text
+    starts = np.flatnonzero(apart)
+    ends = np.append(starts[1:], len(laid)) - 1
+    segments = [
+        Segment(without_leaders(clean(text[first : last + 1])), *edges)
+        for first, last, *edges in zip(
+            places[starts].tolist(), places[ends].tolist(), left[starts].tolist(), reached[ends].tolist(), strict=True
+        )
+    ]
+    return segments, [*np.searchsorted(starts, begins).tolist(), len(segments)]
 
 
 def body_size(lines: list[Line]) -> float:
@@ -141,38 +205,6 @@ def blocks_of(lines: list[Line], page: int) -> Iterator[Block]:
             held += lines[index:end]
         index = end
     yield from _paragraphs(held, page, body)
-
-
-def _line(glyphs: Glyphs, words: list[int], row: list[int]) -> Line:
-    """The line of these characters; `words` are those of `row` that are no spaces."""
-    chars, spaces, spans = glyphs.chars, glyphs.spaces, glyphs.spans
-    row = sorted(row, key=spans.__getitem__)
-    size = median([glyphs.sizes[at] for at in words])
-    cell, word = CELL_GAP * size, WORD_GAP * size
-    segments: list[Segment] = []
-    text: list[str] = []
-    first = last = 0.0
-    spaced = False
-    for at in row:
-        if spaces[at]:
-            spaced = True
-            continue
-        left, right = spans[at]
-        gap = left - last
-        if not text or gap > cell:
-            if text:
-                segments.append(_segment(text, first, last))
-            text, first, last = [chars[at]], left, right
-        else:
-            text.append(f" {chars[at]}" if spaced or gap > word else chars[at])
-            last = right if right > last else last
-        spaced = False
-    segments.append(_segment(text, first, last))
-    return Line(segments, glyphs.middles[row[0]], size)
-
-
-def _segment(text: list[str], left: float, right: float) -> Segment:
-    return Segment(without_leaders(clean("".join(text))), left, right)
 
 
 def _run(lines: list[Line], start: int) -> int:
