@@ -20,6 +20,12 @@ _MINUS = str.maketrans("−–", "--")
 _DECIMALS = re.compile(r"[+-]?(?:\d+(?=[.,](?:\d\d?|\d{4,})$)|0(?=[.,]\d{3}$))([.,])\d+")
 _ONE = re.compile(r"1(?:\s?(?:Stück|Stk|St|pcs?|pieces?)\.?)?", re.IGNORECASE)
 _CENTS = re.compile(r"[.,]\d{1,4}$")
+_NAMES = re.compile(r"[^\W\d_]|[€$£]")
+_OTHER_SIGNS = re.compile(r"[^a-z0-9]+")
+_NUMBERED = re.compile(r"(?<=staffel)\d|(?<=[a-z])(?:[1-9]|20[23]\d)$")
+_SAYS_HOW = re.compile(r"(ineuro|ineur|euro|eur|chf|usd|netto|brutto|de|deu|en|eng)$")
+_OF_A_PIECE = re.compile(r"stückpreis\b", re.IGNORECASE)
+_OF_A_PACKAGE = re.compile(r"(?<!\w)(?:VPE|VE)\b.*\d")
 
 _COLUMNS = {
     "article": (
@@ -184,10 +190,12 @@ class Columns:
 
 def role_of(header: str) -> str | None:
     """The role that a column's header names, None where it is any other property."""
-    name, _ = _split_unit(header)
+    if not _NAMES.search(header):
+        return None  # most cells of a table: digits alone
+    name, unit = _split_unit(header)
     return (
         _role(name)
-        or _role(header)
+        or (_role(header) if unit else None)
         or _in_two_languages(name)
         or ("price" if _is_price(_stated(header)[0], header) else None)
     )
@@ -239,18 +247,19 @@ def amount_of(cell: str, decimal: str) -> str | None:
 
 
 def _role(header: str) -> str | None:
-    folded = re.sub(r"[^a-z0-9]", "", header.lower().replace("€", "eur").translate(_FOLD))
-    folded = re.sub(r"(?<=staffel)\d|(?<=[a-z])(?:[1-9]|20[23]\d)$", "", folded) if folded not in _ROLE_OF else folded
+    folded = _OTHER_SIGNS.sub("", header.lower().replace("€", "eur").translate(_FOLD))
+    folded = _NUMBERED.sub("", folded) if folded not in _ROLE_OF else folded
     if role := _ROLE_OF.get(folded):
         return role
-    shorter = re.sub(r"(ineuro|ineur|euro|eur|chf|usd|netto|brutto|de|deu|en|eng)$", "", folded)
+    shorter = _SAYS_HOW.sub("", folded)
     return _ROLE_OF.get(shorter) if shorter and shorter != folded else None
 
 
 def _in_two_languages(header: str) -> str | None:
     """The role that both sides of a slash name: `Artikel-Nr. / Item No.`; `Preis / UVP` are two prices."""
-    roles = [_role(each) for each in header.split("/")]
-    return roles[0] if len(roles) == 2 and roles[0] == roles[1] != "price" else None
+    sides = header.split("/")
+    roles = {_role(each) for each in sides} if len(sides) == 2 else set()
+    return roles.pop() if len(roles) == 1 and roles != {"price"} else None
 
 
 def _split_unit(header: str) -> tuple[str, str]:
@@ -267,9 +276,9 @@ def _stated(header: str) -> tuple[str, str, str]:
     name, bound = priced_from(name)
     if quantity or bound:
         return name, quantity, bound
-    if re.match(r"stückpreis\b", header.strip(), re.IGNORECASE):
+    if _OF_A_PIECE.match(header.strip()):
         return name, "Stück", ""
-    return name, header if re.search(r"(?<!\w)(?:VPE|VE)\b.*\d", header) else "", ""
+    return name, header if _OF_A_PACKAGE.search(header) else "", ""
 
 
 def _is_price(name: str, header: str) -> bool:

@@ -26,6 +26,8 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 def clean(text: str) -> str:
     """The text without control characters and lone surrogates, with line feeds alone as line ends."""
+    if text.isprintable():  # most cells and lines, in which nothing need be looked for
+        return text
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _LONE_SURROGATE.sub("\ufffd", _UNWANTED.sub("", text))

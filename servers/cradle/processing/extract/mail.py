@@ -7,7 +7,9 @@ import email
 import email.policy
 import re
 from collections.abc import Iterator
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
+from functools import lru_cache
 from itertools import pairwise
 
 from servers.cradle.processing.extract import dates
@@ -52,7 +54,9 @@ def _messages(data: bytes) -> Iterator[bytes]:
 
 
 def _items(data: bytes, depth: int, inner: Inner, alone: bool) -> Iterator[Item]:
-    message = email.message_from_bytes(data, policy=email.policy.default)
+    # A header is taken apart each time that it is asked for, which is up to thirty times.
+    policy = email.policy.default.clone(header_factory=lru_cache(MAX_PARTS)(HeaderRegistry()))
+    message = email.message_from_bytes(data, policy=policy)
     subject = squeezed(_header(message, "Subject"))
     yield About(title=subject, dated=dates.of_mail(_header(message, "Date")) if alone else "")
     if subject:

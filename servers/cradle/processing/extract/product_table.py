@@ -36,6 +36,8 @@ SAMPLED = 200
 BLOCK_ROWS = 200
 _IDENTIFIERS = ("article", "gtin", "manufacturer_number")
 _REFERENCES = ("followup", "accessories", "sparepart")
+_FIGURES = re.compile(r"[+-]?[\d.,'’ \u00a0\u202f]+%?")
+_WORDS = re.compile(r"[^\W\d_]{4,}")
 _ONE_NUMBER = re.compile(r"(?=.*\d)[\w./+-]{4,40}")
 _DAYS = ("valid_from", "valid_to")
 _OF_A_PRICE = ("currency", "price_quantity", "lower_bound", *_DAYS)
@@ -117,7 +119,7 @@ def names_columns(row: Sequence[str]) -> bool:
 
 
 def _numeric(cell: str) -> bool:
-    return bool(re.fullmatch(r"[+-]?[\d.,'’ \u00a0\u202f]+%?", cell))
+    return _FIGURES.fullmatch(cell) is not None
 
 
 class _Block:
@@ -175,7 +177,7 @@ def _is_title(number: str, row: Row) -> bool:
     """Whether a row is a family's title or a note: words in the column of article numbers and nothing beside them."""
     if isinstance(number, Figure) or len([1 for cell in row if cell]) > 1:
         return False
-    words = re.findall(r"[^\W\d_]{4,}", number)
+    words = _WORDS.findall(number)
     return len(words) >= 2 or (bool(words) and not any(map(str.isdigit, number)))
 
 

@@ -23,6 +23,8 @@ _FROM = re.compile(r"(?<!\w)(?:ab|from)(?!\w)|≥|>=", re.IGNORECASE)
 _MONEY = re.compile(r"\b(?:in\s+)?(?:EUR|Euro|CHF|USD|GBP)\b|[€$£]|\b(?:netto|brutto|net|gross)\b", re.IGNORECASE)
 _DATE = re.compile(r"\d{1,2}\.\d{1,2}\.(?:\d{2,4})?|20[23]\d")
 _ROUND = re.compile(r"10*|1[.,]000")  # what may stand behind a slash without a unit: else it is another price
+_SIGNS = re.compile(r"[.,]")
+_MARKS = re.compile(r"€|\$|£|[a-z]+")
 _NOTHING = re.compile(r"[\[(]\s*[\])]")
 _CURRENCIES = {
     "€": "EUR", "eur": "EUR", "euro": "EUR", "chf": "CHF", "$": "USD", "usd": "USD", "gbp": "GBP", "£": "GBP",
@@ -60,7 +62,7 @@ def number_of(figures: str, writing: Writing) -> str | None:
     if _SPACES.search(figures) and not _SPACED.fullmatch(figures):
         return None
     plain = _SPACES.sub("", figures)
-    signs = re.findall(r"[.,]", plain)
+    signs = _SIGNS.findall(plain)
     if not signs:
         return plain
     decimal = _decimal(plain, signs, writing)
@@ -102,7 +104,7 @@ def priced_from(header: str) -> tuple[str, str]:
 
 def currency_of(text: str) -> str:
     """The code of the first currency that a text names, '' for none."""
-    marks = re.findall(r"€|\$|£|[a-z]+", text.lower())
+    marks = _MARKS.findall(text.lower())
     return next((_CURRENCIES[mark] for mark in marks if mark in _CURRENCIES), "")
 
 
