@@ -86,10 +86,10 @@ class Tokenizer:
         """
         return [self._fast.encode_batch_fast([text], add_special_tokens=False)[0].ids for text in texts]
 
-    def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
-        """(id, start, end) of each of the text's own tokens; offsets in characters, end excluded."""
+    def starts(self, text: str) -> list[int]:
+        """Where each of the text's own tokens begins, in characters and in order, but those of none."""
         found = self._fast.encode(text, add_special_tokens=False)
-        return [(token, start, end) for token, (start, end) in zip(found.ids, found.offsets, strict=True)]
+        return sorted(start for start, end in found.offsets if end > start)
 
     def described(self, text: str, input_type: InputType | None, special: bool) -> list[dict[str, object]]:
         """The tokens of a text as text-embeddings-inference tells them: `start` and `stop` count bytes of UTF-8.

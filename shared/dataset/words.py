@@ -66,9 +66,12 @@ def long_words(text: str) -> str:
 
 def codes(text: str) -> str:
     """What looks like an article number, GTIN or type, without separators; `5SY4 116-7` also joined."""
-    found = [_SEPARATORS.sub("", token) if _numbered(token) else "" for token in _CODE.findall(folded(text))]
-    pairs = [left + right for left, right in pairwise(found) if left and right]
-    return " ".join(dict.fromkeys(each for each in (*found, *pairs) if MIN_CODE <= len(each) <= MAX_CODE))
+    numbered = _DIGIT.search
+    found = [
+        (at, _SEPARATORS.sub("", token)) for at, token in enumerate(_CODE.findall(folded(text))) if numbered(token)
+    ]
+    pairs = [left + right for (at, left), (after, right) in pairwise(found) if after == at + 1]
+    return _distinct([*(code for _, code in found), *pairs])
 
 
 def passage_codes(text: str) -> str:
@@ -199,7 +202,11 @@ def _spells(run: list[str]) -> bool:
 
 def _plain_codes(text: str) -> str:
     """A text, folded, whose dimensions are one word each and whose square millimetres hold no digit."""
-    plain = _AREA.sub(r"\1", folded(text))
+    plain = folded(text)
+    if "m2" in plain or "m3" in plain:
+        plain = _AREA.sub(r"\1", plain)
+    if "x" not in plain and "×" not in plain:  # most texts: looking at each digit takes longer
+        return plain
     return _DIMENSION.sub(lambda match: _TIMES.sub("x", match[0]).replace(",", "."), plain)
 
 

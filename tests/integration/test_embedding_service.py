@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,12 @@ async def test_half_a_character_is_refused_by_name(service: EmbeddingService) ->
     assert error.value.field == "texts.1"
 
 
-async def test_offsets_are_characters_of_the_text(service: EmbeddingService) -> None:
+async def test_tokens_begin_at_characters_of_the_text(service: EmbeddingService) -> None:
     text = "Größe 😀 断路 groß"
-    words = [text[start:end] for _, start, end in service.tokenizer.encode_with_offsets(text)]
-    assert "".join(words) == text.replace(" ", "")
+    starts = service.tokenizer.starts(text)
+    words = [text[start:end] for start, end in pairwise([*starts, len(text)])]
+    assert "".join(words) == text
+    assert all(word[0] != " " for word in words)
     assert len(service.tokenizer.passage(text)) == len(words) + 2
 
 

@@ -18,11 +18,11 @@ from servers.cradle.processing.product_text import product_lines
 class WordPieces:
     """Pieces of up to four letters or one sign, and two special tokens, as a model's tokenizer counts."""
 
-    def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
-        return [(1, match.start(), match.end()) for match in re.finditer(r"\w{1,4}|[^\w\s]", text)]
+    def starts(self, text: str) -> list[int]:
+        return [match.start() for match in re.finditer(r"\w{1,4}|[^\w\s]", text)]
 
     def passage(self, text: str) -> list[int]:
-        return [0, *(token for token, _, _ in self.encode_with_offsets(text)), 2]
+        return [0, *(1 for _ in self.starts(text)), 2]
 
 
 TOKENS = WordPieces()

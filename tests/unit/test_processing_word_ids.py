@@ -22,10 +22,10 @@ PLAIN = "aäöÜ 0123\n.,-–/()[] €²ß"
 
 def require_same(tokenizer: Any, remembering: WordIds, text: str) -> None:
     assert remembering.passage(text) == tokenizer.passage(text)
-    assert remembering.encode_with_offsets(text) == tokenizer.encode_with_offsets(text)
+    assert remembering.starts(text) == tokenizer.starts(text)
 
 
-async def test_any_text_has_the_ids_and_offsets_that_the_tokenizer_itself_gives(service: EmbeddingService) -> None:
+async def test_any_text_has_the_ids_and_beginnings_that_the_tokenizer_itself_gives(service: EmbeddingService) -> None:
     tokenizer = service.tokenizer
     remembering = with_memory(tokenizer)
     assert isinstance(remembering, WordIds)
@@ -45,8 +45,8 @@ async def test_memory_is_bounded(service: EmbeddingService, monkeypatch: pytest.
     for number in range(100):
         require_same(service.tokenizer, remembering, f"Klemme{number} " + "x" * 200)
         assert len(remembering._ids) <= 10
-        assert len(remembering._tokens) <= 10
-        assert all(len(word) <= word_ids.LONGEST for word in (*remembering._ids, *remembering._tokens))
+        assert len(remembering._starts) <= 10
+        assert all(len(word) <= word_ids.LONGEST for word in (*remembering._ids, *remembering._starts))
 
 
 @pytest.mark.requirement("T-05")

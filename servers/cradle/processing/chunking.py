@@ -32,8 +32,8 @@ _SENTENCE_END = re.compile(r"(?<=[.!?:;…])[\"'»“)\]]?\s+(?=\S)|\n+")
 class Tokenizer(Protocol):
     """The embedding model's tokenizer."""
 
-    def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
-        """(id, start, end) of each token, offsets in characters."""
+    def starts(self, text: str) -> list[int]:
+        """Where each token begins, in characters and in order."""
         ...
 
     def passage(self, text: str) -> list[int]:
@@ -263,11 +263,10 @@ class Chunker:
             yield self._made(about, header + _joined(held), start, held[-1].end)
 
     def _product(self, product: Product) -> Iterator[Chunk]:
-        lines = product_lines(product)
-        start = self._place("\n".join(lines))
         self._spoken = language_of(product)
+        text = "\n".join(product_lines(product, self._spoken))
         about = _About(self._path, "product", product.page, self._products)
-        yield from self._rows(_lines("\n".join(lines), start), 1, about)
+        yield from self._rows(_lines(text, self._place(text)), 1, about)
         self._products += 1
 
     def _made(self, about: _About, text: str, start: int, end: int) -> Chunk:
@@ -323,12 +322,13 @@ class _Fit:
 
     def split(self, text: str, above: tuple[str, ...], opening: str) -> Iterator[tuple[int, int]]:
         """Ranges of a text over the bound, at sentence ends where there are any; each fits with `opening`."""
-        tokens = self.tokenizer.encode_with_offsets(text)
-        starts = sorted(start for _, start, end in tokens if end > start)
+        starts = self.tokenizer.starts(text)
         ends = sorted({match.end() for match in _SENTENCE_END.finditer(text)} | {len(text)})
+        opening = self.context(above) + opening
+        used = len(self.tokenizer.passage(opening)) if opening else 0
         start = 0
         while start < len(text):
-            end = self._reach(text, start, starts, ends, self.context(above) + opening)
+            end = self._reach(text, start, starts, ends, opening, used)
             yield start, end
             if end >= len(text):
                 return
@@ -343,10 +343,13 @@ class _Fit:
     def _within(self, text: str, tokens: int) -> bool:
         return len(text) <= tokens * CHARS_PER_TOKEN and len(self.ids(text)) <= tokens
 
-    def _reach(self, text: str, start: int, starts: list[int], ends: list[int], opening: str) -> int:
-        """The furthest end for a range from `start`: a sentence's, else a word's, else a character's."""
+    def _reach(self, text: str, start: int, starts: list[int], ends: list[int], opening: str, used: int) -> int:
+        """The furthest end for a range from `start`: a sentence's, else a word's, else a character's.
+
+        Args:
+            used: tokens of the opening.
+        """
         budget = self._sizes.max_tokens
-        used = len(self.tokenizer.passage(opening)) if opening else 0
         last = bisect_left(starts, start) + max(budget - used, 1)
         limit = starts[last] if last < len(starts) else len(text)
         limit = min(max(limit, start + 1), start + max(budget * CHARS_PER_TOKEN - len(opening), 1))

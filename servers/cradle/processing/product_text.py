@@ -55,9 +55,13 @@ _ENGLISH = {
 }
 
 
-def product_lines(product: Product) -> list[str]:
-    """The product's lines: its name first, then everything that is known of it, one fact a line."""
-    language = language_of(product)
+def product_lines(product: Product, language: str = "") -> list[str]:
+    """The product's lines: its name first, then everything that is known of it, one fact a line.
+
+    Args:
+        language: what `language_of` says, where it has been asked.
+    """
+    language = language or language_of(product)
     words = _ENGLISH if language == "en" else _GERMAN
     lines = [_title(product, words), *_facts(product, words, language)]
     lines += [text.text for text in product.descriptions]

@@ -38,6 +38,8 @@ BYTES_AT_ONCE = 2**30
 STREAM_FROM = 32 * 2**20
 AT_ONCE = 2**18
 """Bytes that are hashed sooner than another thread has begun."""
+FEW = 16
+"""Passages whose rows are made sooner than another thread has begun."""
 ATTEMPTS = 4
 Ocr = Callable[[bytes], Awaitable[str]]
 
@@ -187,7 +189,10 @@ class Stages:
                 chunks = await asyncio.to_thread(lambda part=part: list(chunker.add(part)))
             vectors = await self._embed(chunks)
             _note(entry, part, chunks)
-            yield await asyncio.to_thread(records.of, part, chunks, vectors)
+            if len(chunks) <= FEW:
+                yield records.of(part, chunks, vectors)
+            else:
+                yield await asyncio.to_thread(records.of, part, chunks, vectors)
 
     async def _with_text(self, entry: Entry, part: Extraction) -> Extraction:
         """The part with every scan replaced by what OCR reads on it."""

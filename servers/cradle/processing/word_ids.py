@@ -19,7 +19,6 @@ REMEMBERED = 100_000
 """Words; then it begins anew. About 30 MB."""
 LONGEST = 100
 _WORDS = re.compile(r"[!-/:-@\[-`{-~]|[^ \t\n!-/:-@\[-`{-~]+")
-_Tokens = tuple[tuple[int, int, int], ...]
 
 
 class WordIds:
@@ -32,7 +31,7 @@ class WordIds:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._ids: dict[str, tuple[int, ...]] = {}
-        self._tokens: dict[str, _Tokens] = {}
+        self._starts: dict[str, tuple[int, ...]] = {}
         self._names = re.compile("|".join(map(re.escape, tokenizer.special_names)) or "(?!)")
 
     def passage(self, text: str) -> list[int]:
@@ -46,15 +45,15 @@ class WordIds:
             found = [new[word] if ids is None else ids for word, ids in zip(words, found, strict=True)]
         return self._tokenizer.wrapped(chain.from_iterable(found), "passage")
 
-    def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
-        """See `Tokenizer.encode_with_offsets`."""
+    def starts(self, text: str) -> list[int]:
+        """See `Tokenizer.starts`."""
         if self._names.search(text):
-            return self._tokenizer.encode_with_offsets(text)
-        return [
-            (token, match.start() + start, match.start() + end)
-            for match in _WORDS.finditer(text)
-            for token, start, end in self._placed(match.group())
-        ]
+            return self._tokenizer.starts(text)
+        found: list[int] = []
+        for match in _WORDS.finditer(text):
+            starts = self._starts.get(match[0]) or self._learnt_starts(match[0])
+            found += [match.start() + start for start in starts]
+        return found
 
     def _learnt(self, words: list[str], found: list[Any]) -> dict[str, tuple[int, ...]]:
         unknown = list({word for word, ids in zip(words, found, strict=True) if ids is None})
@@ -62,13 +61,11 @@ class WordIds:
         _remember(self._ids, {word: ids for word, ids in new.items() if len(word) <= LONGEST})
         return new
 
-    def _placed(self, word: str) -> _Tokens:
-        tokens = self._tokens.get(word)
-        if tokens is None:
-            tokens = tuple(self._tokenizer.encode_with_offsets(word))
-            if len(word) <= LONGEST:
-                _remember(self._tokens, {word: tokens})
-        return tokens
+    def _learnt_starts(self, word: str) -> tuple[int, ...]:
+        starts = tuple(self._tokenizer.starts(word))
+        if len(word) <= LONGEST:
+            _remember(self._starts, {word: starts})
+        return starts
 
 
 def with_memory(tokenizer: Any) -> Tokenizer:
