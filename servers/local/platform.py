@@ -206,12 +206,15 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def _text(value: object) -> str:
     import orjson
-    from pydantic import SecretStr
+    from pydantic import BaseModel, SecretStr
+
+    def plain(inner: object) -> object:
+        return inner.model_dump() if isinstance(inner, BaseModel) else str(inner)
 
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, list | tuple | dict):
-        return orjson.dumps(value, default=str).decode()
+        return orjson.dumps(value, default=plain).decode()
     return str(value)
 
 

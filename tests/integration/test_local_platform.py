@@ -18,12 +18,12 @@ import pytest
 
 from servers.local.children import Child, healthy, unwell
 from servers.local.lock import HomeLock
-from servers.local.platform import MIGRATIONS, postgres
+from servers.local.platform import MIGRATIONS, environment, postgres
 from servers.local.status import status
 from shared.errors import Unavailable
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.urls import DatabaseUrls, write
-from shared.settings import Settings
+from shared.settings import RunnerCommand, Settings
 from tests.orchestrator_rig import free_port
 
 FALLS_ONCE = """
@@ -97,6 +97,16 @@ def test_a_port_that_another_program_has_is_said_before_anything_is_started(
         ended = command("up", "--home", str(tmp_path / "home"), cwd=tmp_path)
     says = f"0711: Port {taken} is in use: stop what listens there, or set P0711_ORCHESTRATOR_PORT to another.\n"
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", says)
+
+
+def test_the_servers_read_the_settings_that_the_platform_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = RunnerCommand(command=["/bin/say"], environment={"A": "b"}, variables=["KEY"])  # pyright: ignore[reportCallIssue]
+    given = Settings(home=tmp_path, runner_commands={"pypi:say@1": command}, source_roots=[tmp_path], redis_url="x")  # pyright: ignore[reportArgumentType]
+    for name, value in environment(given).items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == given
 
 
 async def test_a_child_is_not_in_the_terminals_process_group(tmp_path: Path) -> None:
