@@ -60,6 +60,8 @@ def serve(
     elif server == "instance":
         place = module.Place(files / "data", files / "model", files / "instance.json")
         run_loop(module.main(settings, place, os.environ.get("INSTANCE_ACCESS_KEY")))
+    elif server == "marketplace":
+        module.run(settings)
     else:
         run_loop(module.main(settings))
 

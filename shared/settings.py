@@ -58,6 +58,9 @@ class Settings(BaseSettings):
 
     orchestrator_port: int = Field(4080, ge=1, le=65535)
     marketplace_port: int = Field(4090, ge=1, le=65535)
+    marketplace_workers: int = Field(
+        1, ge=1, le=16, description="Processes of the marketplace that share its port: one for each core of its calls."
+    )
     embedding_port: int = Field(8001, ge=1, le=65535)
     vision_port: int = Field(8002, ge=1, le=65535)
     cradle_port: int = Field(8003, ge=1, le=65535)

@@ -50,6 +50,7 @@ class Fields(TypedDict, total=False):
     queue: int
     tokens: int
     priority: str
+    worker: int
 
 
 FIELDS = frozenset(Fields.__annotations__)
@@ -118,16 +119,16 @@ def frames(error: BaseException) -> list[str]:
 class LineFormatter(logging.Formatter):
     """One JSON object a line, without content."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, worker: int | None = None) -> None:
         super().__init__()
-        self._server = server
+        self._of = {"server": server} if worker is None else {"server": server, "worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "server": self._server,
+            **self._of,
         }
         if _is_ours(record.name):
             line["event"] = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
@@ -138,10 +139,11 @@ class LineFormatter(logging.Formatter):
         return orjson.dumps(line, default=lambda value: type(value).__name__).decode()
 
 
-def configure(server: str, level: str) -> None:
-    """Make this process log that way: replaces all handlers and the hooks for uncaught exceptions."""
+def configure(server: str, level: str, worker: int | None = None) -> None:
+    """Make this process log that way: replaces all handlers and the hooks for uncaught exceptions. `worker`: which of
+    several processes of the server it is."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter(server))
+    handler.setFormatter(LineFormatter(server, worker))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

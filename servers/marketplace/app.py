@@ -34,10 +34,11 @@ from servers.marketplace.tools import (
     usage,
 )
 from servers.marketplace.users.standing import StandingVerifier
+from servers.marketplace.workers.worker import Worker
 from shared.audit import AuditLog
 from shared.auth import GivenKeys, Principal, TokenVerifier
 from shared.postgres.urls import database_urls
-from shared.serving import Server, serve
+from shared.serving import Server, run_loop, serve
 from shared.serving.rest import route
 from shared.settings import Settings
 
@@ -52,8 +53,9 @@ MCP Central of the 0711 platform: the catalogue of MCP servers, and the door to 
 """
 
 
-def build(settings: Settings) -> Server:
-    """The server with everything that it offers."""
+def build(settings: Settings, worker: Worker | None = None) -> Server:
+    """The server with everything that it offers. `worker`: which of the machine's processes it runs in."""
+    of_machine = worker or Worker()
 
     def services() -> Services:
         return server.services
@@ -63,6 +65,9 @@ def build(settings: Settings) -> Server:
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         await services().gateway(scope, receive, send)
+
+    async def all_metrics(request: Request) -> Response:
+        return await services().peers.metrics(request)
 
     def made_here() -> None:
         services().changes.made_here()
@@ -83,7 +88,7 @@ def build(settings: Settings) -> Server:
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Services]:
         urls = database_urls(settings, "user_registry")
-        async with opened(settings, urls, verifier) as held, first_party.running():
+        async with opened(settings, urls, verifier, of_machine) as held, first_party.running():
             yield held
 
     server = Server(
@@ -115,14 +120,30 @@ def build(settings: Settings) -> Server:
     for offers in offered:
         offers.register(server, services)
     _add_routes(server, services)
+    if not of_machine.alone:
+        server.route("/metrics", all_metrics, public=True)
     server.mount(Gateway.serves, gateway)
     server.mount(first_party.serves, first_party)
     server.surround(lambda own: _together(server, own))
     return server
 
 
+def run(settings: Settings) -> None:
+    """Serve until told to stop, in as many processes as the settings have.
+
+    Raises:
+        Unavailable: a worker cannot run, or ends again and again.
+    """
+    if settings.marketplace_workers == 1:
+        run_loop(main(settings))
+        return
+    from servers.marketplace.workers.supervisor import supervised
+
+    supervised(settings, build)
+
+
 async def main(settings: Settings) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop, in this process."""
     await serve([(build(settings).asgi(), settings.marketplace_port)], settings, "marketplace")
 
 
@@ -141,7 +162,7 @@ def _together(server: Server, own: ASGIApp) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if not made:
             held = server.services
-            parts = (held.routes, held.relay, held.bridge, held.quotas, held.seal)
+            parts = (held.routes, held.relay, held.bridge, held.quotas, held.seal, held.peers)
             made.append(Together(server.settings, own, own_tools, server.mcp.specs, *parts))
         await made[0](scope, receive, send)
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Generic, TypeVar
 
+from servers.marketplace.workers.worker import Worker
 from shared.errors import Unavailable
 from shared.postgres.listener import Listener
 
@@ -26,12 +27,18 @@ Value = TypeVar("Value")
 
 
 class Changes:
-    """Counts the changes of the registry that this replica was told of."""
+    """Counts the changes of the registry that this replica was told of, and those that this machine's workers made."""
 
-    def __init__(self, url: str) -> None:
-        self.epoch = 0
+    def __init__(self, url: str, worker: Worker) -> None:
+        self.told = 0
+        self._worker = worker
         self._listener = Listener(url, CHANNEL, self._told)
         self._waiting: list[Callable[[], None]] = []
+
+    @property
+    def epoch(self) -> int:
+        """What is another number after each change."""
+        return self.told + self._worker.changes_made
 
     @property
     def fresh_s(self) -> float:
@@ -43,8 +50,9 @@ class Changes:
         self._waiting.append(callback)
 
     def made_here(self) -> None:
-        """This replica has changed something itself: its next call sees it, before the notification of it comes."""
-        self.epoch += 1
+        """This replica has changed something itself: the next call of each of this machine's workers sees it, before
+        the notification of it comes."""
+        self._worker.has_made_change()
 
     @asynccontextmanager
     async def heard(self) -> AsyncIterator[None]:
@@ -53,7 +61,7 @@ class Changes:
             yield
 
     def _told(self, payload: str) -> None:
-        self.epoch += 1
+        self.told += 1
         for callback in self._waiting:
             callback()
 

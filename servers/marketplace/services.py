@@ -51,6 +51,8 @@ from servers.marketplace.users.grants import Grants
 from servers.marketplace.users.secrets import Passwords
 from servers.marketplace.users.standing import Standing
 from servers.marketplace.users.store import UserStore
+from servers.marketplace.workers.peers import Peers
+from servers.marketplace.workers.worker import Worker
 from shared.auth import Verifier
 from shared.metering.meter import Meter
 from shared.metering.spool import Spool
@@ -59,6 +61,8 @@ from shared.postgres.urls import DatabaseUrls
 from shared.settings import Settings
 
 HEALTH_DEADLINE_S = 2.0
+CONNECTIONS = 8
+"""To the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class Services:
     runners: Runners
     seal: SessionSeal
     meaning: Meaning
+    peers: Peers
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -122,15 +127,15 @@ def key_ring(settings: Settings) -> KeyRing:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> AsyncIterator[Services]:
+async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, worker: Worker) -> AsyncIterator[Services]:
     """The services. The database need not answer yet."""
-    database, passwords = Database(urls.app), Passwords()
+    database, passwords = Database(urls.app, size=worker.share(CONNECTIONS)), Passwords()
     keys = key_ring(settings)
     mint = Mint(keys, settings.url("marketplace"))
     licence_keys = LicenceKeys(KeyRing(settings.home / "keys" / "licences"))
     users, entries, tools = UserStore(database), CatalogueStore(database, licence_keys), ToolStore(database)
     accounts, catalogue = Accounts(users, passwords), Catalogue(entries, users)
-    changes, outgoing = Changes(urls.app), Outgoing()
+    changes, outgoing, peers = Changes(urls.app, worker), Outgoing(), Peers(worker)
     grants = Grants(settings, accounts, entries)
     seal = SessionSeal.of_folder(settings.home / "keys" / "gateway")
     inside = urlsplit(settings.url("marketplace")).hostname in LOOPBACK
@@ -139,8 +144,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     oauth = OAuthRoutes(settings, keys, mint, accounts, grants, provider)
     consent = Consent(settings, provider, seal, authorizations, accounts, grants)
     connections = ConnectionStore(database, SessionSeal.of_folder(settings.home / "keys" / "connections"))
-    runners = Runners(settings, entries, connections)
-    checks = Checks(settings, outgoing, mint, tools, entries, connections, runners)
+    runners = Runners(settings, entries, connections, worker)
+    checks = Checks(settings, outgoing, mint, tools, entries, connections, runners, worker)
     changes.on_change(checks.wake)
     changes.on_change(runners.look)
     rules = RuleStore(database)
@@ -151,7 +156,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
     redis = RedisQuotaStore(settings.redis_url.get_secret_value()) if settings.redis_url else None
     quotas = Quotas(settings, redis or QuotaStore(database))
     bridge = Bridge(settings, routes, outgoing, seal)
-    gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas, bridge)
+    gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas, bridge, peers)
     standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database), users)
     approvals = ApprovalsPage(settings, seal, accounts, grants, customer_data)
@@ -167,10 +172,11 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier) -> 
                 consent, approvals, invitations, InvitationPage(settings, invitations, accounts),
                 argument_rules, standing, routes, relay, bridge, outgoing, gateway, customer_data, quotas, access,
                 meter, usage, LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter, quotas, routes), connections, runners, seal, meaning,
+                Compute(settings, outgoing, mint, meter, quotas, routes), connections, runners, seal, meaning, peers,
             )  # fmt: skip
     finally:
         await relay.close()
+        await peers.close()
         await meaning.close()
         if redis is not None:
             await redis.close()

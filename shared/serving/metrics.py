@@ -18,8 +18,17 @@ async def metrics(request: Request) -> Response:
     Raises:
         Forbidden: the request comes from another machine, or through a proxy.
     """
+    check_near(request)
+    body, media_type = exposition()
+    return Response(body, media_type=media_type)
+
+
+def check_near(request: Request) -> None:
+    """Let a scraper on the same machine pass.
+
+    Raises:
+        Forbidden: the request comes from another machine, or through a proxy.
+    """
     near = request.client is not None and request.client.host in LOOPBACK
     if not near or any(header in request.headers for header in FORWARDED):
         raise Forbidden("Metrics are for a scraper on the same machine.")
-    body, media_type = exposition()
-    return Response(body, media_type=media_type)

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from shared.errors import Conflict
 from shared.serving.joined import JoinedProtocol
+from shared.serving.shared_port import SharedPort, Takes
 from shared.settings import PREFIX, Settings
 
 CLOSE_S = 2
@@ -21,6 +22,22 @@ BACKLOG = 512
 
 class _Server(uvicorn.Server):
     """One port. Signals are the process's business, not a port's."""
+
+    def __init__(self, config: uvicorn.Config, takes: Takes | None) -> None:
+        super().__init__(config)
+        self._takes = takes
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections; from a port that others share, as many as they."""
+        if self._takes is None or sockets is None:
+            await super().startup(sockets)
+            return
+        held = self.server_state.connections
+        self.servers = [SharedPort(port, self._made, held.__len__, self._takes) for port in sockets]  # pyright: ignore[reportAttributeAccessIssue]
+        self.started = True
+
+    def _made(self) -> JoinedProtocol:
+        return JoinedProtocol(self.config, self.server_state, self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -45,21 +62,28 @@ def _config(app: ASGIApp) -> uvicorn.Config:
 class Ports:
     """Bound ports, and what is served on them.
 
+    Args:
+        ports: numbers, or sockets that listen already.
+
     Raises:
         Conflict: a port is in use; the message names it and the setting to change.
     """
 
-    def __init__(self, settings: Settings, ports: list[int]) -> None:
+    def __init__(self, settings: Settings, ports: Sequence[int | socket.socket]) -> None:
         self._sockets = _bind(settings, ports)
 
     @property
     def numbers(self) -> list[int]:
         """The ports; where 0 was asked for, the one that was free."""
-        return [int(each.getsockname()[1]) for each in self._sockets]
+        return [int(each.getsockname()[1]) for each in self._sockets if not is_private(each)]
 
-    async def serve(self, apps: list[ASGIApp], until: Callable[[], Awaitable[None]]) -> None:
-        """Serve one application on each port until `until`, called once all accept, returns."""
-        servers = [_Server(_config(app)) for app in apps]
+    async def serve(
+        self, apps: list[ASGIApp], until: Callable[[], Awaitable[None]], takes: Takes | None = None
+    ) -> None:
+        """Serve one application on each port until `until`, called once all accept, returns. `takes`: other processes
+        serve on these ports too, but for the private ones."""
+        ports = zip(apps, self._sockets, strict=True)
+        servers = [_Server(_config(app), None if is_private(port) else takes) for app, port in ports]
         async with asyncio.TaskGroup() as group:
             for server, bound in zip(servers, self._sockets, strict=True):
                 group.create_task(server.serve(sockets=[bound]))
@@ -75,9 +99,26 @@ class Ports:
             each.close()
 
 
-def _bind(settings: Settings, ports: list[int]) -> list[socket.socket]:
+def is_private(port: int | socket.socket) -> bool:
+    """Whether it is a socket in a folder, which processes of this account alone reach."""
+    return isinstance(port, socket.socket) and port.family == socket.AF_UNIX
+
+
+def bind(settings: Settings, port: int) -> socket.socket:
+    """A port that listens, for processes that share it.
+
+    Raises:
+        Conflict: it is in use; the message names it and the setting to change.
+    """
+    return _bind(settings, [port])[0]
+
+
+def _bind(settings: Settings, ports: Sequence[int | socket.socket]) -> list[socket.socket]:
     bound: list[socket.socket] = []
     for port in ports:
+        if isinstance(port, socket.socket):
+            bound.append(port)
+            continue
         try:
             bound.append(_listen(settings.host, port))
         except OSError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -23,11 +24,18 @@ DRAIN_S = 20.0
 OPEN_FILES = 65_536
 
 
+async def _alone() -> None:
+    """There is nobody to wait for."""
+
+
 async def serve(
-    apps: Sequence[tuple[ASGIApp, int]],
+    apps: Sequence[tuple[ASGIApp, int | socket.socket]],
     settings: Settings,
     name: str = "server",
     *,
+    worker: int | None = None,
+    in_step: Callable[[], Awaitable[None]] = _alone,
+    takes: Callable[[int], bool] | None = None,
     on_ready: Callable[[list[int]], None] | None = None,
     stop: asyncio.Event | None = None,
     signals: bool = True,
@@ -36,9 +44,14 @@ async def serve(
     """Serve applications on their ports in this loop until SIGTERM or SIGINT, then drain and return.
 
     After the signal `/health` answers 503 at once and new calls are refused; running calls have `drain_s` seconds. A
-    second signal ends them at once. An application that stands on several ports is opened once.
+    second signal ends them at once. An application that stands on several ports is opened once. A port may be a socket
+    that listens already; over one in a folder, requests are taken to the end.
 
     Args:
+        worker: which of several processes of the server this is, for its log.
+        in_step: awaited before the first request is taken, and again when no call runs any more, before the end: lets
+            processes that serve together wait for each other.
+        takes: whether this process takes the next connection, given how many it has; None: it has its ports alone.
         on_ready: gets the ports once all of them accept connections (0 means: a free one).
         stop: ends it like a signal.
         signals: False where the process is somebody else's, who handles them.
@@ -47,9 +60,9 @@ async def serve(
         Conflict: a port is in use; the message names it and the setting to change.
         PlatformError: what an application's lifespan raised.
     """
-    from shared.serving.ports import Ports  # uvicorn takes its time, and stdio needs none
+    from shared.serving.ports import Ports, is_private  # uvicorn takes its time, and stdio needs none
 
-    configure(name, settings.log_level)
+    configure(name, settings.log_level, worker)
     ports = Ports(settings, [port for _, port in apps])
     draining, hurry = stop or asyncio.Event(), asyncio.Event()
     gate = Gate(draining)
@@ -63,6 +76,7 @@ async def serve(
         await draining.wait()
         event("draining")
         await _first(gate.empty, hurry, deadline_s=drain_s)
+        await in_step()
 
     try:
         async with contextlib.AsyncExitStack() as stack:
@@ -70,7 +84,8 @@ async def serve(
                 await stack.enter_async_context(_lifespan(app))
             if signals:
                 stack.enter_context(_signals(draining, hurry))
-            await ports.serve([gate.around(app) for app, _ in apps], until_drained)
+            await in_step()
+            await ports.serve([gate.around(app, always=is_private(port)) for app, port in apps], until_drained, takes)
     finally:
         ports.close()
     event("stopped")
@@ -109,11 +124,11 @@ class Gate:
         self.empty.set()
         self._inside = 0
 
-    def around(self, app: ASGIApp) -> ASGIApp:
-        """The application behind the gate."""
+    def around(self, app: ASGIApp, *, always: bool = False) -> ASGIApp:
+        """The application behind the gate. `always`: what comes here belongs to calls that run, and is let in."""
 
         async def gated(scope: Scope, receive: Receive, send: Send) -> None:
-            if self.draining.is_set():
+            if self.draining.is_set() and not always:
                 await _draining(scope)(scope, receive, send)
                 return
             counted = not _listens(scope)

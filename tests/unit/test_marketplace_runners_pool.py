@@ -11,6 +11,7 @@ import pytest
 from servers.marketplace.runners import pool
 from servers.marketplace.runners.package import package_of
 from servers.marketplace.runners.pool import Runners, Wanted
+from servers.marketplace.workers.worker import Worker
 from shared.errors import Unavailable
 from shared.settings import Settings
 
@@ -31,7 +32,7 @@ class Started(Runners):
     """Runners whose processes the test starts."""
 
     def __init__(self) -> None:
-        super().__init__(Settings(), self, self)  # pyright: ignore
+        super().__init__(Settings(), self, self, Worker())  # pyright: ignore
         self.starts: dict[str, asyncio.Future[Any]] = {}
 
     async def _start(self, key: Any, wanted: Wanted) -> Any:

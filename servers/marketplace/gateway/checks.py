@@ -20,6 +20,7 @@ from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.runners.pool import Runners, Wanted
 from servers.marketplace.tokens import Grant, Mint
+from servers.marketplace.workers.worker import Worker
 from shared.auth import Principal
 from shared.errors import PlatformError, Unavailable
 from shared.settings import Settings
@@ -43,6 +44,7 @@ class Checks:
         entries: CatalogueStore,
         connections: ConnectionStore,
         runners: Runners,
+        worker: Worker,
     ) -> None:
         self._own = settings.resource("marketplace")
         self._outgoing = outgoing
@@ -51,6 +53,7 @@ class Checks:
         self._entries = entries
         self._connections = connections
         self._runners = runners
+        self._worker = worker
         self._running: dict[str, asyncio.Task[None]] = {}
         self._following: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
@@ -101,12 +104,12 @@ class Checks:
 
     @contextlib.asynccontextmanager
     async def in_background(self) -> AsyncIterator[None]:
-        """Checks what is due, inside the block."""
-        task = asyncio.create_task(self._run(), name="checks")
+        """Checks what is due, inside the block; of a machine's workers the first one does."""
+        due = [asyncio.create_task(self._run(), name="checks")] if self._worker.first else []
         try:
             yield
         finally:
-            tasks = (task, *self._following.values(), *self._running.values())
+            tasks = (*due, *self._following.values(), *self._running.values())
             for each in tasks:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -31,6 +31,7 @@ from servers.marketplace.gateway.route import Route, Routes
 from servers.marketplace.gateway.running import CAPABILITIES, own_answer
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.rules.conditions import check
+from servers.marketplace.workers.peers import PASSED_ON, Peers
 from shared.auth import Principal, Verifier
 from shared.errors import (
     DeadlineExceeded,
@@ -59,7 +60,7 @@ class Gateway:
 
     def __init__(
         self, settings: Settings, verifier: Verifier, routes: Routes, checks: Checks, seal: SessionSeal, relay: Relay,
-        quotas: Quotas, bridge: Bridge,
+        quotas: Quotas, bridge: Bridge, peers: Peers,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._verifier = verifier
@@ -69,6 +70,7 @@ class Gateway:
         self._relay = relay
         self._quotas = quotas
         self._bridge = bridge
+        self._peers = peers
 
     @staticmethod
     def serves(path: str) -> bool:
@@ -86,7 +88,8 @@ class Gateway:
             code = error.code if isinstance(error, PlatformError) else "refused"
             await refuse(error, message, send, self._headers_with(error))
         finally:
-            count_call("marketplace", "gateway", code, time.perf_counter() - started)
+            if code != PASSED_ON:
+                count_call("marketplace", "gateway", code, time.perf_counter() - started)
 
     async def _arrived(self, method: str, headers: Headers, receive: Receive) -> tuple[Principal, Message]:
         caller = await self._authenticate(headers)
@@ -109,17 +112,21 @@ class Gateway:
         if message.method == "tools/call" and message.tool not in route.tools:
             raise unknown_tool(message)
         if route.package is not None and message.method != "tools/call":
-            await self._answer_here(scope["method"], route, caller, headers, message, send)
+            await self._answer_here(scope, route, caller, headers, message, send)
             return "ok"
+        crossing = crosses(route, headers, message)
+        if route.package is not None or (crossing and route.era == "legacy" and message.method in CROSSING):
+            elsewhere = self._peers.elsewhere(scope, caller, route)
+            if elsewhere is not None:
+                return await self._peers.pass_on(elsewhere, scope, message, receive, send)
         if message.tool is not None and message.tool in route.conditions:
             check(route.conditions[message.tool], message.params.get("arguments"))
         if message.request_id is not None:
             await self._quotas.take(caller, route.server_name, message.tool or NO_TOOL)
-        if await self._greets(route, caller, headers, message, send):
+        if await self._greets(scope, route, caller, headers, message, send):
             return "ok"
-        crossing = crosses(route, headers, message)
         if crossing and message.method not in CROSSING:
-            await self._answer_here(scope["method"], route, caller, headers, message, send)
+            await self._answer_here(scope, route, caller, headers, message, send)
             return "ok"
         if crossing:
             exchange = await self._bridge.exchange(caller, route, headers, message, message.tool)
@@ -127,19 +134,21 @@ class Gateway:
             exchange = self._exchange(caller, route, scope["method"], headers, message)
         return await self._relay.run(exchange, receive, send)
 
-    async def _greets(self, route: Route, caller: Principal, headers: Headers, message: Message, send: Send) -> bool:
+    async def _greets(
+        self, scope: Scope, route: Route, caller: Principal, headers: Headers, message: Message, send: Send
+    ) -> bool:
         """Greet a caller of the older era for a server of the newer one, in the server's words where it has some."""
         if message.modern or message.method != "initialize" or not known_to_speak(route, "modern"):
             return False
         greeting = await self._bridge.greeting(caller, route, message)
         if greeting is None:
-            await self._answer_here("POST", route, caller, headers, message, send)
+            await self._answer_here(scope, route, caller, headers, message, send)
         else:
             await answer(greeting[0], message, send, greeting[1])
         return True
 
     async def _answer_here(
-        self, method: str, route: Route, caller: Principal, headers: Headers, message: Message, send: Send
+        self, scope: Scope, route: Route, caller: Principal, headers: Headers, message: Message, send: Send
     ) -> None:
         """What is no call of a server that the platform runs, or that speaks another era than its caller: the greetings
         of both eras, and nothing to listen to."""
@@ -151,8 +160,9 @@ class Gateway:
             session = ("" if child else BRIDGED) + session_for(self._seal, caller, message)
             await answer(own_answer(route, message, can), message, send, [(SESSION, session)] if greets else [])
             return
+        await self._peers.tell(scope, message)
         await self._relay.hear(caller, session_of(headers), message)
-        await accepted(send, 202 if method == "POST" else 405)
+        await accepted(send, 202 if scope["method"] == "POST" else 405)
 
     async def _route(self, caller: Principal, name: str, message: Message) -> Route:
         if message.method in NEEDS_TOOLS:

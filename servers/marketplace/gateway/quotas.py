@@ -22,7 +22,7 @@ from shared.settings import Settings
 queries: Any = load_queries("servers.marketplace", "quotas.sql")
 
 BLOCKS = 20
-"""A replica leases a twentieth of a limit at a time."""
+"""A machine's workers lease a twentieth of a limit at a time, each its part of that."""
 KEPT = 50_000
 NO_TOOL = "*"
 """Counts all that calls no known tool of a server: what a caller writes is never stored."""
@@ -67,6 +67,7 @@ class Quotas:
         self._user = settings.calls_per_minute_user
         self._customer = settings.calls_per_minute_customer
         self._tool = settings.calls_per_minute_tool
+        self._blocks = BLOCKS * settings.marketplace_workers
         self._leases: dict[str, Lease] = {}
         self._asking: dict[str, asyncio.Task[Lease]] = {}
 
@@ -106,7 +107,7 @@ class Quotas:
         return await soon(asyncio.shield(task))
 
     async def _ask(self, key: str, owner: str | None, most: int) -> Lease:
-        granted, left_s = await self._store.lease(key, owner, most, max(1, most // BLOCKS))
+        granted, left_s = await self._store.lease(key, owner, most, max(1, most // self._blocks))
         if len(self._leases) >= KEPT:
             self._leases.clear()
         lease = self._leases[key] = Lease(granted, monotonic() + left_s, spent=granted == 0)

@@ -34,6 +34,7 @@ from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.rules.conditions import check
+from servers.marketplace.workers.peers import PASSED_ON, Peers
 from shared.auth import Principal
 from shared.errors import InvalidInput, PlatformError
 from shared.serving.endpoint import replay, with_session
@@ -56,7 +57,7 @@ class Together:
 
     def __init__(
         self, settings: Settings, own: ASGIApp, own_tools: OwnTools, own_names: Container[str], routes: Routes,
-        relay: Relay, bridge: Bridge, quotas: Quotas, seal: SessionSeal,
+        relay: Relay, bridge: Bridge, quotas: Quotas, seal: SessionSeal, peers: Peers,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._own = own
@@ -67,6 +68,7 @@ class Together:
         self._bridge = bridge
         self._quotas = quotas
         self._seal = seal
+        self._peers = peers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -82,9 +84,10 @@ class Together:
                 found_by_search = b"tools=search" in scope.get("query_string", b"").split(b"&")
                 await self._list(scope[CALLER], message, send, only_own=found_by_search)
             elif message.request_id is not None and is_full(message.tool):
-                await self._call(scope[CALLER], headers, message, receive, send)
+                await self._call(scope, headers, message, receive, send)
             else:
                 caller = scope[CALLER]
+                await self._peers.tell(scope, message)
                 if await self._relay.hear(caller, session_of(headers), message):
                     await accepted(send)
                     return
@@ -103,14 +106,19 @@ class Together:
             definitions = [*definitions, *(await self._routes.everything(caller)).definitions]
         await answer(tools_page(definitions, message), message, send)
 
-    async def _call(self, caller: Principal, headers: Headers, message: Message, receive: Receive, send: Send) -> None:
-        started, code = time.perf_counter(), "ok"
+    async def _call(self, scope: Scope, headers: Headers, message: Message, receive: Receive, send: Send) -> None:
+        started, code, caller = time.perf_counter(), "ok", scope[CALLER]
         try:
             if SCOPE not in caller.scopes:
                 raise unknown_tool(message)
             found = (await self._routes.everything(caller)).tools.get(message.tool or "")
             if found is None:
                 raise unknown_tool(message)
+            if found[0].package is not None or found[0].era == "legacy":
+                elsewhere = self._peers.elsewhere(scope, caller, found[0])
+                if elsewhere is not None:
+                    code = await self._peers.pass_on(elsewhere, scope, message, receive, send)
+                    return
             if found[1] in found[0].conditions:
                 check(found[0].conditions[found[1]], message.params.get("arguments"))
             await self._quotas.take(caller, found[0].server_name, found[1])
@@ -120,7 +128,8 @@ class Together:
             code = error.code if isinstance(error, PlatformError) else "refused"
             raise
         finally:
-            count_call("marketplace", "gateway", code, time.perf_counter() - started)
+            if code != PASSED_ON:
+                count_call("marketplace", "gateway", code, time.perf_counter() - started)
 
 
 def _read(body: bytes, headers: Headers) -> Message:

@@ -23,6 +23,7 @@ from servers.marketplace.connections.store import ConnectionStore
 from servers.marketplace.runners.child import Child
 from servers.marketplace.runners.command import Engine, command_of, shared
 from servers.marketplace.runners.package import Package
+from servers.marketplace.workers.worker import Worker
 from shared.contracts.catalogue import Approval
 from shared.errors import Conflict, Overloaded, Unavailable
 from shared.serving.failures import platform_error
@@ -90,14 +91,18 @@ class _Trouble:
 
 
 class Runners:
-    """Lends running servers."""
+    """Lends running servers. Of a machine's workers the first one lends; the others look at one at a time."""
 
-    def __init__(self, settings: Settings, entries: CatalogueStore, connections: ConnectionStore) -> None:
+    def __init__(
+        self, settings: Settings, entries: CatalogueStore, connections: ConnectionStore, worker: Worker
+    ) -> None:
         self._settings = settings
         self._entries = entries
         self._connections = connections
         self._places: dict[Wanted | object, _Place] = {}
         self._free = set(range(settings.runner_children))
+        if not worker.first:  # each has numbers, and so user ids, of its own
+            self._free = {settings.runner_children + worker.number - 1}
         self._trouble: dict[Wanted | object, _Trouble] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()

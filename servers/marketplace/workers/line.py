@@ -1,0 +1,61 @@
+"""A worker's line to its supervisor: a step is told when it is reached, and gone on from when all have reached it.
+
+The end of the line is the end of the supervisor: a worker without one drains and ends, so that none is left over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+REACHED = b"."
+FAILED = b"!"
+"""What follows is why the worker cannot run."""
+
+
+class Line:
+    """The worker's end. `stop` is set when the supervisor is gone."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._gone = False
+        self._go_on = asyncio.Semaphore(0)
+        self.stop = asyncio.Event()
+
+    @asynccontextmanager
+    async def heard(self) -> AsyncIterator[None]:
+        """Listens inside the block."""
+        task = asyncio.create_task(self._listen(), name="line to the supervisor")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def in_step(self) -> None:
+        """Wait until every other worker is as far as this one."""
+        if not self._gone:
+            self._end.send(REACHED)
+        await self._go_on.acquire()
+
+    def failed(self, why: str) -> None:
+        """Tell that this worker cannot run, and no other could."""
+        self._end.send(FAILED + why.encode())
+
+    async def _listen(self) -> None:
+        self._end.setblocking(False)
+        while await _received(self._end):
+            self._go_on.release()
+        self._gone = True
+        self.stop.set()
+        for _ in range(2):  # both steps, whichever is waited for
+            self._go_on.release()
+
+
+async def _received(end: socket.socket) -> bytes:
+    try:
+        return await asyncio.get_running_loop().sock_recv(end, 1)
+    except OSError:
+        return b""

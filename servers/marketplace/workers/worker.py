@@ -1,0 +1,70 @@
+"""Which of the machine's workers this process is."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+
+WIDTH = 8
+MANY = 2**63
+
+
+class Worker:
+    """One of `count` workers. Made before they are forked, so that all see the same memory; `number` is set after.
+
+    The first one holds what a machine has once: processes of packages, and the checks that are due.
+
+    Args:
+        lines: the socket in a folder over which each of them takes requests of the others.
+    """
+
+    def __init__(self, count: int = 1, lines: Sequence[Path] = ()) -> None:
+        self.number = 0
+        self.count = count
+        self.lines = lines
+        self._made = _numbers(count)
+        self._open = _numbers(count)
+
+    @property
+    def alone(self) -> bool:
+        """There are no others."""
+        return self.count == 1
+
+    @property
+    def first(self) -> bool:
+        """It holds what a machine has once."""
+        return self.number == 0
+
+    def share(self, amount: int) -> int:
+        """What this one may have of what a process alone has `amount` of: all together have four times that at most."""
+        return max(2, min(amount, 4 * amount // self.count))
+
+    @property
+    def changes_made(self) -> int:
+        """Changes of the registry that workers of this machine have made."""
+        return sum(self._made)
+
+    def has_made_change(self) -> None:
+        """Count a change. Each has a place of its own to count in, so that none waits for another."""
+        self._made[self.number] += 1
+
+    def takes(self, connections: int) -> bool:
+        """Whether this one, which has so many connections, takes the next one: where no other has fewer."""
+        self._open[self.number] = connections
+        takes = connections <= min(self._open)
+        self._open[self.number] += takes
+        return takes
+
+    def begins(self) -> None:
+        """This one has no connections yet."""
+        self._open[self.number] = 0
+
+    def has_ended(self, number: int) -> None:
+        """Nobody waits for that one to take connections."""
+        self._open[number] = MANY
+
+
+def _numbers(count: int) -> memoryview:
+    """Whole numbers of 64 bits in memory that forked processes share. Each worker writes its own one only."""
+    return memoryview(mmap.mmap(-1, count * WIDTH)).cast("Q")
