@@ -171,22 +171,31 @@ def run(bench: Bench, home: Path, peers: Path | None) -> None:
                 script = str(bench.load / f"upstream_{name}.py")
                 child = stack.enter_context(process([sys.executable, script, "--port", str(port)], port))
                 bench.upstreams.append(child.pid)
-            env = environment(settings) | {"PYTHONPATH": str(ROOT)}
-            command = [sys.executable, "-m", "servers", "serve", "marketplace"]
-            started = time.perf_counter()
-            gateway = stack.enter_context(process(command, settings.marketplace_port, env))
-            ready_s, used = time.perf_counter() - started, psutil.Process(gateway.pid).cpu_times()
-            print(
-                f"\nready after {ready_s:.2f} s, {used.user + used.system:.2f} s of CPU; {os.cpu_count()} cores, ",
-                end="",
-            )
-            print(f"load average {os.getloadavg()[0]:.1f}\n\n{HEAD}")
-            measured(bench, settings, urls, gateway.pid, asyncio.run(installed(settings, urls)))
+            with gateway(settings, 1) as (pid, ready_s):
+                print(HEAD)
+                token = asyncio.run(installed(settings, urls))
+                measured(bench, settings, urls, pid, token)
+            with gateway(settings, 2) as (pid, _):
+                print(HEAD)
+                several(bench, settings, urls, pid, token)
             if peers:
                 others(bench, urls["raw"], peers, home)
             summary(bench, ready_s)
     finally:
         postgres.remove()
+
+
+@contextmanager
+def gateway(settings: Settings, workers: int) -> Iterator[tuple[int, float]]:
+    """The marketplace in so many processes; the first one's id, and the seconds until its port was open."""
+    env = environment(settings) | {"PYTHONPATH": str(ROOT), "P0711_MARKETPLACE_WORKERS": str(workers)}
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "servers", "serve", "marketplace"]
+    with process(command, settings.marketplace_port, env) as child:
+        ready_s, used = time.perf_counter() - started, psutil.Process(child.pid).cpu_times()
+        print(f"\n{workers} processes: ready after {ready_s:.2f} s, {used.user + used.system:.2f} s of CPU; ", end="")
+        print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}\n")
+        yield child.pid, ready_s
 
 
 def others(bench: Bench, upstream: str, peers: Path, home: Path) -> None:
@@ -210,7 +219,8 @@ def summary(bench: Bench, ready_s: float) -> None:
     direct, sdk, sdk_direct = bench.row(DIRECT, 1), bench.row(SDK, 8), bench.row(SDK_DIRECT, 8)
     goals = [
         ("CPU a call at 8 clients", eight["gw_cpu_ms_per_call"], "ms", 0.4, True),
-        ("calls/s at 8 clients before the fast upstream", eight["cps"], "", 4000, False),
+        ("calls/s at 8 clients before the fast upstream, one process", eight["cps"], "", 4000, False),
+        ("the same, two processes", bench.row(TWO, 8)["cps"], "", 4000, False),
         ("of direct at 8 clients before the SDK", 100 * sdk["cps"] / sdk_direct["cps"], "%", 95, False),
         ("added p50 at one client", one["p50_ms"] - direct["p50_ms"], "ms", 0.6, True),
         ("start", ready_s, "s", 1.5, True),
@@ -229,6 +239,7 @@ def summary(bench: Bench, ready_s: float) -> None:
 
 
 DIRECT, FAST, SDK_DIRECT, SDK = "direct → fast", "gateway → fast", "direct → SDK", "gateway → SDK"
+TWO, TWO_SDK = "2 workers → fast", "2 workers → SDK"
 FASTMCP, FORGE = "FastMCP proxy → fast", "context-forge → fast"
 
 
@@ -243,6 +254,14 @@ def measured(bench: Bench, settings: Settings, urls: dict[str, str], pid: int, t
     bench.measure("gateway /mcp → fast", f"{base}/mcp", proto="modern", tool="io-0711-acme-raw__echo", **held)
     bench.measure(SDK_DIRECT, urls["sdk"], proto="modern", tool="echo")
     bench.measure(SDK, one["sdk"], proto="modern", tool="echo", **held)
+
+
+def several(bench: Bench, settings: Settings, urls: dict[str, str], pid: int, token: str) -> None:
+    """Through two processes behind one port."""
+    one = {name: f"{settings.url('marketplace')}/servers/io.0711.acme/{name}/mcp" for name in urls}
+    held = {"pid": pid, "token": token, "tool": "echo", "proto": "modern"}
+    bench.measure(TWO, one["raw"], **held)
+    bench.measure(TWO_SDK, one["sdk"], **held)
 
 
 def main() -> None:
