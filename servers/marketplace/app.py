@@ -119,10 +119,10 @@ def build(settings: Settings, worker: Worker | None = None) -> Server:
     )
     for offers in offered:
         offers.register(server, services)
+    server.mount(Gateway.serves, gateway)  # the first that is asked whether a path is its own: most are
     _add_routes(server, services)
     if not of_machine.alone:
         server.route("/metrics", all_metrics, public=True)
-    server.mount(Gateway.serves, gateway)
     server.mount(first_party.serves, first_party)
     server.surround(lambda own: _together(server, own))
     return server

@@ -38,7 +38,7 @@ class Changes:
     @property
     def epoch(self) -> int:
         """What is another number after each change."""
-        return self.told + self._worker.changes_made
+        return self.told + self._worker.changed
 
     @property
     def fresh_s(self) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -35,14 +33,19 @@ class Principal:
 _current: ContextVar[Principal | PlatformError | None] = ContextVar("principal", default=None)
 
 
-@contextmanager
-def acting_as(caller: Principal | PlatformError | None) -> Iterator[None]:
+class acting_as:  # a generator would take three times as long, at each request
     """Everything inside runs for `caller`. An error instead is raised to the first that asks who is calling."""
-    token = _current.set(caller)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_caller", "_token")
+
+    def __init__(self, caller: Principal | PlatformError | None) -> None:
+        self._caller = caller
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._caller)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def principal() -> Principal:

@@ -44,10 +44,13 @@ class Application:
         await self._guard(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._starlette
         if scope["type"] == "http":
-            app = next((app for serves, app in self._mounts if serves(scope["path"])), app)
-        await app(scope, receive, send)
+            path = scope["path"]
+            for serves, app in self._mounts:
+                if serves(path):
+                    await app(scope, receive, send)
+                    return
+        await self._starlette(scope, receive, send)
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:

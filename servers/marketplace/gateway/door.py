@@ -51,6 +51,7 @@ SCOPE = "gateway:call"
 GREETINGS = frozenset({"initialize", "server/discover"})
 NEEDS_TOOLS = frozenset({"tools/list", "tools/call"})
 UP = frozenset({"accept", "last-event-id", "traceparent", "tracestate"})
+NO_MESSAGE = Message()
 JSON = ("content-type", "application/json")
 """What the caller says of its body does not travel: in another charset an upstream could read another tool in it."""
 
@@ -79,7 +80,7 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
-        started, code, message = time.perf_counter(), "ok", Message()
+        started, code, message = time.perf_counter(), "ok", NO_MESSAGE
         try:
             headers = decoded_headers(scope)
             caller, message = await self._arrived(scope["method"], headers, receive)
@@ -100,7 +101,7 @@ class Gateway:
         if not told.isdecimal() or int(told[:20]) > limit:
             raise TooLarge(f"The body is over {limit} bytes.")
         body = await read_all(receive, limit, self._settings.call_deadline_s)
-        return caller, read_message(body, headers) if method == "POST" else Message()
+        return caller, read_message(body, headers) if method == "POST" else NO_MESSAGE
 
     async def _serve(
         self, scope: Scope, caller: Principal, headers: Headers, message: Message, receive: Receive, send: Send

@@ -4,11 +4,12 @@ would leave none to anybody else."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from shared.errors import Overloaded
+
+Key = tuple[str, str | None]
+"""Host and customer."""
 
 
 class Shares:
@@ -20,25 +21,40 @@ class Shares:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._held: Counter[tuple[str, str | None]] = Counter()
+        self._held: Counter[Key] = Counter()
 
-    @contextmanager
-    def held(self, url: str, customer: str | None) -> Iterator[None]:
-        """An exchange, inside the block.
+    def held(self, url: str, customer: str | None) -> Held:
+        """An exchange, inside the block: `with shares.held(…)`, which raises Overloaded where the customer has as many
+        there as it may."""
+        return Held(self, (urlsplit(url).netloc, customer))
 
-        Raises:
-            Overloaded: the customer has as many there as it may.
-        """
-        key = urlsplit(url).netloc, customer
+    def take(self, key: Key) -> None:
+        """One exchange more."""
         if self._held[key] >= self._most:
             raise Overloaded(
                 f"{self._most} calls of this customer are open at this server: wait until some have ended.",
                 retry_after=1.0,
             )
         self._held[key] += 1
-        try:
-            yield
-        finally:
-            self._held[key] -= 1
-            if not self._held[key]:
-                del self._held[key]
+
+    def give_back(self, key: Key) -> None:
+        """It is over."""
+        self._held[key] -= 1
+        if not self._held[key]:
+            del self._held[key]
+
+
+class Held:
+    """One exchange, inside the block."""
+
+    __slots__ = ("_key", "_shares")
+
+    def __init__(self, shares: Shares, key: Key) -> None:
+        self._shares = shares
+        self._key = key
+
+    def __enter__(self) -> None:
+        self._shares.take(self._key)
+
+    def __exit__(self, *_: object) -> None:
+        self._shares.give_back(self._key)

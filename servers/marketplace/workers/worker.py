@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic_ns
 
 WIDTH = 8
 MANY = 2**63
@@ -23,7 +24,7 @@ class Worker:
         self.number = 0
         self.count = count
         self.lines = lines
-        self._made = _numbers(count)
+        self._changed = _numbers(1)
         self._open = _numbers(count)
 
     @property
@@ -41,13 +42,13 @@ class Worker:
         return max(2, min(amount, 4 * amount // self.count))
 
     @property
-    def changes_made(self) -> int:
-        """Changes of the registry that workers of this machine have made."""
-        return sum(self._made)
+    def changed(self) -> int:
+        """Nanoseconds of the last change of the registry that a worker of this machine has made."""
+        return self._changed[0]
 
     def has_made_change(self) -> None:
-        """Count a change. Each has a place of its own to count in, so that none waits for another."""
-        self._made[self.number] += 1
+        """Tell all. A moment, for two counts that are written at once may be one."""
+        self._changed[0] = monotonic_ns()
 
     def takes(self, connections: int) -> bool:
         """Whether this one, which has so many connections, takes the next one: where no other has fewer."""
@@ -66,5 +67,5 @@ class Worker:
 
 
 def _numbers(count: int) -> memoryview:
-    """Whole numbers of 64 bits in memory that forked processes share. Each worker writes its own one only."""
+    """Whole numbers of 64 bits in memory that forked processes share; one is written and read as a whole."""
     return memoryview(mmap.mmap(-1, count * WIDTH)).cast("Q")
