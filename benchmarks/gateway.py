@@ -105,7 +105,8 @@ def shown(row: dict[str, Any]) -> str:
     """One row of the table."""
     if "error" in row:
         return f"| {row['label']} | {row['proto']} | {row['clients']} | {row['error'][:80]} |||||||"
-    memory = f"{row['gw_rss_mb']:.0f}" if row["gw_rss_mb"] else "–"
+    size = row["gw_pss_mb"] if row["label"] in (TWO, TWO_SDK) else row["gw_rss_mb"]  # pages that are shared count once
+    memory = f"{size:.0f}" if size else "–"
     cpu = f"{row['gw_cpu_ms_per_call']:.2f}" if row["gw_cpu_ms_per_call"] else "–"
     return (
         f"| {row['label']} | {row['proto']} | {row['clients']} | {row['cps']:.0f} | {cpu} | {row['p50_ms']:.2f} "

@@ -22,7 +22,7 @@ from shared.auth import Principal
 from shared.settings import Settings
 from tests.integration.test_marketplace_elicitation import ERAS, Upstream, client_at
 from tests.integration.test_marketplace_lifecycle import ORDERS, approve, keep_notifications_back, submit
-from tests.integration.test_marketplace_runners import PLAIN, SMALL, installed
+from tests.integration.test_marketplace_runners import PLAIN, SMALL, installed, until
 from tests.integration.test_marketplace_runners import said as package_says
 from tests.marketplace_rig import Changing, Credential, definition
 from tests.serving_rig import answer_of, envelope, headers_for
@@ -148,6 +148,25 @@ async def test_a_customer_has_one_process_of_a_package_whichever_worker_it_asks(
         market.http = await market.pinned(pid)
         told += [await package_says(market, token) for _ in range(2)]
     assert len({text.split(" ")[0] for text in told}) == 1
+
+
+@pytest.mark.requirement("M-05")
+async def test_a_caller_that_hangs_up_ends_its_call_whichever_worker_makes_it(
+    stack: AsyncExitStack, database: Any, tmp_path: Path
+) -> None:
+    allowed = {"pypi:small@1.0": {"command": [sys.executable, SMALL], "variables": ["KEY"]}}
+    market = await market_in(
+        stack, database, tmp_path, runner_commands=allowed, runner_uid=0, runner_start_s=60.0
+    )  # fmt: skip
+    (token,) = await installed(market)
+    for pid in market.pids:
+        market.http, notes = await market.pinned(pid), (tmp_path / f"started-{pid}", tmp_path / f"cancelled-{pid}")
+        arguments = dict(zip(("started", "cancelled"), map(str, notes), strict=True))
+        calling = asyncio.create_task(market.post_call(token, "wait", DOOR, **arguments))
+        await until(notes[0].exists)
+        assert not notes[1].exists()
+        calling.cancel()
+        await until(notes[1].exists)
 
 
 @pytest.mark.slow
