@@ -42,7 +42,16 @@ class Slow:
 
 
 @pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Workers]:
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files of what a test starts."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+async def market(database: Any, tmp_path: Path, scratch: Path) -> AsyncIterator[Workers]:
     made = await database("servers.marketplace", "shared")
     async with workers_of(tmp_path, made.urls) as started:
         await started.add_customers()
@@ -141,7 +150,7 @@ async def test_a_worker_that_dies_again_and_again_ends_the_service_and_says_so(m
 
 
 async def test_a_worker_that_cannot_run_says_why_and_nothing_goes_on_without_it(
-    database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Any, tmp_path: Path, scratch: Path
 ) -> None:
     made = await database("servers.marketplace", "shared")
     async with workers_of(tmp_path, made.urls) as market:
@@ -149,9 +158,6 @@ async def test_a_worker_that_cannot_run_says_why_and_nothing_goes_on_without_it(
         async with asyncio.timeout(HANGS_S):
             assert await market.process.wait() == 0
     (key,) = (tmp_path / "keys" / "signing").glob("*.pem")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setenv("TMPDIR", str(scratch))
     key.write_text("no key")
     log, settings = tmp_path / "second", Settings(home=tmp_path, marketplace_port=free_port(), marketplace_workers=2)
     async with supervised(settings, log) as process, asyncio.timeout(HANGS_S):
@@ -160,11 +166,15 @@ async def test_a_worker_that_cannot_run_says_why_and_nothing_goes_on_without_it(
     assert os.listdir(scratch) == []  # noqa: PTH208  # the folder of the workers' sockets is gone
 
 
-async def test_no_worker_is_left_over_when_the_supervisor_is_killed(market: Workers) -> None:
+async def test_neither_a_worker_nor_a_folder_is_left_over_when_the_supervisor_is_killed(
+    market: Workers, scratch: Path
+) -> None:
     workers = market.pids
+    assert len(os.listdir(scratch)) == 1  # noqa: PTH208
     assert psutil.Process(market.process.pid).num_threads() == 1  # or a fork could stop in the middle of another's work
     market.process.kill()
     await gone(*workers)
+    assert os.listdir(scratch) == []  # noqa: PTH208
 
 
 async def test_a_busy_port_is_one_sentence(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ FAILED = b"!"
 
 
 class Line:
-    """The worker's end. `stop` is set when the supervisor is gone."""
+    """The worker's end. When the supervisor is gone, `stop` is set and `alone` is true."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._gone = False
+        self.alone = False
         self._go_on = asyncio.Semaphore(0)
         self.stop = asyncio.Event()
 
@@ -36,7 +36,7 @@ class Line:
 
     async def in_step(self) -> None:
         """Wait until every other worker is as far as this one."""
-        if not self._gone:
+        if not self.alone:
             self._end.send(REACHED)
         await self._go_on.acquire()
 
@@ -48,7 +48,7 @@ class Line:
         self._end.setblocking(False)
         while await _received(self._end):
             self._go_on.release()
-        self._gone = True
+        self.alone = True
         self.stop.set()
         for _ in range(2):  # both steps, whichever is waited for
             self._go_on.release()

@@ -100,11 +100,15 @@ class Supervisor:
             self._go_on()
             if time.monotonic() > self._until:
                 self._signal(signal.SIGKILL)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.tidy()
         if self._failure:
             raise Unavailable(self._failure)
         event("stopped")
         return None
+
+    def tidy(self) -> None:
+        """Remove the folder of the workers' sockets."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _fork(self, place: _Place, told: socket.socket) -> Line | None:
         """The line in the worker, None in the supervisor. A signal meanwhile waits until it is clear whose it is."""
@@ -236,6 +240,8 @@ def supervised(settings: Settings, build: Callable[[Settings, Worker], Server]) 
     except PlatformError as error:
         line.failed(error.message)
         raise SystemExit(2) from None
+    if line.alone:
+        supervisor.tidy()  # it was killed and could not
 
 
 def _listening(path: Path) -> socket.socket:
