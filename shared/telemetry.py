@@ -25,7 +25,7 @@ from typing import Any, TypedDict, Unpack
 
 import orjson
 from opentelemetry.trace import Span, StatusCode, get_tracer
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
 OURS = ("servers", "shared", "platform-0711")
 FRAMES = 25
@@ -62,6 +62,13 @@ CALL_SECONDS = Histogram(
     ["server", "tool"],
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+
+PART_HEALTHY = Gauge(
+    "part_healthy",
+    "Whether a server (part `server`) or what it depends on is healthy, 1 or 0, as its `/health` says at the scrape.",
+    ["server", "part"],
+)
+HOME_FREE = Gauge("home_free_bytes", "Bytes that are free on the disk of the home folder.", ["server"])
 
 _events = logging.getLogger("platform-0711")
 _tracer = get_tracer("platform-0711")

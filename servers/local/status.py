@@ -7,12 +7,13 @@ import shutil
 
 import orjson
 
-from servers.local.children import last_words, unwell
+from servers.local.children import DEPENDENCY, last_words, unwell
 from servers.local.lock import holder
 from servers.local.platform import SERVERS
 from shared.settings import PREFIX, ServerName, Settings
 
 PATIENCE_S = 5.0
+AWAY, ANOTHER = "DOES NOT ANSWER", "IS ANOTHER PROGRAM"
 
 
 async def status(settings: Settings) -> tuple[list[str], bool]:
@@ -27,7 +28,7 @@ async def status(settings: Settings) -> tuple[list[str], bool]:
     for name in (name for name, state in states.items() if state):
         log = settings.home / "logs" / f"{name}.log"
         lines.append(f"{'':<14} {log} ends: {last_words(log)}")
-    if all(states.values()):
+    if all(state in {AWAY, ANOTHER} for state in states.values()):
         lines.append(f"{'':<14} Call this with the {PREFIX}… settings that `0711 up` was called with.")
     return lines, not any(states.values())
 
@@ -40,11 +41,13 @@ async def _state(settings: Settings, name: ServerName) -> str:
         async with httpx2.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
             answer = await client.get(_address(settings, name) + "/health")
         told = orjson.loads(answer.content)
-        return "" if answer.status_code == 200 else f"UNHEALTHY: {unwell(told) or 'it does not say why'}"
+        if answer.status_code != 200:
+            return f"UNHEALTHY: {unwell(told) or 'it does not say why'}"
+        return f"serves, but {less}" if (less := unwell({DEPENDENCY: told.get(DEPENDENCY, {})})) else ""
     except httpx2.HTTPError:
-        return "DOES NOT ANSWER"
+        return AWAY
     except (ValueError, TypeError, AttributeError):
-        return "IS ANOTHER PROGRAM"
+        return ANOTHER
 
 
 def _address(settings: Settings, name: ServerName) -> str:

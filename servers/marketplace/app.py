@@ -67,7 +67,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Server:
         await services().gateway(scope, receive, send)
 
     async def all_metrics(request: Request) -> Response:
-        return await services().peers.metrics(request)
+        return await services().peers.metrics(request, server.measured)
 
     def made_here() -> None:
         services().changes.made_here()

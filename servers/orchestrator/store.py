@@ -220,6 +220,11 @@ class JobStore:
         async with self.session(None) as session:
             return await session.run(queries.stop_waiting, seconds=seconds)
 
+    async def standstill(self) -> float:
+        """Seconds since the last news of the queued or running job that has had none for longest; 0: there is none."""
+        async with self.session(None) as session:
+            return await session.value(queries.standstill)
+
     async def cancel(self, job: Job) -> bool:
         """Cancel a job that has not ended. False where it had."""
         async with self.session(job.customer_id) as session:
@@ -239,6 +244,10 @@ class Session:
     async def rows(self, query: Any, **values: Any) -> list[Any]:
         """The rows of a query."""
         return [row async for row in query(self._connection, **values)]
+
+    async def value(self, query: Any) -> Any:
+        """The one value of a query."""
+        return await query(self._connection)
 
     async def lock(self, customer_id: str) -> None:
         """Hold off every other process that would create or change this customer until the transaction ends."""

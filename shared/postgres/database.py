@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from shared.errors import DeadlineExceeded, Unavailable
+from shared.errors import PlatformError, Unavailable
 from shared.postgres.failures import translated
 
 CUSTOMER_SETTING = "app.customer"
@@ -19,6 +19,7 @@ SET_LOGIN = "SELECT set_config('app.login', $1, true)"
 CONNECT_TIMEOUT_S = 5.0
 ACQUIRE_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 15.0
+HEALTHY_WITHIN_S = 1.5  # servers ask each other for two seconds
 UNDO_S = 0.5
 """A call that is over waits so long for its rollback; then its connection is cut, which rolls back as well."""
 
@@ -116,18 +117,20 @@ class Database:
         return self.session(customer, platform=customer is None)
 
     async def healthy(self) -> bool:
-        """True when the database answers now."""
+        """True when the database answers now, within `HEALTHY_WITHIN_S`: who asks for the health waits no longer."""
         try:
-            async with self.session() as connection:
+            async with asyncio.timeout(HEALTHY_WITHIN_S), self.session() as connection:
                 return await connection.fetchval("SELECT 1") == 1
-        except (Unavailable, DeadlineExceeded):
+        except (TimeoutError, PlatformError):
             return False
 
     async def _acquire(self, pool: asyncpg.Pool) -> Any:
         try:
             return await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
         except TimeoutError:
-            raise Unavailable("Every connection to the database is busy. Try again.", retry_after=1.0) from None
+            raise Unavailable(
+                "The database gave no connection in time: all are busy, or it hangs. Try again.", retry_after=1.0
+            ) from None
         except (OSError, *DRIVER_ERRORS) as error:
             raise translated(error) from None
 

@@ -39,7 +39,12 @@ MEANINGS: tuple[tuple[frozenset[str], type[PlatformError], str, float | None], .
     (frozenset({"42501"}), Forbidden, "The database refuses this: it belongs to another customer or role.", None),
     (frozenset({"40"}), Unavailable, "Another change came in between. Try again.", 0.1),
     (frozenset({"57014", "55P03", "25P03"}), DeadlineExceeded, "The database did not finish in time. Try again.", None),
-    (frozenset({"53300"}), Overloaded, "The database has no free connection. Try again.", RETRY_AFTER_S),
+    (
+        frozenset({"53300"}),
+        Overloaded,
+        "Postgres has no free connection (max_connections). Try again.",
+        RETRY_AFTER_S,
+    ),
     (frozenset({"53100"}), StorageFull, "The database has no room left. Free some space and try again.", None),
     (frozenset({"53", "08", "57"}), Unavailable, _GONE, RETRY_AFTER_S),
     (

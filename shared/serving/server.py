@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ from shared.serving.audited import Log, audited, told_of
 from shared.serving.calls import Calls
 from shared.serving.endpoint import Endpoint
 from shared.serving.guard import CALLER, Access
-from shared.serving.metrics import metrics
+from shared.serving.metrics import measured, metrics_route
 from shared.serving.resources import guarded
 from shared.serving.rest import Handler, json_response, route
 from shared.serving.tools import ToolServer
@@ -119,7 +120,8 @@ class Server:
         )
         self.mcp.calls = self._calls
         self.route("/health", health_route(health), ["GET"], public=True)
-        self.route("/metrics", metrics, ["GET"], public=True)
+        self.measured = partial(measured, name, settings.home, health)
+        self.route("/metrics", metrics_route(self.measured), ["GET"], public=True)
 
     def tool(
         self,

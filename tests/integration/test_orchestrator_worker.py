@@ -14,6 +14,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
 from servers.orchestrator.questions import Asked
 from servers.orchestrator.store import Job, JobStore
@@ -24,7 +25,7 @@ from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
 from servers.orchestrator.workflows.steps import STEP, Work
 from servers.orchestrator.workflows.worker import LEASE, State, Worker
-from shared.contracts.job import JobQuestion, JobResult
+from shared.contracts.job import JobProgress, JobQuestion, JobResult
 from shared.errors import PlatformError
 from shared.postgres.lease import Lease
 from shared.postgres.urls import password_of, with_role
@@ -69,6 +70,10 @@ class Site:
                 await asyncio.sleep(0.05)
 
 
+def _failed_onboardings() -> float:
+    return REGISTRY.get_sample_value("jobs_total", {"kind": "onboarding", "state": "failed"}) or 0.0
+
+
 async def becomes(worker: Worker, state: State) -> None:
     """Wait until the worker says this of itself."""
     async with asyncio.timeout(DEADLINE_S):
@@ -90,13 +95,19 @@ async def site(database, postgres_server, tmp_path: Path, monkeypatch: pytest.Mo
 
 async def test_a_part_that_stays_away_fails_the_job_with_a_retryable_error(site: Site) -> None:
     asked: list[int] = []
-    pause_s = backoff.pause_s
+    notes: list[str] = []
+    pause_s, report, before = backoff.pause_s, site.store.report, _failed_onboardings()
 
     def noted(attempt: int, error: PlatformError) -> float | None:
         asked.append(attempt)
         return pause_s(attempt, error)
 
+    async def reported(job: Job, progress: JobProgress) -> None:
+        notes.append(progress.note)
+        await report(job, progress)
+
     site.patch.setattr(backoff, "pause_s", noted)
+    site.patch.setattr(site.store, "report", reported)
     job = await put_job(site.store, "muster")
     async with site.working(attempts=4):
         failed = await site.until(job, lambda each: each.ended)
@@ -106,6 +117,9 @@ async def test_a_part_that_stays_away_fails_the_job_with_a_retryable_error(site:
     assert failed.error["retryable"] is True
     assert failed.steps[0].state == "failed"
     assert asked == [1, 2, 3, 4]
+    assert [note.partition(": ")[0] for note in notes] == ["attempt 2", "attempt 3", "attempt 4"]
+    assert all(failed.error["message"] in note for note in notes)
+    assert _failed_onboardings() == before + 1
 
 
 async def test_a_step_that_asks_holds_its_job_up_across_a_restart_and_runs_again_with_the_answers(

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-import servers.cradle.embedding.metrics  # noqa: F401  registers its metrics when it is imported
+import servers.cradle.embedding.metrics  # each registers its metrics when it is imported
+import servers.orchestrator.metrics  # noqa: F401
 import shared.telemetry  # noqa: F401
 from shared.errors import PlatformError
 from shared.settings import Settings
@@ -19,7 +20,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((DEPLOY / "grafana" / "platform.json").read_text())
 FROM_PROMETHEUS = {"up": {"job", "process"}}
-FUNCTIONS = {"sum", "rate", "increase", "histogram_quantile", "topk", "by"}
+FUNCTIONS = {"sum", "min", "max", "rate", "increase", "histogram_quantile", "topk", "by"}
 LABELS_OF_ALL = {"job", "process", "instance"}
 
 
@@ -59,6 +60,28 @@ def test_every_series_and_label_is_exported_by_a_server(expression: str) -> None
     assert series
     assert series <= there.keys()
     assert labels <= set.union(*(there[name] for name in series)) | LABELS_OF_ALL
+
+
+def test_what_an_alert_wants_to_see_rising_is_there_before_it_rises() -> None:
+    """The first failure makes no increase where its series begins with it: nobody would be told."""
+    watched = [
+        found for rule in RULES for found in re.findall(r'increase\((\w+)\{(\w+)="(\w+)"\}', rule["expr"]) if found
+    ]
+    assert {name for name, _, _ in watched} == {"jobs_total", "embedding_model_loads_total"}
+    samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
+    for name, label, value in watched:
+        assert any(each.name == name and each.labels.get(label) == value for each in samples), name
+
+
+def test_no_alert_measures_a_tool_that_waits_for_its_caller() -> None:
+    slow = next(rule for rule in RULES if rule["alert"] == "CallsSlow")
+    waiting = {
+        match.group(1)
+        for path in (DEPLOY.parent / "servers").rglob("tools/*.py")
+        for match in re.finditer(r"async def (\w+)\((?:(?!async def).)*?\bwait_s:", path.read_text(), re.DOTALL)
+    }
+    assert waiting
+    assert waiting == set(re.findall(r'tool!="(\w+)"', slow["expr"]))
 
 
 def test_the_codes_that_alerts_name_are_codes_of_errors() -> None:

@@ -7,6 +7,8 @@ from prometheus_client import Counter, Gauge, Histogram
 TOKENS = Counter("embedding_tokens", "Tokens computed.", ["priority"])
 REFUSED = Counter("embedding_refused", "Calls that ended without vectors, by the error's code.", ["code"])
 LOADS = Counter("embedding_model_loads", "Times that a model was loaded, by outcome.", ["outcome"])
+for _outcome in ("ready", "replaced", "failed"):  # there from the start: an increase is seen from a number on
+    LOADS.labels(_outcome)
 WAITING = Gauge("embedding_waiting_tokens", "Tokens that wait for the device.")
 MEMORY = Gauge(
     "embedding_device_memory_bytes",

@@ -24,8 +24,8 @@ from servers.marketplace.workers.counting import labelled, together
 from servers.marketplace.workers.worker import Worker
 from shared.auth import Principal
 from shared.errors import Unavailable
-from shared.serving.metrics import check_near
-from shared.telemetry import event, exposition
+from shared.serving.metrics import HEALTH_WITHIN_S, Measured, check_near
+from shared.telemetry import event
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -35,6 +35,7 @@ PASSED_ON = "passed on"
 OF_OTHER_REQUESTS = frozenset({"", "notifications/cancelled"})
 """Methods of what is said of a call on its way: an answer has none."""
 TOLD_S = 2.0
+MEASURED_S = HEALTH_WITHIN_S + 1
 HOP = frozenset({b"connection", b"content-length", b"keep-alive", b"transfer-encoding"})
 
 
@@ -93,21 +94,21 @@ class Peers:
 
         await self._of_each(told)
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, request: Request, measured: Measured) -> Response:
         """The metrics of all workers; of one that does not answer in time, none.
 
         Raises:
             Forbidden: the request comes from another machine, or through a proxy.
         """
         check_near(request)
-        own, media_type = exposition()
-        found = {self._worker.number: labelled(own, self._worker.number)}
+        found: dict[int, bytes] = {}
 
         async def asked(number: int) -> None:
-            async with asyncio.timeout(TOLD_S), self._client(number).get("http://worker/metrics") as response:
+            async with asyncio.timeout(MEASURED_S), self._client(number).get("http://worker/metrics") as response:
                 found[number] = await response.read()
 
-        await self._of_each(asked)
+        (own, media_type), _ = await asyncio.gather(measured(), self._of_each(asked))
+        found[self._worker.number] = labelled(own, self._worker.number)
         return Response(together(found[number] for number in sorted(found)), media_type=media_type)
 
     async def _of_each(self, ask: Callable[[int], Awaitable[None]]) -> None:
@@ -157,12 +158,12 @@ class Peers:
         return client
 
 
-def private(app: ASGIApp, worker: Worker) -> ASGIApp:
+def private(app: ASGIApp, worker: Worker, measured: Measured) -> ASGIApp:
     """The application as the other workers reach it: what they pass on goes no further."""
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/metrics":
-            told = labelled(exposition()[0], worker.number)
+            told = labelled((await measured())[0], worker.number)
             await Response(told, media_type="text/plain")(scope, receive, send)
         else:
             await app({**scope, PASSED_ON: True}, receive, send)

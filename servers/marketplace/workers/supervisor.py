@@ -221,11 +221,12 @@ def supervised(settings: Settings, build: Callable[[Settings, Worker], Server]) 
     forbid_dumps()
     port = bind(settings, settings.marketplace_port)
     supervisor = Supervisor(settings.marketplace_workers)
-    app = build(settings, supervisor.worker).asgi()
+    server = build(settings, supervisor.worker)
+    app = server.asgi()
     line = supervisor.run()
     if line is None:
         return
-    inside = private(app, supervisor.worker)
+    inside = private(app, supervisor.worker, server.measured)
 
     async def serving() -> None:
         async with line.heard():

@@ -173,6 +173,11 @@ SET state = :state, questions = :questions::jsonb, updated_at = now(),
     handed_out_at = CASE WHEN :state = 'queued' THEN NULL ELSE handed_out_at END
 WHERE job_id = :job_id AND state = 'waiting';
 
+-- name: standstill()$
+SELECT coalesce(extract(epoch FROM max(now() - updated_at)), 0)::float8
+FROM jobs
+WHERE state IN ('queued', 'running');
+
 -- name: stop_waiting(seconds)!
 UPDATE jobs
 SET state = 'queued', handed_out_at = NULL, updated_at = now(),

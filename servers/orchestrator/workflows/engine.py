@@ -138,8 +138,8 @@ class Engine:
         error = None
         for position, name in enumerate(await DBOS.run_step_async({"name": "plan"}, plan)):
 
-            async def step(position: int = position) -> Outcome:
-                return await self._hop(self._runner.step(job_id, customer_id, position, round_))
+            async def step(position: int = position, name: str = name) -> Outcome:
+                return await self._hop(self._runner.step(job_id, customer_id, position, name, round_))
 
             outcome = await DBOS.run_step_async({"name": name}, step)
             if outcome.get("ended"):

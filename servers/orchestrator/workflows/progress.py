@@ -13,23 +13,27 @@ from shared.contracts.job import JobProgress
 from shared.errors import PlatformError
 
 INTERVAL_S = 0.5
+MOST = 200  # characters of a note
 COUNTS_ONLY = re.compile(r"^[A-Za-z0-9 ,.:/%()-]{0,200}$")
 SUFFIX = re.compile(r"\.[A-Za-z]")
 
 
 class ProgressWriter:
-    """Keeps the newest progress and writes it now and then. A note that could hold a file name is left out."""
+    """Keeps the newest progress and writes it now and then. A note that could hold a file name is left out.
 
-    def __init__(self, store: JobStore, job: Job, attempt: int) -> None:
+    Args:
+        note: what is shown until there is progress, and at once: the step may fail at once again; of `again`.
+    """
+
+    def __init__(self, store: JobStore, job: Job, note: str) -> None:
         self._store = store
         self._job = job
-        self._latest = JobProgress(done=0, total=None, note=f"attempt {attempt}") if attempt > 1 else None
+        self._latest = JobProgress(done=0, total=None, note=note) if note else None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        if self._latest is not None:
-            self._changed.set()
+        await self._report()
         self._task = asyncio.create_task(self._write(), name="job progress")
         return self
 
@@ -52,10 +56,18 @@ class ProgressWriter:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            if self._latest is not None:
-                with contextlib.suppress(PlatformError):  # the next one may get through; the step does not depend on it
-                    await self._store.report(self._job, self._latest)
+            await self._report()
             await asyncio.sleep(INTERVAL_S)
+
+    async def _report(self) -> None:
+        if self._latest is not None:
+            with contextlib.suppress(PlatformError):  # the next one may get through; the step does not depend on it
+                await self._store.report(self._job, self._latest)
+
+
+def again(attempt: int, why: str) -> str:
+    """The note of a step that is tried again: which time, and the error's sentence that the last one ended with."""
+    return f"attempt {attempt}: {why}"[:MOST] if attempt > 1 else ""
 
 
 def safe_note(note: str) -> str:

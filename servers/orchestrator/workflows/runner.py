@@ -12,16 +12,17 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from servers.orchestrator import metrics
 from servers.orchestrator.questions import Asked
 from servers.orchestrator.store import Customer, Job, JobStore
 from servers.orchestrator.upstreams import Upstreams
 from servers.orchestrator.workflows import backoff
 from servers.orchestrator.workflows.plan import merged
-from servers.orchestrator.workflows.progress import ProgressWriter
+from servers.orchestrator.workflows.progress import ProgressWriter, again
 from servers.orchestrator.workflows.steps import STEP, Work
 from shared.contracts.job import JobResult
 from shared.errors import Internal, NotFound, PlatformError
-from shared.telemetry import event
+from shared.telemetry import Fields, event
 
 Outcome = dict[str, Any]
 ENDED: Outcome = {"ended": True}
@@ -58,17 +59,18 @@ class Runner:
         job = await self._persist(lambda: self._store.job(job_id, customer_id))
         return [step.name for step in job.steps] if job and not job.ended else []
 
-    async def step(self, job_id: str, customer_id: str, position: int, round_: int = 0) -> Outcome:
+    async def step(self, job_id: str, customer_id: str, position: int, name: str, round_: int = 0) -> Outcome:
         """Run a step to its end.
 
         Args:
+            name: the step's, for the log.
             round_: how often the job had asked when this run of its steps began; where it has asked since, another
                 run has the job.
 
         Returns:
             `{}`: done. `{"ended": True}`: the job was cancelled, or asks. `{"error": …}`: it failed for good.
         """
-        task = asyncio.ensure_future(self._attempts(job_id, customer_id, position, round_))
+        task = asyncio.ensure_future(self._attempts(job_id, customer_id, position, name, round_))
         self._running[job_id] = task
         try:
             return await task
@@ -86,36 +88,35 @@ class Runner:
         """Note the job's end, unless it has asked since; waits for the database as long as it takes."""
         job = await self._persist(lambda: self._store.job(job_id, customer_id))
         job = job if job is not None and job.rounds == round_ else None
-        if job is not None and error is None:
-            await self._persist(lambda: self._store.complete(job))
-        elif job is not None and error is not None:
-            await self._persist(lambda: self._store.fail(job, error))
+        if job is None:
+            return {}
+        if error is None:
+            state, ended = "completed", await self._persist(lambda: self._store.complete(job))
+        else:
+            state, ended = "failed", await self._persist(lambda: self._store.fail(job, error))
+        if ended:
+            metrics.JOBS.labels(job.kind, state).inc()
+            event("job_ended", job_id=job_id, code=error["code"] if error else "ok")
         return {}
 
-    async def _attempts(self, job_id: str, customer_id: str, position: int, round_: int) -> Outcome:
-        attempt = 0
+    async def _attempts(self, job_id: str, customer_id: str, position: int, name: str, round_: int) -> Outcome:
+        attempt, why = 0, ""
         while True:
             attempt += 1
             try:
-                return await self._once(job_id, customer_id, position, round_, attempt)
+                return await self._once(job_id, customer_id, position, round_, again(attempt, why))
             except PlatformError as error:
-                seconds = backoff.pause_s(attempt, error)
-                event(
-                    "step_failed",
-                    level=logging.WARNING,
-                    job_id=job_id,
-                    step=str(position),
-                    attempt=attempt,
-                    code=error.code,
-                )
+                seconds, why = backoff.pause_s(attempt, error), error.message
+                about: Fields = {"job_id": job_id, "step": name, "attempt": attempt, "code": error.code}
+                event("step_failed", level=logging.WARNING, **about)
                 if seconds is None:
                     return {"error": error.as_dict()}
             except Exception as error:  # noqa: BLE001  a defect ends this job and must not reach the engine's tables
-                event("step_defect", level=logging.ERROR, error=error, job_id=job_id, step=str(position))
+                event("step_defect", level=logging.ERROR, error=error, job_id=job_id, step=name)
                 return {"error": Internal().as_dict()}
             await asyncio.sleep(seconds)
 
-    async def _once(self, job_id: str, customer_id: str, position: int, round_: int, attempt: int) -> Outcome:
+    async def _once(self, job_id: str, customer_id: str, position: int, round_: int, note: str) -> Outcome:
         job, customer = await self._store.job(job_id, customer_id), await self._store.customer(customer_id)
         if job is None or customer is None:
             raise NotFound("This job is not known any more.")
@@ -125,7 +126,7 @@ class Runner:
             return ENDED
         started = time.monotonic()
         try:
-            async with ProgressWriter(self._store, job, attempt) as progress:
+            async with ProgressWriter(self._store, job, note) as progress:
                 added = await self._do(job, customer, position, progress)
         except Asked as asked:
             await self._store.ask(job, position, asked.questions)

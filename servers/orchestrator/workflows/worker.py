@@ -16,6 +16,7 @@ import time
 from datetime import timedelta
 from typing import Literal
 
+from servers.orchestrator import metrics
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.workflows.engine import FORGOTTEN_AT_ONCE, Engine
 from servers.orchestrator.workflows.runner import Runner
@@ -29,6 +30,7 @@ AT_ONCE = 100
 LONGEST_QUESTION_S = 3 * 86_400.0
 KEPT = timedelta(days=30)
 FORGET_EVERY_S = 3600.0
+MEASURE_EVERY_S = 15.0  # as often as Prometheus looks
 LEASE = "orchestrator:jobs"
 
 State = Literal["starting", "working", "standby"]
@@ -46,7 +48,7 @@ class Worker:
         self._runner = runner
         self._engine = engine
         self._lease = lease
-        self._held_at = self._forget_at = 0.0
+        self._held_at = self._forget_at = self._measure_at = 0.0
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.state: State = "starting"
@@ -88,10 +90,12 @@ class Worker:
         """Do what there is to do, where it is this process's turn."""
         if not await self._holds():
             await self._engine.close()
+            metrics.STANDSTILL.set(0)
             return "standby"
         await self._engine.start()
         await self._hand_out()
         await self._stop_cancelled()
+        await self._measure()
         await self._forget()
         return "working"
 
@@ -111,6 +115,12 @@ class Worker:
         for job_id, customer_id, round_ in await self._store.to_hand_out(AT_ONCE):
             await self._engine.enqueue(job_id, customer_id, round_)
             await self._store.handed_out(job_id, customer_id, round_)
+
+    async def _measure(self) -> None:
+        now = time.monotonic()
+        if now >= self._measure_at:
+            metrics.STANDSTILL.set(await self._store.standstill())
+            self._measure_at = now + MEASURE_EVERY_S
 
     async def _forget(self) -> None:
         now = time.monotonic()
