@@ -13,11 +13,12 @@ from servers.cradle.processing import pipeline
 from servers.cradle.processing.parameters import current_parameters
 from servers.cradle.processing.sources import SourceFile, SourceList, check_sources, find_files
 from servers.cradle.services import Services
+from servers.cradle.vision.failures import TurnedAway
 from shared.auth import principal, require_sources
 from shared.contracts.installation import InstallationParameters, InstallationVersion, ParameterChoice
 from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport
 from shared.dataset.reader import DatasetReader
-from shared.errors import Forbidden, NotFound
+from shared.errors import Conflict, Forbidden, NotFound
 from shared.objects import CustomerStore, bucket_name
 
 SOURCES = "sources.json"
@@ -88,7 +89,10 @@ async def process(held: Services, customer: str, parameter_version: int, report:
 
     async def ocr(png: bytes) -> str:
         parameters = version.parameters
-        return await held.vision.ocr_page(png, parameters.ocr, local_only=parameters.local_only)
+        try:
+            return await held.vision.ocr_page(png, parameters.ocr, local_only=parameters.local_only)
+        except TurnedAway as error:  # else every scan would be a failed document of a job that ends well
+            raise Conflict(f"{error.message} Then start the job again.") from None
 
     return await pipeline.process(store, files, version, held.embedding, ocr, report, readers=held.readers)
 

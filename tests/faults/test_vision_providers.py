@@ -14,6 +14,7 @@ import pytest
 from referencing.exceptions import Unresolvable
 
 from servers.cradle.vision.breaker import FAILURES, OPEN_S, Breaker
+from servers.cradle.vision.failures import TurnedAway
 from servers.cradle.vision.hosted import NO_TEXT
 from servers.cradle.vision.structured import structured
 from shared.contracts.vision import VisionAttempt
@@ -153,8 +154,10 @@ NO_TOKENS = dict.fromkeys(("input_tokens", "output_tokens", "prompt_tokens", "co
 FAILURES_OF: dict[str, tuple[Reply, type[PlatformError]]] = {
     "429": (fails(429, retry_after="7"), Overloaded),
     "500": (fails(500), Unavailable),
-    "401": (fails(401), Unavailable),
-    "404": (fails(404), Unavailable),
+    "401": (fails(401), TurnedAway),
+    "402": (fails(402), TurnedAway),
+    "403": (fails(403), TurnedAway),
+    "404": (fails(404), TurnedAway),
     "400": (fails(400), InvalidInput),
     "cut JSON": (cut, Unavailable),
     "empty body": (fails(200, b""), Unavailable),

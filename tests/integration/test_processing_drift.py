@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.installations.fingerprint import document
 from servers.cradle.installations.service import InstallationService
 from servers.cradle.services import Services
-from shared.contracts.installation import InstallationParameters
-from shared.errors import ParameterDrift
+from shared.contracts.installation import InstallationParameters, ParameterChoice
+from shared.errors import Conflict, ParameterDrift
 from tests.processing_rig import Customer, customer, no_progress
+from tests.vision_rig import fails, page, says, service_at, vision_server
 
 __all__ = ["customer"]
 
@@ -113,3 +115,25 @@ async def test_an_update_by_weights_that_give_other_vectors_under_the_same_names
         await process(held, stored.version)
     assert refused.value.field == "embedding.weights_digest"
     assert await customer.store.list("dataset") == []
+
+
+async def test_a_provider_that_turns_the_platform_away_fails_the_job_which_says_what_to_set_and_keeps_what_was(
+    held: Services, customer: Customer
+) -> None:
+    async with vision_server() as server:
+        vision = service_at(server.url)
+        held = replace(held, vision=vision)
+        choice = ParameterChoice.model_validate({"ocr_provider": "openai", "local_only": False})
+        parameters = await onboarding.current_choice(held, choice)
+        stored = await held.installations.save("acme", parameters, Probing(held.embedding))
+        (customer.folder / "scan.png").write_bytes(page())
+        assert (await process(held, stored.version)).counts.processed == 2
+        before = await customer.ledger()
+        (customer.folder / "scan.png").write_bytes(page((700, 300)))
+        server.reply = fails(401)
+        with pytest.raises(Conflict, match=r"P0711_OPENAI_API_KEY\. Then start the job again"):
+            await process(held, stored.version)
+        assert await customer.ledger() == before
+        server.reply = says("Zeile drei")
+        assert (await process(held, stored.version)).counts.unchanged == 1
+        await vision.close()

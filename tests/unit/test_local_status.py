@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
@@ -12,7 +13,7 @@ from servers.local.status import status
 from shared.settings import Settings
 
 
-async def _serving(told: dict[str, object]) -> asyncio.Server:
+async def _serving(told: Mapping[str, object]) -> asyncio.Server:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         body = orjson.dumps(told)

@@ -15,7 +15,7 @@ from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.pdf import _paired
 from servers.cradle.processing.extract.pdf_layout import Glyphs, lines_of
 from servers.cradle.processing.extraction import Block, Extraction, Scan, joined, parts
-from shared.errors import InvalidInput, PlatformError, Unavailable
+from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
 
 A4 = 595, 842
 UPRIGHT = "1 0 0 1"
@@ -225,6 +225,18 @@ async def test_without_ocr_a_stamped_page_keeps_its_stamp_and_an_ocr_that_is_awa
     else:
         with pytest.raises(Unreadable, match="OCR"):
             await reading._with_text(entry, part)
+
+
+async def test_what_the_operator_has_to_mend_fails_the_job_and_no_document() -> None:
+    async def fails(png: bytes) -> str:
+        raise Conflict("The key is refused.")
+
+    reading = stages.Stages.__new__(stages.Stages)  # only OCR is asked
+    reading._ocr = fails
+    reading._ocr_permits, reading.clock = asyncio.Semaphore(), stages.Clock()
+    entry: Any = SimpleNamespace(ocr_pages=0)
+    with pytest.raises(Conflict, match="refused"):
+        await reading._with_text(entry, Extraction(flow=(Scan(b"", 1),)))
 
 
 def test_a_page_with_a_text_of_its_own_or_half_an_image_is_no_scan() -> None:

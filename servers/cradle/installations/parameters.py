@@ -27,7 +27,8 @@ def validate(parameters: InstallationParameters) -> None:
         raise InvalidInput("chunk_overlap is over half of chunk_tokens. Choose less.", field="chunk_overlap")
     if parameters.local_only and parameters.ocr.provider not in LOCAL_PROVIDERS:
         raise InvalidInput(
-            "The customer is marked local_only, and this OCR provider is remote. Choose a local ocr_provider.",
+            "The customer is marked local_only, and this OCR provider is remote. Choose a local ocr_provider, or "
+            "local_only=false where the customer agrees.",
             field="ocr_provider",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +22,16 @@ from servers.cradle.processing.extract.text import paragraphs
 from servers.cradle.processing.extraction import Block, Extraction, Product, Scan
 from servers.cradle.processing.language import guess
 from servers.cradle.processing.ledger import Entry, unchanged
+from servers.cradle.processing.metrics import UNREAD
 from servers.cradle.processing.records import Records
 from servers.cradle.processing.sources import SourceFile
 from servers.cradle.processing.wire import Identified
 from servers.cradle.processing.word_ids import with_memory
 from shared.contracts.installation import InstallationVersion
 from shared.dataset.rows import DocumentParts, DocumentRow
-from shared.errors import InvalidInput, PlatformError, TooLarge
+from shared.errors import Conflict, InvalidInput, PlatformError, TooLarge
 from shared.ids import digest
+from shared.telemetry import event
 
 if TYPE_CHECKING:
     import numpy as np
@@ -217,18 +220,22 @@ class Stages:
                 return await self._attempt(scan)
 
     async def _attempt(self, scan: Scan) -> str | None:
-        """The text of a scan; what may pass is tried again, what does not fails the document and not the job.
+        """The text of a scan; what may pass is tried again, what does not fails the document, a `Conflict` the job.
 
         None: there is no OCR for it, and the page has its stamp. A cover's photo costs no catalogue.
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._ocr(scan.png)
+            except Conflict:  # what the operator has to mend, and no other page would be read either
+                raise
             except PlatformError as error:
                 if not error.retryable and scan.stamped:
                     return None
                 if not error.retryable or attempt == ATTEMPTS:
                     reason = f"Page {scan.page} could not be read by OCR ({error.code}). Run the job again."
+                    UNREAD.labels(error.code).inc()
+                    event("page_not_read", level=logging.WARNING, code=error.code, attempt=attempt)
                     raise Unreadable("ocr_failed", reason) from None
                 await asyncio.sleep(error.retry_after or 0.5 * attempt)
         raise AssertionError

@@ -12,6 +12,11 @@ from typing import Any
 from shared.certificates import fault
 from shared.errors import InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
 
+
+class TurnedAway(Unavailable):
+    """The provider serves this platform nothing, whatever is sent: key, account or model are the operator's to mend."""
+
+
 UNFINISHED = "The vision provider stopped before the page was read. Try again or use another provider."
 
 _ACCOUNT = re.compile(
@@ -33,13 +38,13 @@ def translated(error: Exception, sdk: ModuleType, setting: str) -> PlatformError
         case sdk.RateLimitError():
             return Overloaded("The vision provider asks to wait. Try again later.", retry_after=_asked(error, 30.0))
         case sdk.AuthenticationError() | sdk.PermissionDeniedError():
-            return Unavailable(f"The vision provider refuses the key. Set P0711_{setting}_API_KEY.")
+            return TurnedAway(f"The vision provider refuses the key. Set P0711_{setting}_API_KEY.")
         case sdk.APITimeoutError():
             return Unavailable("The vision provider did not answer in time. Try again or use provider 'rapidocr'.")
         case sdk.APIStatusError(status_code=400 | 402 | 413 | 422):
             return _refusal(error, setting)
         case sdk.NotFoundError():
-            return Unavailable(f"The vision provider does not know the model. Set P0711_{setting}_VISION_MODEL.")
+            return TurnedAway(f"The vision provider does not know the model. Set P0711_{setting}_VISION_MODEL.")
         case _:
             wrong = fault(error)
             told = "The vision provider failed. Try again or use provider 'rapidocr'."
@@ -53,7 +58,7 @@ def _refusal(error: Any, setting: str) -> PlatformError:
     if error.status_code == 413:
         return TooLarge("The image is too large for the vision provider. Send a smaller one.", field="image_base64")
     if error.status_code == 402 or _ACCOUNT.search(str(error)):
-        return Unavailable(f"The vision provider's account has no credit. Look after that of P0711_{setting}_API_KEY.")
+        return TurnedAway(f"The vision provider's account has no credit. Look after that of P0711_{setting}_API_KEY.")
     return InvalidInput("The vision provider cannot use this image.", field="image_base64")
 
 
