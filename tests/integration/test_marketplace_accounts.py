@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from servers.marketplace.bootstrap import bootstrap
-from servers.marketplace.tools.accounts import KeyCreated, KeyList, UserDisabled, WhoAmI
+from servers.marketplace.tools.accounts import KeyCreated, KeyList, UserDisabled, UserListed, UserPage, WhoAmI
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from shared.auth import RemoteKeys, TokenVerifier
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
@@ -203,6 +203,38 @@ async def test_a_disabled_user_gets_no_token_by_key_or_password(market: Market) 
     assert (await market.ask_token(Credential(made.client_id, made.client_secret))).status_code == 401
     login = await market.http.post(market.base + "/v1/login", json={"email": made.email, "password": made.password})
     assert login.status_code == 401
+
+
+@pytest.mark.requirement("T-01")
+async def test_a_person_is_found_by_who_manages_the_account_and_not_once_it_has_ended(market: Market) -> None:
+    made = await market.add_user("customer_user", "acme", "anna@acme.example")
+    operator, boss, other = await market.operator(), await market.user_token("acme"), await market.user_token("bolt")
+
+    async def seen(token: str, **named: str) -> set[str]:
+        found, cursor = list[UserListed](), {}
+        while True:
+            page = await market.call(token, "list_users", UserPage, limit=2, **named, **cursor)
+            found += page.users
+            if page.next_cursor is None:
+                return {each.user_id for each in found if each.email == "anna@acme.example"}
+            cursor = {"cursor": page.next_cursor}
+
+    for token, named in (
+        (operator, {}),
+        (operator, {"customer_id": "acme"}),
+        (boss, {}),
+        (boss, {"customer_id": "acme"}),
+    ):
+        assert await seen(token, **named) == {made.user_id}
+    assert await seen(other) == await seen(operator, customer_id="bolt") == set()
+    foreign, unknown = [
+        await refusal(market.call(other, "list_users", UserPage, customer_id=each)) for each in ("acme", "nobody")
+    ]
+    assert foreign.as_dict() == unknown.as_dict()
+    with pytest.raises(Forbidden):
+        await market.call(await market.user_token("acme", "customer_user"), "list_users", UserPage)
+    await market.call(operator, "disable_user", UserDisabled, user_id=made.user_id)
+    assert await seen(operator) == await seen(boss) == set()
 
 
 @pytest.mark.requirement("T-01")

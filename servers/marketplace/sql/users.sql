@@ -12,6 +12,13 @@ SELECT user_id, email, role, customer_id, disabled_at
 FROM users
 WHERE user_id = :user_id;
 
+-- name: accounts_after(after, customer_id, limit)
+SELECT user_id, email, role, customer_id, disabled_at, created_at
+FROM users
+WHERE disabled_at IS NULL AND user_id > :after AND (:customer_id::text IS NULL OR customer_id = :customer_id)
+ORDER BY user_id
+LIMIT :limit;
+
 -- name: record_failure(limit, lock_s, user_id)!
 UPDATE users
 SET failed_logins = failed_logins + 1,

@@ -56,6 +56,23 @@ class KeyCreated(Contract):
     client_secret: str
 
 
+class UserListed(Contract):
+    """An account that has not ended."""
+
+    user_id: UserId
+    email: str
+    role: UserRole
+    customer_id: CustomerId | None
+    created_at: datetime
+
+
+class UserPage(Contract):
+    """Accounts by their ids; `next_cursor` reads on."""
+
+    users: list[UserListed]
+    next_cursor: UserId | None = None
+
+
 class KeyListed(Contract):
     """An API key, without its secret."""
 
@@ -107,6 +124,25 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             client_secret=made.client_secret,
         )
 
+    async def list_users(
+        customer_id: CustomerId | None = None,
+        cursor: Annotated[UserId | None, Field(description="next_cursor of the page before.")] = None,
+        limit: Annotated[int, Field(ge=1, le=200)] = 50,
+    ) -> UserPage:
+        """List the accounts that can sign in: of a customer, or of all where you are the operator and name none.
+
+        Use it to find a person's user_id for disable_user, or to see who has access. The audit log names it.
+        """
+        found = await services().accounts.list_users(principal(), customer_id, cursor or "", limit + 1)
+        users = [
+            UserListed.model_validate(
+                {"user_id": user.user_id, "email": user.email, "role": user.role, "customer_id": user.customer}
+                | {"created_at": made}
+            )
+            for user, made in found[:limit]
+        ]
+        return UserPage(users=users, next_cursor=users[-1].user_id if len(found) > limit else None)
+
     async def disable_user(user_id: UserId) -> UserDisabled:
         """End a user's access for good: no login and no key works any more. Tokens in use end here within seconds, at
         other servers within 15 minutes. The e-mail address is forgotten. Use it when a person leaves or an account is
@@ -139,5 +175,6 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     server.tool(list_api_keys, scope="catalogue:read", title="List API keys", read_only=True, idempotent=True)
     server.tool(revoke_api_key, scope="catalogue:read", title="Revoke an API key", destructive=True)
     server.tool(whoami, scope="catalogue:read", title="Who am I", read_only=True, idempotent=True)
+    server.tool(list_users, scope="users:write", title="List users", read_only=True, idempotent=True)
     server.tool(create_user, scope="users:write", title="Create a user")
     server.tool(disable_user, scope="users:write", title="Disable a user", destructive=True, idempotent=True)

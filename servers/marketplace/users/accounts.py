@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from servers.marketplace import policy
 from servers.marketplace.users.secrets import Passwords, new_secret, same_secret, secret_digest
@@ -177,6 +178,19 @@ class Accounts:
         except (Forbidden, NotFound):
             raise NotFound("This user is not known.", field="user_id") from None
         return user
+
+    async def list_users(
+        self, caller: policy.Caller, customer_id: str | None, after: str, limit: int
+    ) -> list[tuple[User, datetime]]:
+        """Accounts that have not ended: of a customer, or everybody's where none is given.
+
+        Raises:
+            Forbidden: the caller does not manage users there.
+            NotFound: the customer is unknown, or not the caller's.
+        """
+        customer_id = customer_id or caller.customer
+        await self.decide(caller, "user.disable", "customer_user" if customer_id else "platform_admin", customer_id)
+        return await self.store.accounts(customer_id, after, limit)
 
     async def disable_user(self, caller: policy.Caller, user_id: str) -> User:
         """End a user's access.

@@ -65,6 +65,13 @@ class UserStore:
             row = await queries.user_by_id(connection, user_id=user_id)
         return _user(row) if row else None
 
+    async def accounts(self, customer: str | None, after: str, limit: int) -> list[tuple[User, datetime]]:
+        """Accounts that have not ended, in the order of their ids, and when each was made: a customer's, or everybody's
+        where none is given."""
+        async with self._database.of(customer) as connection:
+            rows = queries.accounts_after(connection, after=after, customer_id=customer, limit=limit)
+            return [(_user(row), row["created_at"]) async for row in rows]
+
     async def record_failure(self, user_id: str, limit: int, lock_s: int) -> None:
         """Count a wrong password; at `limit` in a row the login is locked for `lock_s` seconds."""
         async with self._database.session(login=user_id) as connection:
