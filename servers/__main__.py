@@ -107,17 +107,18 @@ def audit(
     last: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Instead show so many entries, the newest at the end.")
     ] = None,
+    customer: Annotated[str | None, typer.Option(help="Show only what concerns this customer.")] = None,
     home: Home = None,
 ) -> None:
     """Prove that the audit logs are whole; exit code 1 where one is not. Postgres has to run."""
+    from servers.local.audit import LAST, prove
     from servers.local.audit import last as newest
-    from servers.local.audit import prove
     from servers.local.platform import needing_postgres
 
     chosen = _settings(home=home)
-    if last is not None:
+    if last is not None or customer is not None:
         with needing_postgres(chosen):
-            shown = asyncio.run(newest(chosen, last))
+            shown = asyncio.run(newest(chosen, last or LAST, customer))
         for line in shown:
             typer.echo(line)
         return

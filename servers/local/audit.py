@@ -14,6 +14,7 @@ from shared.postgres.database import Database
 from shared.postgres.urls import database_urls
 from shared.settings import Settings
 
+LAST = 100
 LOGS = [database for database, packages in MIGRATIONS.items() if "shared" in packages]
 
 
@@ -32,8 +33,8 @@ async def prove(settings: Settings, known: list[str]) -> tuple[list[str], bool]:
     return [_line(name, proof) for name, proof in proofs.items()], all(proof.whole for proof in proofs.values())
 
 
-async def last(settings: Settings, number: int) -> list[str]:
-    """A line for each of the last entries of all logs together, the newest at the end.
+async def last(settings: Settings, number: int, customer: str | None = None) -> list[str]:
+    """A line for each of the last entries of all logs together, or of a customer's, the newest at the end.
 
     Raises:
         Conflict: one was changed into something that cannot be read.
@@ -45,7 +46,7 @@ async def last(settings: Settings, number: int) -> list[str]:
     for name in LOGS:
         async with _log(settings, name) as log:
             try:
-                entries += [(entry, name) for entry in await log.newest(number)]
+                entries += [(entry, name) for entry in await log.newest(number, customer=customer)]
             except ValidationError:
                 raise Conflict(f"{name}: an entry was changed and cannot be read. `0711 audit` says which.") from None
     entries.sort(key=lambda each: (each[0].at, each[1], each[0].number))
@@ -78,7 +79,7 @@ def _told(entry: AuditEntry, name: str) -> str:
 def _line(name: str, proof: AuditProof) -> str:
     if proof.whole:
         return f"{name}: {proof.entries} entries, whole. Head {name}:{proof.head.number}:{proof.head.digest}"
-    return f"{name}: BROKEN at entry {proof.broken_at}. {proof.reason}"
+    return f"{name}: BROKEN at entry {proof.broken_at}. {proof.reason} OPERATIONS.md says what to do."
 
 
 def _head(text: str) -> tuple[str, AuditHead]:

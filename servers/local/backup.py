@@ -82,7 +82,7 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
             await asyncio.to_thread(os.sync)
             work.rename(final)
         except OSError as error:
-            raise _full(error) from None
+            raise _full(error, target) from None
         finally:
             shutil.rmtree(work, ignore_errors=True)
     notify(f"files          {len(hashes)} with their hashes")
@@ -122,7 +122,7 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
                     await drop_databases(settings.postgres_url.get_secret_value())
             await asyncio.to_thread(_empty, settings.home)
             if isinstance(error, OSError):
-                raise _full(error) from None
+                raise _full(error, settings.home) from None
             raise
     if settings.archive_immutable:
         sealed = await asyncio.to_thread(_seal_again, settings.home / "archive")
@@ -252,7 +252,7 @@ def _make(work: Path) -> None:
         ) from None
 
 
-def _full(error: OSError) -> Conflict | StorageFull:
+def _full(error: OSError, place: Path) -> Conflict | StorageFull:
     if says_full(error):
-        return StorageFull("No room for it. Free some space and call again; nothing is left behind.")
+        return StorageFull(f"No room in {place}. Free some space and call again; nothing is left behind.")
     return Conflict(f"A file could not be copied: {error.strerror}. Nothing is left behind.")

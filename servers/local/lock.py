@@ -32,7 +32,8 @@ class HomeLock:
             holder = os.read(self._file, 20).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
             raise Conflict(
-                f"A platform already runs in this home folder (process {holder}). Stop it, or choose another: --home."
+                f"This home folder is in use: process {holder} is `0711 up`, `backup` or `restore`. Stop the first, let"
+                " the others end, or choose another: --home."
             ) from None
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, str(os.getpid()).encode(), 0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from servers.local.children import Child, healthy
 from servers.local.lock import HomeLock
 from servers.local.logs import bound
-from shared.errors import PlatformError, Unavailable
+from shared.errors import Conflict, PlatformError, Unavailable
 from shared.settings import PREFIX, ServerName, Settings
 
 if TYPE_CHECKING:
@@ -55,11 +55,12 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
     """Starts everything in order, waits until it is healthy, and stops it in reverse order.
 
     Raises:
-        Conflict: another platform runs in this home folder, or another program listens on a port.
+        Conflict: another platform runs in this home folder, another program listens on a port, or the keys are gone.
         Unavailable: a part did not come up, or gave up meanwhile; the message says which and why.
     """
     with HomeLock(settings.home):
         _require_free_ports(settings)
+        _require_keys(settings.home)
         _make_private(settings.home)
         for root in settings.source_roots:
             if not root.is_dir():
@@ -86,6 +87,18 @@ def _require_free_ports(settings: Settings) -> None:
 
     servers = [settings.port(name) for name in SERVERS]
     Ports(settings, [*servers, settings.embedding_port, settings.vision_port]).close()
+
+
+def _require_keys(home: Path) -> None:
+    """New ones would be made without a word, by which nothing of the archive is read and no instance updated."""
+    from servers.cradle.images.signing import KEY_NAME
+
+    if not (home / "keys" / KEY_NAME).exists() and any((home / "archive").glob("*/*")):
+        raise Conflict(
+            f"{home / 'keys'} has no {KEY_NAME}, but {home / 'archive'} holds images that it signed. Put the folder"
+            " keys back from a backup (files/keys). To begin with new keys, by which nobody reads these images, move"
+            " archive away."
+        )
 
 
 def _make_private(home: Path) -> None:

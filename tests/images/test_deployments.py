@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from servers.cradle import delivery, deployment
+from servers.cradle.deployments.access import Access
+from servers.cradle.deployments.access_keys import key_file
 from servers.cradle.deployments.service import Deployments
 from servers.cradle.deployments.store import DeploymentStore
 from servers.cradle.images.containers import Containers, owner_of
@@ -27,7 +29,7 @@ from servers.cradle.images.updates import DeliveredDataset, make_update, push_up
 from servers.cradle.services import Services
 from shared.client import Upstream
 from shared.contracts.deployment import Question
-from shared.contracts.instance import SearchAnswer
+from shared.contracts.instance import DatasetVersions, SearchAnswer
 from shared.dataset.delta import ledger
 from shared.dataset.places import Place
 from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
@@ -196,6 +198,26 @@ async def test_an_image_is_deployed_exchanged_updated_in_place_and_rolled_back(
     assert not await site.deployments.stop("acme", "local", release=True)
     assert f"{name}-state" not in docker("volume", "ls", "-q").split()
     assert await site.deployments.listed("acme") == []
+
+
+@slow
+@pytest.mark.engine
+async def test_the_same_image_is_started_anew_where_the_access_key_or_the_token_keys_are_others(site: Site) -> None:
+    port, access = (await site.deploy()).deployment.port, site.deployments._access
+    key_file(site.settings.home, "acme").unlink()
+    with pytest.raises(Conflict, match="deploy_customer"):
+        async with access.instance("acme", "127.0.0.1", port) as instance:
+            await instance.call("list_versions", {}, DatasetVersions)
+    assert (await site.deploy()).how == "deployed"
+    assert ANSWER in await site.ask(port, QUESTION)
+    assert (await site.deploy()).how == "unchanged"
+
+    async def token_keys() -> str:
+        return '{"keys":[]}'
+
+    site.deployments._access = Access(site.settings, site.first.signer.verifier, token_keys)
+    assert [(await site.deploy()).how for _ in range(2)] == ["deployed", "unchanged"]
+    assert len(site.containers()) == 1
 
 
 def _manifest(image: CustomerImage):

@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 
 from servers.cradle.deployments.access_keys import access_key
 from shared.client import Upstream
+from shared.errors import Conflict, Unauthenticated
 from shared.settings import Settings
 from shared.signatures import Verifier
+
+OTHER_KEY = "The instance takes another access key than the platform has. Call deploy_customer to give it this one."
 
 
 class Access:
@@ -27,10 +30,17 @@ class Access:
 
     @asynccontextmanager
     async def instance(self, customer: str, address: str, port: int) -> AsyncIterator[Upstream]:
-        """The customer's instance at an engine's address and a port."""
+        """The customer's instance at an engine's address and a port.
+
+        Raises:
+            Conflict: it was started with another access key than the platform has now.
+        """
         key = await asyncio.to_thread(access_key, self._settings.home, customer)
         async with Upstream(f"http://{address}:{port}/mcp", key=key, name="instance") as upstream:
-            yield upstream
+            try:
+                yield upstream
+            except Unauthenticated:  # to the caller of cradle it would mean that its own token is refused
+                raise Conflict(OTHER_KEY) from None
 
     async def environment(self, customer: str, address: str, port: int) -> dict[str, str]:
         """What a container is started with that serves the customer there."""

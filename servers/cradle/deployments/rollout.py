@@ -57,6 +57,11 @@ class Rollout:
         self._ports = ports
         self._planted = planted
 
+    async def trusts(self, standing: Standing) -> bool:
+        """Whether the container was made with the present access key and token keys: it takes no others."""
+        environment = await self._access.environment(self._customer, self._containers.host, self._row.port)
+        return {f"{name}={value}" for name, value in environment.items()} <= standing.environment
+
     async def keep(self, standing: Standing, image: SignedImage) -> tuple[How, int]:
         """The same image is there: it runs, or is started again. An update that it took is set aside; approved changes
         go on being served.

@@ -185,10 +185,11 @@ class Deployments:
             if port is not None and row.port != port:
                 raise _has_port(row)
             rollout = Rollout(self._store, self._access, containers, customer, row, ports, planted)
-            if standing is not None and standing.image == image.built.manifest_digest:
+            same = standing is not None and standing.image == image.built.manifest_digest
+            if standing is not None and same and await rollout.trusts(standing):
                 how, checks = await rollout.keep(standing, image)
                 return await self._made(customer, host, containers.host, how, checks)
-            if standing is not None and row.state != "reserved" and not aside:
+            if standing is not None and not same and row.state != "reserved" and not aside:
                 await rollout.require_no_changes(standing)
             checks = await rollout.exchange(image, gone)
             return await self._made(customer, host, containers.host, "deployed", checks)

@@ -35,11 +35,13 @@ _CPUS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The container that serves, or would. `image` is the manifest digest of what it was made from."""
+    """The container that serves, or would. `image` is the manifest digest of what it was made from, `environment` the
+    variables that it was made with, as `NAME=value`."""
 
     id: str
     running: bool
     image: str
+    environment: frozenset[str]
 
 
 def owner_of(verifier: Verifier, customer_id: str) -> str:
@@ -74,7 +76,9 @@ class Containers:
         found = self._inspect(self._name)
         if found is None:
             return None
-        return Standing(found["Id"], bool(found["State"]["Running"]), found["Config"]["Labels"].get(_IMAGE, ""))
+        made = found["Config"]
+        image, environment = made["Labels"].get(_IMAGE, ""), frozenset(made["Env"] or ())
+        return Standing(found["Id"], bool(found["State"]["Running"]), image, environment)
 
     def load(self, tar: Path, built: ImageBuilt) -> str:
         """Load the image into the engine; what the engine names it by."""

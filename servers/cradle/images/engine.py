@@ -119,7 +119,10 @@ class Engine:
             client = docker.DockerClient(base_url=found, timeout=_TIMEOUT_S, tls=tls)
             version = str(client.version()["Version"])
         except (DockerException, OSError):
-            raise Unavailable("The container engine does not answer. Start it, or unset P0711_DOCKER_HOST.") from None
+            raise Unavailable(
+                "The container engine does not answer. Start it, or look at its address: P0711_DOCKER_HOST, of a"
+                " further host P0711_DEPLOYMENT_HOSTS."
+            ) from None
         return cls(client, found, version)
 
     def __enter__(self) -> Self:

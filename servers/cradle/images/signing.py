@@ -24,6 +24,7 @@ from shared.ids import canonical_json, digest
 from shared.secret_files import make_secret
 from shared.signatures import IN_TOTO, Verifier, pre_authenticated
 
+KEY_NAME = "image-signing.pem"
 SIGNATURE, TAR_SIGNATURE, PUBLIC_KEY = "signature.json", "image.tar.sig", "signer.pub"
 _TYPE = "cosign container image signature"
 _SHA256 = ec.ECDSA(hashes.SHA256())
@@ -41,7 +42,7 @@ class Signer:
     @classmethod
     def open(cls, folder: Path) -> Signer:
         """The key at `folder/image-signing.pem`, made (readable by its owner only) where there is none; blocking."""
-        path = folder / "image-signing.pem"
+        path = folder / KEY_NAME
         if not path.exists():
             _create(path)
         try:
