@@ -140,7 +140,10 @@ def list_keys(home: Home = None) -> None:
 
 @keys.command("rotate")
 def rotate_key(home: Home = None) -> None:
-    """Make a key that signs from now on; tokens of the older ones stay good to their end."""
+    """Make a key that signs from now on; tokens of the older ones stay good to their end.
+
+    Call deploy_customer for each instance then: it takes only the keys that it was started with.
+    """
     from servers.local.platform import needing_postgres
     from servers.local.signing import rotate
 
