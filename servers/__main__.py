@@ -119,7 +119,7 @@ def audit(
     if last is not None or customer is not None:
         with needing_postgres(chosen):
             shown = asyncio.run(newest(chosen, last or LAST, customer))
-        for line in shown:
+        for line in shown or ["no entries"]:
             typer.echo(line)
         return
     with needing_postgres(chosen):

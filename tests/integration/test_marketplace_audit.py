@@ -98,6 +98,11 @@ async def test_each_change_is_in_the_log_with_who_made_it_and_without_any_addres
     numbers = [int(line.split()[1].partition(":")[2]) for line in await last(market.settings, 7)]
     assert numbers == sorted(numbers)  # the newest at the end
     assert set(numbers) == {newest.number, newest.number - 1, newest.number - 2}
+    of_acme = await last(market.settings, 1000, "acme")
+    assert any(newest.verb in line for line in of_acme)
+    assert all(" customer=acme" in line for line in of_acme)
+    assert len(of_acme) < len(await last(market.settings, 1000))
+    assert await last(market.settings, 1000, "nobody") == []
 
 
 @pytest.mark.requirement("A-10")
