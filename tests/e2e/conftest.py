@@ -107,11 +107,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def platform(
     tmp_path_factory: pytest.TempPathFactory, corpus: Path, made_before: dict[str, Path]
 ) -> AsyncIterator[Running]:
-    """One platform for all end-to-end tests."""
+    """One platform for all end-to-end tests. It ends with the last of them: standing about, it and an instance in an
+    engine, which is asked every few seconds whether it is healthy, take processor time from the tests that follow."""
     async with platform_in(tmp_path_factory.mktemp("platform") / "home", corpus.parent, made_before) as running:
         _shared.append(running.settings.home)
         yield running
@@ -132,7 +133,7 @@ def _few_images() -> Iterator[None]:
                 shutil.rmtree(home / "objects" / f"customer-{customer.name}" / "delivery", ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def onboarded(platform: Running, corpus: Path) -> JobView:
     """The example customer's finished onboarding."""
     view = await platform.onboard(COMPANY, corpus)
@@ -140,7 +141,7 @@ async def onboarded(platform: Running, corpus: Path) -> JobView:
     return view
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def instance(platform: Running, onboarded: JobView) -> AsyncIterator[RunningInstance]:
     """The archived image, started."""
     assert onboarded.result is not None
@@ -150,7 +151,7 @@ async def instance(platform: Running, onboarded: JobView) -> AsyncIterator[Runni
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def image(instance: RunningInstance) -> AsyncIterator[Upstream]:
     """The started image's MCP server."""
     async with Upstream(instance.url, key=instance.access_key) as upstream:
