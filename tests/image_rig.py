@@ -24,6 +24,7 @@ from servers.cradle.images.engine import Engine, reachable
 from servers.cradle.images.evidence import write_evidence
 from servers.cradle.images.layers import Entry, write_layer
 from servers.cradle.images.prepared import prepared_layers
+from servers.cradle.images.sbom import components
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
 from servers.cradle.installations.probes import PROBES, Probes
@@ -154,7 +155,8 @@ def query_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def layer_cache(request: pytest.FixtureRequest) -> Path:
     """The layers that hold nothing of a customer, in pytest's cache; they are found by what they are made of."""
     with _one_worker(request.config, "layers") as layers:
-        prepared_layers(layers, None, architecture())
+        for layer in prepared_layers(layers, None, architecture()):
+            components(layer)  # kept beside it: else each platform that gets a copy lists them for itself
         return layers
 
 
