@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from shared.errors import PlatformError, Unavailable
 from tests.image_rig import ANSWER, QUESTION, CustomerImage, build, probes_of
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
+KEY = "k" * 24
 
 
 def docker(*arguments: str) -> str:
@@ -32,7 +34,7 @@ def container(customer_image: CustomerImage, engine_host: str) -> Iterator[Conta
     """The customer's image, started by the platform in the engine."""
     with Engine.connect(engine_host) as engine:
         started = engine.start(
-            customer_image.tar, customer_image.built.image_id, 9312, {"INSTANCE_ACCESS_KEY": "k" * 24}, "tests-acme"
+            customer_image.tar, customer_image.built.image_id, 9312, {"INSTANCE_ACCESS_KEY": KEY}, "tests-acme"
         )
         try:
             yield started
@@ -41,43 +43,30 @@ def container(customer_image: CustomerImage, engine_host: str) -> Iterator[Conta
 
 
 @pytest.mark.requirement("O-02")
-async def test_the_image_answers_the_planted_question_from_inside_the_engine(
-    customer_image: CustomerImage, engine_host: str, tmp_path: Path
+async def test_the_image_runs_closed_in_is_found_healthy_by_the_engine_and_answers_the_planted_question(
+    container: Container, customer_image: CustomerImage
 ) -> None:
-    async with (
-        running_instance(customer_image.tar, tmp_path, docker_host=engine_host, use_engine=True) as instance,
-        Upstream(instance.url, key=instance.access_key) as upstream,
-    ):
-        answer = await upstream.call("search", {"query": QUESTION, "limit": 1}, SearchAnswer)
-        about = await upstream.call("describe_dataset", {}, DatasetAnswer)
-    assert ANSWER in answer.hits[0].text
-    assert about.dataset_digest == customer_image.built.dataset_digest
-
-
-@pytest.mark.requirement("O-02")
-def test_the_container_runs_read_only_without_privileges_as_a_plain_user(container: Container) -> None:
     found = json.loads(docker("inspect", container.id))[0]
     assert found["HostConfig"]["ReadonlyRootfs"] is True
     assert found["HostConfig"]["CapDrop"] == ["ALL"]
     assert found["HostConfig"]["Privileged"] is False
     assert found["Config"]["Labels"]["com.0711.deployment"] == "tests-acme"  # so an erasure finds it
     write = "import os; print(os.getuid(), os.getgid()); open('/data/probe', 'w')"
-    tried = subprocess.run(
-        ["docker", "exec", container.id, "/usr/local/bin/python3", "-c", write],
+    tried = await asyncio.to_thread(
+        subprocess.run, ["docker", "exec", container.id, "/usr/local/bin/python3", "-c", write],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert tried.stdout.split() == ["65532", "65532"]
     assert "Read-only file system" in tried.stderr
-
-
-@pytest.mark.requirement("O-02")
-async def test_the_engine_finds_the_instance_healthy_by_itself(container: Container) -> None:
-    import asyncio
-
     async with asyncio.timeout(90):
         while (state := container.engine.inspect(container.id)["State"])["Health"]["Status"] != "healthy":
             assert state["Running"], docker("logs", container.id)
             await asyncio.sleep(0.2)  # the interval of a poll
+    async with Upstream(f"http://{container.host}:{container.port}/mcp", key=KEY) as upstream:
+        answer = await upstream.call("search", {"query": QUESTION, "limit": 1}, SearchAnswer)
+        about = await upstream.call("describe_dataset", {}, DatasetAnswer)
+    assert ANSWER in answer.hits[0].text
+    assert about.dataset_digest == customer_image.built.dataset_digest
 
 
 async def test_a_check_leaves_no_container_and_no_image_in_the_engine(
