@@ -19,11 +19,11 @@ from servers.cradle.embedding.export import exported
 from servers.cradle.embedding.models import resolve
 from servers.cradle.images.assemble import assemble
 from servers.cradle.images.base import architecture
-from servers.cradle.images.build import Means, Sources, Stored, build_image, model_entries
+from servers.cradle.images.build import Means, Sources, Stored, build_image, digests_of, model_entries
 from servers.cradle.images.engine import Engine, reachable
 from servers.cradle.images.evidence import write_evidence
 from servers.cradle.images.layers import Entry, write_layer
-from servers.cradle.images.prepared import prepared_layers
+from servers.cradle.images.prepared import model_layer, prepared_layers
 from servers.cradle.images.sbom import components
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import ImageSpec
@@ -182,7 +182,8 @@ def _loaded(engine: Engine, model: Path, cache: Path, work: Path) -> str:
     """The name of an image in the engine that holds these layers and no customer's."""
     from docker.errors import ImageNotFound
 
-    layers = [*prepared_layers(cache, None, architecture()), write_layer("model", model_entries(model), work)]
+    files = model_entries(model)
+    layers = [*prepared_layers(cache, None, architecture()), model_layer(cache, files, digests_of(files))]
     made_of = digest("".join(layer.diff_id for layer in layers).encode())
     repository, tag = "0711-tests/layers", made_of.removeprefix("sha256:")[:12]
     with suppress(ImageNotFound):

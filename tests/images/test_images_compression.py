@@ -57,14 +57,11 @@ def test_an_image_may_hold_layers_of_both_kinds_and_its_manifest_says_which(tmp_
 
 
 def test_every_layer_of_a_customer_is_compressed_as_asked(tmp_path: Path) -> None:
-    model = [Entry("model/weights", bytes(5000))]
     sources = Sources(tmp_path, [("vectors/a", TEXT), ("tables/b", TEXT), ("manifest.json", b"{}")], b"{}")
     for kind in ("gzip", "zstd"):
         (folder := tmp_path / kind).mkdir()
-        made = _content_layers(model, sources, folder, kind)
-        assert {each.kind: each.compression for each in made} == dict.fromkeys(
-            ("model", "vectors", "tables", "config"), kind
-        )
+        made = _content_layers(sources, folder, kind)
+        assert {each.kind: each.compression for each in made} == dict.fromkeys(("vectors", "tables", "config"), kind)
         assert {file.open("rb").read(2) for file in folder.iterdir()} == {b"\x1f\x8b" if kind == "gzip" else b"(\xb5"}
 
 

@@ -12,9 +12,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from servers.cradle.images.layers import Entry, write_layer
+from servers.cradle.images.build import digests_of
+from servers.cradle.images.layers import Entry, Layer, write_layer
+from servers.cradle.images.prepared import model_layer
 from servers.cradle.images.render import compose, dockerfile
 from servers.cradle.images.spec import ImageSpec
+from shared.contracts.image import Compression
 from shared.errors import InvalidInput
 from shared.ids import digest
 from shared.signatures import Verifier
@@ -115,3 +118,22 @@ def test_a_layer_is_a_tar_whose_digests_are_true(tmp_path: Path) -> None:
 def test_a_name_that_leaves_the_image_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInput):
         write_layer("tables", [Entry(name, b"x")], tmp_path)
+
+
+def test_a_models_layer_is_written_once_for_all_images_and_anew_for_other_weights(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"a" * 5000)
+    files, before = [Entry("model/weights", weights)], weights.stat()
+
+    def layer(compression: Compression = "gzip") -> Layer:
+        (cache := tmp_path / "cache").mkdir(exist_ok=True)
+        return model_layer(cache, files, digests_of(files), compression)
+
+    first = layer()
+    written = first.path.stat()
+    again = layer()
+    assert (again, again.path.stat().st_ino) == (first, written.st_ino)
+    assert layer("zstd").compression == "zstd"
+    weights.write_bytes(b"b" * 5000)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert layer().digest != first.digest

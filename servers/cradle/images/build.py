@@ -20,7 +20,7 @@ from servers.cradle.images.assemble import Assembled, assemble
 from servers.cradle.images.evidence import FILES, write_evidence
 from servers.cradle.images.files import sweep, work_name
 from servers.cradle.images.layers import Entry, Layer, room_or_clean, write_layer
-from servers.cradle.images.prepared import prepared_layers
+from servers.cradle.images.prepared import model_layer, prepared_layers
 from servers.cradle.images.registry import Pinned
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import STATE, ImageSpec
@@ -111,7 +111,8 @@ def _build(spec: ImageSpec, sources: Sources, bucket: Path, means: Means) -> Ima
         each: prepared_layers(means.cache, means.base_image, each, spec.compression)
         for each in (spec.architecture, *others)
     }
-    inputs = _inputs_digest(spec, sources.config, model, prepared, means)
+    digests = digests_of(model)
+    inputs = _inputs_digest(spec, sources.config, digests, prepared, means)
     images = bucket / "images"
     final = images / spec.tag
     if (stored := _stored(final)) is not None and stored.inputs == inputs:
@@ -122,9 +123,10 @@ def _build(spec: ImageSpec, sources: Sources, bucket: Path, means: Means) -> Ima
     work.mkdir(mode=0o700)
     try:
         with room_or_clean():
-            content = _content_layers(model, sources, work, spec.compression)
-            layers = [*prepared[spec.architecture], *content]
-            variants: Variants = {each: [*prepared[each], *content] for each in others}
+            encoder = model_layer(means.cache, model, digests, spec.compression)
+            content = _content_layers(sources, work, spec.compression)
+            layers = [*prepared[spec.architecture], encoder, *content]
+            variants: Variants = {each: [*prepared[each], encoder, *content] for each in others}
             written = _write(spec, layers, variants, work / IMAGE, means)
             write_evidence(work, spec, layers, written, inputs, means.base_image is None, means.signer)
             built = _contract(spec, layers, written, means.method, time.monotonic() - started)
@@ -162,15 +164,19 @@ def model_entries(folder: Path) -> list[Entry]:
     return [Entry(f"model/{path.relative_to(folder).as_posix()}", path.resolve()) for path in files]
 
 
-def _content_layers(model: list[Entry], sources: Sources, work: Path, compression: Compression) -> list[Layer]:
+def digests_of(files: list[Entry]) -> dict[str, str]:
+    """Name → SHA-256 of files on disk."""
+    return {entry.name: digest(entry.source.read_bytes()) for entry in files if isinstance(entry.source, Path)}
+
+
+def _content_layers(sources: Sources, work: Path, compression: Compression) -> list[Layer]:
     written = partial(write_layer, folder=work, compression=compression)
-    layers = [written("model", model)]
     groups: dict[str, list[Entry]] = {kind: [] for kind in _CONTENT_KINDS}
     # a volume takes the mode of the folder that it covers; the instance's user is not known to a layer
     config = [Entry("app/instance.json", sources.config), Entry(STATE.lstrip("/"), mode=0o1777)]
     for name, content in sources.dataset:
         groups.get(name.split("/", 1)[0], config).append(Entry(f"data/{name}", content))
-    layers += [written(kind, groups[kind]) for kind in _CONTENT_KINDS if groups[kind]]
+    layers = [written(kind, groups[kind]) for kind in _CONTENT_KINDS if groups[kind]]
     return [*layers, written("config", config)]
 
 
@@ -203,14 +209,13 @@ def _contract(spec: ImageSpec, layers: list[Layer], written: Assembled, method: 
 
 
 def _inputs_digest(
-    spec: ImageSpec, config: bytes, model: list[Entry], prepared: Mapping[Architecture, list[Layer]], means: Means
+    spec: ImageSpec, config: bytes, model: dict[str, str], prepared: Mapping[Architecture, list[Layer]], means: Means
 ) -> str:
-    files = {entry.name: digest(entry.source.read_bytes()) for entry in model if isinstance(entry.source, Path)}
     return canonical_digest(
         {
             "spec": spec.model_dump(mode="json"),
             "config": digest(config),
-            "model": files,
+            "model": model,
             "layers": {architecture: [layer.digest for layer in layers] for architecture, layers in prepared.items()},
             "method": means.method,
             "key": means.signer.verifier.key_id,

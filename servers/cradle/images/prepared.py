@@ -1,8 +1,9 @@
-"""Layers without customer content (base, runtime, app), kept between builds in HOME/cache/layers.
+"""Layers without customer content (base, runtime, app, model), kept between builds in HOME/cache/layers.
 
 A layer is found by a key over what it is made of: names, sizes and times of the files; of another architecture's
-packages, their versions. The key is local; the digest of what it leads to depends on content alone, so that losing the
-cache costs time, and changes nothing unless an index has other wheels of the same versions by then.
+packages, their versions; of a model, its files' digests. The key is local; the digest of what it leads to depends on
+content alone, so that losing the cache costs time, and changes nothing unless an index has other wheels of the same
+versions by then.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import os
 import sys
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -68,6 +69,21 @@ def prepared_layers(
         _runtime(cache, architecture, (lowest, base_key, libraries), compression),
         _kept(cache, _key("app", app, compression), "app", lambda: written(pycs.with_byte_code(app))),
     ]
+
+
+def model_layer(
+    cache: Path, files: list[Entry], digests: Mapping[str, str], compression: Compression = "gzip"
+) -> Layer:
+    """The layer of an encoder's files, from the cache or made now; blocking.
+
+    Args:
+        digests: of the files, by their names.
+
+    Raises:
+        StorageFull: no room for the cache.
+    """
+    key = _key("model", [], compression, *(f"{name} {value}" for name, value in sorted(digests.items())))
+    return _kept(cache, key, "model", lambda: write_layer("model", files, cache, compression=compression))
 
 
 def _base(cache: Path, base_image: Path | Pinned | None, architecture: Architecture, compression: Compression) -> _Base:

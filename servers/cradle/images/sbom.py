@@ -77,7 +77,7 @@ def _sorted(found: list[Component]) -> list[Component]:
 
 
 def components(layer: Layer) -> list[Component]:
-    """What a layer holds: packages of Python and Debian, system libraries, models. Kept beside layers that are kept."""
+    """What a layer holds: packages of Python and Debian, system libraries, models. Kept beside it, as it is kept."""
     if layer.kind in ("vectors", "tables", "graph", "config"):
         return []
     kept = layer.path.with_name(layer.path.name + ".parts")
@@ -85,11 +85,10 @@ def components(layer: Layer) -> list[Component]:
         return orjson.loads(kept.read_bytes())
     with tarfile_bytes(layer.path) as raw, tarfile.open(fileobj=raw, mode="r|", bufsize=_BLOCK) as tar:
         found = [each for member in tar for each in _components(tar, member)]
-    if layer.kind in ("base", "runtime", "app"):
-        draft = kept.with_name(f".{kept.name}")
-        with room_or_clean(draft):
-            draft.write_bytes(canonical_json(found))
-            draft.replace(kept)
+    draft = kept.with_name(f".{kept.name}")
+    with room_or_clean(draft):
+        draft.write_bytes(canonical_json(found))
+        draft.replace(kept)
     return found
 
 
