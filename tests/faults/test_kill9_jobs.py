@@ -45,7 +45,7 @@ async def victim(tmp_path_factory: pytest.TempPathFactory, made_before: dict[str
     root = tmp_path_factory.mktemp("victim")
     (root / "files").mkdir()
     for number in range(40):
-        text = f"Datenblatt {number}: Klemme K-{number} hält {number} Ampere. " * 30
+        text = f"Datenblatt {number}: Klemme K-{number} hält {number} Ampere. " * 60
         (root / "files" / f"blatt-{number}.txt").write_text(text)
     async with platform_in(root / "home", root, made_before) as running:
         yield running
@@ -170,7 +170,7 @@ async def test_an_order_made_again_its_update_and_a_build_lose_and_double_no_eff
     assert await metered(victim, customer) == {"process_documents": (1, first)}
     assert len(list(archive.iterdir())) == 1
     for number in range(40, 60):
-        (source / f"blatt-{number}.txt").write_text(f"Datenblatt {number}: Klemme K-{number} hat {number} mm². " * 30)
+        (source / f"blatt-{number}.txt").write_text(f"Datenblatt {number}: Klemme K-{number} hat {number} mm². " * 60)
     handle = await victim.agent.orchestrator("process_new_documents", named, JobHandle)
     second = await end_of(handle.job_id, "update", 60, {("orchestrator", "build"), ("cradle", "verify image")})
     assert await metered(victim, customer) == {"process_documents": (2, second)}
