@@ -28,8 +28,8 @@ from tests.image_rig import linked
 
 PORTS = ("orchestrator", "marketplace", "cradle", "embedding", "vision", "postgres")
 READY_S, JOB_S = 300, 900
-LOOK_S = 0.5
-"""Between two looks at a job: five a second took a tenth of a processor from it."""
+WAIT_S, LOOK_S = 10, 0.5
+"""How long a look at a job waits for its end, and the time between two: five a second took a tenth of a processor."""
 CUSTOMER = "habersaat-lichtwerk-elektrotechnik"
 
 
@@ -56,7 +56,7 @@ class Running:
         """The job once it has ended, or has come to another state that is waited for."""
         async with asyncio.timeout(JOB_S):
             while True:
-                view = await self.agent.orchestrator("get_job", {"job_id": job_id}, JobView)
+                view = await self.agent.orchestrator("get_job", {"job_id": job_id, "wait_s": WAIT_S}, JobView)
                 if view.state in until:
                     return view
                 await asyncio.sleep(LOOK_S)  # the interval of a poll, not a wait for a condition
