@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import marshal
 import os
+import subprocess
+import sys
 import tarfile
 import zlib
 from pathlib import Path
@@ -15,6 +19,7 @@ from pydantic import ValidationError
 from servers.cradle.images.build import digests_of
 from servers.cradle.images.layers import Entry, Layer, write_layer
 from servers.cradle.images.prepared import model_layer
+from servers.cradle.images.pycs import byte_code
 from servers.cradle.images.render import compose, dockerfile
 from servers.cradle.images.spec import ImageSpec
 from shared.contracts.image import Compression
@@ -137,3 +142,34 @@ def test_a_models_layer_is_written_once_for_all_images_and_anew_for_other_weight
     weights.write_bytes(b"b" * 5000)
     os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert layer().digest != first.digest
+
+
+SLICED = b"""
+def cut(text):
+    def ends():
+        return text[:2], text[-2:]
+    return ends(), text[::2], text[1:3]
+class Grid:
+    def __getitem__(self, key):
+        return key
+block = Grid()[1:2, "a":"b", ...]
+"""  # slices are constants from Python 3.14 on, in tuples too
+SAYS_ITS_BYTES = (
+    "import sys; from servers.cradle.images.pycs import byte_code as made; sys.stdout.buffer.write(made({}, '/a.py'))"
+)
+
+
+def test_byte_code_with_slices_runs_and_is_the_same_in_every_process() -> None:
+    made = byte_code(SLICED, "/a.py")
+    assert made is not None
+    assert made[:4] == importlib.util.MAGIC_NUMBER
+    code, found = marshal.loads(made[16:]), {}  # noqa: S302 - our own
+    assert code == compile(SLICED, "/a.py", "exec", dont_inherit=True, optimize=0)
+    exec(code, found)  # noqa: S102 - our own
+    assert found["cut"]("abcde") == (("ab", "de"), "ace", "bc")
+    assert found["block"] == (slice(1, 2), slice("a", "b"), ...)
+    again = subprocess.run(
+        [sys.executable, "-c", SAYS_ITS_BYTES.format(SLICED)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert again.stdout == made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from shared.errors import Unavailable
-from shared.serving.metrics import metrics_route
+from shared.serving.metrics import measured, metrics_route
 
 
 def scraped(health: Callable[[], Awaitable[dict[str, Any]]] | None, home: Path) -> dict[str, float]:
     """Series with their labels → value, of this test's server."""
-    app = Starlette(routes=[Route("/metrics", metrics_route("tried", home, health))])
+    app = Starlette(routes=[Route("/metrics", metrics_route(partial(measured, "tried", home, health)))])
     answer = TestClient(app, client=("127.0.0.1", 1)).get("/metrics")
     lines = [line.rpartition(" ") for line in answer.text.splitlines() if 'server="tried"' in line]
     return {name: float(value) for name, _, value in lines}

@@ -2,20 +2,25 @@
 
 CPython's own files would differ from run to run: they hold a time, the path of the machine, and flags that depend on
 reference counts. These hold none of that: unchecked-hash headers (PEP 552), the path inside the image, and marshal's
-format 2, which writes no references.
+format 2, which writes no references. Slices, which are constants from Python 3.14 on, are no part of that format, and
+every such Python reads them in it: they are put in.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import marshal
 from collections.abc import Iterable
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 from servers.cradle.images.layers import Entry
 
 _UNCHECKED_HASH = 0b01
 _MARSHAL_VERSION = 2
+_SLICE = b":"  # TYPE_SLICE of CPython's Python/marshal.c; start, stop and step follow
 
 
 def with_byte_code(entries: Iterable[Entry]) -> list[Entry]:
@@ -42,4 +47,25 @@ def byte_code(source: bytes, name: str) -> bytes | None:
     except (SyntaxError, ValueError):
         return None
     header = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH.to_bytes(4, "little") + importlib.util.source_hash(source)
-    return header + marshal.dumps(code, _MARSHAL_VERSION)
+    return header + _marshalled(code)
+
+
+def _marshalled(code: CodeType) -> bytes:
+    slices: dict[bytes, bytes] = {}
+
+    def without_slices(value: Any) -> Any:
+        if isinstance(value, CodeType):
+            return value.replace(co_consts=tuple(map(without_slices, value.co_consts)))
+        if isinstance(value, tuple):
+            return tuple(map(without_slices, value))
+        if not isinstance(value, slice):
+            return value
+        bounds = b"".join(marshal.dumps(each, _MARSHAL_VERSION) for each in (value.start, value.stop, value.step))
+        stands_for_it = hashlib.sha256(bounds).digest()
+        slices[marshal.dumps(stands_for_it, _MARSHAL_VERSION)] = _SLICE + bounds
+        return stands_for_it
+
+    content = marshal.dumps(without_slices(code), _MARSHAL_VERSION)
+    for stand_in, written in slices.items():
+        content = content.replace(stand_in, written)
+    return content
