@@ -1,5 +1,6 @@
 # Every target makes its own environment first; a second run is instant.
-PYTHON ?= python3
+FITS := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do $$each -c '$(FITS)' 2>/dev/null && echo $$each && break; done)
 VENV ?= .venv
 JOBS ?= auto
 BIN := $(VENV)/bin
@@ -18,11 +19,19 @@ bench-image: $(READY) ; @$(BIN)/python benchmarks/image.py $(BENCH)
 up: $(READY) ; @$(BIN)/0711 up $(UP)
 clean: ; rm -rf $(VENV) .0711
 
+# Where the folder was moved, or a new release of the system replaced Python, the environment does not start: it is made anew.
+ifneq ($(wildcard $(READY)),)
+ifneq ($(shell $(BIN)/pip --version >/dev/null 2>&1 || echo broken),)
+.PHONY: $(READY)
+ANEW := --clear
+endif
+endif
+
 # torch is installed first and pinned exactly: this version is found as a CPU build, a looser request brings gigabytes of CUDA.
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name one: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
+	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "Python 3.11 to 3.14 with venv is needed (Debian, Ubuntu: apt install python3-venv), and $(or $(PYTHON),python3) is none. Where there is one, name it: make PYTHON=…/python3.13" >&2; exit 1; }
 	@echo "Setting up $(VENV) (two to four minutes, once) …"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(ANEW) $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "  1/2 torch" && $(BIN)/python -m pip install --quiet torch==2.13.0
 	@echo "  2/2 the platform and its libraries" && $(BIN)/python -m pip install --quiet --editable '.[dev]'
