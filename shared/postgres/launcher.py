@@ -39,6 +39,7 @@ START_DEADLINE_S = 300.0
 """For the files of a new cluster, and again until the server answers: it may recover from its log, on a slow disk."""
 STOP_DEADLINE_S = 20.0
 SHARED_MEMORY_BUSY = "shared memory block"
+SHARED_MEMORY_FULL = "shared memory segment"
 
 # File descriptor 0 is the parent's pipe. Its end means that the parent wants the server to stop, or is gone.
 WATCH = """
@@ -305,6 +306,8 @@ class EmbeddedPostgres:
 
     def _failure(self, sentence: str) -> Unavailable | StorageFull:
         if says_full(self._log_tail()):
+            if SHARED_MEMORY_FULL in self._log_tail():
+                return StorageFull(f"{sentence} /dev/shm is full, or too small: 64 MB do (Docker: --shm-size).")
             return StorageFull(f"{sentence} The disk of {self.folder} is full. Free some space.")
         if "incompatible with server" in self._log_tail():  # its log keeps which versions to itself
             made_by = (self.folder / "cluster" / "PG_VERSION").read_text().strip()

@@ -303,3 +303,14 @@ def test_removing_takes_the_files_away_that_lie_outside_of_the_folder(folder: Pa
     server.remove()
     assert not elsewhere.exists()
     assert not folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make /dev/shm small, for one process")
+def test_shared_memory_without_room_is_not_taken_for_a_full_disk(folder: Path) -> None:
+    small = f'mount -t tmpfs -o size=64k,mode=1777 tmpfs /dev/shm && exec "{sys.executable}" -c "$0" "$1"'
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", small, PARENT, str(folder)],
+        cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "/dev/shm is full, or too small" in done.stderr.splitlines()[-1]
+    assert not cluster(folder).exists()
