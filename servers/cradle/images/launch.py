@@ -109,6 +109,8 @@ def _prepare(root: Path) -> None:
     (root / SCRATCH.lstrip("/")).chmod(0o1777)
     for device in ("null", "zero", "random", "urandom"):
         (root / "dev" / device).touch()
+    # Where nothing may be mounted, as for root in a container: OpenVINO, if it sees no processor, looks on without end.
+    (root / "proc" / "cpuinfo").write_bytes(Path("/proc/cpuinfo").read_bytes())
 
 
 def _loader(root: Path) -> Path:
