@@ -40,6 +40,7 @@ START_DEADLINE_S = 300.0
 STOP_DEADLINE_S = 20.0
 SHARED_MEMORY_BUSY = "shared memory block"
 SHARED_MEMORY_FULL = "shared memory segment"
+NO_NAME = "could not look up effective user ID"
 
 # File descriptor 0 is the parent's pipe. Its end means that the parent wants the server to stop, or is gone.
 WATCH = """
@@ -314,6 +315,11 @@ class EmbeddedPostgres:
             return Unavailable(
                 f"The databases in {self.folder} are of Postgres {made_by}, and this release brings another. Go back "
                 "to the release before, save them with `0711 backup`, and bring them here with `0711 restore`."
+            )
+        if NO_NAME in self._log_tail():
+            return Unavailable(
+                f"{sentence} User {os.geteuid()} has no name on this machine, and initdb asks for one: add the user to "
+                "/etc/passwd, or set P0711_POSTGRES_URL."
             )
         return Unavailable(f"{sentence} Its log says why: {self.log}")
 

@@ -19,13 +19,14 @@ import pytest
 
 from shared.errors import Conflict, Unavailable
 from shared.postgres import launcher
-from shared.postgres.account import Account
+from shared.postgres.account import Account, binaries
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.postmaster import Postmaster
 from tests.serving_rig import HANGS_S
 
 ROOT = Path(__file__).parents[2]
 FAST = {"fsync": "off"}
+NAMELESS = 47_110
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 PARENT = """
 import sys, time
@@ -314,3 +315,17 @@ def test_shared_memory_without_room_is_not_taken_for_a_full_disk(folder: Path) -
     )  # fmt: skip
     assert "/dev/shm is full, or too small" in done.stderr.splitlines()[-1]
     assert not cluster(folder).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a user whom nobody knows")
+def test_a_user_without_a_name_is_told_what_initdb_wants() -> None:
+    if not Account(NAMELESS, NAMELESS).reaches(binaries(Account(None, None)) / "initdb"):
+        pytest.skip("this environment lies where only root may go")
+    with tempfile.TemporaryDirectory(prefix="0711-launcher-") as place:
+        os.chown(place, NAMELESS, NAMELESS)
+        child = f"import os; os.setgroups([]); os.setgid({NAMELESS}); os.setuid({NAMELESS})\n{PARENT}"
+        done = subprocess.run(
+            [sys.executable, "-c", f"import shared.postgres.launcher, asyncpg\n{child}", f"{place}/postgres"],
+            cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    assert f"User {NAMELESS} has no name on this machine" in done.stderr.splitlines()[-1]
