@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 
@@ -47,6 +48,9 @@ if os.getppid() != int(os.environ.pop("PARENT")):
 os.umask(0o077)
 os.execve(command[0], command, dict(os.environ))
 """
+
+_DEVICES = {"null": 3, "zero": 5, "random": 8, "urandom": 9}
+"""Minor numbers of memory devices, https://www.kernel.org/doc/Documentation/admin-guide/devices.txt."""
 
 
 def may_enter() -> bool:
@@ -107,9 +111,15 @@ def _prepare(root: Path) -> None:
     for folder in ("proc", "sys", "dev", SCRATCH.lstrip("/")):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / SCRATCH.lstrip("/")).chmod(0o1777)
-    for device in ("null", "zero", "random", "urandom"):
-        (root / "dev" / device).touch()
-    # Where nothing may be mounted, as for root in a container: OpenVINO, if it sees no processor, looks on without end.
+    # Where nothing may be mounted, as for root in containers, these stay: child processes want /dev/null, and OpenVINO
+    # looks on without end if it sees no processor.
+    for device, minor in _DEVICES.items():
+        place = root / "dev" / device
+        try:
+            os.mknod(place, stat.S_IFCHR, os.makedev(1, minor))
+        except OSError:  # it may not, or the device is there
+            place.touch()
+        place.chmod(0o666)
     (root / "proc" / "cpuinfo").write_bytes(Path("/proc/cpuinfo").read_bytes())
 
 
