@@ -146,7 +146,7 @@ async def overload(service: EmbeddingService, capacity: float) -> None:
         nonlocal late, tokens, without
         started = time.monotonic()
         try:
-            result = await service.vectors([text()], "passage", f"t{DICE.randint(0, 7)}", deadline_s=DEADLINE_S)
+            result = await service.vectors([text()], "passage", f"t{DICE.randint(0, 7)}")
         except Overloaded as full:
             refused.append(time.monotonic() - started)
             without += not full.retry_after
@@ -191,7 +191,7 @@ async def service_for_measuring(backend: str = "openvino") -> AsyncIterator[Embe
     """A service on the CPU whose model is loaded; says what and where."""
     with tempfile.TemporaryDirectory() as folder:
         given = {"embedding_device": "cpu", "embedding_backend": backend}
-        service = EmbeddingService(load(home=Path(folder), **given))
+        service = EmbeddingService(load(home=Path(folder), call_deadline_s=DEADLINE_S, **given))
         await service.start()
         identity = await service.identity(deadline_s=300)
         print(f"{identity.model} on {identity.backend}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")

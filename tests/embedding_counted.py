@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import itertools
 import json
@@ -45,13 +46,20 @@ async def ended(error: type[Exception] | tuple[type[Exception], ...], call: Coro
         await call
 
 
+def hurried(service: EmbeddingService) -> EmbeddingService:
+    """The same service, whose calls are late as they come."""
+    late = copy.copy(service)
+    late._settings = service._settings.model_copy(update={"call_deadline_s": 1e-9})
+    return late
+
+
 async def every_end(service: EmbeddingService, tenant: str) -> None:
     """Two calls that are served, and one each that is refused for its text, comes too late, and is given up."""
     asked = EmbeddingRequest(texts=TEXTS)
     await service.embed(asked, tenant)
     await service.embed_vectors(TEXTS, "query", tenant)
     await ended(InvalidInput, service.embed(EmbeddingRequest(texts=["Klemme " * 400]), tenant))
-    await ended((DeadlineExceeded, Overloaded), service.embed(asked, tenant, 1e-9))
+    await ended((DeadlineExceeded, Overloaded), hurried(service).embed(asked, tenant))
     given_up = asyncio.create_task(service.embed(asked, tenant))
     await asyncio.sleep(0)
     given_up.cancel()

@@ -36,6 +36,8 @@ from shared.dataset.reader import DatasetReader
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.ids import canonical_json
 from shared.objects import CustomerStore, s3_client
+from shared.settings import Settings
+from shared.telemetry import event
 
 
 async def build(
@@ -122,11 +124,8 @@ async def archive(held: Services, customer: str, tag: str) -> ImageArchived:
     settings = held.settings
     async with workplace(settings, customer, store, _image(tag)) as place:
         kept = await (await archive_of(held)).keep(place.folder, tag)
-    if settings.archive_bucket is not None:
-        if settings.s3_endpoint is None:
-            raise Unavailable("P0711_ARCHIVE_BUCKET needs P0711_S3_ENDPOINT. Set it, or unset the bucket.")
+    if (locked := await _locked(settings)) is not None:
         folder = Path(kept.location)
-        locked = LockedBucket(await asyncio.to_thread(s3_client, settings), settings.archive_bucket)
         await locked.mirror(folder, f"{customer}/{folder.name}")
     return kept.model_copy(update={"image": store.path("images", tag)})
 
@@ -143,7 +142,7 @@ async def restore(held: Services, customer: str, name: str) -> ImageBuilt:
     async with workplace(held.settings, customer, store) as place:
         folder = place.folder / "restored"
         await asyncio.to_thread(folder.mkdir, mode=0o700, exist_ok=True)
-        restored = await (await archive_of(held)).restore(customer, name, folder / name)
+        restored = await (await _whole_archive(held, customer, name)).restore(customer, name, folder / name)
         await place.give(f"restored/{name}", RECORD)
     return restored
 
@@ -152,7 +151,24 @@ async def drill(held: Services, customer: str) -> dict[str, str]:
     """Restores every archived image of the customer and throws it away; name → how it went."""
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store) as place:
-        return await (await archive_of(held)).drill(customer, place.scratch)
+        return await (await _whole_archive(held, customer)).drill(customer, place.scratch)
+
+
+async def _locked(settings: Settings) -> LockedBucket | None:
+    """The archive's bucket, where the settings name one."""
+    if settings.archive_bucket is None:
+        return None
+    if settings.s3_endpoint is None:
+        raise Unavailable("P0711_ARCHIVE_BUCKET needs P0711_S3_ENDPOINT. Set it, or unset the bucket.")
+    return LockedBucket(await asyncio.to_thread(s3_client, settings), settings.archive_bucket)
+
+
+async def _whole_archive(held: Services, customer: str, name: str | None = None) -> Archive:
+    """The archive, in which the customer's images (or those of this name or tag) are again that it lost to a disk."""
+    archive, locked = await archive_of(held), await _locked(held.settings)
+    if locked is not None and (found := await locked.bring_back(archive, customer, name)):
+        event("archived_images_brought_back", count=len(found))
+    return archive
 
 
 async def erase_customer(held: Services, customer: str) -> Certificate:

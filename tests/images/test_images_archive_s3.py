@@ -18,7 +18,7 @@ from minio.retention import Retention
 from servers.cradle.images.archive import SEALED, Archive
 from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.signing import Signer
-from shared.errors import NotFound, Unavailable
+from shared.errors import Conflict, Unavailable
 from tests.image_rig import CustomerImage, small_image
 
 
@@ -70,23 +70,37 @@ async def test_the_server_refuses_to_delete_and_to_shorten_and_the_image_comes_b
     client.put_object(bucket, key, io.BytesIO(b"replaced"), 8)  # S3 takes it as a newer version …
     client.remove_object(bucket, key)  # … and this as a delete marker
     again = Archive(tmp_path / "fetched", archive.keys, archive.verifier)
-    (tmp_path / "fetched" / "acme").mkdir(parents=True)
-    await locked.fetch(prefix, tmp_path / "fetched" / prefix)
+    assert await locked.bring_back(again, "acme", image.spec.tag) == [folder.name]
+    assert await locked.bring_back(again, "acme", image.spec.tag) == await locked.bring_back(again, "acme") == []
     built = await again.restore("acme", image.spec.tag, tmp_path / "restored")
     assert built == image.built
     assert (tmp_path / "restored" / "image.tar").read_bytes() == image.tar.read_bytes()
+    assert again.names("acme") == [folder.name]
+
+
+async def test_what_is_no_file_of_an_image_is_not_written_anywhere(
+    client: Minio, bucket: str, kept: tuple[Archive, CustomerImage, Path], tmp_path: Path
+) -> None:
+    archive, _, folder = kept
+    locked = LockedBucket(client, bucket)
+    await locked.mirror(folder, f"acme/{folder.name}")
+    client.put_object(bucket, f"acme/{folder.name}/sub/../../evil", io.BytesIO(b"x"), 1)
+    again = Archive(tmp_path / "fetched", archive.keys, archive.verifier)
+    with pytest.raises(Conflict, match="no file of an image"):
+        await locked.bring_back(again, "acme")
+    assert [path for path in (tmp_path / "fetched").rglob("*") if path.is_file()] == []
 
 
 async def test_what_is_not_there_and_a_server_that_is_gone_are_told_apart(
     client: Minio, bucket: str, tmp_path: Path
 ) -> None:
     locked = LockedBucket(client, bucket)
-    with pytest.raises(NotFound):
-        await locked.fetch("acme/none", tmp_path / "fetched")
+    archive = Archive(tmp_path / "archive", tmp_path / "keys", Signer.open(tmp_path / "signer").verifier)
+    assert await locked.bring_back(archive, "acme") == []  # there is no bucket
     import urllib3
 
     gone = Minio(
         "127.0.0.1:9", access_key="a", secret_key="b", secure=False, http_client=urllib3.PoolManager(retries=0)
     )
     with pytest.raises(Unavailable):
-        await LockedBucket(gone, bucket).fetch("acme/none", tmp_path / "fetched")
+        await LockedBucket(gone, bucket).bring_back(archive, "acme")

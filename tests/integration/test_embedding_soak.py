@@ -44,7 +44,7 @@ async def memory_after(service: EmbeddingService, calls: int) -> tuple[int, int]
     try:
         for number in range(calls):
             texts = [f"{number} {text}" for text in LOAD]
-            call = asyncio.create_task(service.embed(EmbeddingRequest(texts=texts), f"t{number}", 86_400))
+            call = asyncio.create_task(service.embed(EmbeddingRequest(texts=texts), f"t{number}"))
             there = len(waiting)
             while not call.done() and len(waiting) == there:  # noqa: ASYNC110  it is queued, or it is refused
                 await asyncio.sleep(0.001)
@@ -69,6 +69,7 @@ async def test_five_times_what_may_wait_takes_as_much_memory_as_what_may_wait(
     """What is over the limit leaves nothing: neither texts nor ids wait anywhere."""
     await service.identity()
     monkeypatch.setattr(service._admission, "limit", LIMIT)
+    monkeypatch.setattr(service, "_settings", service._settings.model_copy(update={"call_deadline_s": 86_400}))
     await memory_after(service, 2)
     once, few = await memory_after(service, 15)
     five_times, many = await memory_after(service, 75)

@@ -200,7 +200,7 @@ async def test_neither_a_running_platform_nor_one_that_is_in_the_way_is_touched(
     before = sorted(os.listdir(settings.home))  # noqa: PTH208
     with pytest.raises(Conflict, match="empty one"):
         await restore(settings, made, silent)
-    with HomeLock(settings.home), pytest.raises(Conflict, match="Stop it"):
+    with HomeLock(settings.home), pytest.raises(Conflict, match="Stop the first"):
         await backup(settings, tmp_path, silent)
     with pytest.raises(InvalidInput, match="another target"):
         await backup(settings, settings.home / "backups", silent)

@@ -9,11 +9,17 @@ version: the one that was archived.
 from __future__ import annotations
 
 import asyncio
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servers.cradle.images.archive import listed
+from servers.cradle.images.archive import SEALED, SUMS, Archive, listed, make_immutable, tag_of
+from servers.cradle.images.build import RECORD
+from servers.cradle.images.evidence import FILES
+from servers.cradle.images.files import work_name
+from servers.cradle.images.layers import room_or_clean
+from shared.durable import sync_folder
 from shared.errors import Conflict, NotFound, PlatformError, StorageFull, Unavailable
 from shared.room import says_full
 
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
 KEPT = timedelta(days=365 * 30)
 """How long each object is locked."""
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchVersion"}
+_OF_AN_IMAGE = frozenset({RECORD, SEALED, SUMS, *FILES})
 
 
 class LockedBucket:
@@ -48,42 +55,73 @@ class LockedBucket:
         """
         return await asyncio.to_thread(self._mirror, folder, prefix)
 
-    async def fetch(self, prefix: str, folder: Path) -> None:
-        """Write the objects of a prefix, as they were archived, into the new folder `folder`.
+    async def bring_back(self, archive: Archive, customer: str, name: str | None = None) -> list[str]:
+        """Put back into the archive's folder what it has lost and the bucket still has.
+
+        Args:
+            name: only images with this name or tag; None: all of the customer's.
+
+        Returns:
+            The names of the images that were missing.
 
         Raises:
-            NotFound: nothing, or nothing whole, is archived there.
+            Conflict: the bucket holds what is no file of an image.
+            Unavailable, StorageFull: the server does not answer, or the folder has no room; call again.
         """
-        await asyncio.to_thread(self._fetch, prefix, folder)
+        return await asyncio.to_thread(self._bring_back, archive, customer, name)
 
     def _mirror(self, folder: Path, prefix: str) -> int:
         try:
             self._ensure()
             there = self._oldest(prefix)
-            names = [*sorted(listed(folder)), "SHA256SUMS"]
+            names = [*sorted(listed(folder)), SUMS]
             done = 0
             for name in names:
                 if f"{prefix}/{name}" in there:
                     continue
                 self._put(folder / name, f"{prefix}/{name}")
                 done += 1
-            if self._read(f"{prefix}/SHA256SUMS") != (folder / "SHA256SUMS").read_bytes():
+            if self._read(f"{prefix}/{SUMS}") != (folder / SUMS).read_bytes():
                 raise Conflict("Another image is archived under this name. It stays as it is.", field="tag")
             return done
         except Exception as error:  # noqa: BLE001  the client raises classes of two libraries
             raise _meaning(error) from None
 
-    def _fetch(self, prefix: str, folder: Path) -> None:
+    def _bring_back(self, archive: Archive, customer: str, name: str | None) -> list[str]:
+        here = archive.names(customer)
+        if name is not None and any(name in (each, tag_of(each)) for each in here):
+            return []
         try:
-            there = self._oldest(prefix)
-            if f"{prefix}/SHA256SUMS" not in there:
-                raise NotFound("Nothing is archived under this name: list_deployments names what is.", field="name")
-            folder.mkdir(mode=0o700)
-            for key, version in there.items():
-                target = folder / key.removeprefix(f"{prefix}/")
-                self._client.fget_object(self._bucket, key, str(target), version_id=version)
+            kept = self._oldest(customer) if self._client.bucket_exists(self._bucket) else {}
+            whole = sorted(key.split("/")[1] for key in kept if key.count("/") == 2 and key.endswith(f"/{SUMS}"))
+            missing = [each for each in whole if each not in here and name in (None, each, tag_of(each))]
+            for each in missing:
+                prefix = f"{customer}/{each}/"
+                files = {key.removeprefix(prefix): version for key, version in kept.items() if key.startswith(prefix)}
+                self._fetch(prefix, files, archive.folder / customer / each)
+                if archive.immutable:
+                    make_immutable(archive.folder / customer / each)
+            return missing
         except Exception as error:  # noqa: BLE001  the client raises classes of two libraries
             raise _meaning(error) from None
+
+    def _fetch(self, prefix: str, files: dict[str, str], final: Path) -> None:
+        """The files of an image, each in its version, into a folder that is there whole or not at all."""
+        if final.name.startswith(".") or not files.keys() <= _OF_AN_IMAGE:
+            raise Conflict("The archive's bucket holds what is no file of an image. Look at who writes to it.")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        work = final.parent / work_name(f".fetching-{final.name}")
+        work.mkdir(mode=0o755)
+        try:
+            with room_or_clean():
+                for name, version in files.items():
+                    self._client.fget_object(self._bucket, prefix + name, str(work / name), version_id=version)
+                    (work / name).chmod(0o444)
+                sync_folder(work)
+                work.rename(final)
+                sync_folder(final.parent)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
     def _ensure(self) -> None:
         if not self._client.bucket_exists(self._bucket):
