@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 ENDED_S = 45
 """Three servers, one after the other, each of which may drain for up to 20 s; what runs here takes a few."""
+LOADED_S = 120
 CALLS, TEXTS = 4, 16
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -52,7 +53,9 @@ async def test_a_platform_that_is_told_to_end_is_not_ready_at_once_and_finishes_
         settings = platform.settings
         doors = [settings.url(name) for name in ("orchestrator", "marketplace", "cradle")]
         assert all([await ready(http, url) for url in doors])
-        assert (await status(settings))[1]
+        async with asyncio.timeout(LOADED_S):
+            while not (await status(settings))[1]:  # noqa: ASYNC110  # the model is still being loaded
+                await asyncio.sleep(0.5)
         bearer = {"authorization": f"Bearer {await token_for(settings, settings.resource('marketplace'))}"}
         calls = [asyncio.create_task(embedded_over_mcp(platform, each)) for each in range(CALLS)]
         route = f"{settings.url('marketplace')}/v1/embeddings"

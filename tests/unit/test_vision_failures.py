@@ -9,6 +9,7 @@ from email.utils import formatdate
 
 import pytest
 
+from servers.cradle.vision.failures import TurnedAway
 from shared.contracts.vision import VisionAttempt
 from shared.errors import InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
 from tests.vision_rig import REMOTE, Reply, VisionServer, asking, fails, service_at, vision_server
@@ -53,8 +54,8 @@ async def test_where_an_account_is_empty_the_next_provider_reads(server: VisionS
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (wrong(EMPTY), Unavailable),
-        (fails(402), Unavailable),
+        (wrong(EMPTY), TurnedAway),
+        (fails(402), TurnedAway),
         (wrong(SCHEMA), InvalidInput),
         (fails(422), InvalidInput),
         (fails(413), TooLarge),
@@ -66,7 +67,7 @@ async def test_a_refusal_is_the_accounts_or_the_images(
     server.reply = reply
     error = await failure(server, name)
     assert type(error) is kind
-    assert "credit" in error.message if kind is Unavailable else error.field == "image_base64"
+    assert "credit" in error.message if kind is TurnedAway else error.field == "image_base64"
     assert "CANARY" not in str(error)
 
 

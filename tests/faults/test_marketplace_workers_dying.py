@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -138,14 +139,14 @@ async def test_all_workers_are_not_ready_at_once_and_finish_what_runs_when_they_
 async def test_a_worker_that_dies_again_and_again_ends_the_service_and_says_so(market: Workers) -> None:
     for deaths in range(1, DEATHS + 1):
         newest = max(psutil.Process(market.process.pid).children(), key=lambda each: each.create_time())
-        newest.kill()  # the last of both at first, then always the one in its place
+        newest.kill()  # one of both at first, then always the one in its place
         await until(lambda: len(market.events("worker_ended")) == deaths)  # noqa: B023  # awaited here
         if deaths < DEATHS:
             await until(lambda: len(market.events("serving")) == WORKERS + deaths)  # noqa: B023
     async with asyncio.timeout(HANGS_S):
         assert await market.process.wait() == 2
     last = market.log.read_text().splitlines()[-1]
-    assert last.startswith(f"0711: Worker {WORKERS - 1} of the marketplace has ended {DEATHS} times within a minute")
+    assert re.match(rf"0711: Worker \d of the marketplace has ended {DEATHS} times within a minute", last)
     assert "SIGKILL" in last
 
 
