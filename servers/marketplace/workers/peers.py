@@ -150,7 +150,8 @@ class Peers:
             import aiohttp
 
             client = self._clients[number] = aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(str(self._worker.lines[number]), limit=0, keepalive_timeout=4.0),
+                # A new connection for each request: one that is kept may be closed as it is used again.
+                connector=aiohttp.UnixConnector(str(self._worker.lines[number]), limit=0, force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(total=None),
