@@ -277,11 +277,7 @@ async def test_a_thousand_interleaved_calls_of_two_tenants_each_get_their_own_ve
     engine: Engine, graph: Graph
 ) -> None:
     draw, tenants = np.random.default_rng(8), "ab"
-    pool = [text_ids(draw, int(length)) for length in draw.integers(4, 16, 200)]
-    own = [alone(graph, text) for text in pool]  # computed alone once; the engine keeps no vector
-    calls = [draw.integers(0, len(pool), 1 + at % 3).tolist() for at in range(1000)]
-    answers = await asyncio.gather(
-        *(compute(engine, [pool[each] for each in texts], tenants[at % 2]) for at, texts in enumerate(calls))
-    )
+    calls = [[text_ids(draw, int(length)) for length in draw.integers(4, 16, 1 + at % 3)] for at in range(1000)]
+    answers = await asyncio.gather(*(compute(engine, texts, tenants[at % 2]) for at, texts in enumerate(calls)))
     for texts, answer in zip(calls, answers, strict=True):
-        assert np.array_equal(answer, np.concatenate([own[each] for each in texts]))
+        assert np.array_equal(answer, np.concatenate([alone(graph, text) for text in texts]))
