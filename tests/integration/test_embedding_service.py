@@ -216,6 +216,20 @@ def test_e5_models_have_prefixes_and_others_have_none(tmp_path: Path, model_home
     assert (other.query_prefix, other.passage_prefix) == ("", "")
 
 
+@pytest.mark.requirement("G-01")
+async def test_the_same_model_is_exported_to_the_same_bytes(
+    model_home: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    model = resolve(Settings(home=model_home))
+    again = tmp_path / "somewhere" / "else"
+    await export_model(model, again)
+    names = sorted(file.name for file in model_folder.iterdir())  # noqa: ASYNC240
+    assert names == ["encoder.json", "model.bin", "model.xml", "tokenizer.json"]
+    for name in names:
+        assert (again / name).read_bytes() == (model_folder / name).read_bytes(), name
+    assert [each.name for each in again.parent.iterdir()] == ["else"]
+
+
 async def test_a_model_that_cannot_be_converted_leaves_nothing_behind(model_home: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model"
     shutil.copytree(resolve(Settings(home=model_home)).folder, copy)
@@ -227,8 +241,6 @@ async def test_a_model_that_cannot_be_converted_leaves_nothing_behind(model_home
 
 def test_an_export_of_other_settings_is_made_again(model_home: Path, model_folder: Path) -> None:
     card = resolve(Settings(home=model_home)).card
-    names = sorted(file.name for file in model_folder.iterdir())
-    assert names == ["encoder.json", "model.bin", "model.xml", "tokenizer.json"]
     assert is_exported(model_folder, card)
     assert not is_exported(model_folder, card.model_copy(update={"max_tokens": 128}))
 
