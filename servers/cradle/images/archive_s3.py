@@ -9,6 +9,7 @@ version: the one that was archived.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -117,8 +118,12 @@ class LockedBucket:
                 for name, version in files.items():
                     self._client.fget_object(self._bucket, prefix + name, str(work / name), version_id=version)
                     (work / name).chmod(0o444)
-                sync_folder(work)
-                work.rename(final)
+                os.sync()
+                try:
+                    work.rename(final)
+                except OSError:
+                    if not final.exists():  # else another call has brought it back
+                        raise
                 sync_folder(final.parent)
         finally:
             shutil.rmtree(work, ignore_errors=True)

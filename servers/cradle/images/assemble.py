@@ -77,7 +77,7 @@ def configuration(spec: ImageSpec, layers: Sequence[Layer]) -> dict[str, object]
             "StopSignal": "SIGTERM",
             "Healthcheck": {
                 "Test": ["CMD", *spec.health_command],
-                "Interval": 10_000_000_000,
+                "Interval": 5_000_000_000,
                 "Timeout": 5_000_000_000,
                 "StartPeriod": 60_000_000_000,
                 "Retries": 3,
