@@ -126,8 +126,13 @@ def protocol_error(error: PlatformError) -> MCPError:
     return MCPError(code=code, message=sentence(error), data={META: error.as_dict()})
 
 
-def http_response(error: PlatformError, headers: dict[str, str] | None = None) -> Response:
-    """The error as an HTTP answer: status, `Retry-After`, and `error.as_dict()` in JSON."""
+def http_response(error: PlatformError, headers: dict[str, str] | None = None, *, rpc: bool = False) -> Response:
+    """The error as an HTTP answer: status, `Retry-After`, and `error.as_dict()` in JSON.
+
+    Args:
+        rpc: it answers a message of MCP that was not read: clients show the sentence of a JSON-RPC error, and of
+            anything else that there was one.
+    """
     headers = dict(headers or {})
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
@@ -135,4 +140,8 @@ def http_response(error: PlatformError, headers: dict[str, str] | None = None) -
         headers["retry-after"] = "5"
     if isinstance(error, TooLarge):
         headers["connection"] = "close"  # else the rest of the body is taken in, to be thrown away
-    return Response(orjson.dumps(error.as_dict()), error.status, headers, media_type="application/json")
+    told = error.as_dict()
+    if rpc:
+        about = protocol_error(error).error.model_dump(exclude_none=True)
+        told = {"jsonrpc": "2.0", "id": None, "error": about}
+    return Response(orjson.dumps(told), error.status, headers, media_type="application/json")

@@ -11,11 +11,14 @@ from typing import Annotated, Any, Literal
 import httpx2
 import orjson
 import pytest
+from mcp import MCPError
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import Field, ValidationError
 
+from shared.auth import GivenKeys, TokenVerifier
 from shared.contracts.model import Contract
+from shared.errors import META, Unavailable
 from shared.serving.failures import invalid_arguments
 from shared.settings import Settings
 from shared.telemetry import LineFormatter
@@ -77,6 +80,35 @@ def message(response: httpx2.Response) -> dict[str, Any]:
 def connected(base: str, token: str, mode: str, http: httpx2.AsyncClient) -> Client:
     http.headers["authorization"] = f"Bearer {token}"
     return Client(streamable_http_client(base + "/mcp", http_client=http), mode=mode)
+
+
+class Later:
+    """A verifier that cannot find out who is calling, from the second call on."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self.away = inner, False
+
+    async def verify(self, token: str) -> Any:
+        if self.away:
+            raise Unavailable("The registry does not answer now. Try again in a moment.", retry_after=1.0)
+        return await self._inner.verify(token)
+
+
+@pytest.mark.requirement("M-04")
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_the_official_client_shows_why_a_request_was_refused_before_it_was_read(
+    settings: Settings, issuer: Issuer, token: str, client: httpx2.AsyncClient, mode: str
+) -> None:
+    verifier = Later(TokenVerifier.of(settings, "cradle", GivenKeys(issuer.jwks)))
+    served = running(build(settings, issuer, verifier=verifier), settings)
+    async with served as base, connected(base, token, mode, client) as session:
+        verifier.away = True
+        with pytest.raises(MCPError, match=r"The registry does not answer now.* Retry after 1 s") as refused:
+            await session.call_tool("echo", {"text": "a"})
+        assert refused.value.error.data[META]["retryable"] is True
+        answer = await modern(client, base, token, "echo", {"text": "a"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        verifier.away = False
 
 
 @pytest.mark.requirement("M-01", "M-03")
