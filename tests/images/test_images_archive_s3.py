@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,10 +17,14 @@ from minio.commonconfig import GOVERNANCE
 from minio.error import S3Error
 from minio.retention import Retention
 
+from servers.cradle import delivery
 from servers.cradle.images.archive import SEALED, Archive
 from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.signing import Signer
+from servers.cradle.services import Services
 from shared.errors import Conflict, Unavailable
+from shared.objects import CustomerStore
+from tests.conftest import s3_settings
 from tests.image_rig import CustomerImage, small_image
 
 
@@ -76,6 +82,29 @@ async def test_the_server_refuses_to_delete_and_to_shorten_and_the_image_comes_b
     assert built == image.built
     assert (tmp_path / "restored" / "image.tar").read_bytes() == image.tar.read_bytes()
     assert again.names("acme") == [folder.name]
+
+
+async def test_a_platform_that_lost_its_archive_restores_and_drills_from_the_bucket(
+    client: Minio, bucket: str, tmp_path: Path
+) -> None:
+    settings = s3_settings(tmp_path / "home", os.environ["TEST_S3_URL"])
+    unused: Any = None
+    changes = {"archive_bucket": bucket, "work_folder": tmp_path}
+    held, customer = Services(settings.model_copy(update=changes), *[unused] * 5), "lost-archive"
+    image = small_image(tmp_path / "bucket", await delivery.signer_of(held), customer=customer)
+    store = await CustomerStore.open(settings, customer, create=True)
+    try:
+        for path in (image.bucket / "images").rglob("*"):
+            if path.is_file():
+                await store.put(path.relative_to(image.bucket).as_posix(), path)
+        kept = Path((await delivery.archive(held, customer, image.spec.tag)).location)
+        shutil.rmtree(kept)
+        assert await delivery.restore(held, customer, image.spec.tag) == image.built
+        assert kept.is_dir()  # noqa: ASYNC240
+        shutil.rmtree(kept)
+        assert await delivery.drill(held, customer) == {kept.name: "restored"}
+    finally:
+        await store.remove()
 
 
 async def test_what_is_no_file_of_an_image_is_not_written_anywhere(
