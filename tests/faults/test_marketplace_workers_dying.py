@@ -89,7 +89,7 @@ async def test_a_worker_that_is_killed_loses_its_running_calls_alone_and_is_repl
             calls += served
             answered[pid] += served
             lost[pid] += not served
-            if pid == killed and answered[killed] == BEFORE:
+            if served and pid == killed and answered[killed] == BEFORE:
                 os.kill(killed, signal.SIGKILL)
 
     clients = [(pid, await market.pinned(pid)) for pid in market.pids for _ in range(AT_EACH)]
