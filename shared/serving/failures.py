@@ -25,6 +25,7 @@ from shared.errors import (
     TooLarge,
     Unavailable,
 )
+from shared.serving.closing import ClosingResponse
 from shared.serving.schemas import kinds_of, properties_at, property_names
 from shared.telemetry import Fields, event
 
@@ -138,10 +139,9 @@ def http_response(error: PlatformError, headers: dict[str, str] | None = None, *
         headers["retry-after"] = str(math.ceil(error.retry_after))
     elif isinstance(error, Unavailable):
         headers["retry-after"] = "5"
-    if isinstance(error, TooLarge):
-        headers["connection"] = "close"  # else the rest of the body is taken in, to be thrown away
     told = error.as_dict()
     if rpc:
         about = protocol_error(error).error.model_dump(exclude_none=True)
         told = {"jsonrpc": "2.0", "id": None, "error": about}
-    return Response(orjson.dumps(told), error.status, headers, media_type="application/json")
+    kind = ClosingResponse if isinstance(error, TooLarge) else Response
+    return kind(orjson.dumps(told), error.status, headers, "application/json")

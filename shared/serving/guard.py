@@ -130,14 +130,15 @@ def is_browser(scope: Scope) -> bool:
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:
-    """Refuses a body that turns out to be over the limit while it is read."""
-    taken = 0
+    """Refuses a body, once, that turns out to be over the limit while it is read."""
+    taken, refused = 0, False
 
     async def receiving() -> Message:
-        nonlocal taken
+        nonlocal taken, refused
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > limit:
+        if taken > limit and not refused:
+            refused = True
             raise too_large(limit)
         return message
 

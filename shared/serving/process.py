@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shared.dumps import forbid_dumps
 from shared.errors import Unavailable
 from shared.loading import loaded
+from shared.serving.closing import ClosingResponse
 from shared.settings import Settings
 from shared.telemetry import configure, event
 
@@ -154,9 +155,7 @@ def _draining(scope: Scope) -> Response:
     if scope.get("path") == "/health":
         return Response(b'{"status":"draining"}', 503, media_type="application/json")
     error = Unavailable("The server is stopping: try again.", retry_after=2)
-    return Response(
-        orjson.dumps(error.as_dict()), 503, {"retry-after": "2", "connection": "close"}, media_type="application/json"
-    )
+    return ClosingResponse(orjson.dumps(error.as_dict()), 503, {"retry-after": "2"}, "application/json")
 
 
 async def _first(*events: asyncio.Event, deadline_s: float) -> None:
