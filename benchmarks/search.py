@@ -29,6 +29,7 @@ from shared.dataset.vocabulary import Vocabulary, vocabulary_file
 
 DIRECTIONS, GROUPS, QUESTIONS, EXACT = 96, 2_000, 200, 40
 PIECE, ARTICLES = 8_192, 200_000
+Ask = Callable[[int], Awaitable[list[int]]]
 PARTS = [
     "Klemm",
     "Leucht",
@@ -185,7 +186,7 @@ def build(folder: Path, passages: int, dimension: int) -> None:
     print(f"built in {time.perf_counter() - started:.0f} s")
 
 
-async def timed(name: str, number: int, ask: Callable[[int], Awaitable[list[str]]]) -> list[list[str]]:
+async def timed(name: str, number: int, ask: Ask) -> list[list[int]]:
     """Asks so many questions and prints how long they took; what was found of each."""
     await ask(0)
     found, times, before = [], [], time.process_time()
@@ -218,15 +219,16 @@ async def measure(folder: Path, dimension: int) -> None:
     ]
     codes = [f"Was ist {article(each)}?" for each in draw.integers(0, ARTICLES, QUESTIONS)]
 
-    def by_vector(among: Passages, filters: Filters) -> Callable[[int], Awaitable[list[str]]]:
-        async def ask(at: int) -> list[str]:
-            return [row["chunk_id"] for row in (await nearest(among, vectors[at], 50, filters))[:10]]
+    def by_vector(among: Passages, filters: Filters) -> Ask:
+        async def ask(at: int) -> list[int]:
+            rows = await among.among(filters)
+            return [row_id for row_id, _ in (await nearest(among, vectors[at], 50, filters.where, rows))[:10]]
 
         return ask
 
-    def whole(asked: list[str], filters: Filters) -> Callable[[int], Awaitable[list[str]]]:
-        async def ask(at: int) -> list[str]:
-            return [each.row["chunk_id"] for each in await hybrid(passages, asked[at], vectors[at], 10, filters)]
+    def whole(asked: list[str], filters: Filters) -> Ask:
+        async def ask(at: int) -> list[int]:
+            return [each.row_id for each in await hybrid(passages, asked[at], vectors[at], 10, filters)]
 
         return ask
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset import lance, search
-from shared.dataset.filters import Filters
 from shared.dataset.manifest import committed
 from shared.dataset.places import Place
 
@@ -52,9 +51,9 @@ async def recall(root: str, questions: Vectors, limit: int = 10) -> Recall:
         shares, times = [], []
         for question, least in zip(questions, wanted, strict=True):
             started = time.perf_counter()
-            found = (await search.nearest(passages, question, max(50, limit), Filters()))[:limit]
+            found = (await search.nearest(passages, question, max(50, limit)))[:limit]
             times.append((time.perf_counter() - started) * 1000)
-            near = sum(1.0 - row["_distance"] >= least[-1] - _ROUNDING for row in found)
+            near = sum(1.0 - distance >= least[-1] - _ROUNDING for _, distance in found)
             shares.append(near / len(least))
     finally:
         passages.close()

@@ -148,13 +148,18 @@ def coverage(wanted: tuple[frozenset[str], ...], text: str) -> float:
     """The share of the wanted words that the text holds, 0 to 1, of the spelling of which it holds most: at the start
     of a word, or inside a long one."""
     plain = folded(text)
-    stems = set(map(_stemmed, _tokens(plain)))
+    dotted, stems = plain.replace(",", "."), set[str]()
 
-    def held(words: frozenset[str]) -> float:
-        found = sum(word in stems or (len(word) >= STEM and word in plain) for word in words)
-        return found / len(words) if words else 0.0
+    def holds(word: str) -> bool:
+        nonlocal stems
+        if len(word) >= STEM and word in plain:
+            return True
+        if word not in dotted:  # most are not: then the text is not taken apart
+            return False
+        stems = stems or set(map(_stemmed, _tokens(plain)))
+        return word in stems
 
-    return max(map(held, wanted))
+    return max(sum(map(holds, words)) / len(words) if words else 0.0 for words in wanted)
 
 
 def _tokens(plain: str) -> list[str]:
