@@ -116,23 +116,31 @@ class Sketch:
         """
         import numpy as np
 
-        rows = np.arange(self.rows) if among is None else np.flatnonzero(among)
-        if number >= len(rows):
-            return rows.tolist()
+        rows = None if among is None else np.flatnonzero(among)
+        if number >= (self.rows if rows is None else len(rows)):
+            return (np.arange(self.rows) if rows is None else rows).tolist()
 
-        own = _bits(vector.reshape(1, -1), self._means)[0]
-        apart = np.empty(self.rows, dtype=np.uint16)
-        for start in range(0, self.rows, _ROWS_AT_ONCE):
-            part = self._bits[:, start : start + _ROWS_AT_ONCE]
-            counts = np.zeros(part.shape[1], dtype=np.uint16)
-            for column, word in zip(part, own, strict=True):
-                counts += np.bitwise_count(column ^ word)
-            apart[start : start + _ROWS_AT_ONCE] = counts
-        apart = apart[rows]
+        apart = self._apart(_bits(vector.reshape(1, -1), self._means)[0])
+        apart = apart if rows is None else apart[rows]
         limit = np.searchsorted(np.cumsum(np.bincount(apart)), number)  # so many rows are as near, or nearer
         nearer = np.flatnonzero(apart < limit)
         equal = np.flatnonzero(apart == limit)[: number - len(nearer)]  # the first of them: the same on every machine
-        return rows[np.sort(np.concatenate([nearer, equal]))].tolist()
+        found = np.sort(np.concatenate([nearer, equal]))
+        return (found if rows is None else rows[found]).tolist()
+
+    def _apart(self, own: NDArray[np.uint64]) -> NDArray[np.uint16]:
+        """In how many bits each row differs from these words."""
+        import numpy as np
+
+        apart = np.zeros(self.rows, np.uint16)
+        differing, counts = np.empty(_ROWS_AT_ONCE, np.uint64), np.empty(_ROWS_AT_ONCE, np.uint8)
+        for start in range(0, self.rows, _ROWS_AT_ONCE):
+            total = apart[start : start + _ROWS_AT_ONCE]
+            for column, word in zip(self._bits[:, start : start + len(total)], own, strict=True):
+                np.bitwise_xor(column, word, out=differing[: len(total)])
+                np.bitwise_count(differing[: len(total)], out=counts[: len(total)])
+                total += counts[: len(total)]
+        return apart
 
 
 def _words(dimension: int) -> int:
