@@ -47,9 +47,13 @@ def _answer(request: wire.Request, body: Body, out: BinaryIO) -> None:
         file, extractor = identify(body, request.name)
         kind = file.media_type
         code, reason = note(file)
-        _send(out, wire.IDENTIFIED, wire.dump_record(_identified(kind, extractor, code, reason)))
+        _send(out, wire.frame(wire.IDENTIFIED, wire.dump_record(_identified(kind, extractor, code, reason))))
+        held = b""  # the last part goes out with the word that it was the last: one read of the platform's less
         for part in parts(read(file, extractor)):
-            _send(out, wire.PART, wire.dump_part(part))
+            if held:
+                _send(out, held)
+            held = wire.frame(wire.PART, wire.dump_part(part))
+        _send(out, held + wire.frame(wire.DONE, b""))
     except Unreadable as error:
         _fail(out, error.code, error.reason, kind)
     except (MemoryError, RecursionError):
@@ -60,8 +64,6 @@ def _answer(request: wire.Request, body: Body, out: BinaryIO) -> None:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         _fail(out, "reader_failed", f"The reader failed on this file ({type(error).__name__}).", kind)
-    else:
-        _send(out, wire.DONE, b"")
 
 
 def _identified(kind: str, extractor, code: str, reason: str) -> wire.Identified:
@@ -69,11 +71,11 @@ def _identified(kind: str, extractor, code: str, reason: str) -> wire.Identified
 
 
 def _fail(out: BinaryIO, code: str, reason: str, kind: str) -> None:
-    _send(out, wire.ERROR, wire.dump_record(wire.Failure(code, reason, kind)))
+    _send(out, wire.frame(wire.ERROR, wire.dump_record(wire.Failure(code, reason, kind))))
 
 
-def _send(out: BinaryIO, kind: bytes, payload: bytes) -> None:
-    view = memoryview(wire.frame(kind, payload))
+def _send(out: BinaryIO, frames: bytes) -> None:
+    view = memoryview(frames)
     while view:
         view = view[out.write(view) :]
 

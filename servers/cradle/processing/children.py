@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from servers.cradle.processing.reader_process import SLICE, ReaderProcess
 from servers.cradle.processing.wire import Identified
 
 _MODULE = "servers.cradle.processing.child"
+AT_ONCE = 2**18
+"""Bytes that a child is sent without anybody waiting until it has taken them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,16 @@ class ExtractionPool:
                 child = None
                 child = await _Child.start(_MODULE, str(self._limits.memory))
                 self._all.add(child)
-            async for answer in self._answers(child, data, name, len(data) if isinstance(data, bytes) else size or 0):
-                if answer is None:
-                    finished = True
-                    return
-                if isinstance(answer, wire.Failure):
-                    finished = True
-                    raise Unreadable(answer.code, answer.reason)
-                yield answer
+            length = len(data) if isinstance(data, bytes) else size or 0
+            async with contextlib.aclosing(self._answers(child, data, name, length)) as answers:
+                async for answer in answers:
+                    if answer is None:
+                        finished = True
+                        return
+                    if isinstance(answer, wire.Failure):
+                        finished = True
+                        raise Unreadable(answer.code, answer.reason)
+                    yield answer
         finally:
             if child is not None and not finished:
                 self._all.discard(child)
@@ -104,24 +109,24 @@ class ExtractionPool:
         self, child: _Child, data: bytes | AsyncIterable[bytes], name: str, size: int
     ) -> AsyncGenerator[Identified | Extraction | wire.Failure | None, None]:
         seconds = self._limits.time(size)
-        # Beside the answers: a child that streams answers before it has taken all of the file.
-        asking = asyncio.create_task(child.ask(data, name, size, int(seconds)))
+        asking = child.asked(data, name, size, int(seconds))
         try:
             while True:
                 async with asyncio.timeout(seconds):  # not `wait_for`: before Python 3.12 it can swallow a cancellation
                     answer = await child.answer()
-                    if answer is None or isinstance(answer, wire.Failure):
+                    if asking is not None and (answer is None or isinstance(answer, wire.Failure)):
                         await asking
                 yield answer
         except TimeoutError:
             raise Unreadable("time_limit", f"Reading the file took longer than {seconds:.0f} s. Split it.") from None
         except (asyncio.IncompleteReadError, BrokenPipeError, ConnectionError, ValueError):
             died = await child.post_mortem()
-            told = asking.exception() if asking.done() and not asking.cancelled() else None
+            told = asking.exception() if asking and asking.done() and not asking.cancelled() else None
             raise told if isinstance(told, Unreadable) else died from None
         finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            if asking is not None:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
 
 
 async def _sliced(data: bytes) -> AsyncIterator[memoryview]:
@@ -131,9 +136,17 @@ async def _sliced(data: bytes) -> AsyncIterator[memoryview]:
 
 
 class _Child(ReaderProcess):
-    async def ask(self, data: bytes | AsyncIterable[bytes], name: str, size: int, cpu_s: int) -> None:
+    def asked(self, data: bytes | AsyncIterable[bytes], name: str, size: int, cpu_s: int) -> asyncio.Task[None] | None:
+        """Sends the file. A large one goes beside the answers: a child that streams answers before it has all of it."""
         request = wire.dump_record(wire.Request(name, size, cpu_s))
-        self._in.write(len(request).to_bytes(8, "little") + request)
+        request = len(request).to_bytes(8, "little") + request
+        if isinstance(data, bytes) and size <= AT_ONCE:
+            self._in.write(request + data)
+            return None
+        return asyncio.create_task(self._send(request, data))
+
+    async def _send(self, request: bytes, data: bytes | AsyncIterable[bytes]) -> None:
+        self._in.write(request)
         try:
             async for block in _sliced(data) if isinstance(data, bytes) else data:
                 self._in.write(block)

@@ -41,8 +41,8 @@ BYTES_AT_ONCE = 2**30
 STREAM_FROM = 32 * 2**20
 AT_ONCE = 2**18
 """Bytes that are hashed sooner than another thread has begun."""
-FEW = 16
-"""Passages whose rows are made sooner than another thread has begun."""
+FEW_ITEMS, FEW_CHARS = 256, 2**14
+"""Blocks, products and features, and their text, of a part that is worked on without another thread."""
 ATTEMPTS = 4
 Ocr = Callable[[bytes], Awaitable[str]]
 
@@ -189,10 +189,13 @@ class Stages:
         async for extraction in extractions:
             part = await self._with_text(entry, extraction)
             with self.clock.stage("chunk"):
-                chunks = await asyncio.to_thread(lambda part=part: list(chunker.add(part)))
+                if small := _is_small(part):
+                    chunks = list(chunker.add(part))
+                else:
+                    chunks = await asyncio.to_thread(lambda part=part: list(chunker.add(part)))
             vectors = await self._embed(chunks)
             _note(entry, part, chunks)
-            if len(chunks) <= FEW:
+            if small:
                 yield records.of(part, chunks, vectors)
             else:
                 yield await asyncio.to_thread(records.of, part, chunks, vectors)
@@ -278,6 +281,12 @@ async def required_same(blocks: AsyncIterator[bytes], size: int, sha256: str) ->
         yield block
     if left or f"sha256:{state.hexdigest()}" != sha256:
         raise Unreadable("changed", "The file was changed while it was read. Run the job again.")
+
+
+def _is_small(part: Extraction) -> bool:
+    """Whether a part is worked on sooner than another thread has begun: in a millisecond or two."""
+    items = len(part.flow) + sum(len(product.features) + len(product.properties) for product in part.products)
+    return items <= FEW_ITEMS and sum(len(block.text) for block in part.blocks) <= FEW_CHARS
 
 
 def _read_text(text: str) -> str:
