@@ -84,12 +84,36 @@ class Tokenizer:
 
         One after the other: for words, sharing a batch among threads takes more than twice the processor time.
         """
-        return [self._fast.encode_batch_fast([text], add_special_tokens=False)[0].ids for text in texts]
+        return [
+            [token.id for token in self._word(text)]
+            if self._is_plain(text)
+            else self._fast.encode_batch_fast([text], add_special_tokens=False)[0].ids
+            for text in texts
+        ]
 
     def starts(self, text: str) -> list[int]:
         """Where each of the text's own tokens begins, in characters and in order, but those of none."""
+        if self._is_plain(text):
+            return [token.offsets[0] for token in self._word(text)]
         found = self._fast.encode(text, add_special_tokens=False)
         return sorted(start for start, end in found.offsets if end > start)
+
+    def _word(self, plain: str) -> list[Any]:
+        """The tokens of a plain word, from the model itself: a fifth of the time."""
+        model, lowercase = self._words
+        return model.tokenize(plain.lower() if lowercase else plain)
+
+    def _is_plain(self, text: str) -> bool:
+        """Whether a text is one word in which a BERT's normaliser changes nothing but capitals."""
+        return text.isascii() and text.isalnum() and self._words is not None
+
+    @cached_property
+    def _words(self) -> Any:
+        """The model that takes plain words and whether as small letters; None where it is none of BERT's, or a token
+        was added that may be part of such a word."""
+        if not self.takes_words_apart or any(name.isascii() and name.isalnum() for name in self.special_names):
+            return None
+        return self._fast.model, self._fast.normalizer.lowercase
 
     def described(self, text: str, input_type: InputType | None, special: bool) -> list[dict[str, object]]:
         """The tokens of a text as text-embeddings-inference tells them: `start` and `stop` count bytes of UTF-8.

@@ -205,8 +205,6 @@ class DatasetWriter:
 
 def _arrows(parts: Sequence[DocumentParts], dimension: int) -> dict[str, Any]:
     """The rows of these parts, table by table; columns are made once for all of them."""
-    import pyarrow as pa
-
     tables: dict[str, Any] = {}
     for name in CHILDREN:
         if name == "vectors":
@@ -215,28 +213,31 @@ def _arrows(parts: Sequence[DocumentParts], dimension: int) -> dict[str, Any]:
         _check_ids({row.document_id for row in rows})
         if rows:
             tables[name] = to_arrow(name, rows)
-    if vectors := [_vectors(part, dimension) for part in parts if part.chunks]:
-        tables["vectors"] = pa.concat_tables(vectors)
+    if vectors := [part for part in parts if part.chunks]:
+        tables["vectors"] = _vectors(vectors, dimension)
     return tables
 
 
-def _vectors(parts: DocumentParts, dimension: int) -> Any:
+def _vectors(parts: Sequence[DocumentParts], dimension: int) -> Any:
     import numpy as np
     import pyarrow as pa
 
     from shared.dataset.schemas import schema
 
-    vectors = (
-        np.ascontiguousarray(parts.vectors, dtype="<f4") if parts.vectors is not None else np.empty((0, dimension))
-    )
-    if vectors.shape != (len(parts.chunks), dimension):
-        raise InvalidInput(f"{len(parts.chunks)} passages need as many vectors of length {dimension}.", field="vectors")
+    for part in parts:
+        if part.vectors is None or part.vectors.shape != (len(part.chunks), dimension):
+            raise InvalidInput(
+                f"{len(part.chunks)} passages need as many vectors of length {dimension}.", field="vectors"
+            )
+    vectors = np.concatenate([part.vectors for part in parts if part.vectors is not None], dtype="<f4")
     if not np.isfinite(vectors).all():
         raise InvalidInput("A vector holds NaN or infinity; nothing of its documents was written.", field="vectors")
+    chunks = [chunk for part in parts for chunk in part.chunks]
+    ends = np.arange(len(vectors) + 1, dtype=np.int32) * vectors[0].nbytes
     columns = {
-        "document_id": [row.document_id for row in parts.chunks],
-        "ordinal": [row.ordinal for row in parts.chunks],
-        "vector": [row.tobytes() for row in vectors],
+        "document_id": [chunk.document_id for chunk in chunks],
+        "ordinal": [chunk.ordinal for chunk in chunks],
+        "vector": pa.Array.from_buffers(pa.binary(), len(vectors), [None, pa.py_buffer(ends), pa.py_buffer(vectors)]),
     }
     return pa.table(columns, schema=schema("vectors"))
 

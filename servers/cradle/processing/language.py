@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from itertools import repeat
 
-_WORD = re.compile(r"[a-zäöüß]+")
-_MEASURE = re.compile(r"\d\s?[A-Z]\b")  # `10 A` is no English article
+_LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß".encode("latin-1")
+_WORDS_ONLY = bytes(byte if byte in _LETTERS else 0x20 for byte in range(256))
+_MEASURE = re.compile(r"A\b(?:(?<=\dA)|(?<=\d\sA))")  # `10 A` is no English article
 _GERMAN = (
     "der die das und ist nicht mit ein eine einer eines einem einen den dem des für von zu zum zur auf im am aus bei "
     "nach über unter durch wird werden wurde sind sich auch oder als wie bis vor ohne nur kann können muss müssen "
@@ -20,14 +21,15 @@ _ENGLISH = (  # without words of both languages, such as `in`, `an`, `was`, `wil
 )
 
 
-_SAYS = dict.fromkeys(_GERMAN.split(), 1) | dict.fromkeys(_ENGLISH.split(), -1)
+_SAYS = dict.fromkeys(_GERMAN.encode("latin-1").split(), 1) | dict.fromkeys(_ENGLISH.encode("latin-1").split(), -1)
 
 
 def guess(text: str, default: str = "") -> str:
     """`de`, `en`, or `default` where the text's first 4,000 characters do not tell."""
-    words = _WORD.findall(_MEASURE.sub(" ", text[:4000]).lower())
+    text = text[:4000]
+    words = _MEASURE.sub(" ", text).lower().encode("latin-1", "replace").translate(_WORDS_ONLY).split()
     german = sum(map(_SAYS.get, words, repeat(0)))
     if german == 0:
-        umlauts = sum(text[:4000].count(sign) for sign in "äöüÄÖÜß")
+        umlauts = sum(text.count(sign) for sign in "äöüÄÖÜß")
         return "de" if umlauts else default
     return "de" if german > 0 else "en"
