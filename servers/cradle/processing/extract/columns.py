@@ -192,6 +192,11 @@ def role_of(header: str) -> str | None:
     """The role that a column's header names, None where it is any other property."""
     if not _NAMES.search(header):
         return None  # most cells of a table: digits alone
+    return _role_said(header) if len(header) <= MAX_HEADER else _role_said.__wrapped__(header)
+
+
+@lru_cache(maxsize=1024)  # a table's first rows are looked at for its delimiter, its header, and the header's next one
+def _role_said(header: str) -> str | None:
     name, unit = _split_unit(header)
     return (
         _role(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from servers.cradle.processing.extract.encoding import decode, encoding_of, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
@@ -102,10 +103,10 @@ class _Walk:
             yield from self._close()
             if text := squeezed(tag.get_text(" ")):
                 yield Block("heading", text, level=_HEADINGS[name])
-        elif name == "table" and tag.find("table") is None:
+        elif name == "table" and next(_inside(tag, "table"), None) is None:
             yield from self._close()
             yield from self._table(tag)
-        elif name in ("ul", "ol") and not tag.find(["table", *_HEADINGS]):
+        elif name in ("ul", "ol") and next(_inside(tag, "table", *_HEADINGS), None) is None:
             yield from self._close()
             yield from self._list(tag)
         elif name == "pre":
@@ -125,7 +126,7 @@ class _Walk:
             yield Block("paragraph", text)
 
     def _list(self, tag) -> Iterator[Block]:
-        entries = tag.find_all("li")
+        entries = _inside(tag, "li")
         lines = ["- " + text for entry in entries if (text := squeezed(" ".join(_own_texts(entry))))]
         if loose := squeezed(" ".join(_own_texts(tag))):
             yield Block("paragraph", loose)
@@ -135,8 +136,8 @@ class _Walk:
     def _table(self, tag) -> Iterator[Block]:
         rows, header_rows = [], 0
         group, covered = None, {}
-        for row in tag.find_all("tr"):
-            cells = row.find_all(["th", "td"])
+        for row in _inside(tag, "tr"):
+            cells = list(_inside(row, "th", "td"))
             covered = covered if row.parent is group else {}  # no cell reaches out of its part of the table
             group = row.parent
             texts, covered = _row_texts(cells, covered)
@@ -145,10 +146,15 @@ class _Walk:
             if header_rows == len(rows) and cells and (row.find_parent("thead") or all(c.name == "th" for c in cells)):
                 header_rows += 1
             rows.append(texts)
-        if caption := tag.find("caption"):
+        if (caption := next(_inside(tag, "caption"), None)) is not None:
             yield Block("paragraph", squeezed(caption.get_text(" ")))
         if rows:
             yield table_block(rows, header_rows)
+
+
+def _inside(tag, *names: str) -> Iterator[Any]:
+    """The elements of these names inside `tag`, in their order. For a few, `find_all` takes ten times as long."""
+    return (each for each in tag.descendants if each.name in names)
 
 
 def _own_texts(tag) -> list[str]:

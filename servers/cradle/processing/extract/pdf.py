@@ -7,8 +7,9 @@ import math
 import re
 from collections import Counter, deque
 from collections.abc import Iterator
+from functools import cache
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from servers.cradle.processing.extract import dates
 from servers.cradle.processing.extract.detect import PDF
@@ -36,9 +37,8 @@ SCAN_COVERS = 0.8
 MAX_FORMS, MAX_OBJECTS = 8, 1000
 _PASSWORD = 4
 _ANGLES = 64
-_NO_TEXT = frozenset("\0\2\n\r \ufffe\uffff")
+_NO_TEXT = tuple(map(ord, "\0\2\n\r \ufffe\uffff"))
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_ASK_BOX = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
 
 class Pdf:
@@ -131,7 +131,7 @@ def _shown(page, index: int, laid: Annotations, scan: bool = False) -> Iterator[
 
 def _glyphs(page) -> Glyphs:
     """Every character with its box, in the order of the content stream, turned so that most stand upright."""
-    from pypdfium2 import raw
+    import numpy as np
 
     textpage = page.get_textpage()
     try:
@@ -140,17 +140,18 @@ def _glyphs(page) -> Glyphs:
             raise Unreadable("too_large", f"A page of the PDF holds more than {MAX_CHARS} characters; it was not read.")
         handle = textpage.raw
         chars = _chars(handle, count)
-        kept = [  # pdfium makes up spaces and ends of lines, nothing else; U+0002 is its word for a line's last hyphen
-            at
-            for at, char in enumerate(chars)
-            if char not in _NO_TEXT
-            or (char == " " and raw.FPDFText_IsGenerated(handle, at) != 1)
-            or (char == "\2" and raw.FPDFText_IsHyphen(handle, at) == 1)
-        ]
-        turns = _turns(handle, kept)
-        chars = chars.replace("\2", "-").replace("\xad", "-")  # what is drawn is no soft hyphen any more
-        chars, kept = _paired([chars[at] for at in kept], kept)
-        return Glyphs(chars, turned(_boxes(handle, kept), turns))
+        signs = np.frombuffer(chars.encode("utf-32-le", "surrogatepass"), np.uint32)
+        kept = np.logical_and.reduce([signs != sign for sign in _NO_TEXT])
+        # pdfium makes up spaces and ends of lines, nothing else; U+0002 is its word for a line's last hyphen
+        for sign, question, answer in ((" ", "FPDFText_IsGenerated", False), ("\2", "FPDFText_IsHyphen", True)):
+            places = np.flatnonzero(signs == ord(sign))
+            kept[places] = [(said == 1) == answer for said in _asked(question, handle, places.tolist())]
+        places = np.flatnonzero(kept)
+        turns = _turns(handle, places.tolist())
+        text = signs[places].tobytes().decode("utf-32-le", "surrogatepass")
+        text = text.replace("\2", "-").replace("\xad", "-")  # what is drawn is no soft hyphen any more
+        text, kept = _paired(text, places.tolist())
+        return Glyphs(text, turned(_boxes(handle, kept), turns))
     finally:
         textpage.close()
 
@@ -178,8 +179,10 @@ def _turns(handle, positions: list[int]) -> int:
     sample = positions[:: len(positions) // _ANGLES + 1]
     angles = map(raw.FPDFText_GetCharAngle, repeat(handle), sample)
     sizes = map(raw.FPDFText_GetFontSize, repeat(handle), sample)
-    turns = Counter(map(_turn, angles, sizes)).most_common(1)
-    return turns[0][0] if turns else 0
+    turns: Counter[int] = Counter()
+    for (angle, size), found in Counter(zip(angles, sizes, strict=True)).items():
+        turns[_turn(angle, size)] += found
+    return turns.most_common(1)[0][0] if turns else 0
 
 
 def _turn(angle: float, size: float) -> int:
@@ -194,20 +197,33 @@ def _boxes(handle, positions: list[int]) -> Boxes:
 
     boxes = np.empty((len(positions), 4), np.float32)  # FS_RECTF of each: left, top, right and bottom
     start, size = boxes.ctypes.data, ctypes.sizeof(raw.FS_RECTF)
-    ask = _ASK_BOX(ctypes.cast(raw.FPDFText_GetLooseCharBox, ctypes.c_void_p).value or 0)
-    page = ctypes.cast(handle, ctypes.c_void_p).value
-    deque(map(ask, repeat(page), positions, range(start, start + size * len(positions), size)), maxlen=0)
+    into = map(ctypes.c_void_p.from_param, range(start, start + size * len(positions), size))
+    deque(_asked("FPDFText_GetLooseCharBox", handle, positions, into), maxlen=0)
     return boxes.astype(np.float64)
 
 
-def _paired(chars: list[str], places: list[int]) -> tuple[str, list[int]]:
+def _asked(question: str, handle, positions: list[int], *more: Iterator[Any]) -> Iterator[int]:
+    """The answers to a question for each character. `more`: its further arguments, as `from_param` gives them."""
+    page = ctypes.c_void_p.from_param(ctypes.cast(handle, ctypes.c_void_p).value)
+    return map(_function(question), repeat(page), positions, *more)
+
+
+@cache
+def _function(name: str) -> Any:
+    """A function of pdfium that answers with a number. Arguments are not looked at and no lock is given up in between:
+    with both a question takes twice as long."""
+    from pypdfium2 import raw
+
+    return ctypes.PYFUNCTYPE(ctypes.c_int)(ctypes.cast(getattr(raw, name), ctypes.c_void_p).value or 0)
+
+
+def _paired(text: str, places: list[int]) -> tuple[str, list[int]]:
     """Characters beyond the first plane come as two surrogates on one place: joined here."""
-    text = "".join(chars)
     if not _SURROGATE.search(text):
         return text, places
     joined: list[str] = []
     kept: list[int] = []
-    for char, place in zip(chars, places, strict=True):
+    for char, place in zip(text, places, strict=True):
         if joined and "\udc00" <= char <= "\udfff" and "\ud800" <= joined[-1] <= "\udbff":
             joined[-1] = (joined[-1] + char).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         else:

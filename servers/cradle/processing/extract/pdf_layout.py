@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from servers.cradle.processing.contents import without_leaders
 from servers.cradle.processing.extract.encoding import clean
@@ -53,7 +53,7 @@ class Glyphs:
     @property
     def written(self) -> int:
         """How many characters are no white space."""
-        return len(self.chars) - sum(map(str.isspace, self.chars))
+        return sum(map(len, self.chars.split()))
 
 
 def turned(boxes: Boxes, quarters: int) -> Boxes:
@@ -104,7 +104,7 @@ def lines_of(glyphs: Glyphs) -> list[Line]:
     words = np.flatnonzero(~spaces)
     if not len(words):
         return []
-    words = words[np.lexsort((left[words], -middles[words]))]
+    words = words[_order(-middles[words], left[words])]
     begins = _rows(middles[words], sizes[words])
     # Each character's rank among those from top to bottom; a space has that of the word before it, or none.
     ranks = np.full(len(spaces), -1)
@@ -112,18 +112,30 @@ def lines_of(glyphs: Glyphs) -> list[Line]:
     ranks = ranks[np.maximum.accumulate(np.where(spaces, 0, np.arange(len(spaces))))]
     laid = np.flatnonzero(ranks >= 0)
     rows = np.searchsorted(begins, ranks[laid], side="right") - 1
-    order = np.lexsort((ranks[laid], right[laid], left[laid], rows))
+    order = _order(rows, left[laid], right[laid], ranks[laid])
     laid, rows = laid[order], rows[order]
     tops = middles[laid[np.searchsorted(rows, np.arange(len(begins)))]]
     spaced = np.append(False, spaces[laid[:-1]])[~spaces[laid]]
     laid = laid[~spaces[laid]]  # as many in each row as before
     bounds = list(pairwise([*begins, len(laid)]))
-    heights = [median(sizes[laid[begin:end]].tolist()) for begin, end in bounds]
+    heights = _medians(sizes[laid], bounds)
     segments, firsts = _segments(glyphs, laid, spaced, bounds, heights)
     return [
         Line(segments[begin:end], middle, height)
         for (begin, end), middle, height in zip(pairwise(firsts), tops.tolist(), heights, strict=True)
     ]
+
+
+def _order(*keys: Any) -> Places:
+    """The order by these columns, the first one first; most pages are written from top to bottom and left to right,
+    which is seen sooner than sorted."""
+    import numpy as np
+
+    later, same = np.zeros(len(keys[0]) - 1, bool), np.ones(len(keys[0]) - 1, bool)
+    for key in keys:
+        later |= same & (key[1:] > key[:-1])
+        same &= key[1:] == key[:-1]
+    return np.arange(len(keys[0])) if (later | same).all() else np.lexsort(keys[::-1])
 
 
 def _rows(middles: Numbers, sizes: Numbers) -> list[int]:
@@ -138,6 +150,18 @@ def _rows(middles: Numbers, sizes: Numbers) -> list[int]:
             begins.append(at)
             first, first_size = middle, size
     return begins
+
+
+def _medians(numbers: Numbers, bounds: list[tuple[int, int]]) -> list[float]:
+    """The median of each row; most are of one size."""
+    import numpy as np
+
+    begins = [begin for begin, _ in bounds]
+    least, most = (each.reduceat(numbers, begins).tolist() for each in (np.minimum, np.maximum))
+    return [
+        low if low == high else median(numbers[begin:end].tolist())
+        for low, high, (begin, end) in zip(least, most, bounds, strict=True)
+    ]
 
 
 def _segments(
