@@ -31,7 +31,7 @@ from shared.objects import CustomerStore
 
 AHEAD = 24
 PARTS_AHEAD = 2
-BATCH_DOCUMENTS = 256
+BATCH_DOCUMENTS = 1024
 BATCH_CHUNKS = 4096
 BATCH_SECONDS = 20.0
 
