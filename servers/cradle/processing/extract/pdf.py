@@ -163,9 +163,10 @@ def _chars(handle, count: int) -> str:
     """
     from pypdfium2 import raw
 
-    units = (ctypes.c_ushort * (count + 1))()
-    written = raw.FPDFText_GetText(handle, 0, count, units) - 1  # the last one is a zero
-    text = bytes(units)[: 2 * max(written, 0)].decode("utf-16-le", "surrogatepass")
+    units = bytearray(2 * (count + 1))  # an array of ctypes is a type of its own for each length
+    first = ctypes.byref(ctypes.c_ushort.from_buffer(units))
+    written = raw.FPDFText_GetText(handle, 0, count, first) - 1  # the last one is a zero
+    text = units[: 2 * max(written, 0)].decode("utf-16-le", "surrogatepass")
     if len(text) != count or _SURROGATE.search(text):
         return "".join(map(chr, map(raw.FPDFText_GetUnicode, repeat(handle), range(count))))
     return re.sub("\ufffe", lambda found: chr(raw.FPDFText_GetUnicode(handle, found.start())), text)
