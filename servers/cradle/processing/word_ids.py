@@ -49,11 +49,11 @@ class WordIds:
         """See `Tokenizer.starts`."""
         if self._names.search(text):
             return self._tokenizer.starts(text)
-        found: list[int] = []
-        for match in _WORDS.finditer(text):
-            starts = self._starts.get(match[0]) or self._learnt_starts(match[0])
-            found += [match.start() + start for start in starts]
-        return found
+        return [
+            match.start() + start
+            for match in _WORDS.finditer(text)
+            for start in self._starts.get(match[0]) or self._learnt_starts(match[0])
+        ]
 
     def _learnt(self, words: list[str], found: list[Any]) -> dict[str, tuple[int, ...]]:
         unknown = list({word for word, ids in zip(words, found, strict=True) if ids is None})
