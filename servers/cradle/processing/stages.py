@@ -41,8 +41,9 @@ BYTES_AT_ONCE = 2**30
 STREAM_FROM = 32 * 2**20
 AT_ONCE = 2**18
 """Bytes that are hashed sooner than another thread has begun."""
-FEW_ITEMS, FEW_CHARS = 256, 2**14
-"""Blocks, products and features, and their text, of a part that is worked on without another thread."""
+FEW_ITEMS, FEW_CHARS = 256, 2**13
+"""Blocks, products and features, and their text, of a part that is cut into passages without another thread: that
+takes a few milliseconds, 30 where the run has not met one of its words before."""
 ATTEMPTS = 4
 Ocr = Callable[[bytes], Awaitable[str]]
 
@@ -284,7 +285,7 @@ async def required_same(blocks: AsyncIterator[bytes], size: int, sha256: str) ->
 
 
 def _is_small(part: Extraction) -> bool:
-    """Whether a part is worked on sooner than another thread has begun: in a millisecond or two."""
+    """Whether a part is worked on without another thread."""
     items = len(part.flow) + sum(len(product.features) + len(product.properties) for product in part.products)
     return items <= FEW_ITEMS and sum(len(block.text) for block in part.blocks) <= FEW_CHARS
 
