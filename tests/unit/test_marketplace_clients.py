@@ -93,6 +93,13 @@ async def test_a_document_is_read_to_its_end_as_it_is_and_never_over_the_bound()
         assert site.encodings == {"identity"}
 
 
+async def test_what_is_no_address_names_no_client_and_is_looked_up_nowhere() -> None:
+    async with looking_up() as (clients, site):
+        for named in ("https://[", "https://[::1/a", "https://℀.example/a", "https://a.example", f"{site.base}/../a"):
+            assert await clients.get(named) is None
+        assert not site.asked
+
+
 @pytest.mark.requirement("I-12")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_nothing_that_the_marketplace_asks_for_itself_is_fetched_from_where_a_redirect_says(status: int) -> None:

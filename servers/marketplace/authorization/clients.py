@@ -116,8 +116,7 @@ class Clients:
         for known in (self._documents.get(client_id), self._failures.get(client_id)):
             if known is not None and known[0] > time.monotonic():
                 return known[1]
-        parts = urlsplit(client_id)
-        if len(client_id) > 500 or parts.path in {"", "/"} or parts.fragment or ".." in parts.path:
+        if not _names_document(client_id):
             return None
         return await asyncio.shield(self._fetching.get(client_id) or self._begun(client_id))
 
@@ -150,6 +149,14 @@ class Clients:
                 return await read_whole(response, LARGEST_DOCUMENT) if response.status == 200 else b""
         except (ClientError, OSError, TimeoutError, ValueError, TooLarge, Unavailable):
             return b""
+
+
+def _names_document(client_id: str) -> bool:
+    try:
+        parts = urlsplit(client_id)
+    except ValueError:  # no address, such as `https://[`
+        return False
+    return len(client_id) <= 500 and parts.path not in {"", "/"} and not parts.fragment and ".." not in parts.path
 
 
 def _keep(known: OrderedDict[str, Known], client_id: str, told: Known) -> None:
