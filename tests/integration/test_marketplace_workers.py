@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,6 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers.marketplace.gateway.quotas import Leases, Quotas
 from servers.marketplace.runners.pool import Runners
 from servers.marketplace.workers.counting import labelled, together
+from servers.marketplace.workers.line import Line
+from servers.marketplace.workers.supervisor import Supervisor
 from servers.marketplace.workers.worker import Worker
 from shared.auth import Principal
 from shared.settings import Settings
@@ -242,3 +245,28 @@ def test_no_two_workers_run_packages_under_the_same_user_id() -> None:
     for worker.number in range(3):
         given.append(Runners(Settings(runner_children=4), nobody, nobody, worker)._free)  # pyright: ignore
     assert given == [{0, 1, 2, 3}, {4}, {5}]
+
+
+def test_a_worker_that_dies_as_the_others_are_let_go_on_does_not_take_the_supervisor_along() -> None:
+    supervisor, lines = Supervisor(2), [socket.socketpair() for _ in range(2)]
+    try:
+        for place, (end, there) in zip(supervisor._places, lines, strict=True):
+            place.pid, place.end, place.reached = -1, end, 1
+            there.settimeout(5)
+        lines[0][1].close()
+        supervisor._go_on()
+        assert lines[1][1].recv(8) == b"."
+    finally:
+        supervisor.tidy()
+
+
+async def test_a_worker_whose_supervisor_has_just_died_goes_on_to_its_end() -> None:
+    here, there = socket.socketpair()
+    line = Line(there)
+    here.close()
+    async with asyncio.timeout(10), line.heard():
+        await line.in_step()
+        await line.in_step()
+    line.failed("nobody hears it")
+    assert line.alone
+    assert line.stop.is_set()

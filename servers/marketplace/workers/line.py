@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 REACHED = b"."
 FAILED = b"!"
@@ -36,13 +36,16 @@ class Line:
 
     async def in_step(self) -> None:
         """Wait until every other worker is as far as this one."""
-        if not self.alone:
-            self._end.send(REACHED)
+        self._tell(REACHED)
         await self._go_on.acquire()
 
     def failed(self, why: str) -> None:
         """Tell that this worker cannot run, and no other could."""
-        self._end.send(FAILED + why.encode())
+        self._tell(FAILED + why.encode())
+
+    def _tell(self, said: bytes) -> None:
+        with suppress(OSError):  # the supervisor is gone, which is heard as the end of the line
+            self._end.send(said)
 
     async def _listen(self) -> None:
         self._end.setblocking(False)

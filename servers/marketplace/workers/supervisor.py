@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -189,7 +190,8 @@ class Supervisor:
                 for place in running:
                     if place.gone_on < step and place.end is not None:
                         place.gone_on = step
-                        place.end.send(b".", socket.MSG_NOSIGNAL)
+                        with suppress(OSError):  # it has just died, which is heard as the end of its line
+                            place.end.send(b".", socket.MSG_NOSIGNAL)
 
     def _stop(self) -> None:
         """Tell all to end. Told twice, they do not wait for running calls."""
