@@ -45,6 +45,7 @@ TEXTS = {
     "manual.txt": "The power supply NT-24-10 derates by 2.5 % per kelvin above 55 °C.",
 }
 QUESTION, ANSWER = "Welches Drehmoment gilt für die Reihenklemme?", "0,6 Nm"
+NO_ENGINE = "unix:///none.sock"
 
 
 def bundle(path: str, text: str, encoder: Encoder) -> DocumentBundle:

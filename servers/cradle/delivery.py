@@ -214,9 +214,7 @@ async def verify(held: Services, customer: str, tag: str) -> VerificationReport:
         built, image = await at_hand(held, customer, tag, place)
         signer = await signer_of(held)
         probes = await held.installations.probes(customer, await _version_of(held, customer, built))
-        report = await verify_image(
-            image, built, place.scratch, signer.verifier, probes, docker_host=held.settings.docker_host
-        )
+        report = await verify_image(image, built, place.scratch, signer.verifier, probes, held.settings.docker_host)
         page = await asyncio.to_thread(write_report, place.folder, report)
         await place.give(f"reports/{tag}", JSON)
     return VerificationReport(

@@ -24,7 +24,7 @@ from shared.contracts.processing import VerificationCheck
 from shared.contracts.verification import ImageReport, SampledQuestions
 from shared.dataset.recall import recall
 from shared.encoder import Encoder
-from tests.image_rig import QUESTION, TEXTS, CustomerImage, probes_of
+from tests.image_rig import NO_ENGINE, QUESTION, TEXTS, CustomerImage, probes_of
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ async def found(customer_image: CustomerImage, probes: Probes, tmp_path_factory:
     """The report of the customer's image, started without an engine."""
     scratch = tmp_path_factory.mktemp("scratch")
     report = await verify_image(
-        customer_image.tar, customer_image.built, scratch, customer_image.signer.verifier, probes, use_engine=False
+        customer_image.tar, customer_image.built, scratch, customer_image.signer.verifier, probes, NO_ENGINE
     )
     assert list(scratch.iterdir()) == []
     return report
@@ -71,7 +71,7 @@ async def test_an_image_of_another_signer_or_model_is_named(
 ) -> None:
     turned = Probes(probes.texts, np.roll(probes.vectors, 1, axis=1))
     other = Signer.open(tmp_path / "keys").verifier
-    report = await verify_image(customer_image.tar, customer_image.built, tmp_path, other, turned, use_engine=False)
+    report = await verify_image(customer_image.tar, customer_image.built, tmp_path, other, turned, NO_ENGINE)
     assert not report.passed
     assert {check.name for check in report.checks if not check.passed} == {"signature", "model of the installation"}
 

@@ -18,7 +18,7 @@ from servers.cradle.images.running import running_instance
 from shared.client import StaticKey, Upstream
 from shared.contracts.instance import TableAnswer
 async def start():
-    async with running_instance(Path(sys.argv[1]), Path(sys.argv[2]), use_engine=False) as instance:
+    async with running_instance(Path(sys.argv[1]), Path(sys.argv[2]), docker_host="unix:///none.sock") as instance:
         async with Upstream(instance.url, StaticKey(instance.access_key)) as upstream:
             answer = await upstream.call("query_table", {"sql": "SELECT count(*) AS n FROM documents"}, TableAnswer)
         print(len(answer.rows), instance.how)

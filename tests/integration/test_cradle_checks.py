@@ -23,10 +23,8 @@ from shared.contracts.installation import ParameterChoice
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from shared.objects import CustomerStore, bucket_name
 from shared.settings import Settings
-from tests.image_rig import small_image
+from tests.image_rig import NO_ENGINE, small_image
 from tests.orchestrator_rig import ADMIN
-
-NO_ENGINE = "unix:///none.sock"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from servers.cradle.images.verify import verify_image
 from shared.contracts.instance import InstanceConfig
 from shared.dataset.freeze import frozen_files
 from shared.ids import canonical_json
-from tests.image_rig import TEXTS, probes_of, write_dataset
+from tests.image_rig import NO_ENGINE, TEXTS, probes_of, write_dataset
 from tests.registry_rig import Registry, registry
 
 __all__ = ["registry"]
@@ -48,7 +48,7 @@ async def test_the_arm64_image_starts_and_answers_like_the_other(
     means = Means(tmp_path / "cache", signer, registry.pinned(registry.index(**bases)), others=["arm64"])
     built = await build_image(spec, sources, bucket, means)
     report = await verify_image(
-        bucket / "images/p1-both/image.tar", built, tmp_path, signer.verifier, probes_of(query_model), use_engine=False
+        bucket / "images/p1-both/image.tar", built, tmp_path, signer.verifier, probes_of(query_model), NO_ENGINE
     )
     checks = {check.name: check for check in report.checks}
     assert report.passed, [check for check in report.checks if not check.passed]

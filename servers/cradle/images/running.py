@@ -51,29 +51,27 @@ class RunningInstance:
 
 @asynccontextmanager
 async def running_instance(
-    image: Path, scratch: Path, *, docker_host: str | None = None, use_engine: bool | None = None,
-    owner: str | None = None, emulated: Architecture | None = None, beside: tuple[str, ...] = (),
+    image: Path, scratch: Path, *, docker_host: str | None = None, owner: str | None = None,
+    emulated: Architecture | None = None, beside: tuple[str, ...] = (),
 ) -> AsyncIterator[RunningInstance]:  # fmt: skip
     """Start an image, wait until it is healthy, and leave nothing of it behind.
 
     Args:
         image: the tar, or the folder of its tag.
         scratch: a folder of the customer's bucket; a folder in it exists while the instance runs.
-        docker_host: the container engine; default DOCKER_HOST or the usual socket.
-        use_engine: True: only in an engine; False: never; None: where one answers.
+        docker_host: the container engine to run it in, where it answers; default DOCKER_HOST or the usual socket.
         owner: whose container it is (`owner_of`).
         emulated: start this variant of it, without an engine; `launch.emulates` says where that can be.
         beside: what is unpacked on this machine too while an engine runs the image, such as `data/`.
 
     Raises:
         NotFound, InvalidInput, Conflict: the file is missing, no image, or altered.
-        Unavailable: it ended before it was healthy, or no engine answers where one is asked for.
+        Unavailable: it ended before it was healthy.
         DeadlineExceeded: it was not healthy within a minute and a half, or ten minutes of emulation.
     """
     tar = await asyncio.to_thread(_tar_of, image)
-    if emulated is None and use_engine is None:
-        use_engine = await asyncio.to_thread(reachable, docker_host)
-    start = _in_engine(tar, scratch, docker_host, owner, beside) if use_engine else _unpacked(tar, scratch, emulated)
+    engine = emulated is None and await asyncio.to_thread(reachable, docker_host)
+    start = _in_engine(tar, scratch, docker_host, owner, beside) if engine else _unpacked(tar, scratch, emulated)
     async with start as instance:
         yield instance
 

@@ -46,9 +46,7 @@ async def verify_image(
     scratch: Path,
     signer: Verifier,
     probes: Probes,
-    *,
-    docker_host: str | None = None,
-    use_engine: bool | None = None,
+    docker_host: str | None,
 ) -> ImageReport:
     """Check an image's files and start it. A failed check is a line of the report, not an error.
 
@@ -58,7 +56,7 @@ async def verify_image(
         scratch: a folder of the customer's bucket; empty again afterwards.
         signer: whose signature is expected.
         probes: texts and vectors of the installation.
-        docker_host, use_engine: see `running_instance`.
+        docker_host: see `running_instance`.
     """
     found: dict[str, Any] = {
         "checks": [],
@@ -69,9 +67,7 @@ async def verify_image(
     try:
         checks += await asyncio.to_thread(_checks_of_signature, image, built, signer)
         owner = owner_of(signer, built.customer_id)
-        async with running_instance(
-            image, scratch, docker_host=docker_host, use_engine=use_engine, owner=owner, beside=_MEASURED
-        ) as instance:
+        async with running_instance(image, scratch, docker_host=docker_host, owner=owner, beside=_MEASURED) as instance:
             assert instance.root is not None  # noqa: S101 - what is measured is unpacked in an engine's case too
             checks += _checks_of_files(instance.contents, built)
             checks.append(_check("starts", True, f"{instance.how}; healthy after {instance.start_s:.1f} s"))
