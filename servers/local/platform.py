@@ -167,10 +167,11 @@ async def _keep_running(server: EmbeddedPostgres, notify: Notify, stop: asyncio.
             notify(told := f"postgres ended; starting it again. Its log until then: {server.ended_log}")
         try:
             await asyncio.to_thread(server.restart)
-        except PlatformError as error:
+        except (PlatformError, OSError) as error:
             pause = min(8.0, 2 * pause)
-            if error.message != told:
-                notify(told := error.message)
+            why = error.message if isinstance(error, PlatformError) else f"postgres cannot be started: {error}"
+            if why != told:
+                notify(told := why)
 
 
 async def _within(seconds: float, event: asyncio.Event) -> bool:

@@ -79,7 +79,7 @@ class Meter:
             await self.flush()
         except PlatformError as error:
             event("metering_paused", level=logging.WARNING, code=error.code)
-        except (OSError, ValueError) as error:  # the disk, or a file that is none of ours: the next round tries again
+        except Exception as error:  # noqa: BLE001  # without this task nothing would ever be billed
             event("unexpected_error", level=logging.ERROR, error=error, route="metering")
 
     async def _push(self) -> None:

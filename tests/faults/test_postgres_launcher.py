@@ -17,6 +17,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from servers.local import platform
 from shared.errors import Conflict, Unavailable
 from shared.postgres import launcher
 from shared.postgres.account import Account, binaries
@@ -329,3 +330,28 @@ def test_a_user_without_a_name_is_told_what_initdb_wants() -> None:
             cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     assert f"User {NAMELESS} has no name on this machine" in done.stderr.splitlines()[-1]
+
+
+async def test_a_server_that_ended_is_started_again_once_its_folder_can_be_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "POSTGRES_LOOK_S", 0.01)
+    (folder / "lock").mkdir(parents=True)  # so that it cannot be opened, as on a disk that has become read-only
+    server, said, stop = EmbeddedPostgres(folder, 0, FAST), list[str](), asyncio.Event()
+
+    def notify(line: str) -> None:
+        said.append(line)
+        if "Is a directory" in line:
+            (folder / "lock").rmdir()
+
+    keeps = asyncio.create_task(platform._keep_running(server, notify, stop))
+    try:
+        async with asyncio.timeout(HANGS_S):
+            while server.ended and not keeps.done():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert not keeps.done()
+        assert "cannot be started" in said[1]
+    finally:
+        stop.set()
+        await asyncio.gather(keeps, return_exceptions=True)
+        server.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -16,9 +18,12 @@ import pytest
 from servers.marketplace.metering.prices import PriceList, share, statement
 from servers.marketplace.metering.units import computed_units, month_days
 from shared.errors import InvalidInput, StorageFull
+from shared.metering import meter
+from shared.metering.meter import Meter
 from shared.metering.spool import Spool
 from shared.metering.units import Key, Units
 from tests.conftest import ROOT
+from tests.serving_rig import HANGS_S
 
 SAY = Key("acme", date(2026, 11, 26), "io.0711.acme/instance", "say")
 SEED = PriceList({}, Decimal(500), Decimal(500))
@@ -76,6 +81,27 @@ def test_a_spool_that_cannot_be_written_refuses_what_would_not_be_counted(tmp_pa
         spool = Spool(tmp_path / "elsewhere")  # a file where the folder should be
     with pytest.raises(StorageFull):
         spool.append(SAY, Units(calls=1))
+
+
+async def test_whatever_goes_wrong_in_a_round_of_the_meter_the_next_one_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter, "FLUSH_S", 0.0)
+    added: asyncio.Queue[dict[Key, Units]] = asyncio.Queue()
+
+    class Failing:
+        asked = 0
+
+        async def add(self, batch_id: str, sums: Any) -> None:
+            self.asked += 1
+            if self.asked == 1:
+                raise KeyError("what nobody has thought of")
+            added.put_nowait(sums)
+
+    counting = Meter(Spool(tmp_path), Failing())
+    counting.served("acme", SAY.server, SAY.tool, Units(calls=7))
+    async with counting.in_background():
+        assert list((await asyncio.wait_for(added.get(), HANGS_S)).values()) == [Units(calls=7)]
 
 
 def test_ten_customers_pay_five_hundred_euros_together_where_each_alone_would_pay_as_much() -> None:

@@ -23,6 +23,7 @@ from servers.marketplace.tokens import Grant, Mint
 from servers.marketplace.workers.worker import Worker
 from shared.auth import Principal
 from shared.errors import PlatformError, Unavailable
+from shared.serving.failures import platform_error
 from shared.settings import Settings
 from shared.telemetry import event
 
@@ -120,8 +121,8 @@ class Checks:
             try:
                 while name := await self._tools.claim_due():
                     await self._one_due(name)
-            except PlatformError as error:
-                event("checks_paused", level=logging.WARNING, code=error.code)
+            except Exception as error:  # noqa: BLE001  # without this task no changed tool would ever be seen
+                event("checks_paused", level=logging.WARNING, code=platform_error(error, route="checks").code)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_S):
                     await self._wake.wait()
