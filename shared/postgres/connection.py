@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from shared.postgres.database import DRIVER_ERRORS
 from shared.postgres.failures import translated
 
 CONNECT_TIMEOUT_S = 10
@@ -44,5 +45,5 @@ async def connected(
             yield connection
         finally:
             await connection.close(timeout=CONNECT_TIMEOUT_S)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (OSError, *DRIVER_ERRORS) as error:
         raise translated(error) from None

@@ -9,6 +9,8 @@ from typing import Any
 
 import asyncpg
 
+from shared.postgres.database import DRIVER_ERRORS
+
 CONNECT_TIMEOUT_S = 5
 HEARTBEAT_S = 1.5
 """Time between two proofs that the connection still brings notifications, and the longest that one may take."""
@@ -40,7 +42,7 @@ class Listener:
 
     async def _run(self) -> None:
         while True:
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(OSError, *DRIVER_ERRORS):
                 await self._listen()
             await asyncio.sleep(RETRY_S)
 

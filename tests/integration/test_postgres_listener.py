@@ -97,3 +97,23 @@ async def test_a_line_that_is_silently_dead_is_found_by_the_next_proof(
 
 def test_a_dead_line_and_what_is_remembered_without_one_end_within_five_seconds() -> None:
     assert 2 * listener.HEARTBEAT_S + FRESH_UNHEARD_S <= 5
+
+
+async def test_a_connection_that_breaks_off_within_a_message_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "RETRY_S", 0.0)
+    came: asyncio.Queue[None] = asyncio.Queue()
+
+    async def broken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)  # asks for TLS
+        writer.write(b"N")
+        await reader.read(1024)
+        writer.write(b"R\0\0\0\4")  # how one is to authenticate, without its content
+        writer.close()
+        came.put_nowait(None)
+
+    server = await asyncio.start_server(broken, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with Listener(f"postgresql://a:b@127.0.0.1:{port}/c", "registry", print).running():
+        for _ in range(2):
+            await asyncio.wait_for(came.get(), DEADLINE_S)
+    server.close()
