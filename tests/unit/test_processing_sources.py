@@ -64,6 +64,9 @@ def test_a_source_is_a_folder_below_an_allowed_one(held: Settings, folder: Path)
         ("http://x.example/", "Name each source so"),
         ("bucket:../anderer", "folder of your own"),
         ("bucket:dataset/tables", "none that the platform uses"),
+        ("bucket:updates", "none that the platform uses"),  # whose files the last step of a job removes
+        ("bucket:delivery", "none that the platform uses"),
+        ("s3://customer-acme/ledgers/", "none that the platform uses"),
         ("bucket:", "folder of your own"),
         ("s3://", "Name each source so"),
         ("s3://[x", "cannot be opened"),

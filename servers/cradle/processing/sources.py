@@ -27,7 +27,11 @@ BLOCK = 2**20
 MAX_DEPTH = 64
 EXAMPLE = "example-customer"
 _Reader = tuple[Callable[[], Awaitable[bytes]], Unreadable | None, Callable[[], AsyncIterator[bytes]]]
-_RESERVED = frozenset({"sources.json", "ledger", "dataset", "images", "scratch"})
+_RESERVED = frozenset({
+    "sources.json", "questions.json", "dataset", "ledgers", "images", "delivery", "updates", "reports", "restored",
+    "scratch",
+})  # fmt: skip
+"""What the platform writes into a customer's bucket, and cleans up there; of `legacy` it reads the files itself."""
 
 
 @dataclass(frozen=True, slots=True)
