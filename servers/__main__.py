@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -35,7 +35,7 @@ def up(home: Home = None, source_root: Roots = None) -> None:
     """Start every service on this machine; Ctrl-C stops them."""
     from servers.local.up import up as run
 
-    asyncio.run(run(_settings(home=home, source_roots=source_root)))
+    asyncio.run(run(load(home=home, source_roots=source_root)))
 
 
 @app.command()
@@ -51,7 +51,7 @@ def serve(
 
     from shared.serving import run_loop
 
-    settings = _settings(home=home)
+    settings = load(home=home)
     module = importlib.import_module(f"servers.{server}.app")
     if stdio and not hasattr(module, "run_stdio"):
         raise typer.BadParameter(f"{server} has no --stdio; the orchestrator has.")
@@ -78,9 +78,9 @@ def demo(
     """Onboard the example customer into a verified image and ask it questions over MCP."""
     from servers.local.demo import demo as run
 
-    settings = _settings(home=home)
+    settings = load(home=home)
     if "home" not in settings.model_fields_set:
-        settings = _settings(home=Path(".0711"))
+        settings = load(home=Path(".0711"))
     try:
         asyncio.run(run(settings, paths or [], company, ask or []))
     except KeyboardInterrupt:
@@ -96,7 +96,7 @@ def connect(
     """Show how to connect Claude Code and other MCP clients."""
     from servers.local.connect import connect as run
 
-    run(_settings(home=home), write)
+    run(load(home=home), write)
 
 
 @app.command()
@@ -115,7 +115,7 @@ def audit(
     from servers.local.audit import last as newest
     from servers.local.platform import needing_postgres
 
-    chosen = _settings(home=home)
+    chosen = load(home=home)
     if last is not None or customer is not None:
         with needing_postgres(chosen):
             shown = asyncio.run(newest(chosen, last or LAST, customer))
@@ -135,7 +135,7 @@ def list_keys(home: Home = None) -> None:
     """List the keys, the oldest first."""
     from servers.local.signing import listed
 
-    typer.echo("\n".join(listed(_settings(home=home))))
+    typer.echo("\n".join(listed(load(home=home))))
 
 
 @keys.command("rotate")
@@ -147,7 +147,7 @@ def rotate_key(home: Home = None) -> None:
     from servers.local.platform import needing_postgres
     from servers.local.signing import rotate
 
-    chosen = _settings(home=home)
+    chosen = load(home=home)
     with needing_postgres(chosen):
         typer.echo(asyncio.run(rotate(chosen)))
 
@@ -162,7 +162,7 @@ def retire_key(
     from servers.local.platform import needing_postgres
     from servers.local.signing import retire
 
-    chosen = _settings(home=home)
+    chosen = load(home=home)
     with needing_postgres(chosen):
         asyncio.run(retire(chosen, kid, now=now))
 
@@ -178,7 +178,7 @@ def cluster_head(
     """Run the cluster's first node on this machine, until Ctrl-C. Makes HOME/keys/cluster-token where there is none."""
     from servers.cradle.cluster.ray import start_node
 
-    raise typer.Exit(start_node(_settings(home=home), None, ip, port, cpus, gpus))
+    raise typer.Exit(start_node(load(home=home), None, ip, port, cpus, gpus))
 
 
 @cluster.command("join")
@@ -192,7 +192,7 @@ def cluster_join(
     """Run a node on this machine, until Ctrl-C. It needs the head's HOME/keys/cluster-token."""
     from servers.cradle.cluster.ray import start_node
 
-    raise typer.Exit(start_node(_settings(home=home), address, ip, 0, cpus, gpus))
+    raise typer.Exit(start_node(load(home=home), address, ip, 0, cpus, gpus))
 
 
 @app.command()
@@ -203,7 +203,7 @@ def backup(
     """Save the whole platform: databases, keys, customers' buckets, archive. Stop `0711 up` first."""
     from servers.local.backup import backup as run
 
-    typer.echo(f"saved          {asyncio.run(run(_settings(home=home), target.absolute(), typer.echo))}")
+    typer.echo(f"saved          {asyncio.run(run(load(home=home), target.absolute(), typer.echo))}")
 
 
 @app.command()
@@ -213,7 +213,7 @@ def restore(
     """Make the platform of a backup in an empty home folder, and prove that it is equal."""
     from servers.local.backup import restore as run
 
-    tables = asyncio.run(run(_settings(home=home), source.absolute(), typer.echo))
+    tables = asyncio.run(run(load(home=home), source.absolute(), typer.echo))
     typer.echo(f"restored       {tables} tables equal. Start it: 0711 up")
 
 
@@ -227,7 +227,7 @@ def erase(
     from servers.local.erasure import erase_customer
     from servers.local.platform import needing_postgres
 
-    chosen = _settings(home=home)
+    chosen = load(home=home)
     with needing_postgres(chosen):
         made = asyncio.run(erase_customer(chosen, customer, confirm, typer.echo))
     typer.echo(f"certificate    {made.location}")
@@ -238,7 +238,7 @@ def status(home: Home = None) -> None:
     """Show what of the platform answers just now; exit code 1 where not all of it does."""
     from servers.local.status import status as run
 
-    lines, healthy = asyncio.run(run(_settings(home=home)))
+    lines, healthy = asyncio.run(run(load(home=home)))
     for line in lines:
         typer.echo(line)
     if not healthy:
@@ -251,10 +251,6 @@ def settings() -> None:
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
         typer.echo(f"{PREFIX}{name.upper():<22} {'-' if default is None else default!s:<16} {field.description or ''}")
-
-
-def _settings(**flags: Any) -> Settings:
-    return load(**flags)
 
 
 def _speak_utf8() -> None:

@@ -74,7 +74,7 @@ async def build(
     await store.put(ledger_key(dataset_digest), canonical_json(known))
     async with workplace(held.settings, customer, store, _image(tag)) as place:
         built = await build_image(
-            _spec(
+            ImageSpec(
                 customer_id=customer,
                 tag=tag,
                 fingerprint=version.fingerprint,
@@ -190,7 +190,7 @@ async def package(
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store, _image(tag), f"reports/{tag}") as place:
         built, _ = await at_hand(held, customer, tag, place)
-        spec = _spec(
+        spec = ImageSpec(
             customer_id=customer,
             tag=tag,
             fingerprint=built.fingerprint,
@@ -286,10 +286,6 @@ async def _make_room(held: Services, store: CustomerStore, customer: str) -> int
             await store.delete(key)
             removed += 1
     return removed
-
-
-def _spec(**told: object) -> ImageSpec:
-    return ImageSpec.model_validate(told)
 
 
 async def archive_of(held: Services) -> Archive:

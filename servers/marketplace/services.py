@@ -88,7 +88,6 @@ class Services:
     routes: Routes
     relay: Relay
     bridge: Bridge
-    outgoing: Outgoing
     gateway: Gateway
     customer_data: CustomerDatabase
     quotas: Quotas
@@ -99,7 +98,6 @@ class Services:
     mirror: Mirror
     compute: Compute
     connections: ConnectionStore
-    runners: Runners
     seal: SessionSeal
     meaning: Meaning
     peers: Peers
@@ -170,9 +168,9 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, wor
             yield Services(
                 settings, database, changes, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth,
                 consent, approvals, invitations, InvitationPage(settings, invitations, accounts),
-                argument_rules, standing, routes, relay, bridge, outgoing, gateway, customer_data, quotas, access,
+                argument_rules, standing, routes, relay, bridge, gateway, customer_data, quotas, access,
                 meter, usage, LicenceStore(database, licence_keys), Mirror(outgoing, entries),
-                Compute(settings, outgoing, mint, meter, quotas, routes), connections, runners, seal, meaning, peers,
+                Compute(settings, outgoing, mint, meter, quotas, routes), connections, seal, meaning, peers,
             )  # fmt: skip
     finally:
         await relay.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 from servers.cradle.images.compression import media_type
 from servers.cradle.images.files import new_file
 from servers.cradle.images.layers import Layer, room_or_clean
-from servers.cradle.images.spec import USER, ImageSpec, created
+from servers.cradle.images.spec import ENTRYPOINT, USER, ImageSpec, created
 from servers.cradle.images.streams import Hash, Hashing, tar_onto
 from shared.contracts.image import Architecture, ImageVariant
 from shared.errors import Unavailable
@@ -71,9 +71,9 @@ def configuration(spec: ImageSpec, layers: Sequence[Layer]) -> dict[str, object]
             "User": f"{USER}:{USER}",
             "WorkingDir": "/",
             "Env": [f"{name}={value}" for name, value in sorted(spec.environment.items())],
-            "Entrypoint": list(spec.entrypoint),
+            "Entrypoint": list(ENTRYPOINT),
             "ExposedPorts": {f"{spec.port}/tcp": {}},
-            "Labels": spec.all_labels,
+            "Labels": spec.labels,
             "StopSignal": "SIGTERM",
             "Healthcheck": {
                 "Test": ["CMD", *spec.health_command],
@@ -134,7 +134,7 @@ def _variant(spec: ImageSpec, architecture: Architecture, layers: Sequence[Layer
         "layers": [
             {"mediaType": media_type(each.compression), "digest": each.digest, "size": each.size} for each in layers
         ],
-        "annotations": spec.all_labels,
+        "annotations": spec.labels,
     }
     return Variant(architecture, config, canonical_json(manifest), layers)
 

@@ -31,13 +31,8 @@ def with_byte_code(entries: Iterable[Entry]) -> list[Entry]:
             source = entry.source.read_bytes()
             compiled = byte_code(source, "/" + entry.name)
             if compiled is not None:
-                found.append(Entry(cached_name(entry.name), compiled))
+                found.append(Entry(importlib.util.cache_from_source(entry.name), compiled))
     return found
-
-
-def cached_name(name: str) -> str:
-    """Where this Python looks for the byte code of a file: `a/b.py` → `a/__pycache__/b.cpython-311.pyc`."""
-    return importlib.util.cache_from_source(name)
 
 
 def byte_code(source: bytes, name: str) -> bytes | None:

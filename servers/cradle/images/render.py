@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from servers.cradle.images import plots
 from servers.cradle.images.compression import Gzip
-from servers.cradle.images.spec import STATE, USER, ImageSpec
+from servers.cradle.images.spec import ENTRYPOINT, STATE, USER, ImageSpec
 from servers.cradle.images.streams import Hashing, add_file, tar_onto
 from shared.contracts.image import Companion, ImageBuilt
 from shared.contracts.verification import LEAST_COSINE, LEAST_RECALL, ImageReport
@@ -48,7 +48,11 @@ def _quoted(value: object) -> str:
 
 def dockerfile(spec: ImageSpec, layers: Sequence[str]) -> str:
     """The Dockerfile that adds these layer archives, lowest first."""
-    return _templates().get_template("image/Dockerfile.j2").render(spec=spec, layers=list(layers), user=USER)
+    return (
+        _templates()
+        .get_template("image/Dockerfile.j2")
+        .render(spec=spec, layers=list(layers), user=USER, entrypoint=ENTRYPOINT)
+    )
 
 
 def compose(spec: ImageSpec, signer: Verifier, companions: Sequence[Companion] = ()) -> str:

@@ -7,10 +7,9 @@ Jinja2 or a shell. Jinja2's own escaping would not do: a newline alone adds an i
 
 from __future__ import annotations
 
-from typing import Annotated
+from pydantic import Field
 
-from pydantic import AfterValidator, Field, StringConstraints
-
+from shared.contracts.deployment import VersionTag
 from shared.contracts.image import Architecture, Compression
 from shared.contracts.model import Contract
 from shared.ids import CustomerId, Digest
@@ -25,43 +24,22 @@ LIBRARIES = ("/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-li
 SCRATCH = "/tmp"  # noqa: S108 - a path inside the image: the one place that an instance writes to
 STATE = "/var/lib/instance"  # where a volume belongs: updates live there
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-
-
-def _full_match(value: str) -> str:
-    if value.endswith("\n"):  # `$` in a pattern lets one trailing newline through in some engines
-        raise ValueError("must be one line")
-    return value
-
-
-Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"), AfterValidator(_full_match)]
-PlainText = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_/(@][A-Za-z0-9_/.,:;@+=%()& -]{0,255}$"), AfterValidator(_full_match)
-]
-LabelKey = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=120), AfterValidator(_full_match)
-]
-Argument = Annotated[
-    str, StringConstraints(pattern=r"^(--[a-z][a-z-]{0,40}|-m|[A-Za-z0-9_/][A-Za-z0-9_/.:=-]{0,200})$")
-]
+ENTRYPOINT = (
+    PYTHON, "-m", "servers.instance", "--dataset", "/data", "--model", "/model", "--config", "/app/instance.json",
+)  # fmt: skip
 
 
 class ImageSpec(Contract):
     """Everything about an image but the files in it."""
 
     customer_id: CustomerId
-    tag: Tag
+    tag: VersionTag
     fingerprint: Digest = Field(description="Fingerprint of the installation parameters.")
     dataset_digest: Digest
     parameter_version: int = Field(1, ge=1)
     architecture: Architecture = "amd64"
     compression: Compression = "gzip"
-    port: int = Field(INSTANCE_PORT, ge=1024, le=65535)
-    entrypoint: tuple[Argument, ...] = Field(
-        (PYTHON, "-m", "servers.instance", "--dataset", "/data", "--model", "/model", "--config", "/app/instance.json"),
-        min_length=1,
-        max_length=32,
-    )
-    labels: dict[LabelKey, PlainText] = Field(default_factory=dict, max_length=40)
+    port: int = Field(default=INSTANCE_PORT, ge=1024, le=65535)
 
     @property
     def repository(self) -> str:
@@ -74,9 +52,9 @@ class ImageSpec(Contract):
         return f"{self.repository}:{self.tag}"
 
     @property
-    def all_labels(self) -> dict[str, str]:
-        """The image's labels: the standard ones, ours, and the given ones (which cannot replace the others)."""
-        own = {
+    def labels(self) -> dict[str, str]:
+        """The image's labels: the standard ones and ours."""
+        return {
             "org.opencontainers.image.title": f"{self.customer_id} knowledge instance",
             "org.opencontainers.image.description": "MCP server and console over one customer's documents",
             "org.opencontainers.image.vendor": "0711",
@@ -89,7 +67,6 @@ class ImageSpec(Contract):
             "com.0711.parameters.fingerprint": self.fingerprint,
             "com.0711.parameters.version": str(self.parameter_version),
         }
-        return {**self.labels, **own}
 
     @property
     def environment(self) -> dict[str, str]:

@@ -28,9 +28,7 @@ class Authorization:
     code_challenge: str
     redirect_uri: str
     redirect_named: bool
-    refresh_number: int = 0
     created_at: float = 0.0
-    code_used: bool = False
     stands: bool = True
 
     def is_of(self, client_id: str) -> bool:

@@ -11,8 +11,7 @@ WHERE user_id = :user_id AND expires_at < now() - interval '30 days';
 
 -- name: authorization_of(session_id)^
 SELECT session_id, user_id, acts_for, client_sha256, resource, scope, code_challenge, redirect_uri, redirect_named,
-       refresh_number, extract(epoch FROM created_at)::float8 AS created_at,
-       code_used_at IS NOT NULL AS code_used, revoked_at IS NULL AND expires_at > now() AS stands
+       extract(epoch FROM created_at)::float8 AS created_at, revoked_at IS NULL AND expires_at > now() AS stands
 FROM authorizations
 WHERE session_id = :session_id;
 
