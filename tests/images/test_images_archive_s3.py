@@ -18,7 +18,7 @@ from minio.error import S3Error
 from minio.retention import Retention
 
 from servers.cradle import delivery
-from servers.cradle.images.archive import SEALED, Archive
+from servers.cradle.images.archive import SEALED, SUMS, Archive
 from servers.cradle.images.archive_s3 import LockedBucket
 from servers.cradle.images.signing import Signer
 from servers.cradle.services import Services
@@ -77,6 +77,10 @@ async def test_the_server_refuses_to_delete_and_to_shorten_and_the_image_comes_b
     client.remove_object(bucket, key)  # … and this as a delete marker
     again = Archive(tmp_path / "fetched", archive.keys, archive.verifier)
     assert await locked.bring_back(again, "acme", image.spec.tag) == [folder.name]
+    (sums,) = client.list_objects(bucket, prefix=f"{prefix}/{SUMS}", include_version=True)
+    assert sums.last_modified is not None
+    began = (again.folder / "acme" / folder.name).stat().st_mtime  # by which the archive is in order
+    assert began == pytest.approx(sums.last_modified.timestamp(), abs=0.001)
     assert await locked.bring_back(again, "acme", image.spec.tag) == await locked.bring_back(again, "acme") == []
     built = await again.restore("acme", image.spec.tag, tmp_path / "restored")
     assert built == image.built

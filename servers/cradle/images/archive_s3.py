@@ -98,7 +98,7 @@ class LockedBucket:
             missing = [each for each in whole if each not in here and name in (None, each, tag_of(each))]
             for each in missing:
                 prefix = f"{customer}/{each}/"
-                files = {key.removeprefix(prefix): version for key, version in kept.items() if key.startswith(prefix)}
+                files = {key.removeprefix(prefix): put for key, put in kept.items() if key.startswith(prefix)}
                 self._fetch(prefix, files, archive.folder / customer / each)
                 if archive.immutable:
                     make_immutable(archive.folder / customer / each)
@@ -106,8 +106,9 @@ class LockedBucket:
         except Exception as error:  # noqa: BLE001  the client raises classes of two libraries
             raise _meaning(error) from None
 
-    def _fetch(self, prefix: str, files: dict[str, str], final: Path) -> None:
-        """The files of an image, each in its version, into a folder that is there whole or not at all."""
+    def _fetch(self, prefix: str, files: dict[str, tuple[datetime, str]], final: Path) -> None:
+        """The files of an image, each in its version, into a folder that is there whole or not at all. It has the time
+        at which it was archived: the archive is in that order."""
         if final.name.startswith(".") or not files.keys() <= _OF_AN_IMAGE:
             raise Conflict("The archive's bucket holds what is no file of an image. Look at who writes to it.")
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -115,9 +116,11 @@ class LockedBucket:
         work.mkdir(mode=0o755)
         try:
             with room_or_clean():
-                for name, version in files.items():
+                for name, (_, version) in files.items():
                     self._client.fget_object(self._bucket, prefix + name, str(work / name), version_id=version)
                     (work / name).chmod(0o444)
+                archived = files[SUMS][0].timestamp()
+                os.utime(work, (archived, archived))
                 os.sync()
                 try:
                     work.rename(final)
@@ -141,8 +144,8 @@ class LockedBucket:
         until = (datetime.now(UTC) + KEPT).replace(microsecond=0)
         self._client.fput_object(self._bucket, key, str(path), retention=Retention(COMPLIANCE, until))
 
-    def _oldest(self, prefix: str) -> dict[str, str]:
-        """Key → version of the object that was put first."""
+    def _oldest(self, prefix: str) -> dict[str, tuple[datetime, str]]:
+        """Key → when the object was put first, and that version."""
         found: dict[str, tuple[datetime, str]] = {}
         for entry in self._client.list_objects(self._bucket, prefix=f"{prefix}/", recursive=True, include_version=True):
             if entry.is_delete_marker or not entry.object_name or entry.last_modified is None:
@@ -150,10 +153,10 @@ class LockedBucket:
             this = (entry.last_modified, str(entry.version_id))
             if entry.object_name not in found or this[0] <= found[entry.object_name][0]:
                 found[entry.object_name] = this
-        return {key: version for key, (_, version) in found.items()}
+        return found
 
     def _read(self, key: str) -> bytes:
-        version = self._oldest(key.rsplit("/", 1)[0])[key]
+        _, version = self._oldest(key.rsplit("/", 1)[0])[key]
         answer = self._client.get_object(self._bucket, key, version_id=version)
         try:
             return answer.read()
