@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from servers.marketplace.runners import pool
+from servers.marketplace.runners.command import Command
 from servers.marketplace.runners.package import package_of
 from servers.marketplace.runners.pool import Runners, Wanted
+from servers.marketplace.runners.process import GuardedProcess
 from servers.marketplace.workers.worker import Worker
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -114,3 +118,24 @@ async def test_who_waits_for_a_server_that_is_ended_meanwhile_may_try_again_and_
     runners._end(wanted("first"), runners._places[wanted("first")])
     with pytest.raises(Unavailable, match="try again"):
         await waiting
+
+
+async def test_a_start_that_is_given_up_leaves_no_folder_and_no_open_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    begun = asyncio.Event()
+
+    async def never(*_: Any, **__: Any) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
+    before = set(Path("/proc/self/fd").iterdir())  # noqa: ASYNC240
+    starting = asyncio.create_task(GuardedProcess.start(Command(("/bin/true",), {}, 2**20), 0))
+    await begun.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+    assert set(Path("/proc/self/fd").iterdir()) <= before  # noqa: ASYNC240

@@ -84,10 +84,12 @@ class GuardedProcess:
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
                 env=environment, cwd="/", pass_fds=(reading, *passed), start_new_session=True, limit=LONGEST_LINE,
             )  # fmt: skip
-        except OSError:
+        except BaseException as error:  # a start that is given up too
             os.close(control)
             shutil.rmtree(folder, ignore_errors=True)
-            raise Unavailable("The server cannot be started on this machine now: try again later.") from None
+            if isinstance(error, OSError):
+                raise Unavailable("The server cannot be started on this machine now: try again later.") from None
+            raise
         finally:
             for descriptor in (reading, *passed):
                 os.close(descriptor)
