@@ -43,15 +43,9 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         Use it for some pages; whole collections are read by process_documents.
         """
         request = VisionRequest(
-            image_base64=image_base64,
-            resource=resource,
-            key=key,
-            pages=pages,
-            task=task,
-            output=output,
-            provider=provider,
-            json_schema=json_schema,
-        )
+            image_base64=image_base64, resource=resource, key=key, pages=pages, task=task, output=output,
+            provider=provider, json_schema=json_schema,
+        )  # fmt: skip
         return await read(services(), request)
 
     server.tool(ocr, scope="ocr", title="Read an image", read_only=True, idempotent=True, open_world=True)

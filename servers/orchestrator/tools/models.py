@@ -82,15 +82,9 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         """
         held = services()
         request = VisionRequest(
-            image_base64=image_base64,
-            resource=resource,
-            key=key,
-            pages=pages,
-            task=task,
-            output=output,
-            provider=provider,
-            json_schema=json_schema,
-        )
+            image_base64=image_base64, resource=resource, key=key, pages=pages, task=task, output=output,
+            provider=provider, json_schema=json_schema,
+        )  # fmt: skip
         customer = await _on_behalf(held, customer_id)
         asked = request.model_dump(mode="json", exclude_none=True)
         result = await held.cradle("ocr", VisionResult, customer, **asked)
