@@ -375,6 +375,18 @@ def test_a_part_from_a_child_is_checked_and_cannot_name_code_to_run() -> None:
     assert wire.load_part(wire.dump_part(whole)) == whole
 
 
+@pytest.mark.requirement("I-07")
+def test_what_a_child_says_of_a_file_is_checked_and_its_codes_hold_no_text() -> None:
+    for raw in (b"[]", b"7", b'{"nothing": 1}', b'{"code": "Herr Muster", "reason": ""}'):
+        with pytest.raises(ValueError, match="not a"):
+            wire.load_failure(raw)
+    for raw in (b"[]", b"{}", b'{"media_type": "", "extractor": "", "version": "", "code": "a b"}'):
+        with pytest.raises(ValueError, match="not a"):
+            wire.load_identified(raw)
+    told = wire.Failure("too_many_pages", "Split it.")
+    assert wire.load_failure(wire.dump_record(told)) == told
+
+
 def raw_pdf(*objects: bytes) -> bytes:
     """A PDF of these objects, without a table of them: the reader must find its way, as in files that were damaged."""
     numbered = b"".join(b"%d 0 obj\n%s\nendobj\n" % (number, each) for number, each in enumerate(objects, 1))

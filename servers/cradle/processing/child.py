@@ -42,12 +42,10 @@ def main() -> None:
 
 
 def _answer(request: wire.Request, body: Body, out: BinaryIO) -> None:
-    kind = ""
     try:
         file, extractor = identify(body, request.name)
-        kind = file.media_type
-        code, reason = note(file)
-        _send(out, wire.frame(wire.IDENTIFIED, wire.dump_record(_identified(kind, extractor, code, reason))))
+        identified = wire.Identified(file.media_type, extractor.name, extractor.version, *note(file))
+        _send(out, wire.frame(wire.IDENTIFIED, wire.dump_record(identified)))
         held = b""  # the last part goes out with the word that it was the last: one read of the platform's less
         for part in parts(read(file, extractor)):
             if held:
@@ -55,23 +53,19 @@ def _answer(request: wire.Request, body: Body, out: BinaryIO) -> None:
             held = wire.frame(wire.PART, wire.dump_part(part))
         _send(out, held + wire.frame(wire.DONE, b""))
     except Unreadable as error:
-        _fail(out, error.code, error.reason, kind)
+        _fail(out, error.code, error.reason)
     except (MemoryError, RecursionError):
-        _fail(out, "memory_limit", "Reading the file needs more memory than one file is given. Split it.", kind)
+        _fail(out, "memory_limit", "Reading the file needs more memory than one file is given. Split it.")
     except BrokenPipeError:
         raise
     except BaseException as error:  # a defect or a panic of a library ends this file, not the others
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        _fail(out, "reader_failed", f"The reader failed on this file ({type(error).__name__}).", kind)
+        _fail(out, "reader_failed", f"The reader failed on this file ({type(error).__name__}).")
 
 
-def _identified(kind: str, extractor, code: str, reason: str) -> wire.Identified:
-    return wire.Identified(kind, extractor.name, extractor.version, code, reason)
-
-
-def _fail(out: BinaryIO, code: str, reason: str, kind: str) -> None:
-    _send(out, wire.frame(wire.ERROR, wire.dump_record(wire.Failure(code, reason, kind))))
+def _fail(out: BinaryIO, code: str, reason: str) -> None:
+    _send(out, wire.frame(wire.ERROR, wire.dump_record(wire.Failure(code, reason))))
 
 
 def _send(out: BinaryIO, frames: bytes) -> None:

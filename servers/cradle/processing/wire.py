@@ -6,7 +6,9 @@ A child that a hostile file took over must not gain the parent: a part is msgpac
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import TypeVar
 
 import orjson
 from msgspec import msgpack
@@ -16,6 +18,7 @@ from servers.cradle.processing.extraction import PART_CHARS, Extraction
 IDENTIFIED, PART, ERROR, DONE = b"I", b"P", b"E", b"D"
 HEADER = 9
 MAX_FRAME = 256 * 2**20
+_CODE = re.compile(r"[a-z_]{0,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,9 @@ class Failure:
 
     code: str
     reason: str
-    media_type: str = ""
+
+
+Record = TypeVar("Record", Identified, Failure)
 
 
 def frame(kind: bytes, payload: bytes) -> bytes:
@@ -74,11 +79,26 @@ def load_request(raw: bytes) -> Request:
 
 
 def load_identified(raw: bytes) -> Identified:
-    return Identified(**{name: str(value)[:1000] for name, value in orjson.loads(raw).items()})
+    return _checked(raw, Identified)
 
 
 def load_failure(raw: bytes) -> Failure:
-    return Failure(**{name: str(value)[:1000] for name, value in orjson.loads(raw).items()})
+    return _checked(raw, Failure)
+
+
+def _checked(raw: bytes, kind: type[Record]) -> Record:
+    """What a child says of a file.
+
+    Raises:
+        ValueError: it is anything else, or its code is none: codes are counted in the job's row.
+    """
+    try:
+        told = kind(**{name: str(value)[:1000] for name, value in orjson.loads(raw).items()})
+    except (AttributeError, TypeError):
+        raise ValueError("not a record") from None
+    if not _CODE.fullmatch(told.code):
+        raise ValueError("not a code")
+    return told
 
 
 def dump_part(part: Extraction) -> bytes:
