@@ -410,3 +410,10 @@ def test_names_without_a_domain_and_metadata_in_disguise_are_refused_and_public_
         check_address("http://mcp.example.com/mcp", inside=False)
     assert ip_allowed("8.8.8.8", inside=False)
     assert not ip_allowed("64:ff9b::a9fe:a9fe", inside=True)
+
+
+@pytest.mark.parametrize("meta", ["x", [1], 7, True])
+def test_what_is_no_object_in_place_of_meta_goes_no_further_in_either_era(meta: object) -> None:
+    message = read_message(orjson.dumps(CALL | {"params": {"name": "say", "arguments": {}, "_meta": meta}}))
+    assert legacy_value(message, "say")["params"] == {"name": "say", "arguments": {}}
+    assert b"protocolVersion" in modern_request(message, "say", asks=False)[0]

@@ -60,8 +60,7 @@ def modern_value(message: Message, tool: str | None, *, asks: bool) -> dict[str,
         tool: the name of the tool that it calls there.
         asks: a caller of the older era answers questions.
     """
-    given = message.params.get("_meta")
-    meta = given if isinstance(given, dict) else {}
+    meta = _meta_of(message)
     if not message.modern:
         meta = {**meta, **envelope(asks=asks)}
     return _called(message, tool, meta)
@@ -69,8 +68,7 @@ def modern_value(message: Message, tool: str | None, *, asks: bool) -> dict[str,
 
 def legacy_value(message: Message, tool: str | None) -> dict[str, Any]:
     """The message of a request to an upstream of 2025-11-25; `tool`: as `modern_value` has it."""
-    given = message.params.get("_meta")
-    kept = {name: value for name, value in (given or {}).items() if not name.startswith(ENVELOPE)} if given else {}
+    kept = {name: value for name, value in _meta_of(message).items() if not name.startswith(ENVELOPE)}
     return _called(message, tool, kept)
 
 
@@ -109,6 +107,11 @@ def translated_body(body: bytes, translate: Translate) -> bytes:
         return body
     told = translate(answer) if isinstance(answer, dict) else None
     return b"" if told is None else body if told is answer else orjson.dumps(told)
+
+
+def _meta_of(message: Message) -> dict[str, Any]:
+    given = message.params.get("_meta")
+    return given if isinstance(given, dict) else {}
 
 
 def _called(message: Message, tool: str | None, meta: dict[str, Any]) -> dict[str, Any]:
