@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     marketplace_workers: int = Field(
         1, ge=1, le=16, description="Processes of the marketplace that share its port: one for each core of its calls."
     )
+    marketplace_worker_silence_s: float = Field(
+        30.0, ge=5, le=3600, description="Seconds in which a worker of several does not turn, before it is replaced."
+    )
     embedding_port: int = Field(8001, ge=1, le=65535)
     vision_port: int = Field(8002, ge=1, le=65535)
     cradle_port: int = Field(8003, ge=1, le=65535)

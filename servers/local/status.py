@@ -21,10 +21,13 @@ async def status(settings: Settings) -> tuple[list[str], bool]:
     process = holder(settings.home)
     if process is None:
         return [f"{'platform':<14} does not run in {settings.home}. Start it: 0711 up"], False
-    states = dict(zip(SERVERS, await asyncio.gather(*(_state(settings, name) for name in SERVERS)), strict=True))
+    told = dict(zip(SERVERS, await asyncio.gather(*(_state(settings, name) for name in SERVERS)), strict=True))
+    states = {name: state for name, (state, _) in told.items()}
     free = shutil.disk_usage(settings.home).free
     lines = [f"{'platform':<14} process {process}, {settings.home}, {free / 1e9:.1f} GB free"]
-    lines += [f"{name:<14} {_address(settings, name)} {state or 'healthy'}" for name, state in states.items()]
+    lines += [
+        f"{name:<14} {_address(settings, name)} {state or 'healthy'}{more}" for name, (state, more) in told.items()
+    ]
     for name in (name for name, state in states.items() if state):
         log = settings.home / "logs" / f"{name}.log"
         lines.append(f"{'':<14} {log} ends: {last_words(log)}")
@@ -33,8 +36,8 @@ async def status(settings: Settings) -> tuple[list[str], bool]:
     return lines, not any(states.values())
 
 
-async def _state(settings: Settings, name: ServerName) -> str:
-    """What is wrong with a server; nothing where it is healthy."""
+async def _state(settings: Settings, name: ServerName) -> tuple[str, str]:
+    """What is wrong with a server, nothing where it is healthy; and how many of its workers serve, if it has them."""
     import httpx2
 
     try:
@@ -42,12 +45,14 @@ async def _state(settings: Settings, name: ServerName) -> str:
             answer = await client.get(_address(settings, name) + "/health")
         told = orjson.loads(answer.content)
         if answer.status_code != 200:
-            return f"UNHEALTHY: {unwell(told) or 'it does not say why'}"
-        return f"serves, but {less}" if (less := unwell({DEPENDENCY: told.get(DEPENDENCY, {})})) else ""
+            return f"UNHEALTHY: {unwell(told) or 'it does not say why'}", ""
+        less = unwell({DEPENDENCY: told.get(DEPENDENCY, {})})
+        more = f", {workers['serving']} of {workers['wanted']} workers" if (workers := told.get("workers")) else ""
     except httpx2.HTTPError:
-        return AWAY
-    except (ValueError, TypeError, AttributeError):
-        return ANOTHER
+        return AWAY, ""
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return ANOTHER, ""
+    return (f"serves, but {less}", "") if less else ("", more)
 
 
 def _address(settings: Settings, name: ServerName) -> str:

@@ -101,6 +101,7 @@ class Services:
     seal: SessionSeal
     meaning: Meaning
     peers: Peers
+    worker: Worker
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
@@ -109,14 +110,19 @@ class Services:
                 reachable = await self.database.healthy()
         except Exception:  # noqa: BLE001  # whatever is wrong with it, it does not answer
             reachable = False
-        return {
+        told: dict[str, object] = {
             "status": "healthy" if reachable else "unavailable",
             "service": "mcp-central-api",
-            "dependencies": {
-                "user_registry": "healthy" if reachable else "unavailable",
-                "signing_keys": "healthy" if self.keys.jwks()["keys"] else "unavailable",
-            },
         }
+        dependencies = {
+            "user_registry": "healthy" if reachable else "unavailable",
+            "signing_keys": "healthy" if self.keys.jwks()["keys"] else "unavailable",
+        }
+        if not self.worker.alone:
+            serving, count = self.worker.serving, self.worker.count
+            told["workers"] = {"serving": serving, "wanted": count}
+            dependencies["workers"] = "healthy" if serving == count else f"{serving} of {count}"
+        return {**told, "dependencies": dependencies}
 
 
 def key_ring(settings: Settings) -> KeyRing:
@@ -171,6 +177,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, wor
                 argument_rules, standing, routes, relay, bridge, gateway, customer_data, quotas, access,
                 meter, usage, LicenceStore(database, licence_keys), Mirror(outgoing, entries),
                 Compute(settings, outgoing, mint, meter, quotas, routes), connections, seal, meaning, peers,
+                worker,
             )  # fmt: skip
     finally:
         await relay.close()

@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.tools.usage import Usage
@@ -189,3 +190,30 @@ async def test_a_busy_port_is_one_sentence(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == (
         f"0711: Port {port} is in use: stop what listens there, or set P0711_MARKETPLACE_PORT to another.\n"
     )
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced_and_is_missed_meanwhile(
+    database: Any, tmp_path: Path, scratch: Path
+) -> None:
+    made = await database("servers.marketplace", "shared")
+    async with workers_of(tmp_path, made.urls, marketplace_worker_silence_s=10.0) as market:
+        hung, other = market.pids
+        os.kill(hung, signal.SIGSTOP)
+        await until(lambda: len(market.events("worker_ended")) == 1)
+        (told,), (ended,) = market.events("worker_hangs"), market.events("worker_ended")
+        assert (told["worker"], told["level"]) == (ended["worker"], "error")
+        await until(lambda: len(market.events("serving")) == WORKERS + 1)
+        assert other in market.pids
+        assert hung not in market.pids
+        async with asyncio.timeout(HANGS_S):
+            while (health := (await market.http.get(market.base + "/health")).json())["workers"]["serving"] < WORKERS:
+                assert health["dependencies"]["workers"] == f"{health['workers']['serving']} of {WORKERS}"
+        assert health["dependencies"]["workers"] == "healthy"
+        exposed = (await market.http.get(market.base + "/metrics")).text
+        replaced = {
+            (each.labels["worker"], each.labels["reason"]): each.value
+            for family in text_string_to_metric_families(exposed) if family.name == "workers_replaced"
+            for each in family.samples if each.name == "workers_replaced_total"
+        }  # fmt: skip
+        assert {key: value for key, value in replaced.items() if value} == {(str(told["worker"]), "hung"): 1.0}
+        assert len(replaced) == 2 * WORKERS

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 import servers.cradle.embedding.metrics  # each registers its metrics when it is imported
 import servers.cradle.processing.metrics
+import servers.marketplace.workers.worker
 import servers.orchestrator.metrics  # noqa: F401
 import shared.telemetry  # noqa: F401
 from shared.errors import PlatformError
@@ -66,7 +67,9 @@ def test_every_series_and_label_is_exported_by_a_server(expression: str) -> None
 def test_what_an_alert_wants_to_see_rising_is_there_before_it_rises() -> None:
     """The first failure makes no increase where its series begins with it: nobody would be told."""
     watched = [found for rule in RULES for found in re.findall(r'increase\((\w+)\{(\w+)=~?"([\w|]+)"\}', rule["expr"])]
-    assert {name for name, _, _ in watched} == {"jobs_total", "embedding_model_loads_total", "pages_unread_total"}
+    assert {name for name, _, _ in watched} == {
+        "jobs_total", "embedding_model_loads_total", "pages_unread_total", "workers_replaced_total"
+    }  # fmt: skip
     samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
     for name, label, values in watched:
         there = {each.labels[label] for each in samples if each.name == name}

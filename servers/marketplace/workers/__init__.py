@@ -5,6 +5,7 @@ machine's processes has to hold for all of them is decided here.
 
 worker      which of them this process is, and what they share in memory
 supervisor  starts them, waits for them, replaces the dead
+watchdog    which of them hang
 line        a worker's line to its supervisor
 peers       a worker's requests to the others
 counting    the metrics of all of them, at whichever is asked

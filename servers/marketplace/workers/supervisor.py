@@ -1,4 +1,4 @@
-"""The process that starts the workers, waits for them, and starts a dead one again.
+"""The process that starts the workers, watches them, and starts one again that died or that hung and was killed.
 
 It loads the program once and forks: workers share the memory of what is loaded, and one that died is back within
 moments. So it has no threads, no loop and no connections, ever. It binds the port and does not serve: connections wait
@@ -25,7 +25,8 @@ from pathlib import Path
 
 from servers.marketplace.workers.line import FAILED, REACHED, Line
 from servers.marketplace.workers.peers import private
-from servers.marketplace.workers.worker import Worker
+from servers.marketplace.workers.watchdog import BEAT_S, Watchdog, beating
+from servers.marketplace.workers.worker import ENDED, HUNG, Worker
 from shared.dumps import forbid_dumps
 from shared.errors import PlatformError, Unavailable
 from shared.serving import Server, run_loop, serve
@@ -53,6 +54,7 @@ class _Place:
     gone_on: int = 0
     again: float = 0.0
     why: str = ""
+    hung: bool = False
     deaths: list[float] = field(default_factory=list)
 
 
@@ -61,12 +63,14 @@ class Supervisor:
 
     Args:
         count: how many.
+        silence_s: how long a worker's loop may not turn, before it is killed.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, silence_s: float) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="0711-workers-"))  # 0700: nobody else reaches the sockets in it
         lines = [self._folder / str(number) for number in range(count)]
         self.worker = Worker(count, lines)
+        self._watchdog = Watchdog(self.worker, silence_s, time.monotonic())
         self._places = [_Place(number, _listening(path)) for number, path in enumerate(lines)]
         self._stopping = False
         self._until = float("inf")
@@ -99,6 +103,7 @@ class Supervisor:
             if told in ready and told.recv(64):
                 self._stop()
             self._go_on()
+            self._watch()
             if time.monotonic() > self._until:
                 self._signal(signal.SIGKILL)
         self.tidy()
@@ -130,7 +135,9 @@ class Supervisor:
         if pid:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
             there.close()
-            place.pid, place.end, place.reached, place.gone_on, place.why = pid, here, 0, 0, ""
+            place.pid, place.end, place.reached, place.gone_on = pid, here, 0, 0
+            place.why, place.hung = "", False
+            self._watchdog.begins(place.number)
             return None
         self.worker.number = place.number
         self.worker.begins()
@@ -169,6 +176,7 @@ class Supervisor:
     def _died(self, place: _Place, how: str) -> None:
         now = time.monotonic()
         place.deaths = [each for each in place.deaths if now - each < WINDOW_S] + [now]
+        self.worker.is_replaced(place.number, HUNG if place.hung else ENDED)
         event("worker_ended", level=logging.ERROR, worker=place.number, code=how, count=len(place.deaths))
         if place.why:
             self._failure = place.why
@@ -193,6 +201,14 @@ class Supervisor:
                         with suppress(OSError):  # it has just died, which is heard as the end of its line
                             place.end.send(b".", socket.MSG_NOSIGNAL)
 
+    def _watch(self) -> None:
+        """Kill who hangs: it is heard of like any that died."""
+        running = {place.number: place.pid for place in self._places if place.pid is not None}
+        for number in self._watchdog.hung(running, time.monotonic()):
+            self._places[number].hung = True
+            event("worker_hangs", level=logging.ERROR, worker=number)
+            os.kill(running[number], signal.SIGKILL)
+
     def _stop(self) -> None:
         """Tell all to end. Told twice, they do not wait for running calls."""
         if not self._stopping:
@@ -204,12 +220,12 @@ class Supervisor:
             if place.pid is not None:
                 os.kill(place.pid, number)
 
-    def _patience(self) -> float | None:
+    def _patience(self) -> float:
         """Seconds until there is something to do, whatever happens."""
         waited_for = [place.again for place in self._places if place.pid is None and not self._stopping]
         if self._stopping:
             waited_for.append(self._until)
-        return max(0.0, min(waited_for) - time.monotonic()) if waited_for else None
+        return max(0.0, min([BEAT_S, *(each - time.monotonic() for each in waited_for)]))
 
 
 def supervised(settings: Settings, build: Callable[[Settings, Worker], Server]) -> None:
@@ -222,7 +238,7 @@ def supervised(settings: Settings, build: Callable[[Settings, Worker], Server]) 
     configure("marketplace", settings.log_level)
     forbid_dumps()
     port = bind(settings, settings.marketplace_port)
-    supervisor = Supervisor(settings.marketplace_workers)
+    supervisor = Supervisor(settings.marketplace_workers, settings.marketplace_worker_silence_s)
     server = build(settings, supervisor.worker)
     app = server.asgi()
     line = supervisor.run()
@@ -230,11 +246,15 @@ def supervised(settings: Settings, build: Callable[[Settings, Worker], Server]) 
         return
     inside = private(app, supervisor.worker, server.measured)
 
+    async def in_step() -> None:
+        await line.in_step()
+        supervisor.worker.serves()
+
     async def serving() -> None:
-        async with line.heard():
+        async with line.heard(), beating(supervisor.worker):
             await serve(
                 [(app, port), (inside, supervisor.private)], settings, "marketplace",
-                worker=supervisor.worker.number, in_step=line.in_step, takes=supervisor.worker.takes,
+                worker=supervisor.worker.number, in_step=in_step, takes=supervisor.worker.takes,
                 stop=line.stop,
             )  # fmt: skip
 

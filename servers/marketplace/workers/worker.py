@@ -7,8 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic_ns
 
+from prometheus_client import Counter
+
 WIDTH = 8
 MANY = 2**63
+ENDED, HUNG = "ended", "hung"
+REPLACED = Counter("workers_replaced", "Workers that ended by themselves, or hung and were killed.", ["reason"])
+for _each in (ENDED, HUNG):
+    REPLACED.labels(_each)
 
 
 class Worker:
@@ -26,6 +32,9 @@ class Worker:
         self.lines = lines
         self._changed = _numbers(1)
         self._open = _numbers(count)
+        self._beats = _numbers(count)
+        self._serves = _numbers(count)
+        self._replaced = {reason: _numbers(count) for reason in (ENDED, HUNG)}
 
     @property
     def alone(self) -> bool:
@@ -58,12 +67,36 @@ class Worker:
         return takes
 
     def begins(self) -> None:
-        """This one has no connections yet."""
+        """This one has no connections yet. Its metrics go on where those of the one in its place before ended."""
         self._open[self.number] = 0
+        for reason, counts in self._replaced.items():
+            REPLACED.labels(reason).inc(counts[self.number])
+
+    def beats(self) -> None:
+        """This one's loop turns."""
+        self._beats[self.number] += 1
+
+    def heard_of(self, number: int) -> int:
+        """How often that one has beaten."""
+        return self._beats[number]
+
+    def serves(self) -> None:
+        """This one takes connections."""
+        self._serves[self.number] = 1
+
+    @property
+    def serving(self) -> int:
+        """How many of them take connections."""
+        return sum(self._serves)
 
     def has_ended(self, number: int) -> None:
         """Nobody waits for that one to take connections."""
         self._open[number] = MANY
+        self._serves[number] = 0
+
+    def is_replaced(self, number: int, reason: str) -> None:
+        """Another comes in the place of that one, which was not told to end."""
+        self._replaced[reason][number] += 1
 
 
 def _numbers(count: int) -> memoryview:
