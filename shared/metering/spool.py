@@ -10,7 +10,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date
 from pathlib import Path
 
@@ -73,7 +73,7 @@ class Spool:
             StorageFull: it cannot be written, so what it tells of must not be served.
         """
         told = [key.customer, key.day.isoformat(), key.server, key.tool]
-        line = orjson.dumps([*told, units.calls, units.tokens, units.pages, units.bytes]) + b"\n"
+        line = orjson.dumps([*told, *astuple(units)]) + b"\n"
         try:
             written = os.write(self._opened(), line)
         except OSError:

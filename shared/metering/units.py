@@ -1,4 +1,4 @@
-"""Units served: calls, tokens, pages and bytes."""
+"""Units served: calls, tokens, pages and bytes; and calls that failed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ CRADLE = "io.0711/cradle"
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Amounts of one or more calls. `bytes` are those of the answers."""
+    """Amounts of one or more calls. `bytes` are those of the answers, `failures` calls without one."""
 
     calls: int = 0
     tokens: int = 0
     pages: int = 0
     bytes: int = 0
+    failures: int = 0
 
     def __add__(self, other: Units) -> Units:
         return Units(
-            self.calls + other.calls, self.tokens + other.tokens, self.pages + other.pages, self.bytes + other.bytes
-        )
+            self.calls + other.calls, self.tokens + other.tokens, self.pages + other.pages, self.bytes + other.bytes,
+            self.failures + other.failures,
+        )  # fmt: skip
 
 
 class Key(NamedTuple):

@@ -15,7 +15,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from servers.marketplace.tools.usage import Usage
+from servers.marketplace.tools.usage import MonthlyStatement, Usage
 from shared.errors import NotFound, Unavailable
 from tests.marketplace_rig import Credential, Market, answering, free_port, running_market
 from tests.serving_rig import HANGS_S, envelope, headers_for
@@ -246,6 +246,27 @@ async def test_an_upstream_that_misbehaves_gives_one_clear_error(
     assert response.json()["error"]["data"]["0711/error"]["retryable"] is True
     assert "location" not in response.headers
     assert "www-authenticate" not in response.headers
+
+
+async def test_which_servers_fail_is_said_to_who_sees_their_usage_and_costs_nothing(market: Market) -> None:
+    away, (url, _) = await market.add_app(answering(500, JSON, nothing)), await market.add_upstream()
+    names = {"acme": await market.add_instance("acme", away), "bolt": await market.add_instance("bolt", url)}
+    tokens = {customer: await market.user_token(customer, "customer_admin") for customer in names}
+    for customer, name, count in (("bolt", names["bolt"], 3), ("acme", names["acme"], 2)):
+        for _ in range(count):
+            await market.post_call(tokens[customer], "say", f"/servers/{name}/mcp")
+    operator = await market.operator()
+    async with asyncio.timeout(HANGS_S):
+        while not (found := await market.call(operator, "get_usage", Usage, failed=True)).rows:
+            pass  # the day may end between both
+    (row,) = found.rows
+    assert (row.customer_id, row.server_name, row.tool) == ("acme", names["acme"], "say")
+    assert (row.units.failures, row.units.calls, row.failed_on is None) == (2, 0, False)
+    assert (await market.call(tokens["acme"], "get_usage", Usage, failed=True)).rows == [row]
+    assert (await market.call(tokens["bolt"], "get_usage", Usage, failed=True)).rows == []
+    (served,) = (await market.call(tokens["bolt"], "get_usage", Usage)).rows
+    assert (served.units.calls, served.units.failures, served.failed_on) == (3, 0, None)
+    assert (await market.call(operator, "get_statement", MonthlyStatement)).customers == 1
 
 
 @pytest.mark.requirement("I-12")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -33,7 +34,7 @@ from servers.marketplace.gateway.watching import Watches
 from servers.marketplace.metering.units import computed_units
 from servers.marketplace.runners.pool import Runners
 from shared.auth import Principal
-from shared.errors import DeadlineExceeded, PlatformError, Unavailable
+from shared.errors import DeadlineExceeded, Internal, PlatformError, StorageFull, Unavailable
 from shared.metering.meter import Meter
 from shared.metering.units import Units
 from shared.serving.calls import REQUEST_CANCELLED
@@ -44,6 +45,7 @@ PLAIN = "identity"
 """Content coding of what is looked into: a message in another one would pass unseen."""
 SESSION_NAME = SESSION.encode()
 REFUSALS = frozenset({401, 403, 407})
+OWN_FAULTS = frozenset({Internal.code, Unavailable.code, DeadlineExceeded.code})
 
 
 class _Waiting:
@@ -159,6 +161,7 @@ class Relay:
             await self._forward(exchange, send)
         except Exception as cause:  # noqa: BLE001  # translated and logged; the caller gets one clear error
             error = cause if isinstance(cause, ProtocolError) else platform_error(cause, route="gateway")
+            self._note(exchange, error)
             if not exchange.started:
                 raise error from None
             await send(part(error_event(error, exchange.message.request_id)))
@@ -327,6 +330,12 @@ class Relay:
             if body and route.url == self._cradle:
                 units += computed_units(body)
             self._meter.served(exchange.owner[1], route.server_name, exchange.tool, units)
+
+    def _note(self, exchange: Exchange, error: PlatformError | ProtocolError) -> None:
+        """Count a call that failed by the server's fault, which is what the alert of it counts too."""
+        if exchange.tool is not None and error.code in OWN_FAULTS:
+            with suppress(StorageFull):  # the caller has the error that matters
+                self._meter.served(exchange.owner[1], exchange.route.server_name, exchange.tool, Units(failures=1))
 
     def _head(self, exchange: Exchange, response: Arriving) -> Event:
         headers = [

@@ -17,8 +17,8 @@ from shared.telemetry import event
 queries: Any = load_queries("servers.marketplace", "usage.sql")
 
 BATCHES_KEPT_DAYS = 90
-Used = tuple[str, str, str, Units]
-"""Customer, server, tool, and what of it was served."""
+Used = tuple[str, str, str, Units, date | None]
+"""Customer, server, tool, what of it was served, and the last day on which a call of it failed."""
 
 
 class UsageStore:
@@ -35,7 +35,7 @@ class UsageStore:
         Units of a customer that is erased are dropped: the row of each is locked, so that none comes after an erasure.
         """
         rows = sorted(sums.items())  # in one order, so that replicas never wait for each other in a circle
-        amounts = list(zip(*(astuple(units) for _, units in rows), strict=True)) or [()] * 4
+        amounts = list(zip(*(astuple(units) for _, units in rows), strict=True)) or [()] * 5
         async with seen_by(self._database, View(everything=True)) as connection:
             if await queries.claim_batch(connection, batch_id=batch_id, kept=kept) is None:
                 return False
@@ -50,16 +50,27 @@ class UsageStore:
                 tokens=amounts[1],
                 pages=amounts[2],
                 bytes=amounts[3],
+                failures=amounts[4],
             )
             if dropped := len(rows) - changed_rows(status):
                 event("usage_of_erased_customers_dropped", level=logging.WARNING, count=dropped)
         return True
 
-    async def rows(self, view: View, days: tuple[date, date], start: int, limit: int) -> list[Used]:
-        """Sums by customer, server and tool, in this order, from the first day to before the second."""
+    async def rows(
+        self, view: View, days: tuple[date, date], start: int, limit: int, *, failed: bool = False
+    ) -> list[Used]:
+        """Sums by customer, server and tool, in this order, from the first day to before the second.
+
+        Args:
+            failed: only of days on which a call failed, what failed last and most often first.
+        """
+        query = queries.failed_of if failed else queries.usage_of
         async with seen_by(self._database, view) as connection:
-            found = queries.usage_of(connection, since=days[0], until=days[1], start=start, limit=limit)
-            return [(row["customer_id"], row["server_name"], row["tool"], _units(row)) async for row in found]
+            found = query(connection, since=days[0], until=days[1], start=start, limit=limit)
+            return [
+                (row["customer_id"], row["server_name"], row["tool"], _units(row), row["failed_on"])
+                async for row in found
+            ]
 
     async def total(self, view: View, days: tuple[date, date]) -> Units:
         """Everything that the view holds of these days."""
@@ -74,4 +85,4 @@ class UsageStore:
 
 
 def _units(row: Any) -> Units:
-    return Units(row["calls"], row["tokens"], row["pages"], row["bytes"])
+    return Units(row["calls"], row["tokens"], row["pages"], row["bytes"], row["failures"])

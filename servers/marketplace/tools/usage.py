@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 from pydantic import Field
@@ -27,12 +28,13 @@ Euros = Annotated[str, Field(description="Euros, exact, as text.")]
 
 
 class UnitsServed(Contract):
-    """Calls, tokens and pages computed, bytes of answers."""
+    """Calls, tokens and pages computed, bytes of answers. A call that failed by the server's fault costs nothing."""
 
     calls: int
     tokens: int
     pages: int
     bytes: int
+    failures: int
 
 
 class UsageRow(Contract):
@@ -42,6 +44,7 @@ class UsageRow(Contract):
     server_name: str
     tool: str
     units: UnitsServed
+    failed_on: date | None = Field(description="The last day (UTC) on which a call failed by the server's fault.")
 
 
 class Usage(Contract):
@@ -87,19 +90,23 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         month: Month = None,
         start: Annotated[int, Field(ge=0, le=10**6)] = 0,
         limit: Annotated[int, Field(ge=1, le=500)] = 100,
+        failed: Annotated[
+            bool, Field(description="Only days on which calls failed; what failed last and most often comes first.")
+        ] = False,
     ) -> Usage:
         """Show what was served in a month: calls, tokens, pages and bytes for each server and tool.
 
-        Use it to see where usage comes from; get_statement tells what it costs.
+        Use it to see where usage comes from, or with `failed` which installed servers do not answer; get_statement
+        tells what it costs.
         """
         view, named = own_view(), month or _this_month()
         days = month_days(named)
         await services().meter.flush()
-        rows = await services().usage.rows(view, days, start, limit + 1)
+        rows = await services().usage.rows(view, days, start, limit + 1, failed=failed)
         total = await services().usage.total(view, days)
         shown = [
-            UsageRow(customer_id=customer, server_name=name, tool=tool, units=_units(units))
-            for customer, name, tool, units in rows[:limit]
+            UsageRow(customer_id=customer, server_name=name, tool=tool, units=_units(units), failed_on=failed_on)
+            for customer, name, tool, units, failed_on in rows[:limit]
         ]
         following = start + limit if len(rows) > limit else None
         return Usage(month=named, rows=shown, total=_units(total), next_start=following)
@@ -161,4 +168,4 @@ def _this_month() -> str:
 
 
 def _units(units: Units) -> UnitsServed:
-    return UnitsServed(calls=units.calls, tokens=units.tokens, pages=units.pages, bytes=units.bytes)
+    return UnitsServed(**asdict(units))
