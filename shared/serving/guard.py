@@ -99,7 +99,7 @@ class Guard:
             response = page(Request(scope))
             response.headers.update(challenge)
         else:
-            response = http_response(error, challenge, rpc=scope["path"] == "/mcp" and scope["method"] == "POST")
+            response = http_response(error, challenge, rpc=scope["path"].endswith("/mcp") and scope["method"] == "POST")
         response.status_code = MISDIRECTED if error.field == "host" else error.status
         return response
 

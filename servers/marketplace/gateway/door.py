@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcp_types.jsonrpc import INVALID_REQUEST
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.gateway.asking import SESSION
@@ -42,6 +43,8 @@ from shared.errors import (
     Unauthenticated,
     Unavailable,
 )
+from shared.serving.closing import ClosingResponse
+from shared.serving.rest import too_large
 from shared.settings import Settings
 from shared.telemetry import count_call
 
@@ -87,7 +90,7 @@ class Gateway:
             code = await self._serve(scope, caller, headers, message, receive, send)
         except (PlatformError, ProtocolError) as error:
             code = error.code if isinstance(error, PlatformError) else "refused"
-            await refuse(error, message, send, self._headers_with(error))
+            await refusal(error, message, self._headers_with(error))(scope, receive, send)
         finally:
             if code != PASSED_ON:
                 count_call("marketplace", "gateway", code, time.perf_counter() - started)
@@ -99,7 +102,7 @@ class Gateway:
         limit = self._settings.max_body_bytes if method == "POST" else 0
         told = next((value for name, value in headers if name == "content-length"), "0")
         if not told.isdecimal() or int(told[:20]) > limit:
-            raise TooLarge(f"The body is over {limit} bytes.")
+            raise too_large(limit)
         body = await read_all(receive, limit, self._settings.call_deadline_s)
         return caller, read_message(body, headers) if method == "POST" else NO_MESSAGE
 
@@ -246,24 +249,23 @@ async def read_all(receive: Receive, limit: int, deadline_s: float) -> bytes:
                     raise InvalidInput("The body is incomplete.")
                 body += event.get("body", b"")
                 if len(body) > limit:
-                    raise TooLarge(f"The body is over {limit} bytes.")
+                    raise too_large(limit)
                 if not event.get("more_body", False):
                     return bytes(body)
     except TimeoutError:
         raise DeadlineExceeded("The body did not arrive in time.") from None
 
 
-async def refuse(
-    error: PlatformError | ProtocolError, message: Message, send: Send, headers: Sequence[tuple[str, str]] = ()
-) -> None:
-    """Answer with an error."""
-    sent = [JSON, *headers]
+def refusal(
+    error: PlatformError | ProtocolError, message: Message, headers: Sequence[tuple[str, str]] = ()
+) -> Response:
+    """The error as an answer; the connection of a body that is too large closes after it."""
+    sent = dict(headers)
     if isinstance(error, PlatformError) and error.retry_after is not None:
-        sent.append(("retry-after", str(max(1, round(error.retry_after)))))
+        sent["retry-after"] = str(max(1, round(error.retry_after)))
     request_id = error.request_id if isinstance(error, ProtocolError) else message.request_id
-    raw = [(name.encode(), value.encode()) for name, value in sent]
-    await send({"type": "http.response.start", "status": error.status, "headers": raw})
-    await send(part(error_body(error, request_id)))
+    kind = ClosingResponse if isinstance(error, TooLarge) else Response
+    return kind(error_body(error, request_id), error.status, sent, "application/json")
 
 
 async def accepted(send: Send, status: int = 202) -> None:

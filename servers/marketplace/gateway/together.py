@@ -22,7 +22,7 @@ from servers.marketplace.gateway.door import (
     answer,
     decoded_headers,
     read_all,
-    refuse,
+    refusal,
 )
 from servers.marketplace.gateway.exchange import Headers
 from servers.marketplace.gateway.greeting import session_for, session_of
@@ -98,7 +98,7 @@ class Together:
                     await self._quotas.take(scope[CALLER], OWN, counted)
                 await self._own(scope, replay(body, receive), send)
         except (PlatformError, ProtocolError) as error:
-            await refuse(error, message, send)
+            await refusal(error, message)(scope, receive, send)
 
     async def _list(self, caller: Principal, message: Message, send: Send, *, only_own: bool) -> None:
         definitions = await self._own_tools(caller)
