@@ -25,13 +25,15 @@ TOTAL = "SELECT sum(amount) AS total FROM prices"
 
 @dataclass
 class People:
-    """A marketplace with one customer's instance, who asks, who decides, and a way to break the instance's answers."""
+    """A marketplace with one customer's instance at the address `instance`, who asks, who decides, and a way to break
+    the instance's answers."""
 
     market: Market
     anna: str
     ben: str
     cut: list[bool]
     accounts: dict[str, UserCreated]
+    instance: str
 
     async def total(self) -> Any:
         answer = await self.ask(TOTAL)
@@ -84,7 +86,7 @@ async def people_of_acme(database: Any, tmp_path: Path, dataset: Path, query_mod
             for name, role in {"anna": "customer_user", "ben": "customer_admin"}.items()
         }
         anna, ben = [await token_of(market, made) for made in accounts.values()]
-        yield People(market, anna, ben, cut, accounts)
+        yield People(market, anna, ben, cut, accounts, url)
 
 
 async def run_instance(

@@ -35,7 +35,8 @@ SEED = int(os.environ.get("SCHEMA_SEED", datetime.date.today().toordinal()))
 TOOLS = frozenset(filter(None, os.environ.get("SCHEMA_TOOLS", "").split(",")))
 AT_ONCE = 8
 BY_APPROVAL = frozenset({"propose_change", "show_change", "apply_change"})
-"""Tools of an instance whose scope its key has not: only the marketplace calls them, so each case ends at the door."""
+"""Tools of an instance whose scope its key has not: only the marketplace calls them, so each case ends at the door.
+`tests/integration/test_marketplace_approvals_cases.py` sends cases as the marketplace does."""
 LOG = logging.getLogger(__name__)
 Send = Callable[[str, Case], Awaitable[tuple[int, Any]]]
 
