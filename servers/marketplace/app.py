@@ -37,6 +37,7 @@ from servers.marketplace.users.standing import StandingVerifier
 from servers.marketplace.workers.worker import Worker
 from shared.audit import AuditLog
 from shared.auth import GivenKeys, Principal, TokenVerifier
+from shared.auth.ended import PATH as ENDED_PATH
 from shared.postgres.urls import database_urls
 from shared.serving import Server, run_loop, serve
 from shared.serving.rest import route
@@ -195,6 +196,7 @@ def _add_routes(server: Server, services: Callable[[], Services]) -> None:
         ("POST", "/oauth/revoke", lambda held: held.oauth.revoke),
         ("POST", "/v1/login", lambda held: held.oauth.login),
         ("GET", "/.well-known/jwks.json", lambda held: held.oauth.jwks),
+        ("GET", ENDED_PATH, lambda held: held.standing.ended),
         ("GET", "/.well-known/oauth-authorization-server", lambda held: held.oauth.metadata),
     ]
     for method, path, handler in public:

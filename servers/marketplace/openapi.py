@@ -102,6 +102,9 @@ def openapi(settings: Settings) -> dict[str, Any]:
             "/health": {"get": _operation("Whether the service works", {"type": "object"}, public=True, errors=(503,))},
             "/openapi.json": {"get": _operation("This document", {"type": "object"}, public=True, errors=())},
             "/.well-known/jwks.json": {"get": _operation("Public keys", {"type": "object"}, public=True, errors=())},
+            "/.well-known/ended.json": {
+                "get": _operation("Marks of accounts that ended lately", {"type": "object"}, public=True, errors=(503,))
+            },
             "/.well-known/ai-catalog.json": {
                 "get": _operation(
                     "Servers for everybody", {"type": "object"}, public=True, media="application/ai-catalog+json",

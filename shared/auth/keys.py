@@ -7,25 +7,21 @@ fetched document counts for `FRESH_S` seconds; while its address does not answer
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from jwt import PyJWK, PyJWTError
 
+from shared.auth.remote import RemoteDocument
 from shared.errors import Unavailable
-
-if TYPE_CHECKING:
-    import httpx2
 
 FRESH_S = 60.0
 STALE_S = 3600.0
 RETRY_S = 5.0
-FETCH_DEADLINE_S = 5.0
 LARGEST_DOCUMENT = 256 * 1024
 
 Keys = dict[str, EllipticCurvePublicKey]
@@ -92,11 +88,10 @@ class RemoteKeys:
     """Keys served at an address (`/.well-known/jwks.json`), fetched when needed, never by two calls at once."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._document = RemoteDocument(url, LARGEST_DOCUMENT)
         self._keys: Keys = {}
         self._fetched = self._tried = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
-        self._client: httpx2.AsyncClient | None = None
 
     async def key(self, kid: str) -> EllipticCurvePublicKey | None:
         """The key.
@@ -120,32 +115,12 @@ class RemoteKeys:
 
     async def aclose(self) -> None:
         """Close the connection."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await self._document.aclose()
 
     async def _fetch(self) -> None:
         try:
-            fresh = read_keys(await self._document())
+            fresh = read_keys(await self._document.fetch())
         except Exception:  # noqa: BLE001  # whatever is wrong there, the last document counts until it is stale
             return
         self._keys = {kid: self._keys[kid] if self._keys.get(kid) == key else key for kid, key in fresh.items()}
         self._fetched = monotonic()
-
-    async def _document(self) -> Document:
-        import httpx2
-
-        if self._client is None:
-            # An SSL context takes 20–58 ms to build; a plain address needs none.
-            verify = ssl.create_default_context() if self._url.startswith("https:") else False
-            self._client = httpx2.AsyncClient(
-                timeout=FETCH_DEADLINE_S, trust_env=False, follow_redirects=False, verify=verify
-            )
-        response = await self._client.get(self._url)
-        response.raise_for_status()
-        if len(response.content) > LARGEST_DOCUMENT:
-            raise ValueError("too large")
-        document = orjson.loads(response.content)
-        if not isinstance(document, dict):
-            raise TypeError("not an object")
-        return document

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from shared.auth import Principal, TokenVerifier, Verifier, acting_as
+from shared.auth import Principal, StandingCallers, TokenVerifier, Verifier, acting_as
 from shared.errors import PlatformError
 from shared.serving.application import Application, Health, health_route
 from shared.serving.audited import Log, audited, told_of
@@ -52,7 +52,7 @@ class Server:
         name: which of the platform's servers; decides the audience of tokens.
         lifespan: opened once around everything that the process serves; what it yields is `server.services`.
         health: what `GET /health` answers; `status` other than `healthy`, `ok` or `ready` gives 503. No token needed.
-        verifier: default: tokens of the marketplace for this server.
+        verifier: default: tokens of the marketplace for this server, of accounts that stand.
         mcp: False for a port that has routes only.
         resource_url: address of the MCP endpoint; default: the setting's.
         issuer: who issues its tokens, for the OAuth metadata; default: the marketplace; '': nobody, it has keys only.
@@ -87,7 +87,7 @@ class Server:
         self.name = name
         self.settings = settings
         self.services: Any = None
-        self.verifier = verifier or TokenVerifier.of(settings, name)
+        self.verifier = verifier or StandingCallers(TokenVerifier.of(settings, name), settings.url("marketplace"))
         self.resource_url = resource_url or settings.resource(name)
         self._issuer = settings.url("marketplace") if issuer is None else issuer
         self._has_mcp = mcp

@@ -16,9 +16,10 @@ from servers.cradle import app as cradle
 from servers.instance import app as instance
 from servers.marketplace import app as marketplace
 from servers.marketplace import policy
+from servers.marketplace.users.standing import StandingVerifier
 from servers.orchestrator import app as orchestrator
 from servers.orchestrator.workflows.steps import INSTANCE_TOOLS
-from shared.auth import Principal
+from shared.auth import AccessKeyVerifier, Principal, StandingCallers
 from shared.contracts.instance import InstanceConfig
 from shared.ids import digest
 from shared.serving import Server
@@ -31,7 +32,7 @@ PUBLIC = {"/health", "/metrics"} | METADATA
 OPEN_AT_MARKETPLACE = {
     "/oauth/authorize", "/oauth/consent", "/oauth/token", "/oauth/register", "/oauth/revoke", "/v1/login",
     "/approvals", "/invitation",  # pages: the first asks for a password, the second is opened by a secret
-    "/.well-known/jwks.json", "/.well-known/oauth-authorization-server",
+    "/.well-known/jwks.json", "/.well-known/ended.json", "/.well-known/oauth-authorization-server",
     "/.well-known/ai-catalog.json", "/openapi.json",  # what describes the server
 }  # fmt: skip
 
@@ -70,6 +71,14 @@ def test_every_tool_declares_a_scope_that_the_policy_knows(built: dict[str, Serv
         scopes = {tool: spec.scope for tool, spec in server.mcp.specs.items()}
         assert set(scopes.values()) <= known, (name, scopes)
     assert sum(len(server.mcp.specs) for server in built.values()) > 40
+
+
+@pytest.mark.requirement("A-04")
+def test_every_server_of_the_platform_asks_whether_an_account_still_stands(built: dict[str, Server]) -> None:
+    asking = {name: type(server.verifier) for name, server in built.items()}
+    assert asking.pop("marketplace") is StandingVerifier  # its own registry
+    assert asking.pop("instance") is AccessKeyVerifier  # it runs without the platform
+    assert set(asking.values()) == {StandingCallers}
 
 
 def test_the_catalogue_is_told_every_tool_of_an_instance_that_its_customer_may_call(built: dict[str, Server]) -> None:

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.catalogue.own import FIRST_PARTY, first_party_address
 from servers.marketplace.first_party.tax.tools import register as tax
-from shared.auth import GivenKeys, TokenVerifier
+from shared.auth import GivenKeys, StandingCallers, TokenVerifier
 from shared.serving import Server
 from shared.settings import Settings
 
@@ -52,7 +52,8 @@ class FirstParty:
 def _server(settings: Settings, name: str, keys: GivenKeys) -> Server:
     title, text = FIRST_PARTY[name]
     address = first_party_address(settings, name)
-    verifier = TokenVerifier(address, settings.url("marketplace"), keys)
+    issuer = settings.url("marketplace")
+    verifier = StandingCallers(TokenVerifier(address, issuer, keys), issuer)
     server = Server(
         "marketplace", settings, title=title, instructions=text, verifier=verifier, resource_url=address,
         max_body_bytes=2**20,

@@ -94,6 +94,15 @@ INSERT INTO customers (customer_id, company_name, contact_email, partner_id)
 VALUES (:customer_id, :company_name, :contact_email, :partner_id)
 ON CONFLICT (customer_id) DO NOTHING;
 
+-- name: ended_lately(within_s)
+SELECT user_id AS name FROM users WHERE disabled_at > now() - make_interval(secs => :within_s)
+UNION ALL
+SELECT key_id FROM api_keys WHERE revoked_at > now() - make_interval(secs => :within_s)
+UNION ALL
+SELECT session_id FROM authorizations WHERE revoked_at > now() - make_interval(secs => :within_s)
+UNION ALL
+SELECT client_id FROM services WHERE disabled_at > now() - make_interval(secs => :within_s);
+
 -- name: session_stands(session_id)^
 SELECT session_id
 FROM authorizations

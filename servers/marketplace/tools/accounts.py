@@ -144,9 +144,9 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return UserPage(users=users, next_cursor=users[-1].user_id if len(found) > limit else None)
 
     async def disable_user(user_id: UserId) -> UserDisabled:
-        """End a user's access for good: no login and no key works any more. Tokens in use end here within seconds, at
-        other servers within 15 minutes. The e-mail address is forgotten. Use it when a person leaves or an account is
-        stolen."""
+        """End a user's access for good: no login and no key works any more. Tokens in use end here, at
+        orchestrator and cradle within seconds, at an instance within 15 minutes. The e-mail address is forgotten. Use
+        it when a person leaves or an account is stolen."""
         user = await services().accounts.disable_user(principal(), user_id)
         return UserDisabled(user_id=user.user_id)
 
@@ -164,7 +164,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return KeyList(keys=[KeyListed(key_id=key_id, created_at=made) for key_id, made in found])
 
     async def revoke_api_key(key_id: KeyId) -> KeyRevoked:
-        """End an API key of this account and every token of the marketplace that it has asked for, within seconds.
+        """End an API key of this account and every token that it has asked for, within seconds.
 
         Use it when a key is no longer needed or may be known to others; list_api_keys names it.
         """

@@ -98,6 +98,11 @@ class UserStore:
         async with self._database.session(login=session_id) as connection:
             return await queries.session_stands(connection, session_id=session_id) is not None
 
+    async def ended_lately(self, within_s: float) -> list[str]:
+        """The ids of accounts, keys, sign-ins and services that have ended within these seconds."""
+        async with self._database.session(platform=True) as connection:
+            return [row["name"] async for row in queries.ended_lately(connection, within_s=within_s)]
+
     async def service(self, client_id: str) -> bytes | None:
         """The digest of a service's secret, where it is not disabled."""
         async with self._database.session() as connection:
