@@ -92,7 +92,11 @@ async def reconcile(held: Services, customer: str, tag: str) -> VerificationRepo
     A failed check is a line of the report. What is missing, by name, lies in the bucket: legacy/reconciliation.json.
     """
     store = await CustomerStore.open(held.settings, customer)
-    copied = [name for name in orjson.loads(await store.get(f"{FOLDER}/{MANIFEST}")) if name.startswith(f"{FILES}/")]
+    try:
+        manifest = orjson.loads(await store.get(f"{FOLDER}/{MANIFEST}"))
+    except NotFound:
+        raise NotFound("No legacy deployment was backed up for this customer. Call back_up_legacy first.") from None
+    copied = [name for name in manifest if name.startswith(f"{FILES}/")]
     export = await _export(store)
     found = compare(export, len(copied), await _new_dataset(store))
     owner = owner_of((await delivery.signer_of(held)).verifier, customer)

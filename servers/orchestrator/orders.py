@@ -183,7 +183,7 @@ class Orders:
             if open_job is not None and open_job.request_digest == digest:
                 return open_job
             if open_job is not None:
-                raise _busy(open_job)
+                raise busy(open_job)
             if check is not None:
                 await check()
             start_from = await _start_from(session, named, order)
@@ -241,7 +241,7 @@ class Orders:
                 field="company_name",
             )
         if (open_job := await session.open_job(named)) is not None:
-            raise _busy(open_job)
+            raise busy(open_job)
         return None
 
     async def _queue_onboarding(self, session: Session, named: str, request: Request) -> Job:
@@ -386,7 +386,8 @@ def _checked(request: Request) -> Request:
     return replace(request, company_name=name, contact_email=email)
 
 
-def _busy(job: Job) -> Conflict:
+def busy(job: Job) -> Conflict:
+    """What whoever orders something else is told while a job is open."""
     if job.unanswered:
         return Conflict(
             f"The job {job.job_id} of this customer waits for answers: get_job shows the questions, answer_job answers "

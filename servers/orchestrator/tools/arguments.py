@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from servers.orchestrator.store import Job
-from shared.contracts.job import JobHandle
+from shared.contracts.job import JobHandle, JobKind
 from shared.ids import CustomerId, JobId
 
 CustomerArgument = Annotated[
@@ -30,6 +30,32 @@ SourcesArgument = Annotated[
 Detail = Annotated[
     Literal["concise", "detailed"], Field(description="'detailed' also shows what a job has made before it ended.")
 ]
+
+
+_IMAGE = "deploy_customer runs the image in a container engine; the package to hand over is at its place `delivery`."
+_MADE: dict[JobKind, str] = {
+    "onboarding": _IMAGE,
+    "update": "Running instances serve the new version; where none runs, deploy_customer starts one.",
+    "build": _IMAGE,
+    "verification": "Every check held: nothing is left to do.",
+    "deployment": "Ask the MCP server at its place `instance`, with the key in the file at its place `access_key`.",
+    "rollback": "list_deployments shows what is served now.",
+    "migration": "list_deployments shows whether the new image serves; deploy_customer lets it.",
+}
+"""What follows a job that was completed."""
+
+
+def following(job: Job) -> str:
+    """What to call after a look at a job."""
+    if job.state == "completed":
+        return _MADE[job.kind]
+    if job.state == "failed":
+        return "Do what the error says, then call the tool that started the job again."
+    if job.state == "cancelled":
+        return "Call the tool that started the job again where it is wanted after all."
+    if job.state == "waiting":
+        return "Answer its questions with answer_job."
+    return f"Call get_job with job_id={job.job_id} and wait_s=30 again."
 
 
 def handle(job: Job) -> JobHandle:

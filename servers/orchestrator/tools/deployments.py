@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from servers.orchestrator.access import known_customer
-from servers.orchestrator.orders import DEFAULTS, Migration, Order, Request
+from servers.orchestrator.orders import DEFAULTS, Migration, Order, Request, busy
 from servers.orchestrator.services import Services
 from servers.orchestrator.store import Customer
 from servers.orchestrator.tools.arguments import CustomerArgument, KeyArgument, handle
@@ -44,7 +44,11 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         ] = None,
         questions: Annotated[
             list[Question] | None,
-            Field(max_length=20, description="Questions with words that an answer must hold; kept with the customer."),
+            Field(
+                max_length=20,
+                description="Questions with words that an answer must hold. They are kept and asked of each later "
+                "image too: leave out to keep them, an empty list asks none.",
+            ),
         ] = None,
         idempotency_key: KeyArgument = None,
     ) -> JobHandle:
@@ -168,7 +172,10 @@ def register(server: Any, services: Callable[[], Services]) -> None:
 async def _newest(held: Services, customer: Customer) -> str:
     async with held.store.session(customer.customer_id) as session:
         delivered = await session.last_delivery(customer.customer_id)
+        making = await session.open_job(customer.customer_id)
     if delivered is None:
+        if making is not None:
+            raise busy(making)
         raise Conflict("This customer has no image yet: initialize_customer or build_image makes one.")
     return image_tag(delivered.result)
 

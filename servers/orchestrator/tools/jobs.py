@@ -17,6 +17,7 @@ from servers.orchestrator.tools.arguments import (
     JobArgument,
     KeyArgument,
     SourcesArgument,
+    following,
     handle,
 )
 from servers.orchestrator.tools.parameters import stored_parameters
@@ -133,7 +134,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
 
 def job_view(job: Job, detail: str) -> JobView:
     """A job as callers see it; concise: what it made is shown once it has ended."""
-    view = job.view()
+    view = job.view().model_copy(update={"next": following(job)})
     return view if detail == "detailed" or job.ended else view.model_copy(update={"result": None})
 
 
