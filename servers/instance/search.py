@@ -30,7 +30,7 @@ from shared.dataset import words
 from shared.dataset.filters import Filters
 from shared.dataset.reader import DatasetReader, Table
 from shared.dataset.rows import DocumentRow
-from shared.errors import PlatformError, Unavailable
+from shared.errors import InvalidInput, PlatformError, Unavailable
 
 if TYPE_CHECKING:
     from shared.dataset.bolt import GraphServer
@@ -43,6 +43,11 @@ QUERY_DEADLINE_S = 10.0
 NOTHING = "Nothing found. Drop filters, or use other words."
 NO_TEXT = "This dataset holds no text, so nothing can be found: list_documents says why its files could not be read."
 UNKNOWN_CODE = "No passage holds the article number or type that is asked for: these are only like it."
+FILTERED = "That is so among what the filters let through: search without them too."
+NO_PATH = (
+    "No path begins so. Paths begin in the folder that was given as source, and capitals count; query_table finds a "
+    "part of a name: SELECT path FROM documents WHERE path ILIKE '%part%'."
+)
 SOME_UNKNOWN = ": no passage holds this number or type."
 ONLY_MEANING = "No passage holds these words: these are only the nearest in meaning and may not answer."
 ABOUT = {
@@ -80,7 +85,16 @@ class Library:
         self.products = ProductShelf(reader, folder)
 
     async def search(self, query: str, limit: int, filters: Filters, detailed: bool) -> SearchAnswer:
-        """Hybrid search: meaning and words, exact article numbers first."""
+        """Hybrid search: meaning and words, exact article numbers first.
+
+        Raises:
+            InvalidInput: there is no word in the query.
+            NotFound: the document that the filters name is not there.
+        """
+        if not query.strip():
+            raise InvalidInput("The query is blank: give a question, words or an article number.", field="query")
+        if filters.document is not None:
+            await self._reader.document(filters.document)
         vectors = await asyncio.to_thread(self._encoder.encode, [query], "query")
         found = await self._reader.search(query, vectors[0], limit=limit, filters=filters, timeout=self._deadline_s)
         hits, room = [], ANSWER_CHARS
@@ -88,7 +102,10 @@ class Library:
             room -= len(each.text) + _AROUND
             hits.append(_hit(each, detailed and room >= 0))
         said = {code for each in found for code in words.passage_codes(each.text).split()}
-        return SearchAnswer(hits=hits, note=await self._note(query, hits, said, filters))
+        note = await self._note(query, hits, said, filters)
+        if note in (UNKNOWN_CODE, ONLY_MEANING) and filters != Filters():
+            note = f"{note} {FILTERED}"
+        return SearchAnswer(hits=hits, note=note)
 
     async def _note(self, query: str, hits: list[Hit], said: set[str], filters: Filters) -> str:
         """What hits do not show by themselves: vectors always find something, also where the answer is not there.
@@ -123,8 +140,15 @@ class Library:
         return [Neighbour(key, value) for key, value in sorted(best.items(), key=lambda each: (-each[1], each[0]))]
 
     async def document(self, document_id: str, start: int, limit: int) -> DocumentAnswer:
-        """A document by id or path with `limit` passages from `start`."""
+        """A document by id or path with `limit` passages from `start`.
+
+        Raises:
+            NotFound: it is not there.
+            InvalidInput: `start` is after its last passage.
+        """
         row = await self._reader.document(document_id)
+        if start and start >= row.chunks:
+            raise InvalidInput(f"The document has {row.chunks} passages, from 0: start before its end.", field="start")
         passages = fitting(await self._reader.passages(document_id, start=start, limit=limit), lambda each: each.text)
         more = start + len(passages) < row.chunks
         return DocumentAnswer(
@@ -147,8 +171,9 @@ class Library:
         """The ledger, page by page: every file that was found, read or not."""
         page = await self._reader.documents(cursor, limit, prefix)
         shown = fitting(page.documents, lambda each: each.path + (each.title or each.path) + each.failure_reason)
-        cursor = shown[-1].document_id if len(shown) < len(page.documents) else page.next_cursor
-        return DocumentList(documents=[_document(each) for each in shown], next_cursor=cursor)
+        following = shown[-1].document_id if len(shown) < len(page.documents) else page.next_cursor
+        note = NO_PATH if prefix and not shown and cursor is None else ""
+        return DocumentList(documents=[_document(each) for each in shown], next_cursor=following, note=note)
 
     async def sql(self, query: str, limit: int) -> TableAnswer:
         """One SELECT over the dataset's tables."""

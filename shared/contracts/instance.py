@@ -102,6 +102,7 @@ class DocumentList(Contract):
 
     documents: list[Document]
     next_cursor: str | None = None
+    note: str = Field("", description="Where nothing is listed: how to find it.")
 
 
 class TableAnswer(Contract):

@@ -83,6 +83,10 @@ class Classes:
         ]
         return found[start : start + limit], start + limit if len(found) > start + limit else None
 
+    def systems(self) -> list[str]:
+        """The systems that products are classified in."""
+        return sorted({system for system, _ in self._classes})
+
     def products(
         self, system: str | None, class_id: str | None, conditions: Sequence[Condition], start: int, limit: int
     ) -> tuple[list[Told], int | None]:
@@ -91,10 +95,14 @@ class Classes:
 
         Raises:
             NotFound: no product is in this class.
-            InvalidInput: there is neither a class nor a condition.
+            InvalidInput: there is neither a class nor a condition, or a system without a class.
         """
         if class_id is None and not conditions:
             raise InvalidInput("Give a class_id, conditions or both: every product is in the table products.")
+        if class_id is None and system is not None:
+            raise InvalidInput(
+                "A system is that of a class: give its class_id too, or leave system out.", field="system"
+            )
         return self._finder.found(self._members(system, class_id), conditions, start, limit)
 
     def reasons(self, system: str | None, class_id: str | None, conditions: Sequence[Condition]) -> list[Reason]:
@@ -107,21 +115,22 @@ class Classes:
 
         if class_id is None:
             return None
-        chosen = field("class_id") == class_id
-        if system is not None:
-            chosen = chosen & (field("class_system") == system)
-        members = self._products.filter(chosen)
-        if not members.num_rows:
-            known = "list_classes names those there are; without a class_id every product is looked at"
-            raise NotFound(f"No product of this dataset is in this class: {known}.")
-        return members
+        wanted = _plain(class_id)
+        keys = [key for key in self._classes if _plain(key[1]) == wanted]
+        if chosen := [key for key in keys if _of(key[0], system)]:
+            ids, systems = _ids([each for _, each in chosen]), _ids([each for each, _ in chosen])
+            return self._products.filter(field("class_id").isin(ids) & field("class_system").isin(systems))
+        if keys:
+            raise NotFound(f"This class is one of {', '.join(key[0] for key in keys)}: name it or leave system out.")
+        known = "list_classes names those there are; without a class_id every product is looked at"
+        raise NotFound(f"No product of this dataset is in this class: {known}.")
 
     def classify(self, neighbours: Sequence[Neighbour], system: str | None) -> list[Candidate]:
         """The classes of the neighbours, the likeliest first; those without a class or any similarity have no vote."""
         votes: dict[tuple[str, str], list[Neighbour]] = defaultdict(list)
         for each in (each for each in neighbours if each.similarity > 0):
             key = self._class_of.get(each.product_id)
-            if key is not None and (system is None or key[0].casefold().startswith(system.casefold())):
+            if key is not None and _of(key[0], system):
                 votes[key].append(each)
         total = sum(each.similarity for voters in votes.values() for each in voters)
         found = [
@@ -138,7 +147,17 @@ class Classes:
         return {row["product_id"]: self._finder.told(ProductRow(**row)) for row in found.to_pylist()}
 
 
-def _ids(product_ids: Sequence[str]) -> pa.Array:
+def _of(system: str, asked: str | None) -> bool:
+    """Whether a system is the one that is asked for: `ETIM` is ETIM-9.0 too."""
+    return asked is None or system.casefold().startswith(asked.casefold())
+
+
+def _plain(class_id: str) -> str:
+    """A class id as it is compared: ECLASS 27-37-18-19 is 27371819."""
+    return class_id.casefold().replace("-", "").strip()
+
+
+def _ids(names: Sequence[str]) -> pa.Array:
     import pyarrow as pa
 
-    return pa.array(list(product_ids), pa.string())  # typed: an empty list has no type of its own
+    return pa.array(list(names), pa.string())  # typed: an empty list has no type of its own

@@ -36,8 +36,12 @@ _PRICE = re.compile("preis|price|kosten|cost", re.IGNORECASE)
 
 Start = Annotated[int, Field(ge=0, le=2**40, description="next_start of the answer before.")]
 Limit = Annotated[int, Field(ge=1, le=100)]
-System = Annotated[str | None, Field(max_length=80, description="Such as ETIM-9.0; none: every system.")]
-ClassId = Annotated[str, Field(min_length=1, max_length=60, description="Such as EC000897; list_classes names them.")]
+System = Annotated[
+    str | None, Field(max_length=80, description="Such as ETIM-9.0, or ETIM for each edition; none: every system.")
+]
+ClassId = Annotated[
+    str, Field(min_length=1, max_length=60, description="Such as EC000897 or 27-14-11-20; list_classes names them.")
+]
 
 
 class ExportPart(Contract):
@@ -72,6 +76,7 @@ class ClassList(Contract):
 
     classes: list[ClassListed]
     next_start: int | None
+    note: str = Field("", description="Where no class is found: what there is.")
 
 
 class FeatureCondition(Contract):
@@ -156,7 +161,7 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         ] = None,
         buyer: Annotated[str | None, Field(min_length=1, max_length=50, description="For BMEcat's header.")] = None,
         version: Annotated[str, Field(pattern=r"^[0-9]{1,3}\.[0-9]{1,3}$")] = "1.0",
-        language: Annotated[str, Field(pattern=r"^[a-z]{3}$", description="ISO 639-2.")] = "deu",
+        language: Annotated[str, Field(pattern=r"^[a-z]{3}$", description="ISO 639-2, such as deu.")] = "deu",
     ) -> ExportPart:
         """Export the products as BMEcat 2005, CSV or JSON, in parts. The same dataset always gives the same bytes.
 
@@ -197,10 +202,15 @@ def register(server: Any, library: Callable[[], Library]) -> None:
 
         Use it before find_products, or to see how well the catalogue is classified.
         """
-        found, following = (await library().products.classes()).listed(query, start, limit)
+        known = await library().products.classes()
+        found, following = known.listed(query, start, limit)
         classes = [_class(each) for each in found]
         shown = fitting(classes, lambda each: each.model_dump_json())
-        return ClassList(classes=list(shown), next_start=start + len(shown) if len(shown) < len(classes) else following)
+        if len(shown) < len(classes):
+            following = start + len(shown)
+        return ClassList(
+            classes=list(shown), next_start=following, note="" if found or start else _no_class(known.systems())
+        )
 
     async def find_products(
         class_id: ClassId | None = None,
@@ -238,7 +248,7 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         held = library()
         classes = await held.products.classes()
         found = classes.classify(await held.neighbours(text, NEIGHBOURS), system)
-        note = "" if found else "No product like it has a class in this dataset."
+        note = "" if found else f"No product like it has such a class. {_no_class(classes.systems())}"
         return Classified(candidates=[_candidate(each, classes) for each in found[:3]], note=note)
 
     titles = {
@@ -250,6 +260,16 @@ def register(server: Any, library: Callable[[], Library]) -> None:
     for tool, title in titles.items():
         deadline = EXPORT_DEADLINE_S if tool is export_products else None
         server.tool(tool, scope=SCOPE, title=title, read_only=True, idempotent=True, deadline_s=deadline)
+
+
+def _no_class(systems: list[str]) -> str:
+    if not systems:
+        return "No product of this dataset has a class: search and query_table find it by its name."
+    named = ", ".join(each[:80] for each in systems[:NAMED])
+    return (
+        f"Classes here are of {named}. Names are known only where a catalogue tells them: look for an id, list all "
+        "without a query, or let classify_product suggest one."
+    )
 
 
 def _why(reasons: list[Reason], of: str) -> str:

@@ -1,0 +1,74 @@
+"""What agents ask a running instance wrongly: each answer says what to do next. With the real model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers.cradle.deployments.gate import require_answers
+from servers.instance.search import FILTERED, ONLY_MEANING
+from servers.instance.tools.products import Classified, ClassList, ProductList
+from shared.client import Upstream
+from shared.contracts.deployment import Question
+from shared.contracts.instance import DatasetAnswer, DocumentList, SearchAnswer
+from shared.encoder import Encoder
+from shared.errors import Conflict, InvalidInput, NotFound
+from tests.images.test_instance_product_tools import PRODUCTS, bundle
+from tests.instance_rig import instance_of
+
+
+async def refused(instance: Upstream, tool: str, arguments: dict[str, Any], kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        await instance.call(tool, arguments)
+
+
+async def test_a_question_about_nothing_or_of_a_document_that_is_not_there_is_refused(
+    query_model: Path, tmp_path: Path
+) -> None:
+    encoder = Encoder(query_model)
+    async with instance_of([bundle(number, encoder) for number in PRODUCTS], query_model, tmp_path) as instance:
+        await refused(instance, "search", {"query": " \t "}, InvalidInput, "query is blank")
+        nowhere = {"query": "Klemme", "document_id": "nirgends.pdf"}
+        await refused(instance, "search", nowhere, NotFound, "list_documents")
+        past = {"document_id": "RK-4.pdf", "start": 9}
+        await refused(instance, "get_document", past, InvalidInput, "has 1 passages")
+        found = await instance.call("search", {"query": "Klemme", "document_id": "RK-4.pdf"}, SearchAnswer)
+        assert len(found.hits) == 1
+        other = {"query": "Reihenklemme", "document_id": "HL-160.pdf"}
+        assert (await instance.call("search", other, SearchAnswer)).note == f"{ONLY_MEANING} {FILTERED}"
+        listed = await instance.call("list_documents", {"prefix": "rk-"}, DocumentList)
+        assert (listed.documents, "ILIKE" in listed.note) == ([], True)
+        assert (await instance.call("list_documents", {"prefix": "RK-"}, DocumentList)).note == ""
+
+
+async def test_classes_are_found_as_people_write_them(query_model: Path, tmp_path: Path) -> None:
+    encoder = Encoder(query_model)
+    async with instance_of([bundle(number, encoder) for number in PRODUCTS], query_model, tmp_path) as instance:
+        for asked in ({"system": "etim", "class_id": "ec000897"}, {"class_id": "EC-00-08-97"}):
+            found = await instance.call("find_products", asked, ProductList)
+            assert [each.article_number for each in found.products] == ["RK-4", "RK-6"], asked
+        other = {"system": "ECLASS", "class_id": "EC000897"}
+        await refused(instance, "find_products", other, NotFound, r"one of ETIM-9\.0")
+        await refused(instance, "find_products", {"class_id": "EC9"}, NotFound, "list_classes")
+        alone = {"system": "ETIM", "conditions": [{"value": "IP65"}]}
+        await refused(instance, "find_products", alone, InvalidInput, "class_id")
+        none = await instance.call("list_classes", {"query": "Klemme"}, ClassList)
+        assert (none.classes, "ETIM-9.0" in none.note) == ([], True)
+        assert (await instance.call("list_classes", {}, ClassList)).note == ""
+        unknown = await instance.call("classify_product", {"text": "Klemme", "system": "ECLASS"}, Classified)
+        assert "ETIM-9.0" in unknown.note
+
+
+async def test_a_gate_whose_questions_are_not_answered_says_how_to_be_rid_of_them(
+    query_model: Path, tmp_path: Path
+) -> None:
+    encoder = Encoder(query_model)
+    async with instance_of([bundle(number, encoder) for number in PRODUCTS], query_model, tmp_path) as instance:
+        digest = (await instance.call("describe_dataset", {}, DatasetAnswer)).dataset_digest
+        right = Question(question="Welche Schutzart hat HL-160?", expected="IP65")
+        assert await require_answers(instance, digest, [right]) == 3
+        wrong = right.model_copy(update={"expected": "IP99"})
+        with pytest.raises(Conflict, match=r"0 of 1 answered\)\. The questions are kept .*deploy_customer.*empty list"):
+            await require_answers(instance, digest, [wrong])
