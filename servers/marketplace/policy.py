@@ -251,7 +251,9 @@ def _review_entry(caller: Caller, resource: Resource) -> Decision:
 def _call_tool(caller: Caller, resource: Resource) -> Decision:
     decision = _call_entry(caller, resource)
     if decision.allowed and not resource.pinned:
-        return Decision(False, "The tool's definition is not the approved one.", visible=False)
+        return Decision(
+            False, "No tool of this name and definition is approved: check_mcp shows which are.", visible=False
+        )
     return decision
 
 

@@ -49,10 +49,11 @@ class CatalogueEntry(Contract):
 
 
 class CataloguePage(Contract):
-    """Entries in the order of their names; `next_cursor` asks for the next page."""
+    """Entries in the order of their names, as many as one answer holds; `next_cursor` asks for the next page."""
 
     entries: list[CatalogueEntry]
     next_cursor: str | None = None
+    note: str = Field("", description="Where a search finds nothing: what to try.")
 
 
 class CustomerRegistered(Contract):

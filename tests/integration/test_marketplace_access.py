@@ -74,6 +74,8 @@ async def test_the_explanation_names_what_is_missing_and_hides_what_the_caller_d
     allowed = [("scope", True), ("customer", True), ("rule", True), ("server", True)]
     assert await explained(token) == await explained(token, tool_name="say") == allowed
     assert await explained(token, tool_name="other") == [*allowed[:2], ("rule", False), ("server", True)]
+    unknown = await market.call(token, "explain_access", AccessExplained, server_name=name, tool_name="other")
+    assert "No tool of this name" in unknown.steps[2].reason
     assert await explained(token, server_name="io.0711/cradle") == [*allowed[:2], ("rule", False), ("server", True)]
     assert (await explained(await market.service(), server_name="io.0711/tax"))[-1] == ("server", False)
     narrow = await market.user_token("acme", scope="catalogue:read")

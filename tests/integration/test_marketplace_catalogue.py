@@ -42,6 +42,31 @@ async def test_a_search_finds_names_descriptions_and_tools(market: Market) -> No
     assert await names(market, token, query="EMBEDDINGS") == ["io.0711/cradle"]
     assert await names(market, token, query="count") == ["io.0711.acme/instance"]
     assert await names(market, token, query="100%_'") == []
+    for german in ("Umsatzsteuer", "mehrwertst", "Rechnung"):
+        assert await names(market, token, query=german) == ["io.0711/tax"]
+    for nothing in ({"query": "wetter"}, {"tool_name": "weather"}):
+        page = await market.call(token, "list_marketplace_mcps", CataloguePage, **nothing)
+        assert (page.entries, "search_mcps" in page.note) == ([], True)
+
+
+async def test_no_answer_holds_more_servers_than_an_agent_takes_and_the_rest_is_on_the_next_page(
+    market: Market,
+) -> None:
+    service, operator = await market.service(), await market.operator()
+    for customer in ("acme", "bolt"):
+        for number in range(8):
+            await market.call(
+                service, "register_instance", InstanceRegistered, customer_id=customer, name=f"instance-{number}",
+                image_digest=DIGEST, tools=[f"tool_{each:02}_{'x' * 40}" for each in range(30)],
+            )  # fmt: skip
+    seen, cursor = [], None
+    while True:
+        page = await market.call(operator, "list_marketplace_mcps", CataloguePage, cursor=cursor, limit=100)
+        assert len(page.model_dump_json()) < 45_000
+        seen += [entry.server_name for entry in page.entries]
+        if (cursor := page.next_cursor) is None:
+            break
+    assert len(seen) == len(set(seen)) == 16 + len(OWN)
 
 
 @pytest.mark.requirement("F-10")

@@ -39,7 +39,7 @@ class Catalogue:
         """Entries that the caller sees, in the order of their names, and the cursor of the next page."""
         entries = await self._page(caller, wanted, _read_cursor(cursor), limit + 1)
         visible = [entry for entry in entries[:limit] if self._sees(caller, entry)]
-        return visible, _write_cursor(entries[limit - 1].server_name) if len(entries) > limit else None
+        return visible, cursor_after(entries[limit - 1].server_name) if len(entries) > limit else None
 
     async def seen(self, caller: policy.Caller, names: Sequence[str], limit: int) -> list[Entry]:
         """The first entries of these names that the caller sees, in their order."""
@@ -270,7 +270,8 @@ def _check_tools(tools: list[CatalogueTool]) -> None:
         raise InvalidInput("Two tools have the same name: every tool has its own.", field="tools")
 
 
-def _write_cursor(name: str) -> str:
+def cursor_after(name: str) -> str:
+    """The cursor of the page that begins after the entry of this name."""
     return base64.urlsafe_b64encode(name.encode()).rstrip(b"=").decode()
 
 

@@ -9,7 +9,8 @@ from shared.version import VERSION
 FIRST_PARTY = {
     "tax": (
         "0711 Tax",
-        "German VAT by published rules: checks VAT ids, finds rates by date, computes totals, checks invoices.",
+        "German VAT (Umsatzsteuer, Mehrwertsteuer) by published rules: checks VAT ids (USt-IdNr.), finds rates by date "
+        "(Steuersatz), computes totals, checks invoices (Rechnungen).",
     ),
 }
 """Name → title and description of the servers that run inside the marketplace, each at an address of its own."""

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from servers.marketplace.catalogue.catalogue import view_of
+from servers.marketplace.catalogue.catalogue import cursor_after, view_of
 from servers.marketplace.catalogue.store import Entry, Wanted, words_of
 from servers.marketplace.services import Services
-from servers.marketplace.tools.shapes import endpoint, entry_views
+from servers.marketplace.tools.shapes import endpoint, entry_views, fitting
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import (
     CatalogueEntry,
@@ -28,6 +28,7 @@ Query = Annotated[str, Field(max_length=200, description="Words in the name, tit
 ToolName = Annotated[ToolIdentifier | None, Field(description="Exactly as the server names it.")]
 Cursor = Annotated[str | None, Field(max_length=400, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Field(ge=1, le=100)]
+NO_WORD = "No server has such words or such a tool: search_mcps finds servers by what they are for."
 
 
 class ServerFound(Contract):
@@ -49,7 +50,12 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
     async def page(wanted: Wanted, cursor: str | None, limit: int) -> CataloguePage:
         entries, following = await services().catalogue.page(principal(), wanted, cursor, limit)
-        return CataloguePage(entries=await entry_views(services(), entries), next_cursor=following)
+        views = await entry_views(services(), entries)
+        shown = fitting(views)
+        if len(shown) < len(views):
+            following = cursor_after(shown[-1].server_name)
+        note = NO_WORD if (wanted.words or wanted.tool) and not (shown or cursor or following) else ""
+        return CataloguePage(entries=shown, next_cursor=following, note=note)
 
     async def list_marketplace_mcps(
         query: Query = "", tool_name: ToolName = None, cursor: Cursor = None, limit: Limit = 50
@@ -87,10 +93,11 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         )
 
     async def found(entries: Sequence[Entry], scores: Mapping[str, float], note: str) -> ServersFound:
-        shown = [
-            ServerFound(entry=view, similarity=_rounded(scores.get(view.server_name)))
-            for view in await entry_views(services(), entries)
-        ]
+        views = await entry_views(services(), entries)
+        fit = fitting(views)
+        if len(fit) < len(views):
+            note = f"{note} The first {len(fit)} fill an answer: ask more exactly for others.".lstrip()
+        shown = [ServerFound(entry=view, similarity=_rounded(scores.get(view.server_name))) for view in fit]
         return ServersFound(servers=shown, note=note)
 
     async def list_installed_mcps(cursor: Cursor = None, limit: Limit = 50) -> CataloguePage:

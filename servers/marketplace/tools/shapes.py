@@ -12,6 +12,9 @@ from shared.auth import principal, require_customer
 from shared.contracts.catalogue import CatalogueEntry, CatalogueTool
 from shared.settings import Settings
 
+ANSWER_CHARS = 40_000
+"""About what one answer holds: clients of agents refuse results over 25,000 tokens; digests take one for two."""
+
 
 def endpoint(settings: Settings, entry: Entry) -> str:
     """Where a caller reaches an entry: through the gateway, or the marketplace itself at its own address."""
@@ -25,6 +28,16 @@ async def entry_views(held: Services, entries: Sequence[Entry]) -> list[Catalogu
     """Entries as this caller sees them, each with the tools that were approved, or that it was registered with."""
     pins = await held.tools.pins(view_of(principal()), [entry.server_name for entry in entries])
     return [_view(held.settings, entry, pins[entry.server_name] or entry.tools) for entry in entries]
+
+
+def fitting(views: Sequence[CatalogueEntry]) -> list[CatalogueEntry]:
+    """The first of them, as many as one answer holds, and at least one: an instance's tools are 2,000 characters."""
+    left = ANSWER_CHARS
+    for number, each in enumerate(views):
+        left -= len(each.model_dump_json())
+        if left < 0 and number:
+            return list(views[:number])
+    return list(views)
 
 
 def _view(settings: Settings, entry: Entry, tools: Sequence[CatalogueTool]) -> CatalogueEntry:

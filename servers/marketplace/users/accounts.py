@@ -220,7 +220,9 @@ class Accounts:
 
 def unknown_customer() -> NotFound:
     """The one answer for a customer that does not exist and for one that is not the caller's."""
-    return NotFound("This customer is not known.", field="customer_id")
+    return NotFound(
+        "This customer is not known: register_customer, or onboarding one, makes it known.", field="customer_id"
+    )
 
 
 def _same_customer(known: Customer, asked: Customer) -> bool:
