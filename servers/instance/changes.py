@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from servers.instance.merging import made_by, publish, work_folder
 from servers.instance.search import Library
 from servers.instance.versions import Versions
-from shared.dataset.change import change_of
+from shared.dataset.change import Change, change_of
 from shared.dataset.editing import OTHER_COUNT
-from shared.errors import Conflict, NotFound, Overloaded
+from shared.errors import Conflict, InvalidInput, NotFound, Overloaded
 from shared.ids import digest, new_handle
 
 KEPT_S = 900.0
@@ -49,19 +50,28 @@ class Changes:
         """Count what a statement would change, changing nothing; its handle and the number of rows.
 
         Raises:
-            InvalidInput: it is not one statement that may change the dataset.
+            InvalidInput: it is not one statement that may change the dataset, or a value does not fit its column.
             Overloaded: too many wait already.
         """
         change = change_of(statement)
         self._versions.state()
         answer = await library.sql(change.count, 1)
         rows = int(answer.rows[0][0] or 0)
+        if change.values:
+            change.require_fit(rows, await self._tried(library, change))
         self._waiting = {name: each for name, each in self._waiting.items() if each.until > time.monotonic()}
         if len(self._waiting) >= MOST:
             raise Overloaded("Too many changes wait for a decision: decide some first.", retry_after=60)
         change_id = new_handle("chg")
         self._waiting[change_id] = Proposed(statement, rows, time.monotonic() + KEPT_S)
         return change_id, rows
+
+    async def _tried(self, library: Library, change: Change) -> list[Any] | None:
+        """What `trial` counts; None where a value cannot be computed as its column's type."""
+        try:
+            return (await library.sql(change.trial, 1)).rows[0]
+        except InvalidInput:
+            return None
 
     def show(self, change_id: str) -> Proposed:
         """What waits under a handle.

@@ -6,10 +6,15 @@ every node of that tree is one of a short list: no query inside, no second table
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import types
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from shared.dataset.rows import AMOUNT_DIGITS, AMOUNT_SCALE
 from shared.dataset.schemas import KEYS, ROWS
 from shared.dataset.statements import MAX_CHARS, words
 from shared.errors import InvalidInput
@@ -31,6 +36,15 @@ _DIALECT = "postgres"  # quotes and operators as DataFusion reads them
 
 
 @dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a column holds: its type in SQL, in words, and whether it may be NULL."""
+
+    sql: str
+    said: str
+    empty: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What a statement changes.
 
@@ -47,6 +61,34 @@ class Change:
     def count(self) -> str:
         """The query that counts the rows, without changing one."""
         return f'SELECT count(*) AS n FROM "{self.table}" WHERE {self.where}'  # noqa: S608  # of parsed parts
+
+    @property
+    def trial(self) -> str:
+        """The query that computes the new values as their columns' types, and counts those that are not NULL, column by
+        column; it fails where a value does not fit."""
+        kinds = _kinds(self.table)
+        values = ", ".join(
+            f'count(CAST({value} AS {kinds[name].sql})) AS "{name}"' for name, value in self.values.items()
+        )
+        return f'SELECT {values} FROM "{self.table}" WHERE {self.where}'  # noqa: S608  # of parsed parts
+
+    def require_fit(self, rows: int, counted: Sequence[Any] | None) -> None:
+        """That each new value can be written.
+
+        Args:
+            rows: how many are changed.
+            counted: the row that `trial` gave; None where it failed.
+
+        Raises:
+            InvalidInput: a column takes other values; says which ones each column takes.
+        """
+        kinds = _kinds(self.table)
+        empty = [
+            name for name, n in zip(self.values, counted or (), strict=False) if n != rows and not kinds[name].empty
+        ]
+        if counted is None or empty:
+            said = ", ".join(f"{name} takes {kinds[name].said}" for name in empty or self.values)
+            raise _refused(f"A new value does not fit its column: {said}.")
 
 
 def change_of(statement: str) -> Change:
@@ -94,7 +136,8 @@ def _values(assignments: list[Any], table: str) -> dict[str, str]:
     for each in assignments:
         column = each.this.name if type(each).__name__ == "EQ" and type(each.this).__name__ == "Column" else ""
         if column not in _columns(table) - fixed or column in values:
-            raise _refused("SET names columns of the table, each once, and none that identifies a row.")
+            settable = ", ".join(sorted(_columns(table) - fixed))
+            raise _refused(f"SET names columns of the table, each once, and none that identifies a row: {settable}.")
         values[column] = _expression(each.expression, table)
     return values
 
@@ -114,6 +157,19 @@ def _expression(node: Any, table: str) -> str:
 
 def _columns(table: str) -> frozenset[str]:
     return frozenset(ROWS[table].__dataclass_fields__)
+
+
+@cache
+def _kinds(table: str) -> dict[str, _Kind]:
+    amount = f"DECIMAL({AMOUNT_DIGITS}, {AMOUNT_SCALE})"
+    named = {int: ("BIGINT", "a whole number"), float: ("DOUBLE", "a number"), Decimal: (amount, "a number")}
+    found = {}
+    for name, hint in typing.get_type_hints(ROWS[table]).items():
+        empty = isinstance(hint, types.UnionType)
+        plain = next(part for part in typing.get_args(hint) if part is not type(None)) if empty else hint
+        sql, said = named.get(plain, ("VARCHAR", "a text"))
+        found[name] = _Kind(sql, f"{said} or NULL" if empty else f"{said}, not NULL", empty)
+    return found
 
 
 def _refused(text: str) -> InvalidInput:

@@ -219,6 +219,14 @@ async def test_the_reading_tool_changes_nothing_and_the_writing_scope_is_nobodys
     assert await people.total() == before
 
 
+async def test_a_value_that_its_column_cannot_hold_is_refused_before_anybody_is_asked(people: People) -> None:
+    with pytest.raises(InvalidInput, match="amount takes a number or NULL"):
+        await people.change(people.anna, "UPDATE prices SET amount = 'teuer' WHERE TRUE")
+    with pytest.raises(InvalidInput, match="identifies a row: class_id, class_system, description"):
+        await people.change(people.anna, "UPDATE products SET titel = 'x' WHERE TRUE")
+    assert (await people.market.call(people.ben, "list_approvals", ApprovalList)).approvals == []
+
+
 async def test_without_an_instance_that_takes_changes_the_answer_says_so(people: People) -> None:
     market = people.market
     bolt = await market.user_token("bolt")

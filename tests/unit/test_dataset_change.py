@@ -121,3 +121,33 @@ async def test_a_value_that_the_table_cannot_hold_changes_nothing(tmp_path: Path
     with pytest.raises(Exception, match="validation"):
         edit(tmp_path / "base", change, 1, tmp_path / "made")
     assert not (tmp_path / "made" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ("amount = 'teuer'", "amount takes a number or NULL"),
+        ("amount = currency", "amount takes a number or NULL"),
+        ("amount = 1, lower_bound = 'ab 10'", "lower_bound takes a number or NULL"),
+        ("currency = NULL", "currency takes a text, not NULL"),
+        ("amount = '12.50'", None),
+        ("amount = amount * 1.05, currency = 'EUR', lower_bound = NULL", None),
+    ],
+)
+async def test_a_value_that_does_not_fit_its_column_is_found_before_anybody_is_asked(
+    tmp_path: Path, values: str, says: str | None
+) -> None:
+    await written(tmp_path / "base", [document(number) for number in range(3)])
+    change = change_of(f"UPDATE prices SET {values} WHERE TRUE")  # noqa: S608
+    async with DatasetReader(tmp_path / "base", scratch=tmp_path) as reader:
+        rows = int((await reader.sql(change.count)).rows[0][0] or 0)
+        try:
+            counted = (await reader.sql(change.trial)).rows[0]
+        except InvalidInput:
+            counted = None
+        if says is None:
+            assert rows
+            change.require_fit(rows, counted)
+        else:
+            with pytest.raises(InvalidInput, match=says):
+                change.require_fit(rows, counted)
