@@ -171,6 +171,14 @@ def test_a_passage_knows_its_language(text: str, language: str) -> None:
     assert only.language == language
 
 
+def test_names_of_a_catalogues_elements_make_no_german_product_english() -> None:
+    told = ("QUANTITY_MIN", "CUSTOMS_NUMBER", "COUNTRY_OF_ORIGIN", "WEIGHT")
+    product = Product("A-1", names=(Localised("Relais", "deu"),), properties=tuple((name, "1") for name in told))
+    (only,) = chunk(Extraction(flow=(product,)), TOKENS, ChunkSizes(220))
+    assert all(name in only.text for name in told)
+    assert only.language == "de"
+
+
 def test_a_passage_of_a_product_without_telling_words_is_in_its_products_language() -> None:
     product = Product("A-1", names=(Localised("Relais", "deu"),), features=_features(30))
     found = chunk(Extraction(flow=(product,)), TOKENS, ChunkSizes(32))

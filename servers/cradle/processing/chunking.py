@@ -19,7 +19,7 @@ from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.language import guess
 from servers.cradle.processing.product_text import language_of, product_lines
 
-VERSION = "6"
+VERSION = "7"
 NAME = "structure"
 JOINT = "\n\n"
 PATH_JOINT = " › "

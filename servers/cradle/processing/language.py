@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import repeat
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß".encode("latin-1")
+_LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß_".encode("latin-1")  # COUNTRY_OF_ORIGIN is one word, and none of English
 _WORDS_ONLY = bytes(byte if byte in _LETTERS else 0x20 for byte in range(256))
 _MEASURE = re.compile(r"A\b(?:(?<=\dA)|(?<=\d\sA))")  # `10 A` is no English article
 _GERMAN = (
