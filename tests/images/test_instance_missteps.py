@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from servers.cradle.deployments.gate import require_answers
+from servers.instance.console import session
 from servers.instance.search import FILTERED, ONLY_MEANING
 from servers.instance.tools.products import Classified, ClassList, ProductList
 from shared.client import Upstream
 from shared.contracts.deployment import Question
 from shared.contracts.instance import DatasetAnswer, DocumentList, SearchAnswer
+from shared.dataset.rows import document_id
 from shared.encoder import Encoder
 from shared.errors import Conflict, InvalidInput, NotFound
 from tests.images.test_instance_product_tools import PRODUCTS, bundle
-from tests.instance_rig import instance_of
+from tests.instance_rig import KEY, instance_of
 
 
 async def refused(instance: Upstream, tool: str, arguments: dict[str, Any], kind: type[Exception], says: str) -> None:
@@ -72,3 +75,15 @@ async def test_a_gate_whose_questions_are_not_answered_says_how_to_be_rid_of_the
         wrong = right.model_copy(update={"expected": "IP99"})
         with pytest.raises(Conflict, match=r"0 of 1 answered\)\. The questions are kept .*deploy_customer.*empty list"):
             await require_answers(instance, digest, [wrong])
+
+
+async def test_a_documents_page_says_its_path_once_where_it_has_no_other_title(
+    query_model: Path, tmp_path: Path
+) -> None:
+    encoder = Encoder(query_model)
+    async with instance_of([bundle("RK-4", encoder)], query_model, tmp_path) as instance:
+        base = instance._url.removesuffix("/mcp")
+        cookies = {session.COOKIE: session.issue(KEY)}
+        async with httpx2.AsyncClient(trust_env=False, timeout=20, cookies=cookies) as browser:
+            page = (await browser.get(f"{base}/documents/{document_id('RK-4.pdf')}")).text
+        assert page.partition("<main")[2].count("RK-4.pdf") == 1
