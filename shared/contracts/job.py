@@ -45,7 +45,10 @@ class JobProgress(Contract):
 class JobResult(Contract):
     """What a finished job made: digests and numbers."""
 
-    numbers: dict[str, int | float] = Field(default_factory=dict)
+    numbers: dict[str, int | float] = Field(
+        default_factory=dict,
+        description="Counts; `seconds_` of a stage are added over documents that are read at once, with their waiting.",
+    )
     digests: dict[str, Digest] = Field(default_factory=dict)
     places: dict[str, str] = Field(default_factory=dict)
 
