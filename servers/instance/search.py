@@ -59,7 +59,8 @@ ABOUT = {
     "features": "One row a value of a product's feature. value is as written, number the same as a number; unit is as "
     "the source writes it, also a code of UN/ECE Recommendation 20 such as MMT (mm).",
     "prices": "One row a price. amount is for quantity units, null is one. Of a scale, the row with the largest "
-    "lower_bound that is not over the ordered quantity holds. valid_from and valid_to are ISO 8601, empty where open.",
+    "lower_bound that is not over the ordered quantity holds; null is no bound, as coalesce(lower_bound, 0). "
+    "valid_from and valid_to are ISO 8601, empty where open.",
     "groups": "The catalogues' own structure. code is a group's key in its document, parent the code above it.",
     "relations": "article_number to target: a group's code where kind is member, the supplier whose catalogues lose "
     "the article where it is deleted, else an article number. Kinds of BMEcat: accessories, sparepart, followup "

@@ -64,6 +64,14 @@ def test_every_reason_that_a_reader_gives_has_german_words() -> None:
     assert given <= FAILURES_DE.keys()
 
 
+def test_where_every_reason_says_what_to_do_its_german_words_do_too() -> None:
+    source = "".join(path.read_text() for path in Path("servers/cradle/processing").rglob("*.py"))
+    reasons = re.findall(r'Unreadable\(\s*"([a-z_]+)",\s*f?"([^"]*)"', source)
+    helped = {code for code, _ in reasons} - {code for code, text in reasons if ". " not in text}
+    assert {"damaged", "encrypted", "empty", "unsupported_format"} <= helped
+    assert [code for code in sorted(helped) if ". " not in FAILURES_DE[code]] == []
+
+
 @pytest.mark.parametrize(
     ("text", "heading", "shown"),
     [
