@@ -138,3 +138,9 @@ async def test_a_roll_back_to_an_unknown_image_or_of_nothing_is_refused_before_i
     with pytest.raises(Unavailable):
         await deployment.check_rollback(held, "acme", "p1-kept", "local")
     release(archive.folder)
+
+
+async def test_a_reconciliation_before_the_backup_says_so(held: Services) -> None:
+    await CustomerStore.open(held.settings, "berg", create=True)
+    with pytest.raises(NotFound, match="back_up_legacy first"):
+        await migration.reconcile(held, "berg", "p1-none")
