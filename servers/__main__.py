@@ -234,6 +234,27 @@ def erase(
 
 
 @app.command()
+def verify_certificate(
+    file: Annotated[Path, typer.Argument(help="A certificate of an erasure.")],
+    key: Annotated[
+        list[Path] | None, typer.Option(help="The signer's public key, instead of this home's; repeatable.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Say what a certificate of an erasure says, and prove its signature, offline; exit code 1 where it does not hold.
+
+    Who does not trust this machine takes the key from a delivery of that time: --key signer.pub.
+    """
+    from servers.local.certificates import verify
+
+    lines, holds = verify(_settings(home=home), file, key or [])
+    for line in lines:
+        typer.echo(line)
+    if not holds:
+        raise typer.Exit(1)
+
+
+@app.command()
 def status(home: Home = None) -> None:
     """Show what of the platform answers just now; exit code 1 where not all of it does."""
     from servers.local.status import status as run

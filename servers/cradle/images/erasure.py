@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+import orjson
+from pydantic import Field, ValidationError
 
 from servers.cradle.images.archive import Archive, release
 from servers.cradle.images.customer_keys import destroy
@@ -16,11 +21,12 @@ from servers.cradle.images.files import write_new
 from servers.cradle.images.signing import Signer
 from shared.contracts.model import Contract
 from shared.durable import sync_folder
-from shared.errors import Unavailable
-from shared.ids import CustomerId, Digest, digest
+from shared.errors import Conflict, Unavailable
+from shared.ids import DIGEST_PATTERN, CustomerId, Digest, digest
 from shared.objects import CustomerStore
-from shared.signatures import STATEMENT
+from shared.signatures import STATEMENT, Verifier
 
+ENDING = ".dsse.json"
 _PREDICATE = "urn:0711:erasure:v1"
 
 
@@ -60,13 +66,51 @@ async def erase(
     if folder.exists() or (left is not None and left.exists()):
         raise Unavailable("Something of the customer could not be removed. Check the folder's rights and call again.")
     now = datetime.now(UTC)
-    path = certificates / f"{customer_id}-{now:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}.dsse.json"
+    path = certificates / f"{customer_id}-{now:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}{ENDING}"
     certificate = Certificate(
         customer_id=customer_id, objects=objects, archived_images=images, instances=instances, rows=rows,
         archive_key=key, erased_at=now, location=str(path),
     )  # fmt: skip
     await asyncio.to_thread(_sign, certificate, path, signer)
     return certificate
+
+
+def read_certificate(path: Path, keys: Sequence[Verifier]) -> tuple[Certificate, Verifier]:
+    """What a certificate says, and which of the keys signed it; blocking.
+
+    Raises:
+        Conflict: it was altered, none of these keys signed it, or it says something else than that a customer was
+            erased.
+        OSError: the file cannot be read.
+    """
+    envelope = path.read_bytes()
+    for key in keys:
+        try:
+            statement = key.statement(envelope)
+        except Conflict:
+            continue
+        return _certificate(statement, path), key
+    named, known = _named(envelope), [key.key_id for key in keys]
+    if named in known:
+        raise Conflict("It was altered after it was signed.")
+    raise Conflict(f"It is not signed by {' or '.join(known)}. It names another key, {named}.")
+
+
+def _certificate(statement: dict[str, Any], path: Path) -> Certificate:
+    with suppress(ValidationError, KeyError, IndexError, TypeError):
+        found = Certificate(**statement["predicate"], location=str(path))
+        if statement["predicateType"] == _PREDICATE and statement["subject"][0]["name"] == found.customer_id:
+            return found
+    raise Conflict("What was signed is no certificate of an erasure.")
+
+
+def _named(envelope: bytes) -> str:
+    """The key that an envelope names; nothing proves that it is the one that signed."""
+    with suppress(ValueError, KeyError, IndexError, TypeError):
+        named = orjson.loads(envelope)["signatures"][0]["keyid"]
+        if re.fullmatch(DIGEST_PATTERN, named):
+            return named
+    raise Conflict("It is no signed statement, or it is damaged.")
 
 
 def _remove(folder: Path) -> None:
@@ -80,5 +124,7 @@ def _sign(certificate: Certificate, path: Path, signer: Signer) -> None:
     subject = {"name": name, "digest": {"sha256": digest(name.encode()).removeprefix("sha256:")}}
     statement = {"_type": STATEMENT, "subject": [subject], "predicateType": _PREDICATE, "predicate": predicate}
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # a certificate can be checked when the key has been replaced
+        write_new(path.parent / f"signer-{signer.verifier.key_id[7:19]}.pub", signer.verifier.pem)
     write_new(path, signer.envelope(statement))
     sync_folder(path.parent)
