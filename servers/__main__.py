@@ -208,12 +208,25 @@ def backup(
 
 @app.command()
 def restore(
-    source: Annotated[Path, typer.Argument(help="A folder that `0711 backup` made.")], home: Home = None
+    source: Annotated[Path, typer.Argument(help="A folder that `0711 backup` made.")],
+    customer: Annotated[str | None, typer.Option(help="Bring back this one alone. The platform has to run.")] = None,
+    replace: Annotated[bool, typer.Option(help="It is here: replace its bucket, add what it lacks.")] = False,
+    home: Home = None,
 ) -> None:
     """Make the platform of a backup in an empty home folder, and prove that it is equal."""
     from servers.local.backup import restore as run
+    from servers.local.one_customer import restore_customer
+    from servers.local.platform import needing_postgres
 
-    tables = asyncio.run(run(load(home=home), source.absolute(), typer.echo))
+    chosen = load(home=home)
+    if customer is not None:
+        with needing_postgres(chosen):
+            asyncio.run(restore_customer(chosen, source.absolute(), customer, typer.echo, replace=replace))
+        typer.echo(f"restored       {customer}. Its instance: deploy_customer")
+        return
+    if replace:
+        raise typer.BadParameter("--replace needs --customer.")
+    tables = asyncio.run(run(chosen, source.absolute(), typer.echo))
     typer.echo(f"restored       {tables} tables equal. Start it: 0711 up")
 
 
@@ -247,7 +260,7 @@ def verify_certificate(
     """
     from servers.local.certificates import verify
 
-    lines, holds = verify(_settings(home=home), file, key or [])
+    lines, holds = verify(load(home=home), file, key or [])
     for line in lines:
         typer.echo(line)
     if not holds:

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,7 +83,7 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
             await asyncio.to_thread(os.sync)
             work.rename(final)
         except OSError as error:
-            raise _full(error, target) from None
+            raise full(error, target) from None
         finally:
             shutil.rmtree(work, ignore_errors=True)
     notify(f"files          {len(hashes)} with their hashes")
@@ -98,13 +99,13 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
             incomplete or damaged, or the restored rows are not equal.
         StorageFull: no room. In each case nothing is left behind.
     """
-    manifest = await asyncio.to_thread(_checked, source)
+    manifest = await asyncio.to_thread(checked, source)
     _require_empty(settings.home)
     if settings.postgres_url is not None:
         await require_unused(settings.postgres_url.get_secret_value())
     with HomeLock(settings.home):
         try:
-            await asyncio.to_thread(_copy_back, source / "files", settings.home, manifest)
+            await asyncio.to_thread(copy_back, source / "files", settings.home, manifest)
             async with postgres(settings, notify) as superuser_url:
                 await provision(superuser_url, settings.home)
                 for name in DATABASES:
@@ -122,7 +123,7 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
                     await drop_databases(settings.postgres_url.get_secret_value())
             await asyncio.to_thread(_empty, settings.home)
             if isinstance(error, OSError):
-                raise _full(error, settings.home) from None
+                raise full(error, settings.home) from None
             raise
     if settings.archive_immutable:
         sealed = await asyncio.to_thread(_seal_again, settings.home / "archive")
@@ -175,14 +176,23 @@ def _walk(home: Path) -> list[Path]:
     return found
 
 
-def _checked(source: Path) -> Manifest:
+def checked(source: Path, wanted: Callable[[str], bool] = lambda _name: True) -> Manifest:
+    """What a backup says that it holds; blocking.
+
+    Args:
+        wanted: which of its files have to be whole.
+
+    Raises:
+        InvalidInput: `source` is no backup.
+        Conflict: a wanted file is missing or damaged.
+    """
     if not (source / MANIFEST).is_file():
         inside = sorted(folder.parent.name for folder in source.glob(f"0711-*/{MANIFEST}"))
         hint = f" The newest of those in it: {inside[-1]}." if inside else ""
         raise InvalidInput(f"{source} is no folder that `0711 backup` made.{hint}")
     try:
         manifest = Manifest.model_validate_json((source / MANIFEST).read_bytes())
-        damaged = [name for name, value in manifest.files.items() if _hash(source / name) != value]
+        damaged = [name for name, value in manifest.files.items() if wanted(name) and _hash(source / name) != value]
     except (OSError, ValueError):
         raise Conflict("This is no whole backup: a file is missing. Use another one.") from None
     if damaged:
@@ -190,20 +200,29 @@ def _checked(source: Path) -> Manifest:
     return manifest
 
 
-def _copy_back(files: Path, home: Path, manifest: Manifest) -> None:
-    for name in manifest.modes:
-        target = home / name
-        if not target.resolve().is_relative_to(home.resolve()):
+def copy_back(files: Path, place: Path, manifest: Manifest, below: str = "") -> None:
+    """Put what a backup holds into `place`, with modes and times as they were; blocking.
+
+    Args:
+        below: only this folder, which becomes `place`.
+    """
+    targets = {
+        name: place / name[len(below) :].lstrip("/")
+        for name in manifest.modes
+        if not below or name == below or name.startswith(f"{below}/")
+    }
+    for name, target in targets.items():
+        if not target.resolve().is_relative_to(place.resolve()):
             raise Conflict("The backup names a file outside of its folder. Use another one.")
         if f"files/{name}" in manifest.files:
             target.touch(0o600)
             shutil.copyfile(files / name, target)
         else:
             target.mkdir(mode=0o700)
-    for name, mode in reversed(manifest.modes.items()):  # a folder after all that is in it
+    for name, target in reversed(targets.items()):  # a folder after all that is in it
         if (changed := manifest.changed_ns.get(name)) is not None:
-            os.utime(home / name, ns=(changed, changed))
-        (home / name).chmod(mode)
+            os.utime(target, ns=(changed, changed))
+        target.chmod(manifest.modes[name])
 
 
 def _work_name(home: Path) -> str:
@@ -252,7 +271,7 @@ def _make(work: Path) -> None:
         ) from None
 
 
-def _full(error: OSError, place: Path) -> Conflict | StorageFull:
+def full(error: OSError, place: Path) -> Conflict | StorageFull:
     if says_full(error):
         return StorageFull(f"No room in {place}. Free some space and call again; nothing is left behind.")
     return Conflict(f"A file could not be copied: {error.strerror}. Nothing is left behind.")

@@ -10,14 +10,14 @@ from servers.cradle.images.archive import Archive
 from servers.cradle.images.customer_keys import key_folder, was_made
 from servers.cradle.images.erasure import Certificate, erase
 from servers.cradle.images.signing import Signer
+from servers.local.one_customer import remove_left
 from servers.local.platform import MIGRATIONS, Notify
-from servers.local.whole import the_whole
+from servers.local.whole import superuser_of, the_whole
 from shared.audit import AuditLog
-from shared.errors import InvalidInput, NotFound, Unavailable
+from shared.errors import InvalidInput, NotFound
 from shared.objects import CustomerStore, bucket_name
 from shared.postgres.database import Database
 from shared.postgres.erasure import erase_rows, names_customer
-from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.urls import database_urls
 from shared.settings import Settings
 
@@ -38,10 +38,11 @@ async def erase_customer(settings: Settings, customer: str, confirm: str, notify
     bucket_name(customer)
     if confirm != customer:
         raise InvalidInput("Repeat the customer's id: 0711 erase CUSTOMER --confirm CUSTOMER.", field="confirm")
-    superuser_url = _superuser_url(settings)  # first: a mistyped home gets no keys
+    superuser_url = superuser_of(settings)  # first: a mistyped home gets no keys
     signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
     archive = Archive(settings.home / "archive", key_folder(settings), signer.verifier, settings.archive_immutable)
     async with the_whole(superuser_url):
+        await remove_left(settings, superuser_url)
         if not await _known(settings, customer, archive, superuser_url):
             raise NotFound(
                 f"There is and was no customer {customer} here: nothing was erased. `list_customers` names the ids."
@@ -97,11 +98,3 @@ async def _instances(settings: Settings, customer: str, signer: Signer) -> int:
         return await Deployments(settings, database, signer.verifier).erase(customer)
     finally:
         await database.close()
-
-
-def _superuser_url(settings: Settings) -> str:
-    if settings.postgres_url is not None:
-        return settings.postgres_url.get_secret_value()
-    with suppress(Unavailable):
-        return EmbeddedPostgres(settings.home / "postgres", settings.postgres_port).superuser_url
-    raise Unavailable("There is no database in this home folder. Start the platform: 0711 up")

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import asyncpg
@@ -87,14 +88,14 @@ async def require_nobody_connected(superuser_url: str) -> None:
         raise Conflict("A server of the platform is connected to its databases. Stop every server, and call again.")
 
 
-async def drop_databases(superuser_url: str) -> None:
-    """Remove the three databases with all that is in them.
+async def drop_databases(superuser_url: str, names: Sequence[str] = DATABASES) -> None:
+    """Remove databases with all that is in them.
 
     Raises:
         Unavailable: the server does not answer or refuses the credential.
     """
     async with connected(superuser_url, command_timeout_s=COMMAND_TIMEOUT_S) as admin:
-        for name in DATABASES:
+        for name in names:
             await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 

@@ -116,13 +116,18 @@ def was_made(folder: Path, customer_id: str) -> bool:
     return any(place.exists() for place in _places(folder, customer_id))
 
 
+def was_erased(folder: Path, customer_id: str) -> bool:
+    """Whether the customer's key was destroyed; blocking."""
+    return _places(folder, customer_id)[1].exists()
+
+
 def require_not_erased(folder: Path, customer_id: str) -> None:
     """Make sure, before any work, that the customer can be archived in the end; blocking.
 
     Raises:
         Conflict: a customer of this id was erased.
     """
-    if _places(folder, customer_id)[1].exists():
+    if was_erased(folder, customer_id):
         raise Conflict(
             "A customer of this name was erased here, so nothing of this name is archived any more. Choose another "
             "company name; or the operator, who lets it come back, removes "

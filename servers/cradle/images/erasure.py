@@ -96,6 +96,14 @@ def read_certificate(path: Path, keys: Sequence[Verifier]) -> tuple[Certificate,
     raise Conflict(f"It is not signed by {' or '.join(known)}. It names another key, {named}.")
 
 
+def last_erasure(certificates: Path, customer_id: str) -> datetime | None:
+    """When the customer was erased last, by the names of its certificates; None: it was not. Blocking."""
+    name = re.compile(rf"{re.escape(customer_id)}-(\d{{8}}T\d{{6}})-[0-9a-f]{{8}}{re.escape(ENDING)}")
+    found = [name.fullmatch(path.name) for path in certificates.glob(f"{customer_id}-*{ENDING}")]
+    times = [datetime.strptime(each[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) for each in found if each]
+    return max(times, default=None)
+
+
 def _certificate(statement: dict[str, Any], path: Path) -> Certificate:
     with suppress(ValidationError, KeyError, IndexError, TypeError):
         found = Certificate(**statement["predicate"], location=str(path))
