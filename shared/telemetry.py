@@ -17,14 +17,16 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
 import orjson
-from opentelemetry.trace import Span, StatusCode, get_tracer
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import Span, StatusCode, get_current_span, get_tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
 OURS = ("servers", "shared", "platform-0711")
@@ -93,6 +95,22 @@ def span(name: str, **fields: Unpack[Fields]) -> Iterator[Span]:
             running.set_attribute("code", getattr(error, "code", None) or type(error).__name__)
             running.set_status(StatusCode.ERROR)
             raise
+
+
+@contextmanager
+def following(carrier: Mapping[str, Any] | None) -> Iterator[None]:
+    """Spans inside go on with the trace that a caller's `traceparent` (W3C Trace Context) names. What travels beside
+    it, `tracestate` and baggage, is whatever the caller wrote, and is left out."""
+    parent = (carrier or {}).get("traceparent")
+    context = TraceContextTextMapPropagator().extract({"traceparent": parent} if isinstance(parent, str) else {})
+    if not get_current_span(context).get_span_context().is_valid:
+        yield
+        return
+    token = attach(context)
+    try:
+        yield
+    finally:
+        detach(token)
 
 
 def count_call(server: str, tool: str, code: str, seconds: float) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension
@@ -32,6 +33,7 @@ from shared.serving.resources import guarded
 from shared.serving.rest import Handler, json_response, route
 from shared.serving.tools import ToolServer
 from shared.settings import ServerName, Settings
+from shared.telemetry import following
 from shared.version import VERSION
 
 logging.getLogger("mcp").setLevel(logging.ERROR)  # below, the SDK writes what tools were given
@@ -119,6 +121,10 @@ class Server:
             cache_hints=SAME_FOR_ALL,
         )
         self.mcp.calls = self._calls
+        self.mcp.middleware[:] = [
+            _traced,  # in place of the SDK's, whose spans repeat what callers name and what errors say
+            *(each for each in self.mcp.middleware if not isinstance(each, OpenTelemetryMiddleware)),
+        ]
         self.route("/health", health_route(health), ["GET"], public=True)
         self.measured = partial(measured, name, settings.home, health)
         self.route("/metrics", metrics_route(self.measured), ["GET"], public=True)
@@ -282,6 +288,11 @@ class Server:
             },
             headers={"cache-control": "public, max-age=300"},
         )
+
+
+async def _traced(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    with following(ctx.meta):
+        return await call_next(ctx)
 
 
 _NAMELESS = frozenset(

@@ -22,7 +22,7 @@ from shared.serving.calls import Calls, Key, call_key
 from shared.serving.failures import invalid_arguments, platform_error, tool_result
 from shared.serving.listing import Pages
 from shared.serving.progress import calling
-from shared.telemetry import count_call, event
+from shared.telemetry import count_call, event, span
 from shared.values import check_value, problem_of
 
 
@@ -91,7 +91,8 @@ class ToolServer(Pages, MCPServer[Any]):
             raise MCPError(INVALID_PARAMS, "Unknown tool: tools/list shows what there is.")
         started, code = time.perf_counter(), "ok"
         try:
-            return await self._call(spec, arguments, context)
+            with span("tool.call", server=self.name, tool=name):
+                return await self._call(spec, arguments, context)
         except PlatformError as error:
             code = error.code
             return tool_result(error)

@@ -18,7 +18,8 @@ class AnthropicVision(HostedModel):
     def _sdk(self) -> Sdk:
         import anthropic
 
-        return Sdk(anthropic, anthropic.AsyncAnthropic, anthropic.AnthropicError)
+        spans = {"traces": {"content_mode": "metadata_only"}}  # whatever ANTHROPIC_OPEN_TELEMETRY… say
+        return Sdk(anthropic, anthropic.AsyncAnthropic, anthropic.AnthropicError, {"open_telemetry": spans})
 
     async def _answer(self, png: str, wanted: str, schema: dict[str, Any] | None) -> Said:
         source = {"type": "base64", "media_type": "image/png", "data": png}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import operator
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
 from typing import Any, ClassVar
@@ -50,11 +51,12 @@ PROMPTS_DIGEST = canonical_digest([PROMPTS, SCHEMA_PROMPT, MARKDOWN_PROMPT])
 
 @dataclass(frozen=True, slots=True)
 class Sdk:
-    """A provider's package: its client, and the root of what it raises."""
+    """A provider's package: its client, the root of what it raises, and what its client is given beside the usual."""
 
     package: ModuleType
     client: type[Any]
     error: type[Exception]
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,9 @@ class HostedModel(ABC):
             sdk = self._sdk
             try:
                 self._connected = sdk.client(
-                    api_key=self._key.get_secret_value(), base_url=self._base_url, timeout=self._deadline, max_retries=0
-                )
+                    api_key=self._key.get_secret_value(), base_url=self._base_url, timeout=self._deadline,
+                    max_retries=0, **sdk.options,
+                )  # fmt: skip
             except ImportError:  # of what speaks SOCKS
                 raise Unavailable(
                     "Vision providers are not asked through a SOCKS proxy. Name an HTTP proxy in HTTPS_PROXY, and start"
