@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from servers.cradle.images.assemble import assemble
+from servers.cradle.images.base import architecture
 from servers.cradle.images.engine import Container, Engine
+from servers.cradle.images.layers import Entry, write_layer
+from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.running import running_instance
+from servers.cradle.images.spec import ImageSpec
 from servers.cradle.images.unpack import read_image
 from servers.cradle.images.verify import verify_image
 from shared.client import Upstream
@@ -95,6 +101,43 @@ async def test_the_engine_builds_the_same_files_and_settings_as_the_assembler(
         assert theirs.config["config"][setting] == ours.config["config"][setting], setting
     assert sorted(theirs.config["config"]["Env"]) == sorted(ours.config["config"]["Env"])
     assert theirs.config["config"]["Labels"].keys() == ours.config["config"]["Labels"].keys()
+
+
+@pytest.mark.parametrize("there", ["as the engine says", "more than there is"])
+def test_an_engine_is_sent_the_layers_that_it_lacks_and_the_whole_image_where_that_was_not_enough(
+    engine_host: str, layer_cache: Path, layers_in_engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    there: str,
+) -> None:  # fmt: skip
+    own = write_layer("config", [Entry("app/instance.json", os.urandom(1 << 18))], tmp_path)
+    layers = [*prepared_layers(layer_cache, None, architecture()), own]
+    spec = ImageSpec.model_validate(
+        {"customer_id": "sent", "tag": "p1-sent", "fingerprint": own.digest, "dataset_digest": own.digest}
+    )
+    written = assemble(spec, layers, tmp_path / "image.tar")
+    sent: list[int] = []
+    with Engine.connect(engine_host) as engine:
+        load = engine.api.load_image
+
+        def counted(pieces: Iterable[bytes]) -> Iterable[dict[str, str]]:
+            whole = b"".join(pieces)
+            sent.append(len(whole))
+            return load(whole)
+
+        monkeypatch.setattr(engine.api, "load_image", counted)
+        if there == "more than there is":  # as where another call removes it meanwhile
+            every = {f"blobs/sha256/{layer.digest.removeprefix('sha256:')}" for layer in layers}
+            monkeypatch.setattr(engine, "_files_there", lambda _: every)
+        loaded = engine.load(tmp_path / "image.tar", written.image_id)
+        try:
+            assert engine.api.inspect_image(loaded)["RootFS"]["Layers"] == [layer.diff_id for layer in layers]
+        finally:
+            engine.drop_image(loaded)
+    if there == "as the engine says":
+        assert len(sent) == 1
+        assert own.size < sent[0] < 2 * own.size
+    else:
+        assert sent[0] < own.size
+        assert sent[1] == written.size
 
 
 def test_an_engine_that_is_gone_is_one_clear_sentence(tmp_path: Path) -> None:

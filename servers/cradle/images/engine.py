@@ -10,7 +10,7 @@ import os
 import tarfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from servers.cradle.images.contexts import of_context
 from servers.cradle.images.files import new_file
 from servers.cradle.images.layers import Layer, room_or_clean
 from servers.cradle.images.render import dockerfile
+from servers.cradle.images.sending import files_there, pieces
 from servers.cradle.images.spec import SCRATCH, ImageSpec
 from servers.cradle.images.streams import Hashing, add_file
 from shared.errors import Conflict, StorageFull, Unavailable
@@ -221,17 +222,39 @@ class Engine:
             raise
 
     def load(self, image: Path, image_id: str) -> str:
-        """Load an image, where the engine does not have it yet: ids are digests. What the engine names it by."""
+        """Load an image, where the engine does not have it yet: ids are digests. What the engine names it by.
+
+        It is sent without the layers that the engine has; should it miss one after all, whole.
+        """
         with plain(), suppress(self._missing()):
             return str(self.api.inspect_image(image_id)["Id"])
-        with plain(), image.open("rb") as file:
-            for line in self.api.load_image(file):
+        known = self._files_there(image)
+        if known:
+            with suppress(Unavailable):
+                return self._loaded(pieces(image, known), image, image_id)
+        with image.open("rb") as file:
+            return self._loaded(file, image, image_id)
+
+    def _loaded(self, content: Iterable[bytes], image: Path, image_id: str) -> str:
+        with plain():
+            for line in self.api.load_image(content):
                 if "error" in line:
                     raise _engine_error(str(line["error"]))
             try:
                 return str(self.api.inspect_image(image_id)["Id"])
             except self._missing():  # engines with containerd's store name an image by its manifest
                 return self._reference_in(image)
+
+    def _files_there(self, image: Path) -> set[str]:
+        """Which layers' files of an image need not be sent."""
+        layers: list[list[str]] = []
+        with plain():
+            if "io.containerd.snapshotter" in str(self.api.info().get("DriverStatus")):
+                return set()
+            for each in self.api.images(quiet=True):
+                with suppress(self._missing()):  # one that is removed meanwhile
+                    layers.append(self.api.inspect_image(each)["RootFS"].get("Layers") or [])
+        return files_there(image, layers)
 
     def drop_image(self, image: str) -> None:
         """Remove an image that no container uses any more; one that is used, or that others named too, stays."""

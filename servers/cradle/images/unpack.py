@@ -22,6 +22,7 @@ from shared.contracts.image import Architecture
 from shared.errors import Conflict, InvalidInput, NotFound
 
 _AHEAD = 1 << 16
+_KEPT = 32
 _MANIFEST_LIMIT = 4 * 2**20
 _DATASET_MANIFEST = "data/manifest.json"
 
@@ -224,20 +225,45 @@ class _Hashed(io.RawIOBase):
         return self._state.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What was found in a layer: how many files, the size of its tar, and the names at its root."""
+
+    files: int
+    size: int
+    roots: frozenset[str]
+
+
+_checked: dict[tuple[str, str], _Checked] = {}
+"""By the digests of a compressed layer and of the tar in it, of layers that this process has read to their end and
+found right. Most of an image is the platform's own, the same in all: a layer of which nothing is unpacked is not
+decompressed again to see again what its digest says."""
+
+
 def _read_layer(
     tar: tarfile.TarFile, name: str, diff_id: str, contents: Contents, target: Path | None, below: tuple[str, ...]
 ) -> None:
     blob = tar.extractfile(name)
     if blob is None:
         raise InvalidInput("The file is not an image, or it is damaged. Build it again.")
+    wanted = {_DATASET_MANIFEST, *(below if target is not None else ())}
+    known = _checked.get((Path(name).name, diff_id))
+    if known is not None and known.roots.isdisjoint(each.partition("/")[0] for each in wanted) and "" not in wanted:
+        if hashlib.file_digest(blob, "sha256").hexdigest() != Path(name).name:  # pyright: ignore[reportArgumentType]
+            raise Conflict("A layer of the image was altered or damaged. Build it again.")
+        contents.layer_sizes.append(known.size)
+        contents.files += known.files
+        return
+    before, roots = contents.files, set[str]()
     compression = kind_of(blob)
     compressed = _Hashed(blob)
     content = _Hashed(decompressed(compressed, compression))
     try:
         with Ahead(content) as raw, _forward(io.BufferedReader(raw, BLOCK)) as layer:
             for member in layer:
-                wanted = member.name.removeprefix("./").startswith(below)
-                _take(layer, member, contents, target if wanted else None)
+                path = member.name.removeprefix("./")
+                roots.add(path.partition("/")[0])
+                _take(layer, member, contents, target if path.startswith(below) else None)
         right = "sha256:" + content.finish() == diff_id
         contents.layer_sizes.append(content.size)
     except (OSError, EOFError, ValueError) as error:
@@ -248,6 +274,10 @@ def _read_layer(
         right = compressed.finish() == Path(name).name
     if not right:
         raise Conflict("A layer of the image was altered or damaged. Build it again.")
+    if compression and len(roots) <= _KEPT:
+        for key in list(_checked)[: len(_checked) + 1 - _KEPT]:
+            _checked.pop(key, None)
+        _checked[Path(name).name, diff_id] = _Checked(contents.files - before, content.size, frozenset(roots))
 
 
 def _forward(content: Any) -> tarfile.TarFile:
