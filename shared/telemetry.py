@@ -36,6 +36,7 @@ FRAMES = 25
 class Fields(TypedDict, total=False):
     """What a log line may hold beside its event: ids, names of ours, numbers. No text that came from outside."""
 
+    server: str
     tool: str
     route: str
     code: str

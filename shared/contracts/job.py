@@ -75,6 +75,6 @@ class JobView(Contract):
     )
     result: JobResult | None = None
     error: dict[str, str | bool | float] | None = None
-    next: str = Field("", description="What to call next, in words.")
+    next: str = Field(default="", description="What to call next, in words.")
     created_at: datetime
     updated_at: datetime

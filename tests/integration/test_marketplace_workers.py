@@ -248,7 +248,7 @@ def test_no_two_workers_run_packages_under_the_same_user_id() -> None:
 
 
 def test_a_worker_that_dies_as_the_others_are_let_go_on_does_not_take_the_supervisor_along() -> None:
-    supervisor, lines = Supervisor(2), [socket.socketpair() for _ in range(2)]
+    supervisor, lines = Supervisor(2, 30.0), [socket.socketpair() for _ in range(2)]
     try:
         for place, (end, there) in zip(supervisor._places, lines, strict=True):
             place.pid, place.end, place.reached = -1, end, 1
