@@ -28,11 +28,13 @@ endif
 endif
 
 # torch is installed first and pinned exactly: this version is found as a CPU build, a looser request brings gigabytes of CUDA.
+# pip compiles 25,000 files to byte code with one processor, which takes a minute: here all processors do.
 $(READY): pyproject.toml
 	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "Python 3.11 to 3.14 with venv is needed (Debian, Ubuntu: apt install python3-venv), and $(or $(PYTHON),python3) is none. Where there is one, name it: make PYTHON=…/python3.13" >&2; exit 1; }
 	@echo "Setting up $(VENV) (two to four minutes, once) …"
 	@$(PYTHON) -m venv $(ANEW) $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@echo "  1/2 torch" && $(BIN)/python -m pip install --quiet torch==2.13.0
-	@echo "  2/2 the platform and its libraries" && $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@echo "  1/2 torch" && $(BIN)/python -m pip install --quiet --no-compile torch==2.13.0
+	@echo "  2/2 the platform and its libraries" && $(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # some are templates, or for another Python
 	@touch $(READY)
