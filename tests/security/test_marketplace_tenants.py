@@ -24,7 +24,7 @@ NAMES = {
     "url": None, "tools": [], "reviewed": DIGEST, "language": "sql", "statement": "SELECT 1", "approve": True,
     "tool_name": "say", "month": None, "start": 0, "title": "X", "description": "X", "version": "1", "state": "review",
     "tier": "business", "stars": 5, "updated_since": None, "needs_licence": None, "direction": None, "days": 1,
-    "batch_id": new_handle("use"), "kept": False,
+    "batch_id": new_handle("use"), "kept": False, "failed": False,
     "question": "instance", "credential": "Bearer x", "header": "authorization",
     "condition": "true", "arguments": None, "package": None,
 }  # fmt: skip
