@@ -157,7 +157,7 @@ class Engine:
                 image_id = str(self.api.inspect_image(image)["Id"])
             return self._save(spec, image_id, target)
         finally:
-            with suppress(Unavailable), plain():
+            with suppress(Unavailable, self._missing()), plain():  # another build of it may have removed it
                 self.api.remove_image(image, force=True)
 
     def _build(self, spec: ImageSpec, layers: Sequence[Layer]) -> str:
