@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from servers.marketplace.approvals.database import APPLY, CustomerDatabase
 from servers.marketplace.tools.accounts import UserCreated
 from servers.marketplace.tools.database import ApprovalList, DatabaseChange
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Unavailable
@@ -260,3 +261,18 @@ async def test_a_rule_on_the_instances_tool_holds_for_questions_by_way_of_the_ma
             pass
     assert "args.limit <= 5" in told_why
     assert await people.market.call(people.anna, "query_customer_database", **(told | {"limit": 5}))
+
+
+@pytest.mark.parametrize("said", [{"versions": []}, {"other": 1}])
+async def test_of_a_change_whose_answer_cannot_be_read_it_is_said_that_its_outcome_is_not_known(
+    people: People, said: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = CustomerDatabase._call
+
+    async def call(self: CustomerDatabase, route: Any, tool: str, *arguments: Any) -> Any:
+        return said if tool == APPLY else await asked(self, route, tool, *arguments)
+
+    monkeypatch.setattr(CustomerDatabase, "_call", call)
+    approval_id = await people.approved()
+    with pytest.raises(Unavailable, match="What came of the change is not known"):
+        await people.change(people.anna, approval_id=approval_id)

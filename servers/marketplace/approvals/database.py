@@ -15,6 +15,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from servers.marketplace import policy
 from servers.marketplace.approvals.store import Approval, ApprovalStore, Bound, State
 from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, view_of
@@ -122,7 +124,7 @@ class CustomerDatabase:
         except REFUSALS:
             state = "refused"
             raise
-        except PlatformError:
+        except (PlatformError, ValidationError, StopIteration):  # no answer, or one that cannot be read
             raise Unavailable(
                 "What came of the change is not known, and it is not tried again: look at the data, or at the "
                 "instance's list_versions."
