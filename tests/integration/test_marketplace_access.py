@@ -9,6 +9,7 @@ import pytest
 from servers.marketplace.gateway.finding import found_tools
 from servers.marketplace.tools.access import AccessExplained, ToolsFound
 from servers.marketplace.tools.accounts import WhoAmI
+from servers.marketplace.tools.review import ServerReviewed
 from shared.errors import NotFound
 from shared.ids import canonical_json
 from tests.marketplace_rig import Changing, Market, definition
@@ -91,3 +92,28 @@ async def test_the_explanation_names_what_is_missing_and_hides_what_the_caller_d
     with pytest.raises(NotFound):
         await explained(token, user_id=me.subject)
     assert upstream.requests.count("tools/call") == 1, "explaining calls nothing"
+
+
+async def test_a_server_of_many_tools_is_reviewed_part_by_part(market: Market) -> None:
+    long = "Reads what was asked for, and nothing else. " * 15
+    upstream = Changing(*(definition(f"tool_{number:03}", long) for number in range(120)))
+    name = await market.add_instance("acme", await market.add_app(upstream))
+    operator = await market.operator()
+
+    async def checked() -> list[ServerReviewed]:
+        parts = [await market.call(operator, "check_mcp", ServerReviewed, server_name=name)]
+        while (start := parts[-1].next_start) is not None:
+            parts.append(await market.call(operator, "check_mcp", ServerReviewed, server_name=name, start=start))
+        assert all(len(part.model_dump_json()) < 45_000 for part in parts)
+        assert len({part.reviewed for part in parts}) == 1
+        return parts
+
+    parts = await checked()
+    assert len(parts) > 1
+    assert [tool.name for part in parts for tool in part.tools] == [each["name"] for each in upstream.tools]
+    await market.call(operator, "approve_mcp_tools", ServerReviewed, server_name=name, reviewed=parts[0].reviewed)
+    upstream.tools[1] = definition("tool_001", "Sends what was asked for elsewhere.")
+    shown = {tool.name: tool for part in await checked() for tool in part.tools}
+    assert {tool.state for tool in shown.values()} == {"approved", "changed"}
+    assert (shown["tool_000"].approved_description, shown["tool_000"].seen_description) == ("", long)
+    assert (shown["tool_001"].approved_description, shown["tool_001"].seen_description[:5]) == (long, "Sends")
