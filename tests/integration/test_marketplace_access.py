@@ -117,3 +117,15 @@ async def test_a_server_of_many_tools_is_reviewed_part_by_part(market: Market) -
     assert {tool.state for tool in shown.values()} == {"approved", "changed"}
     assert (shown["tool_000"].approved_description, shown["tool_000"].seen_description) == ("", long)
     assert (shown["tool_001"].approved_description, shown["tool_001"].seen_description[:5]) == (long, "Sends")
+
+
+async def test_found_tools_with_large_schemas_are_as_many_as_an_agent_takes(market: Market) -> None:
+    schema = {"type": "object", "properties": {f"field_{number:03}": {"type": "string"} for number in range(200)}}
+    upstream = Changing(*(definition(f"report_{number:02}", inputSchema=schema) for number in range(20)))
+    name = await market.add_instance("acme", await market.add_app(upstream))
+    token = await market.user_token("acme")
+    await market.post_call(token, "report_00", f"/servers/{name}/mcp")
+    found = await market.call(token, "search_tools", ToolsFound, query="report", limit=20)
+    assert 1 < len(found.tools) < 20
+    assert len(found.model_dump_json()) < 45_000
+    assert f"The first {len(found.tools)} fill" in found.note

@@ -10,6 +10,7 @@ from pydantic import Field
 from servers.marketplace import policy
 from servers.marketplace.services import Services
 from servers.marketplace.tools.accounts import UserId
+from servers.marketplace.tools.shapes import fitting
 from shared.auth import principal
 from shared.contracts.catalogue import ServerIdentifier, ToolIdentifier
 from shared.contracts.model import Contract
@@ -29,7 +30,7 @@ class ToolsFound(Contract):
 
     tools: list[FoundTool]
     searched: int = Field(description="How many tools the caller may call.")
-    note: str = Field(description="Why nothing was found, and what to do; empty where something was.")
+    note: str = Field(description="Why nothing was found or not all is shown, and what to do; else empty.")
 
 
 class AccessStep(Contract):
@@ -64,7 +65,10 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         caller = principal()
         tools, searched = await services().access.search(caller, query, limit)
         note = "" if tools else _nothing_found(caller.customer, searched)
-        return ToolsFound(tools=[_found(each) for each in tools], searched=searched, note=note)
+        shown = fitting([_found(each) for each in tools])
+        if len(shown) < len(tools):
+            note = f"The first {len(shown)} fill an answer: use more exact words for others."
+        return ToolsFound(tools=shown, searched=searched, note=note)
 
     async def explain_access(
         server_name: ServerIdentifier,
