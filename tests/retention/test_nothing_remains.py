@@ -13,8 +13,9 @@ import os
 import signal
 import zipfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ from shared.client import TokenSource, Upstream
 from shared.contracts.instance import SearchAnswer
 from shared.contracts.job import FINAL_STATES, JobHandle, JobView
 from shared.errors import PlatformError
+from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.urls import database_urls
 from tests.canaries import float_forms, forms_of, found_in, new_mark, plant
 from tests.e2e.conftest import Running, platform_in
-from tests.serving_rig import HANGS_S, legacy, modern
+from tests.serving_rig import HANGS_S, headers_for, legacy, modern
 
 pytestmark = pytest.mark.slow
 
@@ -117,12 +119,24 @@ def picture(text: str) -> bytes:
     return data.getvalue()
 
 
+def mail_with_attachments() -> bytes:
+    """A mail of a marked person; an attachment that is read and two that cannot be, all with marked names."""
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = f"{MARK} Muster <a@example.com>", f"b@{MARK}.example", f"Angebot {MARK}"
+    mail.set_content(f"Liebe Frau {MARK}, anbei das Angebot.")
+    for name, data in ((f"{MARK}.txt", MARK.encode()), (f"{MARK}.zip", b"PK\x03\x04" + MARK.encode()),
+                       (f"{MARK}.docx", MARK.encode())):  # fmt: skip
+        mail.add_attachment(data, maintype="application", subtype="octet-stream", filename=name)
+    return bytes(mail)
+
+
 def write_sources(folder: Path) -> None:
     """Files whose names and contents are marked: readable ones, an archive, and broken ones."""
     (folder / f"Ordner {MARK}").mkdir(parents=True)
     (folder / f"Ordner {MARK}" / f"{MARK}.txt").write_text(f"Der Text nennt {MARK} im Satz.")
     (folder / "liste.csv").write_text(f"Artikelnummer;Bezeichnung\n{MARK}-1;Leuchte {MARK}\n")
     (folder / "mail.eml").write_text(f"From: {MARK}@example.com\nSubject: {MARK}\n\nText {MARK}\n")
+    (folder / "anlage.eml").write_bytes(mail_with_attachments())
     (folder / "scan.png").write_bytes(picture(MARK))
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -169,6 +183,69 @@ async def calls_that_fail(site: Site) -> None:
         refused = await site.post(port, path, json={"texts": [MARK]}, headers={"authorization": f"Bearer {MARK}"})
         assert refused.status_code == 401
         await site.post(port, path, json={"texts": [MARK]}, headers={"x-request-id": MARK, "user-agent": MARK})
+
+
+async def calls_that_are_given_up(site: Site) -> None:
+    """Marked content in calls whose caller goes away, and in the reason that it gives."""
+    image = base64.b64encode(picture(MARK)).decode()
+    for server in ("orchestrator", "cradle"):
+        url, token = site.running.settings.url(server), site.tokens[server]  # pyright: ignore[reportArgumentType]
+        for tool, arguments in (("embed", {"texts": [f"{MARK} {number}" for number in range(500)]}),
+                                ("ocr", {"image_base64": image})):  # fmt: skip
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await modern(site.http, url, token, tool, arguments)
+        told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1, "reason": MARK}}
+        assert (await site.http.post(url + "/mcp", json=told, headers=headers_for(token))).status_code < 500
+
+
+async def shown_in_metrics(site: Site) -> set[bytes]:
+    """What a scrape of each port shows."""
+    ports = ("orchestrator", "marketplace", "cradle", "embedding", "vision")
+    addresses = [f"http://127.0.0.1:{getattr(site.running.settings, f'{name}_port')}/metrics" for name in ports]
+    return {(await site.http.get(address)).raise_for_status().content for address in addresses}
+
+
+@asynccontextmanager
+async def watched(running: Running) -> AsyncIterator[set[bytes]]:
+    """What is seen of the platform while the block lasts: statements in pg_stat_activity, and its processes' command
+    lines. A statement of a mark of its own shows that the look finds such a one."""
+    superuser = EmbeddedPostgres(running.settings.home / "postgres", running.settings.postgres_port).superuser_url
+    seen, planted = set[bytes](), new_mark()
+    looking, other = await asyncpg.connect(superuser), await asyncpg.connect(superuser)
+
+    async def look() -> None:
+        seen.update(query.encode() for (query,) in await looking.fetch("SELECT query FROM pg_stat_activity"))
+        seen.update(command_lines(running.process.pid))
+
+    async def go_on() -> None:
+        while True:
+            await look()
+            await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(go_on())
+    try:
+        yield seen
+        assert not task.done(), "it looked until now"
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    await other.execute(f"SELECT '{planted}'")
+    await look()
+    assert any(planted.encode() in each for each in seen)
+    assert any(b"cradle" in each for each in seen)
+    await other.close()
+    await looking.close()
+
+
+def command_lines(parent: int) -> set[bytes]:
+    """Those of the descendants of a process, which come and go meanwhile."""
+    found = set[bytes]()
+    for task in Path(f"/proc/{parent}/task").glob("*"):
+        with suppress(OSError):
+            for child in (task / "children").read_text().split():
+                found |= {Path(f"/proc/{child}/cmdline").read_bytes()} | command_lines(int(child))
+    return found
 
 
 async def calls_through_the_marketplace(site: Site, customer: str) -> None:
@@ -265,14 +342,18 @@ async def test_nothing_of_a_customer_remains_on_the_platform(folders: Path, made
     sources = folders / "sources"
     write_sources(sources)
     async with site_in(folders, made_before) as site:
-        view = await onboarding_with_a_crash(site.running, sources)
-        assert view.result is not None
-        assert view.result.numbers["failed"] >= 3
-        vector = await calls_that_succeed(site)
-        await calls_that_fail(site)
-        await calls_through_the_marketplace(site, view.customer_id)
-        await questions_for_a_deployment(site, view.customer_id)
-        await questions_to_the_image(Path(view.result.places["image"]), folders / "scratch")
+        async with watched(site.running) as seen:
+            view = await onboarding_with_a_crash(site.running, sources)
+            assert view.result is not None
+            assert view.result.numbers["failed"] >= 3
+            vector = await calls_that_succeed(site)
+            await calls_that_fail(site)
+            await calls_that_are_given_up(site)
+            await calls_through_the_marketplace(site, view.customer_id)
+            await questions_for_a_deployment(site, view.customer_id)
+            await questions_to_the_image(Path(view.result.places["image"]), folders / "scratch")
+            seen.update(await shown_in_metrics(site))
+        assert [each for each in seen for form in forms_of(MARK).values() if form in each] == []
         planted = await control_in_postgres(site)
         await stopped(site.running)
         require_nothing_left(site.places, planted, vector, folders)
