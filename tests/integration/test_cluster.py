@@ -237,6 +237,24 @@ async def until_ready(pool: ClusterReaders, readers: int) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.requirement("Z-02")
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of processes are asked of Linux")
+async def test_no_process_of_a_node_that_crashes_leaves_its_memory_on_disk(nodes: Nodes, cluster: Cluster) -> None:
+    async with ClusterReaders(ExtractionPool(1), cluster, readers=1) as pool:
+        await until_ready(pool, 1)
+        found = [each for node in nodes.running for each in psutil.Process(node.pid).children(recursive=True)]
+        of_ray = [each for each in found if each.name().startswith(("raylet", "ray::"))]
+        dumped = {what_is_dumped(each) for each in of_ray}
+        names = [each.cmdline()[0] for each in of_ray]
+    assert any("ray::Reader" in name for name in names)
+    assert dumped == {((0, 0), "00000000")}
+
+
+def what_is_dumped(process: psutil.Process) -> tuple[tuple[int, int], str]:
+    """How large a core of it may be, and which of its memory one that is piped to a collector would hold."""
+    return process.rlimit(psutil.RLIMIT_CORE), Path(f"/proc/{process.pid}/coredump_filter").read_text().strip()
+
+
 async def test_texts_are_embedded_on_other_machines_and_one_that_is_lost_is_replaced(
     nodes: Nodes, cluster: Cluster, service: EmbeddingService, model_home: Path
 ) -> None:

@@ -20,6 +20,7 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
+from shared.dumps import forbid_dumps
 from shared.errors import InvalidInput, NotFound, Unavailable
 from shared.secret_files import make_secret
 from shared.settings import Settings
@@ -126,6 +127,7 @@ def start_node(
         NotFound: this machine has no token of the cluster.
     """
     _ray()
+    forbid_dumps()  # what it starts inherits that: readers and models of other machines hold content too
     if address is None:
         make_secret(token_file(settings), secrets.token_hex(32).encode())
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--log-color=false"]
