@@ -157,6 +157,8 @@ async def _restored(
     for table, number in done.left_out.items():
         notify(f"left out       {number} of {table}: what they need is gone, or another has the name, address or port")
     notify(f"rows           {done.added} added, {done.here} were here and stay as they are")
+    here = settings.s3_endpoint is None and f"objects/{bucket_name(customer)}" in manifest.modes
+    notify(f"bucket         {'as in the backup' if here else 'as it is: the backup holds none'}")
     notify(f"archive        {images} images and {keys} keys added")
     return done
 
