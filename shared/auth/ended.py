@@ -25,7 +25,7 @@ ENDED = "ended"
 FRESH_S = 1.0
 OLDEST_S = 2.5
 """The marketplace itself may learn of an end two seconds later: together it is less than five."""
-WAIT_S = 1.0
+WAIT_S = 0.5
 LARGEST = 4 * 2**20
 """Bytes: about 100,000 of them."""
 
@@ -76,15 +76,21 @@ class StandingCallers:
             self._tried = now
             self._fetching = asyncio.create_task(self._fetch(), name="ended accounts")
         if self._known and now - self._fetched > OLDEST_S and self._fetching is not None:
-            await asyncio.wait({self._fetching}, timeout=WAIT_S)
+            _, late = await asyncio.wait({self._fetching}, timeout=WAIT_S)
+            if late:
+                self._unknown("late")
+
+    def _unknown(self, code: str) -> None:
+        """No call waits from now on, until the list is known again."""
+        if self._known:
+            event("ended_accounts_unknown", level=logging.WARNING, code=code)
+        self._known = False
 
     async def _fetch(self) -> None:
         asked = monotonic()
         try:
             fresh = frozenset(map(str, (await self._list.fetch())[ENDED]))
         except Exception as error:  # noqa: BLE001  # whatever is wrong there, the last list counts
-            if self._known:
-                event("ended_accounts_unknown", level=logging.WARNING, code=type(error).__name__)
-            self._known = False
+            self._unknown(type(error).__name__)
             return
         self._ended, self._fetched, self._known = fresh, asked, True

@@ -26,7 +26,8 @@ def names_of(kind: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", [trim.PACKAGES, trim.STANDARD_LIBRARY])
 def test_every_removal_removes_something_and_says_why(kind: str) -> None:
-    names = [*names_of(kind), "site-packages/"]
+    compiled = "six/__pycache__/six.cpython-311.pyc"  # which pip lists where it was the one that compiled
+    names = [*names_of(kind), "site-packages/", compiled]
     for each in trim.TRIMS[kind]:
         assert len(each.since) > 10
         assert any(re.search(each.pattern, name) for name in names), each.pattern
