@@ -145,8 +145,8 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
     async def disable_user(user_id: UserId) -> UserDisabled:
         """End a user's access for good: no login and no key works any more. Tokens in use end here, at
-        orchestrator and cradle within seconds, at an instance within 15 minutes. The e-mail address is forgotten. Use
-        it when a person leaves or an account is stolen."""
+        orchestrator and cradle within seconds, at an instance within 15 minutes. The e-mail address is forgotten.
+        Use it when a person leaves or an account is stolen."""
         user = await services().accounts.disable_user(principal(), user_id)
         return UserDisabled(user_id=user.user_id)
 
