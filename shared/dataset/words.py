@@ -32,6 +32,7 @@ _OF_NO_TYPE = _OF_NO_NAME | frozenset(
 )
 _DIMENSION = re.compile(r"(?<![\d.,])\d{1,9}(?:[.,]\d{1,9})?(?:\s?[x×]\s?\d{1,9}(?:[.,]\d{1,9})?)+")
 _AREA = re.compile(r"(?<![a-z0-9])([cdkm]?m)[23](?![a-z0-9])")
+_MEASURED = re.compile(r"\d{1,9}(?:[.,]\d{1,9})?[cdkm]?m[23]")
 _DECIMAL = re.compile(r"(?<=\d),(?=\d)")
 _TIMES = re.compile(r"\s?[x×]\s?")
 _NUMBER = r"\d+(?:[.,]\d+)?"
@@ -110,12 +111,17 @@ def apart(text: str) -> str:
 
 
 def named(text: str) -> dict[str, str]:
-    """The article numbers, types and GTINs of a question: codes that are no measure (`500mm`), date or year. Each as it
-    is written, and all that it may be among the question's codes: `5SY4` of `5SY4 116-7` is `5sy4` or `5sy41167`.
+    """The article numbers, types and GTINs of a question: codes that are no measure (`500mm`, `2.5mm²`), date or year.
+    Each as it is written, and all that it may be among the question's codes: `5SY4` of `5SY4 116-7` is `5sy4` or
+    `5sy41167`.
 
     A type's short name stands before its number in capital letters: `KP 2000`.
     """
-    tokens = [token.strip(_EDGES) for token in text.split() if any(map(_NAMED.search, codes(token).split()))]
+    tokens = [
+        token.strip(_EDGES)
+        for token in text.split()
+        if any(map(_NAMED.search, codes(token).split())) and not _MEASURED.fullmatch(folded(token.strip(_EDGES)))
+    ]
     apart = [each for each in map(str.strip, _TYPE_APART.findall(text)) if _is_type(each)]
     known = question_codes(text).split()
     return {

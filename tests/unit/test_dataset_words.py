@@ -29,6 +29,9 @@ def test_article_numbers_types_and_gtins_name_an_article(text: str) -> None:
     [
         "",
         "500mm Kabel",
+        "Klemme 2.5mm2",
+        "Leitung 1,5mm²",
+        "Tank 12m3.",
         "AC 230 V",
         "KW 12",
         "EUR 2000",
