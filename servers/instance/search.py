@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from servers.instance.products.classes import Neighbour
 from servers.instance.products.shelf import ProductShelf
+from shared.answers import ANSWER_CHARS, fitting
 from shared.contracts.instance import (
     Citation,
     DatasetAnswer,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from shared.encoder import Encoder
 
 CONCISE_CHARS = 700
-ANSWER_CHARS = 40_000
-"""About what one answer holds: clients of agents refuse results over 25,000 tokens, and ids take a token for two."""
 QUERY_DEADLINE_S = 10.0
 NOTHING = "Nothing found. Drop filters, or use other words."
 NO_TEXT = "This dataset holds no text, so nothing can be found: list_documents says why its files could not be read."
@@ -69,7 +68,6 @@ ABOUT = {
 }
 """What an agent has to know of a table to ask it rightly, beside the names of its columns."""
 _AROUND = 250  # characters of a passage's or a document's other fields
-Part = TypeVar("Part")
 
 
 class Library:
@@ -150,7 +148,8 @@ class Library:
         row = await self._reader.document(document_id)
         if start and start >= row.chunks:
             raise InvalidInput(f"The document has {row.chunks} passages, from 0: start before its end.", field="start")
-        passages = fitting(await self._reader.passages(document_id, start=start, limit=limit), lambda each: each.text)
+        passages = await self._reader.passages(document_id, start=start, limit=limit)
+        passages = fitting(passages, lambda each: len(each.text) + _AROUND)
         more = start + len(passages) < row.chunks
         return DocumentAnswer(
             document=_document(row),
@@ -171,7 +170,7 @@ class Library:
     async def documents(self, cursor: str | None, limit: int, prefix: str = "") -> DocumentList:
         """The ledger, page by page: every file that was found, read or not."""
         page = await self._reader.documents(cursor, limit, prefix)
-        shown = fitting(page.documents, lambda each: each.path + (each.title or each.path) + each.failure_reason)
+        shown = fitting(page.documents, _chars)
         following = shown[-1].document_id if len(shown) < len(page.documents) else page.next_cursor
         note = NO_PATH if prefix and not shown and cursor is None else ""
         return DocumentList(documents=[_document(each) for each in shown], next_cursor=following, note=note)
@@ -246,14 +245,8 @@ async def library(
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
 
-def fitting(found: Sequence[Part], text: Callable[[Part], str]) -> Sequence[Part]:
-    """The first of them, as many as one answer holds, and at least one."""
-    left = ANSWER_CHARS
-    for number, each in enumerate(found):
-        left -= len(text(each)) + _AROUND
-        if left < 0 and number:
-            return found[:number]
-    return found
+def _chars(row: DocumentRow) -> int:
+    return len(row.path + (row.title or row.path) + row.failure_reason) + _AROUND
 
 
 def _hit(found: Any, detailed: bool) -> Hit:

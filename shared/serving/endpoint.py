@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.auth import Principal
 from shared.errors import Forbidden, PlatformError
 from shared.serving.calls import Calls, call_key
-from shared.serving.failures import http_response
+from shared.serving.failures import asks_rpc, http_response
 from shared.serving.guard import CALLER, Access
 from shared.serving.rest import read_body
 from shared.serving.tools import ToolSpec
@@ -51,7 +51,7 @@ class Endpoint:
             else:
                 await Response(status_code=405, headers={"allow": "POST"})(scope, receive, send)
         except PlatformError as error:
-            await http_response(error)(scope, receive, send)
+            await http_response(error, rpc=asks_rpc(scope))(scope, receive, send)
 
     async def _legacy(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         body = await read_body(Request(scope, receive))
@@ -78,7 +78,7 @@ class Endpoint:
         if spec is None or spec.scope in caller.scopes:
             return None
         error = Forbidden(f"This needs the scope {spec.scope}: ask for a token that has it.", field="scope")
-        return http_response(error, self._access.challenge(error, {spec.scope}))
+        return http_response(error, self._access.challenge(error, {spec.scope}), rpc=True)
 
 
 def _params(message: dict[str, Any]) -> dict[str, Any]:

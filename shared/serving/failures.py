@@ -13,6 +13,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent
 from pydantic import ValidationError
 from starlette.responses import Response
+from starlette.types import Scope
 
 from shared.errors import (
     META,
@@ -127,12 +128,20 @@ def protocol_error(error: PlatformError) -> MCPError:
     return MCPError(code=code, message=sentence(error), data={META: error.as_dict()})
 
 
-def http_response(error: PlatformError, headers: dict[str, str] | None = None, *, rpc: bool = False) -> Response:
+def asks_rpc(scope: Scope) -> bool:
+    """Whether a request brings a message of MCP: clients show the sentence of a JSON-RPC error, and of anything else
+    that there was one."""
+    return scope.get("method") == "POST" and str(scope.get("path")).endswith("/mcp")
+
+
+def http_response(
+    error: PlatformError, headers: dict[str, str] | None = None, *, rpc: bool = False, close: bool = False
+) -> Response:
     """The error as an HTTP answer: status, `Retry-After`, and `error.as_dict()` in JSON.
 
     Args:
-        rpc: it answers a message of MCP that was not read: clients show the sentence of a JSON-RPC error, and of
-            anything else that there was one.
+        rpc: as JSON-RPC has it; see `asks_rpc`.
+        close: the connection closes after it, as after a body that is too large.
     """
     headers = dict(headers or {})
     if error.retry_after is not None:
@@ -143,5 +152,5 @@ def http_response(error: PlatformError, headers: dict[str, str] | None = None, *
     if rpc:
         about = protocol_error(error).error.model_dump(exclude_none=True)
         told = {"jsonrpc": "2.0", "id": None, "error": about}
-    kind = ClosingResponse if isinstance(error, TooLarge) else Response
+    kind = ClosingResponse if close or isinstance(error, TooLarge) else Response
     return kind(orjson.dumps(told), error.status, headers, "application/json")

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth import Principal, Verifier, acting_as
 from shared.errors import Forbidden, InvalidInput, PlatformError, Unauthenticated
-from shared.serving.failures import http_response
+from shared.serving.failures import asks_rpc, http_response
 from shared.serving.rest import LIMIT, too_large
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -99,7 +99,7 @@ class Guard:
             response = page(Request(scope))
             response.headers.update(challenge)
         else:
-            response = http_response(error, challenge, rpc=scope["path"].endswith("/mcp") and scope["method"] == "POST")
+            response = http_response(error, challenge, rpc=asks_rpc(scope))
         response.status_code = MISDIRECTED if error.field == "host" else error.status
         return response
 

@@ -10,14 +10,12 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
-import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.dumps import forbid_dumps
 from shared.errors import Unavailable
 from shared.loading import loaded
-from shared.serving.closing import ClosingResponse
 from shared.settings import Settings
 from shared.telemetry import configure, event
 
@@ -154,8 +152,10 @@ def _listens(scope: Scope) -> bool:
 def _draining(scope: Scope) -> Response:
     if scope.get("path") == "/health":
         return Response(b'{"status":"draining"}', 503, media_type="application/json")
+    from shared.serving.failures import asks_rpc, http_response  # the protocol takes its time to load
+
     error = Unavailable("The server is stopping: try again.", retry_after=2)
-    return ClosingResponse(orjson.dumps(error.as_dict()), 503, {"retry-after": "2"}, "application/json")
+    return http_response(error, rpc=asks_rpc(scope), close=True)
 
 
 async def _first(*events: asyncio.Event, deadline_s: float) -> None:

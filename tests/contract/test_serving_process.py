@@ -120,6 +120,7 @@ async def test_a_signal_drains(tmp_path: Path, told: signal.Signals) -> None:
         refused = await client.post(base + "/mcp", json=echo, headers=headers_for(token, "tools/call", "echo"))
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
+        assert refused.json()["error"]["message"] == "The server is stopping: try again. Retry after 2 s."
         assert not waiting.done()
         say(rig, {"go": "on"})
         assert answer_of(await waiting)["result"]["structuredContent"]["text"] == "went on"

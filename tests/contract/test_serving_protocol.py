@@ -111,6 +111,17 @@ async def test_the_official_client_shows_why_a_request_was_refused_before_it_was
         verifier.away = False
 
 
+@pytest.mark.requirement("A-05")
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_the_official_client_shows_which_scope_is_missing(
+    settings: Settings, issuer: Issuer, client: httpx2.AsyncClient, mode: str
+) -> None:
+    served = running(build(settings, issuer), settings)
+    async with served as base, connected(base, issuer.token(settings), mode, client) as session:
+        with pytest.raises(MCPError, match="needs the scope admin: ask for a token that has it"):
+            await session.call_tool("change", {})
+
+
 @pytest.mark.requirement("M-01", "M-03")
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_the_official_client_of_either_era_lists_calls_reads_and_sees_progress(

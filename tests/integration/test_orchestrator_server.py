@@ -277,7 +277,7 @@ async def test_a_customers_administrator_lists_only_its_own_customer(rig: Rig, u
 async def test_a_customers_administrator_may_not_onboard_or_cancel(rig: Rig, users) -> None:
     for tool in ("initialize_customer", "answer_job", "cancel_job", "build_image"):
         answer = await rig.call(tool, {}, users["customer_admin"])
-        assert answer["code"] == "forbidden"
+        assert answer["error"]["data"]["0711/error"]["code"] == "forbidden"
 
 
 async def test_a_long_tool_is_a_task_for_a_client_that_declares_the_extension(rig: Rig) -> None:

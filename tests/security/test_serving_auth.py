@@ -176,7 +176,7 @@ async def test_a_challenge_names_the_metadata_and_the_scope(
         assert refused.status_code == 403, call.__name__
         assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
         assert 'scope="admin"' in refused.headers["www-authenticate"]
-        assert refused.json()["code"] == "forbidden"
+        assert refused.json()["error"]["data"]["0711/error"]["code"] == "forbidden"
         large = await call(client, base, issuer.token(settings), "change", {"text": "x" * 70_000})
         assert (large.status_code, large.headers["www-authenticate"]) == (403, refused.headers["www-authenticate"])
         allowed = await call(client, base, issuer.token(settings, scope="admin"), "change")

@@ -14,7 +14,8 @@ from servers.instance.products.classes import Candidate, Classes, ProductClass
 from servers.instance.products.conditions import Comparison, Condition
 from servers.instance.products.export import MEDIA_TYPES, Format
 from servers.instance.products.finding import Reason, Told
-from servers.instance.search import Library, fitting
+from servers.instance.search import Library
+from shared.answers import fitting
 from shared.contracts.model import Contract
 from shared.ids import Digest
 
@@ -205,12 +206,10 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         known = await library().products.classes()
         found, following = known.listed(query, start, limit)
         classes = [_class(each) for each in found]
-        shown = fitting(classes, lambda each: each.model_dump_json())
+        shown = fitting(classes)
         if len(shown) < len(classes):
             following = start + len(shown)
-        return ClassList(
-            classes=list(shown), next_start=following, note="" if found or start else _no_class(known.systems())
-        )
+        return ClassList(classes=shown, next_start=following, note="" if found or start else _no_class(known.systems()))
 
     async def find_products(
         class_id: ClassId | None = None,
@@ -228,14 +227,14 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         wanted = [Condition(each.feature, each.comparison, each.value) for each in conditions]
         rows, following = await asyncio.to_thread(classes.products, system, class_id, wanted, start, limit)
         products = [_product(row) for row in rows]
-        shown = fitting(products, lambda each: each.model_dump_json())
+        shown = fitting(products)
         if len(shown) < len(products):
             following = start + len(shown)
         note = ""
         if not rows and not start:
             of = "here" if class_id is None else "of this class"
             note = _why(await asyncio.to_thread(classes.reasons, system, class_id, wanted), of)
-        return ProductList(products=list(shown), next_start=following, note=note)
+        return ProductList(products=shown, next_start=following, note=note)
 
     async def classify_product(
         text: Annotated[str, Field(min_length=1, max_length=1000, description="Name, description, main features.")],

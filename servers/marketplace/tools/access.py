@@ -10,7 +10,7 @@ from pydantic import Field
 from servers.marketplace import policy
 from servers.marketplace.services import Services
 from servers.marketplace.tools.accounts import UserId
-from servers.marketplace.tools.shapes import fitting
+from shared.answers import fitting
 from shared.auth import principal
 from shared.contracts.catalogue import ServerIdentifier, ToolIdentifier
 from shared.contracts.model import Contract

@@ -10,7 +10,8 @@ from pydantic import Field
 from servers.marketplace.catalogue.catalogue import cursor_after, view_of
 from servers.marketplace.catalogue.store import Entry, Wanted, words_of
 from servers.marketplace.services import Services
-from servers.marketplace.tools.shapes import endpoint, entry_views, fitting
+from servers.marketplace.tools.shapes import endpoint, entry_views
+from shared.answers import fitting
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import (
     CatalogueEntry,

@@ -11,7 +11,7 @@ from pydantic import Field
 from servers.marketplace.catalogue.definitions import MAX_TOOLS, PinnedTool, State, digest_of_seen
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.services import Services
-from servers.marketplace.tools.shapes import fitting
+from shared.answers import fitting
 from shared.auth import principal
 from shared.contracts.catalogue import ServerIdentifier
 from shared.contracts.model import Contract

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 from servers.marketplace.catalogue.catalogue import view_of
 from servers.marketplace.catalogue.store import Entry, View
@@ -11,13 +10,7 @@ from servers.marketplace.gateway.door import PREFIX, SUFFIX
 from servers.marketplace.services import Services
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import CatalogueEntry, CatalogueTool
-from shared.contracts.model import Contract
 from shared.settings import Settings
-
-Part = TypeVar("Part", bound=Contract)
-
-ANSWER_CHARS = 40_000
-"""About what one answer holds: clients of agents refuse results over 25,000 tokens; digests take one for two."""
 
 
 def endpoint(settings: Settings, entry: Entry) -> str:
@@ -32,16 +25,6 @@ async def entry_views(held: Services, entries: Sequence[Entry]) -> list[Catalogu
     """Entries as this caller sees them, each with the tools that were approved, or that it was registered with."""
     pins = await held.tools.pins(view_of(principal()), [entry.server_name for entry in entries])
     return [_view(held.settings, entry, pins[entry.server_name] or entry.tools) for entry in entries]
-
-
-def fitting(views: Sequence[Part]) -> list[Part]:
-    """The first of them, as many as one answer holds, and at least one."""
-    left = ANSWER_CHARS
-    for number, each in enumerate(views):
-        left -= len(each.model_dump_json())
-        if left < 0 and number:
-            return list(views[:number])
-    return list(views)
 
 
 def _view(settings: Settings, entry: Entry, tools: Sequence[CatalogueTool]) -> CatalogueEntry:

@@ -60,11 +60,11 @@ def following(job: Job) -> str:
 
 def handle(job: Job) -> JobHandle:
     """What a tool that started a job answers."""
-    following = (
+    said = (
         "The job has ended: get_job shows what it made."
         if job.ended
         else f"Call get_job with job_id={job.job_id} and wait_s=30 until the state is completed, failed or cancelled."
     )
     if job.choice.get("ask"):
-        following += " In the state waiting it asks something: answer_job answers."
-    return JobHandle(job_id=job.job_id, customer_id=job.customer_id, kind=job.kind, state=job.state, next=following)
+        said += " In the state waiting it asks something: answer_job answers."
+    return JobHandle(job_id=job.job_id, customer_id=job.customer_id, kind=job.kind, state=job.state, next=said)
