@@ -77,6 +77,14 @@ def settings_in(home: Path) -> Settings:
     return Settings(home=home, **{name: free_port() for name in names})  # pyright: ignore[reportArgumentType]
 
 
+async def databases_of(database: Any) -> dict[str, DatabaseUrls]:
+    """Empty databases of both servers, of the fixture `database`."""
+    return {
+        "platform": (await database("shared", "servers.orchestrator")).urls,
+        "user_registry": (await database("servers.marketplace", "shared")).urls,
+    }
+
+
 @asynccontextmanager
 async def running_rig(settings: Settings, urls: dict[str, DatabaseUrls], *, works: bool = False) -> AsyncIterator[Rig]:
     """Both servers, until the block ends."""

@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from tests.conftest import ROOT
-from tests.orchestrator_rig import put_onboarded, running_rig, settings_in
+from tests.orchestrator_rig import databases_of, put_onboarded, running_rig, settings_in
 
 COMMAND = shlex.split(os.environ.get("INSPECTOR", ""))
 PORTS = ("orchestrator_port", "marketplace_port", "cradle_port")
@@ -46,11 +46,7 @@ async def test_the_inspector_lists_and_calls_tools_with_what_connect_wrote(datab
     home, folder = tmp_path / "home", tmp_path / "project"
     folder.mkdir()
     settings = settings_in(home)
-    urls = {
-        "platform": (await database("shared", "servers.orchestrator")).urls,
-        "user_registry": (await database("servers.marketplace", "shared")).urls,
-    }
-    async with running_rig(settings, urls) as rig:
+    async with running_rig(settings, await databases_of(database)) as rig:
         await put_onboarded(rig.store, "muster")
         ports = {f"P0711_{name.upper()}": str(getattr(settings, name)) for name in PORTS}
         await run(folder, sys.executable, "-m", "servers", "connect", "--write", "--home", str(home), **ports)

@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 
 from shared.contracts.job import JobQuestion
-from tests.orchestrator_rig import Rig, put_customer, put_job, put_onboarded, running_rig, settings_in
+from tests.orchestrator_rig import Rig, databases_of, put_customer, put_job, put_onboarded, running_rig, settings_in
 
 
 @pytest.fixture
 async def rig(database: Any, tmp_path: Any) -> AsyncIterator[Rig]:
-    platform, users = await database("shared", "servers.orchestrator"), await database("servers.marketplace", "shared")
-    urls = {"platform": platform.urls, "user_registry": users.urls}
-    async with running_rig(settings_in(tmp_path / "home"), urls) as running:
+    async with running_rig(settings_in(tmp_path / "home"), await databases_of(database)) as running:
         yield running
 
 

@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.orchestrator_rig import DIGEST, Rig, running_rig, settings_in
+from tests.orchestrator_rig import DIGEST, Rig, databases_of, running_rig, settings_in
 
 OWN = {"company_name": "Kunde GmbH", "contact_email": "a@example.com", "data_sources": ["bucket:eingang"]}
 
 
 @pytest.fixture
 async def rig(database: Any, tmp_path: Any) -> AsyncIterator[Rig]:
-    platform, users = await database("shared", "servers.orchestrator"), await database("servers.marketplace", "shared")
-    urls = {"platform": platform.urls, "user_registry": users.urls}
-    async with running_rig(settings_in(tmp_path / "home"), urls) as running:
+    async with running_rig(settings_in(tmp_path / "home"), await databases_of(database)) as running:
         yield running
 
 
