@@ -10,7 +10,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -72,8 +72,8 @@ class Spool:
         Raises:
             StorageFull: it cannot be written, so what it tells of must not be served.
         """
-        told = [key.customer, key.day.isoformat(), key.server, key.tool]
-        line = orjson.dumps([*told, *astuple(units)]) + b"\n"
+        told = key.customer, key.day.isoformat(), key.server, key.tool
+        line = orjson.dumps(told + units.amounts) + b"\n"
         try:
             written = os.write(self._opened(), line)
         except OSError:

@@ -21,6 +21,11 @@ class Units:
     bytes: int = 0
     failures: int = 0
 
+    @property
+    def amounts(self) -> tuple[int, int, int, int, int]:
+        """The amounts in the order of the fields: `dataclasses.astuple` copies them deeply, for each answer."""
+        return self.calls, self.tokens, self.pages, self.bytes, self.failures
+
     def __add__(self, other: Units) -> Units:
         return Units(
             self.calls + other.calls, self.tokens + other.tokens, self.pages + other.pages, self.bytes + other.bytes,

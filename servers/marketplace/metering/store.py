@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import astuple
 from datetime import date
 from typing import Any
 
@@ -35,7 +34,7 @@ class UsageStore:
         Units of a customer that is erased are dropped: the row of each is locked, so that none comes after an erasure.
         """
         rows = sorted(sums.items())  # in one order, so that replicas never wait for each other in a circle
-        amounts = list(zip(*(astuple(units) for _, units in rows), strict=True)) or [()] * 5
+        amounts = list(zip(*(units.amounts for _, units in rows), strict=True)) or [()] * 5
         async with seen_by(self._database, View(everything=True)) as connection:
             if await queries.claim_batch(connection, batch_id=batch_id, kept=kept) is None:
                 return False
