@@ -120,11 +120,8 @@ class Graph:
         return in_order("nodes", to_arrow("nodes", [*documents, *products, *self._shared[low:high]]))
 
     def _between(self, name: str, key: str, first: str, last: str, columns: list[str]) -> Iterator[dict[str, Any]]:
-        import pyarrow.dataset as ds
-
-        dataset = self._tables.open(name).to_pyarrow_dataset()
-        inside = (ds.field(key) >= first) & (ds.field(key) <= last)
-        for batch in dataset.to_batches(columns=[key, *columns], filter=inside):
+        inside = [(key, ">=", first), (key, "<=", last)]
+        for batch in self._tables.where(name, inside, [key, *columns]).to_batches():
             yield from batch.to_pylist()
 
 

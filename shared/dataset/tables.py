@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache, reduce
 from itertools import pairwise
+from operator import and_, eq, ge, le, lt
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset.places import Place
@@ -21,6 +22,11 @@ ROWS_AT_ONCE = 16_384
 """A vector of 1,024 numbers is 4 kB, and sorting holds a piece three times."""
 SPREAD_ROWS_AT_ONCE = 100_000
 """Of tables in the order of products' ids: these are hashes, so that each piece of a document reads all of it."""
+Terms = Sequence[tuple[str, str, Any]]
+"""Column, sign and value, for `in` an array: all of them are to be true."""
+_COMPARED: dict[str, Callable[[Any, Any], Any]] = {
+    "==": eq, ">=": ge, "<=": le, "<": lt, "in": lambda field, values: field.isin(values),
+}  # fmt: skip
 DELETE_AT_ONCE = 500
 COMPACT_ABOVE = 16
 
@@ -105,20 +111,18 @@ class Tables:
 
     def read(self, name: str, columns: list[str] | None = None, **equal: Any) -> pa.Table:
         """Rows with these column values."""
-        import pyarrow.dataset as ds
+        return self.where(name, [(column, "==", value) for column, value in equal.items()], columns).to_table()
 
-        condition = None
-        for column, value in equal.items():
-            term = ds.field(column) == value
-            condition = term if condition is None else condition & term
-        return self.open(name).to_pyarrow_dataset().to_table(columns=columns, filter=condition)
+    def where(self, name: str, terms: Terms, columns: list[str] | None = None) -> ds.Scanner:
+        """The rows for which all of these are true."""
+        return _where(name, self.open(name).to_pyarrow_dataset(), terms, columns)
 
     def in_order(self, name: str) -> Iterator[pa.Table]:
         """The whole table in the order of its keys, in pieces that fit in memory: their bounds depend on the content
         alone, so that equal content comes in equal pieces, and passages come in the same pieces as their vectors."""
         dataset = self.open(name).to_pyarrow_dataset()
-        for condition in _ranges(name, dataset):
-            yield in_order(name, dataset.to_table(filter=condition))
+        for terms in _ranges(name, dataset):
+            yield in_order(name, _where(name, dataset, terms).to_table())
 
     def compact(self) -> None:
         """Join the small files that many appends leave; contents stay as they are."""
@@ -140,51 +144,61 @@ class Tables:
         return self._place.options() or None
 
 
-def _ranges(name: str, dataset: ds.Dataset) -> Iterator[ds.Expression | None]:
-    """Conditions that cut a table into pieces of about so many rows as are held at once, in order: whole documents
-    together, one of more rows by the second column of the table's key."""
+def _where(name: str, dataset: ds.Dataset, terms: Terms, columns: list[str] | None = None) -> ds.Scanner:
+    """Files are chosen by what Delta knows of them, rows by their values in the schema's types: a file that Delta has
+    rewritten holds `string_view`, of which Arrow compares nothing with a text."""
     import pyarrow.dataset as ds
 
+    if not terms:
+        return dataset.scanner(columns=columns)
+    kinds = schema(name)
+    plain = [_COMPARED[sign](ds.field(column), value) for column, sign, value in terms]
+    typed = [_COMPARED[sign](ds.field(column).cast(kinds.field(column).type), value) for column, sign, value in terms]
+    found: Any = list(dataset.get_fragments(filter=reduce(and_, plain)))
+    if not found:
+        return ds.dataset(dataset.schema.empty_table()).scanner(columns=columns)
+    near = ds.FileSystemDataset(found, dataset.schema, found[0].format, found[0].filesystem)
+    return near.scanner(columns=columns, filter=reduce(and_, typed))
+
+
+def _ranges(name: str, dataset: ds.Dataset) -> Iterator[Terms]:
+    """Conditions that cut a table into pieces of about so many rows as are held at once, in order: whole documents
+    together, one of more rows by the second column of the table's key."""
     most = SPREAD_ROWS_AT_ONCE if "product_id" in KEYS[name][:2] else ROWS_AT_ONCE
     sizes: Counter[str] = Counter()
     for batch in dataset.to_batches(columns=["document_id"]):
         sizes.update({each["values"]: each["counts"] for each in batch.column(0).value_counts().to_pylist()})
     if sizes.total() <= most:
-        yield None
+        yield ()
         return
-    field, held, rows = ds.field("document_id"), [], 0
+    held, rows = [], 0
     for each in sorted(sizes):
         if held and rows + sizes[each] > most:
-            yield (field >= held[0]) & (field <= held[-1])
+            yield [("document_id", ">=", held[0]), ("document_id", "<=", held[-1])]
             held, rows = [], 0
         if sizes[each] > most:
-            yield from _ranges_of(KEYS[name][1], dataset, field == each, sizes[each] // most + 1)
+            yield from _ranges_of(name, dataset, each, sizes[each] // most + 1)
         else:
             held.append(each)
             rows += sizes[each]
     if held:
-        yield (field >= held[0]) & (field <= held[-1])
+        yield [("document_id", ">=", held[0]), ("document_id", "<=", held[-1])]
 
 
-def _ranges_of(column: str, dataset: ds.Dataset, document: ds.Expression, pieces: int) -> Iterator[ds.Expression]:
-    import pyarrow.dataset as ds
-
-    field = ds.field(column)
-    cuts = _cuts(column, dataset, document, pieces)
-    if not cuts:
-        yield document
-        return
-    yield document & (field < cuts[0])
-    for low, high in pairwise(cuts):
-        yield document & (field >= low) & (field < high)
-    yield document & (field >= cuts[-1])
+def _ranges_of(name: str, dataset: ds.Dataset, document: str, pieces: int) -> Iterator[Terms]:
+    column, whole = KEYS[name][1], [("document_id", "==", document)]
+    cuts = _cuts(name, dataset, whole, pieces)
+    for low, high in pairwise([None, *cuts, None]):
+        above = [] if low is None else [(column, ">=", low)]
+        yield [*whole, *above, *([] if high is None else [(column, "<", high)])]
 
 
-def _cuts(column: str, dataset: ds.Dataset, document: ds.Expression, pieces: int) -> list[Any]:
-    """Values of a column that part a document's rows into even pieces."""
+def _cuts(name: str, dataset: ds.Dataset, whole: Terms, pieces: int) -> list[Any]:
+    """Values of the second column of the table's key that part a document's rows into even pieces."""
+    column = KEYS[name][1]
     if column == "product_id":  # a hash: evenly spread, so that nothing need be read
         return [f"prd_{2**32 * at // pieces:08x}" for at in range(1, pieces)]
-    values = dataset.to_table(columns=[column], filter=document).column(0).combine_chunks().sort()
+    values = _where(name, dataset, whole, [column]).to_table().column(0).combine_chunks().sort()
     return sorted({values[len(values) * at // pieces].as_py() for at in range(1, pieces)})
 
 
