@@ -17,6 +17,7 @@ from servers.cradle.processing.extract.encoding import clean, decode, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.html import read_html
 from servers.cradle.processing.extract.text import paragraphs
+from servers.cradle.processing.extract.twins import page_blocks, page_says_more, plain_says_more
 from servers.cradle.processing.extraction import About, Block, Item
 
 _HEADERS = ("From", "To", "Cc", "Date")
@@ -29,7 +30,7 @@ MAX_PARTS = 500
 
 class Mail:
     name = "mail"
-    version = "5"
+    version = "6"
     media_types = frozenset({"message/rfc822"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -83,13 +84,19 @@ def _header(message: EmailMessage, name: str) -> str:
 
 
 def _chosen(part: EmailMessage) -> Iterator[EmailMessage]:
-    """All parts that hold content; of a text that stands there in several forms only the plain one."""
+    """All parts that hold content; of a text that stands there in several forms the plain one, but each that says what
+    no other does."""
     if part.get_content_type() == "multipart/alternative" or not _is_branch(part):
         leaves = list(_leaves(part))
-        says = any(
-            leaf.get_content_type() == "text/plain" and _is_text(leaf) and _text(leaf).strip() for leaf in leaves
-        )
-        yield from (leaf for leaf in leaves if not (says and _is_twin(leaf)))
+        plain = [leaf for leaf in leaves if leaf.get_content_type() == "text/plain" and _is_text(leaf)]
+        if (said := "\n".join(map(_text, plain))).strip():
+            left_out = [leaf for leaf in leaves if _is_twin(leaf)]
+            pages = [leaf for leaf in left_out if leaf.get_content_type() == "text/html"]
+            if pages and page_says_more(shown := page_blocks(_text(pages[-1])), said):
+                left_out.remove(pages[-1])
+                left_out += [] if plain_says_more(shown, said) else plain
+            leaves = [leaf for leaf in leaves if leaf not in left_out]
+        yield from leaves
         return
     for child in part.iter_parts():
         if isinstance(child, EmailMessage):

@@ -20,6 +20,7 @@ from servers.cradle.processing.extract.mail import MAX_PARTS
 from servers.cradle.processing.extract.ole_object import embedded
 from servers.cradle.processing.extract.rtf import read_rtf
 from servers.cradle.processing.extract.text import paragraphs
+from servers.cradle.processing.extract.twins import page_blocks, page_says_more, plain_says_more
 from servers.cradle.processing.extraction import About, Attachment, Block, Item
 
 _SUBJECT, _BODY, _HTML, _RTF = "0037", "1000", "1013", "1009"
@@ -32,7 +33,7 @@ _DAMAGED = "The message is cut off or damaged. Save it again from Outlook."
 
 class Outlook:
     name = "outlook"
-    version = "7"
+    version = "8"
     media_types = frozenset({MSG})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -71,10 +72,12 @@ class _Message:
         yield from (f"{name}: {value}" for name, value in (*named, ("Date", sent)) if value)
 
     def _body(self, depth: int, inner: Inner) -> Iterator[Item]:
-        plain = self._text(_BODY)
-        if plain.strip():
+        plain, html = self._text(_BODY), self._bytes(_HTML, "0102") or self._text(_HTML).encode()
+        page = page_blocks(html) if html and plain.strip() else []
+        if plain.strip() and not page_says_more(page, plain):
             yield from paragraphs(plain)
-        elif html := self._bytes(_HTML, "0102") or self._text(_HTML).encode():
+        elif html:
+            yield from paragraphs(plain) if plain_says_more(page, plain) else ()
             yield from (item for item in read_html(html) if isinstance(item, Block))
         elif rich := self._bytes(_RTF, "0102"):
             yield from self._rich(rich, depth, inner)
