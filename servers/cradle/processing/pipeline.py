@@ -95,6 +95,7 @@ class _Run:
     ahead: int
     pending: list[DocumentBundle] = field(default_factory=list)
     pending_chunks: int = 0
+    moved: list[DocumentRow] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     flushed: float = field(default_factory=time.monotonic)
@@ -115,6 +116,8 @@ class _Run:
             for document in running:
                 await document.close()
         await self._flush()
+        if self.moved:
+            await self.writes.put(self.writer.record, self.moved)
 
     async def remove_gone(self, files: list[SourceFile]) -> None:
         """Takes documents out whose files the sources hold no longer."""
@@ -159,6 +162,7 @@ class _Run:
                 self.pace.add(document.file.size)
             else:
                 self._count(outcome.row, unchanged=True)
+                self.moved += [outcome.row] if outcome.row != self.known[outcome.row.path] else []
                 self.pace.add(document.file.size, unchanged=True)
         await self.progress(self.counts["documents"], self.total, self._note(Counter()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import time
@@ -92,7 +93,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """The file is as the ledger knows it."""
+    """The file is as the ledger knows it; `row` says which source has it now."""
 
     row: DocumentRow
 
@@ -135,7 +136,7 @@ class Stages:
                 data = await self._content(file, entry)
             row = self._known.get(file.path)
             if row is not None and unchanged(row, entry.sha256, entry.parameter_version):
-                yield Unchanged(row)
+                yield Unchanged(dataclasses.replace(row, source=file.source))
                 return
             extractions = self._extractions(entry, data, ticket)
             del data
