@@ -101,3 +101,10 @@ async def test_a_deletion_holds_for_older_catalogues_and_by_its_kind_where_there
     gone = made_on(taking_back("update.xml", "4711", "Muster"), deleted)
     found = await article(tmp_path, catalogue("k.xml", named, "Klemme", transaction=transaction), gone)
     assert bool(found) is sold
+
+
+async def test_an_article_is_called_by_its_name_though_a_price_update_that_has_none_says_more(tmp_path: Path) -> None:
+    new = catalogue("a.xml", "2025-01-01", "Klemme", amount="1")
+    scale = offered("p.xml", cost("2"), cost("3"), supplier="Muster", name="4711", transaction="prices")
+    found = await article(tmp_path, new, made_on(scale, "2026-01-01"))
+    assert (found["name"], [each["amount"] for each in found["prices"]]) == ("Klemme", ["2", "3"])

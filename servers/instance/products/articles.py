@@ -145,11 +145,13 @@ def _is_one(shorter: list[str], longer: list[str]) -> bool:
 
 
 def _first_of_each(rows: Sequence[ProductRow]) -> ProductRow:
-    found = rows[0]
-    for row in rows[1:]:
+    """Of each field the first that a row fills. A product without a name is called by its number: that is no name."""
+    named = [replace(row, name="") if row.name == row.article_number else row for row in rows]
+    found = named[0]
+    for row in named[1:]:
         missing = {each.name: getattr(row, each.name) for each in fields(found) if getattr(found, each.name) == ""}
         found = replace(found, **missing)
-    return found
+    return found if found.name else replace(found, name=rows[0].name)
 
 
 def _places(table: pa.Table) -> dict[tuple[str, str], tuple[int, int]]:
