@@ -53,13 +53,12 @@ async def check_deployment(held: Services, customer: str, tag: str, host: str, p
     Raises:
         InvalidInput, Unavailable: the host is not known, its engine does not answer.
         NotFound: no image of this tag was made.
-        Conflict: the deployment has another port.
+        Conflict: the deployment has another port, or another deployment or program has this one.
     """
     store = await CustomerStore.open(held.settings, customer)
     if tag not in await _archived(held, customer) and not await store.exists(f"images/{tag}/{RECORD}"):
         raise NotFound(NO_IMAGE, field="tag")
-    await held.deployments.require_port(customer, host, port)
-    return await held.deployments.engine_of(host)
+    return await held.deployments.check(customer, host, port)
 
 
 async def check_rollback(held: Services, customer: str, tag: str, host: str) -> str:

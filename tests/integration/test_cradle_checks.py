@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -15,6 +17,7 @@ from servers.cradle.deployments.service import Deployments
 from servers.cradle.deployments.store import DeploymentStore
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.images.archive import release
+from servers.cradle.images.engine import Engine
 from servers.cradle.onboarding import check_choice, checked_sources, current_choice, require_platform
 from servers.cradle.services import Services
 from servers.cradle.vision.service import VisionService
@@ -120,6 +123,28 @@ async def test_a_deployment_of_an_unknown_image_or_at_another_port_is_refused_be
         await check("p1-built", 9408)
     with pytest.raises(Unavailable):
         await check("p1-built", 9407)
+
+
+async def test_a_port_that_another_customer_or_another_program_has_is_refused_before_it_is_ordered(
+    held: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DeploymentStore(held.database)
+    await store.reserve("berg", "local", [9407])
+    with pytest.raises(Conflict, match="Another deployment") as taken:
+        await held.deployments.check("acme", "local", 9407)
+    assert taken.value.field == "port"
+    answers = Engine(cast(Any, SimpleNamespace(api=None, close=lambda: None)), "unix:///none.sock", "0")
+    monkeypatch.setattr(Engine, "connect", lambda _: answers)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        assert "container engine" in await held.deployments.check("acme", "local", port)
+        assert await store.on("acme", "local") is None  # a check takes nothing
+        other.listen()
+        with pytest.raises(Conflict, match="Another program"):
+            await held.deployments.check("acme", "local", port)
+        await store.reserve("acme", "local", [port])  # what listens there now is its own
+        assert "container engine" in await held.deployments.check("acme", "local", port)
 
 
 async def test_a_roll_back_to_an_unknown_image_or_of_nothing_is_refused_before_it_is_ordered(held: Services) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from servers.cradle.deployments.access import Access
 from servers.cradle.deployments.access_keys import key_file
 from servers.cradle.deployments.rollout import Rollout
-from servers.cradle.deployments.store import DeploymentStore, Row
+from servers.cradle.deployments.store import TAKEN, DeploymentStore, Row
 from servers.cradle.images.containers import Containers
-from servers.cradle.images.engine import Engine, address
-from servers.cradle.images.running import answers_healthy
+from servers.cradle.images.engine import IN_USE, Engine, PortInUse, address
+from servers.cradle.images.running import answers_healthy, listens
 from servers.cradle.images.signed import SignedImage
 from shared.client import Upstream
 from shared.contracts.deployment import Deployment, DeploymentMade, How, Question
@@ -104,15 +104,26 @@ class Deployments:
         await asyncio.to_thread(engine.close)
         return engine.how
 
-    async def require_port(self, customer: str, host: str, port: int | None) -> None:
-        """Pass a port, or none, that a deployment there may be asked to have.
+    async def check(self, customer: str, host: str, port: int | None) -> str:
+        """The host's container engine, in words, where a deployment may begin there: at this port, or at any.
 
         Raises:
-            Conflict: the deployment has another one.
+            InvalidInput, Unavailable: the host is not known, its engine does not answer.
+            Conflict: the deployment has another port, or another deployment or program has this one.
         """
         row = await self._store.on(customer, host)
         if row is not None and port not in (None, row.port):
             raise _has_port(row)
+        wanted = port if row is None else None
+        if wanted is not None and not await self._store.may_reserve(customer, host, wanted):
+            raise Conflict(TAKEN, field="port")
+        engine = await asyncio.to_thread(Engine.connect, self._address(host))
+        try:
+            if wanted is not None and await asyncio.to_thread(listens, engine.reach, wanted):
+                raise PortInUse(IN_USE, field="port")
+            return engine.how
+        finally:
+            await asyncio.to_thread(engine.close)
 
     async def versions(self, customer: str, row: Row) -> DatasetVersions:
         """The versions of the dataset that an instance has.

@@ -11,6 +11,8 @@ from shared.errors import Conflict
 from shared.postgres.database import Database
 from shared.postgres.queries import load_queries
 
+TAKEN = "Another deployment has this port. Choose another, or leave the port out."
+
 queries: Any = load_queries("servers.cradle.deployments", "deployments.sql")
 
 
@@ -55,7 +57,16 @@ class DeploymentStore:
                 return Row(*row)
             if (known := await self.on(customer, host)) is not None:
                 return known
-        raise Conflict("Another deployment has this port. Choose another, or leave the port out.", field="port")
+        raise Conflict(TAKEN, field="port")
+
+    async def may_reserve(self, customer: str, host: str, port: int) -> bool:
+        """Whether `reserve` would give a new deployment this port now. The rows of others are not seen; they refuse."""
+        async with self._database.session(customer) as connection:
+            trial = connection.transaction()
+            await trial.start()
+            row = await queries.reserve_port(connection, customer_id=customer, host=host, port=port)
+            await trial.rollback()
+        return row is not None
 
     async def serving(self, customer: str, host: str, built: ImageBuilt) -> None:
         """Note what serves now."""

@@ -56,6 +56,9 @@ def address(docker_host: str | None) -> str | None:
     return found or None
 
 
+IN_USE = "Another program has this port on the engine's machine. Choose another, or leave the port out."
+
+
 class PortInUse(Conflict):
     """Another program has the port on the engine's machine."""
 
@@ -326,5 +329,5 @@ def _engine_error(text: str) -> Unavailable | StorageFull | PortInUse:
     if "no space left" in text.lower():
         return StorageFull("The container engine's disk is full. Free some space and call again.")
     if "port is already allocated" in text or "address already in use" in text:
-        return PortInUse("Another program has this port on the engine's machine. Choose another port.", field="port")
+        return PortInUse(IN_USE, field="port")
     return Unavailable("The container engine refused or broke off. Look at its log and call again.")

@@ -27,6 +27,7 @@ HEALTHY_S = 90.0
 ENDED = "The instance ended before it was healthy: the image does not start here."
 EMULATED_S = 600.0
 _PATIENT = {"INSTANCE_QUERY_DEADLINE_S": "300"}
+_CONNECT_S = 2.0
 _STOP_S = 25.0
 _POLL_S = 0.05
 _TAIL = 8192
@@ -208,6 +209,15 @@ def answers_healthy(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether anything takes connections at this address; blocking."""
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
