@@ -12,7 +12,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.contracts.image import Architecture, Builder, Compression
+from shared.addresses import (
+    EngineAddress,
+    Host,
+    HostAndPort,
+    HttpAddress,
+    PostgresAddress,
+    RedisAddress,
+)
+from shared.contracts.deployment import HostName
+from shared.contracts.image import PINNED, Architecture, Builder, Compression
 from shared.contracts.vision import ProviderName
 from shared.errors import InvalidInput
 from shared.ids import Digest
@@ -54,7 +63,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path("~/.0711"), description="Folder of keys, the embedded Postgres and the object store.")
-    host: str = Field("127.0.0.1", description="Address that the servers listen on.")
+    host: Host = Field("127.0.0.1", description="Address that the servers listen on.")
 
     orchestrator_port: int = Field(4080, ge=1, le=65535)
     marketplace_port: int = Field(4090, ge=1, le=65535)
@@ -70,17 +79,19 @@ class Settings(BaseSettings):
     instance_port: int = Field(9312, ge=1, le=65535)
     postgres_port: int = Field(4005, ge=1, le=65535, description="Port of the embedded Postgres.")
 
-    orchestrator_url: str | None = Field(None, description="Public address; default http://HOST:PORT.")
-    marketplace_url: str | None = None
-    cradle_url: str | None = None
+    orchestrator_url: HttpAddress | None = Field(None, description="Public address; default http://HOST:PORT.")
+    marketplace_url: HttpAddress | None = None
+    cradle_url: HttpAddress | None = None
 
-    postgres_url: SecretStr | None = Field(
+    postgres_url: PostgresAddress | None = Field(
         None, description="A superuser's URL of a Postgres server to use instead of the embedded one."
     )
-    redis_url: SecretStr | None = Field(
+    redis_url: RedisAddress | None = Field(
         None, description="A Redis (redis:// or rediss://) that counts calls for all replicas; default: Postgres does."
     )
-    s3_endpoint: str | None = Field(None, description="S3-compatible endpoint instead of the directory HOME/objects.")
+    s3_endpoint: HttpAddress | None = Field(
+        None, description="S3-compatible endpoint instead of the directory HOME/objects."
+    )
     s3_access_key: SecretStr | None = None
     s3_secret_key: SecretStr | None = None
     s3_region: str = "eu-central-1"
@@ -90,7 +101,7 @@ class Settings(BaseSettings):
         description="ARN of a role that the platform may assume: each customer's bucket is then opened with credentials"
         " for that bucket alone.",
     )
-    sts_endpoint: str | None = Field(None, description="Where roles are assumed; default: the S3 endpoint.")
+    sts_endpoint: HttpAddress | None = Field(None, description="Where roles are assumed; default: the S3 endpoint.")
     work_folder: Path = Field(
         Path("/dev/shm"),  # noqa: S108  a folder of its own is made in it, for its owner only
         description="Where an image of a bucket on S3 lies while it is made or loaded. Keep it in memory, or on an"
@@ -119,7 +130,7 @@ class Settings(BaseSettings):
     embedding_threads: int = Field(0, ge=0, le=1024, description="Threads of each process on a CPU; 0: a fair share.")
     embedding_max_texts: int = Field(2048, ge=1, le=2048, description="Texts of one call.")
     embedding_queue_tokens: int = Field(262_144, ge=1024, description="Tokens that may wait for the model at once.")
-    cluster_address: str | None = Field(
+    cluster_address: HostAndPort | None = Field(
         None,
         description="HOST:PORT of a Ray cluster that reads files and embeds texts too: see `0711 cluster`.",
     )
@@ -135,12 +146,14 @@ class Settings(BaseSettings):
         default_factory=dict, description="Provider → euros for a million tokens in, and out."
     )
     openai_api_key: SecretStr | None = None
-    openai_base_url: str | None = None
+    openai_base_url: HttpAddress | None = None
     openai_vision_model: str = "gpt-4o"
     anthropic_api_key: SecretStr | None = None
-    anthropic_base_url: str | None = None
+    anthropic_base_url: HttpAddress | None = None
     anthropic_vision_model: str = "claude-sonnet-5-5"
-    compatible_vision_url: str | None = Field(None, description="An OpenAI-compatible endpoint, such as vLLM's /v1.")
+    compatible_vision_url: HttpAddress | None = Field(
+        None, description="An OpenAI-compatible endpoint, such as vLLM's /v1."
+    )
     compatible_vision_model: str | None = None
     compatible_api_key: SecretStr | None = None
     florence_model: Path | None = Field(None, description="Folder of a Florence-2 model (florence-community/…).")
@@ -168,8 +181,10 @@ class Settings(BaseSettings):
         64_711, ge=0, description="As root, first of the user ids that commands run as, one each; 0: the marketplace's."
     )
 
-    docker_host: str | None = Field(None, description="Container engine; default DOCKER_HOST or the usual socket.")
-    deployment_hosts: dict[str, str] = Field(
+    docker_host: EngineAddress | None = Field(
+        None, description="Container engine; default DOCKER_HOST or the usual socket."
+    )
+    deployment_hosts: dict[HostName, EngineAddress] = Field(
         default_factory=dict,
         description="Further container engines to deploy to: name → tcp:// or unix:// address, or context:NAME.",
     )
@@ -223,7 +238,11 @@ class Settings(BaseSettings):
     @field_validator("base_image", mode="after")
     @classmethod
     def _place(cls, named: str | None) -> str | None:
-        if named is None or named.startswith("docker://"):
+        if named is None:
+            return None
+        if named.startswith("docker://"):
+            if not re.fullmatch(PINNED, named):
+                raise ValueError("an image in a registry is written docker://HOST/NAME@sha256:DIGEST")
             return named
         return str(_expanded(Path(named)).absolute())
 

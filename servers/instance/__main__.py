@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.addresses import HTTP, is_address, is_host
 from shared.errors import InvalidInput, PlatformError
 from shared.loading import loading
 
 if TYPE_CHECKING:
+    from servers.instance.app import Platform
     from shared.dataset.bolt import GraphServer
 
 
@@ -42,10 +44,44 @@ def query_deadline() -> float:
     Raises:
         InvalidInput: it is no number from 10 to 600.
     """
-    given = os.environ.get("INSTANCE_QUERY_DEADLINE_S") or "10"
-    if not given.isascii() or not given.isdigit() or not 10 <= int(given) <= 600:
-        raise InvalidInput("INSTANCE_QUERY_DEADLINE_S is no whole number from 10 to 600.")
-    return float(given)
+    return float(_number("INSTANCE_QUERY_DEADLINE_S", 10, 10, 600))
+
+
+def _number(name: str, default: int, least: int, most: int) -> int:
+    given = os.environ.get(name) or str(default)
+    if not given.isascii() or not given.isdigit() or not least <= int(given) <= most:
+        raise InvalidInput(f"{name} is no whole number from {least} to {most}.")
+    return int(given)
+
+
+def listens_on() -> tuple[str, int]:
+    """INSTANCE_HOST and INSTANCE_PORT.
+
+    Raises:
+        InvalidInput: one of them is none; names it.
+    """
+    host = os.environ.get("INSTANCE_HOST") or "0.0.0.0"  # noqa: S104
+    if not is_host(host):
+        raise InvalidInput("INSTANCE_HOST is no IP address and no host's name.")
+    return host, _number("INSTANCE_PORT", 9312, 1, 65535)
+
+
+def platform_of() -> Platform | None:
+    """Whose tokens are taken: those of INSTANCE_ISSUER for INSTANCE_RESOURCE; None: nobody's.
+
+    Raises:
+        InvalidInput: one of them is no address; names it.
+    """
+    from servers.instance.app import Platform
+
+    env = os.environ.get
+    issuer, resource = env("INSTANCE_ISSUER"), env("INSTANCE_RESOURCE")
+    if not (issuer and resource):
+        return None
+    for name, address in (("INSTANCE_ISSUER", issuer), ("INSTANCE_RESOURCE", resource)):
+        if not is_address(address, HTTP):
+            raise InvalidInput(f"{name} is no address: it is written https://HOST or http://HOST:PORT.")
+    return Platform(issuer, resource, env("INSTANCE_KEYS"))
 
 
 def run() -> None:
@@ -56,20 +92,21 @@ def run() -> None:
     parser.add_argument("--config", type=Path, default=Path("/app/instance.json"))
     given = parser.parse_args()
     loading()
-    from servers.instance.app import Place, Platform, main
+    from servers.instance.app import Place, main
     from shared.serving import run_loop
     from shared.settings import load
     from shared.signatures import Verifier
 
     env = os.environ.get
     try:
-        settings = load(host=env("INSTANCE_HOST", "0.0.0.0"), instance_port=int(env("INSTANCE_PORT", "9312")))  # noqa: S104
+        host, port = listens_on()
+        settings = load(host=host, instance_port=port)
         state, key = env("INSTANCE_STATE"), env("INSTANCE_SIGNER")
         place = Place(given.dataset, given.model, given.config, Path(state) if state else None)
-        issuer, resource = env("INSTANCE_ISSUER"), env("INSTANCE_RESOURCE")
-        platform = Platform(issuer, resource, env("INSTANCE_KEYS")) if issuer and resource else None
         signer = Verifier.of_text(key) if key else None
-        run_loop(main(settings, place, env("INSTANCE_ACCESS_KEY"), platform, signer, graph_server(), query_deadline()))
+        run_loop(
+            main(settings, place, env("INSTANCE_ACCESS_KEY"), platform_of(), signer, graph_server(), query_deadline())
+        )
     except PlatformError as error:
         sys.stderr.write(f"instance: {error.message}\n")
         sys.exit(2)

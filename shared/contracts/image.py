@@ -12,6 +12,9 @@ from shared.ids import CustomerId, Digest
 Compression = Literal["gzip", "zstd"]
 """Of an image's layers. Docker reads zstd since version 23."""
 
+PINNED = r"docker://(?P<host>[a-z0-9.-]+(:[0-9]{1,5})?)/(?P<name>[a-z0-9]+([._/-][a-z0-9]+)*)@(?P<digest>sha256:[0-9a-f]{64})"
+"""How an image in a registry is named, whole: by the digest of its manifest or of an index of several architectures."""
+
 Architecture = Literal["amd64", "arm64"]
 
 Builder = Literal["assembled", "engine"]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from shared.addresses import is_address
 from shared.errors import InvalidInput, Unavailable
 
 SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
@@ -38,8 +38,7 @@ class GraphServer:
     database: str = "neo4j"
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in SCHEMES or not parts.hostname or parts.username or parts.password:
+        if not is_address(self.url, SCHEMES) or "@" in self.url:
             raise InvalidInput(
                 "NEO4J_URL is written neo4j+s://HOST:7687 or bolt://HOST:7687, without user and password."
             )

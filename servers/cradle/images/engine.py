@@ -122,7 +122,7 @@ class Engine:
         try:
             client = docker.DockerClient(base_url=found, timeout=_TIMEOUT_S, tls=tls)
             version = str(client.version()["Version"])
-        except (DockerException, OSError):
+        except (DockerException, OSError, ValueError):  # the last: DOCKER_HOST is no address
             raise Unavailable(
                 "The container engine does not answer. Start it, or look at its address: P0711_DOCKER_HOST, of a"
                 " further host P0711_DEPLOYMENT_HOSTS."

@@ -23,7 +23,7 @@ from servers.cradle.images.files import digest_file, work_name
 from servers.cradle.images.layers import Layer, room_or_clean, tarfile_bytes
 from servers.cradle.images.streams import BLOCK, Hash, Hashing
 from shared.certificates import fault
-from shared.contracts.image import Compression
+from shared.contracts.image import PINNED, Compression
 from shared.contracts.model import Contract
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.ids import Digest, digest
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     import requests
 
 SCHEME = "docker://"
-_REFERENCE = re.compile(
-    r"^docker://(?P<host>[a-z0-9.-]+(:[0-9]{1,5})?)/(?P<name>[a-z0-9]+([._/-][a-z0-9]+)*)@(?P<digest>sha256:[0-9a-f]{64})$"
-)
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -68,8 +65,8 @@ class Pinned:
         Raises:
             InvalidInput: it is written differently; a tag alone is not enough, since what it names changes.
         """
-        found = _REFERENCE.fullmatch(text)
-        if found is None or text.endswith("\n"):
+        found = re.fullmatch(PINNED, text)
+        if found is None:
             raise InvalidInput(
                 "A base image in a registry is named docker://HOST/NAME@sha256:DIGEST. Check P0711_BASE_IMAGE.",
                 field="base_image",
