@@ -32,6 +32,7 @@ from tests.vision_rig import (
     vision_server,
 )
 
+TROUBLE = Unavailable("The TLS certificate of the vision provider has expired: renew it.")
 SCHEMA = {
     "type": "object",
     "properties": {"article": {"type": "string"}, "volts": {"type": "number"}},
@@ -273,12 +274,13 @@ async def test_the_breaker_opens_after_failures_in_a_row_and_the_provider_is_lef
     server.reply = OPENING[case]
     for _ in range(FAILURES):
         assert service.health()["left_alone"] == []
-        with pytest.raises(PlatformError):
+        with pytest.raises(PlatformError) as last:
             await service.read(asking("compatible", task="analysis", json_schema=SCHEMA))
     assert service.health()["left_alone"] == ["compatible"]
     asked = server.connections, len(server.requests)
     with pytest.raises(Unavailable, match="left alone") as failed:
         await service.read(asking("compatible"))
+    assert failed.value.message.endswith(last.value.message)
     assert failed.value.retry_after is not None
     assert (server.connections, len(server.requests)) == asked
     server.reply = says("Text")
@@ -306,14 +308,14 @@ def test_an_open_breaker_lets_one_call_through_after_its_time_and_that_one_decid
     breaker = Breaker()
     for _ in range(FAILURES):
         breaker.enter()
-        breaker.failed()
-    with pytest.raises(Unavailable):
+        breaker.failed(TROUBLE)
+    with pytest.raises(Unavailable, match="has expired: renew it"):
         breaker.enter()
     now[0] = OPEN_S
     breaker.enter()
     with pytest.raises(Unavailable):
         breaker.enter()
-    breaker.failed()
+    breaker.failed(TROUBLE)
     with pytest.raises(Unavailable):
         breaker.enter()
     now[0] = 2 * OPEN_S

@@ -87,5 +87,7 @@ async def test_calls_of_one_customer_that_a_server_fails_at_close_it_to_no_other
     for _ in range(FAILURES):
         await market.post_call(acme, "say", PLACE)
     slow.status = 200
-    assert "several times in a row" in (await market.post_call(acme, "say", PLACE)).text
+    refused = (await market.post_call(acme, "say", PLACE)).text
+    assert "several times in a row" in refused
+    assert "HTTP status 500" in refused
     assert (await market.post_call(bolt, "say", PLACE)).status_code == 200

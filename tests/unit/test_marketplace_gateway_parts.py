@@ -312,8 +312,8 @@ def test_after_failures_in_a_row_calls_are_refused_at_once_and_one_in_a_while_ma
     breakers = Breakers()
     for _ in range(FAILURES):
         breakers.admit(theirs)
-        breakers.failed(theirs)
-    with pytest.raises(Unavailable) as caught:
+        breakers.failed(theirs, Unavailable("The TLS certificate of the server has expired: renew it."))
+    with pytest.raises(Unavailable, match="renew it") as caught:
         breakers.admit(theirs)
     assert caught.value.retry_after == OPEN_S
     breakers.admit(("b", "acme"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from shared.errors import Unavailable
+from shared.errors import PlatformError, Unavailable
 
 FAILURES = 5
 OPEN_S = 30.0
@@ -17,6 +17,7 @@ class Breaker:
         self._failures = 0
         self._until = 0.0
         self._trying = False
+        self._last = ""
 
     @property
     def open(self) -> bool:
@@ -31,13 +32,17 @@ class Breaker:
         """
         if self.open:
             wait = max(1.0, self._until - monotonic())
-            raise Unavailable("The vision provider failed repeatedly and is left alone. Try later.", retry_after=wait)
+            raise Unavailable(
+                f"The vision provider failed repeatedly and is left alone. Try later. Last: {self._last}", retry_after=wait
+            )
         self._trying = self._failures >= FAILURES
 
     def succeeded(self) -> None:
         self._failures, self._trying = 0, False
 
-    def failed(self) -> None:
+    def failed(self, why: PlatformError) -> None:
+        """The call failed; `why` tells it, in words of ours."""
+        self._last = why.message
         self._failures, self._trying = self._failures + 1, False
         self._until = monotonic() + OPEN_S
 

@@ -60,11 +60,12 @@ class Chain:
             async with asyncio.timeout(seconds):
                 answer = await provider.read(png, page, ask)
         except TimeoutError:
-            breaker.failed() if judged else breaker.left()
-            raise DeadlineExceeded("The vision provider did not answer in time. Try again or send less.") from None
+            late = DeadlineExceeded("The vision provider did not answer in time. Try again or send less.")
+            breaker.failed(late) if judged else breaker.left()
+            raise late from None
         except PlatformError as error:
             if error.retryable:
-                breaker.failed()
+                breaker.failed(error)
             else:
                 breaker.left()
             raise

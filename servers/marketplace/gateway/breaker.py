@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import monotonic
 
-from shared.errors import Unavailable
+from shared.errors import PlatformError, Unavailable
 
 FAILURES = 5
 OPEN_S = 10.0
@@ -19,6 +19,7 @@ Circuit = tuple[str, str | None]
 class _Circuit:
     failures: int = 0
     closed_again: float = 0.0
+    last: str = ""
 
 
 class Breakers:
@@ -38,7 +39,10 @@ class Breakers:
             return
         left = known.closed_again - monotonic()
         if left > 0:
-            raise Unavailable("The server failed several times in a row: try again later.", retry_after=round(left, 1))
+            raise Unavailable(
+                f"The server failed several times in a row and is asked again later. Last: {known.last}",
+                retry_after=round(left, 1),
+            )
         known.closed_again = monotonic() + OPEN_S
 
     def succeeded(self, circuit: Circuit) -> None:
@@ -46,11 +50,13 @@ class Breakers:
         if self._circuits:
             self._circuits.pop(circuit, None)
 
-    def failed(self, circuit: Circuit) -> None:
-        """The upstream could not be reached, timed out or answered with a server's error."""
+    def failed(self, circuit: Circuit, why: PlatformError) -> None:
+        """The upstream could not be reached, timed out or answered with a server's error: `why` tells it, in words of
+        ours."""
         if len(self._circuits) >= KEPT:
             self._circuits.clear()
         known = self._circuits.setdefault(circuit, _Circuit())
         known.failures += 1
+        known.last = why.message
         if known.failures >= FAILURES:
             known.closed_again = monotonic() + OPEN_S

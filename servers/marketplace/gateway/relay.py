@@ -185,15 +185,14 @@ class Relay:
                     await self._ask_back(exchange, exchange.talk, send)
                     await self._once(exchange, deadline, send)
         except TimeoutError:
-            self._failed(route)
-            raise DeadlineExceeded("The server did not finish in time.") from None
+            raise self._failed(route, DeadlineExceeded("The server did not finish in time.")) from None
         except (ClientError, OSError, ValueError) as error:
-            self._failed(route)
-            raise unreachable(error) from None
+            raise self._failed(route, unreachable(error)) from None
 
-    def _failed(self, route: Route) -> None:
+    def _failed(self, route: Route, why: PlatformError) -> PlatformError:
         if route.package is None:
-            self._breakers.failed(_circuit(route))
+            self._breakers.failed(_circuit(route), why)
+        return why
 
     async def _ask_back(self, exchange: Exchange, talk: Conversation, send: Send) -> None:
         """Ask the caller what the upstream wants to know, and make the next call of it."""
@@ -269,14 +268,14 @@ class Relay:
     def _check(self, route: Route, status: int) -> None:
         if route.package is not None:
             return
+        answers = Unavailable(f"The server answers with HTTP status {status}: try again later.")
         if status >= 500:
-            self._breakers.failed(_circuit(route))
-        else:
-            self._breakers.succeeded(_circuit(route))
+            raise self._failed(route, answers)
+        self._breakers.succeeded(_circuit(route))
         if status in REFUSALS:
             raise Unavailable("The server refuses the platform's token: its operator has to look into it.")
-        if status >= 500 or 300 <= status < 400:
-            raise Unavailable(f"The server answers with HTTP status {status}: try again later.")
+        if 300 <= status < 400:
+            raise answers
 
     async def _answer_in_events(self, exchange: Exchange, response: Arriving, send: Send) -> None:
         self._served(exchange, response, Units(calls=1))
