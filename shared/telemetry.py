@@ -29,6 +29,8 @@ from opentelemetry.trace import Span, StatusCode, get_current_span, get_tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
+from shared.errors import PlatformError
+
 OURS = ("servers", "shared", "platform-0711")
 FRAMES = 25
 
@@ -93,7 +95,7 @@ def span(name: str, **fields: Unpack[Fields]) -> Iterator[Span]:
         try:
             yield running
         except BaseException as error:
-            running.set_attribute("code", getattr(error, "code", None) or type(error).__name__)
+            running.set_attribute("code", error.code if isinstance(error, PlatformError) else type(error).__name__)
             running.set_status(StatusCode.ERROR)
             raise
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import struct
 import sys
 from typing import Any
 
 import orjson
 
-from shared.errors import DeadlineExceeded, InvalidInput, Unavailable
+from shared.dataset.query_worker import OUT_OF_MEMORY
+from shared.errors import DeadlineExceeded, InvalidInput, PlatformError, Unavailable
 
 WORKERS = 2
 START_S = 120.0
@@ -37,10 +39,12 @@ class QueryWorkers:
         Raises:
             DeadlineExceeded: it took longer; its process was killed.
             InvalidInput: the engine refused the statement, or it needed more memory than one statement may have.
-            Unavailable: the engine is a server, and it does not answer or holds other data.
+            Unavailable: the process ended otherwise; or the engine is a server, and it does not answer or holds other
+                data.
         """
         try:
             async with asyncio.timeout(deadline) as within, self._free:
+                self._idle = [each for each in self._idle if each.returncode is None]
                 if not self._idle:
                     within.reschedule(None)
                     self._idle.append(await self._start())
@@ -72,9 +76,7 @@ class QueryWorkers:
             answer = await _receive(process)
             kept = True
         except (EOFError, ConnectionError, RuntimeError):  # uvloop: RuntimeError for a closed pipe
-            raise InvalidInput(
-                "The query needs more memory than one query may have. Narrow it.", field="query"
-            ) from None
+            raise _ended(await process.wait()) from None
         finally:
             self._busy.discard(process)
             if kept:
@@ -118,6 +120,17 @@ class QueryWorkers:
         finally:
             self._busy.discard(process)
         return process
+
+
+def _ended(code: int) -> PlatformError:
+    """What is said of a process that ended with this code while it had a query."""
+    if code in (OUT_OF_MEMORY, -signal.SIGABRT):
+        return InvalidInput("The query needs more memory than one query may have. Narrow it.", field="query")
+    return Unavailable(
+        "The process of this query was ended before it answered, as on a machine that is short of memory. Try again, "
+        "and if that fails too, narrow the query.",
+        retry_after=1,
+    )
 
 
 def _send(process: asyncio.subprocess.Process, message: dict[str, Any]) -> None:

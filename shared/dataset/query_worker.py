@@ -4,7 +4,7 @@
 
 It talks in frames (u32 length, JSON) over stdin and stdout. The first frame configures it (`engine`, and where the data
 is) and is answered when it is open; each further one is `{"query", "limit", "chars", "seconds"}` and is answered by
-`{"columns", "rows", "truncated"}`, `{"error"}` or `{"unavailable"}`.
+`{"columns", "rows", "truncated"}`, `{"error"}` or `{"unavailable"}`. Where memory ends, so does the process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from shared.dumps import forbid_dumps
 from shared.errors import Unavailable
 
 MEMORY = 2 * 2**30
+OUT_OF_MEMORY = 3  # its exit code; engines in other languages abort
 MAX_ERROR = 300
+_NO_MEMORY = ("std::bad_alloc", "Unable to allocate memory")  # as Ladybug says it
 _PR_SET_PDEATHSIG = 1
 _LENGTH = struct.Struct(">I")
 
@@ -75,6 +77,8 @@ def _answer(engine: _Sql | _Cypher | Bolt, request: dict[str, Any]) -> dict[str,
     except Unavailable as error:
         return {"unavailable": error.message}
     except Exception as error:  # noqa: BLE001 - whatever an engine raises is the statement's fault
+        if any(sign in str(error) for sign in _NO_MEMORY):
+            raise MemoryError from None
         return {"error": _sentence(error)}
 
 
@@ -210,5 +214,8 @@ def _write(target: BinaryIO, message: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
     os._exit(0)  # engines' own threads have nothing left to do

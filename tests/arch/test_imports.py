@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -86,6 +87,13 @@ def test_a_package_is_imported_only_in_its_room(package: str) -> None:
         and not any(part in (name := path.relative_to(ROOT).as_posix()) for part in allowed)
     ]
     assert strangers == []
+
+
+def test_no_server_is_called_by_the_client_of_the_protocols_library() -> None:
+    """Its spans hold what an upstream's error says: an item that it refuses, a query."""
+    ways = re.compile(r"^\s*(from|import) mcp\.client|^\s*from mcp import", re.MULTILINE)
+    assert ways.search("    from mcp.client import Client") is not None
+    assert [path for path in sources() if ways.search(path.read_text())] == []
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,39 @@ async def test_a_caller_that_gives_up_ends_its_query(reader: DatasetReader) -> N
     assert_only_idle_ones_run(reader)
 
 
+async def test_a_process_that_ended_while_it_was_idle_is_replaced_without_a_word(reader: DatasetReader) -> None:
+    assert reader._sql is not None
+    await reader.sql("SELECT 1 AS a")
+    (idle,) = reader._sql._idle
+    idle.kill()
+    await idle.wait()
+    assert (await reader.sql("SELECT count(*) AS n FROM chunks")).rows == ((60,),)
+
+
+async def test_a_process_that_was_killed_is_told_from_one_whose_query_needs_too_much_memory(
+    reader: DatasetReader,
+) -> None:
+    with pytest.raises(InvalidInput, match="more memory than one query may have"):
+        await reader.sql("SELECT repeat('x', 2000000000) || repeat('y', 2000000000) AS a FROM chunks")
+    with pytest.raises(InvalidInput, match="more memory than one query may have"):
+        await reader.cypher("UNWIND range(1, 400000000) AS i RETURN collect(i)")
+    await reader.sql("SELECT 1 AS a")
+    with pytest.raises(Unavailable, match="Try again"):
+        await asyncio.gather(
+            reader.sql("SELECT count(*) FROM chunks a, chunks b, chunks c, chunks d, chunks e", timeout=60),
+            _kill_what_works(reader),
+        )
+    assert (await reader.sql("SELECT count(*) AS n FROM chunks")).rows == ((60,),)
+
+
+async def _kill_what_works(reader: DatasetReader) -> None:
+    assert reader._sql is not None
+    while not reader._sql._busy:  # noqa: ASYNC110  # a set, not an event
+        await asyncio.sleep(0)
+    for process in reader._sql._busy:
+        process.kill()
+
+
 async def test_what_is_wrong_with_a_query_is_said_in_whole_words_and_sentences(reader: DatasetReader) -> None:
     columns = {column for table in (await reader.describe())["tables"].values() for column in table["columns"]}
     with pytest.raises(InvalidInput) as wrong:

@@ -84,3 +84,19 @@ async def test_a_providers_library_puts_no_page_and_no_text_into_spans_even_wher
     assert "anthropic.messages.create" in everything
     assert mark not in everything
     assert "image/png" not in everything
+
+
+@pytest.mark.requirement("Z-01")
+def test_of_an_error_of_a_library_a_span_holds_its_class_whatever_it_calls_its_code(
+    spans: InMemorySpanExporter,
+) -> None:
+    class Refused(Exception):
+        """As those of providers' libraries, which take their code from an upstream's answer."""
+
+        code = new_mark()
+
+    with pytest.raises(Refused), telemetry.span("provider.call"):
+        raise Refused(Refused.code)
+    (told,) = spans.get_finished_spans()
+    assert dict(told.attributes or {}) == {"code": "Refused"}
+    assert Refused.code not in told.to_json()

@@ -33,7 +33,8 @@ class Breaker:
         if self.open:
             wait = max(1.0, self._until - monotonic())
             raise Unavailable(
-                f"The vision provider failed repeatedly and is left alone. Try later. Last: {self._last}", retry_after=wait
+                f"The vision provider failed repeatedly and is left alone. Try later. Last: {self._last}",
+                retry_after=wait,
             )
         self._trying = self._failures >= FAILURES
 
