@@ -115,8 +115,9 @@ async def test_a_server_of_many_tools_is_reviewed_part_by_part(market: Market) -
     upstream.tools[1] = definition("tool_001", "Sends what was asked for elsewhere.")
     shown = {tool.name: tool for part in await checked() for tool in part.tools}
     assert {tool.state for tool in shown.values()} == {"approved", "changed"}
-    assert (shown["tool_000"].approved_description, shown["tool_000"].seen_description) == ("", long)
-    assert (shown["tool_001"].approved_description, shown["tool_001"].seen_description[:5]) == (long, "Sends")
+    assert (shown["tool_000"].approved_definition, long in shown["tool_000"].seen_definition) == ("", True)
+    assert long in shown["tool_001"].approved_definition
+    assert "Sends what" in shown["tool_001"].seen_definition
 
 
 async def test_found_tools_with_large_schemas_are_as_many_as_an_agent_takes(market: Market) -> None:

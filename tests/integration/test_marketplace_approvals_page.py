@@ -13,9 +13,9 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult
 
-from servers.marketplace.approvals.page import with_unseen_shown
 from servers.marketplace.approvals.store import Approval, Bound
 from servers.marketplace.tools.database import DatabaseChange, _shown
+from servers.marketplace.unseen import with_unseen_shown
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from shared.errors import InvalidInput
 from tests.approvals_rig import RAISE, People, dataset, people_of_acme  # noqa: F401  # fixtures
@@ -150,7 +150,8 @@ async def test_no_other_page_decides_in_a_persons_name(people: People) -> None:
 
 
 def test_what_a_reader_would_not_see_is_shown() -> None:
-    assert with_unseen_shown("a\u202eb\u200b\x1b\n\tü") == "a⟨U+202E⟩b⟨U+200B⟩⟨U+001B⟩\n\tü"
+    assert with_unseen_shown("a\u202eb\u200b\x1b\n\tü\x7f") == "a⟨U+202E⟩b⟨U+200B⟩⟨U+001B⟩\n\tü⟨U+007F⟩"
+    assert with_unseen_shown("a\ufe0f\U000e0141\u3164\U000e0041") == "a⟨U+FE0F⟩⟨U+E0141⟩⟨U+3164⟩⟨U+E0041⟩"
     bound = Bound("io.0711.acme/instance", "apply_change", *["sha256:" + "0" * 64] * 3)
     waits = Approval("apr_" + "a" * 26, "usr_x", bound, "chg_x", 1, "waiting", None, datetime.now(UTC), open=True)
     assert _shown(waits, "WHERE kind = 'a\u202eb'").statement == "WHERE kind = 'a⟨U+202E⟩b'"

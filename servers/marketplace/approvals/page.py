@@ -7,7 +7,6 @@ no other page can decide in that person's name, and every rule of a decision is 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -20,6 +19,7 @@ from servers.marketplace.approvals.store import Approval
 from servers.marketplace.forms import read_form
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.pages import MAX_BODY, error_page, page
+from servers.marketplace.unseen import with_unseen_shown
 from servers.marketplace.users.accounts import Accounts, Identity
 from servers.marketplace.users.grants import Grants
 from shared.auth import Principal, acting_as, require
@@ -33,9 +33,6 @@ SIGNED_IN_S = 600.0
 SCOPE = "approvals:decide"
 PURPOSE = "approvals page"
 ANSWERS = {"approve": True, "deny": False}
-SPOKEN = frozenset({"\n", "\t"})
-UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode's categories of characters that a reader does not see, or that change the order of what is seen."""
 
 
 def approvals_address(settings: Settings, customer: str, approval_id: str) -> str:
@@ -130,13 +127,6 @@ class ApprovalsPage:
         """A colleague's e-mail address; of the operator and partners the page says only what they are."""
         user = await self._accounts.store.user(user_id)
         return user.email if user is not None and user.customer == caller.customer else None
-
-
-def with_unseen_shown(text: str) -> str:
-    """A text in which each character that a reader would not see, or would see elsewhere, stands as its number."""
-    return "".join(
-        f"⟨U+{ord(each):04X}⟩" if unicodedata.category(each) in UNSEEN and each not in SPOKEN else each for each in text
-    )
 
 
 def _sign_in(request: Request, told: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:

@@ -15,7 +15,10 @@ from shared.errors import Unavailable
 from shared.ids import Digest, canonical_digest, canonical_json, digest
 
 MAX_TOOLS = 500
-MAX_DEFINITION = 256 * 1024
+MAX_DEFINITION = 32 * 1024
+"""Bytes of a tool's definition: who reviews it reads all of it in one answer."""
+MAX_LIST = 2 * 2**20
+"""Bytes of all definitions of a server: they are held in memory while its customers call it."""
 TOOL_NAME = re.compile(r"^[A-Za-z0-9_.-]{1,128}$")
 
 State = Literal["approved", "changed", "new", "gone"]
@@ -58,9 +61,11 @@ def read_definitions(tools: Iterable[Any]) -> tuple[Definition, ...]:
         Unavailable: it is no list of definitions with names of their own, or over a bound.
     """
     found: dict[str, Definition] = {}
+    left = MAX_LIST
     for tool in tools:
         definition = _definition(tool)
-        if definition is None or definition.name in found or len(found) >= MAX_TOOLS:
+        left -= len(definition.text) if definition else 0
+        if definition is None or definition.name in found or len(found) >= MAX_TOOLS or left < 0:
             raise Unavailable("The server's list of tools cannot be used: its operator has to look into it.")
         found[definition.name] = definition
     return tuple(found.values())
@@ -72,7 +77,10 @@ def _definition(tool: Any) -> Definition | None:
     name = tool.get("name")
     if not isinstance(name, str) or not TOOL_NAME.fullmatch(name):
         return None
-    text = canonical_json(tool)
+    try:
+        text = canonical_json(tool)
+    except TypeError:  # nested deeper than it can be written again
+        return None
     return Definition(name, text.decode(), digest(text)) if len(text) <= MAX_DEFINITION else None
 
 

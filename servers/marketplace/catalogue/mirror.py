@@ -20,6 +20,7 @@ from servers.marketplace.catalogue.address import check_address
 from servers.marketplace.catalogue.catalogue import RESERVED, SERVER_NAME
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry
 from servers.marketplace.runners.package import Package, package_of
+from servers.marketplace.unseen import without_unseen
 from shared.client.stream import read_whole
 from shared.errors import InvalidInput, PlatformError, TooLarge, Unavailable
 from shared.values import problem_of
@@ -140,8 +141,9 @@ def _entry(told: Any) -> Entry | str:
     name, version = server.get("name"), server.get("version")
     if not isinstance(name, str) or not SERVER_NAME.fullmatch(name) or len(name) > 200 or name.startswith(RESERVED):
         return "a name that is not allowed here"
-    title, description = server.get("title") or name, server.get("description")
-    if not all(isinstance(text, str) and text for text in (title, description, version)) or len(str(version)) > 64:
+    texts = (server.get("title") or name, server.get("description"), version)
+    title, description, version = (without_unseen(text) if isinstance(text, str) else "" for text in texts)
+    if not (title and description and version) or len(version) > 64:
         return "not in the registry's form"
     remotes = server.get("remotes") if isinstance(server.get("remotes"), list) else []
     urls = [
@@ -153,7 +155,7 @@ def _entry(told: Any) -> Entry | str:
     except PlatformError:
         return "an address that is not allowed" if urls else "no address to call"
     return Entry(
-        name, str(title)[:200], str(description)[:2000], str(version), "external", None, address, "submitted", (),
+        name, title[:200], description[:2000], version, "external", None, address, "submitted", (),
         operated=False, package=package,
     )  # fmt: skip
 

@@ -11,9 +11,10 @@ from mcp_types import InputRequiredResult
 from pydantic import Field
 
 from servers.marketplace.approvals.database import APPLY_S, Language
-from servers.marketplace.approvals.page import approvals_address, with_unseen_shown
+from servers.marketplace.approvals.page import approvals_address
 from servers.marketplace.approvals.store import Approval, State
 from servers.marketplace.services import Services
+from servers.marketplace.unseen import with_unseen_shown
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import ServerIdentifier
 from shared.contracts.instance import Document, DocumentList, Value

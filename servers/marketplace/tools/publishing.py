@@ -13,6 +13,7 @@ from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.runners.package import Package
 from servers.marketplace.services import Services
 from servers.marketplace.tools.shapes import entry_views
+from servers.marketplace.unseen import without_unseen
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import Approval, CatalogueEntry, Direction, ServerIdentifier, Tier
 from shared.contracts.model import Contract
@@ -66,6 +67,9 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """
         if (url is None) == (package is None):
             raise InvalidInput("Give the server's `url`, or its `package`: one of both.", field="url")
+        title, description = without_unseen(title), without_unseen(description)
+        if not (title.strip() and description.strip()):
+            raise InvalidInput("Title and description are texts that a person sees.", field="title")
         proposed = Entry(
             server_name, title, description, version, "external", None, url, "submitted", (), package=package
         )
