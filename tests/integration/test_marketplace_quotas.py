@@ -256,6 +256,17 @@ async def test_a_caller_over_its_limit_gets_429_and_when_to_come_back_and_the_up
     assert 429 in [each.status_code for each in own]
 
 
+async def test_what_wants_no_answer_counts_too_where_it_travels_upstream(market: Market) -> None:
+    upstream = Changing(definition("say"), era="legacy")
+    name = await market.add_instance("acme", await market.add_app(upstream))
+    headers = {"authorization": f"Bearer {await market.user_token('acme')}"}
+    said = {"jsonrpc": "2.0", "method": "notifications/said"}
+    url = f"{market.base}/servers/{name}/mcp"
+    answers = [await market.http.post(url, json=said, headers=headers) for _ in range(5)]
+    assert 429 in [each.status_code for each in answers]
+    assert upstream.requests.count("notifications/said") == sum(each.status_code == 202 for each in answers)
+
+
 async def test_a_body_that_only_another_reader_understands_is_refused_and_so_calls_nothing_uncounted(
     market: Market,
 ) -> None:

@@ -15,6 +15,7 @@ from servers.marketplace.rules.store import MAX_RULES
 from servers.marketplace.tools.access import AccessExplained
 from servers.marketplace.tools.rules import ArgumentRule, ArgumentRuleList
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound
+from tests.integration.test_marketplace_gateway_tools import sdk_client
 from tests.marketplace_rig import Changing, Market, definition, free_port, listening, running_market
 from tests.serving_rig import HEARS_S, answer_of, envelope, headers_for
 
@@ -199,3 +200,31 @@ async def test_the_route_beside_a_tool_is_closed_where_a_rule_is_set_on_it(datab
         told = {"server_name": "io.0711/cradle", "tool_name": "embed", "condition": SHORT}
         await market.call(operator, "set_argument_rule", **told)
         await until(closed)
+
+
+REGION = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_an_argument_that_a_tool_wants_in_a_header_too_is_the_one_that_was_judged(
+    market: Market, era: str
+) -> None:
+    """Whoever reads the header in place of the body reads what the rules were judged on, and gets it from a caller of
+    the older era too, who sends none."""
+    upstream, told = Changing(definition("say", inputSchema=REGION), era=era), list[dict[str, str]]()
+
+    async def seeing(scope: Any, receive: Any, send: Any) -> None:
+        told.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        await upstream(scope, receive, send)
+
+    name = await market.add_instance("acme", await market.add_app(seeing))
+    token = await market.user_token("acme")
+    wanted = "eu" if era == "modern" else None
+    for path, tool in ((f"/servers/{name}/mcp", "say"), ("/mcp", "io-0711-acme-instance__say")):
+        body = envelope("tools/call", {"name": tool, "arguments": {"region": "eu"}})
+        headers = headers_for(token, "tools/call", tool) | {"Mcp-Param-Region": "us", "Mcp-Param-Other": "x"}
+        assert (await market.http.post(market.base + path, json=body, headers=headers)).status_code == 200
+        assert (told[-1].get("mcp-param-region"), told[-1].get("mcp-param-other")) == (wanted, None)
+    async with sdk_client(market, token, "legacy") as client:
+        await client.call_tool("io-0711-acme-instance__say", {"region": "eu"})
+    assert told[-1].get("mcp-param-region") == wanted

@@ -15,7 +15,7 @@ import orjson
 
 from servers.marketplace.catalogue.definitions import Era
 from servers.marketplace.gateway.asking import SESSION, Place, Session, ask_legacy, ask_modern, initialize
-from servers.marketplace.gateway.eras import legacy_value, modern_request
+from servers.marketplace.gateway.eras import legacy_value, modern_request, parameter_headers
 from servers.marketplace.gateway.exchange import Exchange, Headers
 from servers.marketplace.gateway.greeting import BRIDGED, can_be_asked, session_of
 from servers.marketplace.gateway.message import Message
@@ -73,12 +73,12 @@ class Bridge:
             ("accept", "application/json, text/event-stream"),
             ("content-type", "application/json"),
             *((name, value) for name, value in headers if name in {"traceparent", "tracestate"}),
-            *((name, value) for name, value in headers if name.startswith("mcp-param-")),
             self._routes.upstream_header(route),
             ("accept-encoding", "identity"),
         ]
         if route.era == "modern":
             body, named = modern_request(message, tool, asks=asks)
+            named += parameter_headers(route.tools.get(tool or ""), message)
             return Exchange(owner, route, "POST", common + named, body, message, until, **asked)
 
         async def renewed() -> Headers:

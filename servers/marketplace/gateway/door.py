@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mcp.shared.inbound import MCP_PARAM_HEADER_PREFIX
 from mcp_types.jsonrpc import INVALID_REQUEST
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -15,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from servers.marketplace.gateway.asking import SESSION
 from servers.marketplace.gateway.bridge import ALL_CAPABILITIES, CROSSING, Bridge, crosses, known_to_speak
 from servers.marketplace.gateway.checks import Checks, checked_route
+from servers.marketplace.gateway.eras import parameter_headers
 from servers.marketplace.gateway.exchange import Exchange, Headers
 from servers.marketplace.gateway.greeting import BRIDGED, can_be_asked, session_for, session_of
 from servers.marketplace.gateway.listing import tools_page
@@ -125,7 +127,7 @@ class Gateway:
                 return await self._peers.pass_on(elsewhere, scope, message, receive, send)
         if message.tool is not None and message.tool in route.conditions:
             check(route.conditions[message.tool], message.params.get("arguments"))
-        if message.request_id is not None:
+        if message.request_id is not None or not crossing:  # whatever travels counts
             await self._quotas.take(caller, route.server_name, message.tool or NO_TOOL)
         if await self._greets(scope, route, caller, headers, message, send):
             return "ok"
@@ -201,11 +203,12 @@ class Gateway:
             )  # fmt: skip
         up, body = self._headers_up(owner, route, headers), b""
         if method == "POST":
-            up, body = [JSON, *up], message.body()
+            definition = route.tools.get(message.tool or "") if message.modern else None
+            up, body = [JSON, *up, *parameter_headers(definition, message)], message.body()
         return Exchange(owner, route, method, up, body, message, until, tool=message.tool)
 
     def _headers_up(self, owner: tuple[str, str | None, str], route: Route, headers: Headers) -> Headers:
-        up = [(key, value) for key, value in headers if key in UP or (key.startswith("mcp-") and key != SESSION)]
+        up = [(key, value) for key, value in headers if key in UP or (key.startswith("mcp-") and not _made_here(key))]
         sessions = [value for key, value in headers if key == SESSION]
         up += [(SESSION, self._seal.open(value, *owner)) for value in sessions[:1]]
         return [*up, *own_headers(self._routes.upstream_header(route))]
@@ -221,6 +224,11 @@ class Gateway:
             return []
         place = self._settings.url("marketplace") + "/.well-known/oauth-protected-resource/mcp"
         return [("www-authenticate", f'Bearer error="{kind}", scope="{SCOPE}", resource_metadata="{place}"')]
+
+
+def _made_here(header: str) -> bool:
+    """Whether a header of the caller's does not travel, for the gateway makes it itself."""
+    return header == SESSION or header.startswith(MCP_PARAM_HEADER_PREFIX.lower())
 
 
 def decoded_headers(scope: Scope) -> Headers:

@@ -11,7 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from mcp.shared.inbound import encode_header_value
+from mcp.shared.inbound import (
+    X_MCP_HEADER_KEY,
+    encode_header_value,
+    find_invalid_x_mcp_header,
+    mcp_param_headers,
+    x_mcp_header_map,
+)
 
 from servers.marketplace.gateway.message import GATEWAY_ERROR, Message, event_of
 from shared.version import VERSION
@@ -42,6 +48,23 @@ def modern_request(message: Message, tool: str | None, *, asks: bool) -> tuple[b
     if isinstance(named, str):
         headers.append(("mcp-name", encode_header_value(named)))
     return orjson.dumps(value), headers
+
+
+def parameter_headers(definition: str | None, message: Message) -> list[tuple[str, str]]:
+    """The headers in which a call of 2026-07-28 repeats arguments that its tool wants there (`x-mcp-header`).
+
+    They are made of the arguments that were read and judged; what a caller sends of them never travels.
+
+    Args:
+        definition: of the tool, as it was approved; None: no tool is called.
+    """
+    if definition is None or X_MCP_HEADER_KEY not in definition:
+        return []
+    schema, arguments = orjson.loads(definition)["inputSchema"], message.params.get("arguments")
+    if find_invalid_x_mcp_header(schema) is not None or not isinstance(arguments, dict):
+        return []
+    told = mcp_param_headers(x_mcp_header_map(schema), arguments)
+    return [(name.lower(), value) for name, value in told.items()]
 
 
 def envelope(*, asks: bool = False) -> dict[str, Any]:
