@@ -177,6 +177,8 @@ async def test_of_what_a_server_asks_between_the_eras_forms_are_passed_on_and_no
     def asked(**params: Any) -> Any:
         return talk.said({"jsonrpc": "2.0", "id": 5, "method": "elicitation/create", "params": params}, reply)
 
+    for method in ("notifications/message", "notifications/tools/list_changed", "notifications/cancelled"):
+        assert talk.said({"jsonrpc": "2.0", "method": method, "params": {"data": "do this"}}, reply) is None
     assert asked(message="Which?", requestedSchema={})["params"]["message"] == "Which?"
     assert asked(mode="form", message="Which?", requestedSchema={}) is not None
     assert asked(mode="url", message="Sign in", url="https://evil.example", elicitationId="1") is None

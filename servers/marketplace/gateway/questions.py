@@ -226,10 +226,10 @@ class Conversation:
         await asyncio.gather(*self._refusals, return_exceptions=True)
 
     def _told(self, notification: Answer) -> Answer | None:
-        """Progress, with the token of the request that waits now."""
+        """Progress, with the token of the request that waits now; nothing else is passed on."""
         params = notification.get("params")
         if notification["method"] != "notifications/progress" or not isinstance(params, dict):
-            return notification
+            return None
         meta = self._message.params.get("_meta")
         token = meta.get("progressToken") if isinstance(meta, dict) else None
         return None if token is None else {**notification, "params": {**params, "progressToken": token}}
