@@ -265,6 +265,14 @@ def _change_user(caller: Caller, resource: Resource) -> Decision:
     return Decision(True, "The caller manages this user.")
 
 
+def _create_user(caller: Caller, resource: Resource) -> Decision:
+    decision = _change_user(caller, resource)
+    if decision.allowed and not granted(resource.role or "", None, "marketplace", None) <= caller.scopes:
+        # Else a program that was let in for a little would make itself an account for everything.
+        return Decision(False, "The account would hold more than this token does: sign in with all that your role has.")
+    return decision
+
+
 def _change_database(caller: Caller, resource: Resource) -> Decision:
     if caller.role == "service":
         return Decision(False, "Changes are asked for by people, each with an account of its own.")
@@ -293,7 +301,7 @@ _RULES = {
     "entry.call": _call_entry,
     "entry.review": _review_entry,
     "tool.call": _call_tool,
-    "user.create": _change_user,
+    "user.create": _create_user,
     "user.disable": _change_user,
     "database.change": _change_database,
     "approval.decide": _decide_approval,

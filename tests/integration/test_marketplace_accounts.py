@@ -315,3 +315,18 @@ async def test_a_token_that_holds_less_than_its_user_makes_no_key(market: Market
     for token in (narrow, await market.service()):
         with pytest.raises(Forbidden):
             await market.call(token, "create_api_key")
+
+
+async def test_a_token_makes_no_account_that_holds_more_than_itself(market: Market) -> None:
+    """Else a program that may manage users and nothing else would make itself an account for everything."""
+    admin = await market.add_user("customer_admin", "acme", "admin@acme.example")
+    narrow = await market.token(Credential(admin.client_id, admin.client_secret), scope="users:write")
+    for role in ("customer_admin", "customer_user"):
+        for tool in ("create_user", "invite_user"):
+            asked = {"email": "new@acme.example", "role": role, "customer_id": "acme"}
+            assert isinstance(await refusal(market.call(narrow, tool, **asked)), Forbidden)
+    assert (await market.call(narrow, "list_invitations"))["invitations"] == []
+    scope = "users:write catalogue:read gateway:call database:change"
+    some = await market.token(Credential(admin.client_id, admin.client_secret), scope=scope)
+    made = await market.call(some, "create_user", email="new@acme.example", role="customer_user", customer_id="acme")
+    await market.call(narrow, "disable_user", user_id=made["user_id"])

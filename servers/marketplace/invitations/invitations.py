@@ -49,7 +49,7 @@ class Invitations:
             NotFound: the customer is unknown, or not the caller's.
         """
         lowest = "customer_user" if customer_id is not None else "partner_admin"
-        await self._accounts.decide(caller, "user.create", lowest, customer_id)
+        await self._accounts.decide(caller, "user.disable", lowest, customer_id)
         return await self._store.open(customer_id)
 
     async def revoke(self, caller: Principal, invitation_id: str) -> None:
