@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from servers.marketplace.gateway.finding import found_tools
 from servers.marketplace.tools.access import AccessExplained, ToolsFound
 from servers.marketplace.tools.accounts import WhoAmI
 from servers.marketplace.tools.review import ServerReviewed
+from shared.auth import Principal
 from shared.errors import NotFound
 from shared.ids import canonical_json
 from tests.marketplace_rig import Changing, Market, definition
@@ -130,3 +132,19 @@ async def test_found_tools_with_large_schemas_are_as_many_as_an_agent_takes(mark
     assert 1 < len(found.tools) < 20
     assert len(found.model_dump_json()) < 45_000
     assert f"The first {len(found.tools)} fill" in found.note
+
+
+async def test_what_is_remembered_of_tools_grows_neither_with_tokens_nor_with_users(market: Market) -> None:
+    name = await market.add_instance("acme", await market.add_app(Changing(definition("say"))))
+    token = await market.user_token("acme")
+    assert (await market.post_call(token, "say", f"/servers/{name}/mcp")).status_code == 200
+    routes = market.server.services.routes
+    one = Principal("usr_one", "customer_user", frozenset({"gateway:call"}), "acme", "key_one", 1.0)
+    later, other = replace(one, client_id="ses_two", expires_at=2.0), replace(one, subject="usr_other")
+    assert await routes.everything(later) is await routes.everything(one)
+    assert await routes.route(later, name) is await routes.route(one, name)
+    routes_of_two = [await routes.route(each, name) for each in (one, other)]
+    assert [each.grant.subject for each in routes_of_two] == ["usr_one", "usr_other"]
+    assert routes_of_two[0].tools["say"] is routes_of_two[1].tools["say"]
+    texts = [(await routes.everything(each)).definitions[0] for each in (one, other)]
+    assert texts[0] is texts[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import orjson
 
@@ -12,7 +13,7 @@ from servers.marketplace import policy
 from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, view_of
 from servers.marketplace.catalogue.definitions import Era, PinnedTool
 from servers.marketplace.catalogue.own import kind_of_server
-from servers.marketplace.catalogue.store import Entry
+from servers.marketplace.catalogue.store import Entry, View
 from servers.marketplace.catalogue.tools import ServerTools, ToolStore
 from servers.marketplace.changes import Changes, Remembered, soon
 from servers.marketplace.connections.store import ConnectionStore, connect_again
@@ -26,6 +27,8 @@ from shared.errors import Conflict, Forbidden, InvalidInput, Unavailable
 from shared.settings import Settings
 
 Conditions = Mapping[str, tuple[Compiled, ...]]
+Who = tuple[str, str, frozenset[str], str | None]
+"""Subject, role, scopes and customer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,9 @@ class Routes:
         self._connections = connections
         self._rules = rules
         self._conditions: Remembered[str | None, dict[str, Conditions]] = Remembered(changes)
-        self._known: Remembered[tuple[Principal, str], Route] = Remembered(changes)
-        self._everything: Remembered[Principal, Everything] = Remembered(changes)
+        self._stored: Remembered[tuple[View, str], ServerTools] = Remembered(changes)
+        self._known: Remembered[tuple[Who, str], Route] = Remembered(changes)
+        self._everything: Remembered[Who, Everything] = Remembered(changes)
 
     async def route(self, caller: Principal, server_name: str) -> Route:
         """The route of a caller to a server.
@@ -96,18 +100,19 @@ class Routes:
             Forbidden: the caller's role may do nothing there.
             Unavailable: no address is registered.
         """
-        return self._known.get((caller, server_name)) or await self._known.ask(
-            (caller, server_name), lambda: soon(self._find(caller, server_name))
-        )
+        key = _who(caller), server_name
+        return self._known.get(key) or await self._known.ask(key, lambda: soon(self._find(caller, server_name)))
 
     async def fresh(self, caller: Principal, server_name: str) -> Route:
         """As `route`, asked for anew."""
-        self._known.forget((caller, server_name))
+        self._known.forget((_who(caller), server_name))
+        self._stored.forget((view_of(caller), server_name))
         return await self.route(caller, server_name)
 
     async def everything(self, caller: Principal) -> Everything:
         """All tools of the servers that are installed for the caller's customer; none where it acts for no customer."""
-        return self._everything.get(caller) or await self._everything.ask(caller, lambda: soon(self._find_all(caller)))
+        who = _who(caller)
+        return self._everything.get(who) or await self._everything.ask(who, lambda: soon(self._find_all(caller)))
 
     async def conditions(self, customer: str | None, server_name: str) -> Conditions:
         """What the arguments of a server's tools have to satisfy in a customer's calls; empty: no rule is set."""
@@ -154,7 +159,8 @@ class Routes:
         return _together(routes)
 
     async def _route(self, caller: Principal, entry: Entry, url: str) -> Route:
-        stored = await self._tools.of(view_of(caller), entry.server_name)
+        view, name = view_of(caller), entry.server_name
+        stored = await self._stored.ask((view, name), lambda: self._tools.of(view, name))
         grant = self._grant(caller, entry, url)
         tools = _callable(caller, entry, stored)
         credential, stale = None, False
@@ -183,6 +189,11 @@ class Routes:
         return Grant(caller.subject, caller.role, url, scopes, caller.customer or entry.customer, "gateway")
 
 
+def _who(caller: Principal) -> Who:
+    """What of a caller decides: the same for all tokens of a user, so that nobody fills the memory with tokens."""
+    return caller.subject, caller.role, caller.scopes, caller.customer
+
+
 def _callable(caller: Principal, entry: Entry, stored: ServerTools) -> dict[str, str]:
     return {
         tool.name: tool.pinned
@@ -203,5 +214,6 @@ def _together(routes: list[Route]) -> Everything:
     return Everything(tools, tuple(definitions))
 
 
+@lru_cache(maxsize=4096)  # a customer's users share the texts
 def _renamed(definition: str, name: str) -> str:
     return orjson.dumps({**orjson.loads(definition), "name": name}).decode()
