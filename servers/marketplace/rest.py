@@ -27,7 +27,7 @@ async def list_servers(request: Request, services: Services) -> Response:
     """One page of newest versions. Query: `limit` (1 to 100), `cursor`, `search`, `updated_since`, `version=latest`."""
     query = request.query_params
     limit = query.get("limit", str(DEFAULT_LIMIT))
-    if not (limit.isascii() and limit.isdecimal()) or not 1 <= int(limit[:4]) <= MAX_LIMIT:
+    if not (limit.isascii() and limit.isdecimal() and len(limit) < 4) or not 1 <= int(limit) <= MAX_LIMIT:
         raise InvalidInput(f"`limit` is a number from 1 to {MAX_LIMIT}.", field="limit")
     if query.get("version", LATEST) != LATEST:
         raise InvalidInput("A list holds the newest versions: `version` is `latest` or left out.", field="version")

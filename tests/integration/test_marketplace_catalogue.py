@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from servers.marketplace.catalogue import catalogue
 from shared.contracts.catalogue import (
     CataloguePage,
     CustomerRegistered,
@@ -174,6 +176,35 @@ async def test_the_registry_lists_in_the_official_form(market: Market) -> None:
     assert listed["server"]["name"] == "io.0711/cradle"
     assert listed["server"]["remotes"][0]["type"] == "streamable-http"
     assert page["metadata"] == {"count": 1}
-    for limit in ("0", "101", "x", "-1", "9" * 5000):
+    for limit in ("0", "101", "x", "-1", "9" * 5000, "0100999", "0100" + "9" * 5000):
         refused = await market.http.get(market.base + "/v0.1/servers", params={"limit": limit}, headers=headers)
         assert refused.status_code == 400
+
+
+async def test_a_customer_has_only_so_many_proposals_that_wait_and_versions_that_are_kept(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "MOST_WAITING", 3)
+    acme, bolt, operator = await market.user_token("acme"), await market.user_token("bolt"), await market.operator()
+
+    async def proposed(number: int, token: str = acme, version: str = "1") -> Any:
+        asked = {"server_name": f"com.example/s{number}", "title": "S", "description": "Does.", "version": version}
+        return await market.call(token, "submit_mcp", url=f"https://s{number}.example.com/mcp", **asked)
+
+    at_once = await asyncio.gather(*(proposed(number) for number in range(6)), return_exceptions=True)
+    assert sum(isinstance(each, Conflict) for each in at_once) == 3
+    mine = next(number for number, each in enumerate(at_once) if not isinstance(each, Conflict))
+    await proposed(mine, version="2")
+    assert (await proposed(10, bolt))["approval"] == "submitted", "another customer's are counted apart"
+    await market.call(operator, "review_mcp", server_name=f"com.example/s{mine}", state="rejected")
+    await proposed(11)
+    async with market.server.services.database.session("acme") as connection:
+        await connection.execute(
+            "INSERT INTO server_versions (server_name, version, customer_id, title, description, published_at) "
+            "SELECT $1, 'old-' || n, 'acme', 'S', 'Does.', now() - interval '1 day' FROM generate_series(1, 600) n",
+            f"com.example/s{mine}",
+        )
+    await proposed(mine, version="3")
+    async with market.server.services.database.session("acme") as connection:
+        kept = "SELECT count(*), bool_or(version = '3') FROM server_versions WHERE server_name = $1"
+        assert tuple(await connection.fetchrow(kept, f"com.example/s{mine}")) == (500, True)

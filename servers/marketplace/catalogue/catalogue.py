@@ -18,6 +18,8 @@ from shared.contracts.catalogue import SERVER_NAME_PATTERN, Approval, CatalogueT
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound
 
 MAX_TOOLS = 500
+MOST_WAITING = 50
+"""Proposals of one customer that wait for a review."""
 PAGE = 200
 RESERVED = ("io.0711/", "io.0711.")
 SHOWN_TO_EVERYBODY = 1000
@@ -104,7 +106,7 @@ class Catalogue:
 
         Raises:
             InvalidInput: the name is one of the platform's, or the address or the package is not allowed.
-            Conflict: the name belongs to another entry.
+            Conflict: the name belongs to another entry, or too many of the caller's wait for a review.
         """
         if entry.server_name.startswith(RESERVED):
             raise InvalidInput(
@@ -118,7 +120,7 @@ class Catalogue:
         proposed = replace(entry, url=address, operated=operated, customer=caller.customer, approval="submitted")
         _check_holder(await self._store.by_url(view_of(caller), address), proposed)
         try:
-            stored = await self._store.put(proposed, caller.subject)
+            stored = await self._store.put(proposed, caller.subject, None if operated else MOST_WAITING)
         except Forbidden:  # of Postgres: the row is another customer's
             stored = False
         if not stored:

@@ -16,6 +16,7 @@ from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.runners.package import Package, package_of
 from shared.audit import AuditLog
 from shared.contracts.catalogue import Approval, CatalogueTool, Direction, EntryKind, Tier
+from shared.errors import Conflict
 from shared.postgres.database import Database
 from shared.postgres.queries import changed_rows, load_queries
 
@@ -166,17 +167,30 @@ class CatalogueStore:
         async with seen_by(self._database, view) as connection:
             return [Version(**dict(row)) async for row in queries.versions_of(connection, server_name=server_name)]
 
-    async def put(self, entry: Entry, registered_by: str) -> bool:
+    async def put(self, entry: Entry, registered_by: str, most: int | None = None) -> bool:
         """Store an entry or replace its description, version, address and tools.
 
         The approval of a known one stays, but for a server of someone else's: that one gets the entry's, in the same
         statement as the address. Its tools are checked soon; those of another version, or of someone else's server at
         another address, are pinned anew.
         Returns False where the name belongs to an entry of another kind or customer; nothing is changed then.
+
+        Args:
+            most: so many of the customer's, or of who registers for none, may wait for a review.
+
+        Raises:
+            Conflict: so many wait.
         """
         async with seen_by(self._database, View(entry.customer, everything=entry.customer is None)) as connection:
             view = View(entry.customer)
             before = next(iter(await self._named(connection, view, [entry.server_name])), None)
+            if most is not None and before is None:
+                await queries.take_turn(connection, owner=entry.customer or registered_by)
+                of_one = {"customer_id": entry.customer, "registered_by": registered_by}
+                if await queries.count_waiting(connection, **of_one) >= most:
+                    raise Conflict(
+                        f"{most} servers wait for the operator's review already: wait until some are decided."
+                    )
             name = await queries.put_entry(
                 connection,
                 server_name=entry.server_name,
@@ -198,6 +212,7 @@ class CatalogueStore:
                 connection, server_name=name, version=entry.version, customer_id=entry.customer, title=entry.title,
                 description=entry.description,
             )  # fmt: skip
+            await queries.forget_versions(connection, server_name=name)
             await queries.forget_words(connection, server_name=name)
             await queries.put_words(
                 connection, server_name=name, customer_id=entry.customer, words=_words_of_entry(entry)

@@ -90,6 +90,20 @@ INSERT INTO server_versions (server_name, version, customer_id, title, descripti
 VALUES (:server_name, :version, :customer_id, :title, :description)
 ON CONFLICT (server_name, version) DO UPDATE SET title = excluded.title, description = excluded.description;
 
+-- name: forget_versions(server_name)!
+DELETE FROM server_versions
+WHERE server_name = :server_name AND version NOT IN (
+    SELECT version FROM server_versions WHERE server_name = :server_name ORDER BY published_at DESC, version DESC LIMIT 500);
+
+-- name: take_turn(owner)$
+SELECT pg_advisory_xact_lock(hashtextextended('proposals ' || :owner, 0));
+
+-- name: count_waiting(customer_id, registered_by)$
+SELECT count(*)
+FROM catalogue_entries
+WHERE customer_id IS NOT DISTINCT FROM :customer_id AND (:customer_id::text IS NOT NULL OR registered_by = :registered_by)
+  AND kind = 'external' AND approval IN ('submitted', 'review');
+
 -- name: versions_of(server_name)
 SELECT version, title, description, published_at
 FROM server_versions
