@@ -22,13 +22,15 @@ from shared.errors import Conflict, InvalidInput, NotFound, Overloaded
 from shared.ids import digest, new_handle
 
 KEPT_S = 900.0
-MOST = 100
+MOST, OF_ONE = 100, 20
+"""Changes that wait, and those of one person: nobody, and no agent, keeps the others from asking."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
     """A statement that waits. `rows` is what it would change now."""
 
+    asked_by: str
     statement: str
     rows: int
     until: float
@@ -46,8 +48,11 @@ class Changes:
         self.turn = turn
         self._waiting: dict[str, Proposed] = {}
 
-    async def propose(self, library: Library, statement: str) -> tuple[str, int]:
+    async def propose(self, library: Library, asked_by: str, statement: str) -> tuple[str, int]:
         """Count what a statement would change, changing nothing; its handle and the number of rows.
+
+        Args:
+            asked_by: the user who asks.
 
         Raises:
             InvalidInput: it is not one statement that may change the dataset, or a value does not fit its column.
@@ -60,10 +65,11 @@ class Changes:
         if change.values:
             change.require_fit(rows, await self._tried(library, change))
         self._waiting = {name: each for name, each in self._waiting.items() if each.until > time.monotonic()}
-        if len(self._waiting) >= MOST:
+        own = sum(each.asked_by == asked_by for each in self._waiting.values())
+        if len(self._waiting) >= MOST or own >= OF_ONE:
             raise Overloaded("Too many changes wait for a decision: decide some first.", retry_after=60)
         change_id = new_handle("chg")
-        self._waiting[change_id] = Proposed(statement, rows, time.monotonic() + KEPT_S)
+        self._waiting[change_id] = Proposed(asked_by, statement, rows, time.monotonic() + KEPT_S)
         return change_id, rows
 
     async def _tried(self, library: Library, change: Change) -> list[Any] | None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from servers.instance.changes import OF_ONE
 from servers.marketplace.approvals.database import APPLY, CustomerDatabase
 from servers.marketplace.tools.accounts import UserCreated
 from servers.marketplace.tools.database import ApprovalList, DatabaseChange
-from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Unavailable
+from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Overloaded, PlatformError, Unavailable
 from shared.ids import digest
 from tests.approvals_rig import RAISE, TOTAL, People, dataset, people_of_acme, user  # noqa: F401  # fixtures
-from tests.marketplace_rig import Changing, Credential, definition
+from tests.marketplace_rig import Changing, Credential, definition, refusal
 from tests.serving_rig import HEARS_S
 
 pytestmark = pytest.mark.slow
@@ -276,3 +277,12 @@ async def test_of_a_change_whose_answer_cannot_be_read_it_is_said_that_its_outco
     approval_id = await people.approved()
     with pytest.raises(Unavailable, match="What came of the change is not known"):
         await people.change(people.anna, approval_id=approval_id)
+
+
+async def test_one_person_who_asks_for_very_many_changes_keeps_nobody_else_from_asking(people: People) -> None:
+    asked = [await people.change(people.anna) for _ in range(OF_ONE)]
+    assert isinstance(await refusal(people.change(people.anna)), Overloaded)
+    assert (await people.change(people.ben)).state == "waiting"
+    await people.decide(people.ben, asked[0].approval_id)
+    await people.change(people.anna, approval_id=asked[0].approval_id)
+    assert (await people.change(people.anna)).state == "waiting", "what is made waits no more"

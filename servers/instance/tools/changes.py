@@ -11,6 +11,7 @@ from servers.instance.changes import Changes
 from servers.instance.shelf import Shelf
 from servers.instance.tools.versions import UPDATE_DEADLINE_S, serve_version
 from servers.instance.versions import Versions
+from shared.auth import principal
 from shared.contracts.instance import ChangeProposed, ChangeShown, DatasetVersions
 from shared.ids import Digest, Handle
 
@@ -27,7 +28,7 @@ def register(server: Any, versions: Versions, changes: Changes, shelf: Callable[
 
         Use it before apply_change; the marketplace's change_customer_database does both, with an approval between.
         """
-        change_id, rows = await changes.propose(shelf().current(), statement)
+        change_id, rows = await changes.propose(shelf().current(), principal().subject, statement)
         return ChangeProposed(change_id=change_id, rows=rows)
 
     async def show_change(change_id: Handle) -> ChangeShown:
