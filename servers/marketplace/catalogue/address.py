@@ -12,7 +12,8 @@ MAX_URL = 500
 HOST = re.compile(r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")
 METADATA = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")))
 """Addresses of cloud metadata services that are not link-local."""
-NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))  # RFC 6052, RFC 8215
+NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
+"""RFC 6052, 8215, 7915."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -54,7 +55,8 @@ def ip_allowed(address: str, *, inside: bool) -> bool:
         return ip_allowed(str(inner), inside=inside)
     if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in METADATA:
         return False
-    return inside or ip.is_global
+    site = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local  # private before RFC 4193, and to Python global
+    return inside or (ip.is_global and not site)
 
 
 def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
