@@ -45,8 +45,12 @@ async def test_a_first_party_server_refuses_tokens_of_others_and_those_who_have_
             await upstream.call("check_vat_id", {"vat_id": "DE136695976"})
     assert caught.value.status == 401
     made = await market.add_user("customer_user", "acme", "anna@acme.example")
-    key = Credential(made.client_id, made.client_secret)
-    assert (await market.ask_token(key, resource=address)).status_code == 400
+    key, operator = Credential(made.client_id, made.client_secret), market.credential("operator")
+    assert (await market.ask_token(operator, resource=address, customer="acme")).status_code == 400
     await market.call(await market.user_token("acme"), "install_mcp", server_name=TAX)
-    assert (await market.ask_token(key, resource=address)).json()["scope"] == "tax:use"
+    told = (await market.ask_token(operator, resource=address, customer="acme")).json()
+    assert told["scope"] == "tax:use"
+    past_the_gateway = await market.ask_token(key, resource=address)
+    assert past_the_gateway.status_code == 400, "nothing would count these calls"
+    assert "through the gateway" in past_the_gateway.json()["error_description"]
     assert set(FIRST_PARTY) == {"tax"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.catalogue import resource_of, view_of
-from servers.marketplace.catalogue.own import kind_of_server, own_server
+from servers.marketplace.catalogue.own import FIRST_PARTY, kind_of_server, own_server
 from servers.marketplace.catalogue.store import CatalogueStore, Entry
 from servers.marketplace.tokens import Grant
 from servers.marketplace.users.accounts import Accounts, Identity
@@ -40,7 +40,14 @@ class Grants:
         if own_server(self._settings, resource) is None:
             entry = await self._entry(identity, resource, customer)
             customer = customer or entry.customer
-        given = policy.granted(identity.role, identity.subject, kind_of_server(self._settings, resource), scopes)
+        kind = kind_of_server(self._settings, resource)
+        if kind in FIRST_PARTY and identity.role != "platform_admin":
+            raise InvalidInput(
+                "This server is called through the gateway, which counts its calls: at its `endpoint`, with a token of "
+                "the marketplace.",
+                field="resource",
+            )
+        given = policy.granted(identity.role, identity.subject, kind, scopes)
         if not given:
             raise Forbidden("None of these scopes is allowed there for this role.", field="scope")
         return Grant(identity.subject, identity.role, resource, given, customer, identity.client_id)
