@@ -14,6 +14,7 @@ from servers.marketplace.approvals.page import ApprovalsPage
 from servers.marketplace.approvals.store import ApprovalStore
 from servers.marketplace.authorization.clients import LOOPBACK, Clients
 from servers.marketplace.authorization.consent import Consent
+from servers.marketplace.authorization.programs import Programs
 from servers.marketplace.authorization.provider import Provider
 from servers.marketplace.authorization.store import AuthorizationStore
 from servers.marketplace.catalogue.catalogue import Catalogue
@@ -78,6 +79,7 @@ class Services:
     tools: ToolStore
     checks: Checks
     api_keys: ApiKeys
+    programs: Programs
     oauth: OAuthRoutes
     consent: Consent
     approvals: ApprovalsPage
@@ -172,10 +174,11 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, wor
     try:
         async with changes.heard(), runners.in_background(), checks.in_background(), meter.in_background():
             yield Services(
-                settings, database, changes, keys, accounts, catalogue, tools, checks, ApiKeys(accounts), oauth,
-                consent, approvals, invitations, InvitationPage(settings, invitations, accounts),
-                argument_rules, standing, routes, relay, bridge, gateway, customer_data, quotas, access,
-                meter, usage, LicenceStore(database, licence_keys), Mirror(outgoing, entries),
+                settings, database, changes, keys, accounts, catalogue, tools, checks, ApiKeys(accounts),
+                Programs(authorizations), oauth, consent, approvals, invitations,
+                InvitationPage(settings, invitations, accounts), argument_rules, standing, routes,
+                relay, bridge, gateway, customer_data, quotas, access, meter,
+                usage, LicenceStore(database, licence_keys), Mirror(outgoing, entries),
                 Compute(settings, outgoing, mint, meter, quotas, routes), connections, seal, meaning, peers,
                 worker,
             )  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 
 from servers.marketplace.app import build
 from servers.marketplace.approvals.store import ApprovalStore, Bound
+from servers.marketplace.authorization.store import Authorization, AuthorizationStore
 from shared.ids import new_handle
 from shared.postgres.database import Database
 from shared.settings import Settings
@@ -33,6 +34,7 @@ IDS = {
     "server_name": "io.0711.nobody/instance",
     "user_id": new_handle("usr"),
     "key_id": new_handle("key"),
+    "session_id": new_handle("ses"),
     "partner": None,
     "approval_id": new_handle("apr"),
     "licence_id": new_handle("lic"),
@@ -85,6 +87,7 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
         "server_name": await market.add_instance("bolt", url),
         "user_id": bert.user_id,
         "key_id": bert.client_id,
+        "session_id": await let_in_by(market, bert.user_id),
         "partner": None,
         "approval_id": await asked_for(market),
         "licence_id": await licence_of(market, "bolt"),
@@ -105,6 +108,19 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
             assert (foreign.status_code, foreign.content) == (unknown.status_code, unknown.content), (caller, tool)
             refused = foreign.status_code == 403 or answer_of(foreign)["result"]["isError"]
             assert refused, (caller, tool)
+
+
+async def let_in_by(market: Market, user_id: str) -> str:
+    """A program that a user of bolt has let in."""
+    database, session_id = Database(market.urls.app), new_handle("ses")
+    await database.open()
+    store = AuthorizationStore(database)
+    place = "http://127.0.0.1:33418/back"
+    given = Authorization(session_id, user_id, "bolt", bytes(32), market.resource, "", "x" * 43, place, True)
+    await store.add(given, "bolt")
+    assert await store.use_code(session_id)
+    await database.close()
+    return session_id
 
 
 async def partner_for(market: Market, customer: str) -> str:

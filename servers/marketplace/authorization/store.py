@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from shared.audit import AuditLog
@@ -13,6 +14,7 @@ from shared.postgres.queries import load_queries
 queries: Any = load_queries("servers.marketplace", "authorizations.sql")
 
 LASTS_S = 30 * 24 * 3600
+LISTED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,18 @@ class Authorization:
     def is_of(self, client_id: str) -> bool:
         """Whether it was given to this client."""
         return self.client_sha256 == client_digest(client_id)
+
+
+@dataclass(frozen=True, slots=True)
+class LetIn:
+    """A program that a user has let in, by the address that it is answered at."""
+
+    session_id: str
+    redirect_uri: str
+    resource: str
+    scope: str
+    created_at: datetime
+    expires_at: datetime
 
 
 class AuthorizationStore:
@@ -72,6 +86,11 @@ class AuthorizationStore:
         async with self._database.session(login=session_id) as connection:
             row = await queries.authorization_of(connection, session_id=session_id)
         return Authorization(**dict(row)) if row else None
+
+    async def of_user(self, user_id: str) -> list[LetIn]:
+        """The programs that a user has let in and not ended, `LISTED` at most, the newest first."""
+        async with self._database.session(login=user_id) as connection:
+            return [LetIn(**dict(row)) async for row in queries.let_in_by(connection, user_id=user_id, limit=LISTED)]
 
     async def use_code(self, session_id: str) -> bool:
         """Use the code. False where it was used already: the authorization is revoked then."""

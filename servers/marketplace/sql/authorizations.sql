@@ -15,6 +15,13 @@ SELECT session_id, user_id, acts_for, client_sha256, resource, scope, code_chall
 FROM authorizations
 WHERE session_id = :session_id;
 
+-- name: let_in_by(user_id, limit)
+SELECT session_id, redirect_uri, resource, scope, created_at, expires_at
+FROM authorizations
+WHERE user_id = :user_id AND code_used_at IS NOT NULL AND revoked_at IS NULL AND expires_at > now()
+ORDER BY created_at DESC, session_id
+LIMIT :limit;
+
 -- name: use_code(session_id)^
 UPDATE authorizations
 SET code_used_at = now()

@@ -17,6 +17,7 @@ from shared.serving import Server
 
 Email = Annotated[str, Field(min_length=3, max_length=254)]
 KeyId = Annotated[str, Field(pattern=r"^key_[a-z2-7]{26}$")]
+SessionId = Annotated[str, Field(pattern=r"^ses_[a-z2-7]{26}$")]
 UserId = Annotated[str, Field(pattern=r"^usr_[a-z2-7]{26}$")]
 
 
@@ -90,6 +91,29 @@ class KeyRevoked(Contract):
     """A key that no longer works."""
 
     key_id: str
+
+
+class ProgramListed(Contract):
+    """A program that this account has let in."""
+
+    session_id: SessionId
+    answered_at: str = Field(description="Where its answer went: what the program was judged by.")
+    resource: str = Field(description="The server that it may use.")
+    scopes: list[str]
+    let_in_at: datetime
+    ends_at: datetime
+
+
+class ProgramList(Contract):
+    """Programs that are neither ended nor over, the newest first."""
+
+    programs: list[ProgramListed]
+
+
+class ProgramRevoked(Contract):
+    """A program that is let in no more."""
+
+    session_id: SessionId
 
 
 def register(server: Server, services: Callable[[], Services]) -> None:
@@ -171,6 +195,28 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         await services().api_keys.revoke(principal(), key_id)
         return KeyRevoked(key_id=key_id)
 
+    async def list_programs() -> ProgramList:
+        """List the programs that this account has let in, which hold tokens of it. Use it to find one to be ended."""
+        return ProgramList(
+            programs=[
+                ProgramListed(
+                    session_id=each.session_id, answered_at=each.redirect_uri, resource=each.resource,
+                    scopes=each.scope.split(), let_in_at=each.created_at, ends_at=each.expires_at,
+                )
+                for each in await services().programs.list(principal())
+            ]
+        )  # fmt: skip
+
+    async def revoke_program(session_id: SessionId) -> ProgramRevoked:
+        """End what a program was let in for, and every token that it has asked for, within seconds.
+
+        Use it when a program is no longer used, or its token may be known to others; list_programs names it.
+        """
+        await services().programs.revoke(principal(), session_id)
+        return ProgramRevoked(session_id=session_id)
+
+    server.tool(list_programs, scope="catalogue:read", title="List programs", read_only=True, idempotent=True)
+    server.tool(revoke_program, scope="catalogue:read", title="End a program", destructive=True)
     server.tool(create_api_key, scope="catalogue:read", title="Make an API key")
     server.tool(list_api_keys, scope="catalogue:read", title="List API keys", read_only=True, idempotent=True)
     server.tool(revoke_api_key, scope="catalogue:read", title="Revoke an API key", destructive=True)
