@@ -135,7 +135,10 @@ def florence_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2,
     )  # fmt: skip
     config = Florence2Config(vision_config=vision, text_config=text, image_token_id=4)
-    Florence2ForConditionalGeneration(config).save_pretrained(folder)
+    model = Florence2ForConditionalGeneration(config)
+    assert model.generation_config is not None
+    model.generation_config.exponential_decay_length_penalty = (4, 8.0)  # untrained, it would not stop by itself
+    model.save_pretrained(folder)
     return folder
 
 
@@ -145,7 +148,7 @@ async def test_florence_runs_from_a_local_folder_and_the_same_page_gives_the_sam
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    monkeypatch.setitem(florence.SETTINGS, "max_new_tokens", 24)  # an untrained model does not stop by itself
+    monkeypatch.setitem(florence.SETTINGS, "max_new_tokens", 64)
     service = VisionService(load(florence_model=florence_folder, call_deadline_s=120))
     texts = [(await service.read(asking("florence", printed("Netzteil 24 V")))).pages[0].text for _ in range(2)]
     assert texts[0] == texts[1]
@@ -160,6 +163,14 @@ async def test_florence_runs_from_a_local_folder_and_the_same_page_gives_the_sam
     next(iter(weights.values())).add_(1)
     save_file(weights, florence_folder / "model.safetensors", metadata={"format": "pt"})
     assert VisionService(load(florence_model=florence_folder)).parameters("florence").version != version
+
+
+async def test_a_page_with_more_text_than_florence_may_say_is_not_taken_for_read(
+    florence_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(florence.SETTINGS, "max_new_tokens", 3)
+    with pytest.raises(Unavailable, match="before the page was read"):
+        await VisionService(load(florence_model=florence_folder, call_deadline_s=120)).read(asking("florence"))
 
 
 @pytest.mark.requirement("S-03")

@@ -25,6 +25,14 @@ def rendered(page, *, grayscale: bool = False) -> Image:
         bitmap.close()
 
 
+def is_page(image: Image) -> bool:
+    """Whether the frame is one of its own: none that shows another in fewer pixels, as scanners keep for a look, or its
+    mask (TIFF 6.0, NewSubfileType), and nothing that follows a phone's photo in its file, such as its depth."""
+    if image.format == "MPO":
+        return image.tell() == 0
+    return not getattr(image, "tag_v2", {}).get(254, 0) & 0b101
+
+
 def to_png(image: Image) -> bytes:
     """The image as an 8-bit grey or colour PNG on white, in few bytes and little time."""
     import PIL.Image
@@ -41,4 +49,15 @@ def to_png(image: Image) -> bytes:
         image = image.convert("RGB")
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def smaller(png: bytes, side: int) -> bytes:
+    """The page as a JPEG whose longer side has at most so many pixels."""
+    import PIL.Image
+
+    image = PIL.Image.open(io.BytesIO(png), formats=["PNG"])
+    image.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.convert("L" if image.mode in ("1", "L") else "RGB").save(out, "JPEG", quality=90)
     return out.getvalue()

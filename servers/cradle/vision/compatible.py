@@ -38,12 +38,23 @@ class CompatibleVision(HostedModel):
             **_format(schema),
         )
         (choice, *_), usage = answer.choices, answer.usage
+        said, thought = _said(choice.message)
         return Said(
-            storable(choice.message.content or ""),
+            said,
             counted(usage, "prompt_tokens"),
             counted(usage, "completion_tokens"),
-            finished=choice.finish_reason == "stop" and not choice.message.refusal,
+            finished=choice.finish_reason == "stop" and not choice.message.refusal and bool(said or not thought),
         )
+
+
+def _said(message: Any) -> tuple[str, bool]:
+    """What a model says, and whether it thought before. vLLM without a reasoning parser leaves the thoughts in front of
+    it, with a start only where the model wrote that itself; with one, all may be taken for a thought."""
+    _, end, said = storable(message.content or "").rpartition("</think>")
+    if not end and said.startswith("<think>"):
+        return "", True
+    apart = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+    return said.strip(), bool(end or apart)
 
 
 def _format(schema: dict[str, Any] | None) -> dict[str, Any]:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import struct
 
-from servers.cradle.vision.base import Answer
+import orjson
+
+from servers.cradle.vision.base import Answer, Ask
 
 PROMPT_TOKENS = 200
 MAX_OUTPUT_TOKENS = 8192
-# Providers count a picture by its size and shrink it first. 750 pixels a token is Anthropic's published rule; OpenAI's
-# tiles (170 tokens for 512 × 512 pixels, about 1,540 pixels a token) come out lower, so this bounds both.
-PIXELS_A_TOKEN = 750
+# Providers count a picture by its size and shrink it first: Anthropic by squares of 28 pixels, as most open models do.
+# OpenAI counts a small one as if it were larger, by tiles up to 1,445 tokens (8 of 170, and 85), or by squares of 32
+# pixels up to 3,779 (1,536, which its nano models count 2.46 times); gpt-4o-mini alone counts more than this bound.
+SQUARE = 28
+MAX_SMALL = 3_779
 Prices = dict[str, tuple[float, float]]
 """Provider → euros for a million tokens in, and out; set by the operator. A provider without an entry has no cost."""
 
 
-def most(png: bytes, price: tuple[float, float]) -> float:
-    """Upper bound of a page's cost in euros."""
+def most(png: bytes, ask: Ask, price: tuple[float, float]) -> float:
+    """Upper bound of a page's cost in euros. A schema goes with each page: its tokens are fewer than its bytes."""
     width, height = struct.unpack(">II", png[16:24])
-    return _euros(width * height // PIXELS_A_TOKEN + PROMPT_TOKENS, MAX_OUTPUT_TOKENS, price)
+    image = max(-(-width // SQUARE) * -(-height // SQUARE), MAX_SMALL)
+    schema = len(orjson.dumps(ask.json_schema)) if ask.json_schema else 0
+    return _euros(image + schema + PROMPT_TOKENS, MAX_OUTPUT_TOKENS, price)
 
 
 def actual(answer: Answer, price: tuple[float, float]) -> float:

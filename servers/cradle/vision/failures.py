@@ -27,12 +27,13 @@ _ACCOUNT = re.compile(
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
-def translated(error: Exception, sdk: ModuleType, setting: str) -> PlatformError:
+def translated(error: Exception, sdk: ModuleType, setting: str, *, schema: bool = False) -> PlatformError:
     """The platform's error for one of an SDK's; the openai and anthropic packages name theirs alike.
 
     Args:
         sdk: the package whose error it is.
         setting: the provider in the names of settings, such as `OPENAI`.
+        schema: whether the answer was to have the form of one.
     """
     match error:
         case sdk.RateLimitError():
@@ -42,24 +43,27 @@ def translated(error: Exception, sdk: ModuleType, setting: str) -> PlatformError
         case sdk.APITimeoutError():
             return Unavailable("The vision provider did not answer in time. Try again or use provider 'rapidocr'.")
         case sdk.APIStatusError(status_code=400 | 402 | 413 | 422):
-            return _refusal(error, setting)
+            return _refusal(error, setting, schema=schema)
         case sdk.NotFoundError():
             return TurnedAway(f"The vision provider does not know the model. Set P0711_{setting}_VISION_MODEL.")
         case _:
             wrong = fault(error)
             told = "The vision provider failed. Try again or use provider 'rapidocr'."
+            if 300 <= getattr(error, "status_code", 0) < 400:
+                told = "The vision provider's address redirects, where no page is sent. Set the one it leads to."
             if wrong is not None:
                 told = f"The TLS certificate of the vision provider {wrong}."
             return Unavailable(told, retry_after=_asked(error))
 
 
-def _refusal(error: Any, setting: str) -> PlatformError:
+def _refusal(error: Any, setting: str, *, schema: bool) -> PlatformError:
     """The request was refused: because of the image, or because nobody pays for it."""
     if error.status_code == 413:
         return TooLarge("The image is too large for the vision provider. Send a smaller one.", field="image_base64")
     if error.status_code == 402 or _ACCOUNT.search(str(error)):
         return TurnedAway(f"The vision provider's account has no credit. Look after that of P0711_{setting}_API_KEY.")
-    return InvalidInput("The vision provider cannot use this image.", field="image_base64")
+    what = "this image, or not in the form of this schema" if schema else "this image"
+    return InvalidInput(f"The vision provider cannot use {what}.", field="image_base64")
 
 
 def _asked(error: Any, default: float | None = None) -> float | None:

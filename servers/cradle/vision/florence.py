@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from servers.cradle.vision.base import Answer, Ask
+from servers.cradle.vision.failures import UNFINISHED
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask, Word
 from shared.errors import Unavailable
@@ -66,6 +67,8 @@ class Florence:
             image = Image.open(io.BytesIO(png)).convert("RGB")
             inputs = processor(text=task, images=image, return_tensors="pt").to(model.device, model.dtype)
             ids = model.generate(**inputs, **SETTINGS)
+            if ids.shape[-1] > int(SETTINGS["max_new_tokens"]):  # beside its start: the end was forced
+                raise Unavailable(UNFINISHED)
             text = processor.batch_decode(ids, skip_special_tokens=False)[0]
             return processor.post_process_generation(text, task=task, image_size=image.size)[task]
 

@@ -5,6 +5,7 @@ Nothing is tried twice here: the chain has the other providers, and the caller t
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import operator
 from abc import ABC, abstractmethod
@@ -19,7 +20,7 @@ from pydantic import SecretStr
 from servers.cradle.vision.base import Answer, Ask
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
 from servers.cradle.vision.failures import UNFINISHED, translated
-from servers.cradle.vision.structured import structured
+from servers.cradle.vision.structured import structured, unfenced
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask
 from shared.errors import Unavailable
@@ -98,14 +99,21 @@ class HostedModel(ABC):
 
     async def read(self, png: bytes, page: int, ask: Ask) -> Answer:
         try:
-            said = await self._answer(base64.b64encode(png).decode(), prompt(ask), ask.json_schema)
+            image = await asyncio.to_thread(self._fitted, png)
+            said = await self._answer(base64.b64encode(image).decode(), prompt(ask), ask.json_schema)
         except (self._sdk.error, ValueError, AttributeError, TypeError) as error:  # the last three: cut or odd JSON
-            raise translated(error, self._sdk.package, self.name.upper()) from None
+            schema = ask.json_schema is not None
+            raise translated(error, self._sdk.package, self.name.upper(), schema=schema) from None
         if not said.finished or not (said.text or self.may_be_silent):
             raise Unavailable(UNFINISHED)
-        text = "" if said.text == NO_TEXT else said.text
+        text = unfenced(said.text)
+        text = "" if text.strip("`*_. ").casefold() == NO_TEXT else text
         found = VisionPage(page=page, text=text, data=structured(text, ask.json_schema))
         return Answer(found, said.tokens_in, said.tokens_out)
+
+    def _fitted(self, png: bytes) -> bytes:
+        """The page as an image that the provider takes: the PNG itself, or a JPEG of it in fewer pixels."""
+        return png
 
     async def close(self) -> None:
         if self._connected is not None:
@@ -117,9 +125,10 @@ class HostedModel(ABC):
         if self._connected is None:
             sdk = self._sdk
             try:
+                own = sdk.package.DefaultAsyncHttpxClient(follow_redirects=False)  # a page goes nowhere else
                 self._connected = sdk.client(
                     api_key=self._key.get_secret_value(), base_url=self._base_url, timeout=self._deadline,
-                    max_retries=0, **sdk.options,
+                    max_retries=0, http_client=own, **sdk.options,
                 )  # fmt: skip
             except ImportError:  # of what speaks SOCKS
                 raise Unavailable(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from servers.cradle.processing.page_image import rendered, to_png
+from servers.cradle.processing.page_image import is_page, rendered, to_png
 from servers.cradle.processing.pdf_forms import fill_forms
 from shared.errors import InvalidInput, TooLarge
 from shared.values import MAX_IMAGE_BYTES, MAX_PIXELS
@@ -80,8 +80,9 @@ def _image_frames(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_size(image)  # here too: to go to a later frame may decode those before
-        for number in _chosen(pages, _frames(image)):
-            image.seek(number - 1)
+        frames = _frames(image)
+        for number in _chosen(pages, len(frames)):
+            image.seek(frames[number - 1])
             _check_size(image)
             yield number, to_png(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
@@ -94,15 +95,18 @@ def _image_frames(data: bytes, pages: str | None) -> Iterator[tuple[int, bytes]]
         raise InvalidInput("The image is damaged: it ends or breaks in the middle.", field="image_base64") from None
 
 
-def _frames(image: Image) -> int:
-    """How many frames there are. A TIFF's are found one by one, so beyond `MAX_FRAMES` nobody goes on to count."""
+def _frames(image: Image) -> Sequence[int]:
+    """Where the pages are. A TIFF's are found one by one, so beyond `MAX_FRAMES` nobody goes on to count."""
     if image.format != "TIFF":
-        return getattr(image, "n_frames", 1)
+        return range(1 if image.format == "MPO" else getattr(image, "n_frames", 1))
+    frames = []
     for number in range(MAX_FRAMES + 1):
         try:
             image.seek(number)
         except EOFError:
-            return number
+            return frames or range(number)
+        if is_page(image):
+            frames.append(number)
     raise TooLarge(f"The image has over {MAX_FRAMES} pages. Split it.", field="image_base64")
 
 

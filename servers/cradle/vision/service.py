@@ -145,7 +145,7 @@ class VisionService:
         reading.attempts += attempts
         reading.readers.append(reader)
         if price := self._prices.get(reader.name):
-            reading.most = (reading.most or 0.0) + costs.most(png, price)
+            reading.most = (reading.most or 0.0) + costs.most(png, ask, price)
             reading.cost = (reading.cost or 0.0) + costs.actual(answer, price)
 
     def _order(self, name: str | None, ask: Ask, local_only: bool) -> list[Provider]:

@@ -14,6 +14,7 @@ MAX_NODES = 2_000
 MAX_LEVELS = 100
 _REFUSED = frozenset({"pattern", "patternProperties", "$id", "$dynamicRef", "$recursiveRef"})
 """`pattern` could keep a checker busy for ever; under an `$id` of its own, `#` is a document that would be fetched."""
+_FENCED = re.compile(r"```(?:\w*\s)?(.*)```", re.DOTALL)
 _PART = re.compile(r"#/(\$defs|definitions|properties)/([^/~%]+)")
 
 
@@ -53,7 +54,7 @@ def structured(text: str, schema: dict[str, Any] | None) -> dict[str, Any] | Non
     from referencing import Registry
 
     try:
-        value = orjson.loads(_unfenced(text))
+        value = orjson.loads(unfenced(text))
         # The registry is empty: that of jsonschema would fetch what it does not hold.
         jsonschema.Draft202012Validator(schema, registry=Registry()).validate(value)
     except (orjson.JSONDecodeError, jsonschema.ValidationError, RecursionError):
@@ -114,9 +115,7 @@ def _unusable() -> InvalidInput:
     )
 
 
-def _unfenced(text: str) -> str:
-    """Models like to put JSON between fences."""
-    body = text.strip()
-    if body.startswith("```") and body.endswith("```"):
-        body = body.removeprefix("```json").removeprefix("```").removesuffix("```")
-    return body
+def unfenced(text: str) -> str:
+    """The answer without the code fence that models like to put around all of it, whatever they are told."""
+    found = _FENCED.fullmatch(text.strip())
+    return text.strip() if found is None or "```" in found[1] else found[1].strip()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extraction import About, Item, Scan
-from servers.cradle.processing.page_image import to_png
+from servers.cradle.processing.page_image import is_page, to_png
 from shared.values import MAX_PIXELS
 
 MAX_FRAMES = 500
@@ -19,12 +19,14 @@ _FORMATS = {
     "image/webp": "WEBP",
     "image/bmp": "BMP",
 }
+_CHANGED = {"transparency", "exif", "loop"}
+"""What makes of a PNG's own bytes another picture than Pillow shows: clear pixels, a turn, or several frames."""
 _DAMAGED = "The image is cut off or damaged. Send it again from its source."
 
 
 class Image:
     name = "image"
-    version = "2"
+    version = "3"
     media_types = frozenset(_FORMATS)
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -41,11 +43,11 @@ class Image:
         try:
             image = PIL.Image.open(io.BytesIO(file.data), formats=[_FORMATS[file.media_type]])
             frames = _frames(image)
-            yield About(pages=frames)
-            for index in range(frames):
+            yield About(pages=len(frames))
+            for page, index in enumerate(frames, 1):
                 image.seek(index)
                 check_size(*image.size)
-                yield Scan(_png(image, file), index + 1)
+                yield Scan(_png(image, file), page)
         except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, MemoryError):
             raise Unreadable("damaged", _DAMAGED) from None
 
@@ -59,26 +61,28 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def _frames(image) -> int:
+def _frames(image) -> Sequence[int]:
+    """Where its pages are."""
     check_size(*image.size)
-    count = 0
+    count, frames = 0, []
     while True:
         try:
             image.seek(count)
         except EOFError:
             break
         check_size(*image.size)
+        if is_page(image):
+            frames.append(count)
         count += 1
         if count > MAX_FRAMES:
             raise Unreadable("too_many_pages", f"The image has more than {MAX_FRAMES} pages. Split it.")
-    image.seek(0)
-    return count
+    return frames or range(count)
 
 
 def _png(image, file: File) -> bytes:
     import PIL.ImageOps
 
     image.load()
-    if file.media_type == "image/png" and image.mode in ("L", "RGB"):
+    if file.media_type == "image/png" and image.mode in ("L", "RGB") and not image.info.keys() & _CHANGED:
         return file.data
     return to_png(PIL.ImageOps.exif_transpose(image))
