@@ -10,10 +10,10 @@ from itertools import chain, takewhile
 from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import DOCX
-from servers.cradle.processing.extract.encoding import clean, squeezed
+from servers.cradle.processing.extract.encoding import clean, squeezed, whole
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.pictures import chars_of, for_ocr
-from servers.cradle.processing.extract.story import Story
+from servers.cradle.processing.extract.story import MAX_COLUMNS, NEAR, Story
 from servers.cradle.processing.extract.symbol_font import is_symbol, signs
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extract.xml import Element, local
@@ -30,7 +30,7 @@ _GONE = frozenset({"del", "moveFrom", "Fallback"})
 
 class Docx:
     name = "docx"
-    version = "7"
+    version = "8"
     media_types = frozenset({DOCX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -110,7 +110,7 @@ def _blocks(root: Element, styles: dict[str, int]) -> Iterator[Item]:
     for element in _outermost(root, "p", "tbl"):
         if local(element) == "tbl":
             story.close()
-            blocks += _table(element)
+            blocks += _framed(element, styles) if _is_frame(element) else _table(element)
         else:
             level = _level(element, styles)
             story.paragraph(_text(element), max(level, 0), listed=level == _LISTED)
@@ -121,6 +121,12 @@ def _blocks(root: Element, styles: dict[str, int]) -> Iterator[Item]:
         blocks.clear()
     story.close()
     yield from blocks
+
+
+def _framed(table: Element, styles: dict[str, int]) -> Iterator[Item]:
+    for row in _outermost(table, "tr"):
+        for cell in _outermost(row, "tc"):
+            yield from _blocks(cell, styles)
 
 
 def _boxes(paragraph: Element) -> Iterator[Element]:
@@ -176,8 +182,13 @@ def _text(paragraph: Element) -> str:
         name = local(node)
         if name == "t":
             pieces.append(node.text or "")
-        elif name == "tab":
+        elif name in ("tab", "ptab"):
             pieces.append("\t")
+        elif name in ("den", "sup"):  # of a formula: below its line, and above
+            pieces.append("/" if name == "den" else "^")
+            stack.append(iter(node))
+        elif name == "ffData":
+            pieces.append(_chosen(node))
         elif name in ("br", "cr"):
             pieces.append("\n")
         elif name == "noBreakHyphen":
@@ -186,7 +197,7 @@ def _text(paragraph: Element) -> str:
             pieces.append(_sign(node))
         elif name not in _LEFT_OUT and name != "txbxContent":
             stack.append(iter(node))
-    return clean("".join(pieces))
+    return clean(whole("".join(pieces)))
 
 
 def _sign(symbol: Element) -> str:
@@ -196,19 +207,58 @@ def _sign(symbol: Element) -> str:
     return signs(sign) if is_symbol(symbol.get(_W + "font") or "") else sign
 
 
+def _chosen(field: Element) -> str:
+    """What is chosen in a field of Word's older forms: no text of its paragraph says it."""
+    if (box := field.find(_W + "checkBox")) is not None:
+        state = box.find(_W + "checked")
+        return "☒" if _is_on(box.find(_W + "default") if state is None else state) else "☐"
+    chosen = field.find(f"{_W}ddList/{_W}result")
+    if chosen is None:
+        chosen = field.find(f"{_W}ddList/{_W}default")
+    entries = field.findall(f"{_W}ddList/{_W}listEntry")
+    place = 0 if chosen is None else _number(chosen) or 0
+    return _said(entries[place]) if place < len(entries) else ""
+
+
+def _is_on(switch: Element | None) -> bool:
+    """Whether a property is there and not switched off."""
+    return switch is not None and _said(switch) not in ("0", "false", "off")
+
+
+def _is_frame(table: Element) -> bool:
+    """Whether a table of one column only stands around others: what is in it is no cell."""
+    rows = [list(_outermost(row, "tc")) for row in _outermost(table, "tr")]
+    return all(len(row) <= 1 for row in rows) and any(
+        next(cell.iter(_W + "tbl"), None) is not None for row in rows for cell in row
+    )
+
+
+def _before(row: Element) -> tuple[int, bool]:
+    """How many columns the row leaves out before its first cell, and whether they are wide enough to be seen."""
+    before, width = (row.find(f"{_W}trPr/{_W}{name}") for name in ("gridBefore", "wBefore"))
+    count = 0 if before is None else min(_number(before) or 0, MAX_COLUMNS)
+    told = "" if width is None or width.get(_W + "type") not in (None, "dxa") else width.get(_W + "w") or ""
+    return count, not (re.fullmatch("[0-9]{1,4}", told) and int(told) <= NEAR)
+
+
 def _table(table: Element) -> Iterator[Block]:
     """Cells that a merged cell covers hold its text going down, so that each row says what it is of."""
     rows: list[list[str]] = []
     header_rows = 0
     above: list[str] = []
-    for row in _outermost(table, "tr"):
-        cells: list[str] = []
+    outermost = list(_outermost(table, "tr"))
+    least = min((count if seen else 0 for count, seen in map(_before, outermost)), default=0)
+    for row in outermost:
+        count, seen = _before(row)
+        cells = [""] * (count - least if seen else 0)
         for cell in _outermost(row, "tc"):
             text, *spanned = _cell(cell)
             covered = not text and _is_covered(cell) and len(cells) < len(above)
             cells += [above[len(cells)] if covered else text, *spanned]
+            if not seen:  # the first cell's edge was dragged by hand: it is in the column below the others
+                cells, seen = [*cells, *[""] * count], True
         above = cells
-        if row.find(f"{_W}trPr/{_W}tblHeader") is not None and header_rows == len(rows):
+        if _is_on(row.find(f"{_W}trPr/{_W}tblHeader")) and header_rows == len(rows):
             header_rows += 1
         if any(cells):
             rows.append(cells)

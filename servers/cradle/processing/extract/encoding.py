@@ -16,6 +16,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+_BREAKS = re.compile("[\xad\u200b\u2060]")
 _ONE_BY_ONE = "cradle.cp1252"  # how `codecs` knows `_strays`
 _SURELY = 2  # so many times as many characters in UTF-8 as bytes that are none, and these are strays
 # ü, ä and ö inside a word of DOS's code page; to Windows they are no sign, „ and ”, which stand at a word's ends.
@@ -31,6 +32,12 @@ def clean(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _LONE_SURROGATE.sub("\ufffd", _UNWANTED.sub("", text))
+
+
+def whole(text: str) -> str:
+    """The text without what only says where a word may be broken, soft hyphens and spaces of no width: to a search it
+    would be two words there."""
+    return _BREAKS.sub("", text)
 
 
 def paired(text: str) -> str:

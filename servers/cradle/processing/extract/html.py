@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from servers.cradle.processing.extract.encoding import decode, encoding_of, squeezed
+from servers.cradle.processing.extract.encoding import decode, encoding_of, squeezed, whole
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import About, Block, Item
@@ -17,6 +17,7 @@ _BLOCKS = frozenset({
     "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "html", "li", "main", "nav", "ol",
     "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
 })  # fmt: skip
+_APART = frozenset({"button", "legend", "optgroup", "option", "select", "textarea"})
 _LATIN = frozenset({"iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1", "l1", "us-ascii", "ascii"})
 _MARKED = frozenset({"utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"})
 _WINDOWS = {code: bytes((code,)).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)}
@@ -28,7 +29,7 @@ MAX_CARRIED = 200  # columns, and characters of a cell, that are repeated in the
 
 class Html:
     name = "html"
-    version = "5"
+    version = "6"
     media_types = frozenset({"text/html"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -48,7 +49,7 @@ def read_html(data: bytes | str) -> Iterator[Item]:
 
     soup = BeautifulSoup(_text(data) if isinstance(data, bytes) else data, "lxml")
     root = soup.find("html")
-    title = squeezed(soup.title.get_text()) if soup.title else ""
+    title = squeezed(whole(soup.title.get_text())) if soup.title else ""
     language = str(root.get("lang") or "")[:35] if root is not None else ""
     yield About(title=title, language=language.split("-")[0].lower())
     unseen = [
@@ -101,7 +102,7 @@ class _Walk:
         name = tag.name
         if name in _HEADINGS:
             yield from self._close()
-            if text := squeezed(tag.get_text(" ")):
+            if text := _text_of(tag):
                 yield Block("heading", text, level=_HEADINGS[name])
         elif name == "table" and next(_inside(tag, "table"), None) is None:
             yield from self._close()
@@ -111,24 +112,27 @@ class _Walk:
             yield from self._list(tag)
         elif name == "pre":
             yield from self._close()
-            if text := tag.get_text().strip("\n"):
+            if text := whole(tag.get_text()).strip("\n"):
                 yield Block("paragraph", text)
         elif name in _BLOCKS:
             yield from self._close()
             yield from self.blocks(tag, depth + 1)
             yield from self._close()
         else:
+            edge = _edge(tag)
+            self._inline.append(edge)
             yield from self.blocks(tag, depth + 1)
+            self._inline.append(edge)
 
     def _close(self) -> Iterator[Block]:
-        text, self._inline = squeezed("".join(self._inline)), []
+        text, self._inline = squeezed(whole("".join(self._inline))), []
         if text:
             yield Block("paragraph", text)
 
     def _list(self, tag) -> Iterator[Block]:
         entries = _inside(tag, "li")
-        lines = ["- " + text for entry in entries if (text := squeezed(" ".join(_own_texts(entry))))]
-        if loose := squeezed(" ".join(_own_texts(tag))):
+        lines = ["- " + text for entry in entries if (text := _text_of(entry, without="li"))]
+        if loose := _text_of(tag, without="li"):
             yield Block("paragraph", loose)
         if lines:
             yield Block("list", "\n".join(lines))
@@ -141,13 +145,13 @@ class _Walk:
             covered = covered if row.parent is group else {}  # no cell reaches out of its part of the table
             group = row.parent
             texts, covered = _row_texts(cells, covered)
-            if not any(squeezed(cell.get_text(" ")) for cell in cells):
+            if not any(map(_text_of, cells)):
                 continue
             if header_rows == len(rows) and cells and (row.find_parent("thead") or all(c.name == "th" for c in cells)):
                 header_rows += 1
             rows.append(texts)
         if (caption := next(_inside(tag, "caption"), None)) is not None:
-            yield Block("paragraph", squeezed(caption.get_text(" ")))
+            yield Block("paragraph", _text_of(caption))
         if rows:
             yield table_block(rows, header_rows)
 
@@ -157,9 +161,29 @@ def _inside(tag, *names: str) -> Iterator[Any]:
     return (each for each in tag.descendants if each.name in names)
 
 
-def _own_texts(tag) -> list[str]:
-    """The strings inside `tag` that no list entry nested in it claims."""
-    return [str(each) for each in tag.find_all(string=True) if each.find_parent(["li", tag.name]) is tag]
+def _edge(tag) -> str:
+    """What parts a tag from the text around it: `<b>47</b>11` is one word, and two lines are not."""
+    return " " if tag.name in _BLOCKS or tag.name in _APART else ""
+
+
+def _text_of(tag, without: str = "") -> str:
+    """The text inside `tag` on one line, but for what tags named `without` hold in it."""
+    if tag.string is not None and not without:
+        return squeezed(whole(tag.string))
+    pieces: list[str] = []
+    stack = [(iter(tag.children), "")]
+    while stack:
+        children, edge = stack[-1]
+        node = next(children, None)
+        if node is None:
+            pieces.append(edge)
+            stack.pop()
+        elif node.name is None:
+            pieces.append(str(node))
+        elif node.name != without:
+            pieces.append(_edge(node))
+            stack.append((iter(node.children), _edge(node)))
+    return squeezed(whole("".join(pieces)))
 
 
 def _row_texts(cells, covered: _Spans) -> tuple[list[str], _Spans]:
@@ -169,7 +193,7 @@ def _row_texts(cells, covered: _Spans) -> tuple[list[str], _Spans]:
     for cell in cells:
         while len(texts) in covered:
             texts.append(covered[len(texts)][1])
-        text, left = squeezed(cell.get_text(" ")), _span(cell, "rowspan", MAX_ROWSPAN) - 1
+        text, left = _text_of(cell), _span(cell, "rowspan", MAX_ROWSPAN) - 1
         for shown in (text, *[""] * (_span(cell, "colspan", MAX_COLSPAN) - 1)):
             if left and len(texts) < MAX_CARRIED:
                 below[len(texts)] = (left, shown if len(shown) <= MAX_CARRIED else "")

@@ -10,7 +10,7 @@ from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import Block, Item
 
 MAX_COLUMNS = 63  # Word's own
-_NEAR = 113  # twips, 2 mm: borders that were dragged by hand stand for one column
+NEAR = 113  # twips, 2 mm: borders that were dragged by hand stand for one column
 
 _Row = tuple[list[str], Sequence[int]]
 
@@ -86,7 +86,7 @@ def _aligned(rows: list[_Row]) -> list[list[str]]:
     """
     columns: list[int] = []
     for edge in sorted({edge for cells, edges in rows if len(cells) == len(edges) for edge in edges}):
-        if not columns or edge - columns[-1] > _NEAR:
+        if not columns or edge - columns[-1] > NEAR:
             columns.append(edge)
     if len(columns) > MAX_COLUMNS:
         return [cells for cells, _ in rows]
