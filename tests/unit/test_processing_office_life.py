@@ -18,7 +18,7 @@ _SPACES = (
 )
 
 
-def word(*xml: str) -> list[Block]:
+def word(*xml: str) -> tuple[Block, ...]:
     """What is read of a DOCX with this body."""
     made = docx.Document()
     body: Any = made.element.body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from itertools import repeat
@@ -22,13 +22,18 @@ from servers.cradle.processing.extract.pdf_annotations import (
     embedded_files,
     written_in,
 )
-from servers.cradle.processing.extract.pdf_layout import Glyphs, blocks_of, lines_of, turned
+from servers.cradle.processing.extract.pdf_layout import SAME_LINE, Glyphs, blocks_of, lines_of, turned
 from servers.cradle.processing.extraction import About, Block, Item, Scan
 from servers.cradle.processing.page_image import rendered, to_png
 from servers.cradle.processing.pdf_forms import fill_forms
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from servers.cradle.processing.extract.pdf_layout import Boxes
+
+    Turns = NDArray[np.int8]
 
 MAX_PAGES = 20_000
 MAX_CHARS = 500_000
@@ -36,14 +41,17 @@ STAMP_CHARS = 100
 SCAN_COVERS = 0.8
 MAX_FORMS, MAX_OBJECTS = 8, 1000
 _PASSWORD = 4
-_ANGLES = 64
+ASKEW = 0.1
+"""Of a quarter: a scan lies askew by less, a watermark across the page by more."""
+OBLIQUE = 4
+SAME_SIZE = 1.15
 _NO_TEXT = tuple(map(ord, "\0\2\n\r \ufffe\uffff"))
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Pdf:
     name = "pdf"
-    version = "7"
+    version = "8"
     media_types = frozenset({PDF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -98,7 +106,7 @@ def _page(document, index: int, files: Files) -> Iterator[Item]:
         laid = annotations_of(page)
         try:
             if laid.writes:
-                yield from _written(document, index, laid, _is_scan(page, _glyphs(page).written))
+                yield from _written(document, index, laid, _is_scan(page, sum(each.written for each in _glyphs(page))))
             else:
                 yield from _shown(page, index, laid)
             yield from files.read(laid.handles())
@@ -119,8 +127,8 @@ def _written(document, index: int, laid: Annotations, scan: bool) -> Iterator[It
 def _shown(page, index: int, laid: Annotations, scan: bool = False) -> Iterator[Item]:
     """What is read on the page; `scan`: it was one before its fields were written in."""
     glyphs = _glyphs(page)
-    count = glyphs.written
-    blocks = list(blocks_of(lines_of(glyphs), index + 1)) if count else []
+    count = sum(each.written for each in glyphs)
+    blocks = [block for each in glyphs if each.written for block in _blocks(each, index + 1)]
     yield from blocks
     if scan or _is_scan(page, count):
         yield Scan(to_png(rendered(page, grayscale=True)), index + 1, stamped=count > 0)
@@ -129,8 +137,15 @@ def _shown(page, index: int, laid: Annotations, scan: bool = False) -> Iterator[
         yield from (Block("paragraph", comment, page=index + 1) for comment in laid.said_beside(text))
 
 
-def _glyphs(page) -> Glyphs:
-    """Every character with its box, in the order of the content stream, turned so that most stand upright."""
+def _blocks(glyphs: Glyphs, page: int) -> Iterator[Block]:
+    if glyphs.in_order:
+        return blocks_of(lines_of(glyphs), page)
+    return iter([Block("paragraph", squeezed(glyphs.chars), page=page)])
+
+
+def _glyphs(page) -> list[Glyphs]:
+    """Every character with its box, in the order of the content stream, turned so that it stands upright: together
+    those that are turned alike, on most pages all. A note on the margin or a column's name may go up the page."""
     import numpy as np
 
     textpage = page.get_textpage()
@@ -147,11 +162,13 @@ def _glyphs(page) -> Glyphs:
             places = np.flatnonzero(signs == ord(sign))
             kept[places] = [(said == 1) == answer for said in _asked(question, handle, places.tolist())]
         places = np.flatnonzero(kept)
-        turns = _turns(handle, places.tolist())
         text = signs[places].tobytes().decode("utf-32-le", "surrogatepass")
         text = text.replace("\2", "-").replace("\xad", "-")  # what is drawn is no soft hyphen any more
         text, kept = _paired(text, places.tolist())
-        return Glyphs(text, turned(_boxes(handle, kept), turns))
+        if not kept:
+            return []
+        boxes = _boxes(handle, kept)
+        return list(_parted(text, boxes, _turns(handle, kept, boxes)))
     finally:
         textpage.close()
 
@@ -172,23 +189,52 @@ def _chars(handle, count: int) -> str:
     return re.sub("\ufffe", lambda found: chr(raw.FPDFText_GetUnicode(handle, found.start())), text)
 
 
-def _turns(handle, positions: list[int]) -> int:
-    """By how many quarters most characters are turned clockwise, from a sample. A page's own rotation is not asked for:
-    its text is turned against it, or lies on its side for readers too."""
+def _turns(handle, places: list[int], boxes: Boxes) -> Turns:
+    """By how many quarters each character is turned clockwise, or `OBLIQUE`. A page's own rotation is not asked for:
+    its text is turned against it, or lies on its side for readers too.
+
+    Characters that go on beside the one before them, in its size, are turned as it is: they are not asked.
+    """
+    import numpy as np
     from pypdfium2 import raw
 
-    sample = positions[:: len(positions) // _ANGLES + 1]
-    angles = map(raw.FPDFText_GetCharAngle, repeat(handle), sample)
-    sizes = map(raw.FPDFText_GetFontSize, repeat(handle), sample)
-    turns: Counter[int] = Counter()
-    for (angle, size), found in Counter(zip(angles, sizes, strict=True)).items():
-        turns[_turn(angle, size)] += found
-    return turns.most_common(1)[0][0] if turns else 0
+    left, top, _, bottom = boxes.T
+    middles, sizes = (top + bottom) / 2, np.maximum(top - bottom, 1.0)
+    larger = np.maximum(sizes[1:], sizes[:-1])
+    goes_on = (
+        (np.abs(np.diff(middles)) < SAME_LINE * larger)
+        & (larger < SAME_SIZE * np.minimum(sizes[1:], sizes[:-1]))
+        & (left[1:] > left[:-1])
+    )
+    begins = np.flatnonzero(np.append(True, ~goes_on))
+    asked = np.asarray(places)[begins].tolist()
+    angles = map(raw.FPDFText_GetCharAngle, repeat(handle), asked)
+    sizes_said = map(raw.FPDFText_GetFontSize, repeat(handle), asked)
+    turns = np.fromiter(map(_turn, angles, sizes_said), np.int8, len(asked))
+    return np.repeat(turns, np.diff(np.append(begins, len(places))))
 
 
 def _turn(angle: float, size: float) -> int:
+    quarters = angle / (math.pi / 2)
+    if abs(quarters - round(quarters)) > ASKEW:
+        return OBLIQUE
     upside_down = size < 0  # the angle is the matrix's alone
-    return (round(angle / (math.pi / 2)) + 2 * upside_down) % 4
+    return (round(quarters) + 2 * upside_down) % 4
+
+
+def _parted(text: str, boxes: Boxes, turns: Turns) -> Iterator[Glyphs]:
+    """The characters that are turned alike, most first."""
+    import numpy as np
+
+    if (turns == turns[0]).all():
+        yield Glyphs(text, turned(boxes, turns[0]), in_order=turns[0] != OBLIQUE)
+        return
+    counts = np.bincount(turns, minlength=OBLIQUE + 1)
+    signs = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    for turn in sorted(np.flatnonzero(counts).tolist(), key=lambda each: -counts[each]):
+        alike = turns == turn
+        chars = signs[alike].tobytes().decode("utf-32-le")
+        yield Glyphs(chars, turned(boxes[alike], turn), in_order=turn != OBLIQUE)
 
 
 def _boxes(handle, positions: list[int]) -> Boxes:

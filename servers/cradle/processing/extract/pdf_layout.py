@@ -44,11 +44,13 @@ _KEEPS_HYPHEN = ("und ", "oder ", "bzw", "and ", "or ", "sowie ", "bis ")
 class Glyphs:
     """A page's characters and their fonts' boxes (advance width, ascent to descent), in columns: a page has thousands.
 
-    `boxes` is float64 [len(chars), 4]: left, top, right and bottom in points (origin bottom left).
+    `boxes` is float64 [len(chars), 4]: left, top, right and bottom in points (origin bottom left). `in_order`: where
+    they stand is of use; what is written across the page is only read as it was written.
     """
 
     chars: str
     boxes: Boxes
+    in_order: bool = True
 
     @property
     def written(self) -> int:
