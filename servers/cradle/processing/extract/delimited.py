@@ -7,9 +7,10 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 
+from servers.cradle.processing.extract.arranged import read_sheet
 from servers.cradle.processing.extract.encoding import decode
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
-from servers.cradle.processing.extract.product_table import SEARCHED, names_columns, read_rows
+from servers.cradle.processing.extract.product_table import SEARCHED, names_columns
 from servers.cradle.processing.extraction import Item
 
 _DELIMITERS = ";,\t|"
@@ -18,14 +19,14 @@ MAX_CELL = 1_000_000
 
 class Delimited:
     name = "csv"
-    version = "6"
+    version = "7"
     media_types = frozenset({"text/csv"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """Tables and products; cells as written, white space around them removed."""
         del inner
         text = decode(file.data)
-        yield from read_rows(rows(text))
+        yield from read_sheet(rows(text))
 
 
 def rows(text: str) -> Iterator[tuple[str, ...]]:

@@ -56,7 +56,7 @@ def listing(table: Block) -> list[Row] | None:
     rows = [row for row in table.rows if any(row)]
     if len(rows) < 2 or len({len(row) for row in rows}) > 1:
         return None
-    return rows if is_header(rows[0]) and _lists(rows) else _turned(rows)
+    return rows if is_header(rows[0]) and _lists(rows) else turned(rows)
 
 
 def _lists(rows: list[Row]) -> bool:
@@ -81,7 +81,7 @@ def _is_one_name(header: str) -> bool:
     return bool(header) and not joined and not _of_an_order(header)
 
 
-def _turned(rows: list[Row]) -> list[Row] | None:
+def turned(rows: list[Row]) -> list[Row] | None:
     """The columns of a data sheet as rows, its first column being the header; None where it is no data sheet."""
     head, *below = rows
     if len(head) == 3 and role_of(head[2]) == "order_unit" and all(map(_says_nothing, head[:2])):

@@ -63,11 +63,11 @@ def read_rows(rows: Iterable[Row], page: int = 0, name: str = "") -> Iterator[It
     yield from _blocks(body, columns, page, name)
 
 
-def products_below(rows: Sequence[Row], said: Iterable[str], page: int) -> Iterator[Item]:
+def products_below(rows: Sequence[Row], said: Iterable[str], page: int, name: str = "") -> Iterator[Item]:
     """Blocks and products of rows of which the first is the header. `said`: lines that may say how long prices hold."""
     columns = columns_of(rows[0])
     columns.validity = validity_of(said) or Validity()
-    yield from _blocks(iter(rows[1:]), columns, page, "")
+    yield from _blocks(iter(rows[1:]), columns, page, name)
 
 
 def header_position(rows: list[Row]) -> int | None:

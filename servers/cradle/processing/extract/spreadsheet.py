@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from servers.cradle.processing.extract.arranged import read_sheet
 from servers.cradle.processing.extract.columns import Figure
 from servers.cradle.processing.extract.detect import ODS, XLS, XLSB, XLSX
 from servers.cradle.processing.extract.encoding import clean
@@ -16,7 +17,6 @@ from servers.cradle.processing.extract.left_out import left_out
 from servers.cradle.processing.extract.merged import Merge, unmerged
 from servers.cradle.processing.extract.number_formats import Shown, measured
 from servers.cradle.processing.extract.pictures import FEW_CHARS, chars_of, for_ocr
-from servers.cradle.processing.extract.product_table import read_rows
 from servers.cradle.processing.extraction import About, Block, Item, Product
 
 _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and send it."
@@ -24,7 +24,7 @@ _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and se
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "13"
+    version = "14"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -52,7 +52,7 @@ class Spreadsheet:
                     sheet = (large and large.get(name)) or book.get_sheet_by_name(name)
                     cells = _rows(sheet, beside.merges(title), beside.marks(title))
                 chars = 0
-                for item in chain(read_rows(cells, number, title), beside.items(title, number)):
+                for item in chain(read_sheet(cells, number, title), beside.items(title, number)):
                     chars += _chars(item)
                     yield item
                 yield from for_ocr(chars, beside.pictures(title, number))
@@ -109,4 +109,13 @@ def _cell(value: object) -> str:
         value = value.date()
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return _duration(value)
     return "" if value is None else str(value)
+
+
+def _duration(value: datetime.timedelta) -> str:
+    """Hours, minutes and seconds, as `[h]:mm:ss` shows them: hours count on beyond a day."""
+    seconds, part = divmod(round(abs(value.total_seconds()) * 1_000_000), 1_000_000)
+    sign, rest = "-" if value < datetime.timedelta() else "", f".{part:06}" if part else ""
+    return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}{rest}"
