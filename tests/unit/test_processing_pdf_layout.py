@@ -32,8 +32,9 @@ def lines(*placed: tuple[str, tuple[float, ...]]) -> list[list[str]]:
     return [[segment.text for segment in each.segments] for each in lines_of(glyphs)]
 
 
-def page_of(shows: list[str], rotate: int = 0) -> bytes:
-    """A PDF of one page whose text these operators write, in a font that names 0xAD a soft hyphen, ¤ a plug, ¥ none."""
+def page_of(shows: list[str], rotate: int = 0, names: bytes = NAMES) -> bytes:
+    """A PDF of one page whose text these operators write, in a font that names 0xAD a soft hyphen, ¤ a plug, ¥ none,
+    or what `names`, its character map, says."""
     content = f"BT /F1 10 Tf {' '.join(shows)} ET".encode("cp1252")
     page = f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 {A4[0]} {A4[1]}]/Rotate {rotate}/Contents 4 0 R"
     objects = (
@@ -42,7 +43,7 @@ def page_of(shows: list[str], rotate: int = 0) -> bytes:
         page.encode() + b"/Resources<</Font<</F1 5 0 R>>>>>>",
         b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding/ToUnicode 6 0 R>>",
-        b"<</Length %d>>stream\n%s\nendstream" % (len(NAMES), NAMES),
+        b"<</Length %d>>stream\n%s\nendstream" % (len(names), names),
     )
     numbered = b"".join(b"%d 0 obj\n%s\nendobj\n" % each for each in enumerate(objects, 1))
     return b"%PDF-1.4\n" + numbered + b"trailer\n<</Root 1 0 R>>\n%%EOF"

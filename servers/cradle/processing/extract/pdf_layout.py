@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from servers.cradle.processing.contents import without_leaders
+from servers.cradle.processing.extract import right_to_left
 from servers.cradle.processing.extract.encoding import clean
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import Block
@@ -85,7 +86,7 @@ class Segment:
 
 @dataclass(slots=True)
 class Line:
-    """Segments on one baseline, from left to right, and their text together."""
+    """Segments on one baseline, from left to right, and their text together, as it is read."""
 
     segments: list[Segment]
     middle: float
@@ -94,6 +95,8 @@ class Line:
 
     def __post_init__(self) -> None:
         self.text = " ".join(segment.text for segment in self.segments)
+        if len(self.segments) > 1 and right_to_left.leads(self.text):
+            self.text = " ".join(segment.text for segment in reversed(self.segments))
 
 
 def lines_of(glyphs: Glyphs) -> list[Line]:
@@ -122,6 +125,9 @@ def lines_of(glyphs: Glyphs) -> list[Line]:
     bounds = list(pairwise([*begins, len(laid)]))
     heights = _medians(sizes[laid], bounds)
     segments, firsts = _segments(glyphs, laid, spaced, bounds, heights)
+    if right_to_left.stands(glyphs.chars):
+        for segment in segments:
+            segment.text = right_to_left.logical(segment.text)
     return [
         Line(segments[begin:end], middle, height)
         for (begin, end), middle, height in zip(pairwise(firsts), tops.tolist(), heights, strict=True)
