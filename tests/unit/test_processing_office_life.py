@@ -1,4 +1,4 @@
-"""Word and web pages as offices make them: forms, tables with holes, words in several pieces."""
+"""Word, slides, mail and web pages as offices make them: forms, tables with holes, words in several pieces."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import docx
+import pptx
 import pytest
 from docx.oxml import parse_xml
 
@@ -145,3 +146,29 @@ def test_where_a_word_may_be_broken_it_is_one_word(sign: str) -> None:
         == ["Donaudampfer"] * 4
     )
     assert [each.text for each in word(f"<w:p>{run(text)}</w:p>")] == ["Donaudampfer"]
+
+
+def test_a_shape_that_is_there_for_older_programs_too_is_read_once() -> None:
+    made = pptx.Presentation()
+    tree: Any = made.slides.add_slide(made.slide_layouts[6]).shapes._spTree
+    shape = (
+        '<p:sp><p:nvSpPr><p:cNvPr id="7" name="n"/><p:cNvSpPr/><p:nvPr/></p:nvSpPr><p:spPr/>'
+        "<p:txBody><a:bodyPr/><a:p><a:r><a:t>U = R · I</a:t></a:r></a:p></p:txBody></p:sp>"
+    )
+    tree.append(
+        parse_xml(
+            '<mc:AlternateContent xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006" '
+            'xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main" '
+            'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main">'
+            f'<mc:Choice Requires="a14">{shape}</mc:Choice><mc:Fallback>{shape}</mc:Fallback></mc:AlternateContent>'
+        )
+    )
+    out = io.BytesIO()
+    made.save(out)
+    assert texts(extracted(out.getvalue(), "a.pptx")) == ["U = R · I"]
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "utf-8"])
+def test_a_header_that_was_sent_in_eight_bits_keeps_its_letters(charset: str) -> None:
+    mail = "From: Jürgen Müller <a@example.com>\nSubject: Größe\n   und Maß\n\nText\n".encode(charset)
+    assert texts(extracted(mail, "a.eml")) == ["Größe und Maß", "From: Jürgen Müller <a@example.com>", "Text"]

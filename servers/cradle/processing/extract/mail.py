@@ -78,9 +78,16 @@ def _items(data: bytes, depth: int, inner: Inner, alone: bool) -> Iterator[Item]
 
 def _header(message: EmailMessage, name: str) -> str:
     try:
-        return str(message.get(name) or "")
+        value = str(message.get(name) or "")
+        return _as_sent(message, name, value) if "\ufffd" in value else value
     except (ValueError, IndexError, AttributeError, LookupError, TypeError):  # email's, of malformed ones
         return ""
+
+
+def _as_sent(message: EmailMessage, name: str, value: str) -> str:
+    """A header that was sent in 8 bits, as old programs do (`Subject: Größe`): email has a question mark for each."""
+    sent = next((str(each) for said, each in message.raw_items() if said.lower() == name.lower()), "")
+    return value if "=?" in sent else decode(sent.encode("utf-8", "surrogateescape"))
 
 
 def _chosen(part: EmailMessage) -> Iterator[EmailMessage]:

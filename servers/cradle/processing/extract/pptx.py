@@ -25,7 +25,7 @@ _NUMBERS = frozenset({"sldNum", "dt", "ftr", "hdr", "sldImg"})
 
 class Pptx:
     name = "pptx"
-    version = "6"
+    version = "7"
     media_types = frozenset({PPTX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -76,7 +76,7 @@ def _beside(archive: zipfile.ZipFile, parts: opc.Related, page: int) -> Iterator
 
 def _shapes(root: Element, page: int, *, titles: bool = True) -> Iterator[Block]:
     """Shapes in document order, which is their reading order; the title first."""
-    shapes = [each for each in root.iter() if local(each) in ("sp", "graphicFrame")]
+    shapes = [each for each in root.iter() if local(each) in ("sp", "graphicFrame") and not _is_twin(each)]
     shapes.sort(key=lambda each: _placeholder(each) not in _TITLES)
     for shape in shapes:
         kind = _placeholder(shape)
@@ -94,6 +94,11 @@ def _shapes(root: Element, page: int, *, titles: bool = True) -> Iterator[Block]
             yield Block("list", "\n".join("- " + squeezed(line) for line in lines), page=page)
         else:
             yield Block("paragraph", "\n".join(lines), page=page)
+
+
+def _is_twin(shape: Element) -> bool:
+    """Whether it is what older programs show in a newer shape's place."""
+    return any(local(each) == "Fallback" for each in shape.iterancestors())
 
 
 def _placeholder(shape: Element) -> str:
