@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ class Library:
         if not query.strip():
             raise InvalidInput("The query is blank: give a question, words or an article number.", field="query")
         if filters.document is not None:
-            await self._reader.document(filters.document)
+            filters = replace(filters, document=(await self._reader.document(filters.document)).document_id)
         vectors = await asyncio.to_thread(self._encoder.encode, [query], "query")
         found = await self._reader.search(query, vectors[0], limit=limit, filters=filters, timeout=self._deadline_s)
         hits, room = [], ANSWER_CHARS
@@ -139,16 +140,16 @@ class Library:
         return [Neighbour(key, value) for key, value in sorted(best.items(), key=lambda each: (-each[1], each[0]))]
 
     async def document(self, document_id: str, start: int, limit: int) -> DocumentAnswer:
-        """A document by id or path with `limit` passages from `start`.
+        """A document by id, path or name with `limit` passages from `start`.
 
         Raises:
-            NotFound: it is not there.
+            NotFound: it is not there, or several are called so.
             InvalidInput: `start` is after its last passage.
         """
         row = await self._reader.document(document_id)
         if start and start >= row.chunks:
             raise InvalidInput(f"The document has {row.chunks} passages, from 0: start before its end.", field="start")
-        passages = await self._reader.passages(document_id, start=start, limit=limit)
+        passages = await self._reader.passages(row.document_id, start=start, limit=limit)
         passages = fitting(passages, lambda each: len(each.text) + _AROUND)
         more = start + len(passages) < row.chunks
         return DocumentAnswer(

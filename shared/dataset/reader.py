@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from shared.dataset import graph, search
+from shared.dataset import graph, naming, search
 from shared.dataset.bolt import GraphServer
 from shared.dataset.filters import Filters, checked_text
 from shared.dataset.manifest import Manifest, committed
@@ -170,7 +170,11 @@ class DatasetReader:
         return [_hit(each) for each in found]
 
     async def document(self, document: str) -> DocumentRow:
-        """A document by id or path. Raises NotFound."""
+        """A document by id or path, or by what a person calls it: `naming.meant`.
+
+        Raises:
+            NotFound: none is called so, or several are; the sentence names them.
+        """
         import pyarrow.dataset as ds
 
         key = checked_text(document, "document")
@@ -178,6 +182,16 @@ class DatasetReader:
             rows = self._ledger.filter(ds.field(column) == key)
             if rows.num_rows:
                 return documents_of(rows)[0]
+        paths, titles = (self._ledger[column].to_pylist() for column in ("path", "title"))
+        places, whole = await asyncio.to_thread(naming.meant, key, paths, titles)
+        if whole and len(places) == 1:
+            return documents_of(self._ledger.slice(places[0], 1))[0]
+        if places:
+            told = ", ".join(paths[place] for place in places[: naming.MOST])
+            more = ", …" if len(places) > naming.MOST else ""
+            raise NotFound(
+                f"{'Several documents are' if whole else 'No document is'} called so. Name one of: {told}{more}"
+            )
         raise NotFound("There is no such document. list_documents or a search hit names the ones there are.")
 
     async def passages(self, document: str, *, start: int = 0, limit: int = 50) -> list[Passage]:

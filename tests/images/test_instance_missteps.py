@@ -14,7 +14,7 @@ from servers.instance.search import FILTERED, ONLY_MEANING
 from servers.instance.tools.products import Classified, ClassList, ProductList
 from shared.client import Upstream
 from shared.contracts.deployment import Question
-from shared.contracts.instance import DatasetAnswer, DocumentList, SearchAnswer
+from shared.contracts.instance import DatasetAnswer, DocumentAnswer, DocumentList, SearchAnswer
 from shared.dataset.rows import document_id
 from shared.encoder import Encoder
 from shared.errors import Conflict, InvalidInput, NotFound
@@ -39,6 +39,13 @@ async def test_a_question_about_nothing_or_of_a_document_that_is_not_there_is_re
         await refused(instance, "get_document", past, InvalidInput, "has 1 passages")
         found = await instance.call("search", {"query": "Klemme", "document_id": "RK-4.pdf"}, SearchAnswer)
         assert len(found.hits) == 1
+        for name in ("rk-4.PDF", "RK 4"):
+            named = await instance.call("get_document", {"document_id": name}, DocumentAnswer)
+            assert (named.document.path, len(named.passages)) == ("RK-4.pdf", 1)
+            found = await instance.call("search", {"query": "Klemme", "document_id": name}, SearchAnswer)
+            assert len(found.hits) == 1
+        several = {"document_id": "RK"}
+        await refused(instance, "get_document", several, NotFound, r"Name one of: RK-4\.pdf, RK-6\.pdf")
         other = {"query": "Reihenklemme", "document_id": "HL-160.pdf"}
         assert (await instance.call("search", other, SearchAnswer)).note == f"{ONLY_MEANING} {FILTERED}"
         listed = await instance.call("list_documents", {"prefix": "rk-"}, DocumentList)

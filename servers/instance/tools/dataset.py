@@ -13,7 +13,7 @@ from shared.dataset.filters import Filters
 
 Query = Annotated[str, Field(min_length=1, max_length=1000, description="A question or words, German or English.")]
 DocumentKey = Annotated[
-    str, Field(min_length=1, max_length=900, description="A document_id (or path) from a citation.")
+    str, Field(min_length=1, max_length=900, description="A document_id or path from a citation, or a file's name.")
 ]
 Statement = Annotated[str, Field(min_length=1, max_length=8000)]
 Detail = Annotated[Literal["concise", "detailed"], Field(description="'detailed' gives passages uncut.")]
@@ -30,7 +30,9 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         kind: Annotated[
             Literal["text", "table", "list", "product", "ocr", "contents"] | None, Field(description="Only this kind.")
         ] = None,
-        document_id: Annotated[str | None, Field(max_length=900, description="Only this document.")] = None,
+        document_id: Annotated[
+            str | None, Field(max_length=900, description="Only this document: its id, path or name.")
+        ] = None,
         page: Annotated[int | None, Field(ge=1, description="Only this page.")] = None,
         detail: Detail = "concise",
     ) -> SearchAnswer:
