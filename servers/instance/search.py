@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servers.instance.products.classes import Neighbour
+from servers.instance.products.numbers import Numbered
 from servers.instance.products.shelf import ProductShelf
 from shared.answers import ANSWER_CHARS, fitting
 from shared.contracts.instance import (
@@ -28,6 +29,7 @@ from shared.contracts.instance import (
     SearchAnswer,
     TableAnswer,
 )
+from shared.dataset import reader as reading
 from shared.dataset import words
 from shared.dataset.filters import Filters
 from shared.dataset.reader import DatasetReader, Table
@@ -40,15 +42,18 @@ if TYPE_CHECKING:
 
 CONCISE_CHARS = 700
 QUERY_DEADLINE_S = 10.0
+MOST_SIMILAR = 5
+"""Numbers that are told, and looked for, in place of one that is not there."""
 NOTHING = "Nothing found. Drop filters, or use other words."
 NO_TEXT = "This dataset holds no text, so nothing can be found: list_documents says why its files could not be read."
-UNKNOWN_CODE = "No passage holds the article number or type that is asked for: these are only like it."
+UNKNOWN_CODE = ": no passage holds this number, type or size. The hits are only like it."
 FILTERED = "That is so among what the filters let through: search without them too."
 NO_PATH = (
     "No path begins so. Paths begin in the folder that was given as source, and capitals count; query_table finds a "
     "part of a name: SELECT path FROM documents WHERE path ILIKE '%part%'."
 )
-SOME_UNKNOWN = ": no passage holds this number or type."
+SOME_UNKNOWN = ": no passage holds this number, type or size."
+SIMILAR_NUMBERS = ": no passage holds the number as it is asked for. These begin so, hold it or are like it."
 ONLY_MEANING = "No passage holds these words: these are only the nearest in meaning and may not answer."
 ABOUT = {
     "documents": "One row a file. document_id joins every table.",
@@ -95,32 +100,59 @@ class Library:
             raise InvalidInput("The query is blank: give a question, words or an article number.", field="query")
         if filters.document is not None:
             filters = replace(filters, document=(await self._reader.document(filters.document)).document_id)
-        vectors = await asyncio.to_thread(self._encoder.encode, [query], "query")
-        found = await self._reader.search(query, vectors[0], limit=limit, filters=filters, timeout=self._deadline_s)
+        found = await self._found(query, limit, filters)
+        similar = await self._similar(query, await self._missing(query, found, filters))
+        completed = _completed(query, similar)
+        if completed != query:
+            found = await self._found(completed, limit, filters) or found
         hits, room = [], ANSWER_CHARS
         for each in found:
             room -= len(each.text) + _AROUND
             hits.append(_hit(each, detailed and room >= 0))
-        said = {code for each in found for code in words.passage_codes(each.text).split()}
-        note = await self._note(query, hits, said, filters)
-        if note in (UNKNOWN_CODE, ONLY_MEANING) and filters != Filters():
+        note = self._note(query, hits, similar)
+        if note not in ("", NOTHING, NO_TEXT) and filters != Filters():
             note = f"{note} {FILTERED}"
         return SearchAnswer(hits=hits, note=note)
 
-    async def _note(self, query: str, hits: list[Hit], said: set[str], filters: Filters) -> str:
+    async def _found(self, query: str, limit: int, filters: Filters) -> list[reading.Hit]:
+        vectors = await asyncio.to_thread(self._encoder.encode, [query], "query")
+        return await self._reader.search(query, vectors[0], limit=limit, filters=filters, timeout=self._deadline_s)
+
+    async def _missing(self, query: str, found: Sequence[reading.Hit], filters: Filters) -> dict[str, str]:
+        """What the query names, or may give a part of, and no passage holds: as it is written, and its code."""
+        asked = words.named(query) | words.parts(query)
+        said = {code for each in found for code in words.passage_codes(each.text).split()} if asked else set()
+        unseen = {each: codes for each, codes in asked.items() if codes and said.isdisjoint(codes.split())}
+        return {each: codes.split()[0] for each, codes in unseen.items() if not await self._holds(codes, filters)}
+
+    async def _similar(self, query: str, missing: Mapping[str, str]) -> dict[str, list[Numbered]]:
+        """The numbers of products that may be meant by what no passage holds; one more than are told."""
+        if not missing:
+            return {}
+        numbers, certain = await self.products.numbers(), words.named(query)
+        alone = words.only_codes(query)
+        return {
+            asked: numbers.meant(code, MOST_SIMILAR + 1, anywhere=alone or asked in certain)
+            for asked, code in missing.items()
+        }
+
+    def _note(self, query: str, hits: list[Hit], similar: Mapping[str, Sequence[Numbered]]) -> str:
         """What hits do not show by themselves: vectors always find something, also where the answer is not there.
 
         Args:
-            said: the codes in the hits' passages.
+            similar: what no passage holds, and the numbers that may be meant.
         """
         if not hits:
             return NOTHING if self._reader.manifest.counts.chunks else NO_TEXT
+        told = [f"{asked} → {_listed(numbers)}{SIMILAR_NUMBERS}" for asked, numbers in similar.items() if numbers]
         named = words.named(query)
-        unseen = {each: codes for each, codes in named.items() if said.isdisjoint(codes.split())}
-        missing = [each for each, codes in unseen.items() if not await self._holds(codes, filters)]
-        if missing:
-            told = ", ".join(missing)
-            return UNKNOWN_CODE if len(missing) == len(named) else f"{told}{SOME_UNKNOWN}"
+        unknown = [
+            asked for asked, numbers in similar.items() if not numbers and (asked in named or words.only_codes(query))
+        ]
+        if unknown:
+            told.append(f"{', '.join(unknown)}{UNKNOWN_CODE if len(unknown) >= len(named) else SOME_UNKNOWN}")
+        if told:
+            return " ".join(told)
         return ONLY_MEANING if all(each.matched == ["meaning"] for each in hits) else ""
 
     async def _holds(self, codes: str, filters: Filters) -> bool:
@@ -269,6 +301,20 @@ def _hit(found: Any, detailed: bool) -> Hit:
         similarity=None if found.similarity is None else round(found.similarity, 4),
         matched=list(found.matched),
     )
+
+
+def _completed(query: str, similar: Mapping[str, Sequence[Numbered]]) -> str:
+    """The query with the numbers that may be meant in place of those that no passage holds."""
+    for asked, numbers in similar.items():
+        if numbers:
+            meant = " ".join(each.number for each in numbers[:MOST_SIMILAR])
+            query = query.replace(asked, meant) if asked in query else meant
+    return query
+
+
+def _listed(numbers: Sequence[Numbered]) -> str:
+    named = [f"{each.number} ({each.name[:60]})" if each.name else each.number for each in numbers[:MOST_SIMILAR]]
+    return ", ".join([*named, *(["…"] if len(numbers) > MOST_SIMILAR else [])])
 
 
 def _table(found: Table) -> TableAnswer:

@@ -254,12 +254,15 @@ class DatasetReader:
         """
         return await _ask(self._cypher, reading(checked_text(query, "query"), CYPHER), limit, timeout, chars)
 
-    async def whole(self, table: str) -> pa.Table:
-        """A whole table in the order of its keys, for exports; the rest of this class answers in bounded pieces."""
+    async def whole(self, table: str, columns: Sequence[str] = ()) -> pa.Table:
+        """A whole table in the order of its keys, or some of its columns in no order; the rest of this class answers in
+        bounded pieces."""
 
         def read() -> pa.Table:
             import pyarrow as pa
 
+            if columns:
+                return self._tables.read(table, list(columns))
             return pa.concat_tables(list(self._tables.in_order(table))).combine_chunks()
 
         return await asyncio.to_thread(read)

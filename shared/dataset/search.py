@@ -125,9 +125,10 @@ async def hybrid(passages: Passages, text: str, vector: np.ndarray | None, limit
     What a passage says can at most double its score, so those are not read that could not come among the best then:
     reading passages takes longer than finding them.
     """
-    found, asked = await _fused(passages, text, vector, max(DEPTH, 4 * limit), filters)
+    together = passages.vocabulary.together(text)
+    found, asked = await _fused(passages, text, together, vector, max(DEPTH, 4 * limit), filters)
     found.sort(key=_place)
-    wanted = words.wanted(text)
+    wanted = words.wanted(text, together)
 
     async def best_of(some: list[Found]) -> list[Found]:
         await passages.read(some, SAID)
@@ -148,13 +149,13 @@ def _place(hit: Found) -> tuple[float, int]:
 
 
 async def _fused(
-    passages: Passages, text: str, vector: np.ndarray | None, depth: int, filters: Filters
+    passages: Passages, text: str, together: str, vector: np.ndarray | None, depth: int, filters: Filters
 ) -> tuple[list[Found], str]:
     """What the lists found with the score of its ranks, and the codes of a question that asks for nothing else."""
     table, where, among = passages.table, filters.where, await passages.among(filters)
     said = {
-        "text": words.apart(text),
-        "words": passages.vocabulary.meant(text),
+        "text": words.apart(text, together),
+        "words": passages.vocabulary.meant(f"{text} {together}"),
         "codes": words.question_codes(text),
     }
     lists = {column: _full_text(table, column, each, depth, where, among) for column, each in said.items()}

@@ -9,6 +9,8 @@ File: the words in order, a line each, in ASCII as `words.long_words` folds them
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,11 @@ GRAM = 4
 _BREAK = ord("\n")
 ALIKE = 0.6
 """The share of the grams of the shorter of two words that the other one has to have."""
+_APART = re.compile(r"(?<![a-z0-9])[a-z]{2,}(?:(?: +| ?- ?)[a-z]{2,})+(?![a-z0-9])")
+MOST_PARTS = 3
+LINKS = ("", "s", "n", "en")
+FORMS = 2
+"""Letters in which two forms of a compound differ at its end: `Klemme`, `Klemmen`."""
 MOST = 64
 """Words that one word of a question stands for."""
 
@@ -60,6 +67,37 @@ class Vocabulary:
         """The long words of a question, and the passages' words that are like them."""
         asked = words.long_words(question).split()
         return " ".join(dict.fromkeys([*asked, *(each for word in asked for each in self.like(word))]))
+
+    def together(self, question: str) -> str:
+        """A question, folded, in which compounds that it writes apart are one word as in the passages: `Sicherheits
+        Relais`. A letter that joins them may be left out."""
+
+        def joined(found: re.Match[str]) -> str:
+            parts, done = re.split("[ -]+", found[0]), list[str]()
+            while parts:
+                for number in range(min(len(parts), MOST_PARTS), 1, -1):
+                    if whole := self._joined(parts[:number]):
+                        break
+                else:
+                    number, whole = 1, parts[0]
+                done.append(whole)
+                del parts[:number]
+            return " ".join(done)
+
+        return _APART.sub(joined, words.folded(question))
+
+    def _joined(self, parts: list[str]) -> str:
+        """The parts as one word that the passages have, in this form or another one; '' where there is none."""
+        *first, last = parts
+        for link in LINKS:
+            whole = "".join(f"{part}{link}" for part in first) + last
+            stem = whole[: max(words.MIN_WORD, len(whole) - FORMS)]
+            at = bisect_left(self._words, stem)
+            while at < len(self._words) and self._words[at].startswith(stem):
+                if len(self._words[at]) <= len(whole) + FORMS:
+                    return whole
+                at += 1
+        return ""
 
     def like(self, word: str) -> list[str]:
         """The words that are like this one, the most similar first; itself too, where it is there."""

@@ -8,14 +8,18 @@ from itertools import pairwise
 
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _WORD = re.compile(r"[a-z]{5,40}")
+_HYPHENED = re.compile(r"(?<![a-z0-9-])[a-z]+(?:-[a-z]+)+(?![a-z0-9-])")
 _CODE = re.compile(r"[a-z0-9]+(?:[./_-]+[a-z0-9]+)*")
 _SEPARATORS = re.compile(r"[./_-]+")
 _DIGIT = re.compile(r"[0-9]")
 _NAMED = re.compile(r"[a-z].*[0-9]|[0-9]{8}")
+MIN_WORD, MAX_WORD = 5, 40
 MIN_CODE, MAX_CODE = 4, 40
-MAX_SPELLED, MAX_PARTS, MAX_LETTERS = 64, 6, 5
+MAX_SPELLED, MAX_PARTS, MAX_LETTERS, MAX_NAME = 64, 6, 5, 3
 STEM = 7
 """Letters that two forms of a German word share in most cases (`Klemme`, `Klemmen`; `Drehmoment`, `Drehmomente`)."""
+ENDING = 4
+"""Letters at the end of a longer word in which its forms differ."""
 _STOP_WORDS = (
     "aber als am an auch auf aus bei bis bzw das dass dem den der des die dies diese dieser dieses ein eine "
     "einem einen einer eines er es fuer gibt gilt hat haben ich ihr im in ist kann man mit nach nicht noch nur "
@@ -33,8 +37,14 @@ _OF_NO_TYPE = _OF_NO_NAME | frozenset(
 _DIMENSION = re.compile(r"(?<![\d.,])\d{1,9}(?:[.,]\d{1,9})?(?:\s?[x×]\s?\d{1,9}(?:[.,]\d{1,9})?)+")
 _AREA = re.compile(r"(?<![a-z0-9])([cdkm]?m)[23](?![a-z0-9])")
 _MEASURED = re.compile(r"\d{1,9}(?:[.,]\d{1,9})?[cdkm]?m[23]")
+_GIVEN_IN = re.compile(r"\bin (?:[cdkm]?m|m?m[23]|k?g|t|k?nm?|m?v|m?a|k?w|k?hz|ms|s|bar|%|eur|euro|stueck)(?![a-z0-9])")
 _DECIMAL = re.compile(r"(?<=\d),(?=\d)")
 _TIMES = re.compile(r"\s?[x×]\s?")
+_WHOLE = re.compile(r"\.0+(?=x|$)")
+_DIMENSION_APART = re.compile(
+    r"(?<![\w.,/-])[A-Za-z]{0,2}\d{1,9}(?:[.,]\d{1,9})?(?:\s?[xX×]\s?\d{1,9}(?:[.,]\d{1,9})?)+(?!\d|-\w)"
+)
+_SIDES = re.compile(r"(?<![a-z0-9.,])([a-z]{0,2})(\d[\d.]*(?:x\d[\d.]*)+)")
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _TOGETHER = re.compile(
     rf"(?<![a-z0-9])(?![cdkm]?m[23]\b)(?:([a-z]{{1,4}})({_NUMBER})|({_NUMBER})([a-zµ°ω%]{{1,4}}[23]?))(?![a-z0-9])"
@@ -46,6 +56,7 @@ _ASKS_FOR_ONE = (
     "artikel", "artnr", "bestell", "materialnummer", "nummer", "article", "number", "auftrag", "angebot", "rechnung",
     "lieferschein", "order", "quotation", "invoice",
 )  # fmt: skip
+_PART = re.compile(r"[0-9]{6,7}")
 _EDGES = "()[]{},;:!?.\"'„“”»«"
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[a-z0-9]+")  # `1,5` is one number
 
@@ -61,8 +72,13 @@ def folded(text: str) -> str:
 
 
 def long_words(text: str) -> str:
-    """The text's different words of five letters and more that carry content: what compounds and their parts are."""
-    return " ".join(word for word in dict.fromkeys(_WORD.findall(folded(text))) if word not in _STOP)
+    """The text's different words of five letters and more that carry content: what compounds and their parts are. One
+    with hyphens is there as a whole too: `Motor-Schutz-Schalter`."""
+    plain = folded(text)
+    found = _WORD.findall(plain)
+    if "-" in plain:
+        found += [each.replace("-", "") for each in _HYPHENED.findall(plain)]
+    return " ".join(word for word in dict.fromkeys(found) if word not in _STOP and MIN_WORD <= len(word) <= MAX_WORD)
 
 
 def codes(text: str) -> str:
@@ -83,7 +99,7 @@ def passage_codes(text: str) -> str:
         name + _SEPARATORS.sub("", number) for name, number in _NAME_APART.findall(plain) if name not in _OF_NO_NAME
     ]
     printed = [number.replace(" ", "") for number in _BELOW_A_BAR_CODE.findall(plain)]
-    return _distinct([*codes(plain).split(), *named, *printed])
+    return _distinct([*codes(plain).split(), *named, *printed, *_sides(plain)])
 
 
 def question_codes(text: str) -> str:
@@ -105,9 +121,15 @@ def question_codes(text: str) -> str:
     return _distinct([*(code for code in passage_codes(text).split() if code not in alone), *spelled[:MAX_SPELLED]])
 
 
-def apart(text: str) -> str:
-    """A question, and apart what it writes together of numbers, units and short names: `24V` also as `24 V`."""
-    return " ".join(dict.fromkeys([text, *_spellings(text)[1:]]))
+def apart(text: str, together: str = "") -> str:
+    """A question, and apart what it writes together of numbers, units and short names: `24V` also as `24 V`.
+
+    Args:
+        together: the question with its compounds as one word; those that it writes apart come after it.
+    """
+    plain = folded(text)
+    joined = [each for each in together.split() if each not in plain]
+    return " ".join(dict.fromkeys([text, *_spellings(text)[1:], *joined]))
 
 
 def named(text: str) -> dict[str, str]:
@@ -115,8 +137,10 @@ def named(text: str) -> dict[str, str]:
     Each as it is written, and all that it may be among the question's codes: `5SY4` of `5SY4 116-7` is `5sy4` or
     `5sy41167`.
 
-    A type's short name stands before its number in capital letters: `KP 2000`.
+    A type's short name stands before its number in capital letters: `KP 2000`. Dimensions are told as well: `M8 x 40`.
     """
+    sizes = {each: code for each in _DIMENSION_APART.findall(text) if (code := codes(_dimension(folded(each))))}
+    text = _DIMENSION_APART.sub(" ", text)
     tokens = [
         token.strip(_EDGES)
         for token in text.split()
@@ -124,10 +148,24 @@ def named(text: str) -> dict[str, str]:
     ]
     apart = [each for each in map(str.strip, _TYPE_APART.findall(text)) if _is_type(each)]
     known = question_codes(text).split()
-    return {
-        each: " ".join(code for code in known if any(part in code for part in passage_codes(each).split()))
+    return sizes | {
+        each: " ".join(code for code in known if any(part in code for part in _whole_codes(each)))
         for each in dict.fromkeys([*tokens, *apart])
     }
+
+
+def parts(text: str) -> dict[str, str]:
+    """What of a question may be a part of a number: six digits and more, or all of it where it is nothing but that.
+    Each as it is written, and as a code; nothing where an article is `named`."""
+    found = [token for token in (each.strip(_EDGES) for each in text.split()) if folded(token) not in _OF_NO_NAME]
+    found = [token for token in found if not folded(token).startswith(_ASKS_FOR_ONE)]
+    whole = "".join(_parts(folded(" ".join(found))))
+    if named(text) or not found:
+        return {}
+    if all(_numbered(part) or len(part) <= MAX_NAME for part in _parts(folded(" ".join(found)))):
+        fits = len(found) < MAX_PARTS and _numbered(whole) and MIN_CODE <= len(whole) <= MAX_CODE
+        return {" ".join(found): whole} if fits and whole in question_codes(" ".join(found)).split() else {}
+    return {token: token for token in found if _PART.fullmatch(token)}
 
 
 def only_codes(text: str) -> bool:
@@ -138,9 +176,13 @@ def only_codes(text: str) -> bool:
     )
 
 
-def wanted(question: str) -> tuple[frozenset[str], ...]:
-    """The words of a question that carry its content, cut to their stems, numbers whole: one set for each spelling."""
-    return tuple(frozenset(map(_stemmed, set(_tokens(each)) - _STOP)) for each in _spellings(question))
+def wanted(*questions: str) -> tuple[frozenset[str], ...]:
+    """The words of a question that carry its content, cut to their stems, numbers whole: one set for each spelling, of
+    each way in which it is put. The unit that an answer shall be in (`Breite in mm`) is none of them."""
+    asked = [_GIVEN_IN.sub(" ", folded(each)) for each in questions]
+    return tuple(
+        {frozenset(map(_stemmed, set(_tokens(each)) - _STOP)): None for put in asked for each in _spellings(put)}
+    )
 
 
 def says(text: str, heading: str, wanted: str) -> bool:
@@ -152,18 +194,21 @@ def says(text: str, heading: str, wanted: str) -> bool:
 
 def coverage(wanted: tuple[frozenset[str], ...], text: str) -> float:
     """The share of the wanted words that the text holds, 0 to 1, of the spelling of which it holds most: at the start
-    of a word, or inside a long one."""
+    of a word, or inside a long one. A word that only begins so (`Sicherheitsregel` for `Sicherheitsrelais`) is half of
+    it."""
     plain = folded(text)
-    dotted, stems = plain.replace(",", "."), set[str]()
+    dotted, whole, stems = plain.replace(",", "."), plain.replace("-", ""), set[str]()
 
-    def holds(word: str) -> bool:
+    def holds(word: str) -> float:
         nonlocal stems
-        if len(word) >= STEM and word in plain:
-            return True
+        if len(word) >= STEM and (word in plain or word in whole):
+            return 1.0
+        if len(word) > STEM and not word[0].isdigit() and word[:STEM] in plain:
+            return 0.5
         if word not in dotted:  # most are not: then the text is not taken apart
-            return False
+            return 0.0
         stems = stems or set(map(_stemmed, _tokens(plain)))
-        return word in stems
+        return float(word in stems)
 
     return max(sum(map(holds, words)) / len(words) if words else 0.0 for words in wanted)
 
@@ -173,7 +218,7 @@ def _tokens(plain: str) -> list[str]:
 
 
 def _stemmed(token: str) -> str:
-    return token if token[0].isdigit() else token[:STEM]
+    return token if token[0].isdigit() else token[: max(STEM, len(token) - ENDING)]
 
 
 def _numbered(token: str) -> bool:
@@ -218,7 +263,32 @@ def _plain_codes(text: str) -> str:
         plain = _AREA.sub(r"\1", plain)
     if "x" not in plain and "×" not in plain:  # most texts: looking at each digit takes longer
         return plain
-    return _DIMENSION.sub(lambda match: _TIMES.sub("x", match[0]).replace(",", "."), plain)
+    return _DIMENSION.sub(lambda match: _dimension(match[0]), plain)
+
+
+def _whole_codes(text: str) -> list[str]:
+    """The codes of a text but for the first sides of its dimensions: M8x40-ZN is not there where M8x40 is."""
+    sides = _sides(_plain_codes(text))
+    return [code for code in passage_codes(text).split() if code not in sides]
+
+
+def _dimension(plain: str) -> str:
+    """A dimension as one word: `8,0 x 40` as `8x40`."""
+    return _WHOLE.sub("", _TIMES.sub("x", plain).replace(",", "."))
+
+
+def _sides(plain: str) -> list[str]:
+    """The dimensions that stand in `_plain_codes`, without what is behind them, and their first sides: 600x800x250mm is
+    600x800 too, M8x40ZN is M8x40 and 8x40."""
+    if "x" not in plain:
+        return []
+    found: list[str] = []
+    for before, sizes in _SIDES.findall(plain):
+        sides = sizes.replace(".", "").split("x")
+        for number in range(2, len(sides) + 1):
+            size = "x".join(sides[:number])
+            found += [before + size, size]
+    return found
 
 
 def _distinct(found: list[str]) -> str:

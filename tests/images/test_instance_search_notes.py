@@ -9,9 +9,18 @@ import httpx2
 import pytest
 
 from servers.instance.console import session
-from servers.instance.search import NO_TEXT, NOTHING, ONLY_MEANING, UNKNOWN_CODE
+from servers.instance.search import NO_TEXT, NOTHING, ONLY_MEANING, SIMILAR_NUMBERS, SOME_UNKNOWN, UNKNOWN_CODE
 from shared.contracts.instance import SearchAnswer
-from shared.dataset.rows import ChunkRow, DocumentBundle, DocumentParts, DocumentRow, chunk_id, document_id
+from shared.dataset.rows import (
+    ChunkRow,
+    DocumentBundle,
+    DocumentParts,
+    DocumentRow,
+    ProductRow,
+    chunk_id,
+    document_id,
+    product_id,
+)
 from shared.encoder import Encoder
 from tests.instance_rig import KEY, instance_of
 
@@ -33,20 +42,39 @@ def bundle(name: str, encoder: Encoder) -> DocumentBundle:
     return DocumentBundle(row, DocumentParts([chunk], encoder.encode([text])))
 
 
+def priced(number: str, name: str, encoder: Encoder) -> DocumentBundle:
+    """A document with one product."""
+    path, text = f"{number}.xml", f"{name} (Artikelnummer {number})"
+    doc = document_id(path)
+    key = product_id(doc, number, 0)
+    chunk = ChunkRow(
+        chunk_id(doc, 0), doc, 0, text, 1, kind="product", language="de", end=len(text), tokens=9, product_id=key,
+    )  # fmt: skip
+    row = DocumentRow(
+        doc, path, "sha256:" + hashlib.sha256(text.encode()).hexdigest(), 9, "application/xml", "processed", 1,
+        title=path, language="de", pages=1, chunks=1, products=1, tokens=9,
+    )  # fmt: skip
+    product = ProductRow(key, doc, 0, number, 1, name=name, language="de")
+    return DocumentBundle(row, DocumentParts([chunk], encoder.encode([text]), [product]))
+
+
 async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_only_near(
     query_model: Path, tmp_path: Path
 ) -> None:
     encoder = Encoder(query_model)
     notes = {
         "Anzugsdrehmoment RK-4-GR": "",
-        "Anzugsdrehmoment RK-99-GR": UNKNOWN_CODE,
-        "Was kostet die ZX-9000?": UNKNOWN_CODE,
+        "Anzugsdrehmoment RK-99-GR": f"RK-99-GR{UNKNOWN_CODE}",
+        "Was kostet die ZX-9000?": f"ZX-9000{UNKNOWN_CODE}",
         "HL 240 50": "",
         "RK 4 GR": "",
         "Schraube M8x40": "",
-        "M8x60": UNKNOWN_CODE,
-        "Welche Leistung hat die Leuchte KP 2000?": UNKNOWN_CODE,
-        "Unterschied von RK-4-GR und RK-99-GR": "RK-99-GR: no passage holds this number or type.",
+        "M8x60": f"M8x60{UNKNOWN_CODE}",
+        "Schraube M8 x 40": "",
+        "Sechskantschraube M8 x 50 verzinkt": f"M8 x 50{UNKNOWN_CODE}",
+        "9999999": f"9999999{UNKNOWN_CODE}",
+        "Welche Leistung hat die Leuchte KP 2000?": f"KP 2000{UNKNOWN_CODE}",
+        "Unterschied von RK-4-GR und RK-99-GR": f"RK-99-GR{SOME_UNKNOWN}",
         "Leuchte mit 20000 lm": "",
         "xqzzy wvvkq": ONLY_MEANING,
     }
@@ -56,6 +84,32 @@ async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_on
             assert (answer.note, len(answer.hits)) == (note, 3), query
         empty = await upstream.call("search", {"query": "Leuchte", "kind": "ocr"}, SearchAnswer)
         assert (empty.note, empty.hits) == (NOTHING, [])
+
+
+async def test_a_part_of_a_number_finds_the_products_whose_numbers_may_be_meant(
+    query_model: Path, tmp_path: Path
+) -> None:
+    encoder = Encoder(query_model)
+    numbers = {"1303890000": "Sicherheitsrelais", "0004711": "Dichtung", "RKA-4-GR": "Halter", "RKA-4-BL": "Klemme"}
+    async with instance_of([priced(*each, encoder) for each in numbers.items()], query_model, tmp_path) as upstream:
+        for asked, meant in {
+            "1303890": ["1303890000"],
+            "1303 890": ["1303890000"],
+            "Preis von 1303890": ["1303890000"],
+            "890000": ["1303890000"],
+            "1303980000": ["1303890000"],
+            "001303890000": ["1303890000"],
+            "4711": ["0004711"],
+            "RKA-4": ["RKA-4-BL", "RKA-4-GR"],
+        }.items():
+            answer = await upstream.call("search", {"query": asked}, SearchAnswer)
+            assert answer.note.endswith(SIMILAR_NUMBERS), asked
+            assert all(f"{each} ({numbers[each]})" in answer.note for each in meant), asked
+            found = [hit.text.partition(" (Artikelnummer ")[2].partition(")")[0] for hit in answer.hits]
+            assert sorted(found[: len(meant)]) == meant, asked
+        for asked in ("1303890000", "130.389.0000", "RKA 4 GR", "500 Stück", "Preis für 890000 Stück"):
+            answer = await upstream.call("search", {"query": asked}, SearchAnswer)
+            assert SIMILAR_NUMBERS not in answer.note, asked
 
 
 @pytest.mark.parametrize(("language", "says"), [("de", "gibt es keinen Text"), ("en", "holds no text")])

@@ -58,6 +58,23 @@ def test_a_question_keeps_its_own_words_and_leaves_out_those_without_content() -
     ]
 
 
+@pytest.mark.parametrize(
+    ("question", "put"),
+    [
+        ("Reihen Klemme 4 mm²", "reihenklemme 4 mm2"),
+        ("Breite der Reihen-Klemmen", "breite der reihenklemmen"),
+        ("Schutz Schalter", "schutzschalter"),
+        ("Schutzschalter", "schutzschalter"),
+        ("Klemme Kasten", "klemmenkasten"),
+        ("Dreh Moment und Schutz - Schalter", "drehmoment und schutzschalter"),
+        ("Kabel Breite", "kabel breite"),
+        ("RK 4 GR", "rk 4 gr"),
+    ],
+)
+def test_a_compound_that_is_written_apart_is_put_as_the_passages_write_it(question: str, put: str) -> None:
+    assert known().together(question) == put
+
+
 def test_one_word_stands_for_so_many_at_most() -> None:
     many = {f"klemme{first}{second}" for first in "abcdefghij" for second in "abcdefghij"}
     assert len(known(many).like("klemme")) == MOST

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from shared.dataset.words import coverage, named, only_codes, passage_codes, question_codes, says, wanted
+from shared.dataset.words import (
+    coverage,
+    long_words,
+    named,
+    only_codes,
+    parts,
+    passage_codes,
+    question_codes,
+    says,
+    wanted,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +28,8 @@ from shared.dataset.words import coverage, named, only_codes, passage_codes, que
         "NT-24-10.",
         "KP 2000",
         "Leistung HL 240 50",
+        "Schraube M8 x 50",
+        "Gehäuse 600 x 900 mm",
     ],
 )
 def test_article_numbers_types_and_gtins_name_an_article(text: str) -> None:
@@ -54,7 +66,8 @@ def test_measures_dates_and_years_name_none(text: str) -> None:
         ("LS B16 3P", "LS-B16-3P"), ("4006 2091 2345 7", "GTIN: 4006209123457"), ("M8x40", "Schraube M8 x 40 verzinkt"),
         ("M8 × 40", "M8x40"), ("4x1,5", "Leitung 4 x 1,5 mm²"), ("DIN933", "nach DIN 933"), ("DIN 933", "DIN933"),
         ("Schutzart IP 65", "IP65"), ("4006209123457", "4 006209 123457"),
-        ("KP200", "Kreiselpumpe KP 200"),
+        ("KP200", "Kreiselpumpe KP 200"), ("600 x 800", "Gehäuse 600x800x250mm"), ("M8x40", "Schraube M8x40ZN"),
+        ("8x40", "Schraube M8 x 40"), ("5x80", "Spanplattenschraube 5,0 x 80"),
     ],
 )  # fmt: skip
 def test_a_code_is_the_same_however_question_and_passage_write_it(question: str, passage: str) -> None:
@@ -72,6 +85,9 @@ def test_quantities_and_measures_spell_no_code(text: str) -> None:
         ("Netzteil 24V 10A", "Netzteil NT 24 V / 10 A", "Netzteil NT 24 V / 20 A"),
         ("Querschnitt 1,5 mm²", "Querschnitt 1.5 mm²", "Querschnitt 2,5 mm², 1 Stück"),
         ("M8x40 verzinkt", "Schraube M8 x 40 verzinkt", "Mutter M8 verzinkt"),
+        ("Breite des Relais in mm", "Relais, Breite: 22.5", "Relais, Ausrichtung (in mm): 0"),
+        ("Reihenklemmenhalter", "Reihenklemmenhalter grau", "Reihenklemme grau"),
+        ("Motorschutzschalter", "Motor-Schutz-Schalter", "Motorraum"),
     ],
 )
 def test_numbers_are_compared_whole_and_apart_from_their_units(question: str, better: str, worse: str) -> None:
@@ -88,6 +104,39 @@ def test_what_a_question_names_is_told_as_it_is_written_with_all_that_it_may_be(
         "RK-4-GR": "rk4gr", "RK-99": "rk99", "KP 2000": "kp2000",
     }  # fmt: skip
     assert named("5SY4 116-7")["5SY4"].split() == ["5sy4", "5sy41167"]
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("1303890", {"1303890": "1303890"}),
+        ("1303 890", {"1303 890": "1303890"}),
+        ("Artikelnummer 100.200", {"100.200": "100200"}),
+        ("Was kostet 1303890?", {"1303890": "1303890"}),
+        ("Artikel 1303890000", {}),  # it is named
+        ("20000 lm", {}),
+        ("24 V", {}),
+        ("500 Stück", {}),
+        ("im Jahr 2026", {}),
+        ("Klemme", {}),
+        ("", {}),
+    ],
+)
+def test_what_may_be_a_part_of_a_number_is_told(question: str, found: dict[str, str]) -> None:
+    assert parts(question) == found
+
+
+def test_a_size_is_named_with_what_stands_before_it() -> None:
+    assert named("Schraube M8 x 50, verzinkt") == {"M8 x 50": "m8x50"}
+    assert named("Leitung 3x400V") == {"3x400": "3x400"}
+    assert named("M8x40-ZN") == {"M8x40-ZN": "m8x40zn"}
+
+
+def test_a_compound_with_hyphens_is_a_word_as_a_whole_too() -> None:
+    assert long_words("Motor-Schutz-Schalter und RK-4-GR").split() == [
+        *("motor", "schutz", "schalter", "motorschutzschalter"),
+    ]
+    assert long_words("Not-Aus-Taster, x-y").split() == ["taster", "notaustaster"]
 
 
 def test_the_number_of_a_type_that_is_written_apart_is_no_code_alone() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from servers.instance.search import ONLY_MEANING, SOME_UNKNOWN, UNKNOWN_CODE
+from servers.instance.search import ONLY_MEANING, SIMILAR_NUMBERS, SOME_UNKNOWN, UNKNOWN_CODE
 
 # The ledger's reasons are English sentences with a fixed word each; German readers get these instead.
 FAILURES_DE = {
@@ -37,8 +37,9 @@ FAILURES_DE = {
 }
 
 NOTES_DE = {
-    UNKNOWN_CODE: "Keine Textstelle enthält diese Nummer. Die folgenden ähneln nur dem, was gefragt ist.",
-    SOME_UNKNOWN: ": Keine Textstelle enthält diese Nummer.",
+    UNKNOWN_CODE: ": Keine Textstelle enthält diese Nummer oder Größe. Die folgenden ähneln nur dem, was gefragt ist.",
+    SOME_UNKNOWN: ": Keine Textstelle enthält diese Nummer oder Größe.",
+    SIMILAR_NUMBERS: ": Die Nummer selbst steht nirgends. Diese beginnen so, enthalten sie oder ähneln ihr.",
     ONLY_MEANING: "Keine Textstelle enthält diese Wörter. Die folgenden sind nur dem Sinn nach am nächsten.",
 }
 
@@ -46,8 +47,7 @@ NOTES_DE = {
 def note_in(notes: dict[str, str], note: str) -> str:
     """A search's note in a language; what it names stays as it is."""
     for said, told in notes.items():
-        if note.endswith(said):
-            return note.removesuffix(said) + told
+        note = note.replace(said, told)
     return note
 
 

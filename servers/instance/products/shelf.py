@@ -11,6 +11,8 @@ from servers.instance.products.articles import TABLES, Articles
 from servers.instance.products.bmecat import Head
 from servers.instance.products.classes import TABLES as CLASSES
 from servers.instance.products.classes import Classes
+from servers.instance.products.numbers import COLUMNS as NUMBERS
+from servers.instance.products.numbers import Numbers
 from shared.dataset.reader import DatasetReader
 from shared.ids import canonical_digest
 
@@ -28,6 +30,8 @@ class ProductShelf:
         self._folder = folder
         self._turn = asyncio.Lock()  # a dataset is read whole by one call at a time
         self._classes: Classes | None = None
+        self._counting = asyncio.Lock()  # a search does not wait for an export
+        self._numbers: Numbers | None = None
         self._exports: OrderedDict[str, export.Export] = OrderedDict()
 
     async def classes(self) -> Classes:
@@ -37,6 +41,15 @@ class ProductShelf:
                 tables = {name: await self._reader.whole(name) for name in CLASSES}
                 self._classes = await asyncio.to_thread(Classes, tables)
             return self._classes
+
+    async def numbers(self) -> Numbers:
+        """The numbers of the dataset's products."""
+        async with self._counting:
+            if self._numbers is None:
+                table = await self._reader.whole("products", NUMBERS)
+                columns = [table[name].to_pylist() for name in NUMBERS]
+                self._numbers = await asyncio.to_thread(lambda: Numbers(zip(*columns, strict=True)))
+            return self._numbers
 
     async def part(
         self, form: export.Format, head: Head, document: str | None, start: int, size: int
