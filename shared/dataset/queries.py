@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from shared.dataset.complaints import narrower, told
 from shared.dataset.query_worker import OUT_OF_MEMORY
 from shared.errors import DeadlineExceeded, InvalidInput, PlatformError, Unavailable
 
@@ -52,7 +53,7 @@ class QueryWorkers:
                 return await self._ask(query, limit, deadline, chars)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"The query was stopped after {deadline:g} seconds. Narrow it, or aggregate less."
+                f"The query was stopped after {deadline:g} seconds. {narrower(self._config['engine'])}"
             ) from None
 
     def _known(self) -> str:
@@ -76,7 +77,7 @@ class QueryWorkers:
             answer = await _receive(process)
             kept = True
         except (EOFError, ConnectionError, RuntimeError):  # uvloop: RuntimeError for a closed pipe
-            raise _ended(await process.wait()) from None
+            raise _ended(await process.wait(), self._config["engine"]) from None
         finally:
             self._busy.discard(process)
             if kept:
@@ -86,7 +87,8 @@ class QueryWorkers:
         if "unavailable" in answer:
             raise Unavailable(str(answer["unavailable"]))
         if "error" in answer:
-            raise InvalidInput(f"The query cannot be answered: {answer['error']}. {self._known()}", field="query")
+            said = told(self._config["engine"], str(answer["error"]), query)
+            raise InvalidInput(f"The query cannot be answered: {said}. {self._known()}", field="query")
         return answer
 
     async def _start(self) -> asyncio.subprocess.Process:
@@ -122,10 +124,10 @@ class QueryWorkers:
         return process
 
 
-def _ended(code: int) -> PlatformError:
+def _ended(code: int, engine: str) -> PlatformError:
     """What is said of a process that ended with this code while it had a query."""
     if code in (OUT_OF_MEMORY, -signal.SIGABRT):
-        return InvalidInput("The query needs more memory than one query may have. Narrow it.", field="query")
+        return InvalidInput(f"The query needs more memory than one query may have. {narrower(engine)}", field="query")
     return Unavailable(
         "The process of this query was ended before it answered, as on a machine that is short of memory. Try again, "
         "and if that fails too, narrow the query.",

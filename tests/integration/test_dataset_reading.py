@@ -58,6 +58,7 @@ WRITING_SQL = [
     "--",
     "SELECT 'open",
 ]
+WIDE = "MATCH (a:Node), (b:Node), (c:Node), (d:Node) RETURN a.id, b.id, c.id, d.id ORDER BY d.id, c.id, b.id"
 OPENING_SQL = [  # read as any other query: it is the engine that knows no such table
     "SELECT * FROM '/etc/passwd'",
     "SELECT * FROM read_csv('/etc/passwd')",
@@ -301,7 +302,10 @@ async def test_what_is_wrong_with_a_query_is_said_in_whole_words_and_sentences(r
     with pytest.raises(InvalidInput) as wrong:
         await reader.cypher("MATCH (n:Produkt) RETURN n")
     assert "Produkt" in wrong.value.message
+    assert "{kind: '…'}" in wrong.value.message
     assert ".." not in wrong.value.message
+    with pytest.raises(InvalidInput, match=re.escape("more memory than one query may have. Begin at a node")):
+        await reader.cypher(WIDE, timeout=60)
 
 
 @pytest.mark.requirement("I-11")
