@@ -1,10 +1,12 @@
-"""The language of a page for a person."""
+"""The language of a page for a person, and of a text in two."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Language = Literal["de", "en"]
+SEVERAL = "mul"
+"""A text that is German and English: ISO 639-2 for more than one language."""
 LANGUAGES: dict[str | None, Language] = {"de": "de", "en": "en"}
 
 

@@ -41,7 +41,7 @@ class Hit(Contract):
     text: str
     cut: bool = Field(False, description="The text was shortened; get_document or detail='detailed' shows all of it.")
     kind: str
-    language: str
+    language: str = Field(description="`mul` where it says the same in German and English.")
     citation: Citation
     score: float = Field(description="Orders the hits of one search; means nothing across searches.")
     similarity: float | None = Field(None, description="Cosine to the query; null where another way found it.")

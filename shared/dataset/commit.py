@@ -15,6 +15,7 @@ from shared.dataset.schemas import CHILDREN, ROWS, canonical_lines, schema
 from shared.dataset.tables import Tables
 from shared.dataset.vocabulary import vocabulary_file
 from shared.ids import canonical_digest, digest_of_lines, new_handle
+from shared.languages import SEVERAL
 from shared.stopping import stop_if_told
 
 VECTORS, GRAPH = "vectors", "graph"
@@ -143,4 +144,6 @@ def _units(tables: Tables) -> Iterator[tuple[Any, ...]]:
 
 def _languages(tables: Tables) -> dict[str, int]:
     found = Counter(tables.read("chunks", ["language"]).column(0).to_pylist())
+    both = found.pop(SEVERAL, 0)
+    found.update({language: both for language in ("de", "en") if both})
     return {language: number for language, number in sorted(found.items()) if language}

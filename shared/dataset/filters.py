@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.errors import InvalidInput
+from shared.languages import SEVERAL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,8 @@ FILTERED = ("language", "kind", "document_id", "path", "page")
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a hit must satisfy; None does not restrict. `document` is a document's id or path."""
+    """What a hit must satisfy; None does not restrict. `document` is a document's id or path. A passage in several
+    languages is one in each."""
 
     language: str | None = None
     kind: str | None = None
@@ -33,8 +35,9 @@ class Filters:
         Raises:
             InvalidInput: a text is none, or too long.
         """
-        exact = {"language": self.language, "kind": self.kind}
-        terms = [f"{column} = {_literal(value, column)}" for column, value in exact.items() if value is not None]
+        terms = [] if self.kind is None else [f"kind = {_literal(self.kind, 'kind')}"]
+        if self.language is not None:
+            terms.append(f"language IN ({_literal(self.language, 'language')}, '{SEVERAL}')")
         if self.page is not None:
             terms.append(f"page = {int(self.page)}")
         if self.document is not None:
@@ -56,9 +59,11 @@ class Filters:
             return pc.call_function("equal", [columns[column], pa.scalar(value)]).to_numpy()
 
         found = np.ones(columns.num_rows, np.bool_)
-        for column, value in (("language", self.language), ("kind", self.kind), ("page", self.page)):
+        for column, value in (("kind", self.kind), ("page", self.page)):
             if value is not None:
                 found &= equal(column, value)
+        if self.language is not None:
+            found &= equal("language", self.language) | equal("language", SEVERAL)
         if self.document is not None:
             found &= equal("document_id", self.document) | equal("path", self.document)
         return found

@@ -54,7 +54,9 @@ class Manifest(Contract):
     model: DatasetModel
     counts: Counts
     computed: Computed | None = None
-    languages: dict[str, int] = Field(default_factory=dict, description="Language → passages.")
+    languages: dict[str, int] = Field(
+        default_factory=dict, description="Language → passages; those in several count in each."
+    )
     vector_index: bool = Field(False, description="A sketch of the vectors narrows the search.")
     pins: Pins
 

@@ -10,7 +10,7 @@ import pytest
 
 from servers.instance.console import session
 from servers.instance.search import NO_TEXT, NOTHING, ONLY_MEANING, SIMILAR_NUMBERS, SOME_UNKNOWN, UNKNOWN_CODE
-from shared.contracts.instance import SearchAnswer
+from shared.contracts.instance import DatasetAnswer, SearchAnswer
 from shared.dataset.rows import (
     ChunkRow,
     DocumentBundle,
@@ -48,7 +48,7 @@ def priced(number: str, name: str, encoder: Encoder) -> DocumentBundle:
     doc = document_id(path)
     key = product_id(doc, number, 0)
     chunk = ChunkRow(
-        chunk_id(doc, 0), doc, 0, text, 1, kind="product", language="de", end=len(text), tokens=9, product_id=key,
+        chunk_id(doc, 0), doc, 0, text, 1, kind="product", language="mul", end=len(text), tokens=9, product_id=key,
     )  # fmt: skip
     row = DocumentRow(
         doc, path, "sha256:" + hashlib.sha256(text.encode()).hexdigest(), 9, "application/xml", "processed", 1,
@@ -107,6 +107,10 @@ async def test_a_part_of_a_number_finds_the_products_whose_numbers_may_be_meant(
             assert all(f"{each} ({numbers[each]})" in answer.note for each in meant), asked
             found = [hit.text.partition(" (Artikelnummer ")[2].partition(")")[0] for hit in answer.hits]
             assert sorted(found[: len(meant)]) == meant, asked
+        for language in ("de", "en"):  # the catalogue says it in both
+            answer = await upstream.call("search", {"query": "Sicherheitsrelais", "language": language}, SearchAnswer)
+            assert len(answer.hits) == len(numbers)
+        assert (await upstream.call("describe_dataset", {}, DatasetAnswer)).languages == {"de": 4, "en": 4}
         for asked in ("1303890000", "130.389.0000", "RKA 4 GR", "500 Stück", "Preis für 890000 Stück"):
             answer = await upstream.call("search", {"query": asked}, SearchAnswer)
             assert SIMILAR_NUMBERS not in answer.note, asked

@@ -12,11 +12,11 @@ from shared.dataset.vocabulary import MOST, Vocabulary, vocabulary_file
 WORDS = {"reihenklemme", "klemmenkasten", "klemmen", "drehmoment", "schutzschalter", "breite", "kabel", "gehaeuse"}
 ROWS = pa.table(
     {
-        "language": ["de", "de", "en", "en"],
-        "kind": ["text", "product", "text", "product"],
-        "document_id": ["d1", "d2", "d2", "d3"],
-        "path": ["a.pdf", "b.pdf", "b.pdf", "d1"],
-        "page": [1, 2, 2, 3],
+        "language": ["de", "de", "en", "en", "mul"],
+        "kind": ["text", "product", "text", "product", "list"],
+        "document_id": ["d1", "d2", "d2", "d3", "d4"],
+        "path": ["a.pdf", "b.pdf", "b.pdf", "d1", "c.xml"],
+        "page": [1, 2, 2, 3, 1],
     }
 )
 
@@ -93,8 +93,9 @@ def test_without_words_nothing_is_like_any() -> None:
 @pytest.mark.parametrize(
     ("filters", "rows"),
     [
-        (Filters(), [0, 1, 2, 3]),
-        (Filters(language="de"), [0, 1]),
+        (Filters(), [0, 1, 2, 3, 4]),
+        (Filters(language="de"), [0, 1, 4]),  # what is in several languages is in each
+        (Filters(language="en"), [2, 3, 4]),
         (Filters(language="en", kind="product"), [3]),
         (Filters(page=2), [1, 2]),
         (Filters(document="d1"), [0, 3]),  # an id or a path

@@ -186,6 +186,15 @@ def test_a_passage_of_a_product_without_telling_words_is_in_its_products_languag
     assert len(found) > 2
 
 
+def test_every_passage_of_a_product_that_a_catalogue_names_in_two_languages_is_in_both() -> None:
+    names = (Localised("Sicherheitsrelais", "deu"), Localised("Safety relay", "eng"))
+    product, plain = Product("A-1", names=names, features=_features(30)), Product("A-2", names=names[:1])
+    found = chunk(Extraction(flow=(product, plain, Block("paragraph", "Die Klemme ist grau."))), TOKENS, ChunkSizes(32))
+    languages = [each.language for each in found]
+    assert languages == ["mul"] * (len(found) - 2) + ["de", "de"]
+    assert len(found) > 4
+
+
 def test_an_empty_row_before_one_that_is_too_long_makes_no_passage_of_nothing() -> None:
     block = table_block([["", ""], ["Langer Wert " * 20, "Ende"]], 0)
     found = chunk(Extraction(flow=(block,)), TOKENS, ChunkSizes(32, 0))

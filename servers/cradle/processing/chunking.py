@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 from servers.cradle.processing.contents import is_contents
 from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.language import guess
-from servers.cradle.processing.product_text import language_of, product_lines
+from servers.cradle.processing.product_text import language_of, languages_of, product_lines
 
 VERSION = "7"
 NAME = "structure"
@@ -108,7 +108,7 @@ class Chunker:
         self._ordinal = 0
         self._position = 0
         self._products = 0
-        self._spoken = ""
+        self._spoken = self._several = ""
         self._headings: list[tuple[int, str]] = []
         self._around: list[tuple[int, str]] = []
         self._source = ""
@@ -263,7 +263,7 @@ class Chunker:
             yield self._made(about, header + _joined(held), start, held[-1].end)
 
     def _product(self, product: Product) -> Iterator[Chunk]:
-        self._spoken = language_of(product)
+        self._spoken, self._several = language_of(product), languages_of(product)
         text = "\n".join(product_lines(product, self._spoken))
         about = _About(self._path, "product", product.page, self._products)
         yield from self._rows(_lines(text, self._place(text)), 1, about)
@@ -279,7 +279,7 @@ class Chunker:
             page=about.page,
             heading_path=PATH_JOINT.join(self._path),
             kind="contents" if self._contents else about.kind,
-            language=guess(whole, "" if about.product is None else self._spoken),
+            language=guess(whole) if about.product is None else self._several or guess(whole, self._spoken),
             start=start,
             end=end,
             product=about.product,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from servers.cradle.processing.extraction import Feature, Localised, Price, Product
 from servers.cradle.processing.language import guess
 from servers.cradle.processing.trade_words import element_worded, worded
+from shared.languages import SEVERAL
 
 MAX_NESTING = 8
 _NUMBERED = re.compile(r"\S*\d\S*(?:\s[A-Z]\b)?")  # an article number such as `AN-24` and `10 A` are of no language
@@ -82,6 +83,13 @@ def language_of(product: Product) -> str:
         return declared
     texts = " ".join(text.text for text in (*product.names, *product.descriptions))
     return guess(_NUMBERED.sub(" ", texts), "de")
+
+
+def languages_of(product: Product) -> str:
+    """`SEVERAL` where the catalogue names it in German and English, as the first line of each of its passages then does;
+    '' where not."""
+    said = {name.language.lower()[:2] for name in product.names}
+    return SEVERAL if "en" in said and not said.isdisjoint(("de", "ge")) else ""
 
 
 def _title(product: Product, words: dict[str, str]) -> str:
