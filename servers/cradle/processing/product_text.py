@@ -86,8 +86,8 @@ def language_of(product: Product) -> str:
 
 
 def languages_of(product: Product) -> str:
-    """`SEVERAL` where the catalogue names it in German and English, as the first line of each of its passages then does;
-    '' where not."""
+    """`SEVERAL` where the catalogue names it in German and English, as the first line of each of its passages then
+    does; '' where not."""
     said = {name.language.lower()[:2] for name in product.names}
     return SEVERAL if "en" in said and not said.isdisjoint(("de", "ge")) else ""
 
