@@ -287,3 +287,21 @@ async def test_a_name_that_a_bucket_cannot_hold_is_still_a_file(held: Settings, 
         "a.txt": b"A",
         "b\\c.txt": b"D",
     }
+
+
+async def test_of_two_names_that_are_shown_as_one_the_same_bears_it_in_whatever_order_a_disk_lists_them(
+    held: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, listed = (rb"a\xff.txt", b"a\xff.txt"), os.scandir
+    for name in names:
+        (folder / os.fsdecode(name)).write_bytes(name)
+    seen = []
+    for turned in (False, True):
+
+        def scanned(place: Path, turned: bool = turned) -> list[os.DirEntry[str]]:
+            return sorted(listed(place), key=lambda entry: entry.path, reverse=turned)
+
+        monkeypatch.setattr(os, "scandir", scanned)
+        seen.append({path: await file.read() for path, file in (await found(held, str(folder))).items()})
+    assert seen[0] == seen[1]
+    assert set(seen[0].values()) == set(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +11,7 @@ from servers.cradle.processing.extraction import Attachment
 from servers.cradle.processing.sources import SourceFile
 from servers.cradle.processing.wire import Identified
 from shared.dataset.rows import DocumentRow, document_id
+from shared.errors import Unavailable
 
 # What may go better next time though the file is the same.
 TRANSIENT = frozenset(
@@ -95,3 +97,24 @@ def unchanged(row: DocumentRow | None, sha256: str, parameter_version: int) -> b
         and row.parameter_version == parameter_version
         and row.failure_code not in TRANSIENT
     )
+
+
+def require_open_folders(files: Sequence[SourceFile], known: Iterable[DocumentRow]) -> None:
+    """Passes where each folder can be opened that documents of the ledger lie in.
+
+    Raises:
+        Unavailable: one cannot: nothing is concluded about its files, as of a source that is not there.
+    """
+    closed = [file for file in files if file.problem is not None and file.problem.code == "folder_unreadable"]
+    found = {file.path for file in files} if closed else set()
+    lost = (row for row in known if closed and row.status == "processed" and row.path not in found)
+    if any(_lies_in(row, folder) for row in lost for folder in closed):
+        raise Unavailable(
+            "A folder of the sources, whose files were read before, cannot be opened. Give the platform's user the "
+            "right to read it; if its files are to go, remove the folder."
+        )
+
+
+def _lies_in(row: DocumentRow, folder: SourceFile) -> bool:
+    path = row.path.removeprefix(f"source-{row.source}/")
+    return row.source == folder.source and (folder.path == "." or path.startswith(f"{folder.path}/"))

@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from servers.cradle.processing.children import ExtractionPool
+from servers.cradle.processing.ledger import require_open_folders
 from servers.cradle.processing.pace import Pace
 from servers.cradle.processing.parameters import require_same_processing
 from servers.cradle.processing.sources import SourceFile
@@ -61,6 +62,7 @@ async def process(
     Raises:
         ParameterDrift: this cradle reads or cuts otherwise than the installation did; names what.
         Conflict: another process writes the customer's dataset.
+        Unavailable: a folder cannot be opened whose files the dataset holds.
     """
     require_same_processing(version.parameters)
     embedding = version.parameters.embedding
@@ -70,6 +72,7 @@ async def process(
         readers(here) if readers is not None else here as pool,
     ):
         known = await writer.documents()
+        require_open_folders(files, known.values())
         stages = Stages(version, pool, embedder, ocr, known)
         async with WriteQueue(stages.clock) as writes:
             pace = Pace((file.size for file in files), time.monotonic)

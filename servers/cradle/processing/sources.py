@@ -276,7 +276,8 @@ def _opening() -> Iterator[None]:
 
 
 def _walk(root: Path, number: str, ours: Path | None) -> Iterator[SourceFile]:
-    """Every entry below the folder that is not itself a folder, in no particular order; links are not followed out.
+    """Every entry below the folder that is not itself a folder, always in the same order: two names may be shown as
+    one, and only the first bears it. Links are not followed out.
 
     The platform's own home folder, `ours`, is one entry: nothing in it is read.
     """
@@ -284,7 +285,7 @@ def _walk(root: Path, number: str, ours: Path | None) -> Iterator[SourceFile]:
     while stack:
         folder, depth = stack.pop()
         try:
-            entries = list(os.scandir(folder))
+            entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
         except OSError:
             reason = "The folder cannot be opened. Give the platform's user the right to read it."
             yield _entry(root, folder, 0, number, Unreadable("folder_unreadable", reason))
