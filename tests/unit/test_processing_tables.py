@@ -176,3 +176,15 @@ def test_columns_of_successors_and_accessories_are_references_where_they_name_ar
         ("accessories", "GD-200"), ("accessories", "LR-200")
     ]  # fmt: skip
     assert "Zubehör (accessories): GD-200" in product_lines(only)
+
+
+@pytest.mark.parametrize("closing", ['A-4;"Rohr";6,50', "A-4;Rohr;6,50"])
+def test_a_quote_that_is_never_closed_takes_no_other_row_into_its_cell(closing: str) -> None:
+    found = listed(
+        "Artikelnummer;Bezeichnung;Preis EUR", 'A-1;"Premium Kabel;3,50', 'A-2;19" Rack;4,50', closing,
+        'A-5;"Zeile 1', 'Zeile "zwei" Ende";7,50', 'A-6;"L"-Profil;8,50', 'A-7;"1/2"" Rohr; rot";9,50',
+    )  # fmt: skip
+    assert [(each.name, each.prices[0].amount) for each in found.products] == [
+        ('"Premium Kabel', "3.50"), ('19" Rack', "4.50"), ("Rohr", "6.50"), ('Zeile 1\nZeile zwei" Ende"', "7.50"),
+        ("L-Profil", "8.50"), ('1/2" Rohr; rot', "9.50"),
+    ]  # fmt: skip

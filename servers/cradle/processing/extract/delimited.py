@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from servers.cradle.processing.extract.arranged import read_sheet
 from servers.cradle.processing.extract.encoding import decode
@@ -37,12 +38,54 @@ def rows(text: str) -> Iterator[tuple[str, ...]]:
     """
     mark, text = _declared(text)
     csv.field_size_limit(MAX_CELL)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark or delimiter(text), skipinitialspace=True)
+    mark = mark or delimiter(text)
     try:
-        for row in reader:
+        for row in _read(io.StringIO(text, newline=""), mark) if _is_sound(text, mark) else _mended(text, mark):
             yield tuple(cell.strip() for cell in row)
     except csv.Error:
         raise Unreadable("too_large", "A cell of the table is never closed or longer than a million signs.") from None
+
+
+def _read(lines: Iterable[str], mark: str, **how: Any) -> Iterator[list[str]]:
+    return csv.reader(lines, delimiter=mark, skipinitialspace=True, **how)
+
+
+def _is_sound(text: str, mark: str) -> bool:
+    """Whether each quote opens or closes a cell, or is doubled in one."""
+    try:
+        deque(_read(io.StringIO(text, newline=""), mark, strict=True) if '"' in text else (), 0)
+    except csv.Error:
+        return False
+    return True
+
+
+def _mended(text: str, mark: str) -> Iterator[list[str]]:
+    """The rows of a text with stray quotes. One that is never closed in its line does not take the rows below into its
+    cell where that line and the next are rows of one width."""
+    lines = text.split("\n")
+    at = 0
+
+    def left() -> Iterator[str]:
+        nonlocal at
+        while at < len(lines):
+            at += 1
+            yield lines[at - 1] + "\n"
+
+    while at < len(lines):
+        row, closed = _alone(lines[at], mark)
+        if closed or (at + 1 < len(lines) and 3 <= len(row) == len(_alone(lines[at + 1], mark)[0])):
+            at += 1
+            yield row
+        else:
+            yield next(_read(left(), mark))
+
+
+def _alone(line: str, mark: str) -> tuple[list[str], bool]:
+    """The cells of one line by itself, and whether its quotes are closed; else they are signs as any other."""
+    found = list(_read((line, "."), mark))
+    if len(found) == 2:
+        return found[0], True
+    return next(_read((line,), mark, quoting=csv.QUOTE_NONE)), False
 
 
 def delimiter(text: str) -> str:
