@@ -307,7 +307,7 @@ def finite_number(text: str | None, decimal: str = "") -> float | None:
         value = float(plain)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and "_" not in plain else None  # to Python `10_20` is a thousand and more
 
 
 def _identifier(kind: str, *parts: str) -> str:

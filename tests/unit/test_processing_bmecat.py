@@ -371,3 +371,40 @@ def test_coordinates_keep_every_number_and_their_order() -> None:
     rows = Records("doc_" + "0" * 32, 1).of(extracted(catalogue(body)), [], None).features
     assert [(row.position, row.value) for row in rows if row.ordinal == 0] == list(enumerate(values))
     assert any(line.endswith("2.45 / 2.6 / 0 / 0 / -1 / 0") for line in product_lines(product))
+
+
+def test_what_a_group_says_beyond_its_name_and_place_is_read() -> None:
+    groups = (
+        "<CATALOG_GROUP_SYSTEM><CATALOG_STRUCTURE type='leaf'><GROUP_ID>G7</GROUP_ID>"
+        "<GROUP_NAME lang='deu'>Klemmen</GROUP_NAME><GROUP_NAME lang='eng'>Terminals</GROUP_NAME>"
+        "<GROUP_DESCRIPTION>Für Hutschienen.</GROUP_DESCRIPTION><PARENT_ID>1</PARENT_ID><GROUP_ORDER>5</GROUP_ORDER>"
+        "</CATALOG_STRUCTURE><CATALOG_STRUCTURE type='leaf'><GROUP_ID>G8</GROUP_ID><GROUP_NAME>Kabel</GROUP_NAME>"
+        "<PARENT_ID>1</PARENT_ID></CATALOG_STRUCTURE></CATALOG_GROUP_SYSTEM>"
+    )
+    found = extracted(f"<BMECAT><T_NEW_CATALOG>{groups}</T_NEW_CATALOG></BMECAT>".encode())
+    assert [(each.identifier, each.name, each.parent) for each in found.groups] == [
+        ("G7", "Klemmen", "1"), ("G8", "Kabel", "1"),
+    ]  # fmt: skip
+    assert [block.text for block in found.blocks] == [
+        "CATALOG_STRUCTURE: Klemmen\nGROUP_NAME: Terminals\nGROUP_DESCRIPTION: Für Hutschienen."
+    ]
+
+
+def test_a_second_source_of_a_medium_and_the_kind_of_a_flag_are_kept() -> None:
+    product = (
+        "<PRODUCT><SUPPLIER_PID>A-1</SUPPLIER_PID><PRODUCT_PRICE_DETAILS><PRODUCT_PRICE price_type='net_list'>"
+        "<PRICE_AMOUNT>5</PRICE_AMOUNT><PRICE_FLAG type='incl_freight'>true</PRICE_FLAG></PRODUCT_PRICE>"
+        "</PRODUCT_PRICE_DETAILS><MIME_INFO><MIME><MIME_SOURCE lang='deu'>a.pdf</MIME_SOURCE>"
+        "<MIME_SOURCE lang='eng'>b.pdf</MIME_SOURCE></MIME></MIME_INFO></PRODUCT>"
+    )
+    (found,) = extracted(f"<BMECAT><T_NEW_CATALOG>{product}</T_NEW_CATALOG></BMECAT>".encode()).products
+    assert [each.source for each in found.media] == ["a.pdf"]
+    assert set(found.properties) == {("PRODUCT_PRICE/PRICE_FLAG[incl_freight]", "true"), ("MIME_SOURCE", "b.pdf")}
+
+
+@pytest.mark.parametrize(("value", "number"), [("10_20", None), ("1020", 1020.0), ("10,5", 10.5)])
+def test_a_value_with_an_underscore_is_no_number(value: str, number: float | None) -> None:
+    feature = f"<PRODUCT_FEATURES><FEATURE><FNAME>F</FNAME><FVALUE>{value}</FVALUE></FEATURE></PRODUCT_FEATURES>"
+    product = f"<PRODUCT><SUPPLIER_PID>A-1</SUPPLIER_PID>{feature}</PRODUCT>"
+    found = extracted(f"<BMECAT><T_NEW_CATALOG>{product}</T_NEW_CATALOG></BMECAT>".encode())
+    assert [each.number for each in Records(document_id("k.xml"), 1).of(found, [], None).features] == [number]

@@ -23,6 +23,12 @@ GROUPS_KEPT = 100_000
 _TRANSACTIONS = {"T_NEW_CATALOG": "new", "T_UPDATE_PRODUCTS": "update", "T_UPDATE_PRICES": "prices"}
 _PRODUCTS = frozenset({"PRODUCT", "ARTICLE"})
 _GROUPS = frozenset({"CATALOG_STRUCTURE", "CLASSIFICATION_GROUP"})
+_NAMES_OF_GROUPS = frozenset({"GROUP_NAME", "CLASSIFICATION_GROUP_NAME"})
+_PLACE_OF_GROUPS = frozenset({
+    "GROUP_ID", "PARENT_ID", "GROUP_ORDER", "CLASSIFICATION_GROUP_ID", "CLASSIFICATION_GROUP_PARENT_ID",
+    "CLASSIFICATION_GROUP_ORDER", "CLASSIFICATION_GROUP_FEATURE_TEMPLATES",
+})  # fmt: skip
+"""What of a group places it; templates say what its products may have, and each product says what it has."""
 _MAPS = frozenset({"PRODUCT_TO_CATALOGGROUP_MAP", "ARTICLE_TO_CATALOGGROUP_MAP"})
 _CONTAINERS = frozenset(
     {
@@ -39,7 +45,7 @@ _CONTAINERS = frozenset(
 
 class Bmecat:
     name = "bmecat"
-    version = "7"
+    version = "8"
     media_types = frozenset({BMECAT})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -80,7 +86,10 @@ class _Reader:
         if name in _PRODUCTS:
             yield from self._product(element)
         elif name in _GROUPS:
-            yield self._known(_group(element, self._system))
+            group = self._known(_group(element, self._system))
+            yield group
+            if lines := _said_of_group(element):
+                yield Block("paragraph", "\n".join([f"{name}: {group.name or group.identifier}", *lines]))
         elif name in _MAPS:
             yield _membership(element)
         elif name == "HEADER":
@@ -142,6 +151,13 @@ def _group(element: Element, system: str) -> Group:
         system=system,
         parent="" if parent == "0" else parent,
     )
+
+
+def _said_of_group(element: Element) -> list[str]:
+    """What a group says beyond its name and place: descriptions, keywords, its names in other languages."""
+    names = [child for child in element if local(child) in _NAMES_OF_GROUPS]
+    rest = (child for child in element if child not in names[:1] and local(child) not in _PLACE_OF_GROUPS)
+    return [line for child in rest for line in all_text(child)]
 
 
 def _membership(element: Element) -> Relation:

@@ -284,7 +284,8 @@ def _price(element: Element, start: str, end: str, draft: _Draft) -> Price:
         elif name in _PRICE_FIELDS and _PRICE_FIELDS[name] not in one:
             one[_PRICE_FIELDS[name]] = text
         else:
-            draft.properties.append((f"PRODUCT_PRICE/{name}", text))
+            kind = node.get("type")
+            draft.properties.append((f"PRODUCT_PRICE/{name}[{kind}]" if kind else f"PRODUCT_PRICE/{name}", text))
     if "amount" in one:
         one.setdefault("currency", draft.currency)
     return Price(
@@ -299,19 +300,24 @@ def _price(element: Element, start: str, end: str, draft: _Draft) -> Price:
     )
 
 
+_MEDIA_FIELDS = {
+    "MIME_SOURCE": "source",
+    "MIME_TYPE": "media_type",
+    "MIME_PURPOSE": "purpose",
+    "MIME_DESCR": "description",
+}
+
+
 def _media(element: Element, draft: _Draft) -> None:
     for mime in element:
-        rest = [node for node in mime if local(node) not in ("MIME_TYPE", "MIME_SOURCE", "MIME_PURPOSE", "MIME_DESCR")]
-        draft.media.append(
-            Media(
-                source=text_of(mime, "MIME_SOURCE"),
-                media_type=text_of(mime, "MIME_TYPE"),
-                purpose=text_of(mime, "MIME_PURPOSE"),
-                description=text_of(mime, "MIME_DESCR"),
-            )
-        )
-        for node in rest:
-            _rest(node, draft)
+        one = {"source": ""}
+        for node in mime:
+            field = _MEDIA_FIELDS.get(local(node))
+            if field is not None and not one.get(field):  # further ones are of other languages
+                one[field] = _text(node)
+            else:
+                _rest(node, draft)
+        draft.media.append(Media(**one))
 
 
 _OF_ETIM = "UDX.EDXF."
