@@ -390,16 +390,20 @@ def test_what_a_group_says_beyond_its_name_and_place_is_read() -> None:
     ]
 
 
-def test_a_second_source_of_a_medium_and_the_kind_of_a_flag_are_kept() -> None:
+def test_a_second_source_of_a_medium_the_kind_of_a_flag_and_the_quantity_of_a_part_are_kept() -> None:
     product = (
         "<PRODUCT><SUPPLIER_PID>A-1</SUPPLIER_PID><PRODUCT_PRICE_DETAILS><PRODUCT_PRICE price_type='net_list'>"
         "<PRICE_AMOUNT>5</PRICE_AMOUNT><PRICE_FLAG type='incl_freight'>true</PRICE_FLAG></PRODUCT_PRICE>"
         "</PRODUCT_PRICE_DETAILS><MIME_INFO><MIME><MIME_SOURCE lang='deu'>a.pdf</MIME_SOURCE>"
-        "<MIME_SOURCE lang='eng'>b.pdf</MIME_SOURCE></MIME></MIME_INFO></PRODUCT>"
+        "<MIME_SOURCE lang='eng'>b.pdf</MIME_SOURCE></MIME></MIME_INFO>"
+        "<PRODUCT_REFERENCE type='consists_of' quantity='3'><PROD_ID_TO>A-2</PROD_ID_TO></PRODUCT_REFERENCE></PRODUCT>"
     )
     (found,) = extracted(f"<BMECAT><T_NEW_CATALOG>{product}</T_NEW_CATALOG></BMECAT>".encode()).products
     assert [each.source for each in found.media] == ["a.pdf"]
-    assert set(found.properties) == {("PRODUCT_PRICE/PRICE_FLAG[incl_freight]", "true"), ("MIME_SOURCE", "b.pdf")}
+    assert set(found.properties) == {
+        ("PRODUCT_PRICE/PRICE_FLAG[incl_freight]", "true"), ("MIME_SOURCE", "b.pdf"),
+        ("PRODUCT_REFERENCE[consists_of]/quantity", "A-2: 3"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("value", "number"), [("10_20", None), ("1020", 1020.0), ("10,5", 10.5)])

@@ -348,7 +348,9 @@ def _medium_of_etim(element: Element, draft: _Draft) -> Media:
 
 def _reference(element: Element, draft: _Draft) -> None:
     number = text_of(element, "PROD_ID_TO") or text_of(element, "ART_ID_TO")
-    draft.references.append(Reference(element.get("type") or "", number))
+    draft.references.append(Reference(kind := element.get("type") or "", number))
+    if quantity := element.get("quantity"):  # of a set's parts
+        draft.properties.append((f"PRODUCT_REFERENCE[{kind}]/quantity", f"{number}: {quantity}"))
     for node in element:
         if local(node) not in ("PROD_ID_TO", "ART_ID_TO"):
             _rest(node, draft)
