@@ -71,7 +71,8 @@ class VisionRequest(Contract):
 
 
 class Word(Contract):
-    """A line or word as read, with its box in pixels: left, top, right, bottom. Holds customer content."""
+    """A line or word as read, with its box in pixels: left, top, right, bottom. A page that lies on its side or upside
+    down is turned first: the box is on the page as it is read. Holds customer content."""
 
     text: str
     confidence: float = Field(ge=0, le=1)

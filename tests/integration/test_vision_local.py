@@ -96,6 +96,19 @@ async def test_instructions_on_a_page_are_read_as_text(name: str) -> None:
     assert result.provider == name
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+async def test_a_page_scanned_on_its_side_or_upside_down_is_read_as_it_is_held(quarters: int) -> None:
+    sheet = Image.new("L", (900, 320), 255)
+    lines = ["Bericht vom 12.03.2024", "Klemme KL-240, Nennstrom 16 A", "Netzteil 24 V kostet 12,50 EUR"]
+    ImageDraw.Draw(sheet).multiline_text((40, 40), "\n".join(lines), font=ImageFont.load_default(36), spacing=30)
+    out = io.BytesIO()
+    sheet.rotate(90 * quarters, expand=True).save(out, "PNG")
+    result = await VisionService(load()).read(asking("rapidocr", out.getvalue(), output="words"))
+    assert result.pages[0].text == "\n".join(lines)
+    assert result.pages[0].words is not None
+    assert [word.box[1] for word in result.pages[0].words] == sorted(word.box[1] for word in result.pages[0].words)
+
+
 @pytest.fixture(scope="module")
 def florence_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Florence-2 of the real architecture, tiny and untrained: it says nothing sensible, by the real code."""

@@ -61,3 +61,10 @@ def smaller(png: bytes, side: int) -> bytes:
     out = io.BytesIO()
     image.convert("L" if image.mode in ("1", "L") else "RGB").save(out, "JPEG", quality=90)
     return out.getvalue()
+
+
+def turned(png: bytes, quarters: int) -> bytes:
+    """The page turned counter-clockwise by so many quarters."""
+    import PIL.Image
+
+    return to_png(PIL.Image.open(io.BytesIO(png), formats=["PNG"]).rotate(90 * quarters, expand=True))

@@ -6,6 +6,9 @@ import math
 import statistics
 from dataclasses import dataclass
 
+WORD = 4
+HIGH = 1.5
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -27,6 +30,19 @@ def skew(pieces: list[Piece]) -> float:
         if length >= limit
     ]
     return statistics.median(angles) if angles else 0.0
+
+
+def sure(pieces: list[Piece]) -> float:
+    """Mean confidence of the characters, 0 where there are none."""
+    chars = sum(len(piece.text) for piece in pieces)
+    return sum(piece.confidence * len(piece.text) for piece in pieces) / chars if chars else 0.0
+
+
+def on_side(pieces: list[Piece]) -> bool:
+    """Whether most words stand on their side. A letter or two may be higher than wide in any case."""
+    words = [piece for piece in pieces if len(piece.text) >= WORD]
+    high = sum(len(piece.text) for piece in words if _is_high(piece))
+    return 2 * high > sum(len(piece.text) for piece in words)
 
 
 def group(pieces: list[Piece]) -> list[list[Piece]]:
@@ -52,6 +68,11 @@ def _centre(piece: Piece, turn: float) -> tuple[float, float]:
     x = sum(corner[0] for corner in piece.corners) / len(piece.corners)
     y = sum(corner[1] for corner in piece.corners) / len(piece.corners)
     return x * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - x * math.sin(turn)
+
+
+def _is_high(piece: Piece) -> bool:
+    xs, ys = zip(*piece.corners, strict=True)
+    return max(ys) - min(ys) > HIGH * (max(xs) - min(xs))
 
 
 def _height(piece: Piece) -> float:

@@ -1,4 +1,7 @@
-"""RapidOCR: local OCR whose models are in its wheel; runs on OpenVINO, needs no network and no GPU."""
+"""RapidOCR: local OCR whose models are in its wheel; runs on OpenVINO, needs no network and no GPU.
+
+A page that was scanned on its side or upside down is turned and read again: as it lies, its letters are others'.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ import logging
 import threading
 from typing import Any
 
+from servers.cradle.processing.page_image import turned
 from servers.cradle.vision.base import Answer, Ask
-from servers.cradle.vision.lines import Piece, group, text
+from servers.cradle.vision.lines import Piece, group, on_side, sure, text
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask, Word
 
@@ -19,6 +23,9 @@ SETTINGS: dict[str, str | int | float | bool] = {
     "Global.max_side_len": 2000,
     "Global.text_score": 0.3,
 }
+UNSURE = 0.8
+"""Mean confidence, at most 1: of good German scans 0.97 and more, of one upside down 0.65."""
+NEARLY = 0.05
 
 
 class RapidOcr:
@@ -35,7 +42,9 @@ class RapidOcr:
         self._lock = threading.Lock()
 
     def parameters(self) -> OcrParameters:
-        return OcrParameters(provider=self.name, version=importlib.metadata.version("rapidocr"), settings=SETTINGS)
+        return OcrParameters(
+            provider=self.name, version=importlib.metadata.version("rapidocr"), settings=SETTINGS | {"turns": True}
+        )
 
     async def read(self, png: bytes, page: int, ask: Ask) -> Answer:
         pieces = await asyncio.to_thread(self._recognise, png)
@@ -50,9 +59,20 @@ class RapidOcr:
             if self._engine is None:
                 self._engine = _load()
             try:
-                return _pieces(self._engine(png))
+                return self._upright(png)
             finally:
                 _let_go(self._engine)
+
+    def _upright(self, png: bytes) -> list[Piece]:
+        pieces = _pieces(self._engine(png))
+        confidence, side = sure(pieces), on_side(pieces)
+        if not pieces or (not side and confidence >= UNSURE):
+            return pieces
+        # A piece on its side is read as if it went down the page: one that is not read well goes up.
+        _let_go(self._engine)
+        quarters = (1 if confidence >= UNSURE else 3) if side else 2
+        other = _pieces(self._engine(turned(png, quarters)))
+        return other if sure(other) > confidence - (NEARLY if side else 0) else pieces
 
 
 def _load() -> Any:
