@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from servers.cradle.processing.extract.pdf_layout import Boxes
+    from servers.cradle.processing.extract.pdf_layout import Boxes, Flags, Places
 
     Turns = NDArray[np.int8]
 
@@ -44,6 +44,9 @@ _PASSWORD = 4
 ASKEW = 0.1
 """Of a quarter: a scan lies askew by less, a watermark across the page by more."""
 OBLIQUE = 4
+SAMPLED = 64
+NAMELESS = 0.3
+"""Of a page's characters: a bullet or a sign may be nameless, but where words are, what is left of them is none."""
 SAME_SIZE = 1.15
 _NO_TEXT = tuple(map(ord, "\0\2\n\r \ufffe\uffff"))
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -162,6 +165,10 @@ def _glyphs(page) -> list[Glyphs]:
             places = np.flatnonzero(signs == ord(sign))
             kept[places] = [(said == 1) == answer for said in _asked(question, handle, places.tolist())]
         places = np.flatnonzero(kept)
+        nameless = _nameless(handle, places)
+        if nameless.sum() > NAMELESS * len(places):
+            return []  # OCR reads them
+        places = places[~nameless]
         text = signs[places].tobytes().decode("utf-32-le", "surrogatepass")
         text = text.replace("\2", "-").replace("\xad", "-")  # what is drawn is no soft hyphen any more
         text, kept = _paired(text, places.tolist())
@@ -171,6 +178,18 @@ def _glyphs(page) -> list[Glyphs]:
         return list(_parted(text, boxes, _turns(handle, kept, boxes)))
     finally:
         textpage.close()
+
+
+def _nameless(handle, places: Places) -> Flags:
+    """Which characters' font does not say what they are: what pdfium has for them is their number in it. All are asked
+    where one of a sample is such."""
+    import numpy as np
+
+    question = "FPDFText_HasUnicodeMapError"
+    sample = places[:: len(places) // SAMPLED + 1].tolist()
+    if not any(said == 1 for said in _asked(question, handle, sample)):
+        return np.zeros(len(places), bool)
+    return np.fromiter(_asked(question, handle, places.tolist()), np.int64, len(places)) == 1
 
 
 def _chars(handle, count: int) -> str:

@@ -35,6 +35,7 @@ PROSE_CHARS = 40
 BESIDE = 0.8
 FAR = 3.2
 STAGGERED_LINES = 4
+SAME_SIZE = 0.05
 
 _BULLET = re.compile(r"^[•▪●■–*\-]\s+\S")
 _HYPHENATED = re.compile(r"[^\W_][-\u2010]")
@@ -232,7 +233,11 @@ def blocks_of(lines: list[Line], page: int) -> Iterator[Block]:
         if len(columns) >= 2:
             yield from _paragraphs(held, page, body)
             held = []
-            yield from _columned(lines[index:end], columns, page, body)
+            if _flows(lines[index:end], columns):
+                end = _below(lines, end, columns)
+                yield from _side_by_side(lines[index:end], columns, page, body)
+            else:
+                yield _columned(lines[index:end], columns, page)
         else:
             held += lines[index:end]
         index = end
@@ -312,15 +317,30 @@ def _columns(lines: list[Line]) -> list[tuple[float, float]]:
     return columns
 
 
-def _columned(lines: list[Line], columns: list[tuple[float, float]], page: int, body: float) -> Iterator[Block]:
-    rows = [_cells(line, columns) for line in lines]
-    filled = [len(cell) for row in rows for cell in row if cell]
-    if len(columns) <= 3 and len(rows) >= 3 and median(filled) >= PROSE_CHARS:
-        yield from _side_by_side(lines, columns, page, body)
-        return
-    merged = _merged(rows)
+def _flows(lines: list[Line], columns: list[tuple[float, float]]) -> bool:
+    """Whether the columns are of prose, to be read one after the other."""
+    filled = [len(cell) for line in lines for cell in _cells(line, columns) if cell]
+    return len(columns) <= 3 and len(lines) >= 3 and median(filled) >= PROSE_CHARS
+
+
+def _below(lines: list[Line], end: int, columns: list[tuple[float, float]]) -> int:
+    """The end of a column that is longer than those beside it: of lines as wide as it, close below, in its size."""
+    while end < len(lines):
+        line, above = lines[end], lines[end - 1]
+        near = above.middle - line.middle <= PARAGRAPH_GAP * line.size
+        alike = len(line.segments) == 1 and abs(line.size - above.size) < SAME_SIZE * above.size
+        segment = line.segments[0]
+        inside = any(left - line.size <= segment.left and segment.right <= right + line.size for left, right in columns)
+        if not (near and alike and inside):
+            break
+        end += 1
+    return end
+
+
+def _columned(lines: list[Line], columns: list[tuple[float, float]], page: int) -> Block:
+    merged = _merged([_cells(line, columns) for line in lines])
     words = not any(re.fullmatch(r"[\d.,%+-]+", cell) for cell in merged[0]) and all(merged[0][1:])
-    yield table_block(merged, 1 if words and len(merged) > 1 else 0, page)
+    return table_block(merged, 1 if words and len(merged) > 1 else 0, page)
 
 
 def _cells(line: Line, columns: list[tuple[float, float]]) -> list[str]:
