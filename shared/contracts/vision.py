@@ -89,11 +89,14 @@ class VisionPage(Contract):
 
 
 class VisionAttempt(Contract):
-    """A provider that could not read a page before another one did."""
+    """A provider that could not read a page before another one did. `tokens_in` and `tokens_out` are those of an answer
+    that was of no use; they are part of the call's cost."""
 
     page: int = Field(ge=1)
     provider: str
     code: str
+    tokens_in: int = Field(default=0, ge=0)
+    tokens_out: int = Field(default=0, ge=0)
 
 
 class VisionResult(Contract):

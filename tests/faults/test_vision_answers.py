@@ -160,3 +160,15 @@ async def test_a_page_beyond_anthropics_limits_is_sent_smaller_and_to_others_as_
     assert (source["media_type"], len(sent) <= MAX_BYTES) == ("image/jpeg", True)
     assert Image.open(io.BytesIO(sent), formats=["JPEG"]).size == size
     assert other["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize("reply", [says("Text", cut_off=True), says("no JSON")])
+async def test_an_answer_of_no_use_is_paid_and_part_of_the_cost(server: VisionServer, reply: Reply) -> None:
+    server.by_path = {"/responses": reply, "/chat/completions": says("{}")}
+    prices = {"openai": (2.0, 10.0), "compatible": (1.0, 1.0)}
+    service = service_at(server.url, vision_fallback=["compatible"], vision_prices=prices)
+    result = await service.read(asking("openai", json_schema=schema_of({"type": "string"})))
+    assert result.cost_eur == pytest.approx((1000 * 2 + 200 * 10 + 1000 + 200) / 1e6)
+    assert result.estimated_cost_eur is not None
+    assert result.estimated_cost_eur > (8192 * 10 + 8192) / 1e6
+    assert [(each.provider, each.tokens_in, each.tokens_out) for each in result.attempts] == [("openai", 1000, 200)]

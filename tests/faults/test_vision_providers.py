@@ -14,7 +14,7 @@ import pytest
 from referencing.exceptions import Unresolvable
 
 from servers.cradle.vision.breaker import FAILURES, OPEN_S, Breaker
-from servers.cradle.vision.failures import TurnedAway
+from servers.cradle.vision.failures import TurnedAway, Wasted
 from servers.cradle.vision.hosted import NO_TEXT
 from servers.cradle.vision.structured import structured
 from shared.contracts.vision import VisionAttempt
@@ -167,8 +167,8 @@ FAILURES_OF: dict[str, tuple[Reply, type[PlatformError]]] = {
     "a list": (fails(200, b"[]"), Unavailable),
     "a count that is none": (counts("CANARY"), Unavailable),
     "counts below nothing": (counts(NO_TOKENS), Unavailable),
-    "stopped early": (says("CANARY", cut_off=True), Unavailable),
-    "refused": (says("CANARY", refused=True), Unavailable),
+    "stopped early": (says("CANARY", cut_off=True), Wasted),
+    "refused": (says("CANARY", refused=True), Wasted),
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from servers.cradle.vision.base import Answer, Ask, Provider
 from servers.cradle.vision.breaker import Breaker
+from servers.cradle.vision.failures import Wasted
 from shared.contracts.vision import VisionAttempt
 from shared.errors import DeadlineExceeded, PlatformError
 
@@ -47,7 +48,12 @@ class Chain:
             except PlatformError as error:
                 if not error.retryable or place == len(providers) - 1:
                     raise
-                attempts.append(VisionAttempt(page=page, provider=provider.name, code=error.code))
+                tokens = (error.tokens_in, error.tokens_out) if isinstance(error, Wasted) else (0, 0)
+                attempts.append(
+                    VisionAttempt(
+                        page=page, provider=provider.name, code=error.code, tokens_in=tokens[0], tokens_out=tokens[1]
+                    )
+                )
         raise AssertionError("a chain without providers")
 
     async def _one(

@@ -6,7 +6,7 @@ import struct
 
 import orjson
 
-from servers.cradle.vision.base import Answer, Ask
+from servers.cradle.vision.base import Ask
 
 PROMPT_TOKENS = 200
 MAX_OUTPUT_TOKENS = 8192
@@ -24,13 +24,9 @@ def most(png: bytes, ask: Ask, price: tuple[float, float]) -> float:
     width, height = struct.unpack(">II", png[16:24])
     image = max(-(-width // SQUARE) * -(-height // SQUARE), MAX_SMALL)
     schema = len(orjson.dumps(ask.json_schema)) if ask.json_schema else 0
-    return _euros(image + schema + PROMPT_TOKENS, MAX_OUTPUT_TOKENS, price)
+    return actual(image + schema + PROMPT_TOKENS, MAX_OUTPUT_TOKENS, price)
 
 
-def actual(answer: Answer, price: tuple[float, float]) -> float:
+def actual(tokens_in: int, tokens_out: int, price: tuple[float, float]) -> float:
     """A page's cost in euros by the provider's own count."""
-    return _euros(answer.tokens_in, answer.tokens_out, price)
-
-
-def _euros(tokens_in: int, tokens_out: int, price: tuple[float, float]) -> float:
     return (tokens_in * price[0] + tokens_out * price[1]) / 1_000_000

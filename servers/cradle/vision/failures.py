@@ -17,6 +17,13 @@ class TurnedAway(Unavailable):
     """The provider serves this platform nothing, whatever is sent: key, account or model are the operator's to mend."""
 
 
+class Wasted(Unavailable):
+    """An answer that is of no use, cut off, refused or not in its form. Its tokens are paid all the same."""
+
+    tokens_in = 0
+    tokens_out = 0
+
+
 UNFINISHED = "The vision provider stopped before the page was read. Try again or use another provider."
 
 _ACCOUNT = re.compile(

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from servers.cradle.vision.base import Answer, Ask
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
-from servers.cradle.vision.failures import UNFINISHED, translated
+from servers.cradle.vision.failures import UNFINISHED, Wasted, translated
 from servers.cradle.vision.structured import structured, unfenced
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask
@@ -104,12 +104,18 @@ class HostedModel(ABC):
         except (self._sdk.error, ValueError, AttributeError, TypeError) as error:  # the last three: cut or odd JSON
             schema = ask.json_schema is not None
             raise translated(error, self._sdk.package, self.name.upper(), schema=schema) from None
+        try:
+            return Answer(self._page(said, page, ask), said.tokens_in, said.tokens_out)
+        except Wasted as error:
+            error.tokens_in, error.tokens_out = said.tokens_in, said.tokens_out
+            raise
+
+    def _page(self, said: Said, page: int, ask: Ask) -> VisionPage:
         if not said.finished or not (said.text or self.may_be_silent):
-            raise Unavailable(UNFINISHED)
+            raise Wasted(UNFINISHED)
         text = unfenced(said.text)
         text = "" if text.strip("`*_. ").casefold() == NO_TEXT else text
-        found = VisionPage(page=page, text=text, data=structured(text, ask.json_schema))
-        return Answer(found, said.tokens_in, said.tokens_out)
+        return VisionPage(page=page, text=text, data=structured(text, ask.json_schema))
 
     def _fitted(self, png: bytes) -> bytes:
         """The page as an image that the provider takes: the PNG itself, or a JPEG of it in fewer pixels."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from shared.errors import InvalidInput, TooLarge, Unavailable
+from servers.cradle.vision.failures import Wasted
+from shared.errors import InvalidInput, TooLarge
 
 MAX_SCHEMA_BYTES = 32_000
 MAX_NODES = 2_000
@@ -46,7 +47,7 @@ def structured(text: str, schema: dict[str, Any] | None) -> dict[str, Any] | Non
     """The answer as an object that fits the schema; None where no schema was given.
 
     Raises:
-        Unavailable: the answer is not JSON, or does not fit; it is not repeated.
+        Wasted: the answer is not JSON, or does not fit; it is not repeated.
     """
     if schema is None:
         return None
@@ -58,7 +59,7 @@ def structured(text: str, schema: dict[str, Any] | None) -> dict[str, Any] | Non
         # The registry is empty: that of jsonschema would fetch what it does not hold.
         jsonschema.Draft202012Validator(schema, registry=Registry()).validate(value)
     except (orjson.JSONDecodeError, jsonschema.ValidationError, RecursionError):
-        raise Unavailable(
+        raise Wasted(
             "The vision provider's answer does not fit the schema. Try again, or use another provider."
         ) from None
     return value
