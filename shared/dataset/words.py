@@ -18,7 +18,7 @@ MIN_CODE, MAX_CODE = 4, 40
 MAX_SPELLED, MAX_PARTS, MAX_LETTERS, MAX_NAME = 64, 6, 5, 3
 STEM = 7
 """Letters that two forms of a German word share in most cases (`Klemme`, `Klemmen`; `Drehmoment`, `Drehmomente`)."""
-ENDING = 4
+ENDING = 2
 """Letters at the end of a longer word in which its forms differ."""
 _STOP_WORDS = (
     "aber als am an auch auf aus bei bis bzw das dass dem den der des die dies diese dieser dieses ein eine "
@@ -37,7 +37,10 @@ _OF_NO_TYPE = _OF_NO_NAME | frozenset(
 _DIMENSION = re.compile(r"(?<![\d.,])\d{1,9}(?:[.,]\d{1,9})?(?:\s?[x×]\s?\d{1,9}(?:[.,]\d{1,9})?)+")
 _AREA = re.compile(r"(?<![a-z0-9])([cdkm]?m)[23](?![a-z0-9])")
 _MEASURED = re.compile(r"\d{1,9}(?:[.,]\d{1,9})?[cdkm]?m[23]")
-_GIVEN_IN = re.compile(r"\bin (?:[cdkm]?m|m?m[23]|k?g|t|k?nm?|m?v|m?a|k?w|k?hz|ms|s|bar|%|eur|euro|stueck)(?![a-z0-9])")
+_GIVEN_IN = re.compile(
+    r"\bin (?:[cdkm]?m|m?m[23]|k?g|t|k?nm?|m?v|m?a|k?w|k?hz|ms|s|bar|%|eur|euro|st(?:ue|ü)ck)(?![a-z0-9])",
+    re.IGNORECASE,
+)
 _DECIMAL = re.compile(r"(?<=\d),(?=\d)")
 _TIMES = re.compile(r"\s?[x×]\s?")
 _WHOLE = re.compile(r"\.0+(?=x|$)")
@@ -122,11 +125,13 @@ def question_codes(text: str) -> str:
 
 
 def apart(text: str, together: str = "") -> str:
-    """A question, and apart what it writes together of numbers, units and short names: `24V` also as `24 V`.
+    """A question, and apart what it writes together of numbers, units and short names: `24V` also as `24 V`. The unit
+    that an answer shall be in (`Breite in mm`) is left out.
 
     Args:
         together: the question with its compounds as one word; those that it writes apart come after it.
     """
+    text = _GIVEN_IN.sub(" ", text)
     plain = folded(text)
     joined = [each for each in together.split() if each not in plain]
     return " ".join(dict.fromkeys([text, *_spellings(text)[1:], *joined]))
@@ -178,7 +183,7 @@ def only_codes(text: str) -> bool:
 
 def wanted(*questions: str) -> tuple[frozenset[str], ...]:
     """The words of a question that carry its content, cut to their stems, numbers whole: one set for each spelling, of
-    each way in which it is put. The unit that an answer shall be in (`Breite in mm`) is none of them."""
+    each way in which it is put. The unit that an answer shall be in is none of them."""
     asked = [_GIVEN_IN.sub(" ", folded(each)) for each in questions]
     return tuple(
         {frozenset(map(_stemmed, set(_tokens(each)) - _STOP)): None for put in asked for each in _spellings(put)}

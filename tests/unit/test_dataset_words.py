@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.dataset.words import (
+    apart,
     coverage,
     long_words,
     named,
@@ -88,6 +89,8 @@ def test_quantities_and_measures_spell_no_code(text: str) -> None:
         ("Breite des Relais in mm", "Relais, Breite: 22.5", "Relais, Ausrichtung (in mm): 0"),
         ("Reihenklemmenhalter", "Reihenklemmenhalter grau", "Reihenklemme grau"),
         ("Motorschutzschalter", "Motor-Schutz-Schalter", "Motorraum"),
+        ("Sicherheitsrelais", "Das Sicherheitsrelais", "Die Sicherheitsregeln"),
+        ("Umgebungstemperaturen", "Umgebungstemperatur", "Umgebungsbedingung"),
     ],
 )
 def test_numbers_are_compared_whole_and_apart_from_their_units(question: str, better: str, worse: str) -> None:
@@ -130,6 +133,12 @@ def test_a_size_is_named_with_what_stands_before_it() -> None:
     assert named("Schraube M8 x 50, verzinkt") == {"M8 x 50": "m8x50"}
     assert named("Leitung 3x400V") == {"3x400": "3x400"}
     assert named("M8x40-ZN") == {"M8x40-ZN": "m8x40zn"}
+
+
+def test_the_unit_that_an_answer_shall_be_in_is_not_looked_for() -> None:
+    assert "mm" not in apart("Breite in mm", "").split()
+    assert "mm" in apart("Breite 5 mm", "").split()
+    assert apart("Reihen Klemme", "reihenklemme").split() == ["Reihen", "Klemme", "reihenklemme"]
 
 
 def test_a_compound_with_hyphens_is_a_word_as_a_whole_too() -> None:
