@@ -6,6 +6,7 @@ import pytest
 
 from servers.instance.products.classes import TABLES, Classes
 from servers.instance.products.conditions import Condition
+from servers.instance.products.units import unit_said
 from shared.dataset.rows import FeatureRow, ProductRow, document_id, product_id
 from shared.dataset.schemas import to_arrow
 from shared.errors import InvalidInput
@@ -111,6 +112,38 @@ def test_a_value_is_the_same_in_each_unit_of_its_kind(
         condition = Condition("Wert", comparison, asked)  # pyright: ignore[reportArgumentType]
         assert len(held.products(None, None, [condition], 0, 9)[0]) == 1, comparison
     assert held.products(None, None, [Condition("Wert", "equals", other)], 0, 9)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "bare", "unit"),
+    [
+        ("Gewicht kg", "Gewicht", "kg"),
+        ("Gewicht [kg]", "Gewicht", "kg"),
+        ("Breite in mm", "Breite", "mm"),
+        ("Querschnitt (in mm²)", "Querschnitt", "mm²"),
+        ("Strom in A", "Strom", "A"),
+        ("Typ A", "Typ A", ""),
+        ("Schutzart (IP)", "Schutzart (IP)", ""),
+        ("Preis pro kg", "Preis pro kg", ""),
+        ("kg", "kg", ""),
+        ("Gewicht", "Gewicht", ""),
+    ],
+)
+def test_a_unit_at_the_end_of_a_features_name_is_that_of_its_values(name: str, bare: str, unit: str) -> None:
+    assert unit_said(name) == (bare, unit)
+
+
+def test_a_feature_whose_unit_stands_in_its_name_is_asked_for_with_it_and_without() -> None:
+    heavy, light = product(LIST, "HR-1"), product(LIST, "HR-2")
+    rows = [feature(heavy, "Gewicht kg", "0,25", 0.25), feature(light, "Gewicht kg", "0,1", 0.1)]
+    for asked in (
+        Condition("Gewicht", "equals", "0,25 kg"),
+        Condition("Gewicht kg", "equals", "250 g"),
+        Condition("Gewicht kg", "at_least", "0,2"),
+        Condition(None, "equals", "0,25 kg"),
+    ):
+        (found,), _ = classes([heavy, light], rows).products(None, None, [asked], 0, 10)
+        assert (found.row.article_number, found.met[0][0].unit) == ("HR-1", "kg"), asked
 
 
 def test_a_number_that_may_be_two_is_refused_and_not_guessed() -> None:

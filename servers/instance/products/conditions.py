@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import isclose
 from typing import TYPE_CHECKING, Any, Literal
 
-from servers.instance.products.units import in_basic
+from servers.instance.products.units import in_basic, unit_said
 from shared.dataset.rows import finite_number, may_be_two
 from shared.dataset.words import folded
 from shared.errors import InvalidInput
@@ -76,6 +76,20 @@ def meeting(condition: Condition, features: pa.Table, products: pa.Table) -> dic
     return found
 
 
+def measured(features: pa.Table) -> pa.Table:
+    """The features, with the unit that stands in their name alone in the column of units: `Gewicht kg`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = features["name"].combine_chunks().dictionary_encode()
+    units = pa.array([unit_said(name)[1] for name in names.dictionary.to_pylist()], pa.string())
+    if not any(units.to_pylist()):
+        return features
+    empty = pc.call_function("equal", [features["unit"], pa.scalar("")])
+    filled = pc.call_function("if_else", [empty, units.take(names.indices), features["unit"]])
+    return features.set_column(features.schema.get_field_index("unit"), "unit", filled)
+
+
 def names_of(features: pa.Table, wanted: str) -> list[str]:
     """The names of the features, those first that hold what is wanted or stand in it."""
     plain = folded(wanted)
@@ -91,13 +105,14 @@ def values_of(features: pa.Table, feature: str) -> list[str]:
 
 
 def _named(feature: str, features: pa.Table) -> Any:
-    """Which features are meant: by id or name, else by the name but for what is in brackets behind it."""
+    """Which features are meant: by id or name, else by the name but for what is in brackets behind it, or its unit."""
     import pyarrow as pa
     from pyarrow.dataset import field
 
     wanted, known = folded(feature), features["name"].unique().to_pylist()
     names = [name for name in known if folded(name) == wanted]
     names = names or [name for name in known if folded(_BEHIND.sub("", name)) == wanted]
+    names = names or [name for name in known if folded(unit_said(name)[0]) == wanted]
     return (field("feature_id") == feature) | field("name").isin(pa.array(names, pa.string()))
 
 

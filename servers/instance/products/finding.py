@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from servers.instance.products.articles import by_maker
-from servers.instance.products.conditions import Condition, Met, meeting, names_of, values_of
+from servers.instance.products.conditions import Condition, Met, measured, meeting, names_of, values_of
 from servers.instance.products.succession import Succession
 from shared.dataset.rows import ProductRow
 
@@ -46,7 +46,7 @@ class Finder:
 
     def __init__(self, products: pa.Table, features: pa.Table, succession: Succession) -> None:
         self._products = products
-        self._features = features
+        self._features = measured(features)
         self._succession = succession
 
     def found(

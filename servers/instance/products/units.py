@@ -5,6 +5,8 @@ Codes are those of UN/ECE Recommendation 20, which catalogues write. A unit that
 
 from __future__ import annotations
 
+import re
+
 from shared.dataset.words import folded
 
 _KINDS = (  # the units of a kind, each with the power of ten that its basic unit is raised by
@@ -37,8 +39,22 @@ def _known() -> dict[str, tuple[str, int]]:
 
 
 _KNOWN = _known()
+_NAMED_IN = re.compile(
+    r"(.*?[^\W\d_]{3,}(?<!\bpro)(?<!\bper))(,?\s*[(\[](?:in\s+)?|,?\s+in\s+|,?\s+)([^\s)\]]{1,4})[)\]]?"
+)
 _LOWER = [unit.lower() for unit in _KNOWN]
 _IN_ANY_CASE = {unit.lower(): size for unit, size in _KNOWN.items() if _LOWER.count(unit.lower()) == 1}  # not mW, MW
+
+
+def unit_said(name: str) -> tuple[str, str]:
+    """A feature's name without the unit that it ends with, and that unit: `Gewicht kg`, `Breite in mm`, `Länge [m]`. A
+    unit of one letter counts in brackets or behind `in` alone: `Typ A` is no current."""
+    found = _NAMED_IN.fullmatch(name.strip())
+    if found is None:
+        return name, ""
+    bare, behind, unit = found.groups()
+    certain = bool(behind.strip())
+    return (bare, unit) if unit in _KNOWN and (certain or len(unit) > 1) else (name, "")
 
 
 def in_basic(number: float, unit: str) -> tuple[float, str]:
