@@ -47,6 +47,10 @@ MOST_SIMILAR = 5
 NOTHING = "Nothing found. Drop filters, or use other words."
 NO_TEXT = "This dataset holds no text, so nothing can be found: list_documents says why its files could not be read."
 UNKNOWN_CODE = ": no passage holds this number, type or size. The hits are only like it."
+COMPARES = (
+    "Search neither compares nor counts: for prices, the cheapest and counts use query_table, for at least or at most "
+    "find_products."
+)
 FILTERED = "That is so among what the filters let through: search without them too."
 NO_PATH = (
     "No path begins so. Paths begin in the folder that was given as source, and capitals count; query_table finds a "
@@ -112,6 +116,8 @@ class Library:
         note = self._note(query, hits, similar)
         if note not in ("", NOTHING, NO_TEXT) and filters != Filters():
             note = f"{note} {FILTERED}"
+        if hits and words.compares(query):
+            note = f"{note} {COMPARES}".lstrip()
         return SearchAnswer(hits=hits, note=note)
 
     async def _found(self, query: str, limit: int, filters: Filters) -> list[reading.Hit]:

@@ -59,6 +59,10 @@ _ASKS_FOR_ONE = (
     "artikel", "artnr", "bestell", "materialnummer", "nummer", "article", "number", "auftrag", "angebot", "rechnung",
     "lieferschein", "order", "quotation", "invoice",
 )  # fmt: skip
+_COMPARES = re.compile(
+    r"\b(?:guenstigst|billigst|preiswertest|teuerst|cheapest|lowest price|highest price|most expensive)|"
+    r"\b(?:mindestens|hoechstens|at least|at most) \d|\b(?:wie ?viele|how many) (?:artikel|produkte|articles|products)"
+)
 _PART = re.compile(r"[0-9]{6,7}")
 _EDGES = "()[]{},;:!?.\"'„“”»«"
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[a-z0-9]+")  # `1,5` is one number
@@ -179,6 +183,11 @@ def only_codes(text: str) -> bool:
     return all(
         _numbered(word) or len(word) <= 3 or word in _OF_NO_NAME or word.startswith(_ASKS_FOR_ONE) for word in found
     )
+
+
+def compares(text: str) -> bool:
+    """Whether a question asks for what is compared or counted over many passages: the cheapest, at least 16 A."""
+    return _COMPARES.search(folded(text)) is not None
 
 
 def wanted(*questions: str) -> tuple[frozenset[str], ...]:

@@ -9,7 +9,15 @@ import httpx2
 import pytest
 
 from servers.instance.console import session
-from servers.instance.search import NO_TEXT, NOTHING, ONLY_MEANING, SIMILAR_NUMBERS, SOME_UNKNOWN, UNKNOWN_CODE
+from servers.instance.search import (
+    COMPARES,
+    NO_TEXT,
+    NOTHING,
+    ONLY_MEANING,
+    SIMILAR_NUMBERS,
+    SOME_UNKNOWN,
+    UNKNOWN_CODE,
+)
 from shared.contracts.instance import DatasetAnswer, SearchAnswer
 from shared.dataset.rows import (
     ChunkRow,
@@ -76,6 +84,8 @@ async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_on
         "Welche Leistung hat die Leuchte KP 2000?": f"KP 2000{UNKNOWN_CODE}",
         "Unterschied von RK-4-GR und RK-99-GR": f"RK-99-GR{SOME_UNKNOWN}",
         "Leuchte mit 20000 lm": "",
+        "Leuchte mit mindestens 20000 lm": COMPARES,
+        "günstigste ZX-9000": f"ZX-9000{UNKNOWN_CODE} {COMPARES}",
         "xqzzy wvvkq": ONLY_MEANING,
     }
     async with instance_of([bundle(name, encoder) for name in TEXTS], query_model, tmp_path) as upstream:

@@ -6,6 +6,7 @@ import pytest
 
 from shared.dataset.words import (
     apart,
+    compares,
     coverage,
     long_words,
     named,
@@ -133,6 +134,23 @@ def test_a_size_is_named_with_what_stands_before_it() -> None:
     assert named("Schraube M8 x 50, verzinkt") == {"M8 x 50": "m8x50"}
     assert named("Leitung 3x400V") == {"3x400": "3x400"}
     assert named("M8x40-ZN") == {"M8x40-ZN": "m8x40zn"}
+
+
+@pytest.mark.parametrize(
+    ("question", "compared"),
+    [
+        ("günstigste Sechskantschraube", True),
+        ("Welches ist das billigste Netzteil?", True),
+        ("the cheapest screw", True),
+        ("Klemme mit mindestens 16 A", True),
+        ("Wieviele Artikel gibt es?", True),
+        ("Mindestens haltbar bis", False),
+        ("Wie viele Impulse hat der Drehgeber?", False),
+        ("Mindestbestellwert", False),
+    ],
+)
+def test_what_has_to_be_compared_over_many_passages_is_known(question: str, compared: bool) -> None:
+    assert compares(question) is compared
 
 
 def test_the_unit_that_an_answer_shall_be_in_is_not_looked_for() -> None:
