@@ -34,18 +34,20 @@ _OF_NO_NAME = _STOP | frozenset(_NO_NAMES.split())
 _OF_NO_TYPE = _OF_NO_NAME | frozenset(
     ["sku", "pzn", "id", "ref", "mpn", "usd", "chf", "gbp", "kw", "cw", "ac", "dc", "tel", "fax", "plz"]
 )
-_DIMENSION = re.compile(r"(?<![\d.,])\d{1,9}(?:[.,]\d{1,9})?(?:\s?[x×]\s?\d{1,9}(?:[.,]\d{1,9})?)+")
+_DIMENSION = re.compile(r"(?<![\d.,])\d{1,9}(?:[.,]\d{1,9})?(?:\s?[x×*]\s?\d{1,9}(?:[.,]\d{1,9})?)+")
 _AREA = re.compile(r"(?<![a-z0-9])([cdkm]?m)[23](?![a-z0-9])")
-_MEASURED = re.compile(r"\d{1,9}(?:[.,]\d{1,9})?[cdkm]?m[23]")
+_MEASURED = re.compile(
+    r"\d{1,9}(?:[.,]\d{1,9})?(?:[cdkm]?m[23]|[a-zµ°ω%]{1,3}(?:/\d{1,9}(?:[.,]\d{1,9})?[a-zµ°ω%]{1,3})+)"
+)
 _GIVEN_IN = re.compile(
     r"\bin (?:[cdkm]?m|m?m[23]|k?g|t|k?nm?|m?v|m?a|k?w|k?hz|ms|s|bar|%|eur|euro|st(?:ue|ü)ck)(?![a-z0-9])",
     re.IGNORECASE,
 )
 _DECIMAL = re.compile(r"(?<=\d),(?=\d)")
-_TIMES = re.compile(r"\s?[x×]\s?")
+_TIMES = re.compile(r"\s?[x×*]\s?")
 _WHOLE = re.compile(r"\.0+(?=x|$)")
 _DIMENSION_APART = re.compile(
-    r"(?<![\w.,/-])[A-Za-z]{0,2}\d{1,9}(?:[.,]\d{1,9})?(?:\s?[xX×]\s?\d{1,9}(?:[.,]\d{1,9})?)+(?!\d|-\w)"
+    r"(?<![\w.,/-])[A-Za-z]{0,2}\d{1,9}(?:[.,]\d{1,9})?(?:\s?[xX×*]\s?\d{1,9}(?:[.,]\d{1,9})?)+(?!\d|-\w)"
 )
 _SIDES = re.compile(r"(?<![a-z0-9.,])([a-z]{0,2})(\d[\d.]*(?:x\d[\d.]*)+)")
 _NUMBER = r"\d+(?:[.,]\d+)?"
@@ -125,6 +127,9 @@ def question_codes(text: str) -> str:
                 spelled.append("".join(run))
     types = {each.split(" ", 1)[1] for each in _TYPE_APART.findall(text) if _is_type(each)}
     alone = {number for number in types if number.isdigit()}
+    if whole := next(filter(_is_gtin, spelled), ""):  # of `4099 0000 3035 9` nothing else is meant
+        alone |= {code for code in passage_codes(text).split() if code in whole}
+        spelled = [code for code in spelled if code == whole or code not in whole]
     return _distinct([*(code for code in passage_codes(text).split() if code not in alone), *spelled[:MAX_SPELLED]])
 
 
@@ -258,6 +263,13 @@ def _is_type(text: str) -> bool:
     return name not in _OF_NO_TYPE and len(name + _SEPARATORS.sub("", number)) >= MIN_CODE
 
 
+def _is_gtin(code: str) -> bool:
+    """Whether a code is a GTIN of 13 or 14 digits by its check digit (GS1 General Specifications, 7.9)."""
+    if not (code.isdigit() and len(code) in (13, 14)):
+        return False
+    return sum(int(digit) * (3 if at % 2 else 1) for at, digit in enumerate(reversed(code))) % 10 == 0
+
+
 def _short(part: str) -> bool:
     return part.isalpha() and len(part) <= MAX_LETTERS and part not in _OF_NO_NAME
 
@@ -275,7 +287,7 @@ def _plain_codes(text: str) -> str:
     plain = folded(text)
     if "m2" in plain or "m3" in plain:
         plain = _AREA.sub(r"\1", plain)
-    if "x" not in plain and "×" not in plain:  # most texts: looking at each digit takes longer
+    if "x" not in plain and "×" not in plain and "*" not in plain:  # most texts: looking at each digit takes longer
         return plain
     return _DIMENSION.sub(lambda match: _dimension(match[0]), plain)
 

@@ -44,6 +44,8 @@ def test_article_numbers_types_and_gtins_name_an_article(text: str) -> None:
         "",
         "500mm Kabel",
         "Klemme 2.5mm2",
+        "Netzteil 24V/10A",
+        "Netzteil 24V/2,5A/60W",
         "Leitung 1,5mm²",
         "Tank 12m3.",
         "AC 230 V",
@@ -69,7 +71,7 @@ def test_measures_dates_and_years_name_none(text: str) -> None:
         ("M8 × 40", "M8x40"), ("4x1,5", "Leitung 4 x 1,5 mm²"), ("DIN933", "nach DIN 933"), ("DIN 933", "DIN933"),
         ("Schutzart IP 65", "IP65"), ("4006209123457", "4 006209 123457"),
         ("KP200", "Kreiselpumpe KP 200"), ("600 x 800", "Gehäuse 600x800x250mm"), ("M8x40", "Schraube M8x40ZN"),
-        ("8x40", "Schraube M8 x 40"), ("5x80", "Spanplattenschraube 5,0 x 80"),
+        ("8x40", "Schraube M8 x 40"), ("M8*40", "Schraube M8 x 40"), ("5x80", "Spanplattenschraube 5,0 x 80"),
     ],
 )  # fmt: skip
 def test_a_code_is_the_same_however_question_and_passage_write_it(question: str, passage: str) -> None:
@@ -151,6 +153,12 @@ def test_a_size_is_named_with_what_stands_before_it() -> None:
 )
 def test_what_has_to_be_compared_over_many_passages_is_known(question: str, compared: bool) -> None:
     assert compares(question) is compared
+
+
+def test_a_gtin_that_is_written_apart_is_meant_as_a_whole() -> None:
+    assert question_codes("EAN-Code 4099 0000 3035 9").split() == ["4099000030359"]
+    assert "4099" in question_codes("EAN-Code 4099 0000 3035 8").split()  # its check digit is another one
+    assert question_codes("4099000030359") == "4099000030359"
 
 
 def test_the_unit_that_an_answer_shall_be_in_is_not_looked_for() -> None:
