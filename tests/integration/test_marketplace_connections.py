@@ -152,3 +152,27 @@ async def test_headers_cannot_be_injected_and_own_servers_take_no_credential(mar
         assert isinstance(await refusal(connect(market, acme, wrong)), InvalidInput), wrong
     assert isinstance(await refusal(connect(market, acme, header="host")), InvalidInput)
     assert isinstance(await refusal(connect(market, acme, server_name="io.0711/tax")), Conflict)
+
+
+async def test_a_session_that_was_opened_with_one_credential_is_not_gone_on_with_under_another(market: Market) -> None:
+    """A server may go by its session alone: whoever had more rights when it was opened would keep them."""
+    upstream, operator, acme = Locked(definition("say")), await market.operator(), await market.user_token("acme")
+    upstream.era, other, used = "legacy", "Bearer another", list[tuple[str, str | None]]()
+    upstream.shown[other] = upstream.tools
+
+    async def seeing(scope: Any, receive: Any, send: Any) -> None:
+        told = {name.decode(): value.decode() for name, value in scope["headers"]}
+        used.append((told["authorization"], told.get("mcp-session-id")))
+        await upstream(scope, receive, send)
+
+    await submit(market, operator, await market.add_app(seeing))
+    await connect(market, operator, OPERATORS)
+    await approve(market)
+    await market.call(acme, "install_mcp", server_name=ORDERS)
+    sessions = []
+    for credential in (SECRET, SECRET, other):
+        await connect(market, acme, credential)
+        assert await say(market, acme) == 200
+        assert used[-1][0] == credential
+        sessions.append(used[-1][1])
+    assert sessions[0] == sessions[1] != sessions[2]

@@ -35,8 +35,9 @@ OFFERED = ("tools", "resources", "prompts", "completions")
 ALL_CAPABILITIES: dict[str, Any] = {name: {} for name in OFFERED}
 SESSIONS_KEPT = 10_000
 CAPABLE_S = 60.0
-Owner = tuple[str, str | None, str, bool]
-"""Whose session with an upstream: subject, customer, server, and whether the caller can be asked something back."""
+Owner = tuple[str, str | None, str, bool, str, tuple[str, str] | None]
+"""Whose session with an upstream: subject, customer, server, whether the caller can be asked something back, and the
+address and the credential that it was opened with: with others it is another's."""
 
 
 class Bridge:
@@ -81,10 +82,12 @@ class Bridge:
             named += parameter_headers(route.tools.get(tool or ""), message)
             return Exchange(owner, route, "POST", common + named, body, message, until, **asked)
 
-        async def renewed() -> Headers:
-            return common + (await self._open((*owner, asks), route)).headers
+        whose = (*owner, asks, route.url, route.credential)
 
-        held = self._sessions.get((*owner, asks)) or await self._open((*owner, asks), route)
+        async def renewed() -> Headers:
+            return common + (await self._open(whose, route)).headers
+
+        held = self._sessions.get(whose) or await self._open(whose, route)
         body = orjson.dumps(_named(legacy_value(message, tool), next(self._ids)))
         return Exchange(owner, route, "POST", common + held.headers, body, message, until, renew=renewed, **asked)
 
@@ -95,7 +98,7 @@ class Bridge:
             Unavailable: the upstream does not answer.
         """
         if route.era == "legacy":
-            owner = (caller.subject, caller.customer, route.server_name, False)
+            owner = (caller.subject, caller.customer, route.server_name, False, route.url, route.credential)
             told: Mapping[str, Any] = (self._sessions.get(owner) or await self._open(owner, route)).capabilities
         else:
             told = await self._discovered(route)
