@@ -27,6 +27,7 @@ PAGE = 1000
 Actor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:._/-]{1,200}$")]
 Verb = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.]{0,79}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:._/-]{0,200}$")]
+Said = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:._/+-]{0,200}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
@@ -39,7 +40,7 @@ class AuditEntry(Contract):
     verb: Verb
     customer_id: CustomerId | None
     subject: Name
-    detail: dict[Key, Name | int | bool] = Field(max_length=20)
+    detail: dict[Key, Said | int | bool] = Field(max_length=20)
     previous: Digest
     digest: Digest
 

@@ -366,7 +366,8 @@ async def test_another_registry_becomes_proposals_and_what_it_deletes_is_suspend
         server_json("io.0711/cradle", "https://evil.example.com/mcp"),
         server_json("com.example/c", "http://169.254.169.254/mcp"),
         {"server": "nonsense"},
-        server_json("com.example/d", "https://d.example.com/mcp", title="D" * 999),
+        server_json("com.example/v", "https://v.example.com/mcp", version="1 0"),
+        server_json("com.example/d", "https://d.example.com/mcp", version="1.0+5", title="D" * 999),
         server_json("COM.Example/E", "https://e.example.com/mcp"),
     )
     url = (await market.add_app(registry)).removesuffix("/mcp")
@@ -378,7 +379,7 @@ async def test_another_registry_becomes_proposals_and_what_it_deletes_is_suspend
     assert (first.proposed, first.next_cursor) == (2, None)
     assert first.skipped == {
         "no address to call": 1, "a name that is not allowed here": 2, "an address that is not allowed": 1,
-        "not in the registry's form": 1,
+        "not in the registry's form": 1, "a version that is not allowed here": 1,
     }  # fmt: skip
     assert set(registry.asked) == {"/v0.1/servers"}
     assert (await mirrored()).unchanged == 2

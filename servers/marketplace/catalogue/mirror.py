@@ -19,7 +19,7 @@ import orjson
 from servers.marketplace.catalogue.address import check_address
 from servers.marketplace.catalogue.catalogue import RESERVED, SERVER_NAME
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry
-from servers.marketplace.runners.package import Package, package_of
+from servers.marketplace.runners.package import VERSION, Package, package_of
 from servers.marketplace.unseen import without_unseen
 from shared.client.stream import read_whole
 from shared.errors import InvalidInput, PlatformError, TooLarge, Unavailable
@@ -143,8 +143,10 @@ def _entry(told: Any) -> Entry | str:
         return "a name that is not allowed here"
     texts = (server.get("title") or name, server.get("description"), version)
     title, description, version = (without_unseen(text) if isinstance(text, str) else "" for text in texts)
-    if not (title and description and version) or len(version) > 64:
+    if not (title and description and version):
         return "not in the registry's form"
+    if not VERSION.fullmatch(version):
+        return "a version that is not allowed here"
     remotes = server.get("remotes") if isinstance(server.get("remotes"), list) else []
     urls = [
         each.get("url") for each in remotes or [] if isinstance(each, dict) and each.get("type") == "streamable-http"
