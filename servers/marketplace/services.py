@@ -140,8 +140,8 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, wor
     mint = Mint(keys, settings.url("marketplace"))
     licence_keys = LicenceKeys(KeyRing(settings.home / "keys" / "licences"))
     users, entries, tools = UserStore(database), CatalogueStore(database, licence_keys), ToolStore(database)
-    accounts, catalogue = Accounts(users, passwords), Catalogue(entries, users)
     changes, outgoing, peers = Changes(urls.app, worker), Outgoing(), Peers(worker)
+    accounts, catalogue = Accounts(users, passwords), Catalogue(entries, users, changes)
     grants = Grants(settings, accounts, entries)
     seal = SessionSeal.of_folder(settings.home / "keys" / "gateway")
     inside = urlsplit(settings.url("marketplace")).hostname in LOOPBACK

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from servers.marketplace.catalogue import catalogue
+from servers.marketplace.catalogue.store import CatalogueStore
 from shared.contracts.catalogue import (
     CataloguePage,
     CustomerRegistered,
@@ -208,3 +209,20 @@ async def test_a_customer_has_only_so_many_proposals_that_wait_and_versions_that
     async with market.server.services.database.session("acme") as connection:
         kept = "SELECT count(*), bool_or(version = '3') FROM server_versions WHERE server_name = $1"
         assert tuple(await connection.fetchrow(kept, f"com.example/s{mine}")) == (500, True)
+
+
+async def test_what_anybody_may_ask_is_asked_of_the_database_once_until_it_changes(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask, operator = [], CatalogueStore.for_everybody, await market.operator()
+
+    async def seen(store: CatalogueStore, limit: int) -> Any:
+        asked.append(limit)
+        return await ask(store, limit)
+
+    monkeypatch.setattr(CatalogueStore, "for_everybody", seen)
+    for path in ("/.well-known/ai-catalog.json", "/mcp/server-card", "/servers/io.0711/tax/mcp/server-card") * 3:
+        assert (await market.http.get(market.base + path)).status_code == 200
+    assert len(asked) < 9, "remembered, but where a notification of something earlier came meanwhile"
+    await market.call(operator, "review_mcp", server_name="io.0711/tax", state="suspended")
+    assert (await market.http.get(f"{market.base}/servers/io.0711/tax/mcp/server-card")).status_code == 404

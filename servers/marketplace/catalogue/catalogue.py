@@ -11,6 +11,7 @@ from dataclasses import replace
 from servers.marketplace import policy
 from servers.marketplace.catalogue.address import check_address
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry, Listing, Version, View, Wanted
+from servers.marketplace.changes import Changes, Remembered, soon
 from servers.marketplace.runners.package import check_package
 from servers.marketplace.users.accounts import unknown_customer
 from servers.marketplace.users.store import UserStore
@@ -31,9 +32,10 @@ SERVER_NAME = re.compile(SERVER_NAME_PATTERN)
 class Catalogue:
     """Entries and installs."""
 
-    def __init__(self, store: CatalogueStore, users: UserStore) -> None:
+    def __init__(self, store: CatalogueStore, users: UserStore, changes: Changes) -> None:
         self._store = store
         self._users = users
+        self._shown: Remembered[None, list[Entry]] = Remembered(changes)
 
     async def page(
         self, caller: policy.Caller, wanted: Wanted, cursor: str | None, limit: int
@@ -154,8 +156,9 @@ class Catalogue:
         return await self._store.versions(view_of(caller), entry.server_name)
 
     async def for_everybody(self) -> list[Entry]:
-        """The entries that every customer sees: what may be known without a token. `SHOWN_TO_EVERYBODY` at most."""
-        return await self._store.for_everybody(SHOWN_TO_EVERYBODY)
+        """The entries that every customer sees: what may be known without a token. `SHOWN_TO_EVERYBODY` at most. They
+        are remembered: anybody can ask for them as often as they like."""
+        return await self._shown.ask(None, lambda: soon(self._store.for_everybody(SHOWN_TO_EVERYBODY)))
 
     def check_reviewer(self, caller: policy.Caller) -> None:
         """Refuse who does not review entries.
