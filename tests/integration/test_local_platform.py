@@ -253,8 +253,10 @@ def test_a_command_that_cannot_run_says_so_in_one_sentence(tmp_path: Path, words
 
 @pytest.mark.parametrize(("number", "after"), [(signal.SIGINT, ""), (signal.SIGHUP, "databases")])
 def test_a_platform_that_is_told_to_stop_while_it_starts_ends_what_has_started(
-    tmp_path: Path, number: signal.Signals, after: str
+    tmp_path: Path, request: pytest.FixtureRequest, number: signal.Signals, after: str
 ) -> None:
+    database = EmbeddedPostgres(tmp_path / "home" / "postgres", 0)
+    request.addfinalizer(database.remove)  # as root its files lie elsewhere
     ports = [
         f"P0711_{name}_PORT" for name in ("ORCHESTRATOR", "MARKETPLACE", "CRADLE", "EMBEDDING", "VISION", "POSTGRES")
     ]
@@ -276,6 +278,6 @@ def test_a_platform_that_is_told_to_stop_while_it_starts_ends_what_has_started(
         assert up.returncode == 0, said
     assert said.endswith("stopping …\nstopped\n")
     assert "ready in" not in said
-    assert not EmbeddedPostgres(tmp_path / "home" / "postgres", 0).held
+    assert not database.held
     with HomeLock(tmp_path / "home"):
         pass
