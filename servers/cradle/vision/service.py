@@ -144,11 +144,11 @@ class VisionService:
         reading.pages.append(_formed(answer.page, ask))
         reading.attempts += attempts
         reading.readers.append(reader)
-        paid = [(each.provider, each.tokens_in, each.tokens_out) for each in attempts if each.tokens_out]
-        for name, *tokens in (*paid, (reader.name, answer.tokens_in, answer.tokens_out)):
+        wasted = [(each.provider, each.tokens_in, each.tokens_out) for each in attempts if each.tokens_in]
+        for name, tokens_in, tokens_out in (*wasted, (reader.name, answer.tokens_in, answer.tokens_out)):
             if price := self._prices.get(name):
                 reading.most = (reading.most or 0.0) + costs.most(png, ask, price)
-                reading.cost = (reading.cost or 0.0) + costs.actual(*tokens, price)
+                reading.cost = (reading.cost or 0.0) + costs.actual(tokens_in, tokens_out, price)
 
     def _order(self, name: str | None, ask: Ask, local_only: bool) -> list[Provider]:
         """The chosen provider, then the fallback ones that may and can do the same."""
