@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import astuple
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -68,6 +69,14 @@ os.read(0, 1)
     assert batch.sums() == {SAY: Units(calls=1000, bytes=7000)}
     batch.remove()
     assert list(Spool(tmp_path).batches()) == []
+
+
+def test_each_amount_comes_back_from_the_spool_as_what_it_was(tmp_path: Path) -> None:
+    spool, units = Spool(tmp_path), Units(calls=1, tokens=2, pages=3, bytes=4, failures=5)
+    spool.append(SAY, units)
+    spool.detach()()
+    assert [batch.sums() for batch in spool.batches()] == [{SAY: units}]
+    assert units.amounts == astuple(units)
 
 
 def test_a_spool_that_cannot_be_written_refuses_what_would_not_be_counted(tmp_path: Path) -> None:
