@@ -107,7 +107,7 @@ WAITS_FOR_A_PART = (
     "shared.client.connections.CONNECT_S",
     "shared.client.tokens.FETCH_DEADLINE_S",
     "servers.marketplace.changes.SOON_S",
-    "servers.marketplace.gateway.outgoing.CONNECT_S",
+    "servers.marketplace.gateway.client.CONNECT_S",
 )
 
 

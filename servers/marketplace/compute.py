@@ -84,27 +84,23 @@ class Compute:
         return self._mint.upstream(Grant(caller.subject, caller.role, audience, scopes, caller.customer, "gateway"))
 
     async def _ask(self, work: Work, token: str, sent: bytes) -> tuple[int, dict[str, str], bytes]:
-        from aiohttp import ClientError
-
-        headers = {
-            "authorization": f"Bearer {token}",
-            "content-type": "application/json",
-            "accept-encoding": "identity",
-        }
+        headers = [
+            ("authorization", f"Bearer {token}"),
+            ("content-type", "application/json"),
+            ("accept-encoding", "identity"),
+        ]
         try:
             async with (
                 asyncio.timeout(self._settings.call_deadline_s),
-                self._outgoing.client(work.url, operated=True).post(
-                    work.url, data=sent, headers=headers, allow_redirects=False
-                ) as response,
+                self._outgoing.client(work.url, operated=True).request("POST", work.url, headers, sent) as response,
             ):
                 body, status = await read_whole(response, self._settings.max_body_bytes), response.status
-                told = {name.lower(): value for name, value in response.headers.items()}
+                told = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
         except TooLarge:
             raise Unavailable("The answer is too large: send less at once.") from None
         except TimeoutError:
             raise DeadlineExceeded("Cradle did not finish in time: send less at once, or try again.") from None
-        except (ClientError, OSError):
+        except OSError:
             raise Unavailable("Cradle cannot be reached: try again later.") from None
         if status in REFUSALS or status >= 500:
             raise Unavailable("Cradle does not do this now: try again later.")

@@ -188,6 +188,6 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, wor
         await meaning.close()
         if redis is not None:
             await redis.close()
-        await outgoing.close()
+        outgoing.close()
         await database.close()
         passwords.close()

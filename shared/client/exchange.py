@@ -72,7 +72,7 @@ async def read_answer(response: aiohttp.ClientResponse, on_progress: OnProgress 
     if response.content_type == "text/event-stream":
         return await _read_stream(response, on_progress)
     try:
-        message = orjson.loads(await read_whole(response))
+        message = orjson.loads(await read_whole(response.content.iter_any()))
     except ValueError:
         raise _by_status(response.status) from None
     if not isinstance(message, dict):

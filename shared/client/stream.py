@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import TYPE_CHECKING
 
 from shared.errors import TooLarge
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 LARGEST_ANSWER = 256 * 2**20
 
 
-async def read_whole(response: aiohttp.ClientResponse, most: int = LARGEST_ANSWER) -> bytes:
-    """The body.
+async def read_whole(parts: AsyncIterable[bytes], most: int = LARGEST_ANSWER) -> bytes:
+    """A body, of the parts that it comes in.
 
     Raises:
         TooLarge: it is over `most` bytes.
     """
     body = bytearray()
-    async for part in response.content.iter_any():
+    async for part in parts:
         body += part
         _check(len(body), most)
     return bytes(body)

@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from servers.cradle.vision.base import Ask
 from servers.cradle.vision.openai import OpenAiVision
 from servers.marketplace.gateway.asking import Place, ask_modern
-from servers.marketplace.gateway.outgoing import Outgoing
+from servers.marketplace.gateway.outgoing import Outgoing, _trusted
 from shared.certificates import fault
 from shared.client import StaticKey, Upstream
 from shared.errors import InvalidInput, NotFound, Unavailable
@@ -98,7 +98,7 @@ async def _gateway(url: str, home: Path) -> None:
     try:
         await ask_modern(outgoing, Place(url + "/mcp", True, ("authorization", "Bearer x")), "tools/list", {})
     finally:
-        await outgoing.close()
+        outgoing.close()
 
 
 async def _vision(url: str, home: Path) -> None:
@@ -111,6 +111,13 @@ async def _vision(url: str, home: Path) -> None:
 
 async def _buckets(url: str, home: Path) -> None:
     await CustomerStore.open(s3_settings(home, url.replace("//", "//key:secret@")), "acme")
+
+
+@pytest.fixture(autouse=True)
+def _trust_is_read_anew() -> Iterator[None]:
+    _trusted.cache_clear()
+    yield
+    _trusted.cache_clear()
 
 
 CLIENTS: dict[str, Callable[..., Awaitable[None]]] = {
@@ -169,7 +176,7 @@ async def test_an_unknown_authority_is_told_by_every_client(name, tmp_path) -> N
     assert "SSL_CERT_FILE" in told.value.message
 
 
-@pytest.mark.parametrize("name", ["vision provider", "object store"])
+@pytest.mark.parametrize("name", ["server", "vision provider", "object store"])
 @pytest.mark.parametrize(
     ("days", "host", "why"),
     [
@@ -187,6 +194,15 @@ async def test_what_is_wrong_with_a_known_authoritys_certificate_is_told(
         with pytest.raises(Unavailable) as told:
             await CLIENTS[name](url, tmp_path)
     assert told.value.message == f"The TLS certificate of the {name} {why}"
+
+
+async def test_the_gateway_asks_a_server_of_an_authority_that_ssl_cert_file_names(tmp_path, monkeypatch) -> None:
+    authority, outgoing = Authority(tmp_path), Outgoing()
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    async with served(authority.context((-1, 9))) as url:
+        reply = await ask_modern(outgoing, Place(url + "/mcp", True, ("authorization", "Bearer x")), "tools/list", {})
+    outgoing.close()
+    assert (reply.status, reply.result) == (404, None)
 
 
 async def test_both_clients_of_the_object_store_trust_what_ssl_cert_file_names_and_both_tell_that_it_has_expired(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from servers.marketplace.gateway import outgoing, relay
+from servers.marketplace.gateway import client, relay
 from servers.marketplace.gateway.breaker import FAILURES
 from servers.marketplace.tools.review import ServerReviewed
 from shared.contracts.catalogue import CatalogueEntry
@@ -41,7 +41,7 @@ class Slow:
 @pytest.fixture
 async def market(database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Market]:
     """With few connections for each host, and calls that take longer than anything here waits for."""
-    for module in (outgoing, relay):
+    for module in (client, relay):
         monkeypatch.setattr(module, "CONNECTIONS_PER_HOST", CONNECTIONS)
     made = await database("servers.marketplace", "shared")
     async with running_market(tmp_path, made.urls, call_deadline_s=3 * HANGS_S) as running:

@@ -33,10 +33,6 @@ def split(data: bytes, chance: random.Random) -> list[bytes]:
     return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
-def content(pieces: Sequence[bytes]) -> Any:
-    return SimpleNamespace(iter_any=lambda: pieces_of(pieces))
-
-
 async def relayed(pieces: Sequence[bytes]) -> list[bytes]:
     relay = Relay.__new__(Relay)
     relay._limit = 2**30
@@ -45,7 +41,7 @@ async def relayed(pieces: Sequence[bytes]) -> list[bytes]:
 
 
 async def read(pieces: Sequence[bytes]) -> list[bytes]:
-    response: Any = SimpleNamespace(content=content(pieces))
+    response: Any = SimpleNamespace(content=SimpleNamespace(iter_any=lambda: pieces_of(pieces)))
     return [each async for each in read_events(response)]
 
 
@@ -69,7 +65,7 @@ async def test_however_a_stream_is_cut_its_events_are_the_same(end: bytes) -> No
         pieces = split(stream + chance.choice([b"", b"data: unended"]), chance)
         assert await relayed(pieces) == joined_again_and_again(pieces, end)
         assert await read(pieces) == whole
-        assert await _answer(content(pieces), 1, streams=True) == {"id": 1, "x": []}
+        assert await _answer(pieces_of(pieces), 1, streams=True) == {"id": 1, "x": []}
 
 
 async def test_an_answer_is_taken_when_its_event_ends_and_not_when_the_stream_does() -> None:
@@ -78,10 +74,10 @@ async def test_an_answer_is_taken_when_its_event_ends_and_not_when_the_stream_do
         yield b"\n"
         raise AssertionError("nobody reads on")
 
-    assert await _answer(SimpleNamespace(iter_any=silent), 1, streams=True) == {"id": 1, "result": {}}
-    assert await _answer(content([b'{"id"', b":1}"]), 1, streams=False) == {"id": 1}
-    assert await _answer(content([b'data: {"id":', b"1}"]), 1, streams=True) == {"id": 1}
-    assert await _answer(content([b'data: {"id":2}\n\n']), 1, streams=True) == {}
+    assert await _answer(silent(), 1, streams=True) == {"id": 1, "result": {}}
+    assert await _answer(pieces_of([b'{"id"', b":1}"]), 1, streams=False) == {"id": 1}
+    assert await _answer(pieces_of([b'data: {"id":', b"1}"]), 1, streams=True) == {"id": 1}
+    assert await _answer(pieces_of([b'data: {"id":2}\n\n']), 1, streams=True) == {}
 
 
 class Counted(bytearray):

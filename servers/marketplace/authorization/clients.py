@@ -11,7 +11,6 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import orjson
-from aiohttp import ClientError
 from mcp.server.auth.provider import RegistrationError
 from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull
 from pydantic import AnyUrl, ValidationError
@@ -33,7 +32,7 @@ FAILED_S = 10.0
 AT_ONCE = 8
 """Documents that are fetched at the same time: anybody can have one fetched."""
 KEPT = 1000
-ASKED = {"accept": "application/json", "accept-encoding": "identity"}
+ASKED = [("accept", "application/json"), ("accept-encoding", "identity")]
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 HOST = re.compile(r"[a-z0-9._:\[\]-]*", re.IGNORECASE)
 BY_ITSELF = frozenset({"javascript", "data", "file", "blob", "about", "vbscript"})
@@ -142,12 +141,10 @@ class Clients:
         try:
             async with (
                 asyncio.timeout(FETCH_S),
-                self._outgoing.client(url, operated=self._inside, apart=True).get(
-                    url, headers=ASKED, allow_redirects=False
-                ) as response,
+                self._outgoing.client(url, operated=self._inside, apart=True).request("GET", url, ASKED) as response,
             ):
                 return await read_whole(response, LARGEST_DOCUMENT) if response.status == 200 else b""
-        except (ClientError, OSError, TimeoutError, ValueError, TooLarge, Unavailable):
+        except (OSError, ValueError, TooLarge, Unavailable):
             return b""
 
 

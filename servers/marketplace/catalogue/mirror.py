@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 
@@ -26,8 +26,7 @@ from shared.errors import InvalidInput, PlatformError, TooLarge, Unavailable
 from shared.values import problem_of
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
-
+    from servers.marketplace.gateway.client import Client
     from servers.marketplace.gateway.outgoing import Outgoing
 
 OFFICIAL = "io.modelcontextprotocol.registry/official"
@@ -106,21 +105,19 @@ class Mirror:
             done.skipped["deleted there"] += 1
 
 
-async def _page(client: ClientSession, place: str, query: Mapping[str, str]) -> dict[str, Any]:
-    from aiohttp import ClientError
-
+async def _page(client: Client, place: str, query: Mapping[str, str]) -> dict[str, Any]:
     from servers.marketplace.gateway.outgoing import unreachable
 
-    headers = {"accept": "application/json", "accept-encoding": "identity"}
+    headers = [("accept", "application/json"), ("accept-encoding", "identity")]
     try:
         async with (
             asyncio.timeout(DEADLINE_S),
-            client.get(place, params=query, headers=headers, allow_redirects=False) as response,
+            client.request("GET", place, headers, query=urlencode(query)) as response,
         ):
             status, page = response.status, orjson.loads(await read_whole(response, LARGEST))
     except TooLarge:
         raise Unavailable("A page of the registry is too large.") from None
-    except (ClientError, OSError, TimeoutError, orjson.JSONDecodeError) as error:
+    except (OSError, orjson.JSONDecodeError) as error:
         raise unreachable(error, "registry") from None
     if status != 200 or not isinstance(page, dict) or not isinstance(page.get("servers"), list):
         raise Unavailable("What answers at this address is no registry of MCP servers.")

@@ -128,8 +128,6 @@ async def _ask(
     headers: list[tuple[str, str]],
     deadline_s: float = DEADLINE_S,
 ) -> Reply:
-    from aiohttp import ClientError
-
     sent = [
         ("accept", "application/json, text/event-stream"),
         ("accept-encoding", "identity"),
@@ -140,18 +138,18 @@ async def _ask(
     try:
         async with (
             asyncio.timeout(deadline_s),
-            outgoing.client(place.url, operated=place.operated).post(
-                place.url, data=orjson.dumps(body), headers=sent, allow_redirects=False
+            outgoing.client(place.url, operated=place.operated).request(
+                "POST", place.url, sent, orjson.dumps(body)
             ) as response,
         ):
             streams = response.content_type == "text/event-stream"
-            answer = await _answer(response.content, body.get("id"), streams=streams)
-            return Reply(response.status, response.headers.get(SESSION), answer)
-    except (ClientError, OSError, ValueError, TimeoutError) as error:
+            answer = await _answer(response, body.get("id"), streams=streams)
+            return Reply(response.status, response.header(SESSION.encode()), answer)
+    except (OSError, ValueError) as error:
         raise unreachable(error) from None
 
 
-async def _answer(content: Any, request_id: object, *, streams: bool) -> dict[str, Any]:
+async def _answer(content: AsyncIterator[bytes], request_id: object, *, streams: bool) -> dict[str, Any]:
     """The JSON-RPC answer in a body, or in the stream of events that ends with it; empty where there is none."""
     if not streams:
         found = _object(b"".join([chunk async for chunk in _bounded(content)]))
@@ -164,9 +162,9 @@ async def _answer(content: Any, request_id: object, *, streams: bool) -> dict[st
     return next((each for each in _events(events.rest) if each.get("id") == request_id), {})
 
 
-async def _bounded(content: Any) -> AsyncIterator[bytes]:
+async def _bounded(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     size = 0
-    async for chunk in content.iter_any():
+    async for chunk in content:
         size += len(chunk)
         if size > LARGEST:
             raise Unavailable("The server's answer is too large.")

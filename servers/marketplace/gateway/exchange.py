@@ -64,6 +64,7 @@ class Arriving:
 
     Args:
         streams: the body is server-sent events.
+        headers: names in lower case.
         session: the id of the session that the upstream opened.
         modern: the upstream speaks 2026-07-28.
         reply: brings an answer to a request of the upstream's own.

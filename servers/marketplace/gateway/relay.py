@@ -13,17 +13,17 @@ from contextlib import suppress
 from typing import Any
 
 import orjson
-from aiohttp import ClientError
 from starlette.types import Message as Event
 from starlette.types import Receive, Send
 
 from servers.marketplace.gateway.asking import DEADLINE_S, SESSION
 from servers.marketplace.gateway.breaker import Breakers
+from servers.marketplace.gateway.client import CONNECTIONS_PER_HOST
 from servers.marketplace.gateway.eras import Answer, Translate, modern_request, translated_body, translated_event
 from servers.marketplace.gateway.events import Events
 from servers.marketplace.gateway.exchange import Arriving, CallName, Exchange, Headers
 from servers.marketplace.gateway.message import Message, ProtocolError, error_body, error_event, event_of
-from servers.marketplace.gateway.outgoing import CONNECTIONS_PER_HOST, Outgoing, unreachable
+from servers.marketplace.gateway.outgoing import Outgoing, unreachable
 from servers.marketplace.gateway.pausing import Pausing
 from servers.marketplace.gateway.questions import Conversation, Paused, Questions, Reply, Resumed, answer_in
 from servers.marketplace.gateway.route import Route
@@ -186,7 +186,7 @@ class Relay:
                     await self._once(exchange, deadline, send)
         except TimeoutError:
             raise self._failed(route, DeadlineExceeded("The server did not finish in time.")) from None
-        except (ClientError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise self._failed(route, unreachable(error)) from None
 
     def _failed(self, route: Route, why: PlatformError) -> PlatformError:
@@ -216,21 +216,13 @@ class Relay:
                 return await self._arrived(exchange, answer, deadline, send)
         client = self._outgoing.client(route.url, operated=route.operated)
         with self._shares.held(*_circuit(route)):
-            async with client.request(
-                exchange.method,
-                route.url,
-                headers=exchange.headers,
-                data=exchange.body or None,
-                allow_redirects=False,
-            ) as response:
-                if exchange.talks and response.headers.get("content-encoding", PLAIN).lower() != PLAIN:
+            async with client.request(exchange.method, route.url, exchange.headers, exchange.body) as response:
+                if exchange.talks and (response.header(b"content-encoding") or PLAIN).lower() != PLAIN:
                     raise Unavailable("The server answers in another encoding than it was asked for.")
-                streams, chunks = response.content_type == "text/event-stream", response.content.iter_any()
-                session = response.headers.get(SESSION)
+                streams, session = response.content_type == "text/event-stream", response.header(SESSION_NAME)
                 modern = route.era == "modern"
                 reply = self._reply_to(exchange)
-                headers = list(response.raw_headers)
-                answer = Arriving(response.status, streams, headers, session, chunks, modern, reply)
+                answer = Arriving(response.status, streams, response.headers, session, response, modern, reply)
                 return await self._arrived(exchange, answer, deadline, send)
 
     async def _arrived(
@@ -257,10 +249,10 @@ class Relay:
             try:
                 async with (
                     asyncio.timeout(DEADLINE_S),
-                    client.post(route.url, headers=exchange.headers, data=body, allow_redirects=False) as response,
+                    client.request("POST", route.url, exchange.headers, body) as response,
                 ):
                     self._check(route, response.status)
-            except (ClientError, OSError, ValueError, TimeoutError) as error:
+            except (OSError, ValueError) as error:
                 raise unreachable(error) from None
 
         return reply
@@ -338,9 +330,9 @@ class Relay:
 
     def _head(self, exchange: Exchange, response: Arriving) -> Event:
         headers = [
-            (key, value)
+            (name, value)
             for name, value in response.headers
-            if (key := name.lower()) in DOWN or (key.startswith(b"mcp-") and key != SESSION_NAME)
+            if name in DOWN or (name.startswith(b"mcp-") and name != SESSION_NAME)
         ]
         session = response.session
         if session and exchange.renew is None and not exchange.talks:

@@ -10,25 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from functools import partial
 from zlib import crc32
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from servers.marketplace.gateway.client import Client, Origin
 from servers.marketplace.gateway.message import Message
 from servers.marketplace.gateway.pausing import hung_up
 from servers.marketplace.gateway.route import Route
+from servers.marketplace.gateway.wire import Connection
 from servers.marketplace.workers.counting import labelled, together
 from servers.marketplace.workers.worker import Worker
 from shared.auth import Principal
+from shared.client.stream import read_whole
 from shared.errors import Unavailable
 from shared.serving.metrics import HEALTH_WITHIN_S, Measured, check_near
 from shared.telemetry import event
-
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
 
 PASSED_ON = "passed on"
 """The outcome of a call that another worker makes, which counts it; and the key of a request's scope that came so."""
@@ -36,7 +36,10 @@ OF_OTHER_REQUESTS = frozenset({"", "notifications/cancelled"})
 """Methods of what is said of a call on its way: an answer has none."""
 TOLD_S = 2.0
 MEASURED_S = HEALTH_WITHIN_S + 1
-HOP = frozenset({b"connection", b"content-length", b"keep-alive", b"transfer-encoding"})
+HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
+OWN = HOP | {b"content-length", b"host", b"user-agent"}
+"""What a request to another worker has of its own; but it names the same host, which is looked at there."""
+AT_ONCE = 65_536
 
 
 class Peers:
@@ -44,12 +47,12 @@ class Peers:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._clients: dict[int, ClientSession] = {}
+        self._clients: dict[int, Client] = {}
 
     async def close(self) -> None:
         """Close the connections."""
         for client in self._clients.values():
-            await client.close()
+            client.close()
 
     def elsewhere(self, scope: Scope, caller: Principal, route: Route) -> int | None:
         """The worker that makes a call for which the gateway holds something; None: this one."""
@@ -104,8 +107,9 @@ class Peers:
         found: dict[int, bytes] = {}
 
         async def asked(number: int) -> None:
-            async with asyncio.timeout(MEASURED_S), self._client(number).get("http://worker/metrics") as response:
-                found[number] = await response.read()
+            ask = self._client(number).request("GET", "http://worker/metrics", [])
+            async with asyncio.timeout(MEASURED_S), ask as answer:
+                found[number] = await read_whole(answer)
 
         (own, media_type), _ = await asyncio.gather(measured(), self._of_each(asked))
         found[self._worker.number] = labelled(own, self._worker.number)
@@ -119,44 +123,36 @@ class Peers:
                 event("worker_not_reached", level=logging.WARNING, worker=number, code=type(result).__name__)
 
     async def _ask(self, number: int, scope: Scope, body: bytes, send: Send) -> None:
-        from aiohttp import ClientError
-        from yarl import URL
-
         started = False
-        headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"] if k not in HOP]
-        raw = scope.get("raw_path") or scope["path"].encode()
-        query = scope.get("query_string", b"")
-        url = URL("http://worker" + (raw + (b"?" + query if query else b"")).decode("latin-1"), encoded=True)
+        headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"] if k not in OWN]
+        host = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"host"), None)
+        url = "http://worker" + (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        query = scope.get("query_string", b"").decode("latin-1")
         try:
-            async with self._client(number).request(
-                scope["method"], url, headers=headers, data=body, allow_redirects=False
-            ) as response:
-                kept = [(k.lower(), v) for k, v in response.raw_headers if k.lower() not in HOP]
-                if response.content_length is not None:
-                    kept.append((b"content-length", str(response.content_length).encode()))
-                await send({"type": "http.response.start", "status": response.status, "headers": kept})
+            async with self._client(number).request(scope["method"], url, headers, body, query, host) as answer:
+                kept = [(name, value) for name, value in answer.headers if name not in HOP]
+                await send({"type": "http.response.start", "status": answer.status, "headers": kept})
                 started = True
-                async for chunk in response.content.iter_any():
+                async for chunk in answer:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except (ClientError, OSError):
+        except OSError:
             if not started:
                 raise Unavailable("The call was lost on its way: try again.", retry_after=1.0) from None
             event("answer_cut_off", level=logging.WARNING, worker=number)  # the server ends what is not whole
 
-    def _client(self, number: int) -> ClientSession:
+    def _client(self, number: int) -> Client:
         client = self._clients.get(number)
         if client is None:
-            import aiohttp
-
-            client = self._clients[number] = aiohttp.ClientSession(
-                # A new connection for each request: one that is kept may be closed as it is used again.
-                connector=aiohttp.UnixConnector(str(self._worker.lines[number]), limit=0, force_close=True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(total=None),
-            )
+            # A new connection for each request: one that is kept may be closed as it is used again.
+            way = partial(_connect, str(self._worker.lines[number]))
+            client = self._clients[number] = Client(way, keeps=False, at_once=AT_ONCE)
         return client
+
+
+async def _connect(path: str, origin: Origin) -> Connection:
+    _, connection = await asyncio.get_running_loop().create_unix_connection(Connection, path)
+    return connection
 
 
 def private(app: ASGIApp, worker: Worker, measured: Measured) -> ASGIApp:
