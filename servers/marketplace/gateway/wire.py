@@ -56,7 +56,10 @@ class Answer:
 
     def header(self, name: bytes) -> str | None:
         """The first value of a header; `name` in lower case."""
-        return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
 
     @property
     def content_type(self) -> str:
