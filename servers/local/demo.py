@@ -6,10 +6,13 @@ import asyncio
 import shutil
 import socket
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from servers.cradle.processing.sources import EXAMPLE
+from servers.cradle.workplace import workplace
 from servers.local.agent import Agent
 from servers.local.connect import claude_code_line, command_line
 from servers.local.display import Display
@@ -17,6 +20,7 @@ from servers.local.platform import running
 from shared.contracts.instance import SearchAnswer
 from shared.contracts.job import FINAL_STATES, JobHandle, JobView
 from shared.errors import InvalidInput, PlatformError
+from shared.objects import CustomerStore
 from shared.settings import Settings
 
 POLL_S = 0.4
@@ -128,6 +132,16 @@ async def _onboard(agent: Agent, order: Order, display: Display) -> JobView:
     return view
 
 
+@asynccontextmanager
+async def _image(settings: Settings, view: JobView) -> AsyncIterator[tuple[Path, Path]]:
+    """The finished image as a file, and a folder for scratch: the bucket's own, or of one on S3 a copy of it."""
+    assert view.result is not None  # noqa: S101  a completed job has one
+    store = await CustomerStore.open(settings, view.customer_id)
+    key = view.result.places["image"].removeprefix(store.path() + "/")
+    async with workplace(settings, view.customer_id, store, key) as place:
+        yield place.folder / key, place.scratch
+
+
 async def _ask(settings: Settings, view: JobView, order: Order, display: Display) -> int:
     """Asks the questions; how many of those whose answer is known were not answered."""
     if not order.questions:
@@ -135,10 +149,10 @@ async def _ask(settings: Settings, view: JobView, order: Order, display: Display
     from servers.cradle.images.running import running_instance
     from shared.client import StaticKey, Upstream
 
-    assert view.result is not None  # noqa: S101  a completed job has one
-    image = Path(view.result.places["image"])
-    scratch = settings.home / "objects" / f"customer-{view.customer_id}" / "scratch"
-    async with running_instance(image, scratch, docker_host=settings.docker_host) as instance:
+    async with (
+        _image(settings, view) as (image, scratch),
+        running_instance(image, scratch, docker_host=settings.docker_host) as instance,
+    ):
         display.heading(f"Asking the image ({instance.how})")
         async with Upstream(instance.url, StaticKey(instance.access_key)) as upstream:
             missed = 0

@@ -18,7 +18,7 @@ from servers.cradle.deployments.access_keys import key_file
 from servers.cradle.images.archive import make_immutable, release
 from servers.cradle.images.customer_keys import key_folder, was_erased
 from servers.cradle.images.erasure import last_erasure
-from servers.cradle.images.files import digest_file, work_name
+from servers.cradle.images.files import digest_file, sweep, work_name
 from servers.cradle.images.signing import KEY_NAME
 from servers.local.backup import Manifest, checked, copy_back, full
 from servers.local.platform import MIGRATIONS, Notify
@@ -74,13 +74,10 @@ async def restore_customer(
     manifest = await asyncio.to_thread(checked, source, lambda name: name.startswith(folders) or name in keys)
     async with the_whole(superuser_url):
         await asyncio.to_thread(_require_allowed, settings, manifest, customer)
-        if not replace and await _is_here(settings, superuser_url, customer):
-            raise Conflict(
-                f"The customer {customer} is here. With --replace its bucket becomes that of the backup: what was done"
-                " in it since is lost. What is missing elsewhere is added."
-            )
-        await remove_left(settings, superuser_url)
         try:
+            await _remove_work(settings, superuser_url)
+            if not replace:
+                await _require_absent(settings, superuser_url, customer)
             await _read_databases(settings, superuser_url, source, manifest, customer)
             await _audited(settings, customer, manifest.made_at)
             return await _restored(settings, superuser_url, source / "files", manifest, customer, notify)
@@ -93,6 +90,12 @@ async def restore_customer(
 async def remove_left(settings: Settings, superuser_url: str) -> None:
     """Remove what a return of a customer makes for its own use, also of one that was killed: it may be somebody's who
     is erased now. A bucket that was set aside for another that did not come is put back."""
+    await _remove_work(settings, superuser_url)
+    await asyncio.to_thread(shutil.rmtree, settings.home / "objects" / _STAGED, ignore_errors=True)
+
+
+async def _remove_work(settings: Settings, superuser_url: str) -> None:
+    """The same, but for the mark of a return that began without the customer."""
     await drop_saved(superuser_url)
     await asyncio.to_thread(_remove_staged, settings.home / "objects")
 
@@ -111,6 +114,19 @@ def _require_allowed(settings: Settings, manifest: Manifest, customer: str) -> N
         )
     if (manifest.s3_endpoint is None) != (settings.s3_endpoint is None):
         raise Conflict("Buckets are folders in one of backup and platform, and on S3 in the other.")
+
+
+async def _require_absent(settings: Settings, superuser_url: str, customer: str) -> None:
+    """Nothing of the customer is here, but what a return left that was killed before `platform` knew the customer."""
+    mark = settings.home / "objects" / _STAGED / f"absent-{customer}"
+    broken_off = mark.exists() and not await names_customer(superuser_url, "platform", customer, audited=False)
+    if not broken_off and await _is_here(settings, superuser_url, customer):
+        raise Conflict(
+            f"The customer {customer} is here. With --replace its bucket becomes that of the backup: what was done"
+            " in it since is lost. What is missing elsewhere is added."
+        )
+    mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mark.touch()
 
 
 async def _is_here(settings: Settings, superuser_url: str, customer: str) -> bool:
@@ -203,7 +219,8 @@ def _remove_staged(objects: Path) -> None:
     for old in (staged / "old").glob("*"):
         if not (objects / old.name).exists():
             old.rename(objects / old.name)
-    shutil.rmtree(staged, ignore_errors=True)
+    for folder in ("old", "new"):
+        shutil.rmtree(staged / folder, ignore_errors=True)
 
 
 @asynccontextmanager
@@ -242,6 +259,7 @@ def _add_keys(settings: Settings, files: Path, manifest: Manifest, customer: str
 
 def _add_images(settings: Settings, files: Path, manifest: Manifest, customer: str, made: list[Path]) -> int:
     folder, below, added = settings.home / "archive" / customer, f"archive/{customer}/", 0
+    sweep(folder)
     for name in manifest.modes:
         place = folder / name.removeprefix(below)
         if not name.startswith(below) or "/" in name.removeprefix(below) or place.exists():

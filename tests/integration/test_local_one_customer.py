@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +48,41 @@ CREATE CONSTRAINT TRIGGER fails AFTER INSERT ON installations DEFERRABLE INITIAL
 FOR EACH ROW EXECUTE FUNCTION fail();
 """
 """An insertion succeeds, and its transaction does not."""
+
+KILLED = """
+import asyncio, os, signal, sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from servers.local import one_customer
+from shared.settings import Settings
+
+home, port, saved, customer, replace, left = *sys.argv[1:5], sys.argv[5] == "True", int(sys.argv[6])
+
+def passing(work):
+    def passed(*arguments):
+        global left
+        found = work(*arguments)
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+    return passed
+
+@asynccontextmanager
+async def committed(*arguments):
+    async with returned(*arguments) as rows:
+        yield rows
+    passing(lambda: None)()
+
+one_customer._add_keys, one_customer._add_images = passing(one_customer._add_keys), passing(one_customer._add_images)
+Path.rename = passing(Path.rename)
+returned, one_customer.returned = one_customer.returned, committed
+settings = Settings(home=home, postgres_port=port)
+asyncio.run(one_customer.restore_customer(settings, Path(saved), customer, print, replace=replace))
+"""
+"""A return that is killed once it has passed so many of its steps: each that changes a file, and each commit."""
+LOST = {1: "keys", 4: "bucket", 6: "user_registry", 7: "platform"}  # between: an image, images, installation_configs
+HERE = {3: "old bucket set aside", 4: "bucket", 6: "user_registry"}  # before: keys, images
 
 BECOMES = {
     "platform: public.jobs": ("queued", "cancelled"),
@@ -259,3 +298,37 @@ async def test_only_a_whole_backup_of_this_platform_is_taken_and_what_a_killed_r
     (site.home / "keys" / KEY_NAME).write_bytes(b"another platform's")
     with pytest.raises(Conflict, match=f"another {KEY_NAME}"):
         await restore_customer(site.settings, site.saved, GOING, silent, replace=True)
+
+
+def killed(site: Site, steps: int, *, replace: bool) -> None:
+    """A return of the customer that kill -9 ends after so many steps."""
+    settings = site.settings
+    given = [settings.home, settings.postgres_port, site.saved, GOING, replace, steps]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, given)], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("O-08")
+async def test_a_return_that_is_killed_at_any_step_ends_well_when_the_same_command_is_repeated(site: Site) -> None:
+    before = await site.everything()
+    for steps, last in LOST.items():
+        await site.lose(GOING)
+        killed(site, steps, replace=False)
+        with pytest.raises(Conflict, match=f"{GOING} is here") if last == "platform" else nullcontext():
+            await restore_customer(site.settings, site.saved, GOING, silent)
+        assert await site.everything() == before
+    assert not (site.home / "objects" / ".restoring").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("O-08")
+async def test_a_replacement_that_is_killed_at_any_step_ends_well_when_the_same_command_is_repeated(site: Site) -> None:
+    before = await site.everything()
+    for steps in HERE:
+        (site.home / "objects" / f"customer-{GOING}" / "sources.json").write_bytes(b"spoilt")
+        killed(site, steps, replace=True)
+        await restore_customer(site.settings, site.saved, GOING, silent, replace=True)
+        assert await site.everything() == before

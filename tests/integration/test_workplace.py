@@ -11,6 +11,8 @@ import pytest
 
 from servers.cradle import workplace as module
 from servers.cradle.workplace import sweep_work, work_folder, workplace
+from servers.local import demo
+from shared.contracts.job import JobResult, JobView
 from shared.errors import NotFound, PlatformError, StorageFull, Unavailable
 from shared.objects import CustomerStore
 from shared.settings import Settings
@@ -117,3 +119,14 @@ async def test_a_bucket_that_is_a_folder_is_worked_on_where_it_is(tmp_path: Path
         (place.folder / "x.txt").write_text("stays")
         assert await place.give("x.txt") == str(tmp_path / "objects" / "customer-arbeit" / "x.txt")
     assert await store.get("x.txt") == b"stays"
+
+
+async def test_the_demo_asks_an_image_that_lies_on_s3(there: tuple[Settings, CustomerStore]) -> None:
+    settings, store = there
+    await store.put("images/p1-a/image.tar", b"layers")
+    result = JobResult(places={"image": store.path("images", "p1-a")})
+    view = JobView.model_construct(customer_id="arbeit", result=result)
+    async with demo._image(settings, view) as (image, scratch):  # pyright: ignore[reportPrivateUsage]
+        assert (image / "image.tar").read_bytes() == b"layers"
+        assert scratch.is_dir()
+    assert list(work_folder(settings).iterdir()) == []
