@@ -215,6 +215,7 @@ def restore(
 ) -> None:
     """Make the platform of a backup in an empty home folder, and prove that it is equal."""
     from servers.local.backup import restore as run
+    from servers.local.connect import starting
     from servers.local.one_customer import restore_customer
     from servers.local.platform import needing_postgres
 
@@ -227,7 +228,7 @@ def restore(
     if replace:
         raise typer.BadParameter("--replace needs --customer.")
     tables = asyncio.run(run(chosen, source.absolute(), typer.echo))
-    typer.echo(f"restored       {tables} tables equal. Start it: 0711 up")
+    typer.echo(f"restored       {tables} tables equal. Start it: {starting(chosen)}")
 
 
 @app.command()

@@ -322,7 +322,7 @@ def _explain(error: ValueError) -> str:
     name = PREFIX + ".".join(str(part) for part in first["loc"]).upper()
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return f"Unknown setting {name} in .env. `0711 settings` lists the known ones."
-    return f"Setting {name}: {first['msg']}. `0711 settings` lists the known ones."
+    return f"Setting {name}: {first['msg'].removeprefix('Value error, ')}. `0711 settings` lists the known ones."
 
 
 def _unparsed(error: ValueError) -> str:

@@ -60,6 +60,11 @@ def command_line(*arguments: str) -> str:
     return shlex.join([str(shown), *arguments])
 
 
+def starting(settings: Settings) -> str:
+    """What starts this platform, as sentences name it: another one would be made where its home is left out."""
+    return shlex.join(["0711", "up", *(["--home", str(settings.home)] if "home" in settings.model_fields_set else [])])
+
+
 def _program() -> Path:
     return Path(sys.executable).with_name("0711")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servers.local.children import Child, healthy
+from servers.local.connect import starting
 from servers.local.lock import HomeLock
 from servers.local.logs import bound
 from shared.errors import Conflict, PlatformError, Unavailable
@@ -151,7 +152,9 @@ def needing_postgres(settings: Settings) -> Iterator[None]:
         embedded = EmbeddedPostgres(settings.home / "postgres", settings.postgres_port)
         if settings.postgres_url is not None or embedded.held:
             raise
-        raise Unavailable(f"No platform runs in {settings.home}. Start it with `0711 up`, then call again.") from None
+        raise Unavailable(
+            f"No platform runs in {settings.home}. Start it with `{starting(settings)}`, then call again."
+        ) from None
 
 
 async def _keep_running(server: EmbeddedPostgres, notify: Notify, stop: asyncio.Event) -> None:

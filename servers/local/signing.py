@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from servers.local.connect import starting
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.services import key_ring
 from servers.marketplace.tokens import LIFETIME_S
@@ -69,7 +70,7 @@ async def retire(settings: Settings, kid: str, *, now: bool = False) -> None:
 def _ring(settings: Settings) -> KeyRing:
     folder = settings.home / "keys" / "signing"
     if not any(folder.glob("*.pem")):  # opening the ring of a mistyped home would make one
-        raise Unavailable(f"There are no keys in {settings.home} yet. Start the platform: 0711 up")
+        raise Unavailable(f"There are no keys in {settings.home} yet. Start the platform: {starting(settings)}")
     return key_ring(settings)
 
 

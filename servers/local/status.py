@@ -8,6 +8,7 @@ import shutil
 import orjson
 
 from servers.local.children import DEPENDENCY, last_words, unwell
+from servers.local.connect import starting
 from servers.local.lock import holder
 from servers.local.platform import SERVERS
 from shared.settings import PREFIX, ServerName, Settings
@@ -20,7 +21,7 @@ async def status(settings: Settings) -> tuple[list[str], bool]:
     """A line for each part and, where one is not healthy, what its log said last; whether all are healthy."""
     process = holder(settings.home)
     if process is None:
-        return [f"{'platform':<14} does not run in {settings.home}. Start it: 0711 up"], False
+        return [f"{'platform':<14} does not run in {settings.home}. Start it: {starting(settings)}"], False
     told = dict(zip(SERVERS, await asyncio.gather(*(_state(settings, name) for name in SERVERS)), strict=True))
     states = {name: state for name, (state, _) in told.items()}
     free = shutil.disk_usage(settings.home).free

@@ -128,7 +128,7 @@ def test_a_command_that_needs_the_database_says_to_start_the_platform(tmp_path: 
     (home / "postgres" / "superuser").write_text("of a platform that was stopped")
     run = command(*words, "--home", str(home), cwd=tmp_path)
     assert (run.returncode, run.stderr) == (
-        2, f"0711: No platform runs in {home}. Start it with `0711 up`, then call again.\n",
+        2, f"0711: No platform runs in {home}. Start it with `0711 up --home {home}`, then call again.\n",
     )  # fmt: skip
 
 
@@ -205,7 +205,10 @@ def command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 async def test_the_status_names_what_does_not_answer_and_what_its_log_said_last(tmp_path: Path) -> None:
     ports = {f"{name}_port": free_port() for name in ("orchestrator", "marketplace", "cradle")}
     settings = Settings(home=tmp_path, **ports)
-    assert await status(settings) == ([f"platform       does not run in {tmp_path}. Start it: 0711 up"], False)
+    assert await status(settings) == (
+        [f"platform       does not run in {tmp_path}. Start it: 0711 up --home {tmp_path}"],
+        False,
+    )
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "cradle.log").write_text("first\nlast words\n")
     with HomeLock(tmp_path):
