@@ -27,7 +27,8 @@ ANEW := --clear
 endif
 endif
 
-# torch is installed first and pinned exactly: this version is found as a CPU build, a looser request brings gigabytes of CUDA.
+# torch is installed first and pinned exactly: so a CPU build of it is taken where pip is shown one (README), which a looser request
+# passes over for a newer version with gigabytes of CUDA. PyPI itself has none for amd64.
 # pip compiles 25,000 files to byte code with one processor, which takes a minute: here all processors do.
 $(READY): pyproject.toml
 	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "Python 3.11 to 3.14 with venv is needed (Debian, Ubuntu: apt install python3-venv), and $(or $(PYTHON),python3) is none. Where there is one, name it: make PYTHON=…/python3.13" >&2; exit 1; }
