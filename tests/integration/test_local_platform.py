@@ -103,7 +103,9 @@ def test_the_servers_read_the_settings_that_the_platform_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = RunnerCommand(command=["/bin/say"], environment={"A": "b"}, variables=["KEY"])  # pyright: ignore[reportCallIssue]
-    given = Settings(home=tmp_path, runner_commands={"pypi:say@1": command}, source_roots=[tmp_path], redis_url="redis://x")  # pyright: ignore[reportArgumentType]
+    given = Settings(
+        home=tmp_path, runner_commands={"pypi:say@1": command}, source_roots=[tmp_path], redis_url="redis://x"
+    )  # pyright: ignore[reportArgumentType]
     for name, value in environment(given).items():
         monkeypatch.setenv(name, value)
     assert Settings() == given
