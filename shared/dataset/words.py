@@ -6,11 +6,13 @@ import re
 import unicodedata
 from itertools import pairwise
 
-_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _WORD = re.compile(r"[a-z]{5,40}")
 _HYPHENED = re.compile(r"(?<![a-z0-9-])[a-z]+(?:-[a-z]+)+(?![a-z0-9-])")
 _CODE = re.compile(r"[a-z0-9]+(?:[./_-]+[a-z0-9]+)*")
 _SEPARATORS = re.compile(r"[./_-]+")
+_SIGNS = b"./_-"
+_IN_CODES = b"abcdefghijklmnopqrstuvwxyz0123456789" + _SIGNS
+_CODES_ONLY = bytes(each if each in _IN_CODES else 0x20 for each in range(256))
 _DIGIT = re.compile(r"[0-9]")
 _NAMED = re.compile(r"[a-z].*[0-9]|[0-9]{8}")
 MIN_WORD, MAX_WORD = 5, 40
@@ -50,13 +52,14 @@ _DIMENSION_APART = re.compile(
     r"(?<![\w.,/-])[A-Za-z]{0,2}\d{1,9}(?:[.,]\d{1,9})?(?:\s?[xX×*]\s?\d{1,9}(?:[.,]\d{1,9})?)+(?!\d|-\w)"
 )
 _SIDES = re.compile(r"(?<![a-z0-9.,])([a-z]{0,2})(\d[\d.]*(?:x\d[\d.]*)+)")
+_BY = re.compile(r"[x×*]\s?\d")
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _TOGETHER = re.compile(
     rf"(?<![a-z0-9])(?![cdkm]?m[23]\b)(?:([a-z]{{1,4}})({_NUMBER})|({_NUMBER})([a-zµ°ω%]{{1,4}}[23]?))(?![a-z0-9])"
 )
 _NAME_APART = re.compile(r"(?<![a-z0-9./_-])([a-z]{1,5}) (\d[a-z0-9./_-]*)")
 _TYPE_APART = re.compile(r"(?<![\w./-])[A-ZÄÖÜ]{1,5} \d[\w./-]*")
-_BELOW_A_BAR_CODE = re.compile(r"(?<!\d)\d \d{6} \d{6}(?!\d)")
+_BELOW_A_BAR_CODE = re.compile(r" (?<=(?<!\d)(\d) )(\d{6}) (\d{6})(?!\d)")  # a space first: it is found at once
 _ASKS_FOR_ONE = (
     "artikel", "artnr", "bestell", "materialnummer", "nummer", "article", "number", "auftrag", "angebot", "rechnung",
     "lieferschein", "order", "quotation", "invoice",
@@ -74,10 +77,14 @@ def folded(text: str) -> str:
     """Lower case without umlauts and accents: `Gehäuse` and `Gehaeuse` become the same."""
     if text.isascii():
         return text.lower()
-    plain = unicodedata.normalize("NFKC", text).lower().translate(_GERMAN)
+    plain = unicodedata.normalize("NFKC", text).lower()
+    plain = plain.replace("ä", "ae").replace("ö", "oe").replace("ü", "ue").replace("ß", "ss")
     if plain.isascii():
         return plain
-    return "".join(each for each in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(each))
+    plain = unicodedata.normalize("NFKD", plain)
+    for mark in filter(unicodedata.combining, set(plain)):
+        plain = plain.replace(mark, "")
+    return plain
 
 
 def long_words(text: str) -> str:
@@ -92,12 +99,16 @@ def long_words(text: str) -> str:
 
 def codes(text: str) -> str:
     """What looks like an article number, GTIN or type, without separators; `5SY4 116-7` also joined."""
-    numbered = _DIGIT.search
-    found = [
-        (at, _SEPARATORS.sub("", token)) for at, token in enumerate(_CODE.findall(folded(text))) if numbered(token)
-    ]
+    found, signs = list[tuple[int, bytes]](), 0
+    for at, token in enumerate(folded(text).encode("ascii", "replace").translate(_CODES_ONLY).split()):
+        if token.isalpha():  # nearly all
+            continue
+        code = token.translate(None, _SIGNS)
+        signs += not code
+        if code and not code.isalpha():
+            found.append((at - signs, code))
     pairs = [left + right for (at, left), (after, right) in pairwise(found) if after == at + 1]
-    return _distinct([*(code for _, code in found), *pairs])
+    return _distinct(b" ".join([*(code for _, code in found), *pairs]).decode().split())
 
 
 def passage_codes(text: str) -> str:
@@ -107,7 +118,7 @@ def passage_codes(text: str) -> str:
     named = [
         name + _SEPARATORS.sub("", number) for name, number in _NAME_APART.findall(plain) if name not in _OF_NO_NAME
     ]
-    printed = [number.replace(" ", "") for number in _BELOW_A_BAR_CODE.findall(plain)]
+    printed = ["".join(parts) for parts in _BELOW_A_BAR_CODE.findall(plain)]
     return _distinct([*codes(plain).split(), *named, *printed, *_sides(plain)])
 
 
@@ -287,7 +298,7 @@ def _plain_codes(text: str) -> str:
     plain = folded(text)
     if "m2" in plain or "m3" in plain:
         plain = _AREA.sub(r"\1", plain)
-    if "x" not in plain and "×" not in plain and "*" not in plain:  # most texts: looking at each digit takes longer
+    if not _BY.search(plain):  # most texts: looking at each digit takes longer
         return plain
     return _DIMENSION.sub(lambda match: _dimension(match[0]), plain)
 

@@ -6,8 +6,10 @@ import pytest
 
 from shared.dataset.words import (
     apart,
+    codes,
     compares,
     coverage,
+    folded,
     long_words,
     named,
     only_codes,
@@ -185,3 +187,23 @@ def test_a_code_that_stands_in_the_headings_alone_is_not_said_by_the_passage() -
     assert not says(f"{heading}\nSchutzart IP66", heading, "260815")
     assert says(f"{heading}\nzum Auftrag 26-0815", heading, "260815")
     assert says("Klemme (Artikelnummer 26-0815)", "", "260815")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("5SY4 116-7", "5sy4 1167 5sy41167"), ("5SY4 - 116-7.", "5sy4 1167 5sy41167"), ("5SY4 und 116-7", "5sy4 1167"),
+        ("Größe-12/3, µ1234", "groesse123 1234 groesse1231234"), ("Reihen-klemme ... A/b", ""),
+    ],
+)  # fmt: skip
+def test_codes_lose_their_separators_and_stand_together_where_nothing_is_between(text: str, found: str) -> None:
+    assert codes(text) == found
+
+
+def test_accents_and_ligatures_fold_away_and_a_sign_stays() -> None:
+    assert folded("Gehäuse › Prüfé ﬁx Ω\u0301 ĜÅ") == "gehaeuse › pruefe fix ω ga"
+
+
+def test_a_bar_codes_number_is_thirteen_digits_in_three_groups() -> None:
+    assert "4006209123457" in passage_codes("4 006209 123457").split()
+    assert "4006209123457" not in passage_codes("14 006209 123457 und 4 006209 1234578").split()
