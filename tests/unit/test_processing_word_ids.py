@@ -21,7 +21,7 @@ PLAIN = "aäöÜ 0123\n.,-–/()[] €²ß"
 
 
 def require_same(tokenizer: Any, remembering: WordIds, text: str) -> None:
-    assert remembering.passage(text) == tokenizer.passage(text)
+    assert remembering.passage(text) == tokenizer.passage(text) == remembering.passage(text)
     assert remembering.starts(text) == tokenizer.starts(text)
 
 
@@ -41,11 +41,13 @@ async def test_any_text_has_the_ids_and_beginnings_that_the_tokenizer_itself_giv
 
 async def test_memory_is_bounded(service: EmbeddingService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_ids, "REMEMBERED", 10)
+    monkeypatch.setattr(word_ids, "LINES", 3)
     remembering = WordIds(service.tokenizer)
     for number in range(100):
-        require_same(service.tokenizer, remembering, f"Klemme{number} " + "x" * 200)
+        require_same(service.tokenizer, remembering, f"Klemme{number} " + "x" * 200 + "\nb")
         assert len(remembering._ids) <= 10
         assert len(remembering._starts) <= 10
+        assert len(remembering._lines) <= 3
         assert all(len(word) <= word_ids.LONGEST for word in (*remembering._ids, *remembering._starts))
 
 

@@ -28,6 +28,9 @@ def is_contents(text: str, *, continued: bool = False) -> bool:
     that a remainder of few entries is one too.
     """
     least = 1 if continued else ENTRIES
+    dots = sum(map(text.count, ".·_"))
+    if dots // 4 + text.count("…") + text.count("\t") < least:
+        return False
     if sum(1 for _ in _LEADERS.finditer(text)) < least:
         return False  # nearly every passage: looking for entries takes thousands of times as long
     entries = list(_ENTRY.finditer(text))

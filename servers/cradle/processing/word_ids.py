@@ -1,8 +1,9 @@
 """The ids of a text from those of its words, each of which the model's tokenizer is asked for once in a run.
 
 BERT's tokenizers take a text apart at white space and punctuation before anything else, so that a text's ids are those
-of its words, one after the other; passages are measured many times, and their words repeat. A text with the name of a
-special token goes to the tokenizer as a whole.
+of its words, one after the other; passages are measured many times, and their words repeat. So do their lines while a
+document is cut: it is seen whether they fit below one heading and another, together and as the passage that is made. A
+text with the name of a special token goes to the tokenizer as a whole.
 
 What is remembered is of one run and thus of one customer: else a text would be read faster where another has sent it.
 """
@@ -18,6 +19,8 @@ from servers.cradle.processing.chunking import Tokenizer
 REMEMBERED = 100_000
 """Words; then it begins anew. About 30 MB."""
 LONGEST = 100
+LINES = 256
+"""Lines whose ids are kept for the next look; then it begins anew."""
 _WORDS = re.compile(r"[!-/:-@\[-`{-~]|[^ \t\n!-/:-@\[-`{-~]+")
 
 
@@ -32,18 +35,17 @@ class WordIds:
         self._tokenizer = tokenizer
         self._ids: dict[str, tuple[int, ...]] = {}
         self._starts: dict[str, tuple[int, ...]] = {}
+        self._lines: dict[str, list[int]] = {}
         self._names = re.compile("|".join(map(re.escape, tokenizer.special_names)) or "(?!)")
 
     def passage(self, text: str) -> list[int]:
         """See `Tokenizer.passage`."""
         if self._names.search(text):
             return self._tokenizer.passage(text)
-        words = _WORDS.findall(text)
-        found: list[Any] = list(map(self._ids.get, words))
-        if None in found:
-            new = self._learnt(words, found)
-            found = [new[word] if ids is None else ids for word, ids in zip(words, found, strict=True)]
-        return self._tokenizer.wrapped(chain.from_iterable(found), "passage")
+        ids: list[int] = []
+        for line in text.split("\n"):
+            ids += self._lines.get(line) or (self._line(line) if line else ())
+        return self._tokenizer.wrapped(ids, "passage")
 
     def starts(self, text: str) -> list[int]:
         """See `Tokenizer.starts`."""
@@ -54,6 +56,18 @@ class WordIds:
             for match in _WORDS.finditer(text)
             for start in self._starts.get(match[0]) or self._learnt_starts(match[0])
         ]
+
+    def _line(self, line: str) -> list[int]:
+        words = _WORDS.findall(line)
+        found: list[Any] = list(map(self._ids.get, words))
+        if None in found:
+            new = self._learnt(words, found)
+            found = [new[word] if ids is None else ids for word, ids in zip(words, found, strict=True)]
+        ids = list(chain.from_iterable(found))
+        if len(self._lines) >= LINES:
+            self._lines.clear()
+        self._lines[line] = ids
+        return ids
 
     def _learnt(self, words: list[str], found: list[Any]) -> dict[str, tuple[int, ...]]:
         unknown = list({word for word, ids in zip(words, found, strict=True) if ids is None})
