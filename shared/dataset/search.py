@@ -173,9 +173,7 @@ async def _fused(
     found: dict[int, Found] = {}
     for name, ranked in answers.items():
         weight = WEIGHTS["exact" if exact and name == "codes" else name]
-        if (
-            name == "words" and not answers["text"]
-        ):  # no passage has the words themselves: those like them take their place
+        if name == "words" and not answers["text"]:  # where no passage has the words, those like them take their place
             weight = WEIGHTS["text"]
         told = {"vector": "meaning", "opening": "codes"}.get(name, name)
         for rank, (row_id, measure) in enumerate(ranked):
