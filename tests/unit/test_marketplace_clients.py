@@ -236,3 +236,11 @@ async def test_of_addresses_that_anybody_can_name_nothing_is_remembered_and_of_o
         assert 0 < len(outgoing._allowed) <= 10
     finally:
         outgoing.close()
+
+
+async def test_of_names_that_were_looked_up_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "NAMES", 10)
+    way = connections._Way(None, inside=True)
+    for number in range(1, 26):
+        assert (await way._addresses(f"127.0.0.{number}", 80))[0][4] == (f"127.0.0.{number}", 80)
+        assert 0 < len(way._names) <= 10

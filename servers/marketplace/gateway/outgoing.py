@@ -23,6 +23,8 @@ from shared.errors import InvalidInput, Unavailable
 
 NAMES_S = 10.0
 """How long the addresses of a name are remembered."""
+NAMES = 1_000
+"""Most names that are; each takes 1.2 KB, and anybody can have one looked up."""
 NEXT_ADDRESS_S = 0.25
 """When the next address of a name is tried beside the one before (RFC 8305)."""
 KEPT = 10_000
@@ -118,7 +120,7 @@ class _Way:
         loop = asyncio.get_running_loop()
         until, task = self._names.get((host, port), (0.0, None))
         if task is None or loop.time() >= until:
-            if len(self._names) >= KEPT:
+            if len(self._names) >= NAMES:
                 self._names.clear()
             task = loop.create_task(self._ask(host, port), name="resolver")
             self._names[host, port] = loop.time() + NAMES_S, task
