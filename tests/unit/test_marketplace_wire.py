@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from servers.marketplace.gateway import client as clients
 from servers.marketplace.gateway.client import Client, Origin
 from servers.marketplace.gateway.wire import AHEAD, UNFRAMED, Connection, Lost
+from tests.contract.test_certificates import Authority
 from tests.unit.test_marketplace_streams import split
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -59,8 +63,9 @@ class Upstream:
             self.gone.release()
 
 
-async def connect(origin: Origin) -> Connection:
-    return (await asyncio.get_running_loop().create_connection(Connection, origin.host, origin.port))[1]
+async def connect(origin: Origin, trusted: ssl.SSLContext | None = None) -> Connection:
+    loop = asyncio.get_running_loop()
+    return (await loop.create_connection(Connection, origin.host, origin.port, ssl=trusted))[1]
 
 
 @asynccontextmanager
@@ -86,6 +91,7 @@ async def whole(client: Client, url: str) -> tuple[int, bytes]:
         (200, b"hi", [CHUNKED + b"0\r\nTrailer: x\r\n\r\n"], False),
         (204, b"", [b"HTTP/1.1 204 No Content\r\n\r\n"], False),
         (200, b"hi", [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + TWO], False),
+        (200, b"hi", [b"HTTP/1.1 099 X\r\nContent-Length: 2\r\n\r\nno" + TWO], False),
         (200, b"hi", [TWO.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")], True),
         (200, b"hi there", [OK + b"\r\nhi", b" there"], True),
     ],
@@ -175,6 +181,66 @@ async def test_a_connection_with_something_after_an_answer_is_never_used_again(
         assert upstream.connections == 5
 
 
+def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's, and that of a client which trusts it."""
+    authority = Authority(folder)
+    return authority.context((-1, 9)), ssl.create_default_context(cafile=authority.file)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_connection_on_which_a_request_was_not_all_sent_is_never_used_again(tmp_path: Path, tls: bool) -> None:
+    """Its rest would be in the way of the next request, or be read as one."""
+    connections, ended = 0, asyncio.Event()
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(TWO)
+        await ended.wait()
+        writer.transport.abort()
+
+    own, trusted = contexts(tmp_path) if tls else (None, None)
+    client = Client(partial(connect, trusted=trusted))
+    async with await asyncio.start_server(hasty, "127.0.0.1", 0, ssl=own) as server:
+        url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
+        async with client.request("POST", url, [], b"x" * 2**25) as answer:
+            assert [piece async for piece in answer] == [b"hi"]
+        assert not any(host.kept for host in client._hosts.values())
+        assert await whole(client, url) == (200, b"hi")
+        assert connections == 2
+        ended.set()
+        client.close()
+
+
+async def test_a_connection_on_which_a_large_request_was_all_sent_is_used_again() -> None:
+    async with asking(TWO) as (upstream, client, url):
+        for _ in range(3):
+            async with client.request("POST", url, [], b"x" * 200_000) as answer:
+                assert [piece async for piece in answer] == [b"hi"]
+        assert upstream.connections == 1
+
+
+async def test_a_connection_that_the_upstream_is_closing_is_not_used_again(tmp_path: Path) -> None:
+    """With TLS it takes some turns of the loop to end."""
+
+    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, OSError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(TWO)
+        writer.close()
+
+    own, trusted = contexts(tmp_path)
+    client = Client(partial(connect, trusted=trusted))
+    async with await asyncio.start_server(closing, "127.0.0.1", 0, ssl=own) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
+        for turns in range(8):
+            assert await whole(client, url) == (200, b"hi")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        client.close()
+
+
 async def test_a_connection_that_is_left_early_is_closed_and_the_upstream_sees_it() -> None:
     async with asking(CHUNKED) as (upstream, client, url):
         async with client.request("GET", url, []) as answer:
@@ -200,6 +266,14 @@ async def test_a_body_that_nobody_takes_waits_at_the_upstream_and_comes_whole_in
             assert answer._held <= 3 * AHEAD
             assert sum([len(piece) async for piece in answer]) == size
         assert (await whole(client, url))[0] == 200
+
+
+async def test_what_small_pieces_of_a_body_take_beside_their_bytes_is_bounded_too() -> None:
+    head, chunks = OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n" * 10_000
+    async with asking(head, *[chunks] * 100) as (_, client, url), client.request("GET", url, []) as answer:
+        while not answer._paused:  # noqa: ASYNC110 - the transport tells nobody
+            await asyncio.sleep(0)
+        assert len(answer._pieces) < 100_000
 
 
 async def test_over_the_bound_of_a_host_an_exchange_waits_for_another_to_end() -> None:

@@ -19,6 +19,8 @@ UNFRAMED = 65_536
 """Bytes of an answer's head, between two pieces of its body (chunks' sizes), or after it (trailers)."""
 AHEAD = 262_144
 """Bytes of a body that are read before they are taken; then the upstream waits."""
+PIECE = 64
+"""Bytes that a piece of a body takes beside its own: an upstream may send a body in chunks of one byte."""
 SMALL = 65_536
 """Bytes of a request's body that are sent with its head; a larger one is not copied."""
 AGENT = f"0711-platform/{VERSION}"
@@ -157,9 +159,9 @@ class Answer:
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
-        if not self._done:
+        if self.status and not self._done:
             self._unframed = 0
-            self._held += len(data)
+            self._held += len(data) + PIECE
             self._pieces.append(data)
             self._wake()
 
@@ -178,6 +180,7 @@ class Connection(asyncio.Protocol):
         self.kept_since = 0.0
         self._transport: asyncio.Transport
         self._answer: Answer | None = None
+        self._unseen = False
 
     async def ask(self, head: bytes, body: bytes) -> Answer:
         """Send a request; its answer, once the head is there.
@@ -191,12 +194,18 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(head)
             self._transport.write(body)
+            self._unseen = self._transport.get_extra_info("ssl_object") is not None
         await answer.begun()
         return answer
 
     def keep(self, now: float) -> bool:
-        """Whether it may be used again, as the exchange is over; else it is closed."""
-        if self._answer is None or not self._answer.reusable or self.closed:
+        """Whether it may be used again, as the exchange is over; else it is closed.
+
+        An answer may come before its request has been sent: what is left of that would be in the way of the next one,
+        or be read as one. How much is left behind TLS is not to be seen, so after a large request none is kept there.
+        """
+        sent = not (self._unseen or self._transport.get_write_buffer_size())
+        if self._answer is None or not self._answer.reusable or self.closed or not sent:
             self.close()
             return False
         self._answer, self.kept_since = None, now
@@ -220,6 +229,10 @@ class Connection(asyncio.Protocol):
             self.close()
         else:
             self._answer.feed(data)
+
+    def eof_received(self) -> None:
+        """The upstream closes it: with TLS it takes a while to end, and nothing may be sent meanwhile."""
+        self.closed = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended."""
