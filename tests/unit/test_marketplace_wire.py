@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import socket
 import ssl
 import struct
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ import pytest
 
 from servers.marketplace.gateway import client as clients
 from servers.marketplace.gateway.client import Client, Origin
-from servers.marketplace.gateway.wire import AHEAD, UNFRAMED, Connection, Lost
+from servers.marketplace.gateway.wire import AHEAD, UNFRAMED, Answer, Connection, Lost
 from tests.contract.test_certificates import Authority
 from tests.unit.test_marketplace_streams import split
 
@@ -253,6 +255,29 @@ async def test_a_connection_that_is_left_early_is_closed_and_the_upstream_sees_i
         await upstream.gone.acquire()
         assert reading.cancelled() or await asyncio.wait([reading])
         assert not client._hosts[Origin("http", "127.0.0.1", int(url.split(":")[2].split("/")[0]))].users
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_an_answer_that_does_not_end_is_no_work_for_the_collector_of_cycles(lost: bool) -> None:
+    async def begun(client: Client, url: str) -> weakref.ref[Answer]:
+        async with client.request("GET", url, []) as answer:
+            assert await anext(answer) == b"hi"
+            if lost:
+                with pytest.raises(Lost):
+                    await anext(answer)
+            return weakref.ref(answer)
+
+    async with asking(CHUNKED, closes=lost) as (upstream, client, url):
+        gc.collect()
+        gc.disable()
+        try:
+            left = await begun(client, url)
+            await upstream.gone.acquire()
+            for _ in range(10):  # until the client's own end has ended too
+                await asyncio.sleep(0)
+            assert left() is None
+        finally:
+            gc.enable()
 
 
 async def test_a_body_that_nobody_takes_waits_at_the_upstream_and_comes_whole_in_the_end() -> None:

@@ -48,7 +48,7 @@ class Answer:
         self._pieces: list[bytes] = []
         self._held = self._unframed = 0
         self._paused = self._keeps = self._done = self._more = False
-        self._error: Lost | None = None
+        self._error: str | None = None  # no exception: that holds the frame that it is raised in, which holds this
         self._waiting: asyncio.Future[None] | None = None
 
     @property
@@ -94,7 +94,7 @@ class Answer:
 
     async def _wait(self) -> None:
         if self._error is not None:
-            raise self._error
+            raise Lost(self._error)
         self._waiting = asyncio.get_running_loop().create_future()
         try:
             await self._waiting
@@ -121,6 +121,8 @@ class Answer:
 
     def end(self, *, whole: bool) -> None:
         """The connection has ended, `whole`: as the upstream wanted it, which ends a body that names no other end."""
+        if not self._done and self._error is None:
+            del self._parser  # as in `feed`
         names = {name for name, _ in self.headers}
         if whole and self.status and self._error is None and not names & {b"content-length", b"transfer-encoding"}:
             self._done = True
@@ -130,7 +132,7 @@ class Answer:
     def _fail(self, why: str) -> None:
         self._more = True
         if not self._done and self._error is None:
-            self._error = Lost(why)
+            self._error = why
             self._wake()
 
     def _wake(self) -> None:
