@@ -140,6 +140,7 @@ def test_a_sealed_session_opens_for_its_caller_only(tmp_path: Path) -> None:
         "http://169.254.43518/", "http://224.0.0.1/", "ftp://x.example/", "file:///etc/passwd", "http://u:p@x.example/mcp",
         "http://x.example/mcp#a", "http://x.example/mcp?a=b", "http://x.example:0/", "http://x.example:99999/", "http:///mcp",
         "http://x.example/\nmcp", "http://x.exämple/mcp", "//x.example/mcp", "", "http://[::1", "http://a b.example/",
+        "http://a..b.example/", f"http://{'a' * 64}.example/",
     ],
 )  # fmt: skip
 def test_an_address_that_leads_to_a_forbidden_host_or_is_no_plain_one_is_refused(url: str) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from shared.addresses import is_host
 from shared.errors import InvalidInput
 
 MAX_URL = 500
@@ -72,5 +73,5 @@ def _host_allowed(host: str, *, inside: bool) -> bool:
     except ValueError:
         # A name: its addresses are checked when it is connected to. Digits alone would be an address in disguise.
         last = host.rsplit(".", 1)[-1]
-        named = HOST.fullmatch(host) is not None and not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last)
+        named = HOST.fullmatch(host) is not None and is_host(host) and not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last)
         return named and (inside or not (last == "localhost" or "." not in host))

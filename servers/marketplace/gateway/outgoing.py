@@ -74,7 +74,7 @@ class Outgoing:
         return (self._apart if apart else self._shared)[operated]
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close the connections that nobody uses; each other one ends with its exchange."""
         for client in (*self._shared.values(), *self._apart.values()):
             client.close()
         self._resolvers.shutdown(wait=False, cancel_futures=True)
