@@ -45,12 +45,12 @@ class QueryWorkers:
         """
         try:
             async with asyncio.timeout(deadline) as within, self._free:
-                self._idle = [each for each in self._idle if each.returncode is None]
-                if not self._idle:
+                process = self._taken()
+                if process is None:
                     within.reschedule(None)
-                    self._idle.append(await self._start())
+                    process = await self._start()
                     within.reschedule(asyncio.get_running_loop().time() + deadline)
-                return await self._ask(query, limit, deadline, chars)
+                return await self._ask(process, query, limit, deadline, chars)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The query was stopped after {deadline:g} seconds. {narrower(self._config['engine'])}"
@@ -68,8 +68,16 @@ class QueryWorkers:
             await _end(process)
         self._idle.clear()
 
-    async def _ask(self, query: str, limit: int, seconds: float, chars: int) -> dict[str, Any]:
-        process = self._idle.pop()
+    def _taken(self) -> asyncio.subprocess.Process | None:
+        """An idle process; one that has ended meanwhile is none."""
+        while self._idle:
+            if (process := self._idle.pop()).returncode is None:
+                return process
+        return None
+
+    async def _ask(
+        self, process: asyncio.subprocess.Process, query: str, limit: int, seconds: float, chars: int
+    ) -> dict[str, Any]:
         self._busy.add(process)
         kept = False
         try:

@@ -267,6 +267,11 @@ async def test_a_process_that_ended_while_it_was_idle_is_replaced_without_a_word
     assert (await reader.sql("SELECT count(*) AS n FROM chunks")).rows == ((60,),)
 
 
+async def test_queries_that_begin_together_have_a_process_each(reader: DatasetReader) -> None:
+    answers = await asyncio.gather(*(reader.sql(f"SELECT {number} AS a") for number in range(5)))
+    assert [answer.rows for answer in answers] == [((number,),) for number in range(5)]
+
+
 async def test_a_process_that_was_killed_is_told_from_one_whose_query_needs_too_much_memory(
     reader: DatasetReader,
 ) -> None:
