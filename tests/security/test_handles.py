@@ -22,7 +22,8 @@ from tests.security.test_tokens_and_scopes import servers
 pytestmark = pytest.mark.requirement("T-06")
 
 HANDLES = {
-    "job_id", "change_id", "approval_id", "licence_id", "user_id", "key_id", "batch_id", "invitation_id", "rule_id"
+    "job_id", "change_id", "approval_id", "licence_id", "user_id", "key_id", "batch_id", "invitation_id", "rule_id",
+    "session_id",
 }  # fmt: skip
 NAMED_BY = {"partner", "cursor"}
 """Arguments that hold the handle of something in some tools."""
