@@ -31,7 +31,7 @@ from shared.errors import Unavailable
 MEMORY = 2 * 2**30
 OUT_OF_MEMORY = 3  # its exit code; engines in other languages abort
 MAX_ERROR = 300
-_NO_MEMORY = ("std::bad_alloc", "Unable to allocate memory")  # as Ladybug says it
+_NO_MEMORY = "std::bad_alloc"  # all that Ladybug says of it; its own bound of memory is told in words, and it goes on
 _PR_SET_PDEATHSIG = 1
 _LENGTH = struct.Struct(">I")
 
@@ -77,7 +77,7 @@ def _answer(engine: _Sql | _Cypher | Bolt, request: dict[str, Any]) -> dict[str,
     except Unavailable as error:
         return {"unavailable": error.message}
     except Exception as error:  # noqa: BLE001 - whatever an engine raises is the statement's fault
-        if any(sign in str(error) for sign in _NO_MEMORY):
+        if str(error) == _NO_MEMORY:
             raise MemoryError from None
         return {"error": _sentence(error)}
 

@@ -55,7 +55,7 @@ def structured(text: str, schema: dict[str, Any] | None) -> dict[str, Any] | Non
     from referencing import Registry
 
     try:
-        value = orjson.loads(unfenced(text))
+        value = orjson.loads(text)
         # The registry is empty: that of jsonschema would fetch what it does not hold.
         jsonschema.Draft202012Validator(schema, registry=Registry()).validate(value)
     except (orjson.JSONDecodeError, jsonschema.ValidationError, RecursionError):

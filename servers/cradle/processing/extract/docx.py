@@ -247,16 +247,16 @@ def _table(table: Element) -> Iterator[Block]:
     header_rows = 0
     above: list[str] = []
     outermost = list(_outermost(table, "tr"))
-    least = min((count if seen else 0 for count, seen in map(_before, outermost)), default=0)
-    for row in outermost:
-        count, seen = _before(row)
-        cells = [""] * (count - least if seen else 0)
+    before = list(map(_before, outermost))
+    least = min((count if seen else 0 for count, seen in before), default=0)
+    for row, (count, seen) in zip(outermost, before, strict=True):
+        cells, hidden = [""] * (count - least if seen else 0), 0 if seen else count
         for cell in _outermost(row, "tc"):
             text, *spanned = _cell(cell)
             covered = not text and _is_covered(cell) and len(cells) < len(above)
             cells += [above[len(cells)] if covered else text, *spanned]
-            if not seen:  # the first cell's edge was dragged by hand: it is in the column below the others
-                cells, seen = [*cells, *[""] * count], True
+            cells += [""] * hidden  # the first cell's edge was dragged by hand: it is in the column below the others
+            hidden = 0
         above = cells
         if _is_on(row.find(f"{_W}trPr/{_W}tblHeader")) and header_rows == len(rows):
             header_rows += 1

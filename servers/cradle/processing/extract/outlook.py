@@ -76,8 +76,10 @@ class _Message:
         page = page_blocks(html) if html and plain.strip() else []
         if plain.strip() and not page_says_more(page, plain):
             yield from paragraphs(plain)
-        elif html:
+        elif page:
             yield from paragraphs(plain) if plain_says_more(page, plain) else ()
+            yield from page
+        elif html:
             yield from (item for item in read_html(html) if isinstance(item, Block))
         elif rich := self._bytes(_RTF, "0102"):
             yield from self._rich(rich, depth, inner)
