@@ -30,6 +30,7 @@ from servers.cradle.processing.extract.rtf import Rtf
 from servers.cradle.processing.extract.spreadsheet import Spreadsheet
 from servers.cradle.processing.extract.structured import Xml
 from servers.cradle.processing.extract.text import Markdown, Text
+from servers.cradle.processing.extract.tnef import Tnef
 from servers.cradle.processing.extraction import About, Attachment, Block, Item, Product, Scan
 
 EXTRACTORS: tuple[Extractor, ...] = (
@@ -52,6 +53,7 @@ EXTRACTORS: tuple[Extractor, ...] = (
     Rtf(),
     Spreadsheet(),
     Text(),
+    Tnef(),
     Xml(),
 )
 MAX_DEPTH = 5

@@ -27,6 +27,8 @@ PPT = "application/vnd.ms-powerpoint"
 BMECAT = "application/x-bmecat+xml"
 EML = "message/rfc822"
 MSG = "application/vnd.ms-outlook"
+TNEF = "application/ms-tnef"
+TNEF_MARK = b"\x78\x9f\x3e\x22"
 ZIP = "application/zip"
 TAR = "application/x-tar"
 GZIP = "application/gzip"
@@ -50,6 +52,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x7fELF", "application/x-elf"),
     (b"MZ", "application/vnd.microsoft.portable-executable"),
     (b"{\\rtf", RTF),
+    (TNEF_MARK, TNEF),
     (b"%!PS", "application/postscript"),
 )
 _EXTENSIONS = {

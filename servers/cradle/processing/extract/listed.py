@@ -17,6 +17,7 @@ from servers.cradle.processing.extraction import Block, Item
 
 READERS = frozenset({
     "doc", "docx", "html", "mail", "markdown", "opendocument", "outlook", "pdf", "ppt", "pptx", "rtf",
+    "tnef",
 })  # fmt: skip
 ABOVE = 25
 MAX_SAID = 300

@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from servers.cradle.processing.extract import dates
+from servers.cradle.processing.extract.detect import TNEF_MARK
 from servers.cradle.processing.extract.encoding import clean, decode, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.html import read_html
@@ -30,7 +31,7 @@ MAX_PARTS = 500
 
 class Mail:
     name = "mail"
-    version = "6"
+    version = "7"
     media_types = frozenset({"message/rfc822"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -65,15 +66,16 @@ def _items(data: bytes, depth: int, inner: Inner, alone: bool) -> Iterator[Item]
     lines = [f"{name}: {squeezed(value)}" for name in _HEADERS if (value := _header(message, name))]
     if lines:
         yield Block("paragraph", "\n".join(lines))
-    attached = 0
+    attached, said = 0, subject
     for count, part in enumerate(_chosen(message)):
         if count > MAX_PARTS:
             raise Unreadable("too_many_parts", f"The mail has more than {MAX_PARTS} parts; it was not read further.")
         if _is_text(part):
+            said += "\n" + _text(part)
             yield from _read_text(part)
         else:
             attached += 1
-            yield from _attachment(part, attached, depth, inner)
+            yield from _attachment(part, attached, depth, inner, said)
 
 
 def _header(message: EmailMessage, name: str) -> str:
@@ -161,9 +163,16 @@ def _bytes(part: EmailMessage) -> bytes:
     return payload if isinstance(payload, bytes) else b""
 
 
-def _attachment(part: EmailMessage, number: int, depth: int, inner: Inner) -> Iterator[Item]:
+def _attachment(part: EmailMessage, number: int, depth: int, inner: Inner, said: str) -> Iterator[Item]:
+    """The items of a file, but for what the mail's text (`said`) says of `winmail.dat`, which repeats it."""
     data, name = _content(part, number)
-    yield from inner_items(inner, data, name, depth + 1, part.get_content_type())
+    items = inner_items(inner, data, name, depth + 1, part.get_content_type())
+    if data.startswith(TNEF_MARK):
+        from servers.cradle.processing.extract.tnef import body_blocks
+
+        twin = not page_says_more(body_blocks(data), said)
+        items = (each for each in items if not (twin and isinstance(each, Block) and each.source == name))
+    yield from items
 
 
 def _content(part: EmailMessage, number: int) -> tuple[bytes, str]:

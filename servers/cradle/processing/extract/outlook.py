@@ -6,28 +6,20 @@ type 001F is UTF-16, 001E is text in the message's code page, 0102 is bytes and 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
-from servers.cradle.processing.extract import dates
+from servers.cradle.processing.extract import mapi
 from servers.cradle.processing.extract.compound import BROKEN, Compound, opened
-from servers.cradle.processing.extract.detect import MSG, RTF
-from servers.cradle.processing.extract.encoding import clean, decode, squeezed
-from servers.cradle.processing.extract.extractor import Exhausted, File, Inner, Unreadable, inner_items
-from servers.cradle.processing.extract.html import read_html
-from servers.cradle.processing.extract.lzfu import decompressed
+from servers.cradle.processing.extract.detect import MSG
+from servers.cradle.processing.extract.encoding import clean, decode
+from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.mail import MAX_PARTS
 from servers.cradle.processing.extract.ole_object import embedded
-from servers.cradle.processing.extract.rtf import read_rtf
-from servers.cradle.processing.extract.text import paragraphs
-from servers.cradle.processing.extract.twins import page_blocks, page_says_more, plain_says_more
-from servers.cradle.processing.extraction import About, Attachment, Block, Item
+from servers.cradle.processing.extraction import Attachment, Item
 
-_SUBJECT, _BODY, _HTML, _RTF = "0037", "1000", "1013", "1009"
-_SENDER, _ADDRESS, _TO, _CC = "0C1A", "5D01", "0E04", "0E03"
-_DATA, _LONG_NAME, _NAME, _SHOWN = "3701", "3707", "3704", "3001"
 _PROPERTIES = "__properties_version1.0"
-_SENT, _RECEIVED = b"\x40\x00\x39\x00", b"\x40\x00\x06\x0e"
+_TIME = 0x40
 _DAMAGED = "The message is cut off or damaged. Save it again from Outlook."
 
 
@@ -50,49 +42,15 @@ class Outlook:
 
 
 class _Message:
-    """A message at a storage of the file: the root's, or one that is attached."""
+    """A message, or one of its attachments, at a storage of the file: the root's, or one that is attached."""
 
     def __init__(self, container: Compound, place: list[str]) -> None:
         self._container = container
         self._place = place
 
     def items(self, depth: int, inner: Inner) -> Iterator[Item]:
-        subject, sent = squeezed(self._text(_SUBJECT)), self._date()
-        yield About(title=subject, dated=dates.of_iso(sent))
-        if subject:
-            yield Block("heading", subject, level=1)
-        if lines := list(self._header(sent)):
-            yield Block("paragraph", "\n".join(lines))
-        yield from self._body(depth, inner)
+        yield from mapi.message_items(self, depth, inner)
         yield from self._attachments(depth, inner)
-
-    def _header(self, sent: str) -> Iterator[str]:
-        sender = " ".join(filter(None, (squeezed(self._text(_SENDER)), squeezed(self._text(_ADDRESS)))))
-        named = (("From", sender), ("To", squeezed(self._text(_TO))), ("Cc", squeezed(self._text(_CC))))
-        yield from (f"{name}: {value}" for name, value in (*named, ("Date", sent)) if value)
-
-    def _body(self, depth: int, inner: Inner) -> Iterator[Item]:
-        plain, html = self._text(_BODY), self._bytes(_HTML, "0102") or self._text(_HTML).encode()
-        page = page_blocks(html) if html and plain.strip() else []
-        if plain.strip() and not page_says_more(page, plain):
-            yield from paragraphs(plain)
-        elif page:
-            yield from paragraphs(plain) if plain_says_more(page, plain) else ()
-            yield from page
-        elif html:
-            yield from (item for item in read_html(html) if isinstance(item, Block))
-        elif rich := self._bytes(_RTF, "0102"):
-            yield from self._rich(rich, depth, inner)
-
-    def _rich(self, rich: bytes, depth: int, inner: Inner) -> Iterator[Item]:
-        """The compressed RTF, which holds HTML where that is how the mail was written."""
-        try:
-            items = read_rtf(decompressed(rich), depth, inner)
-            yield from (item for item in items if not isinstance(item, About))
-        except Exhausted:
-            raise
-        except Unreadable as error:
-            yield Attachment("body.rtf", RTF, len(rich), error.code, error.reason)
 
     def _attachments(self, depth: int, inner: Inner) -> Iterator[Item]:
         inside = {path[len(self._place)] for path in self._container.below(*self._place)}
@@ -105,8 +63,8 @@ class _Message:
             yield from _Message(self._container, [*self._place, name])._attached(number, depth, inner)
 
     def _attached(self, number: int, depth: int, inner: Inner) -> Iterator[Item]:
-        shown = squeezed(self._text(_LONG_NAME) or self._text(_NAME) or self._text(_SHOWN))[:200]
-        storage = [*self._place, f"__substg1.0_{_DATA}000D"]
+        shown = mapi.attachment_name(self)
+        storage = [*self._place, f"__substg1.0_{mapi.DATA:04X}000D"]
         if self._container.has(*storage) and not self._container.has(*storage, _PROPERTIES):
             yield from embedded(self._container, storage, shown or f"attachment-{number}", depth, inner)
             return
@@ -118,30 +76,22 @@ class _Message:
             yield Attachment(shown, MSG, 0)
             yield from _Message(self._container, storage).items(depth + 1, inner)
             return
-        data = self._bytes(_DATA, "0102")
-        shown = shown or f"attachment-{number}"
-        yield from inner_items(inner, data, shown, depth + 1)
+        yield from inner_items(inner, self.data(mapi.DATA), shown or f"attachment-{number}", depth + 1)
 
-    def _bytes(self, identifier: str, kind: str) -> bytes:
-        return self._stream(f"__substg1.0_{identifier}{kind}")
+    def data(self, number: int, kind: str = "0102") -> bytes:
+        return self._stream(f"__substg1.0_{number:04X}{kind}")
+
+    def text(self, number: int) -> str:
+        if wide := self.data(number, "001F"):
+            return clean(wide.decode("utf-16-le", "replace"))
+        narrow = self.data(number, "001E")
+        return decode(narrow) if narrow else ""
+
+    def ticks(self, number: int) -> int:
+        """Of the property stream's entries, 16 bytes each: type, number, flags and value."""
+        stream = self._stream(_PROPERTIES)
+        at = stream.find(struct.pack("<HH", _TIME, number))
+        return int.from_bytes(stream[at + 8 : at + 16], "little") if 0 <= at <= len(stream) - 16 else 0
 
     def _stream(self, name: str) -> bytes:
         return self._container.read(*self._place, name)
-
-    def _text(self, identifier: str) -> str:
-        if wide := self._bytes(identifier, "001F"):
-            return clean(wide.decode("utf-16-le", "replace"))
-        narrow = self._bytes(identifier, "001E")
-        return decode(narrow) if narrow else ""
-
-    def _date(self) -> str:
-        """When it was sent, else received: 16-byte entries of the property stream, the time in 100 ns since 1601."""
-        stream = self._stream(_PROPERTIES)
-        for wanted in (_SENT, _RECEIVED):
-            at = stream.find(wanted)
-            if at >= 0 and len(stream) >= at + 16:
-                ticks = int.from_bytes(stream[at + 8 : at + 16], "little")
-                if 0 < ticks < 2**61:
-                    moment = datetime(1601, 1, 1, tzinfo=UTC) + timedelta(microseconds=ticks // 10)
-                    return moment.isoformat(timespec="seconds")
-        return ""
