@@ -127,7 +127,7 @@ def test_a_word_of_a_web_page_in_several_pieces_is_one_word_wherever_it_stands()
         "<h2>H<sub>2</sub>O-F<i>il</i>ter</h2><ul><li>Sch<b>alt</b>er<ul><li>m<sup>2</sup></li></ul></li></ul>"
         "<table><caption>Ty<b>p</b>en</caption><tr><th>Art.<b>-Nr</b></th></tr>"
         "<tr><td><span>47</span><span>11</span></td></tr></table>"
-    ) == ["H2O-Filter", "- Schalter\n- m2", "Typen", "Art.-Nr\n4711"]
+    ) == ["H2O-Filter", "- Schalter\n- m²", "Typen", "Art.-Nr\n4711"]
 
 
 def test_lines_of_a_web_page_are_apart_inside_of_what_is_read_as_one_line() -> None:

@@ -10,7 +10,7 @@ from itertools import chain, takewhile
 from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import DOCX
-from servers.cradle.processing.extract.encoding import clean, squeezed, whole
+from servers.cradle.processing.extract.encoding import clean, raised, squeezed, whole
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.pictures import chars_of, for_ocr
 from servers.cradle.processing.extract.story import MAX_COLUMNS, NEAR, Story
@@ -30,7 +30,7 @@ _GONE = frozenset({"del", "moveFrom", "Fallback"})
 
 class Docx:
     name = "docx"
-    version = "8"
+    version = "9"
     media_types = frozenset({DOCX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -171,7 +171,8 @@ def _level(paragraph: Element, styles: dict[str, int]) -> int:
 
 
 def _text(paragraph: Element) -> str:
-    """The paragraph's own text, without that of text boxes anchored in it (they follow as blocks of their own)."""
+    """The paragraph's own text, without what is hidden and without that of text boxes anchored in it (they follow as
+    blocks of their own)."""
     pieces: list[str] = []
     stack = [iter(paragraph)]
     while stack:
@@ -181,7 +182,7 @@ def _text(paragraph: Element) -> str:
             continue
         name = local(node)
         if name == "t":
-            pieces.append(node.text or "")
+            pieces.append(_shown(node))
         elif name in ("tab", "ptab"):
             pieces.append("\t")
         elif name in ("den", "sup"):  # of a formula: below its line, and above
@@ -198,6 +199,16 @@ def _text(paragraph: Element) -> str:
         elif name not in _LEFT_OUT and name != "txbxContent":
             stack.append(iter(node))
     return clean(whole("".join(pieces)))
+
+
+def _shown(text: Element) -> str:
+    """A text as its run shows it: nothing where it is hidden (w:vanish), above the line where it is superscript."""
+    said, run = text.text or "", text.getparent().find(_W + "rPr")
+    if run is None:
+        return said
+    if _is_on(run.find(_W + "vanish")):
+        return ""
+    return raised(said) if _said(run.find(_W + "vertAlign")) == "superscript" else said
 
 
 def _sign(symbol: Element) -> str:

@@ -22,6 +22,8 @@ _SURELY = 2  # so many times as many characters in UTF-8 as bytes that are none,
 # ü, ä and ö inside a word of DOS's code page; to Windows they are no sign, „ and ”, which stand at a word's ends.
 _DOS = re.compile(rb"(?<=[A-Za-z])[\x81\x84\x94](?=[A-Za-z\xe1])")
 _WINDOWS = re.compile(rb"(?<=[A-Za-z])[\xdf\xe4\xf6\xfc](?=[A-Za-z\xdf])")
+_RAISED = re.compile(r"[+\-\u2212\u2013]?\d{1,3}|\d{0,2}[+\-\u2212\u2013]|\(?\d{1,2}\)(?:[,;] ?\d{1,2}\))*", re.ASCII)
+_UP = str.maketrans("0123456789+-\u2212\u2013()", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁻⁽⁾")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -43,6 +45,12 @@ def whole(text: str) -> str:
 def paired(text: str) -> str:
     """The text with one character for two surrogates, as which formats of 16-bit units write those beyond U+FFFF."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def raised(text: str) -> str:
+    """Superscript text in characters that stand above the line, where it is an exponent, a charge, cents or a note's
+    number: 10⁻³ is not 10-3, and 12,50¹ not 12,501. Small print as a whole, and `1st`, stay as they are."""
+    return text.translate(_UP) if _RAISED.fullmatch(text.strip()) else text
 
 
 def squeezed(text: str) -> str:

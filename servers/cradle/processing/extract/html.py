@@ -1,11 +1,15 @@
-"""HTML: headings, paragraphs, lists and tables; scripts, styles and hidden parts are left out."""
+"""HTML: headings, paragraphs, lists and tables; scripts, styles and hidden parts are left out.
+
+A hidden part that something on the page opens, as a tab does its panel, is one that people see, and is read.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from servers.cradle.processing.extract.encoding import decode, encoding_of, squeezed, whole
+from servers.cradle.processing.extract.encoding import decode, encoding_of, raised, squeezed, whole
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import About, Block, Item
@@ -21,6 +25,8 @@ _APART = frozenset({"button", "legend", "optgroup", "option", "select", "textare
 _LATIN = frozenset({"iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1", "l1", "us-ascii", "ascii"})
 _MARKED = frozenset({"utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"})
 _WINDOWS = {code: bytes((code,)).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)}
+_HIDDEN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|mso-hide\s*:\s*all)", re.IGNORECASE)
+_OPENERS = ("href", "aria-controls", "data-target", "data-bs-target")
 _Spans = dict[int, tuple[int, str]]  # column → how many rows below the cell still covers, and what they are of
 MAX_DEPTH = 200
 MAX_ROWSPAN, MAX_COLSPAN = 1000, 100
@@ -29,7 +35,7 @@ MAX_CARRIED = 200  # columns, and characters of a cell, that are repeated in the
 
 class Html:
     name = "html"
-    version = "6"
+    version = "7"
     media_types = frozenset({"text/html"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -52,15 +58,25 @@ def read_html(data: bytes | str) -> Iterator[Item]:
     title = squeezed(whole(soup.title.get_text())) if soup.title else ""
     language = str(root.get("lang") or "")[:35] if root is not None else ""
     yield About(title=title, language=language.split("-")[0].lower())
+    opened = {str(each.get(name) or "").removeprefix("#") for each in soup.find_all(True) for name in _OPENERS}
     unseen = [
         each
         for each in soup.descendants
         if isinstance(each, Comment | Doctype)
-        or (isinstance(each, Tag) and (each.name in _SKIPPED or "hidden" in each.attrs))
+        or (isinstance(each, Tag) and (each.name in _SKIPPED or _is_hidden(each, opened)))
     ]
     for each in unseen:
         each.extract()
+    for each in soup.find_all("sup"):
+        if (up := raised(text := each.get_text())) != text:
+            each.replace_with(up)
     yield from _Walk().blocks(soup.body or soup)
+
+
+def _is_hidden(tag, opened: set[str]) -> bool:
+    """Whether nobody sees the element: it is hidden, and nothing on the page names it as what it opens."""
+    hidden = "hidden" in tag.attrs or _HIDDEN.search(str(tag.get("style") or "")) is not None
+    return hidden and tag.get("id") not in opened
 
 
 def _text(data: bytes) -> str:

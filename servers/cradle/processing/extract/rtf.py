@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from servers.cradle.processing.extract import rtf_words
 from servers.cradle.processing.extract.detect import RTF
-from servers.cradle.processing.extract.encoding import squeezed
+from servers.cradle.processing.extract.encoding import raised, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable, inner_items
 from servers.cradle.processing.extract.ole_object import unpacked
 from servers.cradle.processing.extract.pictures import FEW_CHARS, Picture, chars_of, for_ocr, scans
@@ -42,7 +42,7 @@ _NO_FILE = "The document only names the object, or it is damaged; it was not rea
 
 class Rtf:
     name = "rtf"
-    version = "6"
+    version = "7"
     media_types = frozenset({RTF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -75,12 +75,14 @@ class _State(NamedTuple):
     font: int = -1
     fallback: int = 1
     deleted: bool = False
+    hidden: bool = False
+    raised: bool = False
     rtf_only: bool = False
     pictured: bool = True
 
     @property
     def unseen(self) -> bool:
-        return self.deleted or (self.rtf_only and isinstance(self.to, Markup))
+        return self.deleted or self.hidden or (self.rtf_only and isinstance(self.to, Markup))
 
 
 class _Reader:
@@ -174,7 +176,8 @@ class _Reader:
             self._state.to.digits(self._raw)
         elif self._state.to is not None and not self._state.unseen:
             font = self._font()
-            self._state.to.add(font.text(bytes(self._raw)) + font.shown(text))
+            said = font.text(bytes(self._raw)) + font.shown(text)
+            self._state.to.add(raised(said) if self._state.raised else said)
         self._raw.clear()
 
     def _font(self) -> Font:
@@ -309,9 +312,13 @@ _CHANGES: dict[bytes, _Change] = {
     b"ansicpg": _ansi_code_page,
     b"deff": _default_font,
     b"f": lambda reader, state, value: state._replace(font=value),
-    b"plain": lambda reader, state, value: state._replace(font=-1, deleted=False),
+    b"plain": lambda reader, state, value: state._replace(font=-1, deleted=False, hidden=False, raised=False),
     b"uc": lambda reader, state, value: state._replace(fallback=max(value, 0)),
     b"deleted": lambda reader, state, value: state._replace(deleted=value != 0),
+    b"v": lambda reader, state, value: state._replace(hidden=value != 0),
+    b"super": lambda reader, state, value: state._replace(raised=value != 0),
+    b"sub": lambda reader, state, value: state._replace(raised=False),
+    b"nosupersub": lambda reader, state, value: state._replace(raised=False),
     b"htmlrtf": lambda reader, state, value: state._replace(rtf_only=value != 0),
     b"fromhtml": lambda reader, state, value: state._replace(to=reader.encapsulated()),
     b"pard": lambda reader, state, value: state._replace(paragraph=Paragraph()),

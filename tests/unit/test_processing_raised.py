@@ -1,0 +1,78 @@
+"""What stands above the line is no digit of the number before it, and what nobody sees is not read."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from servers.cradle.processing.extract.encoding import raised
+from tests.tables_rig import extracted, texts
+
+SAID = "10⁻³ m² H2O 12,50¹⁾ 1st"
+PAGE = "<p>10<sup>-3</sup> m<sup>2</sup> H<sub>2</sub>O 12,50<sup>1)</sup> 1<sup>st</sup></p>"
+RICH = rb"{\rtf1 10{\super -3} m\super 2\nosupersub  H{\sub 2}O 12,50{\super 1)} 1{\super st}\par}"
+
+
+def word(*runs: tuple[str, str]) -> bytes:
+    from docx import Document
+
+    made, out = Document(), io.BytesIO()
+    paragraph = made.add_paragraph()
+    for text, how in runs:
+        font = paragraph.add_run(text).font
+        font.hidden = how == "no" or None
+        if how in ("up", "down"):
+            setattr(font, {"up": "superscript", "down": "subscript"}[how], True)
+    made.save(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (PAGE.encode(), "a.html"),
+        (RICH, "a.rtf"),
+        (
+            word(("10", ""), ("-3", "up"), (" m", ""), ("2", "up"), (" H", ""), ("2", "down"), ("O 12,50", ""),
+                 ("1)", "up"), (" 1", ""), ("st", "up")),
+            "a.docx",
+        ),
+    ],
+)  # fmt: skip
+def test_an_exponent_and_a_note_s_number_are_no_digits_of_the_value_before_them(data: bytes, name: str) -> None:
+    assert texts(extracted(data, name)) == [SAID]
+
+
+@pytest.mark.parametrize("text", ["Preise gültig ab 01.03.2026", "01.03.2026", "12345", "st", ""])
+def test_small_print_and_letters_stay_as_they_are(text: str) -> None:
+    assert raised(text) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (word(("Sichtbar", ""), (" VERSTECKT", "no")), "a.docx"),
+        (rb"{\rtf1 Sichtbar{\v  VERSTECKT}\par}", "a.rtf"),
+        (b"<p>Sichtbar</p><div style='color:red; Display : none'>VERSTECKT</div>", "a.html"),
+        (b"<p>Sichtbar</p><span style='mso-hide:all'>VERSTECKT</span><p hidden id='x'>VERSTECKT</p>", "a.html"),
+    ],
+)
+def test_what_nobody_sees_is_not_read(data: bytes, name: str) -> None:
+    assert texts(extracted(data, name)) == ["Sichtbar"]
+
+
+@pytest.mark.parametrize("how", ["style='display:none'", "hidden"])
+@pytest.mark.parametrize("opener", ["href='#daten'", "aria-controls='daten'", "data-bs-target='#daten'"])
+def test_the_panel_of_a_tab_is_read_though_it_is_hidden_at_first(how: str, opener: str) -> None:
+    page = f"<a {opener}>Technische Daten</a><div id='daten' {how}>Schutzart IP67</div>"
+    assert texts(extracted(page.encode(), "a.html")) == ["Technische Daten", "Schutzart IP67"]
+
+
+def test_a_note_s_number_does_not_change_an_article_s_price() -> None:
+    page = (
+        "<table><tr><th>Artikelnummer</th><th>Name</th><th>Preis EUR</th></tr>"
+        "<tr><td>A-1</td><td>Klemme</td><td>12,50<sup>1</sup></td></tr></table>"
+    )
+    (product,) = extracted(page.encode(), "a.html").products
+    assert "12.501" not in [price.amount for price in product.prices]
