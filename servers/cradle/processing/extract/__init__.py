@@ -27,6 +27,7 @@ from servers.cradle.processing.extract.pdf import Pdf
 from servers.cradle.processing.extract.ppt import Ppt
 from servers.cradle.processing.extract.pptx import Pptx
 from servers.cradle.processing.extract.rtf import Rtf
+from servers.cradle.processing.extract.smime import Smime
 from servers.cradle.processing.extract.spreadsheet import Spreadsheet
 from servers.cradle.processing.extract.structured import Xml
 from servers.cradle.processing.extract.text import Markdown, Text
@@ -51,6 +52,7 @@ EXTRACTORS: tuple[Extractor, ...] = (
     Ppt(),
     Pptx(),
     Rtf(),
+    Smime(),
     Spreadsheet(),
     Text(),
     Tnef(),

@@ -27,6 +27,7 @@ PPT = "application/vnd.ms-powerpoint"
 BMECAT = "application/x-bmecat+xml"
 EML = "message/rfc822"
 MSG = "application/vnd.ms-outlook"
+CMS = "application/pkcs7-mime"
 TNEF = "application/ms-tnef"
 TNEF_MARK = b"\x78\x9f\x3e\x22"
 ZIP = "application/zip"
@@ -110,6 +111,12 @@ _COMPOUND_MARKS = (
     ("Workbook", XLS),
     ("Book", XLS),
 )
+# ContentInfo of what is signed or encrypted: PKCS #7's types, then those of CMS (RFC 5083, 3274)
+CMS_BEGIN = re.compile(
+    rb"\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)"
+    rb"(\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07[\x02\x03]|\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x17)",
+    re.DOTALL,
+)
 _MAIL_HEADER = re.compile(
     rb"^(from|to|cc|subject|date|received|return-path|mime-version|message-id|delivered-to|content-type|x-[a-z-]+):",
     re.IGNORECASE,
@@ -155,6 +162,8 @@ def _marked(data: bytes) -> str | None:
         return "image/webp"
     if is_tar(data[:512]):
         return TAR
+    if CMS_BEGIN.match(data):
+        return CMS
     fitting = (kind for magic, kind in _MAGIC if data.startswith(magic) and not (len(magic) <= 3 and _is_text(data)))
     return next(fitting, None)
 
