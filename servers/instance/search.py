@@ -73,7 +73,7 @@ ABOUT = {
     "groups": "The catalogues' own structure. code is a group's key in its document, parent the code above it.",
     "relations": "article_number to target: a group's code where kind is member, the supplier whose catalogues lose "
     "the article where it is deleted, else an article number. Kinds of BMEcat: accessories, sparepart, followup "
-    "(successor), similar, mandatory, select, consists_of, base_product.",
+    "(successor), similar, mandatory, select, consists_of, base_product. Of tables too: fits, replaces.",
     "media": "Files that a product names, not the files themselves; a data sheet has the purpose data_sheet or MD22.",
 }
 """What an agent has to know of a table to ask it rightly, beside the names of its columns."""

@@ -70,6 +70,10 @@ _COLUMNS = {
     "followup": "nachfolger nachfolgeartikel nachfolgeprodukt nachfolgetyp ersetztdurch successor replacedby",
     "accessories": "zubehoer zubehoerartikel accessories accessory",
     "sparepart": "ersatzteil ersatzteile sparepart spareparts",
+    "fits": (
+        "passendzu passendfuer passendzuartikel passendfuerartikel kompatibelmit zubehoerzu zubehoerfuer compatiblewith"
+    ),
+    "replaces": "ersatzfuer ersetzt ersetztartikel vorgaenger vorgaengerartikel predecessor replacementfor replaces",
     "group": ("warengruppe produktgruppe artikelgruppe kategorie category productgroup productcategory group gruppe"),
     "packing": (
         "vpe ve verpackungseinheit verpackungsmenge packungsinhalt packungsgroesse packunit packingunit packagingunit "

@@ -25,7 +25,7 @@ _NUMBERS = frozenset({"sldNum", "dt", "ftr", "hdr", "sldImg"})
 
 class Pptx:
     name = "pptx"
-    version = "7"
+    version = "8"
     media_types = frozenset({PPTX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

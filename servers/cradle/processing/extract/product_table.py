@@ -35,7 +35,8 @@ SEARCHED = 25
 SAMPLED = 200
 BLOCK_ROWS = 200
 _IDENTIFIERS = ("article", "gtin", "manufacturer_number")
-_REFERENCES = ("followup", "accessories", "sparepart")
+_REFERENCES = ("followup", "accessories", "sparepart", "fits", "replaces")
+_MEASURE = re.compile(r"[\d.,/x-]+[^\W\d_]{1,3}[²³]?")
 _FIGURES = re.compile(r"[+-]?[\d.,'’ \u00a0\u202f]+%?")
 _WORDS = re.compile(r"[^\W\d_]{4,}")
 _ONE_NUMBER = re.compile(r"(?=.*\d)[\w./+-]{4,40}")
@@ -222,7 +223,7 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
             continue
         if role == "group":
             groups.append(Classification(columns.headers[index], shown(cell)))
-        elif role in _REFERENCES and (others := _article_numbers(cell)):
+        elif role in _REFERENCES and (others := _article_numbers(cell, role)):
             references += [Reference(role, other) for other in others]
         elif role in (None, "packing", *_REFERENCES):
             features.append(_feature(cell, columns, index))
@@ -247,9 +248,11 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
     )
 
 
-def _article_numbers(cell: str) -> list[str]:
-    """The article numbers that a cell lists; none where it says anything else."""
+def _article_numbers(cell: str, role: str) -> list[str]:
+    """The article numbers that a cell lists; none where it says anything else, such as what size an article fits."""
     found = [part.strip() for part in re.split(r"[;|\n]|,\s", str(cell))]
+    if role == "fits" and any(map(_MEASURE.fullmatch, found)):
+        return []
     return found if all(_ONE_NUMBER.fullmatch(each) and not day_of(each) for each in found) else []
 
 

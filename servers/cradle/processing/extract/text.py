@@ -28,7 +28,7 @@ class Text:
 
 class Markdown:
     name = "markdown"
-    version = "4"
+    version = "5"
     media_types = frozenset({"text/markdown"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
