@@ -69,15 +69,17 @@ _COMPARES = re.compile(
     r"\b(?:mindestens|hoechstens|at least|at most) \d|\b(?:wie ?viele|how many) (?:artikel|produkte|articles|products)"
 )
 _PART = re.compile(r"[0-9]{6,7}")
+_ABOVE_THE_LINE = re.compile(r"(?<=\d)(?=[⁰¹²³⁴⁵⁶⁷⁸⁹])")
 _EDGES = "()[]{},;:!?.\"'„“”»«"
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[a-z0-9]+")  # `1,5` is one number
 
 
 def folded(text: str) -> str:
-    """Lower case without umlauts and accents: `Gehäuse` and `Gehaeuse` become the same."""
+    """Lower case without umlauts and accents: `Gehäuse` and `Gehaeuse` become the same. An exponent or a note's number
+    is no digit of the number before it."""
     if text.isascii():
         return text.lower()
-    plain = unicodedata.normalize("NFKC", text).lower()
+    plain = unicodedata.normalize("NFKC", _ABOVE_THE_LINE.sub(" ", text)).lower()
     plain = plain.replace("ä", "ae").replace("ö", "oe").replace("ü", "ue").replace("ß", "ss")
     if plain.isascii():
         return plain

@@ -7,6 +7,7 @@ import io
 import pytest
 
 from servers.cradle.processing.extract.encoding import raised
+from shared.dataset.words import folded
 from tests.tables_rig import extracted, texts
 
 SAID = "10⁻³ m² H2O 12,50¹⁾ 1st"
@@ -76,3 +77,7 @@ def test_a_note_s_number_does_not_change_an_article_s_price() -> None:
     )
     (product,) = extracted(page.encode(), "a.html").products
     assert "12.501" not in [price.amount for price in product.prices]
+
+
+def test_a_search_finds_the_number_and_not_one_with_the_note_s_number_in_it() -> None:
+    assert folded("Preis 12,50¹ EUR, 5·10⁶ Schaltspiele, 10 mm²") == "preis 12,50 1 eur, 5·10 6 schaltspiele, 10 mm2"
