@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,28 @@ def word(*runs: tuple[str, str]) -> bytes:
 )  # fmt: skip
 def test_an_exponent_and_a_note_s_number_are_no_digits_of_the_value_before_them(data: bytes, name: str) -> None:
     assert texts(extracted(data, name)) == [SAID]
+
+
+def test_of_a_slide_too() -> None:
+    from pptx import Presentation
+
+    made, out = Presentation(), io.BytesIO()
+    title: Any = made.slides.add_slide(made.slide_layouts[5]).shapes[0]
+    paragraph = title.text_frame.paragraphs[0]
+    for text, baseline in (
+        ("10", ""),
+        ("-3", "30000"),
+        (" m", ""),
+        ("2", "30%"),
+        (" H", ""),
+        ("2", "-25000"),
+        ("O", ""),
+    ):
+        run = paragraph.add_run()
+        run.text = text
+        run.font._element.attrib.update({"baseline": baseline} if baseline else {})
+    made.save(out)
+    assert texts(extracted(out.getvalue(), "a.pptx")) == ["10⁻³ m² H2O"]
 
 
 @pytest.mark.parametrize("text", ["Preise gültig ab 01.03.2026", "01.03.2026", "12345", "st", ""])

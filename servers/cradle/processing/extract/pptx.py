@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +11,7 @@ from itertools import chain
 from servers.cradle.processing.extract import opc
 from servers.cradle.processing.extract.containers import check_zip
 from servers.cradle.processing.extract.detect import PPTX
-from servers.cradle.processing.extract.encoding import clean, squeezed
+from servers.cradle.processing.extract.encoding import clean, raised, squeezed
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.pictures import chars_of, for_ocr
 from servers.cradle.processing.extract.text import table_block
@@ -112,7 +113,9 @@ def _text(paragraph: Element) -> str:
     for node in paragraph.iter():
         name = local(node)
         if name == "t":
-            pieces.append(node.text or "")
+            run = node.getparent().find(_A + "rPr")
+            up = run is not None and re.fullmatch(r"[1-9]\d*%?", run.get("baseline") or "") is not None
+            pieces.append(raised(node.text or "") if up else node.text or "")
         elif name == "br":
             pieces.append("\n")
     return clean("".join(pieces))
