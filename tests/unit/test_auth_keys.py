@@ -12,14 +12,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 
 import shared.auth.verifier
 from shared.auth import GivenKeys, Principal, RemoteKeys, TokenVerifier, acting_as, principal, require, require_customer
-from shared.auth.keys import FRESH_S, RETRY_S, STALE_S
+from shared.auth.keys import FRESH_S, RETRY_S, STALE_S, read_keys
 from shared.auth.verifier import TRUSTED_S
 from shared.errors import Forbidden, Unauthenticated, Unavailable
 from shared.settings import Settings
-from tests.serving_rig import Issuer
+from tests.serving_rig import HANGS_S, Issuer
 
 
 class Clock:
@@ -237,5 +239,42 @@ def test_inside_a_call_the_caller_is_known_and_outside_it_is_not() -> None:
             require("write")
         with pytest.raises(Forbidden):
             require_customer()
+    with pytest.raises(Unauthenticated):
+        principal()
     with acting_as(Unavailable("no identity")), pytest.raises(Unavailable):
         principal()
+
+
+def test_only_signing_keys_on_the_curve_of_the_tokens_that_have_a_name_are_taken() -> None:
+    good, other = Issuer().jwk, ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP384R1()).public_key(), as_dict=True)
+    nameless = {name: value for name, value in good.items() if name != "kid"}
+    others = [{**good, "kid": "sealing", "use": "enc"}, {**other, "kid": "curve"}, nameless, {**good, "kid": 7}]
+    assert list(read_keys({"keys": [*others, good]})) == [good["kid"]]
+
+
+async def test_a_token_lives_for_an_hour_at_most(settings: Settings) -> None:
+    issuer, now = Issuer(), int(time.time())
+    verifier = TokenVerifier.of(settings, "cradle", GivenKeys(issuer.jwks))
+    await verifier.verify(issuer.token(settings, iat=now, exp=now + 3600))
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(issuer.token(settings, iat=now, exp=now + 3601))
+
+
+async def test_of_many_tokens_the_oldest_is_forgotten_first(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared.auth.verifier, "CACHED_TOKENS", 2)
+    issuer, asked = Issuer(), []
+
+    def document() -> dict[str, Any]:
+        asked.append(None)
+        return issuer.jwks
+
+    verifier = TokenVerifier.of(settings, "cradle", GivenKeys(document))
+    monkeypatch.setattr(shared.auth.verifier, "TRUSTED_S", HANGS_S)
+    tokens = [issuer.token(settings, jti=f"tok_{number}") for number in range(3)]
+    for token in (*tokens, tokens[2], tokens[1]):
+        await verifier.verify(token)
+    assert len(asked) == 3  # the two newest are remembered
+    await verifier.verify(tokens[0])
+    assert len(asked) == 4

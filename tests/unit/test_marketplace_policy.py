@@ -88,6 +88,8 @@ def test_an_entry_is_called_where_it_is_installed() -> None:
     assert decide(USER, "entry.call", Resource(installed=True)).allowed
     assert not decide(USER, "entry.call", Resource()).visible
     assert not decide(USER, "entry.call", Resource(installed=True, approved=False)).allowed
+    assert not decide(PARTNER, "entry.call", Resource()).allowed
+    assert not decide(Someone("platform_admin", "acme"), "entry.call", Resource()).allowed
 
 
 def test_an_entry_that_is_not_approved_is_hidden_from_all_but_the_operator() -> None:
@@ -117,6 +119,15 @@ def test_nobody_makes_users_above_their_own_reach(
     caller: Someone, role: str, customer: str | None, allowed: bool
 ) -> None:
     assert decide(caller, "user.create", Resource(customer, role=role)).allowed is allowed
+
+
+def test_nobody_makes_an_account_that_holds_more_than_the_token_it_is_made_with() -> None:
+    made = Resource("acme", role="customer_user")
+    little = Someone("customer_admin", "acme", scopes=frozenset({"users:write", "gateway:call"}))
+    assert not decide(little, "user.create", made).allowed
+    assert decide(little, "user.disable", made).allowed
+    needed = granted("customer_user", None, "marketplace", None)
+    assert decide(Someone("customer_admin", "acme", scopes=needed | {"users:write"}), "user.create", made).allowed
 
 
 @pytest.mark.parametrize("caller", [ADMIN, USER])
