@@ -12,6 +12,7 @@ import pytest
 from servers.local.audit import LOGS, last, prove
 from servers.marketplace.approvals.store import ApprovalStore, Bound
 from servers.marketplace.tools.accounts import UserCreated, WhoAmI
+from servers.marketplace.tools.licences import LicenceShown
 from servers.marketplace.tools.review import ServerReviewed
 from shared.audit import AuditEntry, AuditLog
 from shared.contracts.catalogue import CataloguePage
@@ -60,7 +61,11 @@ async def changes(market: Market) -> dict[str, Callable[[], Awaitable[Any]]]:
     seen = await market.call(operator, "check_mcp", ServerReviewed, server_name=name)
     user = await market.add_user("customer_user", "acme", "bert@acme.example")
     who = {"company_name": "Bolt AG", "contact_email": "it@bolt.example"}
+    licence = {"customer_id": "acme", "server_name": CRADLE, "days": 3}
+    given = await market.call(operator, "issue_licence", LicenceShown, **licence)
     return {
+        "licence.issued": lambda: market.call(operator, "issue_licence", **licence),
+        "licence.revoked": lambda: market.call(operator, "revoke_licence", licence_id=given.licence_id),
         "server.installed": lambda: market.call(customer, "install_mcp", server_name=CRADLE),
         "server.uninstalled": lambda: market.call(customer, "uninstall_mcp", server_name=name),
         "customer.registered": lambda: market.call(service, "register_customer", customer_id="bolt", **who),
@@ -113,7 +118,7 @@ async def test_while_the_log_cannot_be_written_no_change_happens_and_reading_goe
     who = {"company_name": "Acme GmbH", "contact_email": "it@acme.example"}
     await market.call(service, "register_customer", customer_id="acme", **who)
     made = await changes(market)
-    tables = ("installs", "customers", "users", "api_keys", "catalogue_entries", "server_tools")
+    tables = ("installs", "customers", "users", "api_keys", "catalogue_entries", "server_tools", "licences")
     count = " UNION ALL ".join(f"SELECT count(*), max(t::text) FROM {table} t" for table in tables)  # noqa: S608
     before = await superuser.fetch(count)
     await superuser.execute("ALTER TABLE audit RENAME TO audit_away")

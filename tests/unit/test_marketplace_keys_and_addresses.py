@@ -8,6 +8,8 @@ import re
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +23,7 @@ from servers.marketplace.gateway.events import Events
 from servers.marketplace.gateway.message import ProtocolError, read_message
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
+from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.tokens import LIFETIME_S, Grant, Mint
 from shared.auth import GivenKeys, TokenVerifier
 from shared.auth.verifier import TRUSTED_S
@@ -117,6 +120,33 @@ def test_an_upstream_token_is_signed_anew_when_the_clock_was_set_or_the_machine_
     assert after != before
     assert after == mint.upstream(GRANT)
     assert jwt.decode(after, options={"verify_signature": False})["iat"] == int(now)
+
+
+def test_of_many_upstream_tokens_the_one_used_longest_ago_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "CACHED_TOKENS", 2)
+    mint = Mint(KeyRing(tmp_path), "https://m.example")
+    first, second, third = (replace(GRANT, subject=f"usr_{name}") for name in "abc")
+    signed = [mint.upstream(grant) for grant in (first, second)]
+    assert mint.upstream(first) == signed[0]
+    mint.upstream(third)
+    assert mint.upstream(first) == signed[0]
+    assert mint.upstream(second) != signed[1]
+
+
+def test_a_licence_is_good_for_its_customer_and_server_until_it_ends(tmp_path: Path) -> None:
+    licences, now = LicenceKeys(KeyRing(tmp_path / "keys")), datetime.now(UTC)
+
+    def good(days: int, *given: str, key: str | None = None) -> bool:
+        document, key_id, signature = licences.signed("lic_a", "acme", "io.0711/tax", now + timedelta(days=days))
+        return licences.good(document, key or key_id, signature, *given)
+
+    assert good(1, "acme", "io.0711/tax")
+    assert not good(-1, "acme", "io.0711/tax")
+    assert not good(1, "bolt", "io.0711/tax")
+    assert not good(1, "acme", "io.0711/other")
+    assert not good(1, "acme", "io.0711/tax", key="key-that-is-gone")
 
 
 def test_a_sealed_session_opens_for_its_caller_only(tmp_path: Path) -> None:
