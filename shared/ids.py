@@ -8,6 +8,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -49,6 +50,17 @@ def customer_id(company_name: str) -> str:
 def digest(data: bytes) -> str:
     """`sha256:` and 64 hexadecimal digits of the bytes."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """`sha256:` and 64 hexadecimal digits of a file."""
+    return f"sha256:{hash_file(path)}"
 
 
 def canonical_json(value: object) -> bytes:

@@ -7,7 +7,6 @@ with its digest. The merged dataset has to have the digest that was signed; only
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from servers.instance.versions import Versions
 from shared.contracts.instance import InstanceConfig
 from shared.dataset.delta import CHANGES
 from shared.errors import Conflict, InvalidInput, NotFound, ParameterDrift, TooLarge, Unavailable
+from shared.ids import digest_file, hash_file
 from shared.signatures import DELTA, Verifier
 
 STATEMENT = "statement.json"
@@ -107,9 +107,8 @@ class Updates:
             raise Unavailable("This instance was started without INSTANCE_SIGNER, so it takes no updates.")
         if not path.is_file():
             raise NotFound("This update was not received. Send it with put_update first.", field="update_digest")
-        with path.open("rb") as file:
-            if "sha256:" + hashlib.file_digest(file, "sha256").hexdigest() != update_digest:
-                raise Conflict(_DAMAGED)
+        if digest_file(path) != update_digest:
+            raise Conflict(_DAMAGED)
         try:
             with tarfile.open(path, "r:") as tar:
                 statement = self._signer.statement(_content(tar, STATEMENT, 2**20))
@@ -164,6 +163,5 @@ def _unpack_file(tar: tarfile.TarFile, name: str, sha256: str, work: Path) -> No
         raise Conflict(_DAMAGED)
     with (work / name).open("xb") as out:
         shutil.copyfileobj(file, out, 1 << 20)
-    with (work / name).open("rb") as written:
-        if hashlib.file_digest(written, "sha256").hexdigest() != sha256:
-            raise Conflict(_DAMAGED)
+    if hash_file(work / name) != sha256:
+        raise Conflict(_DAMAGED)

@@ -26,6 +26,7 @@ from servers.local.platform import Notify, postgres, prepare
 from servers.local.whole import the_whole
 from shared.contracts.model import Contract
 from shared.errors import Conflict, InvalidInput, PlatformError, StorageFull, Unavailable
+from shared.ids import digest_file
 from shared.postgres.dump import dump, fingerprints
 from shared.postgres.dump import restore as restore_database
 from shared.postgres.provision import DATABASES, drop_databases, provision, require_nobody_connected, require_unused
@@ -74,7 +75,7 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
                 tables = await _dump(superuser_url, work / "databases", notify)
                 hashes, modes, changed = await asyncio.to_thread(_copy_home, settings.home, work / "files")
                 await require_nobody_connected(superuser_url)  # one that was started meanwhile may have changed both
-            hashes |= {f"databases/{name}.dump": _hash(work / "databases" / f"{name}.dump") for name in DATABASES}
+            hashes |= {f"databases/{name}.dump": digest_file(work / "databases" / f"{name}.dump") for name in DATABASES}
             made = Manifest(
                 made_at=now, files=hashes, modes=modes, changed_ns=changed, tables=tables,
                 s3_endpoint=settings.s3_endpoint,
@@ -155,7 +156,7 @@ def _copy_home(home: Path, target: Path) -> tuple[dict[str, str], dict[str, int]
             (target / name).mkdir(mode=0o700)
         else:
             shutil.copyfile(path, target / name)
-            hashes[f"files/{name}"] = _hash(target / name)
+            hashes[f"files/{name}"] = digest_file(target / name)
     return hashes, modes, changed
 
 
@@ -192,7 +193,9 @@ def checked(source: Path, wanted: Callable[[str], bool] = lambda _name: True) ->
         raise InvalidInput(f"{source} is no folder that `0711 backup` made.{hint}")
     try:
         manifest = Manifest.model_validate_json((source / MANIFEST).read_bytes())
-        damaged = [name for name, value in manifest.files.items() if wanted(name) and _hash(source / name) != value]
+        damaged = [
+            name for name, value in manifest.files.items() if wanted(name) and digest_file(source / name) != value
+        ]
     except (OSError, ValueError):
         raise Conflict("This is no whole backup: a file is missing. Use another one.") from None
     if damaged:
@@ -254,11 +257,6 @@ def _empty(home: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _make(work: Path) -> None:

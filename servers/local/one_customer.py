@@ -18,7 +18,7 @@ from servers.cradle.deployments.access_keys import key_file
 from servers.cradle.images.archive import make_immutable, release
 from servers.cradle.images.customer_keys import key_folder, was_erased
 from servers.cradle.images.erasure import last_erasure
-from servers.cradle.images.files import digest_file, sweep, work_name
+from servers.cradle.images.files import sweep, work_name
 from servers.cradle.images.signing import KEY_NAME
 from servers.local.backup import Manifest, checked, copy_back, full
 from servers.local.platform import MIGRATIONS, Notify
@@ -26,6 +26,7 @@ from servers.local.whole import superuser_of, the_whole
 from shared.audit import AuditLog
 from shared.durable import sync_folder
 from shared.errors import Conflict, NotFound
+from shared.ids import digest_file
 from shared.objects import CustomerStore, bucket_name
 from shared.postgres.database import Database
 from shared.postgres.erasure import names_customer

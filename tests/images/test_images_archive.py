@@ -14,9 +14,9 @@ from servers.cradle.images.archive import SEALED, Archive, release
 from servers.cradle.images.build import built_image
 from servers.cradle.images.customer_keys import CustomerKey, destroy
 from servers.cradle.images.erasure import erase
-from servers.cradle.images.files import hash_file
 from servers.cradle.images.signing import Signer
 from shared.errors import Conflict, InvalidInput, NotFound
+from shared.ids import hash_file
 from shared.objects import CustomerStore
 from shared.settings import Settings
 from tests.image_rig import CustomerImage, small_image

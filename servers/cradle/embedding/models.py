@@ -6,7 +6,6 @@ read and no code of a model is ever run.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import re
@@ -18,7 +17,7 @@ import orjson
 
 from shared.encoder import TOKENIZER, ModelCard
 from shared.errors import InvalidInput, Unavailable
-from shared.ids import canonical_digest, digest
+from shared.ids import canonical_digest, digest, digest_file
 from shared.settings import Settings
 
 BUNDLED = "bundled"
@@ -142,7 +141,7 @@ def weights_digest(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise FileNotFoundError(2, "missing", "model.safetensors")
-    digests = {file.name: _file_digest(file) for file in files}
+    digests = {file.name: digest_file(file) for file in files}
     return digests[files[0].name] if len(files) == 1 else canonical_digest(digests)
 
 
@@ -155,11 +154,6 @@ def is_packable(config: dict[str, Any]) -> bool:
         and not config.get("is_decoder")
         and not config.get("add_cross_attention")
     )
-
-
-def _file_digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _bundled_folder() -> Path:

@@ -25,13 +25,14 @@ from pydantic import ValidationError
 from servers.cradle.images.build import IMAGE, RECORD, Stored, built_image
 from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.evidence import FILES
-from servers.cradle.images.files import copy, digest_file, hash_file, new_file, sweep, work_name, write_new
+from servers.cradle.images.files import copy, new_file, sweep, work_name, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import SignedBy
 from servers.cradle.images.streams import Hashing
 from shared.contracts.image import ImageArchived, ImageBuilt
 from shared.durable import sync_folder
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
+from shared.ids import digest_file, hash_file
 from shared.signatures import Verifier
 from shared.stopping import stoppable
 

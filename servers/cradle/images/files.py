@@ -16,17 +16,6 @@ _PROC = Path("/proc")
 _FICLONE = 0x40049409  # linux/fs.h: share a file's blocks, copy on write
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """The same as an OCI digest, `sha256:` before the hexadecimal."""
-    return f"sha256:{hash_file(path)}"
-
-
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file that does not exist yet, to be written; durable after the block."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from servers.cradle.images import evidence, neo4j_import
 from servers.cradle.images.build import IMAGE, built_image, publish
-from servers.cradle.images.files import digest_file, new_file, share, sweep, work_name, write_new
+from servers.cradle.images.files import new_file, share, sweep, work_name, write_new
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.render import compose, delivery, helm_chart
 from servers.cradle.images.report import report_of
@@ -22,6 +22,7 @@ from servers.cradle.images.spec import SOURCE_EPOCH, ImageSpec
 from shared.contracts.image import Companion, DeliveryPackage, ImageBuilt
 from shared.durable import sync_folder
 from shared.errors import Conflict, InvalidInput
+from shared.ids import digest_file
 
 SUMS, SUMS_SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 CHART = "instance-chart.tgz"

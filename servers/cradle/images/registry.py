@@ -19,14 +19,14 @@ import orjson
 from pydantic import ValidationError
 
 from servers.cradle.images.compression import MEDIA_TYPES
-from servers.cradle.images.files import digest_file, work_name
+from servers.cradle.images.files import work_name
 from servers.cradle.images.layers import Layer, room_or_clean, tarfile_bytes
 from servers.cradle.images.streams import BLOCK, Hash, Hashing
 from shared.certificates import fault
 from shared.contracts.image import PINNED, Compression
 from shared.contracts.model import Contract
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
-from shared.ids import Digest, digest
+from shared.ids import Digest, digest, digest_file
 
 if TYPE_CHECKING:
     import requests

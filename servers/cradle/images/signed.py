@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servers.cradle.images.build import IMAGE, built_image
-from servers.cradle.images.files import digest_file
 from servers.cradle.images.signing import SIGNATURE, SignedBy
 from shared.contracts.image import ImageBuilt
 from shared.errors import Conflict
+from shared.ids import digest_file
 from shared.signatures import Verifier
 
 

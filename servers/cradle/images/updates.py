@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servers.cradle.images.files import digest_file, hash_file, new_file, sweep, work_name
+from servers.cradle.images.files import new_file, sweep, work_name
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.streams import add_file
@@ -27,6 +27,7 @@ from shared.dataset.delta import write_delta
 from shared.dataset.manifest import Manifest
 from shared.dataset.places import Place
 from shared.durable import sync_folder
+from shared.ids import digest_file, hash_file
 from shared.signatures import DELTA, STATEMENT
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import orjson
 
 from servers.cradle.images import launch
 from servers.cradle.images.containers import owner_of
-from servers.cradle.images.files import digest_file
 from servers.cradle.images.measure import Measured, Sampled, measure, rank_of
 from servers.cradle.images.running import EMULATED_S, RunningInstance, running_instance
 from servers.cradle.images.signing import SignedBy
@@ -24,6 +23,7 @@ from shared.contracts.instance import DatasetAnswer, SearchAnswer, TableAnswer
 from shared.contracts.processing import VerificationCheck
 from shared.contracts.verification import LEAST_COSINE, LEAST_RECALL, ImageReport, SampledQuestions
 from shared.errors import PlatformError
+from shared.ids import digest_file
 from shared.signatures import Verifier
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from servers.cradle.images.files import copy, hash_file, reflink
+from servers.cradle.images.files import copy, reflink
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.legacy.export import Layout
 from shared.contracts.deployment import LegacyBackup
 from shared.errors import Conflict, InvalidInput
-from shared.ids import canonical_json, digest
+from shared.ids import canonical_json, digest, hash_file
 from shared.objects import CustomerStore
 from shared.stopping import stop_if_told
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
 import threading
 from functools import cached_property
@@ -15,6 +14,7 @@ from servers.cradle.vision.failures import UNFINISHED
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask, Word
 from shared.errors import Unavailable
+from shared.ids import digest_file
 
 WEIGHTS = "model.safetensors"
 SETTINGS: dict[str, str | int | float | bool] = {"max_new_tokens": 1024, "num_beams": 3, "do_sample": False}
@@ -55,8 +55,7 @@ class Florence:
 
     @cached_property
     def _digest(self) -> str:
-        with (self._folder / WEIGHTS).open("rb") as file:
-            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_file(self._folder / WEIGHTS)
 
     def _generate(self, png: bytes, task: str) -> Any:
         import torch
