@@ -60,12 +60,8 @@ async def _prove(settings: Settings, name: str, head: AuditHead | None) -> Audit
 
 @asynccontextmanager
 async def _log(settings: Settings, name: str) -> AsyncIterator[AuditLog]:
-    database = Database(database_urls(settings, name).app)
-    await database.open()
-    try:
+    async with Database(database_urls(settings, name).app) as database:
         yield AuditLog(database)
-    finally:
-        await database.close()
 
 
 def _told(entry: AuditEntry, name: str) -> str:

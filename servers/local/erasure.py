@@ -83,18 +83,10 @@ async def _known(settings: Settings, customer: str, archive: Archive, superuser_
 
 
 async def _audited(settings: Settings, customer: str) -> None:
-    database = Database(database_urls(settings, "user_registry").app)
-    await database.open()
-    try:
+    async with Database(database_urls(settings, "user_registry").app) as database:
         await AuditLog(database).append("operator", "customer.erased", customer, customer)
-    finally:
-        await database.close()
 
 
 async def _instances(settings: Settings, customer: str, signer: Signer) -> int:
-    database = Database(database_urls(settings, "installation_configs").app)
-    await database.open()
-    try:
+    async with Database(database_urls(settings, "installation_configs").app) as database:
         return await Deployments(settings, database, signer.verifier).erase(customer)
-    finally:
-        await database.close()

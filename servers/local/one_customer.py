@@ -148,13 +148,9 @@ async def _read_databases(
 
 
 async def _audited(settings: Settings, customer: str, made_at: datetime) -> None:
-    database = Database(database_urls(settings, "user_registry").app)
-    await database.open()
-    try:
-        detail = {"backup": int(made_at.timestamp())}
+    detail = {"backup": int(made_at.timestamp())}
+    async with Database(database_urls(settings, "user_registry").app) as database:
         await AuditLog(database).append("operator", "customer.restored", customer, customer, detail)
-    finally:
-        await database.close()
 
 
 async def _restored(

@@ -75,12 +75,8 @@ def _ring(settings: Settings) -> KeyRing:
 
 
 async def _note(settings: Settings, verb: str, kid: str) -> None:
-    database = Database(database_urls(settings, "user_registry").app)
-    await database.open()
-    try:
+    async with Database(database_urls(settings, "user_registry").app) as database:
         await AuditLog(database).append(ACTOR, verb, kid, detail={"at": int(time.time())})
-    finally:
-        await database.close()
 
 
 def _age(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 
@@ -64,6 +64,13 @@ class Database:
                 max_inactive_connection_lifetime=60.0,
                 server_settings={"application_name": "0711"},
             )
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Waits for running transactions, at most a few seconds, and closes every connection."""
