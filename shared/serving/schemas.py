@@ -1,4 +1,4 @@
-"""JSON schemas of arguments."""
+"""JSON schemas of arguments and answers."""
 
 from __future__ import annotations
 
@@ -35,3 +35,29 @@ def kinds_of(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any
         return kinds_of(schema, schema.get("$defs", {}).get(node["$ref"].rpartition("/")[2], {}))
     inner = [each for key in ("anyOf", "oneOf", "allOf") for each in node.get(key, [])]
     return [node, *(kind for each in inner for kind in kinds_of(schema, each))]
+
+
+NAMED = frozenset({"properties", "$defs", "patternProperties"})
+TITLES = frozenset({"title"})
+BOUNDS = frozenset({"pattern", "minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum"})
+
+
+def without(schema: Any, keywords: frozenset[str], *, names: bool = False) -> Any:
+    """A copy of a schema without these keywords; `names`: its keys are names that somebody chose, and stay."""
+    if isinstance(schema, list):
+        return [without(each, keywords) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value
+        if key in ("default", "const", "enum") and not names
+        else without(value, keywords, names=key in NAMED and not names)
+        for key, value in schema.items()
+        if names or key not in keywords
+    }
+
+
+def left_out(schema: dict[str, Any], name: str) -> bool:
+    """Whether an argument may be left out, and null is none of its values: a null there means that it is left out."""
+    kinds = kinds_of(schema, schema.get("properties", {}).get(name, {}))
+    return name not in schema.get("required", []) and all(each.get("type") != "null" for each in kinds)

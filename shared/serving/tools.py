@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +23,12 @@ from shared.serving.calls import Calls, Key, call_key
 from shared.serving.failures import invalid_arguments, platform_error, tool_result
 from shared.serving.listing import Pages
 from shared.serving.progress import calling
+from shared.serving.schemas import BOUNDS, TITLES, left_out, without
 from shared.telemetry import count_call, event, span
 from shared.values import check_value, problem_of
+
+SNAKE = re.compile(r"-|(?<=[a-z0-9])(?=[A-Z])")
+"""Where customerId and customer-id have an underscore here."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,11 @@ class ToolServer(Pages, MCPServer[Any]):
         explicit = _is_explicit(fn)
         self.add_tool(fn, name=name, title=title, description=_description(fn), annotations=annotations)
         tool = self._tool_manager.get_tool(name)
-        if tool is None or tool.output_schema is None:
+        if tool is None or tool.fn_metadata.output_schema is None:
             raise TypeError(f"The tool {name} needs an output schema: annotate what it returns with a model.")
-        tool.parameters["additionalProperties"] = False
+        # A client's model reads these lists: titles repeat names, and bounds of an answer are the server's own matter.
+        tool.parameters = {**without(tool.parameters, TITLES), "additionalProperties": False}
+        tool.fn_metadata.output_schema = without(tool.fn_metadata.output_schema, TITLES | BOUNDS)
         properties = frozenset(tool.parameters.get("properties", {}))
         self.specs[name] = ToolSpec(name, scope, deadline_s, explicit, properties, tool.parameters)
 
@@ -108,7 +115,7 @@ class ToolServer(Pages, MCPServer[Any]):
         self, spec: ToolSpec, arguments: dict[str, Any], context: Context[Any, Any] | None
     ) -> CallToolResult | InputRequiredResult:
         require(spec.scope)
-        _check_arguments(spec, arguments)
+        arguments = checked(spec, arguments)
         deadline = asyncio.timeout(spec.deadline_s)
         try:
             async with deadline:
@@ -137,12 +144,20 @@ def _key(context: Context[Any, Any] | None) -> Key | None:
     return call_key(principal(), request.headers.get("mcp-session-id"), context.request_context.request_id)
 
 
-def _check_arguments(spec: ToolSpec, arguments: dict[str, Any]) -> None:
+def checked(spec: ToolSpec, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments without those that are null where a default holds, as many models send them.
+
+    Raises:
+        InvalidInput: a name is not known, or a value is none that may travel.
+    """
     if not spec.arguments.issuperset(arguments):
         known = ", ".join(sorted(spec.arguments)) or "none"
+        if any(SNAKE.sub("_", name).lower() in spec.arguments for name in arguments.keys() - spec.arguments):
+            raise InvalidInput(f"Names of arguments have underscores here, as in: {known}.")
         raise InvalidInput(f"An argument is not known here: leave it out. The known ones: {known}.")
     for name, value in arguments.items():
         check_value(value, name)
+    return {name: value for name, value in arguments.items() if value is not None or not left_out(spec.schema, name)}
 
 
 def _finished(spec: ToolSpec, result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:

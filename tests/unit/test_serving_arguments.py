@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import pytest
+from mcp_types import ToolAnnotations
 from pydantic import Field, ValidationError
 
 from shared.contracts.model import Contract
+from shared.errors import InvalidInput
 from shared.serving.failures import invalid_arguments
+from shared.serving.schemas import BOUNDS, TITLES, without
+from shared.serving.tools import ToolServer, checked
 
 
 class Condition(Contract):
@@ -46,3 +50,51 @@ def test_a_wrong_argument_is_named_with_what_it_should_be(given: dict[str, objec
     with pytest.raises(ValidationError) as wrong:
         Order.model_validate(given)
     assert invalid_arguments(wrong.value, Order.model_json_schema()).message == "Argument " + said
+
+
+async def act(
+    customer_id: Annotated[str, Field(max_length=9)],
+    title: Literal["short", "long"] = "short",
+    count: Annotated[int, Field(ge=1)] | None = None,
+) -> Condition:
+    """Acts. Use it in tests."""
+    return Condition(feature=customer_id, value=f"{title} {count}")
+
+
+@pytest.fixture
+def server() -> ToolServer:
+    server = ToolServer("rig")
+    server.declare(act, scope="read", title="Act", name="act", annotations=ToolAnnotations(), deadline_s=9)
+    return server
+
+
+@pytest.mark.requirement("M-04")
+@pytest.mark.parametrize("wrong", ["customerId", "customer-id", "CustomerId", "customerID"])
+def test_a_name_in_another_spelling_is_told_to_have_underscores_and_not_to_be_left_out(
+    server: ToolServer, wrong: str
+) -> None:
+    with pytest.raises(InvalidInput, match="have underscores here, as in: count, customer_id, title"):
+        checked(server.specs["act"], {wrong: "a"})
+    with pytest.raises(InvalidInput, match="leave it out"):
+        checked(server.specs["act"], {"another": "a"})
+
+
+@pytest.mark.requirement("M-04")
+def test_null_for_an_argument_with_a_default_is_as_if_it_were_left_out(server: ToolServer) -> None:
+    spec = server.specs["act"]
+    assert checked(spec, {"customer_id": "a", "title": None, "count": None}) == {"customer_id": "a", "count": None}
+    assert checked(spec, {"customer_id": None}) == {"customer_id": None}, "a required one is refused by its name"
+
+
+@pytest.mark.requirement("M-04")
+async def test_a_list_of_tools_repeats_no_names_as_titles_and_no_bounds_of_answers(server: ToolServer) -> None:
+    (tool,) = await server.list_tools()
+    assert tool.input_schema["properties"]["customer_id"] == {"maxLength": 9, "type": "string"}
+    assert set(tool.input_schema["properties"]) == {"customer_id", "title", "count"}, "an argument may be called title"
+    assert tool.output_schema is not None
+    assert tool.output_schema["properties"]["feature"] == {"type": "string"}
+
+
+def test_a_default_that_holds_such_a_word_stays_in_the_schema() -> None:
+    schema = {"properties": {"pattern": {"default": {"title": "a"}, "title": "Pattern"}}}
+    assert without(schema, TITLES | BOUNDS) == {"properties": {"pattern": {"default": {"title": "a"}}}}
