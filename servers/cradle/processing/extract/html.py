@@ -1,6 +1,6 @@
 """HTML: headings, paragraphs, lists and tables; scripts, styles and hidden parts are left out.
 
-A hidden part that something on the page opens, as a tab does its panel, is one that people see, and is read.
+Of a page with scripts hidden parts are read: people see them once a tab or a question is opened. In mail none runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ _LATIN = frozenset({"iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1"
 _MARKED = frozenset({"utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"})
 _WINDOWS = {code: bytes((code,)).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)}
 _HIDDEN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|mso-hide\s*:\s*all)", re.IGNORECASE)
-_OPENERS = ("href", "aria-controls", "data-target", "data-bs-target")
 _Spans = dict[int, tuple[int, str]]  # column → how many rows below the cell still covers, and what they are of
 MAX_DEPTH = 200
 MAX_ROWSPAN, MAX_COLSPAN = 1000, 100
@@ -58,12 +57,12 @@ def read_html(data: bytes | str) -> Iterator[Item]:
     title = squeezed(whole(soup.title.get_text())) if soup.title else ""
     language = str(root.get("lang") or "")[:35] if root is not None else ""
     yield About(title=title, language=language.split("-")[0].lower())
-    opened = {str(each.get(name) or "").removeprefix("#") for each in soup.find_all(True) for name in _OPENERS}
+    opens = any(each.name == "script" or any(name.startswith("on") for name in each.attrs) for each in soup.find_all())
     unseen = [
         each
         for each in soup.descendants
         if isinstance(each, Comment | Doctype)
-        or (isinstance(each, Tag) and (each.name in _SKIPPED or _is_hidden(each, opened)))
+        or (isinstance(each, Tag) and (each.name in _SKIPPED or (not opens and _is_hidden(each))))
     ]
     for each in unseen:
         each.extract()
@@ -73,10 +72,8 @@ def read_html(data: bytes | str) -> Iterator[Item]:
     yield from _Walk().blocks(soup.body or soup)
 
 
-def _is_hidden(tag, opened: set[str]) -> bool:
-    """Whether nobody sees the element: it is hidden, and nothing on the page names it as what it opens."""
-    hidden = "hidden" in tag.attrs or _HIDDEN.search(str(tag.get("style") or "")) is not None
-    return hidden and tag.get("id") not in opened
+def _is_hidden(tag) -> bool:
+    return "hidden" in tag.attrs or _HIDDEN.search(str(tag.get("style") or "")) is not None
 
 
 def _text(data: bytes) -> str:
