@@ -10,7 +10,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -93,6 +93,17 @@ async def remove_left(settings: Settings, superuser_url: str) -> None:
     is erased now. A bucket that was set aside for another that did not come is put back."""
     await _remove_work(settings, superuser_url)
     await asyncio.to_thread(shutil.rmtree, settings.home / "objects" / _STAGED, ignore_errors=True)
+
+
+async def undo_killed(settings: Settings, superuser_url: str, notify: Notify) -> None:
+    """Before the servers start: put back the bucket that a return had set aside when it was killed; the return may be
+    repeated. One that goes on is left alone."""
+    if not await asyncio.to_thread(lambda: any((settings.home / "objects" / _STAGED).glob("*/*"))):
+        return
+    with suppress(Conflict):
+        async with the_whole(superuser_url):
+            await _remove_work(settings, superuser_url)
+            notify("restore        a customer's return was killed before its end and is undone: repeat it")
 
 
 async def _remove_work(settings: Settings, superuser_url: str) -> None:
@@ -212,10 +223,16 @@ async def _bucket(
 
 
 def _remove_staged(objects: Path) -> None:
+    """A bucket that was set aside is removed once the other one has come, and put back before that: over what a
+    customer's job has written in its place meanwhile."""
     staged = objects / _STAGED
     for old in (staged / "old").glob("*"):
-        if not (objects / old.name).exists():
-            old.rename(objects / old.name)
+        here = objects / old.name
+        if (staged / "new" / old.name).exists():
+            shutil.rmtree(here, ignore_errors=True)
+        if not here.exists():
+            old.rename(here)
+            sync_folder(objects)
     for folder in ("old", "new"):
         shutil.rmtree(staged / folder, ignore_errors=True)
 

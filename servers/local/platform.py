@@ -59,6 +59,8 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
         Conflict: another platform runs in this home folder, another program listens on a port, or the keys are gone.
         Unavailable: a part did not come up, or gave up meanwhile; the message says which and why.
     """
+    from servers.local.one_customer import undo_killed
+
     with HomeLock(settings.home):
         _require_free_ports(settings)
         _require_keys(settings.home)
@@ -68,6 +70,7 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
                 notify(f"source root    {root} is no folder: until it is one, no file below it is read")
         async with postgres(settings, notify) as superuser_url:
             await prepare(settings, superuser_url, notify)
+            await undo_killed(settings, superuser_url, notify)
             children: dict[str, Child] = {}
             try:
                 await _start(settings, children, notify)

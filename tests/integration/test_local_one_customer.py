@@ -18,8 +18,9 @@ from servers.cradle.deployments.store import DeploymentStore
 from servers.cradle.images.signing import KEY_NAME, Signer
 from servers.local.backup import backup
 from servers.local.erasure import erase_customer
-from servers.local.one_customer import restore_customer
+from servers.local.one_customer import restore_customer, undo_killed
 from servers.local.platform import MIGRATIONS, postgres, prepare
+from servers.local.whole import the_whole
 from servers.orchestrator.store import JobStore
 from shared.errors import Conflict, NotFound
 from shared.postgres.database import Database
@@ -298,6 +299,26 @@ async def test_only_a_whole_backup_of_this_platform_is_taken_and_what_a_killed_r
     (site.home / "keys" / KEY_NAME).write_bytes(b"another platform's")
     with pytest.raises(Conflict, match=f"another {KEY_NAME}"):
         await restore_customer(site.settings, site.saved, GOING, silent, replace=True)
+
+
+async def test_a_bucket_that_a_killed_return_had_set_aside_is_put_back_before_the_servers_start(site: Site) -> None:
+    before, objects, told = await site.everything(), site.home / "objects", list[str]()
+    bucket, staged = f"customer-{GOING}", objects / ".restoring"
+    for name in ("old", "new"):
+        (staged / name).mkdir(parents=True)
+    (objects / bucket).rename(staged / "old" / bucket)
+    (staged / "new" / bucket).mkdir()
+    async with the_whole(site.superuser_url):
+        await undo_killed(site.settings, site.superuser_url, told.append)
+    assert (staged / "old" / bucket).exists()  # whoever holds the platform goes on with it
+    (objects / bucket).mkdir()  # a job looked for it meanwhile
+    await undo_killed(site.settings, site.superuser_url, told.append)
+    assert await site.everything() == before
+    assert len(told) == 1
+    (staged / "old" / bucket).mkdir(parents=True)  # killed after the exchange
+    await undo_killed(site.settings, site.superuser_url, told.append)
+    assert await site.everything() == before
+    assert not list(staged.glob("*/*"))
 
 
 def killed(site: Site, steps: int, *, replace: bool) -> None:

@@ -256,12 +256,14 @@ def test_a_command_that_cannot_run_says_so_in_one_sentence(tmp_path: Path, words
     assert not (tmp_path / "elsewhere").exists()  # a mistyped home is not made
 
 
-@pytest.mark.parametrize(("number", "after"), [(signal.SIGINT, ""), (signal.SIGHUP, "databases")])
+@pytest.mark.parametrize(("number", "after"), [(signal.SIGINT, ""), (signal.SIGHUP, "restore")])
 def test_a_platform_that_is_told_to_stop_while_it_starts_ends_what_has_started(
     tmp_path: Path, request: pytest.FixtureRequest, number: signal.Signals, after: str
 ) -> None:
     database = EmbeddedPostgres(tmp_path / "home" / "postgres", 0)
     request.addfinalizer(database.remove)  # as root its files lie elsewhere
+    objects = tmp_path / "home" / "objects"
+    (objects / ".restoring" / "old" / "customer-acme").mkdir(parents=True)  # its return was killed
     ports = [
         f"P0711_{name}_PORT" for name in ("ORCHESTRATOR", "MARKETPLACE", "CRADLE", "EMBEDDING", "VISION", "POSTGRES")
     ]
@@ -273,8 +275,8 @@ def test_a_platform_that_is_told_to_stop_while_it_starts_ends_what_has_started(
     ) as up:  # fmt: skip
         assert up.stdout is not None
         if after:
-            while after not in up.stdout.readline():
-                pass
+            while after not in (line := up.stdout.readline()):
+                assert line
         else:
             while not (tmp_path / "home" / "postgres" / "lock").exists() and up.poll() is None:
                 time.sleep(0.05)  # no event tells that its thread makes the database's files
@@ -284,5 +286,6 @@ def test_a_platform_that_is_told_to_stop_while_it_starts_ends_what_has_started(
     assert said.endswith("stopping …\nstopped\n")
     assert "ready in" not in said
     assert not database.held
+    assert (objects / "customer-acme").is_dir() == bool(after)
     with HomeLock(tmp_path / "home"):
         pass
