@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,20 @@ Address = Annotated[str | None, typer.Option(help="This machine's address in the
 Processors = Annotated[int | None, typer.Option(help="Processors that it gives; default: all. 0 on cradle's machine.")]
 Gpus = Annotated[int | None, typer.Option(help="GPUs that it gives; default: all. 0 on cradle's machine.")]
 Roots = Annotated[list[Path] | None, typer.Option(help="Folder from which customers' files may be read; repeatable.")]
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(importlib.metadata.version("platform-0711"))
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell it and end.")]
+
+
+@app.callback()
+def platform(version: Version = False) -> None:
+    del version  # which was told
 
 
 @app.command()
@@ -73,7 +88,7 @@ def demo(
     ] = None,
     company: Annotated[str | None, typer.Option(help="Name of the customer that the files belong to.")] = None,
     ask: Annotated[list[str] | None, typer.Option(help="A question to ask the finished image; repeatable.")] = None,
-    home: Home = None,
+    home: Annotated[Path | None, typer.Option(help="As of `up`, but by default .0711 in this folder.")] = None,
 ) -> None:
     """Onboard the example customer into a verified image and ask it questions over MCP."""
     from servers.local.demo import demo as run

@@ -51,8 +51,10 @@ class Verifier:
         """
         try:
             return cls.of_text(path.read_text())
-        except OSError:
-            raise InvalidInput("The file of the public key is missing. Ask the signer for it.", field="key") from None
+        except OSError as error:
+            raise InvalidInput(
+                f"The file of the public key cannot be read ({error.strerror}). Ask the signer for it.", field="key"
+            ) from None
 
     @property
     def text(self) -> str:

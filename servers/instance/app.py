@@ -157,12 +157,12 @@ async def main(
     signer: Verifier | None = None, graph: GraphServer | None = None, query_deadline_s: float = QUERY_DEADLINE_S,
 ) -> None:  # fmt: skip
     """Serves until SIGTERM. Without an access key it makes one and prints it once."""
-    if access_key is None:
-        access_key = secrets.token_urlsafe(24)
-        print(f"Access key of this start (set INSTANCE_ACCESS_KEY to keep one): {access_key}", flush=True)  # noqa: T201
-    elif len(access_key) < 16:
+    if access_key is not None and len(access_key) < 16:
         raise InvalidInput("INSTANCE_ACCESS_KEY is too short: use at least 16 characters.")
-    server = build(settings, place, access_key, platform, signer, graph, query_deadline_s)
+    key = access_key or secrets.token_urlsafe(24)
+    server = build(settings, place, key, platform, signer, graph, query_deadline_s)
+    if access_key is None:
+        print(f"Access key of this start (set INSTANCE_ACCESS_KEY to keep one): {key}", flush=True)  # noqa: T201
     await serve([(server.asgi(), settings.instance_port)], settings, "instance")
 
 

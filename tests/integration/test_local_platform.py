@@ -244,6 +244,7 @@ def test_the_status_names_the_dependency_that_is_not_healthy() -> None:
         (("connect", "--write"), "not a JSON object"),
         (("demo", "nirgends.pdf", "--company", "Muster GmbH"), "There is no file or folder"),
         (("demo", "."), "Say whose files these are"),
+        (("serve", "instance", "--files", "home"), "The instance's configuration is missing or damaged"),
     ],
 )
 def test_a_command_that_cannot_run_says_so_in_one_sentence(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
@@ -253,6 +254,7 @@ def test_a_command_that_cannot_run_says_so_in_one_sentence(tmp_path: Path, words
     assert ended.returncode == 2
     assert says in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert not ended.stdout  # least of all an access key
     assert not (tmp_path / "elsewhere").exists()  # a mistyped home is not made
 
 

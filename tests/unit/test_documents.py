@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import shlex
 import subprocess
@@ -66,6 +67,11 @@ def test_every_command_that_is_named_has_its_options(document: Path) -> None:
             assert shown.exit_code == 0, line
             for option in (word for word in words if word.startswith("--")):
                 assert option in shown.output, line
+
+
+def test_the_command_tells_its_version_alone() -> None:
+    told = CliRunner().invoke(app, ["--version"])
+    assert (told.exit_code, told.output) == (0, importlib.metadata.version("platform-0711") + "\n")
 
 
 def test_the_default_ports_are_those_of_the_readme() -> None:
