@@ -200,7 +200,7 @@ async def measured(home: Path, texts: list[str]) -> tuple[dict[str, list[tuple[f
     reference = SentenceTransformer(str(model), device="cpu")
     peer = await Peer.started("infinity", model, texts)
     server = Server("cradle", Settings(home=home), mcp=False, verifier=Anyone())
-    embedding_rest.register(server, lambda: service)
+    embedding_rest.register(server, lambda: service, lambda _, __: None)
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(
         serve([(server.asgi(), 0)], Settings(home=home), on_ready=ready.set_result, stop=stop, signals=False)

@@ -16,11 +16,11 @@ import httpx2
 from servers.marketplace.app import build as build_marketplace
 from servers.marketplace.bootstrap import bootstrap
 from servers.orchestrator.app import build
-from servers.orchestrator.credentials import FileTokens
 from servers.orchestrator.services import Services
 from servers.orchestrator.store import Customer, Job, JobStore, NewJob
 from servers.orchestrator.workflows.plan import STEPS
 from shared.auth import Principal
+from shared.client.credentials import FileTokens
 from shared.contracts.job import JobKind, JobResult
 from shared.ids import new_handle
 from shared.postgres.urls import DatabaseUrls, write

@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from servers.cradle import embedding_rest, vision_rest
+from servers.cradle.metering import count, metered
 from servers.cradle.services import Services, opened
 from servers.cradle.tools import deployments, embedding, images, installations, migration, processing, status, vision
 from shared.audit import AuditLog
 from shared.errors import Unavailable
+from shared.metering.meter import Meter
+from shared.metering.units import Units
 from shared.serving import Server, serve
 from shared.settings import Settings
 
@@ -20,17 +23,20 @@ It keeps nothing of what passes through it. Agents call the orchestrator, which 
 
 def build(settings: Settings) -> tuple[Server, Server, Server]:
     """The servers of the ports for MCP, embeddings and vision. The first one opens what all of them use."""
-    held: list[Services] = []
+    held: list[tuple[Services, Meter]] = []
 
     def services() -> Services:
         if not held:
             raise Unavailable("Cradle is still starting. Try again in a moment.", retry_after=1)
-        return held[0]
+        return held[0][0]
+
+    def served(tool: str, units: Units) -> None:
+        count(held[0][1], tool, units)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Services]:
-        async with opened(settings) as services_:
-            held.append(services_)
+        async with metered(settings) as meter, opened(settings) as services_:
+            held.append((services_, meter))
             try:
                 yield services_
             finally:
@@ -54,7 +60,9 @@ def build(settings: Settings) -> tuple[Server, Server, Server]:
         health=health,
         audit=lambda: AuditLog(services().database),
     )
-    for room in (embedding, vision, installations, processing, images, deployments, migration, status):
+    for model in (embedding, vision):
+        model.register(control, services, served)
+    for room in (installations, processing, images, deployments, migration, status):
         room.register(control, services)
     embeddings = Server(
         "cradle",
@@ -63,9 +71,9 @@ def build(settings: Settings) -> tuple[Server, Server, Server]:
         health=embedding_health,
         max_body_bytes=min(settings.max_body_bytes, embedding_rest.MAX_BODY_BYTES),
     )
-    embedding_rest.register(embeddings, lambda: services().embedding)
+    embedding_rest.register(embeddings, lambda: services().embedding, served)
     reading = Server("cradle", settings, mcp=False, health=vision_health)
-    vision_rest.register(reading, services)
+    vision_rest.register(reading, services, served)
     return control, embeddings, reading
 
 

@@ -15,8 +15,10 @@ from starlette.responses import Response
 
 from servers.cradle.embedding import wire
 from servers.cradle.embedding.service import Embedded, EmbeddingService
+from servers.cradle.metering import Served
 from shared.auth import principal
 from shared.errors import Unavailable
+from shared.metering.units import Units
 from shared.serving import Server, read_model
 
 SCOPE = "embed"
@@ -25,8 +27,13 @@ MAX_BODY_BYTES = 8 * 2**20
 Result = TypeVar("Result")
 
 
-def register(server: Server, service: Callable[[], EmbeddingService]) -> None:
-    """Offers the routes on a server; `service` is asked at each call, so that the server may start first."""
+def register(server: Server, service: Callable[[], EmbeddingService], served: Served) -> None:
+    """Offers the routes on a server; `service` is asked at each call, so that the server may start first. The vectors
+    that they give are counted by `served`."""
+
+    def answer(result: Embedded, body: bytes, media_type: str = "application/json") -> Response:
+        served("embed", Units(calls=1, tokens=result.tokens, bytes=len(body)))
+        return Response(body, headers=wire.answer_headers(result), media_type=media_type)
 
     async def embed(request: Request) -> Response:
         form = wire.wanted_form(request.headers.get("accept", ""))
@@ -76,6 +83,7 @@ def register(server: Server, service: Callable[[], EmbeddingService]) -> None:
                 truncate=bool(options.truncate),
             ),
         )
+        served("embed", Units(calls=1, tokens=result.tokens))
         return (result.vectors[1:] @ result.vectors[0]).tolist()
 
     async def tokenize(request: Request) -> Any:
@@ -97,11 +105,6 @@ def tenant() -> str:
     """Whose share of the device a call uses: the customer's, or the caller's where it acts for none."""
     caller = principal()
     return caller.customer or caller.subject
-
-
-def answer(result: Embedded, body: bytes, media_type: str = "application/json") -> Response:
-    """The answer of a route that gives vectors."""
-    return Response(body, headers=wire.answer_headers(result), media_type=media_type)
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

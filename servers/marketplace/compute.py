@@ -24,7 +24,7 @@ from shared.auth import Principal, principal
 from shared.client.stream import read_whole
 from shared.errors import DeadlineExceeded, Forbidden, TooLarge, Unavailable
 from shared.metering.meter import Meter
-from shared.metering.units import CRADLE, LARGEST, Units, units_of_result
+from shared.metering.units import CRADLE, GATEWAY, LARGEST, Units, units_of_result
 from shared.serving.rest import read_body
 from shared.settings import Settings
 
@@ -81,7 +81,7 @@ class Compute:
         if not scopes:
             raise Forbidden(f"This account's role does not have the scope {work.scope}.")
         audience = self._settings.resource("cradle")
-        return self._mint.upstream(Grant(caller.subject, caller.role, audience, scopes, caller.customer, "gateway"))
+        return self._mint.upstream(Grant(caller.subject, caller.role, audience, scopes, caller.customer, GATEWAY))
 
     async def _ask(self, work: Work, token: str, sent: bytes) -> tuple[int, dict[str, str], bytes]:
         headers = [

@@ -60,7 +60,7 @@ SCOPES_OF_SERVICE: dict[str, frozenset[str]] = {
     "orchestrator": CRADLE
     | USAGE
     | {"catalogue:read", "catalogue:install", "registry:write", "gateway:call", "dataset:read"},
-    "cradle": frozenset({"catalogue:read", "status"}),
+    "cradle": USAGE | {"catalogue:read", "status"},
 }
 
 SERVICES_FOR_CUSTOMERS = frozenset({"orchestrator"})

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from servers.orchestrator.credentials import FileTokens
 from servers.orchestrator.database import PlatformDatabase
 from servers.orchestrator.health import Health
 from servers.orchestrator.orders import Orders
@@ -15,14 +14,15 @@ from servers.orchestrator.store import JobStore
 from servers.orchestrator.tools import customers, deployments, jobs, models, parameters, resources, status
 from servers.orchestrator.tools.tasks import Tasks
 from servers.orchestrator.upstreams import Upstreams
-from servers.orchestrator.usage import UsageReports
 from servers.orchestrator.workflows.engine import Engine
 from servers.orchestrator.workflows.runner import Runner
 from servers.orchestrator.workflows.worker import LEASE, Worker
 from shared.audit import AuditLog
 from shared.auth import Principal, Verifier
+from shared.client.credentials import FileTokens
 from shared.loading import loaded
 from shared.metering.meter import Meter
+from shared.metering.reports import UsageReports
 from shared.metering.spool import Spool
 from shared.postgres.lease import Lease
 from shared.postgres.urls import database_urls

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from servers.orchestrator.credentials import FileTokens
 from shared.client import Upstream
+from shared.client.credentials import FileTokens
 from shared.settings import Settings
 
 

@@ -2,6 +2,7 @@
 
 upstream      Upstream: one MCP server, called from any number of tasks
 tokens        TokenSource: this process's credential against tokens, one per server and customer
+credentials   FileTokens: the same for a credential in the home folder
 exchange      one JSON-RPC request over HTTP, its progress and its answer
 stream        bodies and server-sent events, bounded
 connections   the pooled HTTP client

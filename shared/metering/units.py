@@ -10,6 +10,9 @@ LARGEST = 10**15
 CRADLE = "io.0711/cradle"
 """The name that everything that cradle computes is counted under, whichever way it was asked."""
 
+GATEWAY = "gateway"
+"""The `client_id` of tokens that the marketplace makes for calls which it counts itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Units:

@@ -18,9 +18,9 @@ import orjson
 import pytest
 
 from servers.cradle.images.running import RunningInstance, running_instance
-from servers.orchestrator.credentials import FileTokens
 from servers.orchestrator.tools.tasks import IDENTIFIER
 from shared.client import TokenSource, Upstream
+from shared.client.credentials import FileTokens
 from shared.contracts.instance import DocumentList
 from shared.contracts.job import JobView
 from shared.ids import digest, new_handle

@@ -10,10 +10,12 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from servers.marketplace.tools.usage import Usage
 from shared.client import Upstream
+from shared.client.credentials import FileTokens
 from shared.contracts.embedding import EmbeddingResult
 from shared.contracts.installation import InstallationVersion
 from shared.contracts.job import FINAL_STATES, JobHandle, JobKind, JobView
@@ -199,3 +201,34 @@ async def test_texts_embedded_for_a_customer_are_counted_though_the_orchestrator
         while (await metered(victim, customer)).get("embed") != (3, tokens):  # noqa: ASYNC110
             await asyncio.sleep(0.2)  # until the next process has told what this one left
     assert (await metered(victim, customer))["embed"] == (3, tokens)
+
+
+@pytest.mark.requirement("L-05")
+async def test_what_cradle_s_own_ports_serve_a_customer_is_counted_once_though_cradle_is_killed(
+    victim: Running, cancelled: tuple[Order, JobView]
+) -> None:
+    customer, settings = cancelled[1].customer_id, victim.settings
+    calls, tokens = (await metered(victim, customer)).get("embed", (0, 0))
+    keys, texts = FileTokens(settings, "operator"), ["Klemme für 32 Ampere", "Schutzart"]
+    async with Upstream(settings.resource("cradle"), keys, name="cradle") as cradle:
+        told = await cradle.call("embed", {"texts": texts}, EmbeddingResult, customer=customer)
+    calls, tokens = calls + 1, tokens + told.tokens
+    async with httpx2.AsyncClient(trust_env=False, timeout=JOB_S) as http:
+        for server, base in (
+            ("cradle", settings.here(settings.embedding_port)), ("marketplace", settings.url("marketplace")),
+        ):  # fmt: skip
+            bearer = {"authorization": f"Bearer {await keys.token(settings.resource(server), customer)}"}
+            answer = await http.post(
+                f"{base}/v1/embeddings", json={"model": told.model, "input": texts}, headers=bearer
+            )
+            assert answer.status_code == 200, answer.text
+            calls, tokens = calls + 1, tokens + int(answer.headers["x-tokens"])
+    pid = process_of("cradle", victim.process.pid)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(JOB_S):
+        while (await metered(victim, customer)).get("embed") != (calls, tokens):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)  # until the next process has told what this one left
+        while [each for each in settings.home.glob("metering*/*") if each.stat().st_size]:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+    assert (await metered(victim, customer))["embed"] == (calls, tokens)

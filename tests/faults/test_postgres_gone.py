@@ -21,8 +21,8 @@ from servers.cradle.installations.fingerprint import fingerprint
 from servers.cradle.installations.service import InstallationService
 from servers.local.platform import MIGRATIONS
 from servers.marketplace.tools.registry import CustomerRegistered
-from servers.orchestrator.credentials import FileTokens
 from shared.client import Upstream
+from shared.client.credentials import FileTokens
 from shared.contracts.installation import InstallationParameters
 from shared.errors import PlatformError
 from shared.postgres.database import Database

@@ -47,7 +47,7 @@ from shared.settings import Settings
 settings = Settings(home=sys.argv[1])
 verifier = TokenVerifier.of(settings, "cradle", GivenKeys(json.loads(sys.argv[2])))
 server = Server("cradle", settings, mcp=False, verifier=verifier, max_body_bytes=embedding_rest.MAX_BODY_BYTES)
-embedding_rest.register(server, lambda: EmbeddingService(settings))
+embedding_rest.register(server, lambda: EmbeddingService(settings), lambda *_: None)
 asyncio.run(serve([(server.asgi(), 0)], settings, on_ready=lambda ports: print(*ports, flush=True)))
 """
 
@@ -84,7 +84,7 @@ async def port(service: EmbeddingService, model_home: Path) -> AsyncIterator[Por
 
     limit = embedding_rest.MAX_BODY_BYTES
     server = Server("cradle", settings, mcp=False, health=health, verifier=verifier, max_body_bytes=limit)
-    embedding_rest.register(server, lambda: service)
+    embedding_rest.register(server, lambda: service, lambda *_: None)
     async with running(server, settings) as base:
         token = partial(issuer.token, settings, scope="embed")
         yield Port(base, token(), lambda customer: token(customer=customer))

@@ -55,7 +55,7 @@ def cradle(market: Market, running: EmbeddingService) -> Server:
     verifier = TokenVerifier(settings.resource("cradle"), settings.url("marketplace"), keys)
     server = Server("cradle", settings, verifier=verifier)
     held: Any = SimpleNamespace(embedding=running, settings=settings)
-    embedding.register(server, lambda: held)
+    embedding.register(server, lambda: held, lambda *_: None)
     return server
 
 

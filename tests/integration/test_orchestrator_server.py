@@ -12,11 +12,11 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams
 
 from servers.cradle.deployments.token_keys import token_keys
 from servers.orchestrator.app import build
-from servers.orchestrator.credentials import FileTokens
 from servers.orchestrator.orders import Migration, Request
 from servers.orchestrator.workflows.steps import Work, register, register_instance
 from shared.auth.keys import read_keys
 from shared.client import Upstream
+from shared.client.credentials import FileTokens
 from shared.contracts.catalogue import CataloguePage
 from shared.contracts.job import JobQuestion, JobResult
 from shared.errors import Internal, StorageFull, Unavailable

@@ -8,14 +8,16 @@ from typing import Annotated, Literal
 from mcp.types import CallToolResult, TextContent
 from pydantic import Field
 
+from servers.cradle.metering import Served
 from servers.cradle.services import Services
 from shared.auth import principal
 from shared.contracts.embedding import MAX_TEXTS, EmbeddingRequest, EmbeddingResult, Encoding, InputType, Text
+from shared.metering.units import Units
 from shared.serving import Server
 
 
-def register(server: Server, services: Callable[[], Services]) -> None:
-    """Offers `embed` on the server."""
+def register(server: Server, services: Callable[[], Services], served: Served) -> None:
+    """Offers `embed` on the server; what it gives is counted by `served`."""
 
     async def embed(
         texts: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)],
@@ -34,6 +36,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         )
         caller = principal()
         result = await services().embedding.embed(request, caller.customer or caller.subject, priority=priority)
+        served("embed", Units(calls=1, tokens=result.tokens))
         return embedding_answer(result)
 
     server.tool(embed, scope="embed", title="Embed texts", read_only=True, idempotent=True, open_world=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from servers.cradle.metering import Served
 from servers.cradle.services import Services
 from servers.cradle.vision.resources import contents_of, key_of
 from shared.auth import principal
@@ -20,13 +21,14 @@ from shared.contracts.vision import (
     VisionTask,
 )
 from shared.errors import InvalidInput, NotFound, TooLarge
+from shared.metering.units import Units
 from shared.objects import CustomerStore
 from shared.serving import Server
 from shared.values import MAX_IMAGE_BYTES
 
 
-def register(server: Server, services: Callable[[], Services]) -> None:
-    """Offers `ocr` on the server."""
+def register(server: Server, services: Callable[[], Services], served: Served) -> None:
+    """Offers `ocr` on the server; what it gives is counted by `served`."""
 
     async def ocr(
         image_base64: ImageBase64 | None = None,
@@ -46,7 +48,9 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             image_base64=image_base64, resource=resource, key=key, pages=pages, task=task, output=output,
             provider=provider, json_schema=json_schema,
         )  # fmt: skip
-        return await read(services(), request)
+        result = await read(services(), request)
+        served("ocr", pages_of(result))
+        return result
 
     server.tool(ocr, scope="ocr", title="Read an image", read_only=True, idempotent=True, open_world=True)
 
@@ -54,6 +58,11 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 async def read(held: Services, request: VisionRequest) -> VisionResult:
     """Reads what a request holds or names, by the rules of the caller's customer."""
     return await held.vision.read(request, local_only=await local_only(held), stored=await _stored(held, request))
+
+
+def pages_of(result: VisionResult) -> Units:
+    """What a call has taken."""
+    return Units(calls=1, pages=len(result.pages))
 
 
 async def _stored(held: Services, request: VisionRequest) -> bytes | None:

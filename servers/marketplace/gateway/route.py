@@ -24,6 +24,7 @@ from servers.marketplace.runners.package import Package
 from servers.marketplace.tokens import Grant, Mint
 from shared.auth import Principal
 from shared.errors import Conflict, Forbidden, InvalidInput, Unavailable
+from shared.metering.units import GATEWAY
 from shared.settings import Settings
 
 Conditions = Mapping[str, tuple[Compiled, ...]]
@@ -186,7 +187,7 @@ class Routes:
         scopes = policy.granted(caller.role, caller.subject, kind_of_server(self._settings, url), None)
         if not scopes:
             raise Forbidden("This account's role may do nothing on this server.")
-        return Grant(caller.subject, caller.role, url, scopes, caller.customer or entry.customer, "gateway")
+        return Grant(caller.subject, caller.role, url, scopes, caller.customer or entry.customer, GATEWAY)
 
 
 def _who(caller: Principal) -> Who:

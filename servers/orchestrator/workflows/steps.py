@@ -14,7 +14,6 @@ from typing import TypeVar
 from servers.orchestrator.questions import Asked, key_of
 from servers.orchestrator.store import Customer, Job
 from servers.orchestrator.upstreams import Upstreams
-from servers.orchestrator.usage import line_of
 from servers.orchestrator.workflows.plan import base_digest, dataset_digest, image_tag, parameter_version
 from shared.client import OnProgress
 from shared.contracts.catalogue import CustomerRegistered, InstanceRegistered, ServerInstalled
@@ -26,6 +25,7 @@ from shared.contracts.model import Contract
 from shared.contracts.processing import CleanedUp, Computed, ProcessingReport, VerificationCheck, VerificationReport
 from shared.contracts.usage import UsageRecorded
 from shared.errors import Conflict
+from shared.metering.reports import line_of
 from shared.metering.units import CRADLE, Key, Units
 
 Answer = TypeVar("Answer", bound=Contract)

@@ -1,4 +1,4 @@
-"""What cradle served by way of the orchestrator, told to the marketplace, which keeps all usage."""
+"""What a server served on behalf of cradle, or cradle itself, told to the marketplace, which keeps all usage."""
 
 from __future__ import annotations
 

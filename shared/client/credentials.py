@@ -1,4 +1,4 @@
-"""Credentials of this machine's home folder: the orchestrator's own, and the operator's for use over stdio."""
+"""Credentials of this machine's home folder: the servers' own, and the operator's for use over stdio."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal
 
 import orjson
 
-from shared.client import TokenSource
+from shared.client.tokens import TokenSource
 from shared.errors import Unavailable
 from shared.settings import Settings
 
-Holder = Literal["orchestrator", "operator"]
+Holder = Literal["orchestrator", "cradle", "operator"]
 
 
 class FileTokens:
