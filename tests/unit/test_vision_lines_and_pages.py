@@ -225,7 +225,7 @@ def test_orchestrator_and_cradle_read_the_same_with_the_same_arguments() -> None
         raise AssertionError("no tool is called here")
 
     cradle, orchestrator = Offered(), Offered()
-    vision.register(typing.cast(Any, cradle), unused)
+    vision.register(typing.cast(Any, cradle), unused, lambda *_: None)
     models.register(orchestrator, unused)
     theirs, ours = (typing.get_type_hints(each.tools["ocr"], include_extras=True) for each in (cradle, orchestrator))
     assert {name: hint for name, hint in ours.items() if name != "customer_id"} == theirs
