@@ -114,6 +114,8 @@ class Changes:
             code, wrote = await made_by("shared.dataset.editing", folder, work / "dataset", given=given)
             if code == OTHER_COUNT:
                 raise Conflict("The statement would change another number of rows now. Nothing was changed.")
+            if code < 0:
+                raise Conflict("The change was ended by the system. Nothing was changed: ask for it again.")
             if code:
                 raise Conflict("The engine refused a value of the change. Nothing was changed.")
             wanted = wrote.decode()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +16,7 @@ from shared.dataset.manifest import visible
 from shared.dataset.places import Place
 from shared.errors import Conflict, StorageFull, Unavailable
 from shared.room import says_full
+from shared.telemetry import event
 
 LONGEST_S = 3600.0
 
@@ -25,7 +28,8 @@ async def made_by(module: str, *paths: Path, given: bytes = b"") -> tuple[int, b
         given: what it reads from stdin.
 
     Returns:
-        Its exit code and what it wrote to stdout.
+        Its exit code, below 0 the signal that ended it, and what it wrote to stdout. Of a failure the code and the name
+        of the exception are logged, and nothing else that it said.
 
     Raises:
         StorageFull: the volume is full.
@@ -47,7 +51,15 @@ async def made_by(module: str, *paths: Path, given: bytes = b"") -> tuple[int, b
             await child.wait()
     if child.returncode and says_full(said.decode(errors="replace")):
         raise StorageFull("The instance's volume is full. Free some space and send it again.")
+    if child.returncode:
+        event("version_not_made", level=logging.WARNING, code=f"{child.returncode} {_exception(said)}".strip())
     return child.returncode or 0, wrote
+
+
+def _exception(said: bytes) -> str:
+    """The name of the exception that a traceback ends with, without its message."""
+    named = re.findall(rb"^([A-Za-z_][\w.]*)(?=:|$)", said, re.MULTILINE)
+    return named[-1].decode() if named else ""
 
 
 @asynccontextmanager

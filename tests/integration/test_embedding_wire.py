@@ -27,6 +27,7 @@ from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.embedding.wire import ranges
 from shared import telemetry
 from shared.auth import GivenKeys, TokenVerifier
+from shared.metering.units import Units
 from shared.serving import Server
 from shared.settings import Settings
 from tests.serving_rig import HANGS_S, Issuer, memory, running
@@ -59,6 +60,7 @@ class Port:
     base: str
     token: str
     token_of: Callable[[str], str]
+    served: list[tuple[str, Units]]
 
     def client(self, customer: str | None = None) -> httpx2.AsyncClient:
         token = self.token_of(customer) if customer else self.token
@@ -84,10 +86,11 @@ async def port(service: EmbeddingService, model_home: Path) -> AsyncIterator[Por
 
     limit = embedding_rest.MAX_BODY_BYTES
     server = Server("cradle", settings, mcp=False, health=health, verifier=verifier, max_body_bytes=limit)
-    embedding_rest.register(server, lambda: service, lambda *_: None)
+    served = list[tuple[str, Units]]()
+    embedding_rest.register(server, lambda: service, lambda tool, units: served.append((tool, units)))
     async with running(server, settings) as base:
         token = partial(issuer.token, settings, scope="embed")
-        yield Port(base, token(), lambda customer: token(customer=customer))
+        yield Port(base, token(), lambda customer: token(customer=customer), served)
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +112,20 @@ async def test_the_openai_package_gets_the_same_vectors_as_numbers(port: Port, r
     async with port.openai() as client:
         found = await client.embeddings.create(model="all-MiniLM-L6-v2", input=TEXTS, encoding_format="float")
     assert np.array_equal(np.array([each.embedding for each in found.data], np.float32), reference)
+
+
+@pytest.mark.requirement("L-05")
+async def test_each_answer_with_vectors_is_counted_with_its_tokens_and_no_other(port: Port) -> None:
+    text, count = TEXTS[0], len(port.served)
+    tokens = len((await port.post("/tokenize", {"inputs": text})).json()[0])
+    assert (await port.post("/embed", {"texts": [7]})).status_code == 400
+    asked = {"texts": [text], "input_type": "passage"}
+    seed = await port.post("/embed", asked)
+    raw = await port.post("/embed", asked, accept="application/octet-stream")
+    given = await port.post("/v1/embeddings", {"model": MODEL, "input": text})
+    await port.post("/similarity", {"inputs": {"source_sentence": text, "sentences": [text, text]}})
+    once = [Units(calls=1, tokens=tokens, bytes=len(answer.content)) for answer in (seed, raw, given)]
+    assert port.served[count:] == [("embed", units) for units in (*once, Units(calls=1, tokens=3 * tokens))]
 
 
 async def test_fewer_dimensions_are_the_first_ones_at_length_one(port: Port, reference: np.ndarray) -> None:

@@ -57,7 +57,7 @@ def read_html(data: bytes | str) -> Iterator[Item]:
     title = squeezed(whole(soup.title.get_text())) if soup.title else ""
     language = str(root.get("lang") or "")[:35] if root is not None else ""
     yield About(title=title, language=language.split("-")[0].lower())
-    opens = any(each.name == "script" or any(name.startswith("on") for name in each.attrs) for each in soup.find_all())
+    opens = soup.find(lambda tag: tag.name == "script" or any(name.startswith("on") for name in tag.attrs)) is not None
     unseen = [
         each
         for each in soup.descendants
