@@ -279,7 +279,7 @@ class DatasetReader:
         return self._about
 
     def _describe(self, name: str) -> dict[str, object]:
-        table = self._tables.open(name).to_pyarrow_dataset()
+        table = self._tables.rows(name)
         sample = [
             {key: value[:SAMPLE_CHARS] if isinstance(value, str) else value for key, value in row.items()}
             for row in table.head(SAMPLES).to_pylist()

@@ -65,6 +65,18 @@ class Tables:
         version = None if self._pins is None else self._pins[name]
         return DeltaTable(self._place.at(f"tables/{name}"), version=version, storage_options=self._options)
 
+    def rows(self, name: str) -> ds.Dataset:
+        """A table as Arrow scans it.
+
+        Arrow opens a folder's files itself: the file system that deltalake brings is made of Python objects, which
+        Arrow's threads let go of a moment after a scan, and before Python 3.14 that aborts a process that just ends.
+        """
+        import pyarrow.fs as fs
+
+        folder = self._place.folder
+        own = fs.SubTreeFileSystem(str(folder.absolute() / "tables" / name), fs.LocalFileSystem()) if folder else None
+        return self.open(name).to_pyarrow_dataset(filesystem=own)
+
     def names(self) -> tuple[str, ...]:
         """The tables that are there: all, or the pinned ones."""
         return ALL if self._pins is None else tuple(name for name in ALL if name in self._pins)
@@ -100,14 +112,14 @@ class Tables:
 
     def document_ids(self, name: str) -> set[str]:
         """The ids of the documents that have rows in a table."""
-        dataset = self.open(name).to_pyarrow_dataset()
+        dataset = self.rows(name)
         found: set[str] = set()
         for batch in dataset.to_batches(columns=["document_id"]):
             found.update(batch.column(0).unique().to_pylist())
         return found
 
     def count(self, name: str) -> int:
-        return self.open(name).to_pyarrow_dataset().count_rows()
+        return self.rows(name).count_rows()
 
     def read(self, name: str, columns: list[str] | None = None, **equal: Any) -> pa.Table:
         """Rows with these column values."""
@@ -115,12 +127,12 @@ class Tables:
 
     def where(self, name: str, terms: Terms, columns: list[str] | None = None) -> ds.Scanner:
         """The rows for which all of these are true."""
-        return _where(name, self.open(name).to_pyarrow_dataset(), terms, columns)
+        return _where(name, self.rows(name), terms, columns)
 
     def in_order(self, name: str) -> Iterator[pa.Table]:
         """The whole table in the order of its keys, in pieces that fit in memory: their bounds depend on the content
         alone, so that equal content comes in equal pieces, and passages come in the same pieces as their vectors."""
-        dataset = self.open(name).to_pyarrow_dataset()
+        dataset = self.rows(name)
         for terms in _ranges(name, dataset):
             yield in_order(name, _where(name, dataset, terms).to_table())
 

@@ -66,6 +66,26 @@ async def main(root, owner, name, call):
 asyncio.run(main(*sys.argv[1:]))
 """
 
+ENDS_IN_A_SCAN = """
+import sys
+from shared.dataset.places import Place
+from shared.dataset.tables import Tables
+
+tables = Tables(Place(sys.argv[1]))
+tables.create()
+chunks = tables.read("chunks")
+for _ in range(60):
+    tables.append("chunks", chunks)
+next(tables.rows("chunks").to_batches())
+"""
+
+
+async def test_a_process_that_ends_while_a_table_is_scanned_ends_well(tmp_path: Path) -> None:
+    await written(tmp_path, [document(n) for n in range(3)])
+    command = [sys.executable, "-c", ENDS_IN_A_SCAN, str(tmp_path)]
+    ended = await asyncio.to_thread(subprocess.run, command, timeout=100, check=False)
+    assert ended.returncode == 0
+
 
 @pytest.mark.requirement("L-05")
 async def test_a_version_tells_what_its_new_documents_took_however_often_its_writers_died(tmp_path: Path) -> None:
