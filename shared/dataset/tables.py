@@ -71,7 +71,7 @@ class Tables:
         Arrow opens a folder's files itself: the file system that deltalake brings is made of Python objects, which
         Arrow's threads let go of a moment after a scan, and before Python 3.14 that aborts a process that just ends.
         """
-        import pyarrow.fs as fs
+        from pyarrow import fs
 
         folder = self._place.folder
         own = fs.SubTreeFileSystem(str(folder.absolute() / "tables" / name), fs.LocalFileSystem()) if folder else None
