@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,9 @@ class Verifier:
         Raises:
             InvalidInput: it is no P-256 key.
         """
-        lines = [line for line in text.split() if not line.startswith("-") and "KEY" not in line and line != "PUBLIC"]
+        armour = re.fullmatch(r"-----BEGIN PUBLIC KEY-----(.*)-----END PUBLIC KEY-----", text.strip(), re.DOTALL)
         try:
-            found = cls(base64.b64decode("".join(lines), validate=True))
+            found = cls(base64.b64decode("".join((armour[1] if armour else text).split()), validate=True))
             found._key()
         except ValueError:
             raise InvalidInput("The public key is no P-256 key. Use the signer's key file.", field="key") from None
