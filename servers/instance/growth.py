@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
-from shared.dataset.delta import ledger
 from shared.dataset.manifest import Manifest, visible
 from shared.dataset.places import Place
+from shared.dataset.schemas import documents_of
 from shared.dataset.tables import Tables
 from shared.errors import NotFound
 
@@ -112,7 +112,7 @@ def offer(found: Differences, assumed: Assumptions) -> Offer:
 
 
 class _Version:
-    """What of a dataset is compared: documents with the digest of their ledger row, images, article numbers."""
+    """What of a dataset is compared: documents with their row in the ledger, images, article numbers."""
 
     def __init__(self, folder: Path) -> None:
         place = Place(str(folder))
@@ -121,7 +121,7 @@ class _Version:
             raise NotFound("There is no dataset of this version here: list_versions names those there are.")
         self.manifest = manifest
         tables = Tables(place, manifest.pins.tables)
-        self.documents = ledger(place)
+        self.documents = {row.document_id: row for row in documents_of(tables.read("documents"))}
         pictures = [
             row for row in tables.read("documents", ["document_id", "media_type"]).to_pylist() if _is_image(row)
         ]

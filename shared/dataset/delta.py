@@ -8,10 +8,11 @@ of CPU for a large dataset, while the caller serves on.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,11 +20,10 @@ from shared.dataset import lance
 from shared.dataset.commit import VECTORS, commit
 from shared.dataset.manifest import Manifest, committed
 from shared.dataset.places import Place
-from shared.dataset.schemas import canonical_lines, in_order, schema
+from shared.dataset.schemas import ROWS, canonical_lines, in_order, schema
 from shared.dataset.tables import ALL, Tables
 from shared.dumps import forbid_dumps
 from shared.errors import Conflict
-from shared.ids import digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,10 +32,16 @@ CHANGES = "changes.json"
 
 
 def ledger(dataset: Place) -> dict[str, str]:
-    """Document id → digest of its row in the ledger, of the visible version; blocking."""
-    table = in_order("documents", Tables(dataset, committed(dataset).pins.tables).read("documents"))
-    ids = table.column("document_id").to_pylist()
-    return {each: digest(line) for each, line in zip(ids, canonical_lines("documents", table), strict=True)}
+    """Document id → digest over its rows in all tables of the visible version, vectors left out as in the dataset's own
+    digest; blocking. A model that reads a file again may find other words under the same row of the table of documents.
+    """
+    tables = Tables(dataset, committed(dataset).pins.tables)
+    found: dict[str, Any] = {}
+    for name in filter(ROWS.__contains__, tables.names()):
+        for piece in tables.in_order(name):
+            for each, line in zip(piece["document_id"].to_pylist(), canonical_lines(name, piece), strict=True):
+                found.setdefault(each, hashlib.sha256()).update(b"%s %d " % (name.encode(), len(line)) + line)
+    return {each: f"sha256:{state.hexdigest()}" for each, state in found.items()}
 
 
 def write_delta(dataset: Place, known: Mapping[str, str], folder: Path) -> dict[str, int]:

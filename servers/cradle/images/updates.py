@@ -1,8 +1,8 @@
 """Updates for instances that run: what changed since a delivered dataset, signed, in one file; and sending it.
 
 A delivered dataset is remembered by its ledger, `ledgers/<64 hex digits>.json` in the customer's bucket: ids of
-documents and digests of their rows. The update is a tar: `statement.json`, a DSSE envelope around an in-toto statement
-that names base, result, parameters and each file's digest, and the files of `shared.dataset.delta`.
+documents and digests of all their rows. The update is a tar: `statement.json`, a DSSE envelope around an in-toto
+statement that names base, result, parameters and each file's digest, and the files of `shared.dataset.delta`.
 """
 
 from __future__ import annotations
