@@ -137,7 +137,7 @@ async def restore(held: Services, customer: str, name: str) -> ImageBuilt:
         Conflict: it is there already, or what is archived is damaged.
     """
     store = await CustomerStore.open(held.settings, customer)
-    if store.local() is None and await store.list(f"restored/{name}"):
+    if store.local() is None and await store.exists(f"restored/{name}/{RECORD}"):  # comes last: without it, it is half
         raise Conflict("The folder to restore to exists already. Choose another name.", field="name")
     async with workplace(held.settings, customer, store) as place:
         folder = place.folder / "restored"

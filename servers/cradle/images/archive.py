@@ -37,6 +37,7 @@ from shared.signatures import Verifier
 from shared.stopping import stoppable
 
 SUMS, SEALED = "SHA256SUMS", "image.tar.age"
+_THERE = "The folder to restore to exists already. Choose another name."
 _GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10  # linux/fs.h: FS_IOC_*FLAGS, FS_IMMUTABLE_FL
 
 
@@ -71,8 +72,8 @@ class Archive:
         return await stoppable(self._keep, bucket, tag)
 
     async def restore(self, customer_id: str, name: str, target: Path) -> ImageBuilt:
-        """Decrypt an archived image into the folder `target`, which it makes: as it was when it was built, checked
-        against its hashes and its signature.
+        """Decrypt an archived image into the folder `target`, which is there whole or not at all: as it was when it was
+        built, checked against its hashes and its signature.
 
         Args:
             name: of its folder in the customer's archive, or its tag, where one image has it.
@@ -154,21 +155,29 @@ class Archive:
         built = _record(folder, hashes)
         key = CustomerKey.open(self.keys, customer_id, create=False)
         SignedBy(self.verifier, f"0711/{customer_id}").verify(folder, built.manifest_digest, built.archive_digest)
-        try:
-            target.mkdir(mode=0o700)
-        except FileExistsError:
-            raise Conflict("The folder to restore to exists already. Choose another name.", field="target") from None
+        if target.exists():
+            raise Conflict(_THERE, field="target")
+        sweep(target.parent)
+        work = target.with_name(work_name(f".building-{target.name}"))
+        work.mkdir(mode=0o700)
         try:
             with room_or_clean():
                 for each in (RECORD, *FILES):
-                    copy(folder / each, target / each)
-                with (folder / SEALED).open("rb") as source, new_file(target / IMAGE) as out:
+                    copy(folder / each, work / each)
+                with (folder / SEALED).open("rb") as source, new_file(work / IMAGE) as out:
                     key.decrypt(source, out)
-                if digest_file(target / IMAGE) != built.archive_digest:
+                if digest_file(work / IMAGE) != built.archive_digest:
                     raise Conflict("The archived image is damaged: its hash is not the recorded one.", field="name")
-        except BaseException:
-            shutil.rmtree(target, ignore_errors=True)
-            raise
+                sync_folder(work)
+                try:
+                    work.rename(target)
+                except OSError:
+                    if not target.exists():
+                        raise
+                    raise Conflict(_THERE, field="target") from None  # another call has restored it meanwhile
+                sync_folder(target.parent)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
         return built
 
     def _find(self, customer_id: str, name: str) -> Path:
