@@ -49,19 +49,23 @@ async def kept(tmp_path: Path) -> tuple[Archive, CustomerImage]:
     return archive, image
 
 
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 @pytest.mark.requirement("O-04")
 async def test_a_restore_that_was_killed_leaves_nothing_under_its_name_and_the_same_call_works(
     tmp_path: Path, kept: tuple[Archive, CustomerImage]
 ) -> None:
     archive, image = kept
-    before = {path.name for path in tmp_path.iterdir()}
+    before = names(tmp_path)
     killed = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, check=False, timeout=120
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (tmp_path / "restored").exists()
     assert await archive.restore("acme", image.spec.tag, tmp_path / "restored") == image.built
-    assert {path.name for path in tmp_path.iterdir()} == {*before, "restored"}
+    assert names(tmp_path) == {*before, "restored"}
     assert (tmp_path / "restored" / "image.tar").read_bytes() == image.tar.read_bytes()
     with pytest.raises(Conflict, match="exists already"):
         await archive.restore("acme", image.spec.tag, tmp_path / "restored")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
@@ -114,6 +115,31 @@ async def test_the_file_system_refuses_to_overwrite_and_delete_what_is_archived(
         assert await archive.drill("acme", tmp_path) == {kept.name: "restored"}
     finally:
         release(archive.folder)
+
+
+@pytest.mark.requirement("O-04")
+async def test_an_image_whose_archiver_was_killed_before_it_was_locked_is_locked_by_the_next_call(
+    tmp_path: Path, signer: Signer, image: CustomerImage, archive: Archive
+) -> None:
+    if os.geteuid() != 0 or not file_system_refuses(tmp_path):
+        pytest.skip("files can be made immutable by root on ext4, xfs and btrfs only")
+    kept = Path((await archive.keep(image.bucket, image.spec.tag)).location)
+    locking = Archive(archive.folder, archive.keys, archive.verifier, immutable=True)
+    assert (await locking.keep(image.bucket, image.spec.tag)).already_there
+    with pytest.raises(PermissionError):
+        (kept / SEALED).unlink()
+
+
+@pytest.mark.requirement("O-04")
+async def test_a_file_system_that_does_not_lock_is_told(
+    archive: Archive, image: CustomerImage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with caplog.at_level(logging.WARNING, "platform-0711"):
+        locking = Archive(archive.folder, archive.keys, archive.verifier, immutable=True)
+        kept = await locking.keep(image.bucket, image.spec.tag)
+    assert [record.getMessage() for record in caplog.records] == ["archived_image_not_immutable"]
+    assert not kept.already_there
 
 
 async def test_only_the_customers_key_reads_an_archived_image(

@@ -88,6 +88,27 @@ async def test_the_server_refuses_to_delete_and_to_shorten_and_the_image_comes_b
     assert again.names("acme") == [folder.name]
 
 
+async def test_a_mirror_that_broke_off_goes_on_and_does_not_vouch_for_what_was_sealed_another_time(
+    client: Minio, bucket: str, kept: tuple[Archive, CustomerImage, Path], tmp_path: Path
+) -> None:
+    archive, image, folder = kept
+    locked, prefix = LockedBucket(client, bucket), f"acme/{folder.name}"
+    locked._ensure()
+    locked._put(folder / SEALED, f"{prefix}/{SEALED}")  # killed here
+    assert await locked.mirror(folder, prefix) == len(list(folder.iterdir())) - 1
+    again = Archive(tmp_path / "fetched", archive.keys, archive.verifier)
+    await locked.bring_back(again, "acme")
+    assert await again.restore("acme", image.spec.tag, tmp_path / "restored") == image.built
+
+    shutil.rmtree(folder)  # killed in the middle once more, and then the disk is lost
+    other = f"acme/{folder.name}-other"
+    locked._put(again.folder / "acme" / folder.name / SEALED, f"{other}/{SEALED}")
+    anew = Path((await archive.keep(image.bucket, image.spec.tag)).location)
+    with pytest.raises(Conflict, match="sealed another time"):
+        await locked.mirror(anew, other)
+    assert not list(client.list_objects(bucket, prefix=f"{other}/{SUMS}"))
+
+
 async def test_a_platform_that_lost_its_archive_restores_and_drills_from_the_bucket(
     client: Minio, bucket: str, tmp_path: Path
 ) -> None:

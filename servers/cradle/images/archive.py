@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import shutil
 import struct
@@ -35,6 +36,7 @@ from shared.errors import Conflict, InvalidInput, NotFound, PlatformError
 from shared.ids import digest_file, hash_file
 from shared.signatures import Verifier
 from shared.stopping import stoppable
+from shared.telemetry import event
 
 SUMS, SEALED = "SHA256SUMS", "image.tar.age"
 _THERE = "The folder to restore to exists already. Choose another name."
@@ -121,6 +123,12 @@ class Archive:
         return _record(folder, listed(folder))
 
     def _keep(self, bucket: Path, tag: str) -> ImageArchived:
+        kept = self._kept(bucket, tag)
+        if self.immutable:
+            make_immutable(Path(kept.location))
+        return kept
+
+    def _kept(self, bucket: Path, tag: str) -> ImageArchived:
         built, image = built_image(bucket, tag)
         SignedBy(self.verifier, f"0711/{built.customer_id}").verify(
             image.parent, built.manifest_digest, built.archive_digest
@@ -145,8 +153,6 @@ class Archive:
                 sync_folder(final.parent)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        if self.immutable:
-            make_immutable(final)
         return _contract(built, image, final, already_there=False)
 
     def _restore(self, customer_id: str, name: str, target: Path) -> ImageBuilt:
@@ -254,8 +260,12 @@ def _contract(built: ImageBuilt, image: Path, final: Path, *, already_there: boo
 
 
 def make_immutable(folder: Path) -> bool:
-    """Let the file system refuse changes and deletion of an archived image. False: it, or this process, cannot."""
-    return _set_immutable(folder, on=True)
+    """Let the file system refuse changes and deletion of an archived image. False, and logged: it, or this process,
+    cannot."""
+    done = _set_immutable(folder, on=True)
+    if not done:
+        event("archived_image_not_immutable", level=logging.WARNING)
+    return done
 
 
 def _set_immutable(folder: Path, *, on: bool) -> bool:

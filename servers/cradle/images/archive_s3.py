@@ -9,8 +9,10 @@ version: the one that was archived.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 KEPT = timedelta(days=365 * 30)
 """How long each object is locked."""
+_OF_ANOTHER_SEALING = (
+    "The archive's bucket holds a part of this image that was sealed another time and never came to its end; its lock "
+    "keeps it. Name another bucket with P0711_ARCHIVE_BUCKET and archive again."
+)
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchVersion"}
 _OF_AN_IMAGE = frozenset({RECORD, SEALED, SUMS, *FILES})
 
@@ -75,13 +81,14 @@ class LockedBucket:
         try:
             self._ensure()
             there = self._oldest(prefix)
-            names = [*sorted(listed(folder)), SUMS]
-            done = 0
-            for name in names:
-                if f"{prefix}/{name}" in there:
-                    continue
-                self._put(folder / name, f"{prefix}/{name}")
-                done += 1
+            hashes, done = listed(folder), 0
+            for name in [*sorted(hashes), SUMS]:
+                key = f"{prefix}/{name}"
+                if key not in there:
+                    self._put(folder / name, key)
+                    done += 1
+                elif f"{prefix}/{SUMS}" not in there and self._hash(key) != hashes[name]:
+                    raise Conflict(_OF_ANOTHER_SEALING, field="bucket")
             if self._read(f"{prefix}/{SUMS}") != (folder / SUMS).read_bytes():
                 raise Conflict("Another image is archived under this name. It stays as it is.", field="tag")
             return done
@@ -156,10 +163,19 @@ class LockedBucket:
         return found
 
     def _read(self, key: str) -> bytes:
+        return b"".join(self._pieces(key))
+
+    def _hash(self, key: str) -> str:
+        state = hashlib.sha256()
+        for piece in self._pieces(key):
+            state.update(piece)
+        return state.hexdigest()
+
+    def _pieces(self, key: str) -> Iterator[bytes]:
         _, version = self._oldest(key.rsplit("/", 1)[0])[key]
         answer = self._client.get_object(self._bucket, key, version_id=version)
         try:
-            return answer.read()
+            yield from answer.stream(1 << 20)
         finally:
             answer.close()
             answer.release_conn()
