@@ -193,8 +193,13 @@ async def _bucket(
 ) -> AsyncIterator[Callable[[], None]]:
     """The backup's bucket beside the present one. What is yielded exchanges them; after an error it is undone."""
     name = bucket_name(customer)
-    if settings.s3_endpoint is not None:
-        await CustomerStore.open(settings, customer)  # that server keeps it
+    if settings.s3_endpoint is not None:  # that server keeps it
+        try:
+            await CustomerStore.open(settings, customer)
+        except NotFound:
+            raise NotFound(
+                f"The S3 server has no bucket {name}, and the backup holds none: bring it back there, then call again."
+            ) from None
     if f"objects/{name}" not in manifest.modes:
         yield lambda: None
         return
