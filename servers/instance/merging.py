@@ -14,6 +14,7 @@ from pathlib import Path
 
 from shared.dataset.manifest import visible
 from shared.dataset.places import Place
+from shared.durable import sync_folder
 from shared.errors import Conflict, StorageFull, Unavailable
 from shared.room import says_full
 from shared.telemetry import event
@@ -90,6 +91,7 @@ def publish(made: Path, wanted: str, final: Path) -> None:
         raise Conflict("The dataset that was made is not the one that was signed. Nothing was changed.")
     os.sync()
     made.rename(final)
+    sync_folder(final.parent)
 
 
 def failure_of(error: OSError) -> Exception:

@@ -7,6 +7,7 @@ that is made anew from the same image goes on with its update, a newer image sta
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Collection
@@ -23,6 +24,7 @@ from shared.dataset.manifest import visible
 from shared.dataset.places import Place
 from shared.errors import NotFound, PlatformError, Unavailable
 from shared.ids import Digest
+from shared.telemetry import event
 
 _POINTER = "current.json"
 _CHANGE = "change.json"
@@ -57,15 +59,21 @@ class Versions:
         return self._state
 
     def current(self) -> str:
-        """The digest of the dataset to serve."""
+        """The digest of the dataset to serve: the image's own where the noted one is not whole."""
+        noted = self._noted()
+        return noted if self._whole(noted) else self.image_digest
+
+    def _noted(self) -> str:
+        """What was chosen to be served with this image, whether it is here or not; '' where the note is damaged."""
         if self._state is None:
             return self.image_digest
         try:
             found = _Current.model_validate_json((self._state / _POINTER).read_bytes())
-        except (OSError, ValidationError):
+        except OSError:
             return self.image_digest
-        usable = found.image == self.image_digest and self._whole(found.dataset)
-        return found.dataset if usable else self.image_digest
+        except ValidationError:
+            return ""
+        return found.dataset if found.image == self.image_digest else self.image_digest
 
     def folder(self, dataset_digest: str) -> Path:
         """Where a version lies.
@@ -115,7 +123,10 @@ class Versions:
         Place(str(self.state())).write(_POINTER, chosen.model_dump_json().encode())
 
     def sweep(self) -> None:
-        """Remove what an interrupted update left behind, and one whose parts were sent and left: it is sent anew."""
+        """At a start: remove what an interrupted update left behind, and one whose parts were sent and left: it is sent
+        anew. Logged is where the volume has lost the version that was served."""
+        if self._noted() != self.current():
+            event("served_version_lost", level=logging.ERROR)
         with suppress(PlatformError):
             for stale in (self.state() / "versions").glob(".merging-*"):
                 shutil.rmtree(stale, ignore_errors=True)

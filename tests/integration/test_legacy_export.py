@@ -166,6 +166,30 @@ def test_the_copy_is_whole_goes_on_after_a_break_and_notices_a_change(
     assert not (bucket / "legacy" / "files" / "files" / "preise.csv").exists()
 
 
+def test_the_copy_is_on_the_disk_before_its_manifest_says_so(
+    legacy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, steps = tmp_path / "bucket" / "legacy" / "manifest.json", list[str]()
+    sync, fsync = os.sync, os.fsync
+
+    def all_synced() -> None:
+        steps.append("all" if (manifest.parent / "files" / "files" / "preise.csv").is_file() else "too early")
+        sync()
+
+    def synced(descriptor: int) -> None:
+        about = os.fstat(descriptor)
+        for path in (*manifest.parent.glob("*manifest.json*"), manifest.parent):
+            if os.path.samestat(about, path.stat()):
+                steps.append("folder" if path == manifest.parent else f"{about.st_size > 0} {manifest.exists()}")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "sync", all_synced)
+    monkeypatch.setattr(os, "fsync", synced)
+    back_up(layout(legacy), legacy, tmp_path / "bucket")
+    assert steps == ["all", "True False", "folder"]
+    assert sorted(path.name for path in manifest.parent.iterdir()) == ["export", "files", "manifest.json"]
+
+
 def test_documents_are_compared_by_count_by_name_and_by_state() -> None:
     export = Export(names=Counter(("a.pdf", "b.pdf", "c.pdf")), documents=3, articles={"1", "2"})
     new = NewDataset(processed=Counter(["a.pdf"]), failed=Counter(["b.pdf"]), documents=2, articles={"1"})

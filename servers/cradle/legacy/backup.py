@@ -14,6 +14,7 @@ from servers.cradle.images.files import copy, reflink
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.legacy.export import Layout
 from shared.contracts.deployment import LegacyBackup
+from shared.dataset.places import Place
 from shared.errors import Conflict, InvalidInput
 from shared.ids import canonical_json, digest, hash_file
 from shared.objects import CustomerStore
@@ -43,9 +44,8 @@ def back_up(found: Layout, root: Path, bucket: Path) -> LegacyBackup:
                 hashes[name] = _copied(held, target / name)
             size += (target / name).stat().st_size
         body = canonical_json(hashes)
-        draft = target / f".{MANIFEST}-{os.urandom(4).hex()}"
-        draft.write_bytes(body)
-        draft.replace(target / MANIFEST)
+        os.sync()  # the names of the files, and what an interrupted copy had written
+        Place(str(target)).write(MANIFEST, body)
     return _told(found, size, body)
 
 
