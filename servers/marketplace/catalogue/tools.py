@@ -56,16 +56,25 @@ class ToolStore:
                 found[row["server_name"]].append(CatalogueTool(name=row["name"], digest=row["pin"]))
         return found
 
-    async def record(self, entry: Entry, era: Era, found: Sequence[Definition]) -> None:
-        """Store what a check found.
+    async def begin(self, entry: Entry) -> int | None:
+        """The number of a check that begins now; None where the server is no longer registered as this entry has it."""
+        async with self._database.of(entry.customer) as connection:
+            return await queries.begin_check(
+                connection, server_name=entry.server_name, url=entry.url, version=entry.version
+            )
+
+    async def record(self, entry: Entry, number: int, era: Era, found: Sequence[Definition]) -> bool:
+        """Store what a check found. False where one that began later has told already, of this replica or another, or
+        the server was registered anew meanwhile: nothing is changed then.
 
         The first check of a server pins what it finds, or the digests that came with the registration. Later ones pin
         nothing: a new or changed tool stays blocked until `approve`.
         """
         async with self._database.of(entry.customer) as connection:
             check = await queries.lock_check(connection, server_name=entry.server_name)
+            if check is None or number <= check["told"]:
+                return False
             registered = {tool.name: tool.digest for tool in entry.tools if tool.digest}
-            first = check is not None and not check["checked"]
             for place, definition in enumerate(found):
                 await queries.put_seen(
                     connection,
@@ -75,10 +84,13 @@ class ToolStore:
                     place=place,
                     seen=definition.digest,
                     seen_definition=definition.text,
-                    **_first_pin(definition, registered if first else None),
+                    **_first_pin(definition, None if check["checked"] else registered),
                 )
             await queries.mark_gone(connection, server_name=entry.server_name, names=[each.name for each in found])
-            await queries.put_check(connection, server_name=entry.server_name, era=era, due_s=CHECK_EVERY_S)
+            await queries.put_check(
+                connection, server_name=entry.server_name, era=era, due_s=CHECK_EVERY_S, told=number
+            )
+        return True
 
     async def approve(self, entry: Entry, reviewed: str, approved_by: str) -> None:
         """Pin what was seen last.

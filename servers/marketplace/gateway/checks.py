@@ -31,6 +31,8 @@ IDLE_S = 15.0
 MAX_PAGES = 50
 AT_ONCE = 8
 LIST = "tools/list"
+TRIES = 3
+"""A check that is overtaken, by another one or by a registration, asks again."""
 
 
 class Checks:
@@ -139,14 +141,19 @@ class Checks:
             event("unexpected_error", level=logging.ERROR, error=error, route="checks")
 
     async def _check(self, server_name: str) -> None:
-        entry = await self._entries.by_name(EVERYTHING, server_name)
-        if entry is None or entry.url is None or entry.url == self._own:
-            return
+        for _ in range(TRIES):
+            entry = await self._entries.by_name(EVERYTHING, server_name)
+            if entry is None or entry.url is None or entry.url == self._own:
+                return
+            number = await self._tools.begin(entry)
+            if number is not None and await self._tools.record(entry, number, *await self._told(entry, entry.url)):
+                return
+        raise Unavailable("The server is registered or checked again and again: try again later.")
+
+    async def _told(self, entry: Entry, url: str) -> tuple[Era, tuple[Definition, ...]]:
         if entry.package is None:
-            era, found = await self._ask(await self._place(entry, entry.url))
-        else:
-            era, found = await self._run_once(entry, await self._credential(entry, entry.url))
-        await self._tools.record(entry, era, found)
+            return await self._ask(await self._place(entry, url))
+        return await self._run_once(entry, await self._credential(entry, url))
 
     async def with_header(self, entry: Entry, header: tuple[str, str]) -> int:
         """Ask a server for its tools with a credential of a customer; how many there are.
@@ -159,12 +166,13 @@ class Checks:
         """
         if entry.url is None:
             raise Unavailable("This server has no address yet: it runs nowhere that the platform knows of.")
+        number = await self._tools.begin(entry)
         if entry.package is None:
             era, found = await self._ask(Place(entry.url, entry.operated, header))
         else:
             era, found = await self._run_once(entry, header)
-        if entry.customer is not None and not (await self._tools.of_entry(entry)).checked:
-            await self._tools.record(entry, era, found)
+        if entry.customer is not None and number is not None and not (await self._tools.of_entry(entry)).checked:
+            await self._tools.record(entry, number, era, found)  # where it was overtaken, that other check counts
         return len(found)
 
     async def _run_once(self, entry: Entry, credential: tuple[str, str] | None) -> tuple[Era, tuple[Definition, ...]]:

@@ -157,7 +157,7 @@ WHERE customer_id = :customer_id AND server_name = :server_name;
 -- name: add_check(server_name, customer_id)!
 INSERT INTO server_checks (server_name, customer_id)
 VALUES (:server_name, :customer_id)
-ON CONFLICT (server_name) DO UPDATE SET due_at = now();
+ON CONFLICT (server_name) DO UPDATE SET due_at = now(), told = server_checks.begun;
 
 -- name: forget_tools(server_name)!
 DELETE FROM server_tools

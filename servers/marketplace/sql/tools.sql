@@ -9,8 +9,15 @@ SELECT era, checked_at IS NOT NULL AS checked
 FROM server_checks
 WHERE server_name = :server_name;
 
+-- name: begin_check(server_name, url, version)$
+UPDATE server_checks c
+SET begun = c.begun + 1
+FROM catalogue_entries e
+WHERE c.server_name = :server_name AND e.server_name = c.server_name AND e.url = :url AND e.version = :version
+RETURNING c.begun;
+
 -- name: lock_check(server_name)^
-SELECT checked_at IS NOT NULL AS checked
+SELECT checked_at IS NOT NULL AS checked, told
 FROM server_checks
 WHERE server_name = :server_name
 FOR UPDATE;
@@ -27,9 +34,9 @@ UPDATE server_tools
 SET seen = NULL, seen_definition = NULL
 WHERE server_name = :server_name AND name <> ALL (:names::text[]) AND seen IS NOT NULL;
 
--- name: put_check(era, due_s, server_name)!
+-- name: put_check(era, due_s, told, server_name)!
 UPDATE server_checks
-SET era = :era, checked_at = now(), due_at = now() + make_interval(secs => :due_s)
+SET era = :era, checked_at = now(), due_at = now() + make_interval(secs => :due_s), told = :told
 WHERE server_name = :server_name;
 
 -- name: claim_due(hold_s)$
