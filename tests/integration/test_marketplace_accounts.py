@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections.abc import Iterable
+from typing import Any
 
 import jwt
 import pytest
@@ -266,10 +268,39 @@ async def test_users_are_made_for_the_own_customer_only_and_not_above_the_own_ro
 
 async def test_an_address_is_used_by_one_user(market: Market) -> None:
     await market.add_user("customer_user", "acme", "anna@acme.example")
-    with pytest.raises(Conflict, match="exists already"):
+    with pytest.raises(Conflict, match="address already"):
         await market.add_user("customer_user", "bolt", "ANNA@acme.example")
     with pytest.raises(InvalidInput):
         await market.add_user("customer_user", "bolt", "anna\u0000@acme")
+
+
+async def test_accounts_and_keys_are_bounded_also_when_they_are_made_at_the_same_time(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boss, bolt, operator = await market.user_token("acme"), await market.user_token("bolt"), await market.operator()
+    old = await market.call(operator, "create_user", email="old@acme.example", role="customer_user", customer_id="acme")
+    monkeypatch.setattr("servers.marketplace.users.store.MAX_ACCOUNTS", 4)
+    monkeypatch.setattr("servers.marketplace.users.store.MAX_KEYS", 3)
+
+    async def conflicts(calls: Iterable[Any]) -> list[str]:
+        """What those of the calls were told that were refused."""
+        refused = [each for each in await asyncio.gather(*calls, return_exceptions=True) if each is not None]
+        assert {type(each) for each in refused} == {Conflict}
+        return [each.message for each in refused]
+
+    async def user(token: str, email: str, customer: str = "acme") -> None:
+        await market.call(token, "create_user", email=email, role="customer_user", customer_id=customer)
+
+    async def key() -> None:
+        await market.call(boss, "create_api_key")
+
+    told = await conflicts(user(boss, f"u{number}@acme.example") for number in range(6))
+    assert told == ["There are 4 accounts already: end some with disable_user first."] * 4
+    await user(bolt, "u@bolt.example", "bolt")  # each customer has its own bound
+    await market.call(boss, "disable_user", user_id=old["user_id"])
+    await user(boss, "next@acme.example")
+    assert await conflicts(key() for _ in range(6)) == ["There are 3 keys already: revoke one first."] * 4
+    assert len((await market.call(boss, "list_api_keys", KeyList)).keys) == 3
 
 
 async def test_a_partner_acts_for_the_customers_that_it_brought(market: Market) -> None:

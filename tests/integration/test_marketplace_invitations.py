@@ -194,6 +194,20 @@ async def test_an_address_that_has_an_account_keeps_it_and_open_ones_are_bounded
     assert bolt.customer_id == "bolt", "each customer has its own bound"
 
 
+async def test_an_invitation_makes_no_account_beyond_the_bound_and_stays_open(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boss, operator = await market.user_token("acme"), await market.operator()
+    mine, platforms = await invite(market, boss), {"role": "partner_admin", "customer_id": None}
+    theirs = await invite(market, operator, "p@partner.example", **platforms)
+    monkeypatch.setattr("servers.marketplace.users.store.MAX_ACCOUNTS", 1)
+    for made in (mine, theirs):
+        full = await accept(market, made.link)
+        assert (full.status_code, "There are 1 accounts already" in full.text) == (409, True)
+    monkeypatch.setattr("servers.marketplace.users.store.MAX_ACCOUNTS", 2)
+    assert [(await accept(market, made.link)).status_code for made in (mine, theirs)] == [200, 200]
+
+
 async def test_an_invited_account_counts_as_one_person_with_its_inviter(market: Market, rows: Any) -> None:
     """Whoever makes a link may open it: else one person could ask and approve."""
     boss = await market.add_user("customer_admin", "acme", "boss@acme.example")

@@ -8,7 +8,7 @@ from servers.marketplace.invitations.store import Invitation, InvitationStore
 from servers.marketplace.users.accounts import Accounts, checked_email
 from servers.marketplace.users.secrets import Passwords, new_secret, secret_digest
 from shared.auth import Principal
-from shared.errors import Conflict, Forbidden, NotFound
+from shared.errors import Forbidden, NotFound
 from shared.ids import new_handle
 from shared.settings import Settings
 
@@ -86,15 +86,10 @@ class Invitations:
         Raises:
             NotFound: the link is not good any more.
             InvalidInput: the password is too short or too long.
-            Conflict: the e-mail address has an account already.
+            Conflict: the e-mail address has an account already, or there are too many.
         """
         found = await self.of_link(token)
-        password_hash = await self._passwords.hash(password)
-        try:
-            made = await self._store.accept(found, new_handle("usr"), password_hash)
-        except Conflict:
-            raise Conflict("There is an account with this e-mail address already: sign in with that one.") from None
-        if not made:
+        if not await self._store.accept(found, new_handle("usr"), await self._passwords.hash(password)):
             raise _over()
         return found
 

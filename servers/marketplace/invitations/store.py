@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from servers.marketplace.users.secrets import same_secret
+from servers.marketplace.users.store import User, add_in
 from servers.marketplace.users.store import queries as user_queries
 from shared.audit import AuditLog
 from shared.errors import Conflict
@@ -100,30 +101,24 @@ class InvitationStore:
         account that made it has ended.
 
         Raises:
-            Conflict: the e-mail address is taken; the invitation stays open.
+            Conflict: as `add_in`; the invitation stays open.
         """
-        async with self._database.session(login=invitation.invited_by) as connection:
-            inviter = await user_queries.user_by_id(connection, user_id=invitation.invited_by)
+        customer, inviting = invitation.customer, invitation.invited_by
+        user = User(user_id, invitation.email, invitation.role, customer, active=True)
+        # The inviter may be the operator's or a partner's account, which is no row of the customer's.
+        async with self._database.session(customer, platform=customer is None, login=inviting) as connection:
+            inviter = await user_queries.user_by_id(connection, user_id=inviting)
             if inviter is None or inviter["disabled_at"] is not None:  # made while its account was ending
                 return False
-            await user_queries.enter_login(connection, identity=invitation.invitation_id)
             used = await queries.accept_invitation(
                 connection, invitation_id=invitation.invitation_id, accepted_by=user_id
             )
             if used is None:
                 return False
-            await user_queries.enter_login(connection, identity=invitation.email)
-            await user_queries.add_user(
-                connection, user_id=user_id, email=invitation.email, password_hash=password_hash,
-                role=invitation.role, customer_id=invitation.customer, created_by=invitation.invited_by,
-            )  # fmt: skip
+            await add_in(connection, user, password_hash, inviting)
             detail = {"role": invitation.role, "invitation": invitation.invitation_id}
-            await self._audit.append_in(
-                connection, invitation.invited_by, "user.created", user_id, invitation.customer, detail
-            )
-            await self._audit.append_in(
-                connection, user_id, "invitation.accepted", invitation.invitation_id, invitation.customer
-            )
+            await self._audit.append_in(connection, inviting, "user.created", user_id, customer, detail)
+            await self._audit.append_in(connection, user_id, "invitation.accepted", invitation.invitation_id, customer)
         return True
 
 

@@ -35,9 +35,18 @@ SELECT user_id
 FROM users
 WHERE user_id = :user_id AND (locked_until IS NULL OR locked_until <= now());
 
+-- name: take_turn(owner)$
+SELECT pg_advisory_xact_lock(hashtextextended('accounts ' || :owner, 0));
+
+-- name: count_accounts(customer_id)$
+SELECT count(*)
+FROM users
+WHERE customer_id IS NOT DISTINCT FROM :customer_id AND disabled_at IS NULL;
+
 -- name: add_user(user_id, email, password_hash, role, customer_id, created_by)!
 INSERT INTO users (user_id, email, password_hash, role, customer_id, created_by)
-VALUES (:user_id, :email, :password_hash, :role, :customer_id, :created_by);
+VALUES (:user_id, :email, :password_hash, :role, :customer_id, :created_by)
+ON CONFLICT (email) DO NOTHING;
 
 -- name: set_password(password_hash, user_id)!
 UPDATE users
@@ -113,6 +122,11 @@ SELECT key_id, created_at
 FROM api_keys
 WHERE user_id = :user_id AND revoked_at IS NULL
 ORDER BY created_at, key_id;
+
+-- name: count_keys(user_id)$
+SELECT count(*)
+FROM api_keys
+WHERE user_id = :user_id AND revoked_at IS NULL;
 
 -- name: revoke_key(key_id, user_id)!
 UPDATE api_keys

@@ -146,16 +146,13 @@ class Accounts:
         Raises:
             Forbidden: the caller does not manage users of this role.
             NotFound: the customer is unknown, or not the caller's.
-            Conflict: the e-mail address is taken.
+            Conflict: the e-mail address is taken, or there are too many accounts.
         """
         email = checked_email(email, "email")
         await self.decide(caller, "user.create", role, customer_id)
         user = User(new_handle("usr"), email, role, customer_id, active=True)
         password = new_secret()
-        try:
-            await self.store.add_user(user, await self._passwords.hash(password), caller.subject)
-        except Conflict:
-            raise Conflict("A user with this e-mail address exists already.", field="email") from None
+        await self.store.add_user(user, await self._passwords.hash(password), caller.subject)
         return NewUser(user, password, *await self.new_key(user, caller.subject))
 
     async def new_key(self, user: User, made_by: str) -> tuple[str, str]:

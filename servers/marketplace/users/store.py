@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.audit import AuditLog
+from shared.errors import Conflict
 from shared.postgres.database import Database
 from shared.postgres.queries import changed_rows, load_queries
 
@@ -14,6 +15,10 @@ queries: Any = load_queries("servers.marketplace", "users.sql")
 
 PLATFORM = "platform"
 """The actor of what the platform does itself, such as at its first start."""
+MAX_ACCOUNTS = 10_000
+"""Accounts that have not ended, of one customer, and of the platform."""
+MAX_KEYS = 20
+"""Keys that are not revoked, of one user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +122,18 @@ class UserStore:
                 await self._audit.append_in(connection, PLATFORM, "service.secret_set", client_id)
 
     async def put_key(self, key_id: str, user: User, secret_sha256: bytes, made_by: str) -> None:
-        """Store a user's key."""
+        """Store a user's key; replaces its older secret.
+
+        Raises:
+            Conflict: the user has `MAX_KEYS`.
+        """
         async with self._database.of(user.customer) as connection:
+            await queries.take_turn(connection, owner=user.user_id)
             status = await queries.put_key(
                 connection, key_id=key_id, user_id=user.user_id, customer_id=user.customer, secret_sha256=secret_sha256
             )
+            if await queries.count_keys(connection, user_id=user.user_id) > MAX_KEYS:
+                raise Conflict(f"There are {MAX_KEYS} keys already: revoke one first.")
             if changed_rows(status):
                 await self._audit.append_in(
                     connection, made_by, "key.created", key_id, user.customer, {"user": user.user_id}
@@ -147,18 +159,10 @@ class UserStore:
         """Store a new user.
 
         Raises:
-            Conflict: the e-mail address is taken.
+            Conflict: as `add_in`.
         """
         async with self._database.of(user.customer) as connection:
-            await queries.add_user(
-                connection,
-                user_id=user.user_id,
-                email=user.email,
-                password_hash=password_hash,
-                role=user.role,
-                customer_id=user.customer,
-                created_by=made_by,
-            )
+            await add_in(connection, user, password_hash, made_by)
             await self._audit.append_in(
                 connection, made_by, "user.created", user.user_id, user.customer, {"role": user.role}
             )
@@ -203,6 +207,23 @@ class UserStore:
                     connection, registered_by, "customer.registered", customer.customer_id, customer.customer_id
                 )
         return fresh
+
+
+async def add_in(connection: Any, user: User, password_hash: str, made_by: str) -> None:
+    """Add a user in a transaction that sees its customer's rows, or the platform's.
+
+    Raises:
+        Conflict: the e-mail address is taken, or there are `MAX_ACCOUNTS`.
+    """
+    await queries.take_turn(connection, owner=user.customer or "")
+    if await queries.count_accounts(connection, customer_id=user.customer) >= MAX_ACCOUNTS:
+        raise Conflict(f"There are {MAX_ACCOUNTS} accounts already: end some with disable_user first.")
+    status = await queries.add_user(
+        connection, user_id=user.user_id, email=user.email, password_hash=password_hash, role=user.role,
+        customer_id=user.customer, created_by=made_by,
+    )  # fmt: skip
+    if not changed_rows(status):
+        raise Conflict("There is an account with this e-mail address already: sign in with that one.", field="email")
 
 
 def _user(row: Any) -> User:
