@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,18 +24,20 @@ from shared.client import Upstream
 from shared.client.credentials import FileTokens
 from shared.contracts.installation import InstallationParameters
 from shared.errors import PlatformError
-from shared.postgres.database import Database
+from shared.postgres import database as postgres
+from shared.postgres.database import UNDO_S, Database
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.migrations import migrate
 from shared.postgres.provision import provision
 from tests.integration.test_installations_versions import ROOM, Embedder, parameters
 from tests.marketplace_rig import listening
 from tests.orchestrator_rig import Rig, free_port, put_onboarded, running_rig, settings_in
-from tests.serving_rig import envelope, headers_for
+from tests.serving_rig import HANGS_S, envelope, headers_for
 
 pytestmark = pytest.mark.slow
 
-CALLS, APART_S, DEADLINE_S, RECOVERY_S = 200, 0.04, 10.0, 10.0
+CALLS, APART_S, DEADLINE_S, AT_ONCE = 200, 0.04, 10.0, 8
+RECOVERY_S, AGAIN_S = 10, 1
 SAVES, CUSTOMERS, RESTARTS = 1000, 20, 6
 MUSTER = {"customer_id": "muster", "company_name": "Muster GmbH", "contact_email": "info@example.com"}
 Back = Callable[[], Awaitable[None]]
@@ -63,10 +64,10 @@ def processes(server: EmbeddedPostgres) -> list[psutil.Process]:
 async def ask(
     client: httpx2.AsyncClient, rig: Rig, tokens: dict[str, str], server: Any, tool: str, arguments: dict[str, Any]
 ) -> str:
-    """The code of a call's error, or `ok`; it has to end by its deadline and a second."""
+    """The code of a call's error, or `ok`. Where its deadline does not end it, nothing does before `HANGS_S`."""
     body = envelope("tools/call", {"name": tool, "arguments": arguments})
     headers = headers_for(tokens[server], "tools/call", tool)
-    async with asyncio.timeout(DEADLINE_S + 1):
+    async with asyncio.timeout(HANGS_S):
         answer = await client.post(rig.settings.resource(server), json=body, headers=headers)
     lines = [line[5:] for line in answer.text.splitlines() if line.startswith("data:")]
     told = orjson.loads(lines[-1] if lines else answer.content)
@@ -80,6 +81,16 @@ async def ask(
         return "ok"
     assert error["retryable"], error
     return error["code"]
+
+
+@pytest.fixture
+def _only_its_deadline_ends_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else would end a wait for Postgres takes longer than a test may: so a test on a machine of any load sees
+    whether a call's own deadline does, to which only the time for its rollback is added."""
+    assert UNDO_S < 1
+    for each in ("CONNECT_TIMEOUT_S", "ACQUIRE_TIMEOUT_S"):
+        monkeypatch.setattr(postgres, each, 3 * HANGS_S)
+    monkeypatch.setitem(Database.__init__.__kwdefaults__, "command_timeout_s", 3 * HANGS_S)
 
 
 @asynccontextmanager
@@ -108,6 +119,7 @@ async def silent(server: EmbeddedPostgres) -> Back:
 
 @pytest.mark.requirement("F-02")
 @pytest.mark.parametrize("ends", [gone, silent])
+@pytest.mark.usefixtures("_only_its_deadline_ends_a_call")
 async def test_with_postgres_gone_under_200_calls_each_ends_in_time_and_all_is_well_once_it_is_back(
     ends: Callable[[EmbeddedPostgres], Awaitable[Back]], server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
@@ -122,7 +134,7 @@ async def test_with_postgres_gone_under_200_calls_each_ends_in_time_and_all_is_w
     async with (
         running_rig(settings, urls) as rig,
         listening(build_cradle(settings)[0].asgi(), settings.cradle_port, settings),
-        httpx2.AsyncClient(limits=unlimited, timeout=DEADLINE_S + 5) as client,
+        httpx2.AsyncClient(limits=unlimited, timeout=3 * HANGS_S) as client,
     ):
         await put_onboarded(rig.store, "muster")
         held = FileTokens(settings, "operator")
@@ -144,14 +156,23 @@ async def test_with_postgres_gone_under_200_calls_each_ends_in_time_and_all_is_w
             ("cradle", "list_deployments", {}),
         ]
 
+        turns = asyncio.Semaphore(AT_ONCE)
+
         async def call(number: int) -> str:
             await asyncio.sleep(number * APART_S)  # its time begins when it is sent, not while others are
             return await ask(client, rig, tokens, *kinds[number % len(kinds)])
 
+        async def in_turn(number: int) -> str:
+            async with turns:  # a machine that computes slowly has no more of them at once than it ends in time
+                return await ask(client, rig, tokens, *kinds[number % len(kinds)])
+
         def calls(number: int) -> list[asyncio.Task[str]]:
             return [asyncio.create_task(call(each)) for each in range(number)]
 
-        assert set(await asyncio.gather(*calls(len(kinds)))) == {"ok"}
+        async def well(number: int) -> bool:
+            return set(await asyncio.gather(*map(in_turn, range(number)))) == {"ok"}
+
+        assert await well(len(kinds))
         under_way = calls(CALLS)
         await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
         back = await ends(server)
@@ -161,14 +182,16 @@ async def test_with_postgres_gone_under_200_calls_each_ends_in_time_and_all_is_w
             assert set(later) <= {"unavailable", "deadline_exceeded", "overloaded"}
         finally:
             await back()
-        until = time.monotonic() + RECOVERY_S
-        while set(await asyncio.gather(*calls(len(kinds)))) != {"ok"}:
-            assert time.monotonic() < until
-        assert set(await asyncio.gather(*calls(CALLS))) == {"ok"}
+        for _ in range(RECOVERY_S // AGAIN_S):
+            if await well(len(kinds)):
+                break
+            await asyncio.sleep(AGAIN_S)  # a caller's pause before it tries again
+        assert await well(CALLS), f"not within {RECOVERY_S} seconds, were each call over at once"
 
 
 @pytest.mark.requirement("F-02")
 @pytest.mark.parametrize("at", ["a statement", "the commit"])
+@pytest.mark.usefixtures("_only_its_deadline_ends_a_call")
 async def test_a_call_that_is_over_does_not_wait_for_a_silent_postgres(
     at: str, server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
@@ -184,14 +207,12 @@ async def test_a_call_that_is_over_does_not_wait_for_a_silent_postgres(
                 await connection.execute("SELECT 1")
 
     stopped: list[Back] = []
-    started = time.monotonic()
-    try:
-        with pytest.raises((TimeoutError, PlatformError)):
-            await call()
-        took = time.monotonic() - started
-    finally:
-        await stopped[0]()
-    assert took < 0.5 + 1
+    over = asyncio.create_task(call())
+    ended, _ = await asyncio.wait({over}, timeout=HANGS_S)
+    for back in stopped:  # only now Postgres answers again
+        await back()
+    assert ended
+    assert isinstance(over.exception(), TimeoutError | PlatformError)
     await database.close()
 
 

@@ -38,7 +38,8 @@ def register(server: Any, library: Callable[[], Library]) -> None:
     ) -> SearchAnswer:
         """Find passages that answer a question, by meaning and by words (hybrid), each with its source to cite.
 
-        Use it first. Article numbers and GTINs are matched exactly. For counts, prices or comparisons over many
+        Use it first. Article numbers and GTINs are found however they are separated; where no passage holds one, the
+        note says so and names those that begin so, hold it or are like it. For counts, prices or comparisons over many
         products use query_table; to read on around a hit use get_document.
         """
         filters = Filters(language=language, kind=kind, document=document_id, page=page)
