@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -15,7 +18,8 @@ from servers.cradle.images.signing import Signer
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
 from shared.postgres.urls import DatabaseUrls, write
-from shared.secret_files import make_secret, replace_secret
+from shared.secret_files import make_first, make_secret, replace_secret
+from tests.serving_rig import HANGS_S
 
 MAKERS: dict[str, Callable[[Path], object]] = {
     "an instance's access key": lambda home: access_key(home, "acme"),
@@ -59,3 +63,28 @@ def test_a_secret_that_the_disk_takes_a_part_of_is_not_there(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_that_open_a_new_folder_at_the_same_time_the_second_takes_what_the_first_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each would seal or sign with a key of its own, which the other does not know."""
+    making, second, lock = Event(), Event(), fcntl.flock
+
+    def locking(file: int, how: int) -> None:
+        if making.is_set():
+            second.set()
+        lock(file, how)
+
+    def make(name: str) -> None:
+        (second if making.is_set() else making).set()
+        assert second.wait(HANGS_S)  # until the other one waits for its turn, or makes one too
+        make_secret(tmp_path / f"{name}.key", name.encode())
+
+    monkeypatch.setattr(fcntl, "flock", locking)
+    with ThreadPoolExecutor(2) as both:
+        one = both.submit(make_first, tmp_path, "*.key", lambda: make("one"))
+        assert making.wait(HANGS_S)
+        both.submit(make_first, tmp_path, "*.key", lambda: make("other")).result(HANGS_S)
+        one.result(HANGS_S)
+    assert [path.name for path in tmp_path.glob("*.key")] == ["one.key"]

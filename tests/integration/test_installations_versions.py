@@ -16,7 +16,7 @@ from shared.contracts.installation import (
     InstallationParameters,
     OcrParameters,
 )
-from shared.errors import Conflict, InvalidInput, NotFound, ParameterDrift
+from shared.errors import Conflict, Internal, InvalidInput, NotFound, ParameterDrift
 
 ROOM = "servers.cradle.installations"
 DIMENSION = 8
@@ -241,6 +241,45 @@ async def test_moved_probe_vectors_are_named_as_drift_of_the_weights(service) ->
     assert caught.value.field == "embedding.dimension"
 
 
+@pytest.mark.requirement("G-02", "I-03")
+@pytest.mark.parametrize("noise", [float("nan"), float("inf")])
+async def test_a_model_that_gives_no_finite_numbers_is_neither_stored_nor_taken_for_the_installed_one(
+    service, noise
+) -> None:
+    with pytest.raises(Internal, match="not finite"), np.errstate(invalid="ignore"):
+        await service.save("beta", parameters(), Embedder(noise))
+    with pytest.raises(NotFound):
+        await service.get("beta")
+    await service.save("acme", parameters(), Embedder())
+    with pytest.raises(Internal, match="not finite"), np.errstate(invalid="ignore"):
+        await service.check_drift("acme", 1, parameters(), Embedder(noise))
+
+
+@pytest.mark.requirement("G-02")
+@pytest.mark.parametrize("row", [np.zeros(DIMENSION), np.full(DIMENSION, np.nan)])
+def test_one_probe_without_a_direction_is_drift(row) -> None:
+    stored = np.eye(DIMENSION, dtype=np.float32)
+    moved = stored.copy()
+    moved[3] = row
+    for one, other in ((stored, moved), (moved, stored)):
+        with pytest.raises(ParameterDrift, match="probe 4 has cosine"):
+            probes.require_same(one, other)
+
+
+@pytest.mark.requirement("G-02")
+async def test_vectors_of_other_probe_texts_are_compared_with_nothing(service, monkeypatch) -> None:
+    await service.save("acme", parameters(), Embedder())
+    kind, text = probes.PROBES[-1]
+    for others in (((kind, text + "x"),), (("passage", text),)):
+        monkeypatch.setattr(probes, "PROBES", (*probes.PROBES[:-1], *others))
+        with pytest.raises(Conflict, match="Version 1 has other probe texts"):
+            await service.check_drift("acme", 1, parameters(), Embedder())
+
+
+async def test_an_overlap_of_exactly_half_a_passage_is_taken(service) -> None:
+    assert (await service.save("acme", parameters(overlap_tokens=110), Embedder())).version == 1
+
+
 async def test_the_stored_probes_are_the_vectors_that_the_model_gave(service) -> None:
     await service.save("acme", parameters(), Embedder())
     stored = await service.probes("acme", 1)
@@ -252,7 +291,7 @@ async def test_the_stored_probes_are_the_vectors_that_the_model_gave(service) ->
     ("change", "field"),
     [
         ({"max_tokens": 512}, "chunk_tokens"),
-        ({"overlap_tokens": 220}, "chunk_overlap"),
+        ({"overlap_tokens": 111}, "chunk_overlap"),
         ({"provider": "openai"}, "ocr_provider"),
     ],
 )

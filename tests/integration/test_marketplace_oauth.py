@@ -416,9 +416,11 @@ async def test_a_consent_is_never_for_more_than_the_account_may_do(market: Marke
     [
         ["javascript:alert(1)"], ["http://evil.example/"], ["https://x.example/#a"],
         ["https://known.example@evil.example/"], ["https://x.example;sandbox/"],
+        ["https://x.example/", "javascript:alert(1)"], ["http://evil.example/", BACK],
         [f"https://x.example/{number}" for number in range(11)],
     ],
-    ids=["script", "plain http", "fragment", "another's host shown", "a word of the policy", "many"],
+    ids=["script", "plain http", "fragment", "another's host shown", "a word of the policy", "script beside a good one",
+         "plain http before a good one", "many"],
 )  # fmt: skip
 async def test_a_registration_with_a_dangerous_address_is_refused(market: Market, uris: list[str]) -> None:
     response = await market.http.post(market.base + "/oauth/register", json={"redirect_uris": uris})
