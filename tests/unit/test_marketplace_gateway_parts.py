@@ -116,6 +116,35 @@ def test_a_key_in_another_case_cannot_name_a_second_tool_to_a_server_that_folds_
 
 
 @pytest.mark.requirement("I-01")
+@pytest.mark.requirement("I-03")
+@pytest.mark.parametrize(
+    "number", [str(2**64), str(-(2**63) - 1), str(10**30), str(-(10**19)), f"1{'0' * 4500}"], ids=range(5)
+)
+@pytest.mark.parametrize("place", ['{"n":%s}', '{"n":[{"m":[1,%s]}]}', '{"n":"1","m":%s}'])
+@pytest.mark.parametrize("more", [0, 100_000], ids=["small", "large"])
+def test_a_whole_number_that_would_travel_as_another_is_refused(number: str, place: str, more: int) -> None:
+    with pytest.raises(InvalidInput):
+        read_message(call_with(place % number, more))
+
+
+@pytest.mark.requirement("I-03")
+@pytest.mark.parametrize(
+    "said", ["18446744073709551615", "-9223372036854775808", "0.12345678901234567890123", "1234567890123456789012.5",
+             '"123456789012345678901"', '"a 123456789012345678901, b"', '"\\"123456789012345678901"', "1e30"],
+)  # fmt: skip
+def test_numbers_that_are_read_as_they_are_and_digits_in_a_text_pass(said: str) -> None:
+    arguments = read_message(call_with(f'{{"n":{said}}}', 0)).params["arguments"]
+    assert arguments["n"] == json.loads(said)
+    if said.startswith('"'):
+        assert read_message(call_with(f'{{"n":{said}}}', 100_000)).params["arguments"]["n"] == json.loads(said)
+
+
+def call_with(arguments: str, more: int) -> bytes:
+    """A call with these arguments, in a body of so many bytes more."""
+    told = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"say","arguments":%s,"more":"%s"}}'
+    return (told % (arguments, "x" * more)).encode()
+
+
 def test_a_message_that_could_not_be_written_again_is_refused_as_it_is_read() -> None:
     def nested(levels: int) -> bytes:
         inner = b"[" * levels + b"]" * levels

@@ -7,6 +7,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from pydantic import AnyUrl, ValidationError
 
 from servers.marketplace.gateway.outgoing import Outgoing
 from servers.marketplace.gateway.sessions import SessionSeal
+from servers.marketplace.unseen import without_unseen
 from shared.client.stream import read_whole
 from shared.errors import NotFound, Overloaded, TooLarge, Unavailable
 
@@ -90,7 +92,7 @@ class Clients:
             include={"redirect_uris", "client_name", "token_endpoint_auth_method", "grant_types", "client_secret"},
             exclude_none=True,
         )
-        kept["client_name"] = str(kept.get("client_name", ""))[:100]
+        kept["client_name"] = _shown(kept)
         client.client_id = SEALED + self._seal.seal(orjson.dumps(kept).decode(), "client", lifetime_s=LASTS_S)
         if len(client.client_id) > LONGEST_ID:
             raise RegistrationError("invalid_client_metadata", "That is too much to register: name fewer addresses.")
@@ -168,7 +170,7 @@ def _read(client_id: str, document: bytes) -> Client | None:
         told = orjson.loads(document)
         client = Client(
             client_id=told["client_id"],
-            client_name=str(told.get("client_name", ""))[:100],
+            client_name=_shown(told),
             redirect_uris=told["redirect_uris"],
             token_endpoint_auth_method=told.get("token_endpoint_auth_method", NO_SECRET),
             grant_types=told.get("grant_types", ["authorization_code", "refresh_token"]),
@@ -178,6 +180,11 @@ def _read(client_id: str, document: bytes) -> Client | None:
     # A public document cannot hold a secret, so such a client proves itself by its redirect address and PKCE alone.
     public = client.token_endpoint_auth_method == NO_SECRET
     return client if client.client_id == client_id and public and _usable(client) else None
+
+
+def _shown(told: Mapping[str, object]) -> str:
+    """The name that whoever consents reads: it moves or hides nothing of what stands around it."""
+    return without_unseen(str(told.get("client_name", "")))[:100].strip()
 
 
 def _usable(client: OAuthClientInformationFull) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,11 @@ LISTENING = frozenset({"subscriptions/listen"})
 VERSION = "mcp-protocol-version"
 MANY_BRACKETS = 200
 """With fewer, no message is nested deeper than it can be written again (254 levels; 1,024 can be read)."""
+LONG = b"0" * 19
+"""Digits of the smallest whole number that is not read as it is: -2^63 - 1; the next one is 2^64."""
+DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+LOOKED_INTO = 65_536
+"""Bytes of a message that is read again for such a number: that takes 30 times as long as the first time."""
 
 
 def _by_folded(*names: str) -> dict[str, str]:
@@ -90,7 +96,7 @@ def read_message(body: bytes, headers: Headers = ()) -> Message:
     """The one JSON-RPC message of a POST. What it calls is read from the body; headers must agree with it.
 
     Raises:
-        InvalidInput: it is no JSON object of JSON-RPC, or nested too deep.
+        InvalidInput: it is no JSON object of JSON-RPC, nested too deep, or holds a whole number of over 64 bits.
         ProtocolError: a header says something else than the body, or a server could take the message for another one
             than it is taken for here: a request with an id that is no text or whole number, a call without an id, a key
             in another case.
@@ -108,6 +114,8 @@ def read_message(body: bytes, headers: Headers = ()) -> Message:
     if "method" in value:
         _check_kind(message)
         _check_headers(message, headers, told)
+    if LONG in body.translate(DIGITS):
+        _check_whole_numbers(body, value)
     return message
 
 
@@ -121,6 +129,25 @@ def _read(body: bytes) -> Any:
     except orjson.JSONEncodeError:
         raise InvalidInput("The message is nested too deep: send it flatter.") from None
     return value
+
+
+def _check_whole_numbers(body: bytes, value: Any) -> None:
+    """Refuse a message with a whole number of which another one, near it, would travel. In texts, digits are digits."""
+    if body.translate(DIGITS).count(LONG) <= orjson.dumps(value).translate(DIGITS).count(LONG):
+        return
+    if len(body) > LOOKED_INTO:
+        raise _too_long()
+    json.loads(body, parse_int=_whole_number)
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
+        raise _too_long()
+    return 0
+
+
+def _too_long() -> InvalidInput:
+    return InvalidInput("A whole number is over 64 bits: send it as a text.")
 
 
 def _check_keys(message: Message) -> None:
