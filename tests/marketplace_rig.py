@@ -27,6 +27,7 @@ from shared.errors import PlatformError
 from shared.ids import digest
 from shared.postgres.urls import DatabaseUrls, read, write
 from shared.serving import Server, report
+from shared.serving.hanging_up import hung_up
 from shared.settings import Settings
 from tests.serving_rig import HANGS_S, envelope, free_port, headers_for, listening
 
@@ -232,7 +233,7 @@ def answering(status: int, headers: dict[str, str], body: Callable[[], AsyncIter
         if await listed(receive, send, [definition("say")]):
             return
         work = asyncio.create_task(produce(send))
-        gone = asyncio.create_task(_hung_up(receive))
+        gone = asyncio.create_task(hung_up(receive))
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         for task in (work, gone):
             task.cancel()
@@ -271,11 +272,6 @@ async def answer_json(send: Send, value: Any, status: int = 200, headers: dict[s
     raw = [(name.encode(), text.encode()) for name, text in told.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": orjson.dumps(value)})
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _seeing(app: Any, seen: Seen) -> ASGIApp:

@@ -20,6 +20,7 @@ from shared.auth import principal
 from shared.errors import Unavailable
 from shared.metering.units import Units
 from shared.serving import Server, read_model
+from shared.serving.hanging_up import hung_up
 
 SCOPE = "embed"
 MAX_BODY_BYTES = 8 * 2**20
@@ -109,7 +110,7 @@ def tenant() -> str:
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """What `work` gives. It is cancelled as soon as the caller has hung up: nobody waits for its vectors."""
-    working, gone = asyncio.ensure_future(work), asyncio.create_task(_hung_up(request))
+    working, gone = asyncio.ensure_future(work), asyncio.create_task(hung_up(request.receive))
     try:
         await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -119,8 +120,3 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
         working.cancel()
         gone.cancel()
         await asyncio.gather(working, gone, return_exceptions=True)
-
-
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

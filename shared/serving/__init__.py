@@ -10,6 +10,7 @@ values     what may not be in a value: NaN, infinity, NUL, lone surrogates
 guard      every HTTP request: host, origin, token (denied unless listed as public)
 endpoint   `/mcp`: scopes before the work, cancellation in both eras
 rest       routes beside MCP
+hanging_up a caller that no longer waits
 stdio      MCP over standard input and output, both eras
 process    ports, signals, draining
 """

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from starlette.types import Message as Event
 from starlette.types import Receive, Send
 
+from shared.serving.hanging_up import hung_up
+
 
 class Pausing:
     """One call, in a task of its own.
@@ -55,9 +57,3 @@ class Pausing:
 
     async def _sending(self, event: Event) -> None:
         await self._send(event)
-
-
-async def hung_up(receive: Receive) -> None:
-    """Wait until the caller is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

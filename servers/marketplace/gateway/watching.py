@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive
 
-from servers.marketplace.gateway.pausing import hung_up
+from shared.serving.hanging_up import hung_up
 
 MOMENT_S = 0.025
 

@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers.marketplace.gateway.client import Client, Origin
 from servers.marketplace.gateway.message import Message
-from servers.marketplace.gateway.pausing import hung_up
 from servers.marketplace.gateway.route import Route
 from servers.marketplace.gateway.wire import Connection
 from servers.marketplace.workers.counting import labelled, together
@@ -27,6 +26,7 @@ from servers.marketplace.workers.worker import Worker
 from shared.auth import Principal
 from shared.client.stream import read_whole
 from shared.errors import Unavailable
+from shared.serving.hanging_up import hung_up
 from shared.serving.metrics import HEALTH_WITHIN_S, Measured, check_near
 from shared.telemetry import event
 
