@@ -16,7 +16,7 @@ from servers.cradle.services import Services
 from servers.cradle.vision.failures import TurnedAway
 from shared.auth import principal, require_sources
 from shared.contracts.installation import InstallationParameters, InstallationVersion, ParameterChoice
-from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport
+from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport, check
 from shared.dataset.reader import DatasetReader
 from shared.errors import Conflict, Forbidden, NotFound
 from shared.objects import CustomerStore, bucket_name
@@ -143,21 +143,17 @@ async def verify_dataset(held: Services, customer: str, parameter_version: int) 
         _equal("files in the sources and documents in the ledger", found, counts.documents),
         _equal("processed and failed documents", counts.processed + counts.failed, counts.documents),
         _equal("failed documents in the ledger", failed, counts.failed),
-        VerificationCheck(
-            name="documents that could be read",
-            passed=counts.processed > 0 or counts.documents == 0,
-            detail=f"{counts.processed} of {counts.documents}",
+        check(
+            "documents that could be read",
+            counts.processed > 0 or counts.documents == 0,
+            f"{counts.processed} of {counts.documents}",
         ),
         *(_equal(f"rows of {table}", number, getattr(counts, table)) for table, number in rows.items()),
         _equal("passages of another parameter version", mixed, 0),
-        VerificationCheck(
-            name="fingerprint of the parameters",
-            passed=reader.manifest.fingerprint == version.fingerprint,
-            detail=version.fingerprint,
-        ),
+        check("fingerprint of the parameters", reader.manifest.fingerprint == version.fingerprint, version.fingerprint),
     ]
     return VerificationReport(
-        passed=all(check.passed for check in checks), checks=checks, dataset_digest=reader.manifest.dataset_digest
+        passed=all(each.passed for each in checks), checks=checks, dataset_digest=reader.manifest.dataset_digest
     )
 
 
@@ -174,4 +170,4 @@ async def _rows(reader: DatasetReader, table: str) -> int:
 
 
 def _equal(name: str, left: object, right: object) -> VerificationCheck:
-    return VerificationCheck(name=name, passed=left == right, detail=f"{left} and {right}")
+    return check(name, left == right, f"{left} and {right}")

@@ -77,6 +77,11 @@ class VerificationCheck(Contract):
     detail: str
 
 
+def check(name: str, passed: bool, detail: str) -> VerificationCheck:
+    """A check that was made."""
+    return VerificationCheck(name=name, passed=passed, detail=detail)
+
+
 class VerificationReport(Contract):
     """All checks of a dataset or an image."""
 

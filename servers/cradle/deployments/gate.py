@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from shared.client import Upstream
 from shared.contracts.deployment import Question
 from shared.contracts.instance import DatasetAnswer, DocumentAnswer, DocumentList, SearchAnswer
-from shared.contracts.processing import VerificationCheck
+from shared.contracts.processing import VerificationCheck, check
 from shared.errors import Conflict
 
 SAMPLES = 10
@@ -35,7 +35,7 @@ async def require_answers(instance: Upstream, dataset_digest: str, planted: Sequ
         PlatformError: the instance does not answer.
     """
     checks = await answers(instance, dataset_digest, planted)
-    failed = [check for check in checks if not check.passed]
+    failed = [each for each in checks if not each.passed]
     if failed:
         said = f"The instance did not pass its gate ({failed[0].name}: {failed[0].detail})."
         raise Conflict(f"{said} {MENDING}" if failed[0].name == PLANTED else said)
@@ -45,11 +45,11 @@ async def require_answers(instance: Upstream, dataset_digest: str, planted: Sequ
 async def answers(instance: Upstream, dataset_digest: str, planted: Sequence[Question]) -> list[VerificationCheck]:
     """Every check, passed or not. Details hold counts and digests only."""
     about = await instance.call("describe_dataset", {}, DatasetAnswer, deadline_s=CALL_S)
-    checks = [_check("dataset", about.dataset_digest == dataset_digest, about.dataset_digest)]
+    checks = [check("dataset", about.dataset_digest == dataset_digest, about.dataset_digest)]
     found, asked = await _sampled(instance)
-    checks.append(_check("sampled questions", found >= ENOUGH * asked, f"{found} of {asked} found their document"))
+    checks.append(check("sampled questions", found >= ENOUGH * asked, f"{found} of {asked} found their document"))
     right = sum([await answered(instance, question) for question in planted])
-    checks.append(_check(PLANTED, right == len(planted), f"{right} of {len(planted)} answered"))
+    checks.append(check(PLANTED, right == len(planted), f"{right} of {len(planted)} answered"))
     return checks
 
 
@@ -82,7 +82,3 @@ async def answered(instance: Upstream, question: Question) -> bool:
 async def _search(instance: Upstream, query: str) -> SearchAnswer:
     arguments = {"query": query, "limit": FOUND_AMONG, "detail": "detailed"}
     return await instance.call("search", arguments, SearchAnswer, deadline_s=CALL_S)
-
-
-def _check(name: str, passed: bool, detail: str) -> VerificationCheck:
-    return VerificationCheck(name=name, passed=passed, detail=detail)

@@ -20,7 +20,7 @@ from servers.cradle.images.spec import USER
 from servers.cradle.images.unpack import Contents
 from shared.contracts.image import ImageBuilt, ImageVariant
 from shared.contracts.instance import DatasetAnswer, SearchAnswer, TableAnswer
-from shared.contracts.processing import VerificationCheck
+from shared.contracts.processing import VerificationCheck, check
 from shared.contracts.verification import LEAST_COSINE, LEAST_RECALL, ImageReport, SampledQuestions
 from shared.errors import PlatformError
 from shared.ids import digest_file
@@ -70,7 +70,7 @@ async def verify_image(
         async with running_instance(image, scratch, docker_host=docker_host, owner=owner, beside=_MEASURED) as instance:
             assert instance.root is not None  # noqa: S101 - what is measured is unpacked in an engine's case too
             checks += _checks_of_files(instance.contents, built)
-            checks.append(_check("starts", True, f"{instance.how}; healthy after {instance.start_s:.1f} s"))
+            checks.append(check("starts", True, f"{instance.how}; healthy after {instance.start_s:.1f} s"))
             found |= {"how": instance.how, "start_seconds": instance.start_s, "unpacked_bytes": _sizes(instance, built)}
             measured = await measure(instance.root / "data", instance.root / "model", probes)
             checks += _checks_of_measures(measured)
@@ -83,18 +83,18 @@ async def verify_image(
         ran = instance.contents.config["architecture"]
         checks += [await _check_of_variant(each, image, scratch) for each in built.variants if each.architecture != ran]
     except PlatformError as error:
-        checks.append(_check("starts and answers", False, error.message))
-    return ImageReport(passed=all(check.passed for check in checks), **found)
+        checks.append(check("starts and answers", False, error.message))
+    return ImageReport(passed=all(each.passed for each in checks), **found)
 
 
 def _checks_of_signature(image: Path, built: ImageBuilt, signer: Verifier) -> list[VerificationCheck]:
     whole = digest_file(image)
-    checks = [_check("image.tar", whole == built.archive_digest, whole)]
+    checks = [check("image.tar", whole == built.archive_digest, whole)]
     try:
         SignedBy(signer, f"0711/{built.customer_id}").verify(image.parent, built.manifest_digest, whole)
     except PlatformError as error:
-        return [*checks, _check("signature", False, error.message)]
-    return [*checks, _check("signature", True, f"by {signer.key_id}; image, bill of materials and dataset")]
+        return [*checks, check("signature", False, error.message)]
+    return [*checks, check("signature", True, f"by {signer.key_id}; image, bill of materials and dataset")]
 
 
 def _checks_of_files(contents: Contents, built: ImageBuilt) -> list[VerificationCheck]:
@@ -103,18 +103,18 @@ def _checks_of_files(contents: Contents, built: ImageBuilt) -> list[Verification
     architecture = contents.config["architecture"]
     here = {architecture: contents.image_id}
     return [
-        _check("digests", True, f"{contents.blobs} layers, {contents.files} files"),
-        _check("image id", contents.image_id == built.image_ids.get(architecture), contents.image_id),
-        _check("manifest", contents.manifest_digest in {None, built.manifest_digest}, built.manifest_digest),
-        _check("user", config.get("User") == f"{USER}:{USER}", str(config.get("User"))),
-        _check("entrypoint", bool(config.get("Entrypoint")), "set" if config.get("Entrypoint") else "missing"),
-        _check(
+        check("digests", True, f"{contents.blobs} layers, {contents.files} files"),
+        check("image id", contents.image_id == built.image_ids.get(architecture), contents.image_id),
+        check("manifest", contents.manifest_digest in {None, built.manifest_digest}, built.manifest_digest),
+        check("user", config.get("User") == f"{USER}:{USER}", str(config.get("User"))),
+        check("entrypoint", bool(config.get("Entrypoint")), "set" if config.get("Entrypoint") else "missing"),
+        check(
             "labels",
             labels.get("com.0711.dataset.digest") == built.dataset_digest
             and labels.get("com.0711.parameters.fingerprint") == built.fingerprint,
             "dataset digest and parameter fingerprint",
         ),
-        _check("architectures", (contents.variants or here) == built.image_ids, ", ".join(built.image_ids)),
+        check("architectures", (contents.variants or here) == built.image_ids, ", ".join(built.image_ids)),
     ]
 
 
@@ -122,16 +122,16 @@ async def _check_of_variant(variant: ImageVariant, image: Path, scratch: Path) -
     """Starts another architecture's image where this machine can, and finds its first passage by words of it."""
     name = f"starts on {variant.architecture}"
     if not launch.emulates(variant.architecture) or not launch.may_run_in(scratch):
-        return _check(name, True, "not tried: this machine does not emulate it (or not there); its layers are whole")
+        return check(name, True, "not tried: this machine does not emulate it (or not there); its layers are whole")
     try:
         async with running_instance(image, scratch, emulated=variant.architecture) as instance:
             found = await _finds_a_passage(instance)
     except PlatformError as error:
-        return _check(name, False, error.message)
+        return check(name, False, error.message)
     right = instance.contents.image_id == variant.image_id
     told = {None: "holds no passage", True: "finds a passage by its words", False: "does not find a passage"}[found]
     detail = f"{instance.how}; healthy after {instance.start_s:.1f} s; {told}"
-    return _check(name, right and found is not False, detail)
+    return check(name, right and found is not False, detail)
 
 
 async def _finds_a_passage(instance: RunningInstance) -> bool | None:
@@ -161,11 +161,11 @@ def _sizes(instance: RunningInstance, built: ImageBuilt) -> dict[str, int]:
 def _checks_of_measures(measured: Measured) -> list[VerificationCheck]:
     worst = min(measured.probe_cosines)
     text = f"{len(measured.probe_cosines)} probe texts, smallest cosine {worst:.6f}"
-    checks = [_check("model of the installation", worst >= LEAST_COSINE, text)]
+    checks = [check("model of the installation", worst >= LEAST_COSINE, text)]
     if measured.recall.shares:
         mean, asked = measured.recall.mean, len(measured.recall.shares)
         text = f"{mean:.4f} over {asked} held-back questions, against an exact search"
-        checks.append(_check("recall@10", mean >= LEAST_RECALL, text))
+        checks.append(check("recall@10", mean >= LEAST_RECALL, text))
     return checks
 
 
@@ -180,7 +180,7 @@ async def _ask(instance: RunningInstance, measured: Measured, checks: list[Verif
     if sampled.ranks:
         share = sampled.found / len(sampled.ranks)
         text = f"{sampled.found} of {len(sampled.ranks)} passages among the ten best"
-        checks.append(_check("sampled questions", share >= LEAST_FOUND, text))
+        checks.append(check("sampled questions", share >= LEAST_FOUND, text))
     return {"counts": described.counts, "failures": described.failures, "questions": sampled}
 
 
@@ -200,14 +200,12 @@ def _checks_of_counts(contents: Contents, described: DatasetAnswer) -> list[Veri
     expected = manifest.get("counts", {})
     wrong = sorted(name for name, count in described.counts.items() if expected.get(name, 0) != count)
     return [
-        _check(
+        check(
             "dataset digest",
             described.dataset_digest == manifest.get("dataset_digest"),
             described.dataset_digest,
         ),
-        _check(
-            "counts", bool(expected) and not wrong, f"differ: {wrong}" if wrong else f"{len(expected)} counts equal"
-        ),
+        check("counts", bool(expected) and not wrong, f"differ: {wrong}" if wrong else f"{len(expected)} counts equal"),
     ]
 
 
@@ -219,16 +217,12 @@ async def _checks_of_ledger(upstream: Upstream, described: DatasetAnswer) -> lis
     ledger = (documents, processed or 0, failed or 0) == (counts["documents"], counts["processed"], counts["failed"])
     wrong = sorted(name for name, number in rows.items() if number != counts[name])
     return [
-        _check("ledger", ledger, f"{documents} documents: {processed or 0} processed, {failed or 0} failed"),
-        _check("passages of the ledger", (passages or 0) == rows["chunks"], f"{passages or 0} and {rows['chunks']}"),
-        _check("rows", not wrong, f"differ: {wrong}" if wrong else ", ".join(f"{rows[name]} {name}" for name in rows)),
+        check("ledger", ledger, f"{documents} documents: {processed or 0} processed, {failed or 0} failed"),
+        check("passages of the ledger", (passages or 0) == rows["chunks"], f"{passages or 0} and {rows['chunks']}"),
+        check("rows", not wrong, f"differ: {wrong}" if wrong else ", ".join(f"{rows[name]} {name}" for name in rows)),
     ]
 
 
 async def _row(upstream: Upstream, query: str) -> list[Any]:
     answer = await upstream.call("query_table", {"sql": query, "limit": 1}, TableAnswer, deadline_s=_CALL_S)
     return list(answer.rows[0])
-
-
-def _check(name: str, passed: bool, detail: str) -> VerificationCheck:
-    return VerificationCheck(name=name, passed=passed, detail=detail)

@@ -14,7 +14,7 @@ from servers.cradle.legacy.export import Export, Sample, plain_name
 from shared.client import Upstream
 from shared.contracts.deployment import Question, ReconciledBy
 from shared.contracts.instance import SearchAnswer
-from shared.contracts.processing import VerificationCheck
+from shared.contracts.processing import VerificationCheck, check
 
 ENOUGH = 0.9
 QUERY_CHARS = 300
@@ -41,7 +41,7 @@ class Reconciliation:
     missing: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, name: ReconciledBy, passed: bool, detail: str, missing: Sequence[str] = ()) -> None:
-        self.checks.append(VerificationCheck(name=name, passed=passed, detail=detail))
+        self.checks.append(check(name, passed, detail))
         if missing:
             self.missing[name] = sorted(missing)
 
