@@ -46,7 +46,7 @@ def possible():
     return found
 if sys.argv[2] == "confined":
     assert len(os.listdir("/proc/self/task")) == 1, "a thread that runs already is not confined"
-    child._limit(2**32)
+    child.confine(2**32)
 print(";".join(possible()))
 """
 NEEDS_LANDLOCK = {

@@ -7,27 +7,21 @@ files it can read its own code's, and it has no network (`confinement`).
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 from typing import BinaryIO
 
 from servers.cradle.processing import wire
-from servers.cradle.processing.confinement import confine
+from servers.cradle.processing.confinement import answers_alone, confine, send
 from servers.cradle.processing.extract import Unreadable, identify, note, read
 from servers.cradle.processing.extract.body import Body
 from servers.cradle.processing.extraction import parts
-from shared.dumps import forbid_dumps
 
 
 def main() -> None:
     """Serves requests until the parent closes the pipe."""
-    _limit(int(sys.argv[1]))
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    # What libraries print must not mix with frames, nor reach a log: it may hold content.
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
+    confine(int(sys.argv[1]))
+    answers = answers_alone()
     requests = sys.stdin.buffer
     while (raw := requests.read(8)) and len(raw) == 8:
         request = wire.load_request(requests.read(int.from_bytes(raw, "little")))
@@ -45,13 +39,13 @@ def _answer(request: wire.Request, body: Body, out: BinaryIO) -> None:
     try:
         file, extractor = identify(body, request.name)
         identified = wire.Identified(file.media_type, extractor.name, extractor.version, *note(file))
-        _send(out, wire.frame(wire.IDENTIFIED, wire.dump_record(identified)))
+        send(out, wire.frame(wire.IDENTIFIED, wire.dump_record(identified)))
         held = b""  # the last part goes out with the word that it was the last: one read of the platform's less
         for part in parts(read(file, extractor)):
             if held:
-                _send(out, held)
+                send(out, held)
             held = wire.frame(wire.PART, wire.dump_part(part))
-        _send(out, held + wire.frame(wire.DONE, b""))
+        send(out, held + wire.frame(wire.DONE, b""))
     except Unreadable as error:
         _fail(out, error.code, error.reason)
     except (MemoryError, RecursionError):
@@ -65,20 +59,7 @@ def _answer(request: wire.Request, body: Body, out: BinaryIO) -> None:
 
 
 def _fail(out: BinaryIO, code: str, reason: str) -> None:
-    _send(out, wire.frame(wire.ERROR, wire.dump_record(wire.Failure(code, reason))))
-
-
-def _send(out: BinaryIO, frames: bytes) -> None:
-    view = memoryview(frames)
-    while view:
-        view = view[out.write(view) :]
-
-
-def _limit(memory: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    forbid_dumps()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    confine()
+    send(out, wire.frame(wire.ERROR, wire.dump_record(wire.Failure(code, reason))))
 
 
 def _allow_cpu(seconds: int) -> None:

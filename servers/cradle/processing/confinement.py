@@ -16,6 +16,9 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from shared.dumps import forbid_dumps
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_SET_NO_NEW_PRIVS = 22, 2, 38  # linux/prctl.h, linux/seccomp.h
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # landlock's calls, the same on every architecture
@@ -36,11 +39,38 @@ LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06  # linux/
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 
 
-def confine() -> None:
-    """From here on this process reads no file but those of its own code, and connects to nothing.
+def answers_alone() -> BinaryIO:
+    """What was standard output, for answers. What libraries print must not mix with them, nor reach a log, for it may
+    hold content: it goes nowhere."""
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    return out
+
+
+def send(out: BinaryIO, answer: bytes) -> None:
+    """Write the whole answer: a pipe takes at once what it has room for.
+
+    Raises:
+        BrokenPipeError: nobody reads any more.
+    """
+    view = memoryview(answer)
+    while view:
+        view = view[out.write(view) :]
+
+
+def confine(memory: int) -> None:
+    """From here on this process has `memory` bytes of addresses, leaves no dump, writes no file, reads none but those
+    of its own code, and connects to nothing.
 
     Only what the kernel has is taken away. There may be no other thread yet, for one that runs already is not confined.
     """
+    import resource  # which Windows has not
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    forbid_dumps()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)

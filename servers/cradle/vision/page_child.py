@@ -8,14 +8,12 @@ customers' files are, and ends with its file: nothing of one caller's is in a pr
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 from typing import BinaryIO
 
-from servers.cradle.processing.confinement import confine
+from servers.cradle.processing.confinement import answers_alone, confine, send
 from servers.cradle.vision.pages import page_images
-from shared.dumps import forbid_dumps
 from shared.errors import InvalidInput, TooLarge
 from shared.values import MAX_IMAGE_BYTES
 
@@ -30,15 +28,9 @@ def main() -> None:
     import PIL.ImageOps  # noqa: F401  # here, so that neither is loaded within the call's time
     import pypdfium2  # noqa: F401
 
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-    forbid_dumps()
-    confine()
-    out = os.fdopen(os.dup(1), "wb", buffering=0)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
+    confine(memory)
+    out = answers_alone()
     _send(out, READY)
     data = sys.stdin.buffer.read(MAX_IMAGE_BYTES + 1)
     try:
@@ -51,9 +43,7 @@ def main() -> None:
 
 
 def _send(out: BinaryIO, kind: bytes, payload: bytes = b"", number: int = 0) -> None:
-    view = memoryview(kind + number.to_bytes(4, "little") + len(payload).to_bytes(8, "little") + payload)
-    while view:
-        view = view[out.write(view) :]
+    send(out, kind + number.to_bytes(4, "little") + len(payload).to_bytes(8, "little") + payload)
 
 
 if __name__ == "__main__":
