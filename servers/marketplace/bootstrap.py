@@ -6,6 +6,7 @@ the database fit the files, so a lost file gives a new secret and a new database
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -33,19 +34,15 @@ async def bootstrap(settings: Settings) -> None:
         Unavailable: a credential file cannot be read, or the database is not set up or does not answer.
     """
     key_ring(settings)
-    database, passwords = Database(database_urls(settings, "user_registry").app), Passwords()
-    await database.open()
-    try:
+    async with Database(database_urls(settings, "user_registry").app) as database:
         users = UserStore(database)
         for client_id in policy.SCOPES_OF_SERVICE:
             await _service(users, settings.home, client_id)
-        await _operator(users, passwords, settings.home)
+        with closing(Passwords()) as passwords:
+            await _operator(users, passwords, settings.home)
         entries = CatalogueStore(database)
         for entry in own_entries(settings):
             await entries.put(entry, "marketplace")
-    finally:
-        passwords.close()
-        await database.close()
 
 
 async def _service(users: UserStore, home: Path, client_id: str) -> None:

@@ -29,14 +29,11 @@ CANARY = "canary-value-0711"
 @pytest.fixture
 async def db(database) -> Database:
     made = await database("shared", migrated=False)
-    owner = Database(made.urls.owner)
-    await owner.open()
-    async with owner.session() as connection:
+    async with Database(made.urls.owner) as owner, owner.session() as connection:
         await connection.execute(
             "CREATE TABLE things (name text PRIMARY KEY CHECK (name <> 'bad'), parent text REFERENCES things)"
         )
         await connection.execute("CREATE TABLE locked (id integer); REVOKE ALL ON locked FROM PUBLIC, platform_app")
-    await owner.close()
     return made.db
 
 
@@ -82,17 +79,13 @@ async def test_an_error_of_the_block_that_is_not_the_databases_stays_what_it_is(
 
 async def test_a_statement_that_takes_too_long_is_ended_and_the_pool_goes_on(database) -> None:
     made = await database("shared", migrated=False)
-    slow = Database(made.urls.app, size=1, command_timeout_s=0.2)
-    await slow.open()
-    try:
+    async with Database(made.urls.app, size=1, command_timeout_s=0.2) as slow:
         with pytest.raises(DeadlineExceeded):
             async with slow.session() as connection:
                 await connection.execute("SELECT pg_sleep(60)")
         async with asyncio.timeout(HANGS_S):
             while not await slow.healthy():  # 0.2 s is little for a busy machine
                 pass
-    finally:
-        await slow.close()
 
 
 async def test_a_cancelled_call_gives_its_connection_back(database) -> None:
@@ -175,13 +168,10 @@ async def test_a_transaction_that_is_running_when_the_database_is_closed_ends_we
 
 
 async def test_wrong_credentials_say_what_to_run(postgres_server) -> None:
-    wrong = Database(f"postgresql://platform_app:wrong@127.0.0.1:{postgres_server.server.port}/platform")
-    await wrong.open()
-    try:
+    url = f"postgresql://platform_app:wrong@127.0.0.1:{postgres_server.server.port}/platform"
+    async with Database(url) as wrong:
         with pytest.raises(Unavailable, match="0711 up"):
             await _question(wrong)
-    finally:
-        await wrong.close()
 
 
 async def test_a_connection_that_breaks_in_the_middle_of_a_message_is_worth_another_try(db: Database) -> None:

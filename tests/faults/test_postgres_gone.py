@@ -6,7 +6,6 @@ import asyncio
 import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +92,6 @@ def _only_its_deadline_ends_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(Database.__init__.__kwdefaults__, "command_timeout_s", 3 * HANGS_S)
 
 
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
-    await (database := Database(url)).open()
-    yield database
-    await database.close()
-
-
 async def gone(server: EmbeddedPostgres) -> Back:
     await asyncio.to_thread(server.stop)
     return lambda: asyncio.to_thread(server.start)
@@ -143,7 +135,7 @@ async def test_with_postgres_gone_under_200_calls_each_ends_in_time_and_all_is_w
             await upstream.call("register_customer", MUSTER, CustomerRegistered)
         cradle = await held.token(settings.resource("cradle"), "muster")
         tokens = {"orchestrator": rig.token, "marketplace": marketplace, "cradle": cradle}
-        async with opened(urls["installation_configs"].app) as database:
+        async with Database(urls["installation_configs"].app) as database:
             await InstallationService(database).save("muster", parameters(), Embedder())
         kinds = [
             ("orchestrator", "list_customers", {}),

@@ -152,10 +152,6 @@ async def test_entry_and_change_happen_both_or_not_at_all_and_widen_nothing(made
 
 @pytest.mark.requirement("A-10")
 async def test_with_the_log_gone_the_append_refuses_so_the_change_cannot_go_on() -> None:
-    database = Database("postgresql://nobody:none@127.0.0.1:1/none")
-    await database.open()
-    try:
+    async with Database("postgresql://nobody:none@127.0.0.1:1/none") as database:
         with pytest.raises(Unavailable):
             await AuditLog(database).append("user_1", "job.started")
-    finally:
-        await database.close()

@@ -63,14 +63,10 @@ async def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Pat
     settings = Settings(home=folder / "home", postgres_port=free_port(), marketplace_port=free_port())
     async with postgres(settings, silent) as superuser_url:
         await prepare(settings, superuser_url, silent)
-        database = Database(read(settings.home)["platform"].app)
-        await database.open()
-        await put_onboarded(JobStore(database), "muster")
-        await database.close()
-        versions = Database(read(settings.home)["installation_configs"].app)
-        await versions.open()
-        await InstallationService(versions).save("muster", parameters(), Embedder())
-        await versions.close()
+        urls = read(settings.home)
+        async with Database(urls["platform"].app) as jobs, Database(urls["installation_configs"].app) as versions:
+            await put_onboarded(JobStore(jobs), "muster")
+            await InstallationService(versions).save("muster", parameters(), Embedder())
         (folder / "rows.json").write_text(json.dumps(await rows_of(superuser_url)))
     Signer.open(settings.home / "keys")
     CustomerKey.open(settings.home / "keys" / "customers", "muster", create=True)
@@ -140,15 +136,12 @@ async def test_a_backup_restores_to_an_equal_platform(
         assert after.keys() == before.keys()
         assert all(any(rows for name, rows in after.items() if name.startswith(each)) for each in DATABASES)
         urls = read(elsewhere.home)
-        database = Database(urls["platform"].app)
-        await database.open()
-        store = JobStore(database)
-        customer = await store.customer("muster")
-        assert customer is not None
-        assert customer.state == "active"
-        async with database.session("other") as connection:  # row-level security came along
-            assert await connection.fetchval("SELECT count(*) FROM customers") == 0
-        await database.close()
+        async with Database(urls["platform"].app) as database:
+            customer = await JobStore(database).customer("muster")
+            assert customer is not None
+            assert customer.state == "active"
+            async with database.session("other") as connection:  # row-level security came along
+                assert await connection.fetchval("SELECT count(*) FROM customers") == 0
 
 
 @pytest.mark.requirement("O-08")

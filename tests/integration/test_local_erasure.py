@@ -132,14 +132,12 @@ async def fill_every_table(settings: Settings) -> tuple[set[str], dict[str, str]
 
 async def connect_to_its_server(settings: Settings) -> None:
     """A connection of the operator's, who reviewed a server of the customer's own: the row is nobody's."""
-    database = Database(read(settings.home)["user_registry"].app)
-    await database.open()
     name, url = f"com.{GOING}/orders", f"https://{GOING}.example.com/mcp"
     entry = Entry(name, "Orders", "Orders.", "1", "external", GOING, url, "submitted", ())
-    assert await CatalogueStore(database).put(entry, "usr_" + "a" * 26)
     seal = SessionSeal.of_folder(settings.home / "keys")
-    await ConnectionStore(database, seal).save(None, name, url, "both", ("authorization", "Bearer x"), "operator")
-    await database.close()
+    async with Database(read(settings.home)["user_registry"].app) as database:
+        assert await CatalogueStore(database).put(entry, "usr_" + "a" * 26)
+        await ConnectionStore(database, seal).save(None, name, url, "both", ("authorization", "Bearer x"), "operator")
 
 
 def files_named(settings: Settings, customer: str) -> list[Path]:
@@ -184,10 +182,8 @@ async def test_an_erased_customer_leaves_zero_rows_and_objects_and_a_certificate
 
 @pytest.mark.requirement("Z-04")
 async def test_no_certificate_is_signed_for_an_id_that_nobody_has(home: Settings) -> None:
-    database = Database(read(home.home)["platform"].app)
-    await database.open()
-    await AuditLog(database).append("usr_a", "stop_deployment.called", "", "abschiet")  # mistyped there before
-    await database.close()
+    async with Database(read(home.home)["platform"].app) as database:
+        await AuditLog(database).append("usr_a", "stop_deployment.called", "", "abschiet")  # mistyped there before
     with pytest.raises(NotFound, match="no customer abschiet here: nothing was erased"):
         await erase_customer(home, "abschiet", "abschiet", lambda _: None)
     assert not (home.home / "certificates").exists()
@@ -215,10 +211,8 @@ async def test_an_erased_customer_that_comes_back_is_told_before_any_work_and_co
 
 
 async def test_a_customer_with_an_open_job_is_not_erased(home: Settings) -> None:
-    database = Database(read(home.home)["platform"].app)
-    await database.open()
-    await put_job(JobStore(database), GOING, "build")
-    await database.close()
+    async with Database(read(home.home)["platform"].app) as database:
+        await put_job(JobStore(database), GOING, "build")
     access_key(home.home, GOING)
     with pytest.raises(Conflict, match="cancel_job"):
         await erase_customer(home, GOING, GOING, lambda _: None)

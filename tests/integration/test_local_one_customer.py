@@ -147,15 +147,13 @@ class Site:
 
 async def work_and_serve(settings: Settings, customer: str) -> None:
     """An open job of the customer, and an instance that serves."""
-    jobs, deployments = (Database(read(settings.home)[name].app) for name in ("platform", "installation_configs"))
-    await jobs.open()
-    await put_job(JobStore(jobs), customer, "build")
-    await jobs.close()
-    await deployments.open()
-    await DeploymentStore(deployments).reserve(customer, "eins", [9500, 9501])
-    async with deployments.session(customer) as connection:
-        await connection.execute("UPDATE deployments SET state = 'serving'")
-    await deployments.close()
+    urls = read(settings.home)
+    async with Database(urls["platform"].app) as jobs:
+        await put_job(JobStore(jobs), customer, "build")
+    async with Database(urls["installation_configs"].app) as deployments:
+        await DeploymentStore(deployments).reserve(customer, "eins", [9500, 9501])
+        async with deployments.session(customer) as connection:
+            await connection.execute("UPDATE deployments SET state = 'serving'")
 
 
 @pytest.fixture

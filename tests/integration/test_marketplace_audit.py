@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,19 +21,16 @@ from shared.postgres.database import Database
 from shared.postgres.urls import write
 from tests.integration.test_marketplace_invitations import accept, invite
 from tests.integration.test_marketplace_oauth import Browser, asking, let_in
-from tests.marketplace_rig import DIGEST, Changing, Market, definition, running_market
+from tests.marketplace_rig import DIGEST, Changing, Market, definition
 
 CRADLE = "io.0711/cradle"
 BOUND = Bound(CRADLE, "apply_change", DIGEST, DIGEST, DIGEST)
 OTHER = "usr_" + "b" * 26
 
 
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    write(tmp_path, dict.fromkeys(LOGS, made.urls))
-    async with running_market(tmp_path, made.urls) as running:
-        yield running
+@pytest.fixture(autouse=True)
+def _every_log_is_the_marketplaces(market: Market) -> None:
+    write(market.settings.home, dict.fromkeys(LOGS, market.urls))
 
 
 @pytest.fixture
@@ -45,12 +41,8 @@ async def superuser(market: Market, postgres_server: Any) -> AsyncIterator[Any]:
 
 async def entries(market: Market) -> list[AuditEntry]:
     """The log, oldest first."""
-    db = Database(market.urls.app)
-    await db.open()
-    try:
+    async with Database(market.urls.app) as db:
         return (await AuditLog(db).newest(200))[::-1]
-    finally:
-        await db.close()
 
 
 async def changes(market: Market) -> dict[str, Callable[[], Awaitable[Any]]]:
@@ -79,7 +71,6 @@ async def changes(market: Market) -> dict[str, Callable[[], Awaitable[Any]]]:
 
 @pytest.mark.requirement("A-10")
 async def test_each_change_is_in_the_log_with_who_made_it_and_without_any_address(market: Market) -> None:
-    await market.add_customers()
     operator = (await market.call(await market.operator(), "whoami", WhoAmI)).subject
     made = await changes(market)
     made.pop("customer.registered")
@@ -136,7 +127,6 @@ async def test_while_the_log_cannot_be_written_no_change_happens_and_reading_goe
 async def test_while_the_log_cannot_be_written_pages_and_routes_change_nothing_either(
     market: Market, superuser: Any
 ) -> None:
-    await market.add_customers()
     anna = await market.add_user("customer_user", "acme", "anna@acme.example")
     invited = await invite(market, await market.user_token("acme"))
     client_id, held = await let_in(market, anna)
@@ -180,12 +170,8 @@ async def test_while_the_log_cannot_be_written_pages_and_routes_change_nothing_e
 
 @asynccontextmanager
 async def approvals(market: Market) -> AsyncIterator[ApprovalStore]:
-    db = Database(market.urls.app)
-    await db.open()
-    try:
+    async with Database(market.urls.app) as db:
         yield ApprovalStore(db)
-    finally:
-        await db.close()
 
 
 async def asked_for(store: ApprovalStore, user: UserCreated) -> str:
@@ -199,7 +185,6 @@ async def asked_for(store: ApprovalStore, user: UserCreated) -> str:
 async def test_the_command_finds_an_edited_entry_and_one_that_is_missing_at_the_end(
     market: Market, superuser: Any
 ) -> None:
-    await market.add_customers()
     lines, _ = await prove(market.settings, [])
     head = lines[-1].partition("Head ")[2]
     assert (await prove(market.settings, [head]))[1]

@@ -100,20 +100,18 @@ async def test_a_credential_is_sealed_in_the_database_and_bound_to_customer_and_
     )
     with pytest.raises(PlatformError):  # not even the platform writes for another customer
         await sql(market, copied)
-    db = Database(market.urls.app)
-    await db.open()
-    async with db.session("bolt") as connection:
-        row = await connection.fetchrow("SELECT count(*) AS n FROM connections")
-    async with db.session("acme") as connection:
-        sealed = await connection.fetchval("SELECT sealed FROM connections")
-    async with db.session("bolt") as connection:
-        await connection.execute(
-            "INSERT INTO connections (customer_id, server_name, direction, header, sealed, saved_by) "
-            "VALUES ('bolt', $1, 'both', 'authorization', $2, 'x')",
-            ORDERS,
-            sealed,
-        )
-    await db.close()
+    async with Database(market.urls.app) as db:
+        async with db.session("bolt") as connection:
+            row = await connection.fetchrow("SELECT count(*) AS n FROM connections")
+        async with db.session("acme") as connection:
+            sealed = await connection.fetchval("SELECT sealed FROM connections")
+        async with db.session("bolt") as connection:
+            await connection.execute(
+                "INSERT INTO connections (customer_id, server_name, direction, header, sealed, saved_by) "
+                "VALUES ('bolt', $1, 'both', 'authorization', $2, 'x')",
+                ORDERS,
+                sealed,
+            )
     assert row["n"] == 0
     assert "canary" not in sealed
     assert await say(market, bolt) == 409  # acme's sealed text opens for acme alone

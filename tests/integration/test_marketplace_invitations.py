@@ -215,7 +215,5 @@ async def test_an_invited_account_counts_as_one_person_with_its_inviter(market: 
     made = await invite(market, token, role="customer_admin")
     await accept(market, made.link)
     invited = await rows.fetchval("SELECT user_id FROM users WHERE email = 'cara@acme.example'")
-    database = Database(market.urls.app)
-    await database.open()
-    assert await ApprovalStore(database).one_hand("acme", boss.user_id, invited)
-    await database.close()
+    async with Database(market.urls.app) as database:
+        assert await ApprovalStore(database).one_hand("acme", boss.user_id, invited)

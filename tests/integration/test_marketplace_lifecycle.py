@@ -59,12 +59,10 @@ async def refusal(call: Any) -> PlatformError:
 
 async def sql(market: Market, statement: str, *values: Any) -> None:
     """Change what is remembered from outside; back once the marketplace has heard of it."""
-    db, changes = Database(market.urls.app), market.server.services.changes
-    await db.open()
+    changes = market.server.services.changes
     before = changes.epoch
-    async with db.session(platform=True) as connection:
+    async with Database(market.urls.app) as db, db.session(platform=True) as connection:
         await connection.execute(statement, *values)
-    await db.close()
     async with asyncio.timeout(HEARS_S):
         while changes.epoch == before:  # noqa: ASYNC110  # it tells nobody that waits
             await asyncio.sleep(0.005)
@@ -146,9 +144,7 @@ async def test_a_name_belongs_to_who_proposed_it_and_addresses_inside_are_the_op
 async def test_an_address_that_comes_while_the_entry_is_being_approved_is_not_approved_with_it(market: Market) -> None:
     operator = await market.operator()
     await submit(market, operator, await market.add_app(Changing(definition("say"))))
-    db = Database(market.urls.app)
-    await db.open()
-    try:
+    async with Database(market.urls.app) as db:
         store = CatalogueStore(db)
         before = await store.by_name(EVERYTHING, ORDERS)
         assert before is not None
@@ -158,8 +154,6 @@ async def test_an_address_that_comes_while_the_entry_is_being_approved_is_not_ap
         assert after is not None
         assert after.approval == "submitted"
         assert (await ToolStore(db).of(EVERYTHING, ORDERS)).tools == ()  # what was reviewed stood elsewhere
-    finally:
-        await db.close()
 
 
 async def test_a_tier_decides_what_a_customer_sees_installs_and_calls(market: Market) -> None:
@@ -420,9 +414,7 @@ async def test_entries_of_customers_are_taken_over_by_the_migration(database: An
     urls = (await database("servers.marketplace", migrated=False)).urls
     migrations = migrations_of("servers.marketplace")
     await apply(urls.owner, "servers.marketplace", migrations[:6])
-    db = Database(urls.app)
-    await db.open()
-    try:
+    async with Database(urls.app) as db:
         async with db.session("acme") as connection:
             await connection.execute("INSERT INTO customers VALUES ('acme', 'Acme GmbH', 'it@acme.example')")
             await connection.execute(
@@ -434,5 +426,3 @@ async def test_entries_of_customers_are_taken_over_by_the_migration(database: An
             assert await connection.fetchval("SELECT count(*) FROM server_versions") == 1
             assert await connection.fetchval("SELECT count(*) FROM server_checks") == 1
             assert await connection.fetchval("SELECT count(*) FROM entry_words WHERE word = 'instance'") == 1
-    finally:
-        await db.close()

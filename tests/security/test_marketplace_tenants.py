@@ -70,11 +70,10 @@ def filled(tool: str, ids: dict[str, Any]) -> dict[str, Any]:
 
 async def asked_for(market: Market) -> str:
     """An approval of bolt that waits."""
-    approval_id, database = new_handle("apr"), Database(market.urls.app)
-    await database.open()
+    approval_id = new_handle("apr")
     bound = Bound("io.0711.bolt/instance", "apply_change", DIGEST, DIGEST, DIGEST)
-    await ApprovalStore(database).add("bolt", approval_id, new_handle("usr"), bound, new_handle("chg"), 1)
-    await database.close()
+    async with Database(market.urls.app) as database:
+        await ApprovalStore(database).add("bolt", approval_id, new_handle("usr"), bound, new_handle("chg"), 1)
     return approval_id
 
 
@@ -112,14 +111,13 @@ async def test_an_id_of_another_customer_gets_the_answer_of_an_unknown_one(marke
 
 async def let_in_by(market: Market, user_id: str) -> str:
     """A program that a user of bolt has let in."""
-    database, session_id = Database(market.urls.app), new_handle("ses")
-    await database.open()
-    store = AuthorizationStore(database)
+    session_id = new_handle("ses")
     place = "http://127.0.0.1:33418/back"
     given = Authorization(session_id, user_id, "bolt", bytes(32), market.resource, "", "x" * 43, place, True)
-    await store.add(given, "bolt")
-    assert await store.use_code(session_id)
-    await database.close()
+    async with Database(market.urls.app) as database:
+        store = AuthorizationStore(database)
+        await store.add(given, "bolt")
+        assert await store.use_code(session_id)
     return session_id
 
 
