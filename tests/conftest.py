@@ -253,12 +253,18 @@ async def database(postgres_server: PostgresServer, _templates: dict[tuple[str, 
 
 
 @pytest.fixture
-async def market(database: Databases, tmp_path: Path) -> AsyncIterator[Any]:
+def market_settings() -> dict[str, Any]:
+    """What `market` is set to beside the defaults; a file whose market has something else makes its own."""
+    return {}
+
+
+@pytest.fixture
+async def market(database: Databases, tmp_path: Path, market_settings: dict[str, Any]) -> AsyncIterator[Any]:
     """A `tests.marketplace_rig.Market` that runs and knows the customers `acme` and `bolt`."""
     from tests.marketplace_rig import running_market
 
     made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
+    async with running_market(tmp_path, made.urls, **market_settings) as running:
         await running.add_customers()
         yield running
 

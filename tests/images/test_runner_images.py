@@ -25,7 +25,7 @@ from servers.marketplace.tools.connections import Connected
 from shared.errors import Unavailable
 from tests.integration.test_marketplace_lifecycle import ORDERS, approve, refusal
 from tests.integration.test_marketplace_runners import PLAIN, gone, said, submit, until
-from tests.marketplace_rig import Market, running_market
+from tests.marketplace_rig import Market
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -111,12 +111,10 @@ def image(engine_host: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def market(database: Any, tmp_path: Path, engine_host: str, image: str) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    allowed = {"runner_images": [image.split("/", 1)[0] + "/test/"], "runner_start_s": 90.0, "runner_idle_s": 600.0}
-    async with running_market(tmp_path, made.urls, **allowed, docker_host=engine_host, call_deadline_s=100.0) as held:
-        await held.add_customers()
-        yield held
+async def market_settings(engine_host: str, image: str) -> AsyncIterator[dict[str, Any]]:
+    images = [image.split("/", 1)[0] + "/test/"]
+    waits = {"runner_start_s": 90.0, "runner_idle_s": 600.0, "call_deadline_s": 100.0}
+    yield {"runner_images": images, "docker_host": engine_host, **waits}
     await until(lambda: containers() == [])  # nothing is left when the marketplace ends
 
 

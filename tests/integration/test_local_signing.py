@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,15 +13,12 @@ from servers.local.signing import SETTLED_S, listed, retire, rotate
 from shared.auth.verifier import TRUSTED_S
 from shared.errors import Conflict, NotFound, PlatformError, Unauthenticated
 from shared.postgres.urls import write
-from tests.marketplace_rig import Market, running_market
+from tests.marketplace_rig import Market
 
 
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    write(tmp_path, dict.fromkeys(LOGS, made.urls))
-    async with running_market(tmp_path, made.urls) as running:
-        yield running
+@pytest.fixture(autouse=True)
+def _every_log_is_the_marketplaces(market: Market) -> None:
+    write(market.settings.home, dict.fromkeys(LOGS, market.urls))
 
 
 @pytest.mark.requirement("A-03", "A-10")

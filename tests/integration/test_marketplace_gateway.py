@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -17,7 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from servers.marketplace.tools.usage import MonthlyStatement, Usage
 from shared.errors import NotFound, Unavailable
-from tests.marketplace_rig import Credential, Market, answering, free_port, running_market
+from tests.marketplace_rig import Credential, Market, answering, free_port
 from tests.serving_rig import HANGS_S, envelope, headers_for
 
 ERAS = ["legacy", "2026-07-28"]
@@ -25,13 +24,9 @@ ACME = "io.0711.acme/instance"
 
 
 @pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
+def market_settings() -> dict[str, Any]:
     """Its calls may take longer than anything here waits for."""
-    made = await database("servers.marketplace", "shared")
-    limits = {"call_deadline_s": 3 * HANGS_S, "max_body_bytes": 100_000}
-    async with running_market(tmp_path, made.urls, **limits) as running:
-        await running.add_customers()
-        yield running
+    return {"call_deadline_s": 3 * HANGS_S, "max_body_bytes": 100_000}
 
 
 @asynccontextmanager

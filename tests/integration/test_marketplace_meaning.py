@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +14,7 @@ from servers.marketplace.tools.catalogue import ServersFound
 from shared.auth import RemoteKeys, TokenVerifier
 from shared.serving import Server
 from tests.integration.test_marketplace_lifecycle import sql
-from tests.marketplace_rig import Market, free_port, listening, running_market
+from tests.marketplace_rig import Market, free_port, listening
 
 SERVERS = {
     "com.example/invoices": "Books incoming bills of suppliers and pays them.",
@@ -26,11 +24,8 @@ SERVERS = {
 
 
 @pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls, cradle_port=free_port()) as running:
-        await running.add_customers()
-        yield running
+def market_settings() -> dict[str, Any]:
+    return {"cradle_port": free_port()}
 
 
 async def add(market: Market, name: str, text: str, customer: str | None = None) -> None:

@@ -229,11 +229,8 @@ async def test_a_marketplace_with_redis_counts_there(database: Any, tmp_path: Pa
 
 
 @pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls, calls_per_minute_tool=1) as running:
-        await running.add_customers()
-        yield running
+def market_settings() -> dict[str, Any]:
+    return {"calls_per_minute_tool": 1}
 
 
 async def test_a_caller_over_its_limit_gets_429_and_when_to_come_back_and_the_upstream_is_not_asked(

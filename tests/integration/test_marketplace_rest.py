@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -15,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from servers.marketplace.openapi import openapi
 from servers.marketplace.tools.usage import Usage
 from shared.settings import Settings
-from tests.marketplace_rig import Market, answer_json, body_of, free_port, listening, running_market
+from tests.marketplace_rig import Market, answer_json, body_of, free_port, listening
 from tests.serving_rig import HANGS_S
 
 EXAMPLES = 12
@@ -45,12 +43,8 @@ class Cradle:
 
 
 @pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    ports = {"embedding_port": free_port(), "vision_port": free_port()}
-    async with running_market(tmp_path, made.urls, **ports) as running:
-        await running.add_customers()
-        yield running
+def market_settings() -> dict[str, Any]:
+    return {"embedding_port": free_port(), "vision_port": free_port()}
 
 
 async def test_requests_made_from_the_document_are_answered_as_it_says(market: Market) -> None:

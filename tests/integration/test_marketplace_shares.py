@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from servers.marketplace.gateway import client, relay
 from servers.marketplace.gateway.breaker import FAILURES
 from servers.marketplace.tools.review import ServerReviewed
 from shared.contracts.catalogue import CatalogueEntry
-from tests.marketplace_rig import Market, answer_json, definition, listed, running_market
+from tests.marketplace_rig import Market, answer_json, definition, listed
 from tests.serving_rig import HANGS_S
 
 CONNECTIONS = 4
@@ -39,14 +37,11 @@ class Slow:
 
 
 @pytest.fixture
-async def market(database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Market]:
+def market_settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """With few connections for each host, and calls that take longer than anything here waits for."""
     for module in (client, relay):
         monkeypatch.setattr(module, "CONNECTIONS_PER_HOST", CONNECTIONS)
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls, call_deadline_s=3 * HANGS_S) as running:
-        await running.add_customers()
-        yield running
+    return {"call_deadline_s": 3 * HANGS_S}
 
 
 async def shared_server(market: Market) -> tuple[Slow, str, str]:

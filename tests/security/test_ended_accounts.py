@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,16 +12,8 @@ from shared.auth import RemoteKeys, StandingCallers, TokenVerifier
 from shared.auth.ended import ENDED, PATH, mark
 from shared.errors import Unauthenticated
 from shared.settings import Settings
-from tests.marketplace_rig import Credential, Market, free_port, running_market
+from tests.marketplace_rig import Credential, Market, free_port
 from tests.serving_rig import HANGS_S
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        await running.add_customers()
-        yield running
 
 
 @asynccontextmanager

@@ -5,9 +5,7 @@ Generated from what the servers offer, so that nothing new can be forgotten.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -24,7 +22,7 @@ from shared.contracts.instance import InstanceConfig
 from shared.ids import digest
 from shared.serving import Server
 from shared.settings import Settings
-from tests.marketplace_rig import Market, running_market
+from tests.marketplace_rig import Market
 from tests.serving_rig import envelope, headers_for
 
 METADATA = {"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"}
@@ -123,13 +121,6 @@ async def test_every_tool_without_its_scope_is_403_with_that_scope_in_the_challe
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         for tool, spec in server.mcp.specs.items():
             await refused(client, "", "any", tool, spec.scope)
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Path) -> AsyncIterator[Market]:
-    made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path, made.urls) as running:
-        yield running
 
 
 @pytest.mark.requirement("A-05")
