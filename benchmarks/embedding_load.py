@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
+from embedding import processor_seconds
 from prometheus_client import REGISTRY
 
 from servers.cradle.embedding.service import EmbeddingService
@@ -42,12 +43,6 @@ def percentile(values: list[float], share: float) -> float:
 
 def sample(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
-
-
-def processor_seconds() -> float:
-    """Of this process and its workers."""
-    here = psutil.Process()
-    return sum(sum(each.cpu_times()[:2]) for each in (here, *here.children(recursive=True)))
 
 
 class Busy:

@@ -29,6 +29,7 @@ import orjson
 import psutil
 from gateway_peers import environment_of, fastmcp, forge
 
+from servers.cradle.images.running import free_port
 from servers.local.platform import MIGRATIONS, environment
 from servers.marketplace.bootstrap import bootstrap
 from shared.client import Upstream
@@ -41,13 +42,6 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = "1,8,32"
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

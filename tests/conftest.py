@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import asyncpg
 import hypothesis
 import pytest
@@ -267,6 +268,14 @@ async def market(database: Databases, tmp_path: Path, market_settings: dict[str,
     async with running_market(tmp_path, made.urls, **market_settings) as running:
         await running.add_customers()
         yield running
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """HTTP without the platform's client: what is sent is what a test says."""
+    kept = aiohttp.TCPConnector(keepalive_timeout=2)  # the servers close what was idle for five seconds
+    async with aiohttp.ClientSession(connector=kept, timeout=aiohttp.ClientTimeout(300)) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -34,10 +34,10 @@ FINGERPRINT = "sha256:" + "0" * 64
 PLANTED = "Der Leitungsschutzschalter löst bei 16 Ampere aus; sein Gehäuse ist aus schlagfestem Polyamid."
 
 
-def vector_of(text: str) -> np.ndarray:
+def vector_of(text: str, dimension: int = DIMENSION) -> np.ndarray:
     """A unit vector that depends on the text alone: stands for an embedding where meaning is not in question."""
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-    raw = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
+    raw = np.random.default_rng(seed).standard_normal(dimension).astype(np.float32)
     return raw / np.linalg.norm(raw)
 
 

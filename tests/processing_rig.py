@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +25,9 @@ from shared.dataset.rows import DocumentRow
 from shared.dataset.writer import DatasetWriter
 from shared.objects import CustomerStore
 from shared.settings import Settings
+from tests.dataset_corpus import vector_of
 
 DIMENSION = 384
-
-
-def vector_of(text: str) -> np.ndarray:
-    """A unit vector that depends on the text alone: stands for an embedding where meaning is not in question."""
-    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-    raw = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
-    return raw / np.linalg.norm(raw)
 
 
 class Watched:
@@ -71,7 +64,7 @@ class Watched:
         if self.real:
             vectors = await self._service.embed_vectors(texts, input_type, tenant, priority, inputs=inputs)
         else:
-            vectors = np.stack([vector_of(text) for text in texts])
+            vectors = np.stack([vector_of(text, DIMENSION) for text in texts])
         async with self.changed:
             self.texts += texts
             self.changed.notify_all()
@@ -129,7 +122,7 @@ class Customer:
             name = reader.manifest.pins.vectors
         table = lance.connect(self.store.path("dataset/vectors"), dict).open_table(name).to_arrow()
         rows = zip(table["text"].to_pylist(), table["vector"].to_pylist(), strict=True)
-        return [text for text, vector in rows if not np.array_equal(vector_of(text), vector)]
+        return [text for text, vector in rows if not np.array_equal(vector_of(text, DIMENSION), vector)]
 
     async def texts(self, path: str) -> list[str]:
         """The passages of a document."""

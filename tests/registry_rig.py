@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import tarfile
@@ -16,6 +15,7 @@ import pytest
 import zstandard
 
 from servers.cradle.images.registry import Pinned
+from shared.ids import digest
 
 INDEX, MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -35,10 +35,6 @@ def tar_of(files: dict[str, bytes | tarfile.TarInfo]) -> bytes:
     return out.getvalue()
 
 
-def sha256(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
 @dataclass
 class Registry:
     """What is served, and what was asked for."""
@@ -49,13 +45,13 @@ class Registry:
     asked: list[str] = field(default_factory=list)
 
     def put(self, data: bytes, kind: str = "application/octet-stream") -> dict[str, object]:
-        self.blobs[sha256(data)], self.kinds[sha256(data)] = data, kind
-        return {"mediaType": kind, "digest": sha256(data), "size": len(data)}
+        self.blobs[digest(data)], self.kinds[digest(data)] = data, kind
+        return {"mediaType": kind, "digest": digest(data), "size": len(data)}
 
     def image(self, *layers: bytes, architecture: str = "amd64", zstd: bool = False) -> dict[str, object]:
         config = {
             "architecture": architecture, "os": "linux",
-            "rootfs": {"type": "layers", "diff_ids": [sha256(each) for each in layers]},
+            "rootfs": {"type": "layers", "diff_ids": [digest(each) for each in layers]},
         }  # fmt: skip
         manifest = {
             "schemaVersion": 2, "mediaType": MANIFEST,

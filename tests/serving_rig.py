@@ -52,6 +52,15 @@ def free_port() -> int:
     return port
 
 
+class Clock:
+    """A clock that a test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Answer(Contract):
     """What the rig's tools answer."""
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from examples.corpus.sheets import scanned_report
@@ -115,6 +116,12 @@ async def vision_server() -> AsyncIterator[VisionServer]:
         yield fake
     finally:
         server.close()
+
+
+@pytest.fixture(name="server")
+async def one_server() -> AsyncIterator[VisionServer]:
+    async with vision_server() as fake:
+        yield fake
 
 
 def settings_for(url: str, **more: object) -> Settings:

@@ -34,13 +34,6 @@ NOT_AUDITED = {"record_usage"}  # it only adds to what is counted
 MOVES = {"quota_leases", "quotas", "usage", "usage_batches", "server_tools"}  # what reading and checking write
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    kept = aiohttp.TCPConnector(keepalive_timeout=2)
-    async with aiohttp.ClientSession(connector=kept, timeout=aiohttp.ClientTimeout(300)) as opened:
-        yield opened
-
-
 class Databases:
     """The superuser's connections to the databases that keep an audit log."""
 

@@ -12,7 +12,7 @@ import datetime
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -61,13 +61,6 @@ def fault_of(status: int, message: Case) -> str | None:
     if message.get("error", {}).get("code") == -32603 or '"code":"internal"' in text:
         return "an internal error"
     return None
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    kept = aiohttp.TCPConnector(keepalive_timeout=2)  # the servers close what was idle for five seconds
-    async with aiohttp.ClientSession(connector=kept, timeout=aiohttp.ClientTimeout(300)) as opened:
-        yield opened
 
 
 async def faults_of(send: Send, tool: str, cases: list[Case]) -> list[tuple[str, Case]]:

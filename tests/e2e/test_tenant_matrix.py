@@ -131,13 +131,6 @@ async def ours(platform: Running, corpus: Path) -> AsyncIterator[Firm]:
         yield firm
 
 
-@pytest.fixture(scope="module")
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    kept = aiohttp.TCPConnector(keepalive_timeout=2)
-    async with aiohttp.ClientSession(connector=kept, timeout=aiohttp.ClientTimeout(300)) as opened:
-        yield opened
-
-
 def alone(tool: dict[str, Any]) -> list[dict[str, Any]]:
     """A tool that takes a key or a resource, once with each."""
     properties = tool["inputSchema"].get("properties", {})

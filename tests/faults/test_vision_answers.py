@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import AsyncIterator
 from hashlib import shake_128
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.vision_rig import (
     answer_of,
     asking,
     fails,
+    one_server,  # noqa: F401  # the fixture `server`
     page,
     says,
     service_at,
@@ -28,12 +28,6 @@ from tests.vision_rig import (
 )
 
 PATHS = {"openai": "/v1/responses", "anthropic": "/v1/messages", "compatible": "/v1/chat/completions"}
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[VisionServer]:
-    async with vision_server() as fake:
-        yield fake
 
 
 @pytest.mark.parametrize("name", REMOTE)

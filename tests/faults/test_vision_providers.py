@@ -7,7 +7,6 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -26,10 +25,10 @@ from tests.vision_rig import (
     answer_of,
     asking,
     fails,
+    one_server,  # noqa: F401  # the fixture `server`
     page,
     says,
     service_at,
-    vision_server,
 )
 
 TROUBLE = Unavailable("The TLS certificate of the vision provider has expired: renew it.")
@@ -38,12 +37,6 @@ SCHEMA = {
     "properties": {"article": {"type": "string"}, "volts": {"type": "number"}},
     "required": ["article", "volts"],
 }
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[VisionServer]:
-    async with vision_server() as fake:
-        yield fake
 
 
 @pytest.mark.parametrize("name", REMOTE)

@@ -15,7 +15,8 @@ from servers.cradle.images.prepared import prepared_layers
 from servers.cradle.images.registry import Pinned, chosen, pull
 from servers.cradle.images.unpack import read_image
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError, Unavailable
-from tests.registry_rig import LAYER, MANIFEST, Registry, sha256, tar_of
+from shared.ids import digest
+from tests.registry_rig import LAYER, MANIFEST, Registry, tar_of
 
 PYTHON = f"usr/local/bin/python3.{sys.version_info[1]}"
 
@@ -35,9 +36,9 @@ def test_the_layers_of_a_pinned_image_arrive_as_they_are_and_once(
         registry.index(arm64=registry.image(b"", architecture="arm64"), amd64=registry.image(lower, upper, zstd=zstd))
     )
     layers = pull(pinned, "amd64", tmp_path)
-    assert [layer.diff_id for layer in layers] == [sha256(lower), sha256(upper)]
+    assert [layer.diff_id for layer in layers] == [digest(lower), digest(upper)]
     assert [layer.content_size for layer in layers] == [len(lower), len(upper)]
-    assert all(sha256(layer.path.read_bytes()) == layer.digest for layer in layers)
+    assert all(digest(layer.path.read_bytes()) == layer.digest for layer in layers)
     before = len([path for path in registry.asked if "/blobs/" in path])
     assert pull(pinned, "amd64", tmp_path) == layers
     assert len([path for path in registry.asked if "/blobs/" in path]) == before + 1  # the configuration only
@@ -101,8 +102,8 @@ def test_a_base_without_this_python_is_refused(registry: Registry, tmp_path: Pat
 
 def image_of(folder: Path, *layers: bytes) -> Path:
     """An image's tar as `docker save` of an old engine writes it."""
-    config = json.dumps({"config": {}, "rootfs": {"diff_ids": [sha256(each) for each in layers]}}).encode()
-    name = sha256(config).removeprefix("sha256:") + ".json"
+    config = json.dumps({"config": {}, "rootfs": {"diff_ids": [digest(each) for each in layers]}}).encode()
+    name = digest(config).removeprefix("sha256:") + ".json"
     places = [f"{place}/layer.tar" for place in range(len(layers))]
     manifest = json.dumps([{"Config": name, "Layers": places}]).encode()
     target = folder / "image.tar"

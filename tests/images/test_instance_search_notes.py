@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import httpx2
@@ -30,6 +29,7 @@ from shared.dataset.rows import (
     product_id,
 )
 from shared.encoder import Encoder
+from shared.ids import digest
 from tests.instance_rig import KEY, instance_of
 
 TEXTS = {
@@ -44,7 +44,7 @@ def bundle(name: str, encoder: Encoder) -> DocumentBundle:
     doc = document_id(path)
     chunk = ChunkRow(chunk_id(doc, 0), doc, 0, text, 1, page=1, kind="text", language="de", end=len(text), tokens=9)
     row = DocumentRow(
-        doc, path, "sha256:" + hashlib.sha256(text.encode()).hexdigest(), 9, "application/pdf", "processed", 1,
+        doc, path, digest(text.encode()), 9, "application/pdf", "processed", 1,
         title=path, language="de", pages=1, chunks=1, tokens=9,
     )  # fmt: skip
     return DocumentBundle(row, DocumentParts([chunk], encoder.encode([text])))
@@ -59,7 +59,7 @@ def priced(number: str, name: str, encoder: Encoder) -> DocumentBundle:
         chunk_id(doc, 0), doc, 0, text, 1, kind="product", language="mul", end=len(text), tokens=9, product_id=key,
     )  # fmt: skip
     row = DocumentRow(
-        doc, path, "sha256:" + hashlib.sha256(text.encode()).hexdigest(), 9, "application/xml", "processed", 1,
+        doc, path, digest(text.encode()), 9, "application/xml", "processed", 1,
         title=path, language="de", pages=1, chunks=1, products=1, tokens=9,
     )  # fmt: skip
     product = ProductRow(key, doc, 0, number, 1, name=name, language="de")

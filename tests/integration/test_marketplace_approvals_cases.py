@@ -14,7 +14,7 @@ from servers.marketplace.services import key_ring
 from servers.marketplace.tokens import Grant, Mint
 from shared.ids import digest
 from tests.approvals_rig import RAISE, People, dataset, people_of_acme  # noqa: F401  # fixtures
-from tests.e2e.test_schema_cases import BY_APPROVAL, CASES, SEED, body_of, faults_of, said, session, tools_of  # noqa: F401
+from tests.e2e.test_schema_cases import BY_APPROVAL, CASES, SEED, body_of, faults_of, said, tools_of
 from tests.schema_cases import HOSTILE, Case, cases_of
 from tests.serving_rig import headers_for
 
@@ -61,7 +61,7 @@ class Door:
 @pytest.mark.requirement("I-01", "I-04", "I-11")
 async def test_no_argument_makes_a_tool_behind_an_approval_crash(
     people: People,
-    session: aiohttp.ClientSession,  # noqa: F811 - the fixture
+    session: aiohttp.ClientSession,
 ) -> None:
     door, before = Door(people, session), await people.total()
     schemas = {tool["name"]: tool["inputSchema"] for tool in await tools_of(session, door.url, door.token)}

@@ -19,10 +19,10 @@ from servers.marketplace.tools.licences import LicenceList, LicenceShown
 from servers.marketplace.tools.publishing import RegistryImported
 from servers.marketplace.tools.review import ServerReviewed
 from shared.contracts.catalogue import CatalogueEntry, CataloguePage
-from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError
+from shared.errors import Conflict, Forbidden, InvalidInput, NotFound
 from shared.postgres.database import Database
 from shared.postgres.migrations import apply, migrate, migrations_of
-from tests.marketplace_rig import Changing, Credential, Market, answer_json, definition
+from tests.marketplace_rig import Changing, Credential, Market, answer_json, definition, refusal
 from tests.serving_rig import HEARS_S
 
 ORDERS = "com.example/orders"
@@ -49,12 +49,6 @@ async def listed(market: Market, token: str, **arguments: Any) -> list[str]:
 async def say(market: Market, token: str, name: str = ORDERS) -> int:
     """The status of a call through the gateway."""
     return (await market.post_call(token, "say", f"/servers/{name}/mcp")).status_code
-
-
-async def refusal(call: Any) -> PlatformError:
-    with pytest.raises(PlatformError) as caught:
-        await call
-    return caught.value
 
 
 async def sql(market: Market, statement: str, *values: Any) -> None:

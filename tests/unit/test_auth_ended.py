@@ -10,16 +10,7 @@ import pytest
 from shared.auth import Principal, StandingCallers
 from shared.auth.ended import ENDED, FRESH_S, OLDEST_S, mark
 from shared.errors import Unauthenticated
-from tests.serving_rig import HANGS_S
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.serving_rig import HANGS_S, Clock
 
 
 class Anyone:

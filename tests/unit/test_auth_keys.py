@@ -21,16 +21,7 @@ from shared.auth.keys import FRESH_S, RETRY_S, STALE_S, read_keys
 from shared.auth.verifier import TRUSTED_S
 from shared.errors import Forbidden, Unauthenticated, Unavailable
 from shared.settings import Settings
-from tests.serving_rig import HANGS_S, Issuer
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.serving_rig import HANGS_S, Clock, Issuer
 
 
 @pytest.fixture

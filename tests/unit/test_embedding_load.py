@@ -15,14 +15,11 @@ import pytest
 from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.scheduler import Batch, Item, Priority, Scheduler
 from shared.errors import Overloaded
+from tests.piece_model import dice_of
 
 SPEED = 7000.0
 """Tokens a second, as MiniLM on two processors."""
 PER_BATCH_S = 0.001
-
-
-def dice_of(seed: int) -> random.Random:
-    return random.Random(seed)  # noqa: S311  # arrivals, not secrets
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
 from email.utils import formatdate
 
 import pytest
@@ -12,17 +11,11 @@ import pytest
 from servers.cradle.vision.failures import TurnedAway
 from shared.contracts.vision import VisionAttempt
 from shared.errors import InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
-from tests.vision_rig import REMOTE, Reply, VisionServer, asking, fails, service_at, vision_server
+from tests.vision_rig import REMOTE, Reply, VisionServer, asking, fails, one_server, service_at  # noqa: F401
 
 EMPTY = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade."
 REACHED = "You have reached your specified API usage limits. You will regain access on 2027-01-01 at 00:00 UTC."
 SCHEMA = "Invalid schema: property 'billing_address' or 'payment' of CANARY."
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[VisionServer]:
-    async with vision_server() as fake:
-        yield fake
 
 
 def wrong(message: str) -> Reply:
