@@ -82,7 +82,7 @@ def test_a_drawn_space_separates_words_without_a_gap_and_spaces_alone_are_no_lin
 
 
 def test_raised_characters_stay_in_their_line_and_the_next_line_does_not() -> None:
-    assert lines(*line("10", 50), *line("2", 52, 10, 6), *line("nah", 44)) == [["102"], ["nah"]]
+    assert lines(*line("10", 50), *line("2", 52, 10, 6), *line("nah", 44)) == [["10²"], ["nah"]]
 
 
 def test_two_halves_of_a_character_become_one_and_a_lone_one_a_question_mark() -> None:

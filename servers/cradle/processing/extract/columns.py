@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from servers.cradle.processing.extract.note_marks import with_cents
 from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of, priced_for, priced_from
 from servers.cradle.processing.extract.validity import Validity
 from servers.cradle.processing.extraction import Localised
@@ -246,7 +247,8 @@ def amount_of(cell: str, decimal: str) -> str | None:
     """A price as digits with a decimal point, None where the cell holds no number. SAP writes a minus behind it;
     behind a number without decimals it may be the dash for none. Of one in brackets, an accountant's minus or an
     aside, the cell leaves open which it is."""
-    match = _NUMBER.match(cell.strip())
+    text = with_cents(cell.strip())
+    match = _NUMBER.match(text) if text else None
     if match is None:
         return None
     number = number_of(match[2], Writing("." if isinstance(cell, Figure) else decimal))

@@ -26,12 +26,13 @@ _OBJECTS = "ObjectPool"
 
 class Doc:
     name = "doc"
-    version = "7"
+    version = "8"
     media_types = frozenset({DOC})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """The body in order, then footnotes, headers and footers, comments, endnotes and text boxes, then what is
-        embedded. Deleted text is out, inserted text is in. A document with next to no text gives its pictures to OCR.
+        embedded. Deleted and hidden text is out, inserted text is in. A document with next to no text gives its
+        pictures to OCR.
 
         Raises:
             Unreadable: `damaged`, `encrypted`, `zip_bomb` where pictures overlap, or `unsupported_format` for files

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from servers.cradle.processing.extract import doc_properties, rtf_words
 from servers.cradle.processing.extract.doc_properties import Characters, Paragraph, Run, characters
+from servers.cradle.processing.extract.encoding import raised
 from servers.cradle.processing.extract.extractor import Locked, Unreadable
 from servers.cradle.processing.extract.symbol_font import is_symbol, signs
 
@@ -26,6 +27,7 @@ _TITLE = 62  # the style's number in every language of Word, as 1 to 9 are those
 _REPEATED = 4  # characters for a byte of the file at most: pieces may overlap, but no writer lets them
 _FIELD = re.compile("[\x13\x14\x15]")
 _NO_MARK = re.compile("[^\x07\x0c]")
+_UNSEEN = re.compile("[^\r\x07\x0c\x13-\x15]")
 
 
 class Piece(NamedTuple):
@@ -124,7 +126,8 @@ class Word:
         return piece.place + (at - piece.first) * piece.width
 
     def _texts(self) -> Iterator[str]:
-        """The pieces' texts; deleted characters are NUL, and those of the font Symbol are what they look like."""
+        """The pieces' texts; characters that are deleted or hidden are NUL, and those that are raised or of the font
+        Symbol are what they look like."""
         for piece in self.form.pieces:
             end = piece.place + (piece.last - piece.first) * piece.width
             content = self.stream[piece.place : end]
@@ -143,12 +146,15 @@ class Word:
     def _shown(self, text: str, said: Characters) -> str:
         if said.deleted:
             return _NO_MARK.sub("\0", text)
+        if said.hidden:
+            return _UNSEEN.sub("\0", text)
         font = self.form.fonts[said.font] if 0 <= said.font < len(self.form.fonts) else _NO_FONT
         if self.form.codec:
             text = _decoded(text.encode("latin-1"), font, self.form.codec)
         if said.symbol:
             text = text.replace("(", chr(said.symbol))  # for which it stands (MS-DOC 2.6.1, sprmCSymbol)
-        return signs(text) if is_symbol(font.name) else text
+        text = signs(text) if is_symbol(font.name) else text
+        return raised(text) if said.above else text
 
 
 def _checked_flags(stream: bytes) -> int:

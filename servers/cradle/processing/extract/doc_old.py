@@ -42,8 +42,9 @@ _OPERANDS = {
 }
 """Code → length of its operand, 1 where it is not here; -1 and -2: it begins with its length in one or two bytes."""
 _TABLE, _TABS, _NUMBERED, _SYMBOL, _PICTURE = 190, 23, 13, 74, 68
-_SAME = {24: 0x2416, 25: 0x2417, 186: 0x3404, 65: 0x0800, 71: 0x0806, 75: 0x080A, 93: 0x4A4F}
-"""Codes whose operand Word 97 has kept: row and table, deleted text, data that is no picture, font."""
+_SAME = {24: 0x2416, 25: 0x2417, 186: 0x3404, 65: 0x0800, 71: 0x0806, 75: 0x080A, 92: 0x083C, 93: 0x4A4F, 104: 0x2A48}
+"""Codes whose operand Word 97 has kept: row and table, deleted text, data that is no picture, hidden text, font,
+superscript."""
 
 
 def is_old(stream: bytes) -> bool:

@@ -14,6 +14,8 @@ _TABLE, _TABS = 0xD608, 0xC615
 _IN_TABLE, _ROW_END, _LIST, _LEVEL = 0x2416, 0x2417, 0x460B, 0x2640
 _HEADER, _ELSEWHERE = 0x3404, (0x6645, 0x6646)
 _DELETED, _SYMBOL, _FONT = 0x0800, 0x6A09, 0x4A4F
+_HIDDEN, _SCRIPT = 0x083C, 0x2A48  # sprmCFVanish, sprmCIss
+_ON = (b"\x01", b"\x81")  # and the contrary of its style, which hides nothing
 _PICTURE, _NO_PICTURES = 0x6A03, (0x0806, 0x080A)  # sprmCPicLocation; sprmCFData, sprmCFOle2 give it another meaning
 
 
@@ -38,10 +40,12 @@ class Paragraph(NamedTuple):
 
 
 class Characters(NamedTuple):
-    """`font` is a number in the table of fonts, -1 where the run names none; `symbol` a character set by its code;
-    `picture` a place in the data stream, -1 where the run is none."""
+    """`above`: superscript. `font` is a number in the table of fonts, -1 where the run names none; `symbol` a character
+    set by its code; `picture` a place in the data stream, -1 where the run is none."""
 
     deleted: bool = False
+    hidden: bool = False
+    above: bool = False
     font: int = -1
     symbol: int = 0
     picture: int = -1
@@ -99,6 +103,10 @@ def characters(run: Run) -> Characters:
     for code, operand in _sprms(run.sprms):
         if code == _DELETED:
             found = found._replace(deleted=operand == b"\x01")
+        elif code == _HIDDEN:
+            found = found._replace(hidden=operand in _ON)
+        elif code == _SCRIPT:
+            found = found._replace(above=operand == b"\x01")
         elif code == _FONT:
             found = found._replace(font=int.from_bytes(operand, "little"))
         elif code == _SYMBOL and len(operand) == 4:

@@ -22,7 +22,9 @@ _SURELY = 2  # so many times as many characters in UTF-8 as bytes that are none,
 # ü, ä and ö inside a word of DOS's code page; to Windows they are no sign, „ and ”, which stand at a word's ends.
 _DOS = re.compile(rb"(?<=[A-Za-z])[\x81\x84\x94](?=[A-Za-z\xe1])")
 _WINDOWS = re.compile(rb"(?<=[A-Za-z])[\xdf\xe4\xf6\xfc](?=[A-Za-z\xdf])")
-_RAISED = re.compile(r"[+\-\u2212\u2013]?\d{1,3}|\d{0,2}[+\-\u2212\u2013]|\(?\d{1,2}\)(?:[,;] ?\d{1,2}\))*", re.ASCII)
+_RAISED = re.compile(
+    r"[+\-\u2212\u2013]?\d{1,3}|\d{0,2}[+\-\u2212\u2013]|\(?\d{1,2}\)(?:[,;]? ?\(?\d{1,2}\))*|\d(?:[,;] ?\d)+", re.ASCII
+)
 _UP = str.maketrans("0123456789+-\u2212\u2013()", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁻⁽⁾")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 

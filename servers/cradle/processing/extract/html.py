@@ -34,7 +34,7 @@ MAX_CARRIED = 200  # columns, and characters of a cell, that are repeated in the
 
 class Html:
     name = "html"
-    version = "7"
+    version = "8"
     media_types = frozenset({"text/html"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

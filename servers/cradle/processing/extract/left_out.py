@@ -15,6 +15,7 @@ from servers.cradle.processing.extract.extractor import File, Inner
 from servers.cradle.processing.extract.merged import Merge
 from servers.cradle.processing.extract.number_formats import Format, Shown, cell_formats, formats, marks
 from servers.cradle.processing.extract.opendocument import OpenSheets
+from servers.cradle.processing.extract.rich_text import with_raised
 from servers.cradle.processing.extract.sheet_parts import beside, pictures, sheets, without_results
 from servers.cradle.processing.extract.xls import XlsSheets
 from servers.cradle.processing.extract.xlsb import XlsbSheets
@@ -78,10 +79,10 @@ class XlsxSheets:
         self._shown = archive
 
     def readable(self, data: bytes) -> bytes:
-        """The file with numbers that are shown with leading zeros as texts."""
+        """The file with numbers that are shown with leading zeros as texts, and superscripts in raised characters."""
         if (shown := as_shown(data, self._archive, self._codes)) is not data:
             self._shown = zipfile.ZipFile(io.BytesIO(shown))
-        return shown
+        return with_raised(shown, self._shown)
 
     def merges(self, sheet: str) -> list[Merge]:
         """None: calamine tells them."""

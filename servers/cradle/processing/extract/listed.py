@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from servers.cradle.processing.extract.columns import Row, names_numbers, role_of
+from servers.cradle.processing.extract.note_marks import without_notes
 from servers.cradle.processing.extract.product_table import is_header, products_below
 from servers.cradle.processing.extraction import Block, Item
 
@@ -111,4 +112,5 @@ def _of_an_order(name: str) -> bool:
 
 
 def _is_number(cell: str) -> bool:
+    cell = without_notes(cell)
     return _NUMBER.fullmatch(cell) is not None and (" " not in cell or _WORDS.search(cell) is None)

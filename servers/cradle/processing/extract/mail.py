@@ -31,7 +31,7 @@ MAX_PARTS = 500
 
 class Mail:
     name = "mail"
-    version = "7"
+    version = "8"
     media_types = frozenset({"message/rfc822"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -27,6 +27,7 @@ from servers.cradle.processing.extract.open_shapes import (
     pictures,
     said,
 )
+from servers.cradle.processing.extract.open_styles import Styles
 from servers.cradle.processing.extract.pictures import chars_of, for_ocr
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extract.xml import Element, local
@@ -45,7 +46,7 @@ _TITLE = "Title"  # the style's name in every language of LibreOffice
 
 class OpenText:
     name = "opendocument"
-    version = "4"
+    version = "5"
     media_types = frozenset(
         {
             *(ODT, f"{ODT}-template", f"{ODT}-master", ODP, f"{ODP}-template"),
@@ -56,7 +57,7 @@ class OpenText:
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
         """A text in order, then its notes, comments, headers, footers, charts and what is embedded; each page of a
-        presentation or drawing so. Deleted text is out. Where there is next to no text, pictures go to OCR.
+        presentation or drawing so. Deleted and hidden text is out. Where there is next to no text, pictures go to OCR.
 
         Raises:
             Unreadable: `damaged`, `encrypted`, or `zip_bomb` where cells are repeated to over `MAX_CELLS`.
@@ -71,9 +72,10 @@ class OpenText:
         pages = body.findall(f"{DRAW}page")
         title, dated = properties(archive)
         yield About(title=title, pages=len(pages), dated=dated)
-        titles = _titles(content)
+        titles, styles = _titles(content), Styles()
+        edges = list(opc.read_parts(archive, ["styles.xml"], lambda root: _edges(styles.shown(root))))
+        styles.shown(content)
         if not pages:
-            edges = opc.read_parts(archive, ["styles.xml"], _edges)
             yield from _page(archive, body, _Reader(body, 0, titles), edges, file.depth, inner)
         for at, page in enumerate(pages, 1):
             yield from _page(archive, page, _Reader(page, at, titles), (), file.depth, inner)

@@ -27,6 +27,7 @@ from servers.cradle.processing.extract.open_shapes import (
     pictures,
     shapes,
 )
+from servers.cradle.processing.extract.open_styles import STYLE, Styles
 from servers.cradle.processing.extract.sheet_notes import notes, place
 from servers.cradle.processing.extract.xml import Element, drop, events, local
 from servers.cradle.processing.extraction import Block, Item
@@ -92,10 +93,13 @@ def tables_of(archive: zipfile.ZipFile) -> dict[str, OpenTable]:
     found: dict[str, OpenTable] = {}
     content = read_part(archive, "content.xml") or b""
     tables: list[OpenTable] = []
+    styles = Styles()
     for event, element in events(File(content, "content.xml", ODS)):
         name = local(element)
         if event == "start" and name == "table":
-            tables.append(OpenTable(element.get(f"{_TABLE}name") or ""))
+            tables.append(OpenTable(element.get(f"{_TABLE}name") or "", styles))
+        elif event == "end" and element.tag == STYLE:
+            styles.learn(element)
         elif event == "end" and name == "table" and tables:
             table = tables.pop()
             if not tables:
@@ -117,8 +121,8 @@ class OpenTable:
     """A table as far as it is read; rows and columns count from 0. `objects` are the names of what is embedded,
     `pictures` those of pictures."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, styles: Styles) -> None:
+        self.name, self._styles = name, styles
         self.merges: list[Merge] = []
         self.boxes: list[str] = []
         self.objects: list[str] = []
@@ -164,6 +168,8 @@ class OpenTable:
                 text = clean(paragraphs(element)).strip()  # calamine takes the shape's text for the cell's
         if kind in _NUMBERS:
             return _format_of(element, kind)
+        if self._styles.show(element):
+            text = clean(paragraphs(element)).strip()
         return text if kind == "string" and element.get(f"{_OFFICE}string-value") is None else None
 
     def end_row(self, element: Element) -> None:

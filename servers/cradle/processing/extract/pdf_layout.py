@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from servers.cradle.processing.contents import without_leaders
 from servers.cradle.processing.extract import right_to_left
 from servers.cradle.processing.extract.encoding import clean
+from servers.cradle.processing.extract.pdf_raised import indices_joined, raise_signs
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import Block
 
@@ -111,7 +112,7 @@ def lines_of(glyphs: Glyphs) -> list[Line]:
     if not len(words):
         return []
     words = words[_order(-middles[words], left[words])]
-    begins = _rows(middles[words], sizes[words])
+    begins = indices_joined(_rows(middles[words], sizes[words]), glyphs.boxes[words])
     # Each character's rank among those from top to bottom; a space has that of the word before it, or none.
     ranks = np.full(len(spaces), -1)
     ranks[words] = np.arange(len(words))
@@ -185,7 +186,8 @@ def _segments(
     """
     import numpy as np
 
-    left, _, right, _ = glyphs.boxes[laid].T
+    boxes = glyphs.boxes[laid]
+    left, _, right, _ = boxes.T
     begins = [begin for begin, _ in bounds]
     reached = np.concatenate([np.maximum.accumulate(right[begin:end]) for begin, end in bounds])
     gaps = left - np.append(0.0, reached[:-1])
@@ -194,6 +196,7 @@ def _segments(
     apart[begins] = True
     parted = ~apart & (spaced | (gaps > WORD_GAP * size))
     signs = np.frombuffer(glyphs.chars.encode("utf-32-le"), np.uint32)[laid]
+    raise_signs(signs, boxes, begins, np.flatnonzero(apart).tolist(), np.asarray(heights))
     text = np.insert(signs, np.flatnonzero(parted), ord(" ")).tobytes().decode("utf-32-le")
     places = np.arange(len(laid)) + np.cumsum(parted)  # of the characters in the text
     starts = np.flatnonzero(apart)

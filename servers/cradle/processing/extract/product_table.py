@@ -17,7 +17,9 @@ from servers.cradle.processing.extract.columns import (
     role_of,
     shown,
 )
+from servers.cradle.processing.extract.note_marks import without_notes
 from servers.cradle.processing.extract.prices import Unclear, price_of
+from servers.cradle.processing.extract.quantities import priced_for
 from servers.cradle.processing.extract.text import row_text, table_block
 from servers.cradle.processing.extract.validity import Validity, day_of, names_prices, states, validity_of
 from servers.cradle.processing.extraction import (
@@ -169,9 +171,19 @@ def _said(rows: list[Row]) -> Iterator[str]:
 
 def _number(row: Row, columns: Columns) -> str:
     """A product's article number or GTIN; '' for a row that has none, is a title or a header once more."""
-    number = columns.first("article", row) or columns.first("gtin", row)
+    number = _identifier(columns.first("article", row) or columns.first("gtin", row))
     said = number and not _is_title(number, row) and not names_numbers(number)
     return number if said else ""
+
+
+def _identifier(cell: str) -> str:
+    """A number without that of a note; a figure stays one."""
+    return cell if isinstance(cell, Figure) else without_notes(cell)
+
+
+def _is_noted(role: str, cell: str) -> bool:
+    """Whether a cell of a price or an identifier has a note's number, with which it stays a property too."""
+    return (role == "price" or role in _IDENTIFIERS) and _identifier(cell) != cell
 
 
 def _is_title(number: str, row: Row) -> bool:
@@ -228,7 +240,8 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
         elif role in (None, "packing", *_REFERENCES):
             features.append(_feature(cell, columns, index))
         else:
-            named.setdefault(role, str(cell) if role in _IDENTIFIERS else shown(cell))
+            named.setdefault(role, str(_identifier(cell)) if role in _IDENTIFIERS else shown(cell))
+            features += [_feature(cell, columns, index)] if _is_noted(role, cell) else []
     features.sort(key=lambda feature: int(feature.order))
     return Product(
         article_number=named["article"],
@@ -250,7 +263,7 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
 
 def _article_numbers(cell: str, role: str) -> list[str]:
     """The article numbers that a cell lists; none where it says anything else, such as what size an article fits."""
-    found = [part.strip() for part in re.split(r"[;|\n]|,\s", str(cell))]
+    found = [without_notes(part.strip()) for part in re.split(r"[;|\n]|,\s", str(cell))]
     if role == "fits" and any(map(_MEASURE.fullmatch, found)):
         return []
     return found if all(_ONE_NUMBER.fullmatch(each) and not day_of(each) for each in found) else []
@@ -270,7 +283,8 @@ def _prices(row: Row, columns: Columns) -> tuple[list[Price], list[Feature]]:
             features.append(_unclear(row[index], columns, index))
         else:
             prices += [price] if price else []
-            features += [] if price else [_feature(row[index], columns, index)]
+            noted = _is_noted(role, priced_for(shown(row[index]))[0])
+            features += [_feature(row[index], columns, index)] if noted or not price else []
     features += [
         _feature(row[index], columns, index)
         for index, role in enumerate(columns.roles[: len(row)])

@@ -28,7 +28,7 @@ class Text:
 
 class Markdown:
     name = "markdown"
-    version = "5"
+    version = "6"
     media_types = frozenset({"text/markdown"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -1,0 +1,106 @@
+"""Superscripts and hidden text of OpenDocument, of Word's old files and of workbooks, as of the newer formats."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+
+import pytest
+
+from tests.office_rig import opendocument
+from tests.tables_rig import extracted, texts
+from tests.unit.test_processing_open_text import made, xml
+from tests.word_old import old_file
+from tests.word_pictures import picture_doc
+
+SAID = "10⁻³ m² H2O 12,50¹⁾ 1st"
+STYLE = '<style:style style:name="%s" style:family="text"><style:text-properties %s/></style:style>'
+STYLES = (
+    STYLE % ("T1", 'style:text-position="super 58%"')
+    + STYLE % ("T2", 'style:text-position="-33% 58%"')
+    + '<style:style style:name="T3" style:family="text" style:parent-style-name="Note"/>'
+    + STYLE % ("T4", 'text:display="none"')
+)
+BODY = (
+    '<text:p>10<text:span text:style-name="T1">-3</text:span> m<text:span text:style-name="T1">2</text:span> '
+    'H<text:span text:style-name="T2">2</text:span>O 12,50<text:span text:style-name="T3">1)</text:span> '
+    '1<text:span text:style-name="T1">st</text:span><text:span text:style-name="T4"> VERSTECKT</text:span></text:p>'
+)
+
+
+def named(position: str) -> str:
+    """The styles of a file, with one that is called Note."""
+    properties = f'<style:text-properties style:text-position="{position}"/>'
+    return xml("styles", f'<office:styles><style:style style:name="Note">{properties}</style:style></office:styles>')
+
+
+@pytest.mark.parametrize("position", ["super 58%", "33% 58%"])
+def test_a_text_of_opendocument_shows_what_its_styles_show(position: str) -> None:
+    found = extracted(made(BODY, styles=STYLES, more={"styles.xml": named(position)}), "a.odt")
+    assert texts(found) == [SAID]
+
+
+def test_a_section_that_is_not_shown_is_not_read() -> None:
+    section = '<text:section text:display="none"><text:p>VERSTECKT</text:p></text:section>'
+    assert texts(extracted(made(f"<text:p>Sichtbar</text:p>{section}"), "a.odt")) == ["Sichtbar"]
+
+
+def test_a_workbook_of_opendocument_too_and_its_price_is_the_one_that_it_shows() -> None:
+    from odf.style import Style, TextProperties
+    from odf.table import TableCell, TableRow
+    from odf.text import P, Span
+
+    def fill(table) -> None:
+        for cells in (("Artikelnummer", "Bezeichnung", "Preis EUR"), ("A-1", ("Klemme 4 mm", "2"), ("12,50", "1)"))):
+            table.addElement(row := TableRow())
+            for each in cells:
+                text, up = each if isinstance(each, tuple) else (each, "")
+                row.addElement(cell := TableCell(valuetype="string"))
+                cell.addElement(paragraph := P(text=text))
+                if up:
+                    paragraph.addElement(Span(text=up, stylename="T1"))
+
+    def above(document) -> None:
+        document.automaticstyles.addElement(style := Style(name="T1", family="text"))
+        style.addElement(TextProperties(textposition="super 58%"))
+
+    (product,) = extracted(opendocument(fill, also=above), "a.ods").products
+    assert (product.names[0].text, [price.amount for price in product.prices]) == ("Klemme 4 mm²", ["12.50"])
+
+
+def test_a_file_of_word_97_shows_what_its_characters_are() -> None:
+    above, hidden = struct.pack("<HB", 0x2A48, 1), struct.pack("<HB", 0x083C, 1)
+    below = struct.pack("<HB", 0x2A48, 2)
+    text = "10-3 m2 H2O 12,501 VERSTECKT\r"
+    said = {2: above, 3: above, 6: above, 9: below, 17: above, **dict.fromkeys(range(18, len(text) - 1), hidden)}
+    assert texts(extracted(picture_doc(text, said), "a.doc")) == ["10⁻³ m² H2O 12,50¹"]
+
+
+def test_a_file_of_word_95_too() -> None:
+    runs = [(2, b""), (4, b"\x68\1"), (6, b""), (7, b"\x68\1"), (9, b""), (10, b"\x68\2"), (11, b""), (17, b"\x5c\1")]
+    assert texts(extracted(old_file(b"10-3 m2 H2O weg\x13\x14\x15\r", [], runs), "a.doc")) == ["10⁻³ m² H2O"]
+
+
+def rich(*cells: tuple[object, ...]) -> bytes:
+    """A workbook with one article, whose name and price are these pieces; `None` makes the next one superscript."""
+    import xlsxwriter
+
+    out = io.BytesIO()
+    with xlsxwriter.Workbook(out, {"in_memory": True}) as book:
+        up, page = book.add_format({"font_script": 1}), book.add_worksheet("Preise")
+        page.write_row(0, 0, ("Artikelnummer", "Bezeichnung", "Preis EUR"))
+        page.write(1, 0, "A-1")
+        for column, cell in enumerate(cells, 1):
+            page.write_rich_string(1, column, *(up if each is None else each for each in cell))
+    return out.getvalue()
+
+
+def test_a_workbook_of_excel_too_and_its_price_is_the_one_that_it_shows() -> None:
+    data = rich(("Klemme 4 mm", None, "2", " & 10", None, "-3", " m"), ("12,50", None, "1)"))
+    found = extracted(data, "a.xlsx")
+    (product,) = found.products
+    assert (product.names[0].text, [price.amount for price in product.prices]) == ("Klemme 4 mm² & 10⁻³ m", ["12.50"])
+    assert [(each.name, each.values[0].text) for each in product.features] == [("Preis EUR", "12,50¹⁾")]
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert b"superscript" in archive.read("xl/sharedStrings.xml")
