@@ -76,6 +76,7 @@ def read(*placed: list[tuple[str, tuple[float, ...]]]) -> list[list[str]]:
         (boxes("2", 46, 10, 6), [["102"]]),
         (boxes("2", 44, 10, 6), [["102"]]),  # an index
         (boxes("nur klein", 52, 10, 6), [["10nur klein"]]),
+        (boxes("+", 51, 10, 6), [["10⁺"]]),
         (boxes("2", 42, 40, 6), [["10"], ["2"]]),  # a line of its own, behind no character of the one above
     ],
 )
@@ -89,9 +90,18 @@ def test_a_note_s_number_before_its_note_stands_above_the_line_too() -> None:
 
 def test_an_index_and_an_exponent_of_one_letter_stand_in_its_line() -> None:
     small = [*boxes("2", 52, 5, 6), *boxes("1", 43, 5, 6)]
-    assert read(boxes("x", 50, 0, 10), small, boxes("=", 50, 12, 10)) == [["x²1 ="]]
+    assert read(boxes("x", 50, 0, 10), small, boxes("y", 50, 12, 10)) == [["x²1 y"]]
 
 
 def test_two_small_lines_beside_a_large_word_stay_two_lines() -> None:
     said = read(boxes("NT24", 60, 0, 24), boxes("fuer innen und", 62, 25, 10), boxes("fuer aussen da", 50, 25, 10))
     assert said == [["NT24 fuer innen und"], ["fuer aussen da"]]
+
+
+def test_a_sign_behind_an_arrow_is_no_charge() -> None:
+    assert read(boxes("a\u2190", 50, 0, 10), boxes("-", 51, 10, 6)) == [["a\u2190-"]]
+
+
+def test_a_note_s_number_that_begins_the_next_line_stays_there() -> None:
+    assert read(boxes("Nebenan, der", 50, 0, 10), boxes("1", 42.5, 25, 6)) == [["Nebenan, der"], ["1"]]
+    assert read(boxes("Nebenan, der", 50, 0, 10), boxes("1", 43, 25, 6)) == [["Nebenan, der"], ["1"]]

@@ -24,7 +24,8 @@ SMALLER = 0.9
 RISE = 0.28
 """Of the size beside it, between the lower edges of the boxes: all of these come to 0.35 and more. Where a font has no
 ascent, boxes are what is drawn, and a digit behind a bracket stands 0.24 above its lower edge."""
-NEAR = 0.7
+NEAR = 0.55
+"""Of the larger row: lines of text lie 0.65 apart and more, where one begins with the number of a note."""
 TOUCHES = 0.2
 
 
@@ -50,7 +51,8 @@ def indices_joined(begins: list[int], boxes: Numbers) -> list[int]:
         return begins
     _, top, _, bottom = boxes.T
     sizes = np.maximum.reduceat(top - bottom, begins)
-    middles = (np.maximum.reduceat(top, begins) + np.minimum.reduceat(bottom, begins)) / 2
+    large = top - bottom >= SMALLER * np.repeat(sizes, np.diff([*begins, len(boxes)]))
+    middles = np.maximum.reduceat(np.where(large, (top + bottom) / 2, -np.inf), begins)
     close = middles[:-1] - middles[1:] < NEAR * np.maximum(sizes[:-1], sizes[1:])
     uneven = np.minimum(sizes[:-1], sizes[1:]) < SMALLER * np.maximum(sizes[:-1], sizes[1:])
     ends = [*begins[1:], len(boxes)]
@@ -63,16 +65,19 @@ def indices_joined(begins: list[int], boxes: Numbers) -> list[int]:
 
 
 def _touches(one: Numbers, other: Numbers) -> bool:
-    """Whether each piece of the smaller of two rows begins close behind a character of the larger one."""
+    """Whether each piece of the smaller of two rows stands behind a character of the larger one, and below none."""
     import numpy as np
 
     small, large = sorted((one, other), key=lambda row: np.max(row[:, 1] - row[:, 3]))
     small = small[np.argsort(small[:, 0])]
     size, most = (TOUCHES * float(np.max(row[:, 1] - row[:, 3])) for row in (small, large))
-    full = np.sort(large[large[:, 1] - large[:, 3] > size / TOUCHES / SMALLER, 2])
-    starts = small[np.append(True, small[1:, 0] - small[:-1, 2] > size), 0]
-    near = np.searchsorted(full, starts + most) - np.searchsorted(full, starts - most)
-    return bool((near > 0).all())
+    full = large[large[:, 1] - large[:, 3] > size / TOUCHES / SMALLER]
+    begins = np.append(True, small[1:, 0] - small[:-1, 2] > size)
+    left, right = small[begins, 0], small[np.append(begins[1:], True), 2]
+    ends, middles = np.sort(full[:, 2]), np.sort((full[:, 0] + full[:, 2]) / 2)
+    near = np.searchsorted(ends, left + most) > np.searchsorted(ends, left - most)
+    free = np.searchsorted(middles, left) == np.searchsorted(middles, right)
+    return bool((near & free).all())
 
 
 def raise_signs(signs: Signs, boxes: Numbers, rows: list[int], segments: list[int], heights: Numbers) -> None:
@@ -93,7 +98,9 @@ def raise_signs(signs: Signs, boxes: Numbers, rows: list[int], segments: list[in
         runs = (run for first, end in pairwise(segments[inside]) for run in _above(_runs(boxes, first, end)))
         for run in runs:
             text = "".join(map(chr, signs[run.first : run.end].tolist()))
-            signs[run.first : run.end] = list(map(ord, raised(text)))
+            before = chr(signs[run.first - 1]) if run.first else ""
+            if any(map(str.isdigit, text)) or before.isalnum():  # a sign alone is a charge, of an ion and of no arrow
+                signs[run.first : run.end] = list(map(ord, raised(text)))
 
 
 def _runs(boxes: Numbers, first: int, end: int) -> list[_Run]:
