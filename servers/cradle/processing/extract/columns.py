@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -23,6 +24,7 @@ _ONE = re.compile(r"1(?:\s?(?:Stück|Stk|St|pcs?|pieces?)\.?)?", re.IGNORECASE)
 _CENTS = re.compile(r"[.,]\d{1,4}$")
 _NAMES = re.compile(r"[^\W\d_]|[€$£]")
 _OTHER_SIGNS = re.compile(r"[^a-z0-9]+")
+_LETTERS, _DIGITS = re.compile(r"[^\W\d_]+"), re.compile(r"\d+")
 _NUMBERED = re.compile(r"(?<=staffel)\d|(?<=[a-z])(?:[1-9]|20[23]\d)$")
 _SAYS_HOW = re.compile(r"(ineuro|ineur|euro|eur|chf|usd|netto|brutto|de|deu|en|eng)$")
 _OF_A_PIECE = re.compile(r"stückpreis\b", re.IGNORECASE)
@@ -112,7 +114,8 @@ def shown(cell: str) -> str:
 class Columns:
     """What each column of a table is: its header, its role in a product or None, a unit or currency in the header, and
     of a price the quantity and the least quantity that its header names. `validity` is that of the table's prices,
-    `figures` the decimal sign of its other numbers, `?` where these do not show it."""
+    `figures` the decimal sign of its other numbers, `?` where these do not show it; `numbers` are some of its
+    article numbers and GTINs in their order, where a column says what these fit, `written` how they are written."""
 
     headers: Row
     roles: list[str | None] = field(default_factory=list)
@@ -125,6 +128,8 @@ class Columns:
     figures: str = "?"
     writing: Writing = field(default_factory=Writing)
     validity: Validity = field(default_factory=Validity)
+    numbers: list[str] = field(default_factory=list)
+    written: set[str] = field(default_factory=set)
 
     def first(self, role: str, row: Row) -> str:
         """The first cell of the row that has the role and is not empty."""
@@ -138,6 +143,13 @@ class Columns:
         behind = [at for at in bounds if "price" not in self.roles[at:]]
         return next((row[at] for at in (*before[-1:], *behind)), "")
 
+    def may_name(self, number: str) -> bool:
+        """Whether a number may be an article's: it is written as one of these, and is no beginning of one, which a
+        series has."""
+        at = bisect_left(self.numbers, number)
+        next_one = self.numbers[at] if at < len(self.numbers) else ""
+        return next_one == number or (not next_one.startswith(number) and _written(number) in self.written)
+
     @property
     def products(self) -> bool:
         """Whether rows of this table are products: an article number or GTIN, and something said about it."""
@@ -147,6 +159,9 @@ class Columns:
     def learn(self, sample: list[Row], before: Columns | None) -> None:
         """Finds out how the table writes numbers, from its headers' language and some of its rows; where these do not
         show it, as the table `before` it."""
+        if "fits" in self.roles:
+            self.numbers = sorted({number for row in sample for role in _NUMBERS if (number := self.first(role, row))})
+            self.written = set(map(_written, self.numbers))
         self._learn_scale(sample)
         self._learn_of_prices(sample, before)
         signs = {
@@ -191,6 +206,11 @@ class Columns:
         self.writing = Writing("," if comma else "." if point else "", language)
         grouped = language == "de" and not point and any(re.search(r"\d\.\d{3}\b", cell) for cell in prices)
         self.decimal = "," if comma or grouped else "."
+
+
+def _written(number: str) -> str:
+    """How a number is written, whatever it is: KL-4711 and AB-100 as letters, a hyphen and digits."""
+    return _DIGITS.sub("0", _LETTERS.sub("A", number))
 
 
 def role_of(header: str) -> str | None:

@@ -235,7 +235,7 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
             continue
         if role == "group":
             groups.append(Classification(columns.headers[index], shown(cell)))
-        elif role in _REFERENCES and (others := _article_numbers(cell, role)):
+        elif role in _REFERENCES and (others := _article_numbers(cell, role, columns)):
             references += [Reference(role, other) for other in others]
         elif role in (None, "packing", *_REFERENCES):
             features.append(_feature(cell, columns, index))
@@ -261,10 +261,11 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
     )
 
 
-def _article_numbers(cell: str, role: str) -> list[str]:
-    """The article numbers that a cell lists; none where it says anything else, such as what size an article fits."""
+def _article_numbers(cell: str, role: str, columns: Columns) -> list[str]:
+    """The article numbers that a cell lists; none where it says anything else, such as what size or which series an
+    article fits."""
     found = [without_notes(part.strip()) for part in re.split(r"[;|\n]|,\s", str(cell))]
-    if role == "fits" and any(map(_MEASURE.fullmatch, found)):
+    if role == "fits" and any(_MEASURE.fullmatch(each) or not columns.may_name(each) for each in found):
         return []
     return found if all(_ONE_NUMBER.fullmatch(each) and not day_of(each) for each in found) else []
 
