@@ -104,3 +104,41 @@ def test_a_note_s_number_does_not_change_an_article_s_price() -> None:
 
 def test_a_search_finds_the_number_and_not_one_with_the_note_s_number_in_it() -> None:
     assert folded("Preis 12,50¹ EUR, 5·10⁶ Schaltspiele, 10 mm²") == "preis 12,50 1 eur, 5·10 6 schaltspiele, 10 mm2"
+
+
+@pytest.mark.parametrize(
+    ("css", "tag"),
+    [
+        (".x { display: none }", "<p class='y x'>"),
+        ("p.x, div.z{color:red;DISPLAY:none!important}", "<p class=x>"),
+        ("#x{display:none}", "<div id=x>"),
+        ("/* p{} */ .a{color:red} .x{mso-hide:all}", "<p class=x>"),
+    ],
+)
+def test_what_a_page_s_own_style_sheet_hides_is_not_read(css: str, tag: str) -> None:
+    page = f"<style>{css}</style><p>Sichtbar</p>{tag}VERSTECKT"
+    assert texts(extracted(page.encode(), "a.html")) == ["Sichtbar"]
+
+
+@pytest.mark.parametrize(
+    ("css", "tag"),
+    [
+        ("@media print { .x { display: none } }", "<p class=x>"),
+        ("p.x{display:none}", "<div class=x>"),
+        (".a .x{display:none}", "<p class=x>"),
+        (".x{display:none} #auf:checked ~ .x{display:block}", "<p class=x>"),
+        (".x{display:none} @media (max-width:600px){ .x{display:table-row} }", "<p class=x>"),
+        (".x{display:none}", "<p class=x style='display:block'>"),
+        (".x{display:none}", "<script></script><p class=x>"),
+        ("} .x{{", "<p class=x>"),
+        (".x{visibility-display:none}", "<p class=x>"),
+    ],
+)
+def test_what_a_style_sheet_may_show_again_is_read(css: str, tag: str) -> None:
+    page = f"<style>{css}</style>{tag}Schutzart IP67"
+    assert texts(extracted(page.encode(), "a.html")) == ["Schutzart IP67"]
+
+
+def test_a_style_sheet_for_printing_hides_nothing() -> None:
+    page = b"<style media=print>.x{display:none}</style><p class=x>Schutzart IP67"
+    assert texts(extracted(page, "a.html")) == ["Schutzart IP67"]

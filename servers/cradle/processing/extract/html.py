@@ -11,6 +11,7 @@ from typing import Any
 
 from servers.cradle.processing.extract.encoding import decode, encoding_of, raised, squeezed, whole
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
+from servers.cradle.processing.extract.html_styles import Sheets
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import About, Block, Item
 
@@ -58,11 +59,14 @@ def read_html(data: bytes | str) -> Iterator[Item]:
     language = str(root.get("lang") or "")[:35] if root is not None else ""
     yield About(title=title, language=language.split("-")[0].lower())
     opens = soup.find(lambda tag: tag.name == "script" or any(name.startswith("on") for name in tag.attrs)) is not None
+    sheets = Sheets(soup)
     unseen = [
         each
         for each in soup.descendants
         if isinstance(each, Comment | Doctype)
-        or (isinstance(each, Tag) and (each.name in _SKIPPED or (not opens and _is_hidden(each))))
+        or (
+            isinstance(each, Tag) and (each.name in _SKIPPED or (not opens and (_is_hidden(each) or sheets.hide(each))))
+        )
     ]
     for each in unseen:
         each.extract()
@@ -72,8 +76,8 @@ def read_html(data: bytes | str) -> Iterator[Item]:
     yield from _Walk().blocks(soup.body or soup)
 
 
-def _is_hidden(tag) -> bool:
-    return "hidden" in tag.attrs or _HIDDEN.search(str(tag.get("style") or "")) is not None
+def _is_hidden(tag, sheets: Sheets) -> bool:
+    return "hidden" in tag.attrs or _HIDDEN.search(str(tag.get("style") or "")) is not None or sheets.hide(tag)
 
 
 def _text(data: bytes) -> str:
