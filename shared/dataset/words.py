@@ -51,6 +51,11 @@ _WHOLE = re.compile(r"\.0+(?=x|$)")
 _DIMENSION_APART = re.compile(
     r"(?<![\w.,/-])[A-Za-z]{0,2}\d{1,9}(?:[.,]\d{1,9})?(?:\s?[xX×*]\s?\d{1,9}(?:[.,]\d{1,9})?)+(?!\d|-\w)"
 )
+_COUNTED = re.compile(
+    r"(?<![\w.,/-])\d{1,9}(?:\s?[xX×*]\s?\d{1,9})+\s?(?:st(?:ü|ue)cke?|stc?k|pcs?|pieces?|vpe|ve|pack(?:ung(?:en)?|ages?|s)?"
+    r"|rollen?|rolls?|kartons?|beutel|paare?)\b\.?",
+    re.IGNORECASE,
+)
 _SIDES = re.compile(r"(?<![a-z0-9.,])([a-z]{0,2})(\d[\d.]*(?:x\d[\d.]*)+)")
 _BY = re.compile(r"[x×*]\s?\d")
 _NUMBER = r"\d+(?:[.,]\d+)?"
@@ -164,8 +169,10 @@ def named(text: str) -> dict[str, str]:
     Each as it is written, and all that it may be among the question's codes: `5SY4` of `5SY4 116-7` is `5sy4` or
     `5sy41167`.
 
-    A type's short name stands before its number in capital letters: `KP 2000`. Dimensions are told as well: `M8 x 40`.
+    A type's short name stands before its number in capital letters: `KP 2000`. Dimensions are told as well: `M8 x 40`,
+    and no quantities (`2 x 100 Stück`).
     """
+    text = _COUNTED.sub(" ", text)
     sizes = {each: code for each in _DIMENSION_APART.findall(text) if (code := codes(_dimension(folded(each))))}
     text = _DIMENSION_APART.sub(" ", text)
     tokens = [

@@ -207,3 +207,9 @@ def test_accents_and_ligatures_fold_away_and_a_sign_stays() -> None:
 def test_a_bar_codes_number_is_thirteen_digits_in_three_groups() -> None:
     assert "4006209123457" in passage_codes("4 006209 123457").split()
     assert "4006209123457" not in passage_codes("14 006209 123457 und 4 006209 1234578").split()
+
+
+@pytest.mark.parametrize("counted", ["2 x 100 Stück", "2x100 Stk.", "2x100 pcs", "2 x 3 x 100 VPE", "2 × 50 Packungen"])
+def test_a_quantity_in_packages_is_no_size(counted: str) -> None:
+    assert named(f"Was kosten {counted} KP-2000?") == {"KP-2000": "kp2000"}
+    assert named("Rohr 2 x 100 mm, 2 x 100 Stockwerke") == {"2 x 100": "2x100"}
