@@ -10,6 +10,9 @@ from shared.errors import Conflict, Unavailable
 from shared.settings import Settings
 from shared.signatures import Verifier
 
+MOST = 2**20
+"""Bytes that are read of a file: a certificate has a thousand or two."""
+
 
 def verify(settings: Settings, path: Path, named: list[Path]) -> tuple[list[str], bool]:
     """What a certificate says, in lines, and whether its signature holds; of one that does not, nothing is said.
@@ -23,11 +26,13 @@ def verify(settings: Settings, path: Path, named: list[Path]) -> tuple[list[str]
         Unavailable: there is no key to check with.
         OSError: the certificate cannot be read.
     """
+    with path.open("rb") as file:  # before the keys: a name that was mistyped is no matter of theirs
+        envelope = file.read(MOST)
     keys = {Verifier.read(each): f"that of {each}" for each in named} or platform_keys(settings.home)
     if not keys:
         raise Unavailable(f"There is no key of a platform in {settings.home}. Name it: --home, or --key signer.pub.")
     try:
-        certificate, key = read_certificate(path, list(keys))
+        certificate, key = read_certificate(envelope, path, list(keys))
     except Conflict as error:
         lines = [f"signature      DOES NOT HOLD. {error.message}"]
         if not named:

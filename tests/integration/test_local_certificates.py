@@ -119,3 +119,8 @@ async def test_where_there_is_no_key_that_is_said_and_none_is_made(tmp_path: Pat
         shown = verified(file, empty, *flags)
         assert isinstance(shown.exception, error)
     assert not (empty / "keys").exists()
+
+
+def test_a_file_that_is_missing_is_told_before_a_key_that_is_missing(tmp_path: Path) -> None:
+    shown = verified(tmp_path / "missing", tmp_path / "empty")
+    assert isinstance(shown.exception, FileNotFoundError)

@@ -75,15 +75,13 @@ async def erase(
     return certificate
 
 
-def read_certificate(path: Path, keys: Sequence[Verifier]) -> tuple[Certificate, Verifier]:
-    """What a certificate says, and which of the keys signed it; blocking.
+def read_certificate(envelope: bytes, path: Path, keys: Sequence[Verifier]) -> tuple[Certificate, Verifier]:
+    """What a certificate, as it lies in a file, says, and which of the keys signed it.
 
     Raises:
         Conflict: it was altered, none of these keys signed it, or it says something else than that a customer was
             erased.
-        OSError: the file cannot be read.
     """
-    envelope = path.read_bytes()
     for key in keys:
         try:
             statement = key.statement(envelope)
