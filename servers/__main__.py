@@ -24,11 +24,24 @@ app.add_typer(keys, name="keys")
 cluster = typer.Typer(no_args_is_help=True, help="Further machines that read files and embed texts: a Ray cluster.")
 app.add_typer(cluster, name="cluster")
 
-Home = Annotated[Path | None, typer.Option(help="Folder of keys, databases and objects. Default ~/.0711.")]
+
+def _folder(text: str) -> Path:
+    if not text:  # as of a shell's variable that is not set; it would be the current folder
+        raise typer.BadParameter("it is empty: name a folder, or leave it out.")
+    return Path(text)
+
+
+Home = Annotated[
+    Path | None,
+    typer.Option(parser=_folder, metavar="<path>", help="Folder of keys, databases and objects. Default ~/.0711."),
+]
 Address = Annotated[str | None, typer.Option(help="This machine's address in the cluster's network.")]
 Processors = Annotated[int | None, typer.Option(help="Processors that it gives; default: all. 0 on cradle's machine.")]
 Gpus = Annotated[int | None, typer.Option(help="GPUs that it gives; default: all. 0 on cradle's machine.")]
-Roots = Annotated[list[Path] | None, typer.Option(help="Folder from which customers' files may be read; repeatable.")]
+Roots = Annotated[
+    list[Path] | None,
+    typer.Option(parser=_folder, metavar="<path>", help="Folder from which customers' files may be read; repeatable."),
+]
 
 
 def _tell_version(wanted: bool) -> None:
@@ -88,7 +101,10 @@ def demo(
     ] = None,
     company: Annotated[str | None, typer.Option(help="Name of the customer that the files belong to.")] = None,
     ask: Annotated[list[str] | None, typer.Option(help="A question to ask the finished image; repeatable.")] = None,
-    home: Annotated[Path | None, typer.Option(help="As of `up`, but by default .0711 in this folder.")] = None,
+    home: Annotated[
+        Path | None,
+        typer.Option(parser=_folder, metavar="<path>", help="As of `up`, but by default .0711 in this folder."),
+    ] = None,
 ) -> None:
     """Onboard the example customer into a verified image and ask it questions over MCP."""
     from servers.local.demo import demo as run
@@ -310,6 +326,15 @@ def _speak_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
 
 
+def _refused(error: OSError) -> str:
+    """What the system did not give, and to what."""
+    why = error.strerror or "The system refused"
+    if why.startswith("No usable temporary directory"):  # Python's words, in which there is nothing to do
+        return "No temporary file can be written: set TMPDIR to a folder where it can."
+    whose = " Call this as the user to whom it belongs." if isinstance(error, PermissionError) else ""
+    return f"{why}: {error.filename or 'no file named'}.{whose}"
+
+
 def main() -> None:
     """Entry point: errors of the platform end as one sentence on stderr and exit code 2."""
     _speak_utf8()
@@ -320,9 +345,7 @@ def main() -> None:
         sys.stderr.write(f"0711: {error.message}\n")
         sys.exit(2)
     except OSError as error:
-        whose = " Call this as the user to whom it belongs." if isinstance(error, PermissionError) else ""
-        told = f"{error.strerror or 'The system refused'}: {error.filename or 'no file named'}."
-        sys.stderr.write(f"0711: {told}{whose}\n")
+        sys.stderr.write(f"0711: {_refused(error)}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

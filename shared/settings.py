@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 from decimal import Decimal
@@ -27,9 +29,11 @@ from shared.errors import InvalidInput
 from shared.ids import Digest
 
 PREFIX = "P0711_"
+ENV_FILE = ".env"
 ServerName = Literal["orchestrator", "marketplace", "cradle", "instance"]
 
 
+Port = Annotated[int, Field(ge=1, le=65535)]
 ImageBeginning = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*(:[0-9]+)?/([^@\s]*[/@])?$")]
 
 
@@ -56,7 +60,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        env_file=".env",
+        env_file=ENV_FILE,
         dotenv_filtering="match_prefix",  # an MCP client starts a server in its project's folder, with its own .env
         extra="forbid",
         frozen=True,
@@ -65,19 +69,19 @@ class Settings(BaseSettings):
     home: Path = Field(Path("~/.0711"), description="Folder of keys, the embedded Postgres and the object store.")
     host: Host = Field("127.0.0.1", description="Address that the servers listen on.")
 
-    orchestrator_port: int = Field(4080, ge=1, le=65535)
-    marketplace_port: int = Field(4090, ge=1, le=65535)
+    orchestrator_port: Port = 4080
+    marketplace_port: Port = 4090
     marketplace_workers: int = Field(
         1, ge=1, le=16, description="Processes of the marketplace that share its port: one for each core of its calls."
     )
     marketplace_worker_silence_s: float = Field(
         30.0, ge=5, le=3600, description="Seconds in which a worker of several does not turn, before it is replaced."
     )
-    embedding_port: int = Field(8001, ge=1, le=65535)
-    vision_port: int = Field(8002, ge=1, le=65535)
-    cradle_port: int = Field(8003, ge=1, le=65535)
-    instance_port: int = Field(9312, ge=1, le=65535)
-    postgres_port: int = Field(4005, ge=1, le=65535, description="Port of the embedded Postgres.")
+    embedding_port: Port = 8001
+    vision_port: Port = 8002
+    cradle_port: Port = 8003
+    instance_port: Port = 9312
+    postgres_port: Port = Field(4005, description="Port of the embedded Postgres.")
 
     orchestrator_url: HttpAddress | None = Field(None, description="Public address; default http://HOST:PORT.")
     marketplace_url: HttpAddress | None = None
@@ -129,7 +133,9 @@ class Settings(BaseSettings):
     embedding_workers: int = Field(0, ge=0, le=64, description="Processes that hold the model; 0: one, or one a GPU.")
     embedding_threads: int = Field(0, ge=0, le=1024, description="Threads of each process on a CPU; 0: a fair share.")
     embedding_max_texts: int = Field(2048, ge=1, le=2048, description="Texts of one call.")
-    embedding_queue_tokens: int = Field(262_144, ge=1024, description="Tokens that may wait for the model at once.")
+    embedding_queue_tokens: int = Field(
+        262_144, ge=1024, le=2**30, description="Tokens that may wait for the model at once."
+    )
     cluster_address: HostAndPort | None = Field(
         None,
         description="HOST:PORT of a Ray cluster that reads files and embeds texts too: see `0711 cluster`.",
@@ -158,12 +164,16 @@ class Settings(BaseSettings):
     compatible_api_key: SecretStr | None = None
     florence_model: Path | None = Field(None, description="Folder of a Florence-2 model (florence-community/…).")
 
-    usage_prices: dict[Literal["calls", "tokens", "pages", "bytes"], Annotated[Decimal, Field(ge=0)]] = Field(
+    usage_prices: dict[Literal["calls", "tokens", "pages", "bytes"], Annotated[Decimal, Field(ge=0, le=10**9)]] = Field(
         default_factory=dict,
         description="Euros for 1,000 calls, 1,000,000 tokens, 1,000 pages, 1,000,000,000 bytes; none: not charged.",
     )
-    shared_gpu_month: Decimal = Field(Decimal(500), ge=0, description="Euros a month for the GPU that all share.")
-    own_gpu_month: Decimal = Field(Decimal(500), ge=0, description="Euros a month for a GPU of one customer's own.")
+    shared_gpu_month: Decimal = Field(
+        Decimal(500), ge=0, le=10**9, description="Euros a month for the GPU that all share."
+    )
+    own_gpu_month: Decimal = Field(
+        Decimal(500), ge=0, le=10**9, description="Euros a month for a GPU of one customer's own."
+    )
 
     runner_commands: dict[str, RunnerCommand] = Field(
         default_factory=dict,
@@ -174,11 +184,14 @@ class Settings(BaseSettings):
     )
     runner_network: Literal["none", "bridge"] = Field("none", description="Network of these images' containers.")
     runner_children: int = Field(16, ge=1, le=1000, description="Servers over stdio that run at once.")
-    runner_memory_mb: int = Field(512, ge=32, description="Memory of each, with all its processes.")
+    runner_memory_mb: int = Field(512, ge=32, le=2**20, description="Memory of each, with all its processes.")
     runner_start_s: float = Field(20.0, gt=0, le=120, description="Seconds until one has to answer.")
-    runner_idle_s: float = Field(300.0, gt=0, description="Seconds without a call after which one ends.")
+    runner_idle_s: float = Field(300.0, gt=0, le=86_400, description="Seconds without a call after which one ends.")
     runner_uid: int = Field(
-        64_711, ge=0, description="As root, first of the user ids that commands run as, one each; 0: the marketplace's."
+        64_711,
+        ge=0,
+        le=2**32 - 2000,
+        description="As root, first of the user ids that commands run as, one each; 0: the marketplace's.",
     )
 
     docker_host: EngineAddress | None = Field(
@@ -188,7 +201,7 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="Further container engines to deploy to: name → tcp:// or unix:// address, or context:NAME.",
     )
-    deployment_ports: tuple[int, int] = Field((9400, 9999), description="First and last port given to deployments.")
+    deployment_ports: tuple[Port, Port] = Field((9400, 9999), description="First and last port given to deployments.")
     base_image: str | None = Field(
         None,
         description="What to build on instead of the running Python: a root file system tar, or an image with the same"
@@ -209,6 +222,7 @@ class Settings(BaseSettings):
     images_kept: int = Field(
         10,
         ge=1,
+        le=10_000,
         description="Images of a customer that stay in its bucket, with their deliveries; the archive has all.",
     )
     archive_bucket: str | None = Field(
@@ -222,18 +236,47 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     call_deadline_s: float = Field(60.0, gt=0, le=600, description="Longest time one call may take.")
-    calls_per_minute_user: int = Field(1_200, ge=1, description="Calls of the marketplace and through it, of one user.")
-    calls_per_minute_customer: int = Field(12_000, ge=1, description="The same of all users of one customer.")
-    calls_per_minute_tool: int = Field(6_000, ge=1, description="The same of one tool for one customer.")
-    job_step_deadline_s: float = Field(6 * 3600.0, gt=0, description="Longest time one step of a job may take.")
-    max_body_bytes: int = Field(
-        32 * 2**20, ge=2**10, description="Largest request body of any server; 8 MiB in chunks."
+    calls_per_minute_user: int = Field(
+        1_200, ge=1, le=10**9, description="Calls of the marketplace and through it, of one user."
     )
+    calls_per_minute_customer: int = Field(12_000, ge=1, le=10**9, description="The same of all users of one customer.")
+    calls_per_minute_tool: int = Field(6_000, ge=1, le=10**9, description="The same of one tool for one customer.")
+    job_step_deadline_s: float = Field(
+        6 * 3600.0, gt=0, le=30 * 86_400, description="Longest time one step of a job may take."
+    )
+    max_body_bytes: int = Field(
+        32 * 2**20, ge=2**10, le=2**30, description="Largest request body of any server; 8 MiB in chunks."
+    )
+
+    @field_validator(
+        "home", "work_folder", "model_cache", "florence_model", "base_image", "source_roots", mode="before"
+    )
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if "" in (value if isinstance(value, list | tuple) else [value]):  # which would be the current folder
+            raise ValueError("it is empty: name a place, or leave it out")
+        return value
 
     @field_validator("home", "work_folder", "model_cache", "florence_model", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return _expanded(path).absolute() if path is not None else None
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _folder(cls, home: Path) -> Path:
+        with contextlib.suppress(OSError):  # no right to look: whoever uses it says so
+            for each in (home, *home.parents):
+                if each.is_file():
+                    raise ValueError(f"{each} is a file, and a folder is needed")
+        return home
+
+    @field_validator("deployment_ports", mode="after")
+    @classmethod
+    def _in_order(cls, ports: tuple[int, int]) -> tuple[int, int]:
+        if ports[0] > ports[1]:
+            raise ValueError("the first port is not over the last, as in [9400, 9999]")
+        return ports
 
     @field_validator("base_image", mode="after")
     @classmethod
@@ -309,9 +352,28 @@ def load(**flags: object) -> Settings:
     if unknown:
         raise InvalidInput(f"Unknown setting {unknown[0]}. `0711 settings` lists the known ones.", field=unknown[0])
     try:
+        _require_whole(Path(ENV_FILE))
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # pyright: ignore[reportArgumentType]
     except ValueError as error:
         raise InvalidInput(_explain(error)) from None
+
+
+def _require_whole(file: Path) -> None:
+    """The library that reads the file leaves out a line that it does not understand, and what a quote swallows."""
+    if not file.is_file():
+        return
+    from dotenv import dotenv_values
+
+    text = file.read_text(encoding="utf-8")
+    read = {key.upper() for key in dotenv_values(stream=io.StringIO(text))}
+    for line in re.finditer(rf"^[^\w#\n]*(?:export\s+)?({PREFIX}\w+)", text, re.MULTILINE | re.IGNORECASE):
+        if (name := line[1].upper()) not in read:
+            number = text.count("\n", 0, line.start(1)) + 1
+            raise InvalidInput(
+                f"Setting {name}: line {number} of .env cannot be read. It is NAME=value; look for a quote that is not"
+                " closed, there or above.",
+                field=name,
+            )
 
 
 def _explain(error: ValueError) -> str:

@@ -89,8 +89,15 @@ def _require_free_ports(settings: Settings) -> None:
     """Another program's answer at one of them would be taken for a server's own, and the platform said to be ready."""
     from shared.serving.ports import Ports
 
-    servers = [settings.port(name) for name in SERVERS]
-    Ports(settings, [*servers, settings.embedding_port, settings.vision_port]).close()
+    names = [f"{name}_port" for name in (*SERVERS, "embedding", "vision")]
+    ports: dict[int, str] = {}
+    for name in names if settings.postgres_url else [*names, "postgres_port"]:
+        port = getattr(settings, name)
+        if port in ports:
+            both = f"{PREFIX}{ports[port].upper()} and {PREFIX}{name.upper()}"
+            raise Conflict(f"{both} are the same port, {port}: set one of them to another.")
+        ports[port] = name
+    Ports(settings, [getattr(settings, name) for name in names]).close()
 
 
 def _require_keys(home: Path) -> None:

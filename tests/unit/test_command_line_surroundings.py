@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from servers import __main__ as command
 from servers.local import demo, up
@@ -75,3 +78,20 @@ def test_a_file_of_another_user_is_one_sentence_that_says_what_to_do(
     assert capsys.readouterr().err == (
         "0711: Permission denied: /srv/0711/keys. Call this as the user to whom it belongs.\n"
     )
+
+
+@pytest.mark.parametrize("call", [("status", "--home", ""), ("up", "--source-root", ""), ("demo", "--home", "")])
+def test_an_option_that_is_empty_is_not_the_current_folder(call: tuple[str, ...]) -> None:
+    told = CliRunner().invoke(command.app, call)
+    assert (told.exit_code, "it is empty" in told.output) == (2, True), told.output
+
+
+def test_where_nothing_temporary_can_be_written_the_variable_to_set_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+    monkeypatch.setattr(command, "app", tempfile.gettempdir)
+    with pytest.raises(SystemExit):
+        command.main()
+    assert capsys.readouterr().err == "0711: No temporary file can be written: set TMPDIR to a folder where it can.\n"
