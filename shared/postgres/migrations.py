@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 NAME = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 LOCK = 711_000_002
 COMMAND_TIMEOUT_S = 300.0
+SURROUNDINGS = frozenset({"08", "53", "57"})
+"""Classes of SQLSTATE of which no migration is to blame: connection, room and memory, the server's end."""
 
 TABLE = """
 CREATE SCHEMA IF NOT EXISTS migration;
@@ -79,6 +81,7 @@ async def migrate(owner_url: str, package: str) -> int:
     Raises:
         Conflict: an applied migration was edited or is missing; the message names the file.
         Internal: a migration's SQL fails; the log names the file, and nothing of that file is applied.
+        StorageFull: there is no room for it; nothing of that file is applied, and the next call goes on with it.
     """
     return await apply(owner_url, package, migrations_of(package))
 
@@ -123,5 +126,7 @@ async def _apply_one(connection: Any, package: str, migration: Migration) -> Non
                 package, migration.number, migration.name, migration.checksum,
             )  # fmt: skip
     except asyncpg.PostgresError as error:
+        if sqlstate(error)[:2] in SURROUNDINGS:
+            raise
         log.error("migration %s of %s failed with SQLSTATE %s", migration.name, package, sqlstate(error))
         raise Internal(f"Migration {migration.name} of {package} failed (SQLSTATE {sqlstate(error)}).") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from shared.errors import Conflict, Internal
+from shared.errors import Conflict, Internal, PlatformError, StorageFull, Unavailable
 from shared.postgres.migrations import apply, migrate, migrations_of
 
 SCHEMA = """
@@ -107,6 +107,19 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself_and_can_be_mended
         await migrate(urls.owner, name)
     assert "half" not in await schema_of(urls.owner)
     (folder / "0003_third.sql").write_text("CREATE TABLE whole (id integer);")
+    assert await migrate(urls.owner, name) == 1
+
+
+@pytest.mark.parametrize(("state", "error"), [("53100", StorageFull), ("53200", Unavailable), ("57P01", Unavailable)])
+async def test_a_migration_is_not_blamed_for_a_full_disk_or_a_server_that_ends(
+    urls, package, state: str, error: type[PlatformError]
+) -> None:
+    name, folder = package
+    full = f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'; END $$;"
+    (folder / "0003_third.sql").write_text(f"CREATE TABLE third (id integer); {full}")
+    with pytest.raises(error):
+        await migrate(urls.owner, name)
+    (folder / "0003_third.sql").write_text("CREATE TABLE third (id integer);")
     assert await migrate(urls.owner, name) == 1
 
 
