@@ -18,7 +18,7 @@ from shared.auth.keys import read_keys
 from shared.client import Upstream
 from shared.client.credentials import FileTokens
 from shared.contracts.catalogue import CataloguePage
-from shared.contracts.job import JobQuestion, JobResult
+from shared.contracts.job import JobHandle, JobQuestion, JobResult, JobView
 from shared.errors import Internal, StorageFull, Unavailable
 from shared.postgres.migrations import migrate
 from tests.orchestrator_rig import (
@@ -288,12 +288,12 @@ async def test_a_long_tool_is_a_task_for_a_client_that_declares_the_extension(ri
     task_id = made["taskId"]
     job = await rig.store.job(task_id, None)
     assert job is not None
-    working = (await rig.request("tasks/get", {"taskId": task_id}, task_id, **EXTENSIONS))["result"]
-    assert working["status"] == "working"
+    assert (await rig.request("tasks/get", {"taskId": task_id}, task_id, **EXTENSIONS))["result"]["status"] == "working"
     await rig.store.complete(job)
     done = (await rig.request("tasks/get", {"taskId": task_id}, task_id, **EXTENSIONS))["result"]
     assert done["status"] == "completed"
-    assert done["result"]["structuredContent"]["job_id"] == task_id
+    assert JobHandle.model_validate(done["result"]["structuredContent"]).job_id == task_id  # as its schema has it
+    assert JobView.model_validate_json(done["result"]["content"][0]["text"]).result is not None
 
 
 async def test_a_client_without_the_extension_gets_the_handle(rig: Rig) -> None:
@@ -317,7 +317,7 @@ async def test_a_task_can_be_cancelled_and_a_failed_one_tells_why(rig: Rig) -> N
     assert ended["status"] == "completed"
     assert ended["result"]["isError"]
     assert ended["result"]["content"][0]["text"] == "The disk is full."
-    assert ended["result"]["structuredContent"]["state"] == "failed"
+    assert JobHandle.model_validate(ended["result"]["structuredContent"]).state == "failed"
     job = await put_job(rig.store, "abbruchwerk", "update")
     await rig.store.fail(job, Internal().as_dict())
     failed = (await rig.request("tasks/get", {"taskId": job.job_id}, job.job_id, **EXTENSIONS))["result"]

@@ -31,6 +31,7 @@ from servers.orchestrator.access import known_job
 from servers.orchestrator.questions import answer_of, form_of
 from servers.orchestrator.services import Services
 from servers.orchestrator.store import Job
+from servers.orchestrator.tools.arguments import handle
 from servers.orchestrator.tools.jobs import job_view
 from shared.auth import require
 from shared.contracts.job import JobHandle
@@ -150,8 +151,8 @@ class Tasks(Extension):
     ) -> HandlerResult:
         """A job's handle becomes a task for a client that declared the extension; other answers stay as they are."""
         answer = await call_next(ctx)
-        handle = _handle(answer) if _opted_in(ctx) else None
-        job = None if handle is None else await self._services().store.job(handle.job_id, handle.customer_id)
+        given = _handle(answer) if _opted_in(ctx) else None
+        job = None if given is None else await self._services().store.job(given.job_id, given.customer_id)
         return answer if job is None else CreateTaskResult(**_fields(job, ctx))
 
     async def _job(self, ctx: ServerRequestContext[Any, Any], task_id: str, scope: str) -> Job:
@@ -214,14 +215,16 @@ def _fields(job: Job, ctx: ServerRequestContext[Any, Any]) -> dict[str, Any]:
 
 
 def _result(job: Job) -> dict[str, Any]:
-    """What the tool would have answered at the end: the job with what it made, or the error that it ended with."""
-    view = job_view(job, "detailed")
+    """What the tool would have answered at the end: the job with what it made, or the error that it ended with.
+
+    Its structured part is the tool's own, a handle: clients check it against the tool's output schema.
+    """
     if job.state == "failed":
         result = tool_result(_why(job))
-        result.structured_content = view.model_dump(mode="json")
     else:
-        text = TextContent(type="text", text=view.model_dump_json(exclude_none=True))
-        result = CallToolResult(content=[text], structured_content=view.model_dump(mode="json"))
+        view = job_view(job, "detailed").model_dump_json(exclude_none=True)
+        result = CallToolResult(content=[TextContent(type="text", text=view)])
+    result.structured_content = handle(job).model_dump(mode="json")
     return result.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
