@@ -11,10 +11,12 @@ from servers.marketplace.catalogue.own import kind_of_server
 from servers.marketplace.catalogue.store import CatalogueStore, Entry
 from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.gateway.finding import found_tools
-from servers.marketplace.gateway.route import Routes
+from servers.marketplace.gateway.names import is_full
+from servers.marketplace.gateway.route import Routes, scope_asked
 from servers.marketplace.rules.conditions import Compiled, judged, reason
 from servers.marketplace.users.accounts import Accounts
 from shared.auth import Principal
+from shared.errors import InvalidInput
 from shared.settings import Settings
 
 
@@ -50,7 +52,7 @@ class Access:
     async def explain(
         self,
         caller: Principal,
-        server_name: str,
+        server_name: str | None,
         tool: str | None,
         user_id: str | None,
         arguments: dict[str, Any] | None = None,
@@ -59,9 +61,16 @@ class Access:
 
         Without arguments, the rules about them are named and refuse nothing.
 
+        Args:
+            server_name: None: the one whose tool has the full name `tool` in the caller's list.
+
         Raises:
+            InvalidInput: no server is named, or arguments without a tool.
             NotFound: the caller sees no such server, or manages no such user.
         """
+        server_name, tool = await self._named(caller, server_name, tool)
+        if tool is None and arguments is not None:
+            raise InvalidInput("Arguments are those of a call: name its tool in tool_name too.", field="tool_name")
         await self._catalogue.find(caller, "entry.see", server_name)
         who = caller if user_id is None else await self._person(caller, user_id)
         entry = await self._entries.by_name(view_of(who), server_name)
@@ -70,19 +79,40 @@ class Access:
         if tool is None:
             return who, (*policy.explain(who, "entry.call", resource_of(entry)), self._server_step(who, entry))
         stored = await self._tools.of(view_of(who), server_name)
-        pinned = any(each.name == tool and each.state == "approved" for each in stored.tools)
-        steps = policy.explain(who, "tool.call", resource_of(entry, pinned=pinned))
+        pinned = next((each.pinned for each in stored.tools if each.name == tool and each.state == "approved"), None)
+        steps = policy.explain(who, "tool.call", resource_of(entry, pinned=pinned is not None))
         conditions = await self._routes.conditions(who.customer or entry.customer, server_name)
         told = (_condition_step(each, arguments) for each in conditions.get(tool, ()))
-        return who, (*steps, self._server_step(who, entry), *told)
+        return who, (*steps, self._server_step(who, entry, pinned), *told)
 
-    def _server_step(self, who: policy.Caller, entry: Entry) -> tuple[policy.Step, policy.Decision]:
-        """What a route needs beside the policy: an address, and a scope of the role there."""
+    async def _named(self, caller: Principal, server_name: str | None, tool: str | None) -> tuple[str, str | None]:
+        """Server and tool by their own names, where `tool` is a full name of the caller's list too."""
+        if is_full(tool) and (found := (await self._routes.everything(caller)).tools.get(tool or "")) is not None:
+            route, own = found
+            if server_name in {None, route.server_name}:
+                return route.server_name, own
+        if server_name is None:
+            raise InvalidInput(
+                "Name the server in server_name, as list_marketplace_mcps shows it. Without it, tool_name has to be a "
+                "full name of your tools/list.",
+                field="server_name",
+            )
+        return server_name, tool
+
+    def _server_step(
+        self, who: policy.Caller, entry: Entry, pinned: str | None = None
+    ) -> tuple[policy.Step, policy.Decision]:
+        """What a route needs beside the policy: an address, and the tool's scope, where it is known, or one at all."""
         if entry.url is None:
             return "server", policy.Decision(False, "The server has no address yet.")
         kind = kind_of_server(self._settings, entry.url)
-        if not policy.granted(who.role, who.subject, kind, None):
+        held = policy.granted(who.role, who.subject, kind, None)
+        if not held:
             return "server", policy.Decision(False, "The role has no scope on this server.")
+        asked = None if pinned is None else scope_asked(entry, pinned)
+        if asked is not None:
+            has = "has" if asked in held else "does not have"
+            return "server", policy.Decision(asked in held, f"The tool needs the scope {asked}, which the role {has}.")
         return "server", policy.Decision(True, "The role has scopes on this server, which asks for one by each tool.")
 
     async def _person(self, caller: Principal, user_id: str) -> policy.Caller:

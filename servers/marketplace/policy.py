@@ -237,9 +237,13 @@ def _call_entry(caller: Caller, resource: Resource) -> Decision:
         return Decision(False, "It needs a licence, and the customer has no valid one: the operator issues it.", False)
     if not (resource.approved and resource.tier_reached):
         return Decision(False, "The entry is not approved, or the customer's tier does not have it.", visible=False)
-    if resource.installed or (caller.customer is None and caller.role in {"platform_admin", "service"}):
+    if resource.installed:
         return Decision(True, "The entry is installed.")
-    return Decision(False, "The entry is not installed.", visible=False)
+    if caller.customer is None and caller.role in {"platform_admin", "service"}:
+        return Decision(True, "The platform's own account calls it at its endpoint, without installing it.")
+    return Decision(
+        False, "The entry is not installed: install_mcp, with an account of the customer that may.", visible=False
+    )
 
 
 def _review_entry(caller: Caller, resource: Resource) -> Decision:
@@ -252,7 +256,10 @@ def _call_tool(caller: Caller, resource: Resource) -> Decision:
     decision = _call_entry(caller, resource)
     if decision.allowed and not resource.pinned:
         return Decision(
-            False, "No tool of this name and definition is approved: check_mcp shows which are.", visible=False
+            False,
+            "No tool of this name and definition is approved: tools/list shows which are, and where one has changed, "
+            "the operator approves it with check_mcp and approve_mcp_tools.",
+            visible=False,
         )
     return decision
 

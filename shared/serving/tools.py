@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from shared.auth import principal, require
+from shared.contracts.catalogue import SCOPE_OF_TOOL
 from shared.errors import DeadlineExceeded, Internal, InvalidInput, PlatformError
 from shared.serving.calls import Calls, Key, call_key
 from shared.serving.failures import invalid_arguments, platform_error, tool_result
@@ -79,7 +80,8 @@ class ToolServer(Pages, MCPServer[Any]):
         if not scope or not (fn.__doc__ or "").strip():
             raise TypeError(f"The tool {name} needs a scope and a docstring that says when to use it.")
         explicit = _is_explicit(fn)
-        self.add_tool(fn, name=name, title=title, description=_description(fn), annotations=annotations)
+        told = {SCOPE_OF_TOOL: scope}
+        self.add_tool(fn, name=name, title=title, description=_description(fn), annotations=annotations, meta=told)
         tool = self._tool_manager.get_tool(name)
         if tool is None or tool.fn_metadata.output_schema is None:
             raise TypeError(f"The tool {name} needs an output schema: annotate what it returns with a model.")

@@ -12,7 +12,8 @@ from servers.marketplace.tools.access import AccessExplained, ToolsFound
 from servers.marketplace.tools.accounts import WhoAmI
 from servers.marketplace.tools.review import ServerReviewed
 from shared.auth import Principal
-from shared.errors import NotFound
+from shared.contracts.catalogue import SCOPE_OF_TOOL
+from shared.errors import InvalidInput, NotFound
 from shared.ids import canonical_json
 from tests.marketplace_rig import Changing, Market, definition
 from tests.serving_rig import answer_of, envelope, headers_for
@@ -94,6 +95,49 @@ async def test_the_explanation_names_what_is_missing_and_hides_what_the_caller_d
     with pytest.raises(NotFound):
         await explained(token, user_id=me.subject)
     assert upstream.requests.count("tools/call") == 1, "explaining calls nothing"
+
+
+async def test_an_explanation_takes_the_name_that_a_list_shows_and_says_what_it_needs_together(market: Market) -> None:
+    upstream = Changing(definition("say"))
+    name = await market.add_instance("acme", await market.add_app(upstream))
+    token = await market.user_token("acme")
+    await market.post_call(token, "say", f"/servers/{name}/mcp")
+
+    async def explained(**asked: Any) -> AccessExplained:
+        return await market.call(token, "explain_access", AccessExplained, **asked)
+
+    full = "io-0711-acme-instance__say"
+    alone = await explained(tool_name=full)
+    assert alone.allowed
+    assert alone == await explained(tool_name=full, server_name=name)
+    assert alone == await explained(tool_name="say", server_name=name)
+    for wrong, needed in (({}, "server_name"), ({"tool_name": "say"}, "full name"), (
+        {"server_name": name, "arguments": {"a": 1}}, "tool_name",
+    )):  # fmt: skip
+        with pytest.raises(InvalidInput, match=needed):
+            await explained(**wrong)
+    operator = await market.call(await market.operator(), "explain_access", AccessExplained, server_name="io.0711/tax")
+    assert "without installing" in operator.steps[2].reason
+
+
+async def test_a_tool_whose_scope_the_role_lacks_is_neither_listed_nor_called(market: Market) -> None:
+    def asking(tool: str, scope: str) -> dict[str, Any]:
+        return definition(tool, _meta={SCOPE_OF_TOOL: scope})
+
+    upstream = Changing(asking("search", "dataset:read"), asking("put_update", "dataset:update"), definition("say"))
+    name = await market.add_instance("acme", await market.add_app(upstream))
+    token, place = await market.user_token("acme"), f"/servers/{name}/mcp"
+    await market.post_call(token, "search", place)
+    body, headers = envelope("tools/list", {}), headers_for(token, "tools/list")
+    listed = answer_of(await market.http.post(market.base + place, json=body, headers=headers))["result"]["tools"]
+    assert [tool["name"] for tool in listed] == ["search", "say"]
+    refused = answer_of(await market.post_call(token, "put_update", place))["error"]
+    assert "Unknown tool" in refused["message"]
+    assert upstream.requests.count("tools/call") == 1
+    for tool, allowed in (("search", True), ("put_update", False)):
+        asked = {"server_name": name, "tool_name": tool}
+        told = await market.call(token, "explain_access", AccessExplained, **asked)
+        assert (told.allowed, "needs the scope dataset:" in told.steps[3].reason) == (allowed, True)
 
 
 async def test_a_server_of_many_tools_is_reviewed_part_by_part(market: Market) -> None:

@@ -55,7 +55,7 @@ def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[
     async def list_versions() -> DatasetVersions:
         """List the versions of the dataset that this instance has: the image's own and its updates.
 
-        Use it before use_version, or to see which version answers.
+        Use it to see which version answers; the operator goes back with rollback_customer.
         """
         return DatasetVersions(versions=versions.listed())
 

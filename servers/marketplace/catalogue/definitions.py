@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
+import orjson
+
+from shared.contracts.catalogue import SCOPE_OF_TOOL
 from shared.errors import Unavailable
 from shared.ids import Digest, canonical_digest, canonical_json, digest
 
@@ -82,6 +86,14 @@ def _definition(tool: Any) -> Definition | None:
     except TypeError:  # nested deeper than it can be written again
         return None
     return Definition(name, text.decode(), digest(text)) if len(text) <= MAX_DEFINITION else None
+
+
+@lru_cache(maxsize=4096)  # the same texts for everyone
+def scope_of(definition: str) -> str | None:
+    """The scope that a server of the platform says that a tool needs; None: it does not say."""
+    said = orjson.loads(definition).get("_meta")
+    scope = said.get(SCOPE_OF_TOOL) if isinstance(said, dict) else None
+    return scope if isinstance(scope, str) else None
 
 
 def digest_of_seen(tools: Iterable[PinnedTool]) -> Digest:

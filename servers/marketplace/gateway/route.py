@@ -11,7 +11,7 @@ import orjson
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, view_of
-from servers.marketplace.catalogue.definitions import Era, PinnedTool
+from servers.marketplace.catalogue.definitions import Era, PinnedTool, scope_of
 from servers.marketplace.catalogue.own import kind_of_server
 from servers.marketplace.catalogue.store import Entry, View
 from servers.marketplace.catalogue.tools import ServerTools, ToolStore
@@ -163,7 +163,7 @@ class Routes:
         view, name = view_of(caller), entry.server_name
         stored = await self._stored.ask((view, name), lambda: self._tools.of(view, name))
         grant = self._grant(caller, entry, url)
-        tools = _callable(caller, entry, stored)
+        tools = _callable(caller, entry, stored, grant.scopes)
         credential, stale = None, False
         if entry.kind == "external" and caller.customer is not None:
             try:
@@ -195,12 +195,19 @@ def _who(caller: Principal) -> Who:
     return caller.subject, caller.role, caller.scopes, caller.customer
 
 
-def _callable(caller: Principal, entry: Entry, stored: ServerTools) -> dict[str, str]:
+def _callable(caller: Principal, entry: Entry, stored: ServerTools, scopes: frozenset[str]) -> dict[str, str]:
     return {
         tool.name: tool.pinned
         for tool in stored.tools
-        if tool.pinned is not None and policy.decide(caller, "tool.call", _resource(entry, tool)).allowed
+        if tool.pinned is not None
+        and policy.decide(caller, "tool.call", _resource(entry, tool)).allowed
+        and scope_asked(entry, tool.pinned) in {None, *scopes}
     }
+
+
+def scope_asked(entry: Entry, definition: str) -> str | None:
+    """The scope that an upstream's token needs for a tool, where the platform's own program serves it and says so."""
+    return None if entry.kind == "external" else scope_of(definition)
 
 
 def _resource(entry: Entry, tool: PinnedTool) -> policy.Resource:

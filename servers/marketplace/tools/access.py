@@ -71,19 +71,21 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return ToolsFound(tools=shown, searched=searched, note=note)
 
     async def explain_access(
-        server_name: ServerIdentifier,
+        server_name: Annotated[
+            ServerIdentifier | None, Field(description="Needed, unless tool_name is a full name of tools/list.")
+        ] = None,
         tool_name: Annotated[
             ToolIdentifier | None, Field(description="A tool of it; null: the server as a whole.")
         ] = None,
         user_id: Annotated[UserId | None, Field(description="A user that you manage; null: yourself.")] = None,
         arguments: Annotated[
-            dict[str, Any] | None, Field(description="Of the call, where a rule decides by them; never repeated.")
+            dict[str, Any] | None,
+            Field(description="Of a call of tool_name, for rules about them; never repeated."),
         ] = None,
     ) -> AccessExplained:
         """Explain, without calling anything, whether a call of a server or tool would be let through, and why.
 
-        It ends at the gateway: the server itself may refuse, such as for a scope that its tool needs. Use it when
-        something is refused or missing from a list.
+        It ends at the gateway: the server itself may refuse. Use it when something is refused or missing from a list.
         """
         who, steps = await services().access.explain(principal(), server_name, tool_name, user_id, arguments)
         return AccessExplained(

@@ -98,7 +98,8 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         Use it twice. First without `approval_id`: rows are counted, nothing is changed, and another person has five
         minutes for decide_approval, or for the page at `approval_url`. Then with `approval_id` and exactly the same
         statement, within five minutes more.
-        Documents and passages stay as they were read. The change is a new version; use_version goes back.
+        Documents and passages stay as they were read. The change is a new version; the operator goes back with
+        rollback_customer.
         """
         data, approval_id = services().customer_data, approval_id or _answered()
         if approval_id is None:
