@@ -13,6 +13,9 @@ SCOPE_OF_TOOL = "0711/scope"
 """In `_meta` of a tool's definition: the scope that a token needs for it."""
 SERVER_NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9._-]*$"
 ServerIdentifier = Annotated[str, StringConstraints(pattern=SERVER_NAME_PATTERN, min_length=3, max_length=200)]
+ServerArgument = Annotated[
+    ServerIdentifier, Field(description="As list_marketplace_mcps shows it, such as io.0711/tax.")
+]
 ToolIdentifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$", min_length=1, max_length=128)]
 EntryKind = Literal["platform", "instance", "external"]
 Approval = Literal["submitted", "review", "approved", "suspended", "rejected"]

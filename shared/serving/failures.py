@@ -27,7 +27,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.serving.closing import ClosingResponse
-from shared.serving.schemas import kinds_of, properties_at, property_names
+from shared.serving.schemas import nodes_at, properties_at, property_names
 from shared.telemetry import Fields, event
 
 SHOWN_PROBLEMS = 5
@@ -96,15 +96,13 @@ def _problem(kind: str, message: str) -> str:
 
 
 def _hint(kind: str, place: tuple[int | str, ...], schema: dict[str, Any]) -> str:
-    """What a pattern is of, as its field says, and which names there are instead of one that is not known."""
-    around = properties_at(schema, place[:-1]) if place else {}
-    if kind == "extra_forbidden" and around:
-        return f" (known: {', '.join(sorted(around))})"
-    described = [
-        each["description"]
-        for each in kinds_of(schema, around.get(str(place[-1]), {}) if place else {})
-        if kind == "string_pattern_mismatch" and "description" in each
-    ]
+    """What a pattern is of, as its field says, and which names an object has."""
+    if kind in {"extra_forbidden", "model_type"}:
+        names = properties_at(schema, place[:-1] if kind == "extra_forbidden" else place)
+        return f" (known: {', '.join(sorted(names))})" if names else ""
+    if kind != "string_pattern_mismatch" or not place:
+        return ""
+    described = [each["description"] for each in nodes_at(schema, place) if "description" in each]
     return f" ({described[0].rstrip('.')})" if described else ""
 
 

@@ -18,15 +18,20 @@ def property_names(schema: Any) -> set[str]:
     return found
 
 
-def properties_at(schema: dict[str, Any], place: Sequence[int | str]) -> dict[str, Any]:
-    """The properties, name → schema, of every object that may stand at a place such as `("conditions", 0)`."""
+def nodes_at(schema: dict[str, Any], place: Sequence[int | str]) -> list[dict[str, Any]]:
+    """The schemas of everything that may stand at a place such as `("conditions", 0)`, the outermost first."""
     here = kinds_of(schema, schema)
     for part in place:
         step = "items" if isinstance(part, int) else "properties"
         inner = [each[step] if step == "items" else each[step].get(part) for each in here if step in each]
         found = [kind for each in inner if isinstance(each, dict) for kind in kinds_of(schema, each)]
         here = found or here  # a part that is no property names which kind of a union it is
-    return {name: value for each in here for name, value in each.get("properties", {}).items()}
+    return here
+
+
+def properties_at(schema: dict[str, Any], place: Sequence[int | str]) -> dict[str, Any]:
+    """The properties, name → schema, of every object that may stand at a place."""
+    return {name: value for each in nodes_at(schema, place) for name, value in each.get("properties", {}).items()}
 
 
 def kinds_of(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:

@@ -156,6 +156,12 @@ def checked(spec: ToolSpec, arguments: dict[str, Any]) -> dict[str, Any]:
         known = ", ".join(sorted(spec.arguments)) or "none"
         if any(SNAKE.sub("_", name).lower() in spec.arguments for name in arguments.keys() - spec.arguments):
             raise InvalidInput(f"Names of arguments have underscores here, as in: {known}.")
+        if "customer_id" in arguments.keys() - spec.arguments:
+            raise InvalidInput(
+                "Which customer this is for, the token says: leave customer_id out, and where the token names another "
+                f"one or none, ask for a token with `customer`. The known arguments: {known}.",
+                field="customer_id",
+            )
         raise InvalidInput(f"An argument is not known here: leave it out. The known ones: {known}.")
     for name, value in arguments.items():
         check_value(value, name)

@@ -25,6 +25,7 @@ class Order(Contract):
     job_id: Annotated[str, Field(pattern="^job_[a-z]+$", description="A job's id, as its tool gave it.")] = "job_a"
     query: str = Field("x", min_length=1)
     digest: Annotated[str, Field(pattern="^[0-9a-f]+$", description="In hex.")] | None = None
+    names: list[Annotated[str, Field(pattern="^[a-z]+/[a-z]+$", description="Such as a/b.")]] = Field([])
     conditions: list[Condition] = Field([], max_length=1)
     version: Annotated[int, Field(ge=1)] | Literal["newest"] | None = None
 
@@ -35,11 +36,12 @@ class Order(Contract):
     [
         ({"job_id": "x"}, "`job_id` should match pattern '^job_[a-z]+$' (A job's id, as its tool gave it)."),
         ({"digest": "x"}, "`digest` should match pattern '^[0-9a-f]+$' (In hex)."),
+        ({"names": ["x"]}, "`names.0` should match pattern '^[a-z]+/[a-z]+$' (Such as a/b)."),
         ({"query": ""}, "`query` should have at least 1 character."),
         ({"query": 5}, "`query` should be a valid string."),
         ({"conditions": [{"feature": "a", "value": "1", "operator": ">="}]},
          "`conditions.0.*` is not known here: leave it out (known: comparison, feature, value)."),
-        ({"conditions": ["x"]}, "`conditions.0` should be an object."),
+        ({"conditions": ["x"]}, "`conditions.0` should be an object (known: comparison, feature, value)."),
         ({"version": 0}, "`version` should be greater than or equal to 1; `version` should be 'newest'."),
         ({"conditions": [{}]}, "`conditions.0.feature` is required; `conditions.0.value` is required."),
         ({"conditions": [{"feature": "a", "value": "b"}] * 2},
@@ -77,6 +79,18 @@ def test_a_name_in_another_spelling_is_told_to_have_underscores_and_not_to_be_le
         checked(server.specs["act"], {wrong: "a"})
     with pytest.raises(InvalidInput, match="leave it out"):
         checked(server.specs["act"], {"another": "a"})
+
+
+@pytest.mark.requirement("M-04")
+def test_a_customer_that_the_token_names_is_no_argument_and_the_error_says_so() -> None:
+    async def install(server_name: str) -> Condition:
+        """Installs. Use it in tests."""
+        return Condition(feature=server_name, value="")
+
+    server = ToolServer("rig")
+    server.declare(install, scope="x", title="Install", name="install", annotations=ToolAnnotations(), deadline_s=9)
+    with pytest.raises(InvalidInput, match=r"the token says: leave customer_id out.*`customer`.*server_name"):
+        checked(server.specs["install"], {"server_name": "a/b", "customer_id": "mueller-elektro"})
 
 
 @pytest.mark.requirement("M-04")

@@ -72,10 +72,12 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
     async def explain_access(
         server_name: Annotated[
-            ServerIdentifier | None, Field(description="Needed, unless tool_name is a full name of tools/list.")
+            ServerIdentifier | None,
+            Field(description="As list_marketplace_mcps shows it; not needed with a tool's full name."),
         ] = None,
         tool_name: Annotated[
-            ToolIdentifier | None, Field(description="A tool of it; null: the server as a whole.")
+            ToolIdentifier | None,
+            Field(description="A tool of it, or a full name of tools/list; null: the server as a whole."),
         ] = None,
         user_id: Annotated[UserId | None, Field(description="A user that you manage; null: yourself.")] = None,
         arguments: Annotated[

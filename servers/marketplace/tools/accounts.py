@@ -10,6 +10,7 @@ from pydantic import Field
 
 from servers.marketplace.policy import UserRole
 from servers.marketplace.services import Services
+from servers.marketplace.tools.shapes import CustomerArgument
 from shared.auth import principal
 from shared.contracts.model import Contract
 from shared.ids import CustomerId
@@ -131,7 +132,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             expires_at=datetime.fromtimestamp(caller.expires_at, UTC),
         )
 
-    async def create_user(email: Email, role: UserRole, customer_id: CustomerId | None = None) -> UserCreated:
+    async def create_user(email: Email, role: UserRole, customer_id: CustomerArgument | None = None) -> UserCreated:
         """Create a user with a random password and an API key. Hand both over safely: they are shown only once.
 
         Use it when a person gets access for the first time; for a script of your own use create_api_key.
@@ -149,7 +150,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         )
 
     async def list_users(
-        customer_id: CustomerId | None = None,
+        customer_id: CustomerArgument | None = None,
         cursor: Annotated[UserId | None, Field(description="next_cursor of the page before.")] = None,
         limit: Annotated[int, Field(ge=1, le=200)] = 50,
     ) -> UserPage:

@@ -16,7 +16,7 @@ from shared.auth import principal, require_customer
 from shared.contracts.catalogue import (
     CatalogueEntry,
     CataloguePage,
-    ServerIdentifier,
+    ServerArgument,
     ServerInstalled,
     ServerUninstalled,
     ToolIdentifier,
@@ -106,7 +106,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         require_customer()
         return await page(Wanted(installed_only=True), cursor, limit)
 
-    async def install_mcp(server_name: ServerIdentifier) -> ServerInstalled:
+    async def install_mcp(server_name: ServerArgument) -> ServerInstalled:
         """Install a server of the catalogue for this caller's customer, so its users can call it. Safe to repeat.
 
         Use it after list_marketplace_mcps.
@@ -120,7 +120,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             already_there=not fresh,
         )
 
-    async def uninstall_mcp(server_name: ServerIdentifier) -> ServerUninstalled:
+    async def uninstall_mcp(server_name: ServerArgument) -> ServerUninstalled:
         """Take a server away from this caller's customer; its users can no longer call it. The entry stays listed.
 
         Use it when the customer no longer wants a server; install_mcp brings it back.

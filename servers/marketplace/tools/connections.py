@@ -12,7 +12,7 @@ from servers.marketplace.catalogue.address import check_address
 from servers.marketplace.runners.command import variable_for
 from servers.marketplace.services import Services
 from shared.auth import principal, require_customer
-from shared.contracts.catalogue import Direction, ServerIdentifier
+from shared.contracts.catalogue import Direction, ServerArgument, ServerIdentifier
 from shared.contracts.model import Contract
 from shared.errors import Conflict, InvalidInput
 from shared.serving import Server
@@ -65,7 +65,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     """Offer the tools."""
 
     async def connect_mcp(
-        server_name: ServerIdentifier,
+        server_name: ServerArgument,
         credential: Credential,
         direction: Direction = "both",
         header: HeaderName | None = None,
@@ -92,7 +92,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         await services().connections.save(customer, entry.server_name, url, direction, told, caller.subject)
         return Connected(server_name=entry.server_name, direction=direction, tools=found)
 
-    async def disconnect_mcp(server_name: ServerIdentifier) -> Disconnected:
+    async def disconnect_mcp(server_name: ServerArgument) -> Disconnected:
         """Forget this customer's credential for a server. Use it when the credential is no longer to be used."""
         was = await services().connections.remove(_owner(), server_name, principal().subject)
         if not was:  # whoever is connected may leave, whatever has become of the entry

@@ -12,6 +12,7 @@ from servers.marketplace.invitations.store import Invitation
 from servers.marketplace.policy import UserRole
 from servers.marketplace.services import Services
 from servers.marketplace.tools.accounts import Email
+from servers.marketplace.tools.shapes import CustomerArgument
 from shared.auth import principal
 from shared.contracts.model import Contract
 from shared.ids import CustomerId
@@ -52,7 +53,7 @@ class InvitationRevoked(Contract):
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offer the tools."""
 
-    async def invite_user(email: Email, role: UserRole, customer_id: CustomerId | None = None) -> InvitationMade:
+    async def invite_user(email: Email, role: UserRole, customer_id: CustomerArgument | None = None) -> InvitationMade:
         """Offer a person an account: they open the link within three days, once, and set a password of their own.
 
         Use it rather than create_user for people, so that nobody else ever knows the password. No mail is sent: give

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from servers.marketplace.licences.store import Licence
 from servers.marketplace.services import Services
-from servers.marketplace.tools.shapes import own_view
+from servers.marketplace.tools.shapes import CustomerArgument, own_view
 from shared.auth import principal
-from shared.contracts.catalogue import ServerIdentifier, Tier
+from shared.contracts.catalogue import ServerArgument, ServerIdentifier, Tier
 from shared.contracts.model import Contract
 from shared.ids import CustomerId
 from shared.serving import Server
@@ -54,7 +54,7 @@ class LicenceRevoked(Contract):
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offer the tools."""
 
-    async def set_customer_tier(customer_id: CustomerId, tier: Tier) -> TierSet:
+    async def set_customer_tier(customer_id: CustomerArgument, tier: Tier) -> TierSet:
         """Set which tier a customer has: it sees, installs and calls what this tier and the smaller ones hold.
 
         Use it when a customer buys more or less; what its tier no longer holds cannot be called within seconds.
@@ -63,7 +63,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return TierSet(customer_id=customer_id, tier=tier, already_there=not changed)
 
     async def issue_licence(
-        customer_id: CustomerId, server_name: ServerIdentifier, days: Annotated[int, Field(ge=1, le=3660)] = 365
+        customer_id: CustomerArgument, server_name: ServerArgument, days: Annotated[int, Field(ge=1, le=3660)] = 365
     ) -> LicenceShown:
         """Give a customer a signed licence for a server that needs one.
 

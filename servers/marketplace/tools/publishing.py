@@ -15,7 +15,7 @@ from servers.marketplace.services import Services
 from servers.marketplace.tools.shapes import entry_views
 from servers.marketplace.unseen import without_unseen
 from shared.auth import principal, require_customer
-from shared.contracts.catalogue import Approval, CatalogueEntry, Direction, ServerIdentifier, Tier
+from shared.contracts.catalogue import Approval, CatalogueEntry, Direction, ServerArgument, ServerIdentifier, Tier
 from shared.contracts.model import Contract
 from shared.errors import InvalidInput
 from shared.ids import Digest
@@ -50,7 +50,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return (await entry_views(services(), [entry]))[0]
 
     async def submit_mcp(
-        server_name: ServerIdentifier,
+        server_name: ServerArgument,
         title: Annotated[str, Line],
         description: Annotated[str, StringConstraints(min_length=1, max_length=2000)],
         version: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")],
@@ -77,7 +77,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return await shown(server_name)
 
     async def review_mcp(
-        server_name: ServerIdentifier,
+        server_name: ServerArgument,
         state: Annotated[Approval, Field(description="The next state: submitted → review → approved.")],
         reviewed: Annotated[Digest | None, Field(description="For `approved`: `reviewed` of check_mcp.")] = None,
         tier: Annotated[Tier | None, Field(description="The smallest tier that gets it; none: as it is.")] = None,
@@ -106,7 +106,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         await services().catalogue.review(principal(), entry, state, listing)
         return await shown(server_name)
 
-    async def rate_mcp(server_name: ServerIdentifier, stars: Annotated[int, Field(ge=1, le=5)]) -> Rated:
+    async def rate_mcp(server_name: ServerArgument, stars: Annotated[int, Field(ge=1, le=5)]) -> Rated:
         """Rate a server that is installed for this caller's customer, from 1 to 5; a new rating replaces the old one.
 
         Use it when the customer has worked with the server.

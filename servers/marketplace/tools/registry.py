@@ -10,7 +10,7 @@ from pydantic import Field
 from servers.marketplace import policy
 from servers.marketplace.services import Services
 from servers.marketplace.tools.accounts import Email
-from servers.marketplace.tools.shapes import endpoint
+from servers.marketplace.tools.shapes import CustomerArgument, endpoint
 from servers.marketplace.users.accounts import unknown_customer
 from servers.marketplace.users.store import Customer
 from shared.auth import principal
@@ -21,7 +21,7 @@ from shared.contracts.catalogue import (
     ToolIdentifier,
 )
 from shared.errors import Forbidden
-from shared.ids import CustomerId, Digest
+from shared.ids import Digest
 from shared.serving import Server
 
 Company = Annotated[str, Field(min_length=1, max_length=200)]
@@ -33,7 +33,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     """Offer the tools."""
 
     async def register_customer(
-        customer_id: CustomerId, company_name: Company, contact_email: Email, partner: Partner = None
+        customer_id: CustomerArgument, company_name: Company, contact_email: Email, partner: Partner = None
     ) -> CustomerRegistered:
         """Make a customer known to the platform. Safe to repeat.
 
@@ -50,7 +50,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return CustomerRegistered(customer_id=customer_id, already_there=not fresh)
 
     async def register_instance(
-        customer_id: CustomerId,
+        customer_id: CustomerArgument,
         name: InstanceName,
         image_digest: Digest,
         url: Annotated[str | None, Field(max_length=500, description="Its MCP endpoint, once it runs.")] = None,

@@ -13,7 +13,7 @@ from servers.marketplace.services import Services
 from servers.marketplace.unseen import with_unseen_shown
 from shared.answers import fitting
 from shared.auth import principal
-from shared.contracts.catalogue import ServerIdentifier
+from shared.contracts.catalogue import ServerArgument, ServerIdentifier
 from shared.contracts.model import Contract
 from shared.ids import Digest
 from shared.serving import Server
@@ -65,7 +65,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         )
 
     async def check_mcp(
-        server_name: ServerIdentifier,
+        server_name: ServerArgument,
         start: Annotated[int, Field(ge=0, le=MAX_TOOLS, description="`next_start` of the answer before.")] = 0,
     ) -> ServerReviewed:
         """Ask a server for its tools now and compare them with what was approved. Use it before approve_mcp_tools.
@@ -77,7 +77,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return await review(entry, start)
 
     async def approve_mcp_tools(
-        server_name: ServerIdentifier,
+        server_name: ServerArgument,
         reviewed: Annotated[Digest, Field(description="`reviewed` of check_mcp, after looking at every tool.")],
     ) -> ServerReviewed:
         """Approve a server's tools exactly as they were reviewed, so that changed and new ones can be called.

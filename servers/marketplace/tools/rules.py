@@ -10,7 +10,7 @@ from pydantic import Field
 from servers.marketplace.rules.conditions import MAX_CONDITION, Rule
 from servers.marketplace.services import Services
 from shared.auth import principal
-from shared.contracts.catalogue import ServerIdentifier, ToolIdentifier
+from shared.contracts.catalogue import ServerArgument, ServerIdentifier, ToolIdentifier
 from shared.contracts.model import Contract
 from shared.ids import CustomerId
 from shared.serving import Server
@@ -53,7 +53,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     """Offer the tools."""
 
     async def set_argument_rule(
-        server_name: ServerIdentifier,
+        server_name: ServerArgument,
         tool_name: ToolIdentifier,
         condition: Condition,
         customer_id: Annotated[CustomerId | None, Field(description="Whose calls; null: everyone's.")] = None,
@@ -65,7 +65,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """
         return _shown(await services().argument_rules.set(principal(), server_name, tool_name, condition, customer_id))
 
-    async def list_argument_rules(server_name: ServerIdentifier) -> ArgumentRuleList:
+    async def list_argument_rules(server_name: ServerArgument) -> ArgumentRuleList:
         """List the rules about a server's arguments. Use it before setting another, or to find one to remove."""
         found = await services().argument_rules.of_server(principal(), server_name)
         return ArgumentRuleList(rules=[_shown(each) for each in found])

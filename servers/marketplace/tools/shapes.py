@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from servers.marketplace.catalogue.catalogue import view_of
 from servers.marketplace.catalogue.store import Entry, View
@@ -10,7 +13,10 @@ from servers.marketplace.gateway.door import PREFIX, SUFFIX
 from servers.marketplace.services import Services
 from shared.auth import principal, require_customer
 from shared.contracts.catalogue import CatalogueEntry, CatalogueTool
+from shared.ids import CustomerId
 from shared.settings import Settings
+
+CustomerArgument = Annotated[CustomerId, Field(description="Its id such as mueller-elektro, not its name.")]
 
 
 def endpoint(settings: Settings, entry: Entry) -> str:

@@ -11,7 +11,8 @@ from shared.contracts.job import JobHandle, JobKind
 from shared.ids import CustomerId, JobId
 
 CustomerArgument = Annotated[
-    CustomerId, Field(description="A customer's id, as list_customers and initialize_customer give it.")
+    CustomerId,
+    Field(description="A customer's id such as mueller-elektro, not its name: list_customers shows both."),
 ]
 JobArgument = Annotated[JobId, Field(description="A job's id, as the tool that started it gave it.")]
 KeyArgument = Annotated[

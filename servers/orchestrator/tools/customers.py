@@ -14,7 +14,7 @@ from servers.orchestrator.services import Services
 from servers.orchestrator.store import Customer, JobStore
 from servers.orchestrator.tools.arguments import CustomerArgument, KeyArgument, SourcesArgument, handle
 from shared.auth import principal
-from shared.contracts.catalogue import ServerIdentifier
+from shared.contracts.catalogue import ServerArgument
 from shared.contracts.installation import ParameterChoice
 from shared.contracts.job import JobHandle
 from shared.ids import CustomerId
@@ -34,7 +34,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             Field(description="'package': a folder to hand over that runs on any container engine."),
         ] = "package",
         mcps: Annotated[
-            list[ServerIdentifier] | None,
+            list[ServerArgument] | None,
             Field(max_length=50, description="Catalogue names of further MCP servers to install for the customer."),
         ] = None,
         installation_params: Annotated[
