@@ -104,6 +104,17 @@ def test_a_start_says_that_the_volume_has_lost_what_was_served(
     assert told(caplog, Versions(tmp_path / "image", IMAGE, None)) == []
 
 
+def test_a_start_removes_what_was_not_finished_and_nothing_else(versions: Versions, state: Path) -> None:
+    kept = add(versions, b"update")
+    for name in ("versions/.merging-1-aaaa/dataset/file", "incoming/half"):
+        (state / name).parent.mkdir(parents=True)
+        (state / name).write_text("half")
+    versions.choose(kept)
+    versions.sweep()
+    left = {path.relative_to(state).as_posix() for path in state.rglob("*") if path.is_file()}
+    assert left == {module._POINTER, f"versions/{kept.removeprefix('sha256:')}/{MANIFEST}"}
+
+
 def test_room_is_made_of_the_oldest_updates_alone(versions: Versions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT", 2)
     ages = {add(versions, b"%d" % age, age=age): age for age in range(1, 7)}

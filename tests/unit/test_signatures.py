@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ def signer() -> Signer:
 def test_a_key_is_read_whatever_letters_its_base64_has() -> None:
     verifier = Verifier.of_text(HOLDS_KEY)
     assert verifier.text == HOLDS_KEY
+    assert verifier.key_id == "sha256:" + hashlib.sha256(base64.b64decode(HOLDS_KEY)).hexdigest()
     pem = verifier.pem.decode()
     assert max(map(len, pem.splitlines())) == 64
     assert Verifier.of_text(pem) == Verifier.of_text(f"  {pem}\n") == Verifier.of_text(f" {HOLDS_KEY}\n") == verifier

@@ -95,12 +95,14 @@ def unpack(data: bytes, dimension: int) -> NDArray[np.float32]:
 
 
 def cosines(stored: NDArray[np.float32], current: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Of each row with the same row of the other: float64 [n]; of a row of zeros, 0."""
+    """Of each row with the same row of the other: float64 [n]; of a row of zeros, or with NaN or infinity in it, 0."""
     import numpy as np
 
     left, right = stored.astype(np.float64), current.astype(np.float64)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return (left * right).sum(axis=1) / np.maximum(lengths, 1e-12)
+    with np.errstate(invalid="ignore"):
+        found = (left * right).sum(axis=1) / np.maximum(lengths, 1e-12)
+    return np.where(np.isfinite(lengths), found, 0.0)
 
 
 def require_same(stored: NDArray[np.float32], current: NDArray[np.float32]) -> None:
