@@ -1,4 +1,4 @@
-"""Updates as an instance takes them, without a server: what is kept of one that is sent, and each reason to refuse it."""
+"""Updates as an instance takes them, without a server: what is kept of one that is sent, and why one is refused."""
 
 from __future__ import annotations
 

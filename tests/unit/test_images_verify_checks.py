@@ -1,4 +1,4 @@
-"""Each check of an image's verification by itself: what is right passes, and what differs in one place fails by name."""
+"""Each check of an image by itself: what is right passes, and what differs in one place fails by its name."""
 
 from __future__ import annotations
 
