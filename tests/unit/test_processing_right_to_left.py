@@ -55,3 +55,14 @@ def test_marks_stay_on_their_letters_and_other_text_as_it_is() -> None:
     assert logical("\u05dd\u05d5\u05b9\u05dc\u05c1") == "\u05dc\u05c1\u05d5\u05b9\u05dd"
     assert logical("50% ريحم") == "محير 50%"
     assert logical("Preis (netto) 12,50") == "Preis (netto) 12,50"
+
+
+def test_a_table_and_columns_of_prose_begin_on_the_right() -> None:
+    def row(y: int, *cells: str) -> list[str]:
+        return [shown(cell, x, y) for x, cell in zip((60, 200, 340), cells, strict=True)]
+
+    shows = [*row(700, "cba", "hgfe", "dcba"), *row(688, "12.50", "hgfe", "1"), *row(676, "13.50", "ed", "2")]
+    assert texts(page_of(shows, names=NAMES)) == ["שלום | מחיר | שלו\n1 | מחיר | 12.50\n2 | םמ | 13.50"]
+    left, right = "hgfe dcba " * 5, "dcba " * 10
+    prose = [shown(side, x, 700 - 12 * at) for at in range(3) for x, side in ((30, left), (320, right))]
+    assert [text.split()[1] for text in texts(page_of(prose, names=NAMES))] == ["שלום", "מחיר"]

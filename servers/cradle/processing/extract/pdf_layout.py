@@ -298,7 +298,7 @@ def _within(segment: Segment, column: tuple[float, float]) -> bool:
 
 def _side_by_side(lines: list[Line], columns: list[tuple[float, float]], page: int, body: float) -> Iterator[Block]:
     """Column by column."""
-    for column in columns:
+    for column in _as_read(columns, lines):
         inside = [
             Line([segment], line.middle, line.size)
             for line in lines
@@ -318,6 +318,12 @@ def _columns(lines: list[Line]) -> list[tuple[float, float]]:
         else:
             columns.append((left, right))
     return columns
+
+
+def _as_read(columns: list[tuple[float, float]], lines: list[Line]) -> list[tuple[float, float]]:
+    """The columns in the order in which they are read: Hebrew and Arabic begin on the right."""
+    text = " ".join(line.text for line in lines)
+    return columns[::-1] if right_to_left.stands(text) and right_to_left.leads(text) else columns
 
 
 def _flows(lines: list[Line], columns: list[tuple[float, float]]) -> bool:
@@ -341,6 +347,7 @@ def _below(lines: list[Line], end: int, columns: list[tuple[float, float]]) -> i
 
 
 def _columned(lines: list[Line], columns: list[tuple[float, float]], page: int) -> Block:
+    columns = _as_read(columns, lines)
     merged = _merged([_cells(line, columns) for line in lines])
     words = not any(re.fullmatch(r"[\d.,%+-]+", cell) for cell in merged[0]) and all(merged[0][1:])
     return table_block(merged, 1 if words and len(merged) > 1 else 0, page)
