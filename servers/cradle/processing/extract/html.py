@@ -12,6 +12,7 @@ from typing import Any
 from servers.cradle.processing.extract.encoding import decode, encoding_of, raised, squeezed, whole
 from servers.cradle.processing.extract.extractor import File, Inner, Unreadable
 from servers.cradle.processing.extract.html_styles import Sheets
+from servers.cradle.processing.extract.product_table import names_columns
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import About, Block, Item
 
@@ -64,9 +65,7 @@ def read_html(data: bytes | str) -> Iterator[Item]:
         each
         for each in soup.descendants
         if isinstance(each, Comment | Doctype)
-        or (
-            isinstance(each, Tag) and (each.name in _SKIPPED or (not opens and (_is_hidden(each) or sheets.hide(each))))
-        )
+        or (isinstance(each, Tag) and (each.name in _SKIPPED or (not opens and _is_hidden(each, sheets))))
     ]
     for each in unseen:
         each.extract()
@@ -121,7 +120,7 @@ class _Walk:
             yield from self._close()
             if text := _text_of(tag):
                 yield Block("heading", text, level=_HEADINGS[name])
-        elif name == "table" and next(_inside(tag, "table"), None) is None:
+        elif name == "table" and (next(_inside(tag, "table"), None) is None or _has_header(tag)):
             yield from self._close()
             yield from self._table(tag)
         elif name in ("ul", "ol") and next(_inside(tag, "table", *_HEADINGS), None) is None:
@@ -157,8 +156,8 @@ class _Walk:
     def _table(self, tag) -> Iterator[Block]:
         rows, header_rows = [], 0
         group, covered = None, {}
-        for row in _inside(tag, "tr"):
-            cells = list(_inside(row, "th", "td"))
+        for row in _rows(tag):
+            cells = _cells(row)
             covered = covered if row.parent is group else {}  # no cell reaches out of its part of the table
             group = row.parent
             texts, covered = _row_texts(cells, covered)
@@ -167,10 +166,28 @@ class _Walk:
             if header_rows == len(rows) and cells and (row.find_parent("thead") or all(c.name == "th" for c in cells)):
                 header_rows += 1
             rows.append(texts)
-        if (caption := next(_inside(tag, "caption"), None)) is not None:
+        if (caption := tag.find("caption", recursive=False)) is not None:
             yield Block("paragraph", _text_of(caption))
         if rows:
             yield table_block(rows, header_rows)
+
+
+def _rows(table) -> Iterator[Any]:
+    """The rows of a table itself, and not of tables in its cells."""
+    return (row for row in _inside(table, "tr") if row.find_parent("table") is table)
+
+
+def _cells(row) -> list[Any]:
+    return row.find_all(["th", "td"], recursive=False)
+
+
+def _has_header(table) -> bool:
+    """Whether a table around others has a header, so that what stands in a cell belongs to its row: pages are laid out
+    in tables, too."""
+    cells = next((found for row in _rows(table) if (found := _cells(row))), [])
+    if len(cells) < 2 or any(cell.find("table") for cell in cells):
+        return False
+    return all(cell.name == "th" for cell in cells) or names_columns([_text_of(cell) for cell in cells])
 
 
 def _inside(tag, *names: str) -> Iterator[Any]:
