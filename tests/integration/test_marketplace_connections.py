@@ -143,6 +143,31 @@ async def test_a_credential_follows_a_server_to_no_other_address_and_whoever_is_
         assert isinstance(await refusal(market.call(acme, tool, server_name=ORDERS)), NotFound)
 
 
+@pytest.mark.requirement("A-10")
+async def test_a_connection_is_saved_and_removed_together_with_its_entry_in_the_log_or_not_at_all(
+    market: Market, postgres_server: Any
+) -> None:
+    _, acme, _ = await prepared(market)
+    await connect(market, acme, direction="input")
+    store = market.server.services.connections
+    saving = ("acme", ORDERS, "https://x.example/mcp", "both", ("authorization", "Bearer other"), "usr_a")
+    async with postgres_server.superuser(market.urls) as rows:
+        before = await rows.fetch("SELECT * FROM connections ORDER BY customer_id")
+        await rows.execute("ALTER TABLE audit RENAME TO audit_away")
+        for change in (store.save(*saving), store.remove("acme", ORDERS, "usr_a")):
+            with pytest.raises(PlatformError):
+                await change
+        assert await rows.fetch("SELECT * FROM connections ORDER BY customer_id") == before
+        await rows.execute("ALTER TABLE audit_away RENAME TO audit")
+        await market.call(acme, "disconnect_mcp", server_name=ORDERS)
+        told = await rows.fetch(
+            "SELECT verb, subject, detail FROM audit WHERE customer_id = 'acme' AND verb ~ '^connection' ORDER BY number"
+        )
+    assert [tuple(row)[:2] for row in told] == [("connection.saved", ORDERS), ("connection.removed", ORDERS)]
+    assert "input" in told[0]["detail"]
+    assert "canary" not in str(told)
+
+
 async def test_headers_cannot_be_injected_and_own_servers_take_no_credential(market: Market) -> None:
     await prepared(market)
     acme = await market.user_token("acme")
