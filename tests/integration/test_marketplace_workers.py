@@ -29,7 +29,7 @@ from tests.integration.test_marketplace_lifecycle import ORDERS, approve, keep_n
 from tests.integration.test_marketplace_runners import PLAIN, SMALL, installed, until
 from tests.integration.test_marketplace_runners import said as package_says
 from tests.marketplace_rig import Changing, Credential, definition
-from tests.serving_rig import answer_of, envelope, headers_for
+from tests.serving_rig import HANGS_S, answer_of, envelope, headers_for
 from tests.workers_rig import Workers, workers_of
 
 DOOR = f"/servers/{ORDERS}/mcp"
@@ -264,7 +264,7 @@ async def test_a_worker_whose_supervisor_has_just_died_goes_on_to_its_end() -> N
     here, there = socket.socketpair()
     line = Line(there)
     here.close()
-    async with asyncio.timeout(10), line.heard():
+    async with asyncio.timeout(HANGS_S), line.heard():
         await line.in_step()
         await line.in_step()
     line.failed("nobody hears it")
