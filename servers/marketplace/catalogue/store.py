@@ -185,27 +185,8 @@ class CatalogueStore:
             view = View(entry.customer)
             before = next(iter(await self._named(connection, view, [entry.server_name])), None)
             if most is not None and before is None:
-                await queries.take_turn(connection, owner=entry.customer or registered_by)
-                of_one = {"customer_id": entry.customer, "registered_by": registered_by}
-                if await queries.count_waiting(connection, **of_one) >= most:
-                    raise Conflict(
-                        f"{most} servers wait for the operator's review already: wait until some are decided."
-                    )
-            name = await queries.put_entry(
-                connection,
-                server_name=entry.server_name,
-                title=entry.title,
-                description=entry.description,
-                version=entry.version,
-                kind=entry.kind,
-                customer_id=entry.customer,
-                url=entry.url,
-                approval=entry.approval,
-                tools=orjson.dumps([tool.model_dump() for tool in entry.tools]).decode(),
-                operated=entry.operated,
-                package=orjson.dumps(entry.package.as_stored()).decode() if entry.package else None,
-                registered_by=registered_by,
-            )
+                await _require_room(connection, entry.customer, registered_by, most)
+            name = await queries.put_entry(connection, registered_by=registered_by, **_columns(entry))
             if name is None:
                 return False
             await queries.put_version(
@@ -285,6 +266,17 @@ class CatalogueStore:
         return self._licences.good(row["document"], row["key_id"], row["signature"], customer, row["server_name"])
 
 
+async def _require_room(connection: Any, customer: str | None, registered_by: str, most: int) -> None:
+    """Let nobody keep more than `most` entries waiting; calls of one owner take turns from here on.
+
+    Raises:
+        Conflict: so many wait.
+    """
+    await queries.take_turn(connection, owner=customer or registered_by)
+    if await queries.count_waiting(connection, customer_id=customer, registered_by=registered_by) >= most:
+        raise Conflict(f"{most} servers wait for the operator's review already: wait until some are decided.")
+
+
 def _asked_anew(before: Entry, entry: Entry) -> bool:
     moved = entry.kind == "external" and before.url != entry.url
     return moved or before.version != entry.version
@@ -302,6 +294,23 @@ def words_of(text: str) -> tuple[str, ...]:
 def _words_of_entry(entry: Entry) -> tuple[str, ...]:
     tools = " ".join(tool.name for tool in entry.tools)
     return words_of(f"{entry.server_name} {entry.title} {entry.description} {tools}")
+
+
+def _columns(entry: Entry) -> dict[str, Any]:
+    """What an entry is stored as; `_entry` reads it."""
+    return {
+        "server_name": entry.server_name,
+        "title": entry.title,
+        "description": entry.description,
+        "version": entry.version,
+        "kind": entry.kind,
+        "customer_id": entry.customer,
+        "url": entry.url,
+        "approval": entry.approval,
+        "tools": orjson.dumps([tool.model_dump() for tool in entry.tools]).decode(),
+        "operated": entry.operated,
+        "package": orjson.dumps(entry.package.as_stored()).decode() if entry.package else None,
+    }
 
 
 def _entry(row: Any, licensed: bool) -> Entry:
