@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -44,6 +44,11 @@ from shared.serving.rest import route
 from shared.settings import Settings
 
 Handler = Callable[[Request], Awaitable[Response]]
+OFFERED = (
+    catalogue, access, connections, registry, publishing, review, rules, licences, accounts, invitations, database,
+    usage,
+)  # fmt: skip
+"""The tools, in the order of the list."""
 
 INSTRUCTIONS = """\
 MCP Central of the 0711 platform: the catalogue of MCP servers, and the door to those that are installed.
@@ -61,28 +66,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Server:
     def services() -> Services:
         return server.services
 
-    async def health() -> dict[str, Any]:
-        return await services().health()
-
-    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
-        await services().gateway(scope, receive, send)
-
-    async def all_metrics(request: Request) -> Response:
-        return await services().peers.metrics(request, server.measured)
-
-    def made_here() -> None:
-        services().changes.made_here()
-
-    def jwks() -> dict[str, Any]:
-        return services().keys.jwks()
-
-    def nothing(request: Request) -> Response:
-        own = settings.url("marketplace")
-        return page(
-            request, "nothing.html", 401, resource=settings.resource("marketplace"), approvals=own + approvals.PATH
-        )
-
-    keys = GivenKeys(jwks)
+    keys = GivenKeys(lambda: services().keys.jwks())  # noqa: PLW0108  # there are none yet
     verifier = StandingVerifier(TokenVerifier.of(settings, "marketplace", keys), lambda: services().standing)
     first_party = FirstParty(settings, keys)
 
@@ -98,32 +82,19 @@ def build(settings: Settings, worker: Worker | None = None) -> Server:
         title="0711 MCP Central",
         instructions=INSTRUCTIONS,
         lifespan=lifespan,
-        health=health,
+        health=lambda: services().health(),
         verifier=verifier,
         audit=lambda: AuditLog(services().database),
-        changed=made_here,
-        page=nothing,
+        changed=lambda: services().changes.made_here(),  # noqa: PLW0108
+        page=partial(_nothing, settings),
     )
-    offered = (
-        catalogue,
-        access,
-        connections,
-        registry,
-        publishing,
-        review,
-        rules,
-        licences,
-        accounts,
-        invitations,
-        database,
-        usage,
-    )
-    for offers in offered:
+    for offers in OFFERED:
         offers.register(server, services)
-    server.mount(Gateway.serves, gateway)  # the first that is asked whether a path is its own: most are
+    # The first that is asked whether a path is its own: most are.
+    server.mount(Gateway.serves, lambda scope, receive, send: services().gateway(scope, receive, send))
     _add_routes(server, services)
     if not of_machine.alone:
-        server.route("/metrics", all_metrics, public=True)
+        server.route("/metrics", lambda request: services().peers.metrics(request, server.measured), public=True)
     server.mount(first_party.serves, first_party)
     server.surround(lambda own: _together(server, own))
     return server
@@ -146,6 +117,12 @@ def run(settings: Settings) -> None:
 async def main(settings: Settings) -> None:
     """Serve until told to stop, in this process."""
     await serve([(build(settings).asgi(), settings.marketplace_port)], settings, "marketplace")
+
+
+def _nothing(settings: Settings, request: Request) -> Response:
+    """What a browser is shown where there is no page."""
+    place = {"resource": settings.resource("marketplace"), "approvals": settings.url("marketplace") + approvals.PATH}
+    return page(request, "nothing.html", 401, **place)
 
 
 def _together(server: Server, own: ASGIApp) -> ASGIApp:
