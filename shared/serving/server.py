@@ -109,25 +109,29 @@ class Server:
             max_body_bytes or settings.max_body_bytes,
             page=page,
         )
-        if not logging.root.handlers:  # else the SDK installs one that shows messages
-            logging.root.addHandler(logging.NullHandler())
-        self.mcp = ToolServer(
-            name,
-            title=title or name,
-            version=VERSION,
-            instructions=instructions,
-            extensions=list(extensions),
-            middleware=[self._identify],
-            cache_hints=SAME_FOR_ALL,
-        )
-        self.mcp.calls = self._calls
-        self.mcp.middleware[:] = [
-            _traced,  # in place of the SDK's, whose spans repeat what callers name and what errors say
-            *(each for each in self.mcp.middleware if not isinstance(each, OpenTelemetryMiddleware)),
-        ]
+        self.mcp = self._tool_server(title or name, instructions, list(extensions))
         self.route("/health", health_route(health), ["GET"], public=True)
         self.measured = partial(measured, name, settings.home, health)
         self.route("/metrics", metrics_route(self.measured), ["GET"], public=True)
+
+    def _tool_server(self, title: str, instructions: str | None, extensions: list[Extension]) -> ToolServer:
+        if not logging.root.handlers:  # else the SDK installs one that shows messages
+            logging.root.addHandler(logging.NullHandler())
+        made = ToolServer(
+            self.name,
+            title=title,
+            version=VERSION,
+            instructions=instructions,
+            extensions=extensions,
+            middleware=[self._identify],
+            cache_hints=SAME_FOR_ALL,
+        )
+        made.calls = self._calls
+        made.middleware[:] = [
+            _traced,  # in place of the SDK's, whose spans repeat what callers name and what errors say
+            *(each for each in made.middleware if not isinstance(each, OpenTelemetryMiddleware)),
+        ]
+        return made
 
     def tool(
         self,
