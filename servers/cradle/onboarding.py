@@ -11,14 +11,14 @@ from servers.cradle.images.customer_keys import key_folder, require_not_erased
 from servers.cradle.installations.parameters import choice_of
 from servers.cradle.processing import pipeline
 from servers.cradle.processing.parameters import current_parameters
-from servers.cradle.processing.sources import SourceFile, SourceList, check_sources, find_files
+from servers.cradle.processing.sources import MAX_SOURCES, SourceFile, SourceList, check_sources, find_files
 from servers.cradle.services import Services
 from servers.cradle.vision.failures import TurnedAway
 from shared.auth import principal, require_sources
 from shared.contracts.installation import InstallationParameters, InstallationVersion, ParameterChoice
 from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport, check
 from shared.dataset.reader import DatasetReader
-from shared.errors import Conflict, Forbidden, NotFound
+from shared.errors import Conflict, Forbidden, InvalidInput, NotFound
 from shared.objects import CustomerStore, bucket_name
 
 SOURCES = "sources.json"
@@ -63,14 +63,27 @@ async def known_store(held: Services, customer: str) -> CustomerStore | None:
         return None
 
 
-async def record_sources(held: Services, customer: str, data_sources: list[str]) -> SourceList:
+async def record_sources(held: Services, customer: str, data_sources: list[str], *, add: bool = False) -> SourceList:
     """Checks the sources and keeps them in the customer's bucket, which is made if need be.
+
+    Args:
+        add: beside those that are recorded, in place of which they come otherwise.
 
     Raises:
         Forbidden, InvalidInput, Conflict: as `checked_sources`; nothing was recorded.
+        InvalidInput: with those that are recorded they are over `MAX_SOURCES`.
+        NotFound: `add`, and none are recorded.
     """
     checked = await checked_sources(held, customer, data_sources)
     store = await CustomerStore.open(held.settings, customer, create=True)
+    if add:
+        checked = SourceList(list(dict.fromkeys([*await _recorded(store), *checked.uris])))
+        if len(checked.uris) > MAX_SOURCES:
+            raise InvalidInput(
+                f"With the known ones these are over {MAX_SOURCES} data sources: name a folder above several, in a "
+                "list that takes the place of the known one.",
+                field="data_sources",
+            )
     await store.put(SOURCES, orjson.dumps(checked.uris))
     return checked
 
@@ -158,11 +171,14 @@ async def verify_dataset(held: Services, customer: str, parameter_version: int) 
 
 
 async def _files(held: Services, store: CustomerStore) -> list[SourceFile]:
+    return await find_files(SourceList(await _recorded(store)), held.settings, store)
+
+
+async def _recorded(store: CustomerStore) -> list[str]:
     try:
-        uris = orjson.loads(await store.get(SOURCES))
+        return orjson.loads(await store.get(SOURCES))
     except NotFound:
         raise NotFound("The customer's sources are not recorded. Onboard it with initialize_customer.") from None
-    return await find_files(SourceList(uris), held.settings, store)
 
 
 async def _rows(reader: DatasetReader, table: str) -> int:

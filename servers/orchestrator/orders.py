@@ -98,6 +98,7 @@ class Order:
 
     Args:
         data_sources: the new list of sources; None: the known one.
+        add_sources: they come to the known ones, and not in their place.
         parameter_version: process all files anew with these parameters; None: those of the present dataset.
         choice: what a deployment or a roll-back was ordered with; holds no content.
         said: what of the choice the caller named: the same said again is the same order, whatever it means now.
@@ -106,6 +107,7 @@ class Order:
 
     kind: JobKind
     data_sources: list[str] | None = None
+    add_sources: bool = False
     parameter_version: ParameterVersion | None = None
     choice: dict[str, Any] | None = None
     said: dict[str, Any] | None = None
@@ -114,6 +116,8 @@ class Order:
     def digest(self, customer: str) -> str:
         """The digest over all of it, for this customer."""
         asked: dict[str, object] = {"kind": self.kind, "customer_id": customer, "data_sources": self.data_sources}
+        if self.add_sources:
+            asked["add_sources"] = True
         if self.parameter_version is not None:
             asked["parameter_version"] = self.parameter_version
         if self.choice is not None:
@@ -188,7 +192,8 @@ class Orders:
                 await check()
             start_from = await _start_from(session, named, order)
             if order.data_sources is not None:
-                await session.put_sources(named, await self._prepare(named, order.data_sources))
+                kept = await self._prepare(named, order.data_sources, add=order.add_sources)
+                await session.put_sources(named, kept)
             if order.questions is not None:
                 await self._keep(named, order.questions)
             return await session.add_job(self._new(named, order.kind, digest, start_from, order.choice))
@@ -322,9 +327,9 @@ class Orders:
             "keep_questions", {"questions": questions}, QuestionsKept, customer=named, deadline_s=PREPARE_DEADLINE_S
         )
 
-    async def _prepare(self, named: str, data_sources: list[str]) -> str:
+    async def _prepare(self, named: str, data_sources: list[str], *, add: bool = False) -> str:
         prepared = await self._upstreams.cradle.call(
-            "prepare_customer", {"data_sources": data_sources}, SourcesPrepared,
+            "prepare_customer", {"data_sources": data_sources, "add": add}, SourcesPrepared,
             customer=named, deadline_s=PREPARE_DEADLINE_S,
         )  # fmt: skip
         return prepared.sources_digest

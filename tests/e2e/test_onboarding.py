@@ -149,8 +149,11 @@ async def test_an_update_takes_over_what_stands_and_reads_all_files_anew_when_it
     )
     again = await platform.agent.orchestrator("save_installation_params", named, InstallationVersion)
     assert again == saved, "what was chosen is kept where nothing is"
-    (folder / "zwei.txt").write_text("Die zweite Datei nennt das Wort Kirschbaum.")
-    for arguments, version, unchanged in (({}, 1, 1), ({"parameter_version": "newest"}, 2, 0), ({}, 2, 2)):
+    further = corpus.parent / "further"
+    further.mkdir()
+    (further / "zwei.txt").write_text("Die zweite Datei nennt das Wort Kirschbaum.")
+    added = {"data_sources": [further.as_uri()], "add_sources": True}
+    for arguments, version, unchanged in ((added, 1, 1), ({"parameter_version": "newest"}, 2, 0), ({}, 2, 2)):
         handle = await platform.agent.orchestrator("process_new_documents", named | arguments, JobHandle)
         update = await platform.follow(handle.job_id)
         assert update.state == "completed", update.error

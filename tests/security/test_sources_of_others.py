@@ -9,13 +9,14 @@ from typing import Any
 import orjson
 import pytest
 
+from servers.cradle import onboarding
 from servers.cradle.onboarding import SOURCES, record_sources
 from servers.cradle.services import Services
 from servers.orchestrator.orders import Order, Orders, Request
 from servers.orchestrator.store import JobStore
 from servers.orchestrator.upstreams import Upstreams
 from shared.auth import Principal, acting_as
-from shared.errors import Forbidden, NotFound, Unavailable
+from shared.errors import Forbidden, InvalidInput, NotFound, Unavailable
 from shared.objects import CustomerStore
 from shared.settings import Settings
 from tests.orchestrator_rig import ADMIN, put_onboarded, settings_in
@@ -97,6 +98,26 @@ async def test_cradle_records_no_folder_for_another_caller(cradle: Services, rol
             await record_sources(cradle, "berg", [folder(cradle)])
         assert await recorded(cradle) is None
         await record_sources(cradle, "berg", ["bucket:inbox"])
+    assert await recorded(cradle) == ["bucket:inbox"]
+
+
+async def test_what_is_added_keeps_the_recorded_sources_which_a_new_list_replaces(
+    cradle: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = Principal("usr_admin", "platform_admin", frozenset({"process"}), "berg", "key", 0.0)
+    with acting_as(operator):
+        with pytest.raises(NotFound, match="initialize_customer"):
+            await record_sources(cradle, "berg", [folder(cradle)], add=True)
+        await record_sources(cradle, "berg", [folder(cradle)])
+    with acting_as(Principal("usr_partner", "partner_admin", frozenset({"process"}), "berg", "key", 0.0)):
+        for _ in range(2):  # the same again adds nothing
+            kept = await record_sources(cradle, "berg", ["bucket:inbox"], add=True)
+            assert kept.uris == await recorded(cradle) == [folder(cradle), "bucket:inbox"]
+        await record_sources(cradle, "berg", ["bucket:inbox"])
+        assert await recorded(cradle) == ["bucket:inbox"]
+        monkeypatch.setattr(onboarding, "MAX_SOURCES", 1)
+        with pytest.raises(InvalidInput, match="With the known ones"):
+            await record_sources(cradle, "berg", ["s3://customer-berg/inbox"], add=True)
     assert await recorded(cradle) == ["bucket:inbox"]
 
 

@@ -22,6 +22,7 @@ from shared.objects import CustomerStore
 from shared.settings import Settings
 
 MAX_FILES = 1_000_000
+MAX_SOURCES = 100
 MAX_FILE_BYTES = 2 * 2**30
 BLOCK = 2**20
 MAX_DEPTH = 64

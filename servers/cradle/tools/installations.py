@@ -15,6 +15,7 @@ from servers.cradle.onboarding import (
     record_sources,
     require_platform,
 )
+from servers.cradle.processing.sources import MAX_SOURCES
 from servers.cradle.services import Services
 from shared.auth import require_customer
 from shared.contracts.installation import InstallationVersion, ParameterChoice, ParameterHistory
@@ -23,24 +24,26 @@ from shared.ids import CustomerId, canonical_digest
 from shared.serving import Server
 
 Source = Annotated[str, Field(min_length=1, max_length=2000)]
+Sources = Annotated[list[Source], Field(min_length=1, max_length=MAX_SOURCES)]
 
 
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers the tools on the server."""
 
     async def prepare_customer(
-        data_sources: Annotated[list[Source], Field(min_length=1, max_length=100)],
+        data_sources: Sources,
+        add: Annotated[bool, Field(description="Keep the recorded ones beside them.")] = False,
     ) -> SourcesPrepared:
         """Make the customer's bucket and record where its files are. Checks that each source exists and may be read.
 
         Use it before an onboarding. The sources stay in the customer's bucket; the answer holds their digest only.
         """
-        checked = await record_sources(services(), require_customer(), data_sources)
+        checked = await record_sources(services(), require_customer(), data_sources, add=add)
         return SourcesPrepared(sources_digest=canonical_digest(checked.uris), sources=len(checked.uris))
 
     async def check_customer(
         customer_id: CustomerId,
-        data_sources: Annotated[list[Source], Field(min_length=1, max_length=100)],
+        data_sources: Sources,
         choice: ParameterChoice,
     ) -> SourcesChecked:
         """Check that each source of a customer exists and may be read, and that the choice can be met; change nothing.

@@ -86,8 +86,12 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         customer_id: CustomerArgument,
         data_sources: Annotated[
             SourcesArgument | None,
-            Field(description="The customer's new list of sources; leave out to read the known ones again."),
+            Field(
+                description="Leave out to read the known sources again. Else these take their place, and files that "
+                "only the known ones hold are removed; with add_sources they come beside them."
+            ),
         ] = None,
+        add_sources: Annotated[bool, Field(description="Keep the known sources and add data_sources.")] = False,
         parameter_version: Annotated[
             Annotated[int, Field(ge=1, le=2**31 - 1)] | Literal["newest"] | None,
             Field(
@@ -99,15 +103,18 @@ def register(server: Any, services: Callable[[], Services]) -> None:
     ) -> JobHandle:
         """Bring a customer's dataset and image up to date with its files. Returns a job at once.
 
-        Use it when files were added, changed or removed. It uses exactly the dataset's installation parameters and
-        refuses if what would be computed now differs from them, as after an upgrade of the platform: then call
-        save_installation_params and this tool with parameter_version='newest'.
+        Use it when files were added, changed or removed; where new ones lie in another place than the known sources,
+        name it with add_sources. It uses exactly the dataset's installation parameters and refuses if what would be
+        computed now differs from them, as after an upgrade of the platform: then call save_installation_params and
+        this tool with parameter_version='newest'.
         """
         if data_sources is not None and not [source for source in data_sources if source.strip()]:
             raise InvalidInput(
                 "No data source is named: name at least one, or leave data_sources out.", field="data_sources"
             )
-        order = Order("update", data_sources, parameter_version)
+        if add_sources and data_sources is None:
+            raise InvalidInput("Name what to add in data_sources.", field="data_sources")
+        order = Order("update", data_sources, add_sources, parameter_version)
         return await _start(services(), customer_id, order, idempotency_key)
 
     async def build_image(customer_id: CustomerArgument, idempotency_key: KeyArgument = None) -> JobHandle:
