@@ -11,6 +11,7 @@ import binascii
 from collections.abc import Mapping
 from urllib.parse import unquote_plus
 
+import orjson
 from mcp.server.auth.handlers.authorize import AuthorizationHandler
 from mcp.server.auth.handlers.register import RegistrationHandler
 from mcp.server.auth.handlers.revoke import RevocationHandler
@@ -26,6 +27,7 @@ from servers.marketplace import policy
 from servers.marketplace.authorization.provider import Provider
 from servers.marketplace.forms import read_form
 from servers.marketplace.keys import KeyRing
+from servers.marketplace.pages import error_page
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.grants import Grants
@@ -38,6 +40,7 @@ from shared.settings import Settings
 MAX_BODY = 16 * 1024
 NO_STORE = {"Cache-Control": "no-store"}
 CACHED = {"Cache-Control": "public, max-age=60"}
+NOT_ANSWERED = "This program did not ask as it should: go back to it and connect again, or tell its maker."
 BY_CONSENT = frozenset({"authorization_code", "refresh_token"})
 
 
@@ -85,10 +88,23 @@ class OAuthRoutes:
             return _oauth_error(error)
 
     async def authorize(self, request: Request) -> Response:
-        """The start of a code: to the consent page, or back to the client with what is wrong."""
-        # The SDK's handler would make an error without a sense of a client that cannot be looked up just now.
-        await self._provider.get_client(request.query_params.get("client_id", ""))
-        return await self._authorizations.handle(request)
+        """The start of a code: to the consent page, or back to the client with what is wrong.
+
+        Where nobody can be sent back, a browser gets a page, and a program JSON.
+        """
+        reads_pages = "text/html" in request.headers.get("accept", "")
+        try:
+            # The SDK's handler would make an error without a sense of a client that cannot be looked up just now.
+            await self._provider.get_client(request.query_params.get("client_id", ""))
+        except PlatformError as error:
+            if reads_pages:
+                return error_page(request, error)
+            raise
+        answer = await self._authorizations.handle(request)
+        if answer.status_code < 400 or not reads_pages:
+            return answer
+        told = orjson.loads(bytes(answer.body)).get("error_description") or ""
+        return error_page(request, InvalidInput(NOT_ANSWERED), detail=str(told)[:300])
 
     async def register(self, request: Request) -> Response:
         """Dynamic client registration (RFC 7591), for clients without a metadata document."""

@@ -34,9 +34,9 @@ def page(
     return HTMLResponse(html, status, headers)
 
 
-def error_page(request: Request, error: PlatformError) -> HTMLResponse:
-    """An error as a page."""
-    return page(request, "error.html", error.status, message=error.message)
+def error_page(request: Request, error: PlatformError, detail: str = "") -> HTMLResponse:
+    """An error as a page. `detail`: what a program's maker needs of it, in English."""
+    return page(request, "error.html", error.status, message=error.message, detail=detail)
 
 
 def page_headers(forms_to: str | None = None) -> dict[str, str]:

@@ -71,8 +71,16 @@ def require(scope: str) -> Principal:
     """
     caller = principal()
     if scope not in caller.scopes:
-        raise Forbidden(f"This needs the scope {scope}: ask for a token that has it.", field="scope")
+        raise lacking(scope)
     return caller
+
+
+def lacking(scope: str) -> Forbidden:
+    """What a caller whose token has not this scope is told; its role may have none to ask for."""
+    return Forbidden(
+        f"This needs the scope {scope}: ask for a token that has it, or somebody else where your role has none.",
+        field="scope",
+    )
 
 
 def require_customer() -> str:

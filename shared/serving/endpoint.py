@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.auth import Principal
-from shared.errors import Forbidden, PlatformError
+from shared.auth import Principal, lacking
+from shared.errors import PlatformError
 from shared.serving.calls import Calls, call_key
 from shared.serving.failures import asks_rpc, http_response
 from shared.serving.guard import CALLER, Access
@@ -77,7 +77,7 @@ class Endpoint:
         spec = self._specs.get(tool) if isinstance(tool, str) else None
         if spec is None or spec.scope in caller.scopes:
             return None
-        error = Forbidden(f"This needs the scope {spec.scope}: ask for a token that has it.", field="scope")
+        error = lacking(spec.scope)
         return http_response(error, self._access.challenge(error, {spec.scope}), rpc=True)
 
 

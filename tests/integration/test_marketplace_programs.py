@@ -35,3 +35,14 @@ async def test_a_user_sees_the_programs_that_they_let_in_and_ends_one_with_its_t
     assert (await refreshed(market, client_id, held["refresh_token"])).json()["error"] == "invalid_grant"
     assert (await refreshed(market, other_client, other["refresh_token"])).status_code == 200
     assert isinstance(await refusal(market.call(own, "revoke_program", session_id=ends)), NotFound)
+
+
+async def test_a_person_whose_program_asked_wrongly_gets_a_page_and_no_json(market: Market) -> None:
+    client_id = (await registered(market))["client_id"]
+    browser = {"accept": "text/html,*/*;q=0.8", "accept-language": "de"}
+    evil = {"redirect_uri": "https://evil.example/"}
+    for changes, detail in ((evil, "not registered by the client"), ({"client_id": "nobody"}, "nobody")):
+        response = await market.http.get(asking(market, client_id, **changes), headers=browser)
+        assert (response.status_code, response.headers["content-type"]) == (400, "text/html; charset=utf-8")
+        assert "nicht so gefragt, wie es sollte" in response.text
+        assert detail in response.text

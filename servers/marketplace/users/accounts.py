@@ -169,11 +169,11 @@ class Accounts:
         """
         user = await self.store.user(user_id)
         if user is None:
-            raise NotFound("This user is not known.", field="user_id")
+            raise NotFound("This user is not known: list_users shows those that you manage.", field="user_id")
         try:
             await self.decide(caller, "user.disable", user.role, user.customer)
         except (Forbidden, NotFound):
-            raise NotFound("This user is not known.", field="user_id") from None
+            raise NotFound("This user is not known: list_users shows those that you manage.", field="user_id") from None
         return user
 
     async def list_users(
