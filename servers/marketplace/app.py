@@ -53,9 +53,13 @@ OFFERED = (
 INSTRUCTIONS = """\
 MCP Central of the 0711 platform: the catalogue of MCP servers, and the door to those that are installed.
 
-- What there is: list_marketplace_mcps. What this customer has: list_installed_mcps.
+- What there is: list_marketplace_mcps by words, search_mcps by what you want to do. What this customer has:
+  list_installed_mcps.
 - install_mcp makes a server callable: its tools appear in this list, and alone at its `endpoint`.
-- whoami tells which account, customer and scopes this connection has.
+- search_tools finds a tool of the installed servers by words, with its arguments; call it by its full name here. At
+  this address with `?tools=search` the list leaves such tools out, and they are called all the same.
+- Whose servers are installed and called, the token says. whoami tells account, customer and scopes; explain_access
+  says why something is refused or missing.
 """
 
 

@@ -36,6 +36,9 @@ The 0711 platform turns a company's documents into a customer image: one contain
   its own; the same request again gives the same job.
 - New or changed files: process_new_documents. Find customers with list_customers and get_customer.
 - Put a customer into service: deploy_customer; where it runs: list_deployments; an update was wrong: rollback_customer.
+- A customer's products, prices and documents are asked for at its instance, not here: at the address of
+  list_deployments, or through the marketplace, where the instance is installed.
+- Erasing a customer is no tool of this server: the operator of the machine calls `0711 erase`.
 - A job failed: its error says what to do; after that start it again, finished work is not repeated.
 - Something does not answer: platform_status.
 - Answers are short; get_job with detail='detailed' shows what a running job has made so far.

@@ -76,7 +76,7 @@ async def test_an_object_of_the_callers_own_bucket_is_read_as_markdown_and_no_ot
                 assert again == page
     with acting_as(caller("berg")):
         for other in (asked, VisionRequest(resource="bucket:inbox/scan.pdf")):
-            with pytest.raises(NotFound):
+            with pytest.raises(NotFound, match="no object of this key"):
                 await read(held, other)
         with pytest.raises(InvalidInput, match="own bucket"):
             await read(held, VisionRequest(resource="s3://customer-acme/inbox/scan.pdf"))

@@ -91,7 +91,15 @@ async def _stored(held: Services, request: VisionRequest) -> bytes | None:
     store = await CustomerStore.open(held.settings, customer)
     key = request.key if request.resource is None else key_of(request.resource, store.bucket)
     assert key is not None  # noqa: S101 - one of the two is given
-    if await store.size(key) > MAX_IMAGE_BYTES:
+    try:
+        size = await store.size(key)
+    except NotFound:
+        raise NotFound(
+            "The customer's bucket has no object of this key. A key is a path in it, such as inbox/scan.pdf; send what "
+            "lies elsewhere in base64.",
+            field="key",
+        ) from None
+    if size > MAX_IMAGE_BYTES:
         raise TooLarge(f"The object is over {MAX_IMAGE_BYTES // 2**20} MB. Name a smaller one.", field="key")
     return await store.get(key)
 

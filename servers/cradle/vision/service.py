@@ -97,7 +97,7 @@ class VisionService:
             pages=reading.pages,
             provider=" + ".join(each.name for each in readers),
             provider_version=" + ".join(each.parameters().version for each in readers),
-            seconds=time.perf_counter() - started,
+            seconds=round(time.perf_counter() - started, 3),
             cost_eur=reading.cost,
             estimated_cost_eur=reading.most,
             attempts=reading.attempts,

@@ -275,7 +275,9 @@ def _why(reasons: list[Reason], of: str) -> str:
     told = [_reason(each, of) for each in reasons]
     prices = "Prices are no features: query_table has them in the table prices."
     asked = any(not each.known or _PRICE.search(each.condition.feature or "") for each in reasons)
-    return " ".join([*told, *([prices] if asked else [])])
+    numbers = "An article number is no feature: search finds it, the table products has it."
+    unnamed = any(each.condition.feature is None and not each.products for each in reasons)
+    return " ".join([*told, *([prices] if asked else []), *([numbers] if unnamed else [])])
 
 
 def _reason(reason: Reason, of: str) -> str:

@@ -107,7 +107,10 @@ def _nothing_found(customer: str | None, searched: int) -> str:
         return "Servers are installed for a customer, and this token names none: ask for a token with `customer`."
     if searched == 0:
         return "No server that you may call is installed: list_marketplace_mcps names what there is; install_mcp."
-    return "No word of the query begins a word in a tool's name or description. Use other words."
+    return (
+        "No word of the query begins a word in a tool's name or description. Use other words, in the language that the "
+        "tools are described in, mostly English; search_mcps finds servers by what they are for."
+    )
 
 
 def _found(tool: dict[str, Any]) -> FoundTool:

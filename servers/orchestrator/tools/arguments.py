@@ -39,7 +39,8 @@ _MADE: dict[JobKind, str] = {
     "update": "Running instances serve the new version; where none runs, deploy_customer starts one.",
     "build": _IMAGE,
     "verification": "Every check held: nothing is left to do.",
-    "deployment": "Ask the MCP server at its place `instance`, with the key in the file at its place `access_key`.",
+    "deployment": "Ask the MCP server at its place `instance`, with the key in the file at its place `access_key`, or "
+    "through the marketplace, where it is installed for the customer.",
     "rollback": "list_deployments shows what is served now.",
     "migration": "list_deployments shows whether the new image serves; deploy_customer lets it.",
 }
