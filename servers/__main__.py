@@ -338,6 +338,7 @@ def _refused(error: OSError) -> str:
 def main() -> None:
     """Entry point: errors of the platform end as one sentence on stderr and exit code 2."""
     _speak_utf8()
+    os.umask(os.umask(0) | 0o022)  # nobody else of this machine changes what the platform makes, the model above all
     spare_this_machine(os.environ)
     try:
         app()

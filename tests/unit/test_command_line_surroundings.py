@@ -33,6 +33,16 @@ def test_a_command_speaks_utf_8_whatever_the_locale_says() -> None:
     assert done.stdout.decode() == "utf-8 ready … Müller\n", done.stderr.decode()
 
 
+@pytest.mark.parametrize(("umask", "becomes"), [(0o000, "0o22"), (0o077, "0o77")])
+def test_what_the_platform_makes_is_changed_by_nobody_else(umask: int, becomes: str) -> None:
+    says = "import os; from servers import __main__ as command; command.app = lambda: print(oct(os.umask(0)))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{says}; command.main()"], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        umask=umask, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == becomes
+
+
 def test_an_output_that_is_gone_ends_no_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     read, write = os.pipe()
     os.close(read)
