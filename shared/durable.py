@@ -1,4 +1,4 @@
-"""What makes names of files last through a power cut."""
+"""What makes files and their names last through a power cut."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_files(folder: Path) -> None:
+    """Make the files of a folder durable, and their names. Blocking."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -232,6 +234,21 @@ async def test_the_same_model_is_exported_to_the_same_bytes(
     for name in names:
         assert (again / name).read_bytes() == (model_folder / name).read_bytes(), name
     assert [each.name for each in again.parent.iterdir()] == ["else"]
+
+
+async def test_an_exported_model_is_on_the_disk_before_it_has_its_name(
+    model_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+
+    def fsync(descriptor: int, fsync: Callable[[int], None] = os.fsync) -> None:
+        fsync(descriptor)
+        if not (tmp_path / "out" / "model").exists():
+            synced.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await export_model(resolve(Settings(home=model_home)), made := tmp_path / "out" / "model")
+    assert {each.stat().st_ino for each in (made, *made.iterdir())} <= synced
 
 
 async def test_a_model_that_cannot_be_converted_leaves_nothing_behind(model_home: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Literal
 import orjson
 
 from servers.cradle.embedding.models import ModelFiles
+from shared.durable import sync_files
 from shared.encoder import CARD, GRAPH, TOKENIZER, ModelCard, read_card
 from shared.errors import StorageFull, Unavailable
 from shared.settings import Settings
@@ -105,6 +106,7 @@ def _complete(model: ModelFiles, draft: Path) -> None:
     for file in draft.iterdir():
         file.chmod(0o644)
     draft.chmod(0o755)
+    sync_files(draft)  # before it has its name: after a power cut a folder that has one is taken for whole
 
 
 def _publish(draft: Path, target: Path, card: ModelCard, form: Form) -> None:
