@@ -50,7 +50,8 @@ MEANINGS: tuple[tuple[frozenset[str], type[PlatformError], str, float | None], .
     (
         frozenset({"28", "3D"}),
         Unavailable,
-        "The database refuses this credential. Run `0711 up` to set the databases up again.",
+        "The database refuses this credential. `0711 up` sets the databases up again; where it says this itself, look"
+        " at P0711_POSTGRES_URL, or put postgres/superuser of the home folder back from a backup.",
         None,
     ),
 )

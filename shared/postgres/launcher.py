@@ -200,13 +200,13 @@ class EmbeddedPostgres:
             self._release()
 
     def _password(self) -> str:
-        try:
-            return (self.folder / "superuser").read_text()
-        except FileNotFoundError:
-            raise Unavailable(
-                f"The superuser's password {self.folder / 'superuser'} is missing. Restore it from a backup, "
-                f"or remove {self.folder} to start with an empty database."
-            ) from None
+        with suppress(FileNotFoundError):
+            if password := (self.folder / "superuser").read_text(errors="replace"):
+                return password
+        raise Unavailable(
+            f"The superuser's password {self.folder / 'superuser'} is missing or empty. Restore it from a backup, "
+            f"or remove {self.folder} to start with an empty database."
+        )
 
     def _take_lock(self) -> None:
         if self._process is not None:
