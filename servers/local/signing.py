@@ -80,5 +80,5 @@ async def _note(settings: Settings, verb: str, kid: str) -> None:
 
 
 def _age(seconds: float) -> str:
-    days, rest = divmod(int(seconds), 86_400)
+    days, rest = divmod(max(0, int(seconds)), 86_400)  # the clock may have been ahead when the key was made
     return f"{days} d {rest // 3600} h" if days else f"{rest // 60} min {rest % 60} s"

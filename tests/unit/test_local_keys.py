@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from servers.cradle.images.signing import Signer
 from servers.local.platform import running
+from servers.local.signing import listed
+from servers.marketplace.keys import KeyRing
 from shared.errors import Conflict
 from shared.settings import Settings
 from tests.serving_rig import free_port
@@ -26,3 +29,10 @@ async def test_a_platform_that_has_lost_its_keys_does_not_start_with_new_ones(tm
             pass
     assert not list((settings.home / "keys").iterdir())
     assert not (settings.home / "postgres").exists()
+
+
+def test_a_key_that_a_clock_made_ahead_of_time_is_not_shown_with_an_age_below_nothing(tmp_path: Path) -> None:
+    ring = KeyRing(folder := tmp_path / "keys" / "signing")
+    (made,) = folder.glob("*.pem")
+    made.rename(folder / f"{time.time_ns() + 3600 * 10**9:020d}-{ring.signing.kid}.pem")
+    assert listed(Settings(home=tmp_path)) == [f"{ring.signing.kid}  signs  0 min 0 s old"]
