@@ -65,6 +65,12 @@ def test_a_file_that_becomes_a_link_after_it_was_listed_is_not_copied(legacy: Pa
     with pytest.raises(Conflict, match="changed while it was copied"):
         back_up(found, legacy, tmp_path / "bucket")
     (legacy / "files" / "preise.csv").unlink()
+    (legacy / "files" / "preise.csv").symlink_to(
+        legacy / "files" / "handbuch" / "nt24.txt"
+    )  # nor is one that leads inside
+    with pytest.raises(Conflict, match="changed while it was copied"):
+        back_up(found, legacy, tmp_path / "bucket")
+    (legacy / "files" / "preise.csv").unlink()
     (legacy / "files" / "preise.csv").write_text("again")
     (legacy / "files" / "datenblaetter").rename(tmp_path / "moved")
     (legacy / "files" / "datenblaetter").symlink_to(tmp_path / "moved")
@@ -76,6 +82,10 @@ def test_a_name_that_is_no_utf8_is_copied_under_its_bytes_written_out(legacy: Pa
     Path(os.fsdecode(os.fsencode(legacy / "files") + b"/pr\xfcfung.txt")).write_text("ja")
     assert back_up(layout(legacy), legacy, tmp_path / "bucket").files == 5
     assert (tmp_path / "bucket" / "legacy" / "files" / "files" / "pr\\xfcfung.txt").read_text() == "ja"
+    (legacy / "files" / "pr\\xfcfung.txt").write_text("another's")
+    with pytest.raises(Conflict, match="written alike"):
+        back_up(layout(legacy), legacy, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_folder_that_cannot_be_opened_ends_the_migration(legacy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +210,10 @@ def test_documents_are_compared_by_count_by_name_and_by_state() -> None:
     assert found.missing == {"missing documents": ["c.pdf"], "unreadable documents": ["b.pdf"], "articles": ["2"]}
     same = NewDataset(Counter(("a.pdf", "b.pdf", "c.pdf")), failed=Counter(), documents=3, articles={"1", "2", "3"})
     assert all(check.passed for check in compare(export, 3, same).checks)
+    more = NewDataset(same.processed, Counter(), documents=4, articles=same.articles)
+    assert {check.name for check in compare(export, 3, more).checks if not check.passed} == {"documents"}
+    empty = compare(Export(documents=0), 3, same).checks[0]  # a table of documents that is empty says something too
+    assert (empty.passed, empty.detail) == (False, "0 in the legacy export, 3 now")
     only_files = compare(Export(), 3, same)
     assert [(check.name, check.passed) for check in only_files.checks] == [
         ("documents", True),

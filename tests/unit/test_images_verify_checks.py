@@ -124,6 +124,8 @@ def test_what_the_instance_counts_is_what_the_images_manifest_says() -> None:
     assert checks(counts={}) == {"counts"}
     assert checks(dataset_digest=digest(b"other")) == {"dataset digest"}
     assert failed(_checks_of_counts(contents(), described)) == {"dataset digest", "counts"}
+    nothing = described.model_copy(update={"counts": {}})  # where neither side counts anything, nothing is proved
+    assert failed(_checks_of_counts(contents(), nothing)) == {"dataset digest", "counts"}
 
 
 def test_a_question_whose_passage_is_not_among_ten_is_not_found() -> None:
