@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import tarfile
 from collections.abc import Callable
@@ -12,17 +13,21 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from servers.cradle.images import updates as sending
 from servers.cradle.images.signing import Signer
 from servers.instance import updates as module
 from servers.instance.updates import Updates
 from servers.instance.versions import Versions
-from shared.contracts.instance import InstanceConfig
+from shared.client import Upstream
+from shared.contracts.instance import DatasetVersions, InstanceConfig, UpdatePart
 from shared.dataset import delta
 from shared.dataset.places import Place
 from shared.errors import Conflict, InvalidInput, NotFound, ParameterDrift, PlatformError, TooLarge, Unavailable
 from shared.ids import digest, hash_file
+from shared.settings import Settings
 from shared.signatures import DELTA, STATEMENT
 from tests.dataset_corpus import FINGERPRINT, document, frozen, unpack, written
+from tests.serving_rig import Issuer, build, running
 
 SIGNER = Signer(ec.generate_private_key(ec.SECP256R1()))
 
@@ -187,3 +192,35 @@ async def test_an_update_does_not_take_the_place_of_approved_changes(made: Made,
         await taken(updates, made.tar(made.statement()))
     versions.choose(made.base_digest)
     assert await taken(updates, made.tar(made.statement())) == changed
+
+
+@pytest.mark.requirement("O-06")
+async def test_an_instance_that_takes_a_part_otherwise_than_it_was_sent_ends_the_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "PART", 4)
+    (tmp_path / "update.tar").write_bytes(b"0123456789")
+    keys, settings = Issuer(), Settings(home=tmp_path)
+    server, called, lost = build(settings, keys), list[int](), False
+
+    async def put_update(update_digest: str, position: int, data_base64: str) -> UpdatePart:
+        """Take a part of an update."""
+        called.append(position)
+        return UpdatePart(received=0 if lost else position + len(base64.b64decode(data_base64)))
+
+    async def apply_update(update_digest: str) -> DatasetVersions:
+        """Merge it."""
+        called.append(-1)
+        return DatasetVersions(versions=[])
+
+    for tool in (put_update, apply_update):
+        server.tool(tool, scope="dataset:update", title="x")
+    token = keys.token(settings, scope="dataset:update")
+    async with running(server, settings) as address, Upstream(f"{address}/mcp", key=token) as instance:
+        await sending.push_update(tmp_path / "update.tar", instance)
+        assert called == [0, 4, 8, -1]
+        called.clear()
+        lost = True
+        with pytest.raises(Conflict, match="as it was sent"):
+            await sending.push_update(tmp_path / "update.tar", instance)
+        assert called == [0]

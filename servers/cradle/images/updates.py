@@ -27,6 +27,7 @@ from shared.dataset.delta import write_delta
 from shared.dataset.manifest import Manifest
 from shared.dataset.places import Place
 from shared.durable import sync_folder
+from shared.errors import Conflict
 from shared.ids import digest_file, hash_file
 from shared.signatures import DELTA, STATEMENT
 
@@ -127,6 +128,7 @@ async def push_update(update: Path, instance: Upstream) -> DatasetVersions:
     """Send an update to a running instance and have it merged; answers go on meanwhile.
 
     Raises:
+        Conflict: the instance took a part otherwise than it was sent.
         PlatformError: what the instance says; nothing was changed there.
     """
     whole = await asyncio.to_thread(digest_file, update)
@@ -135,7 +137,9 @@ async def push_update(update: Path, instance: Upstream) -> DatasetVersions:
     while position < size:
         data = await asyncio.to_thread(_part, update, position)
         sent = {"update_digest": whole, "position": position, "data_base64": base64.b64encode(data).decode()}
-        position = (await instance.call("put_update", sent, UpdatePart, deadline_s=60)).received
+        position += len(data)
+        if (await instance.call("put_update", sent, UpdatePart, deadline_s=60)).received != position:
+            raise Conflict("The instance did not take a part of the update as it was sent. Call again.")
     return await instance.call("apply_update", {"update_digest": whole}, DatasetVersions, deadline_s=MERGE_S)
 
 
