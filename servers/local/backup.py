@@ -21,10 +21,11 @@ import orjson
 from pydantic import Field
 
 from servers.cradle.images.archive import make_immutable
-from servers.local.lock import HomeLock
+from servers.local.lock import RESTORING, HomeLock, require_whole
 from servers.local.platform import Notify, postgres, prepare
 from servers.local.whole import the_whole
 from shared.contracts.model import Contract
+from shared.durable import sync_folder
 from shared.errors import Conflict, InvalidInput, PlatformError, StorageFull, Unavailable
 from shared.ids import digest_file
 from shared.postgres.dump import dump, fingerprints
@@ -54,8 +55,8 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
     """Write `target/0711-<time>`, whole or not there. The platform has to be stopped, so that all of it is of one time.
 
     Raises:
-        Conflict: the platform runs, a server of it that was started alone is connected to its databases, or a customer
-            is being erased.
+        Conflict: the platform runs, a server of it that was started alone is connected to its databases, a customer is
+            being erased, or a restore was killed.
         InvalidInput: the target lies in the platform's own folder.
         StorageFull: no room; nothing is left behind.
         Unavailable: there is no platform in the home folder, or the target cannot be written.
@@ -67,6 +68,7 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
     now = datetime.now(UTC)
     final, work = target / f"0711-{now:%Y%m%dT%H%M%SZ}", target / _work_name(settings.home)
     with HomeLock(settings.home):
+        require_whole(settings.home)
         shutil.rmtree(work, ignore_errors=True)  # of a backup that was killed: it holds keys
         _make(work)
         try:
@@ -93,6 +95,7 @@ async def backup(settings: Settings, target: Path, notify: Notify) -> Path:
 
 async def restore(settings: Settings, source: Path, notify: Notify) -> int:
     """Make the platform of a backup in an empty home folder, and prove that it equals; how many tables were compared.
+    What a restore left there that was killed goes first.
 
     Raises:
         InvalidInput: `source` is no backup.
@@ -101,11 +104,12 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
         StorageFull: no room. In each case nothing is left behind.
     """
     manifest = await asyncio.to_thread(checked, source)
-    _require_empty(settings.home)
     if settings.postgres_url is not None:
         await require_unused(settings.postgres_url.get_secret_value())
     with HomeLock(settings.home):
+        _require_empty(settings.home)
         try:
+            await asyncio.to_thread(_begin, settings.home)
             await asyncio.to_thread(copy_back, source / "files", settings.home, manifest)
             async with postgres(settings, notify) as superuser_url:
                 await provision(superuser_url, settings.home)
@@ -118,6 +122,8 @@ async def restore(settings: Settings, source: Path, notify: Notify) -> int:
                 notify("databases      restored, every table equal")
                 await prepare(settings, superuser_url, notify)
             await asyncio.to_thread(os.sync)
+            (settings.home / RESTORING).unlink()
+            sync_folder(settings.home)
         except BaseException as error:
             if settings.postgres_url is not None:
                 with suppress(PlatformError):  # a server that is gone: the next restore says what is left there
@@ -240,17 +246,24 @@ def _seal_again(archive: Path) -> bool:
 
 
 def _require_empty(home: Path) -> None:
-    if home.is_dir() and any(path.name not in MAY_BE_THERE for path in home.iterdir()):
+    half = (home / RESTORING).exists()
+    if home.is_dir() and not half and any(path.name not in MAY_BE_THERE for path in home.iterdir()):
         raise Conflict("There is a platform in this home folder already. Choose an empty one: --home.")
 
 
+def _begin(home: Path) -> None:
+    _empty(home)
+    (home / RESTORING).touch(0o600)
+    sync_folder(home)
+
+
 def _empty(home: Path) -> None:
-    """Remove what a restore made; what `_require_empty` let stand was there before it."""
+    """Remove what a restore made, its mark last; what `_require_empty` let stand was there before it."""
     from shared.postgres.launcher import EmbeddedPostgres
 
     if (home / "postgres").is_dir():
         EmbeddedPostgres(home / "postgres", 0).remove()
-    for path in home.iterdir():
+    for path in sorted(home.iterdir(), key=lambda path: path.name == RESTORING):
         if path.name in MAY_BE_THERE:
             continue
         if path.is_dir():

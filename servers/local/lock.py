@@ -8,6 +8,9 @@ from pathlib import Path
 
 from shared.errors import Conflict, Unavailable
 
+RESTORING = "restoring"
+"""A file in a home folder while all of it is made out of a backup: the last of it that goes."""
+
 
 class HomeLock:
     """Holds `home/up.lock` while a platform runs. The file stays; only the lock on it counts, so it is never stale."""
@@ -43,6 +46,19 @@ class HomeLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def require_whole(home: Path) -> None:
+    """Refuses a home folder in which a restore was killed; called under its lock.
+
+    Raises:
+        Conflict: it is half a platform.
+    """
+    if (home / RESTORING).exists():
+        raise Conflict(
+            f"A restore into {home} was killed before its end: this is half a platform. Call it again, `0711 restore "
+            "BACKUP`: what is here goes first."
+        )
 
 
 def holder(home: Path) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from servers.local.children import Child, healthy
 from servers.local.connect import starting
-from servers.local.lock import HomeLock
+from servers.local.lock import HomeLock, require_whole
 from servers.local.logs import bound
 from shared.errors import Conflict, PlatformError, Unavailable
 from shared.settings import PREFIX, ServerName, Settings
@@ -56,12 +56,14 @@ async def running(settings: Settings, notify: Notify) -> AsyncIterator[Platform]
     """Starts everything in order, waits until it is healthy, and stops it in reverse order.
 
     Raises:
-        Conflict: another platform runs in this home folder, another program listens on a port, or the keys are gone.
+        Conflict: another platform runs in this home folder, another program listens on a port, the keys are gone, or
+            a restore was killed.
         Unavailable: a part did not come up, or gave up meanwhile; the message says which and why.
     """
     from servers.local.one_customer import undo_killed
 
     with HomeLock(settings.home):
+        require_whole(settings.home)
         _require_free_ports(settings)
         _require_keys(settings.home)
         _make_private(settings.home)
