@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -260,12 +261,14 @@ async def clean_up(held: Services, customer: str) -> int:
 async def _make_room(held: Services, store: CustomerStore, customer: str) -> int:
     """Removes what is made again or lies in the archive, which deploying and rolling back take it from: images and
     deliveries beyond the newest `images_kept`, and updates to another dataset than the present one. The image of the
-    present dataset stays, whatever the clock says, and one that was built anew and is not archived."""
+    present dataset stays, whatever the clock says, and one that was built anew and is not archived, or of which the
+    archive's copy is damaged."""
     try:
         present = Manifest.model_validate_json(await store.get(f"dataset/{MANIFEST}")).dataset_digest
     except (NotFound, ValueError):  # none, or one of another release, which says nothing of what to keep
         return 0
-    names = await asyncio.to_thread((await archive_of(held)).names, customer)
+    archive = await archive_of(held)
+    names = await asyncio.to_thread(archive.names, customer)
     old = list(dict.fromkeys(map(tag_of, reversed(names))))[held.settings.images_kept :]
     there = {key.split("/")[1] for place in ("images", "delivery") for key, _ in await store.list(place)}
     removed = 0
@@ -273,6 +276,7 @@ async def _make_room(held: Services, store: CustomerStore, customer: str) -> int
         try:
             built = Stored.model_validate_json(await store.get(f"images/{tag}/{RECORD}")).built
             keep = built.dataset_digest == present or archived_name(built) not in names
+            keep = keep or not await asyncio.to_thread(_is_whole, archive, customer, archived_name(built))
         except ValueError:  # of another release
             keep = True
         except NotFound:  # what a killed process left of it
@@ -286,6 +290,16 @@ async def _make_room(held: Services, store: CustomerStore, customer: str) -> int
             await store.delete(key)
             removed += 1
     return removed
+
+
+def _is_whole(archive: Archive, customer: str, name: str) -> bool:
+    """Whether the archive's copy is what was archived: looked at before another copy goes."""
+    try:
+        archive.record(customer, name)
+    except Conflict:
+        event("archived_image_damaged", level=logging.ERROR)
+        return False
+    return True
 
 
 async def archive_of(held: Services) -> Archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from servers.cradle import delivery
-from servers.cradle.images.archive import release
+from servers.cradle.images.archive import SEALED, release
 from servers.cradle.images.build import built_image
 from servers.cradle.images.package import package_delivery
 from servers.cradle.images.spec import ImageSpec
@@ -101,6 +102,23 @@ async def test_what_is_not_archived_or_of_the_present_dataset_stays_however_old_
     await delivery.clean_up(held, "acme")
     assert await kept(store) == {TAGS[0], TAGS[1], *TAGS[-2:]}
     assert again.tar.exists()
+
+
+@pytest.mark.requirement("O-04")
+async def test_an_image_whose_archived_copy_is_damaged_stays_and_that_is_told(
+    cradle: tuple[Services, CustomerStore], caplog: pytest.LogCaptureFixture
+) -> None:
+    held, store = cradle
+    archive = await delivery.archive_of(held)
+    sealed = archive.folder / "acme" / archive.names("acme")[0] / SEALED
+    data = bytearray(sealed.read_bytes())
+    data[len(data) // 2] ^= 1
+    sealed.chmod(0o644)
+    sealed.write_bytes(data)
+    with caplog.at_level(logging.ERROR, "platform-0711"):
+        await delivery.clean_up(held, "acme")
+    assert await kept(store) == {TAGS[0], *TAGS[-2:]}
+    assert [record.getMessage() for record in caplog.records] == ["archived_image_damaged"]
 
 
 async def test_what_another_release_wrote_is_left_alone(cradle: tuple[Services, CustomerStore]) -> None:

@@ -113,8 +113,8 @@ def test_its_tables_say_what_it_held(legacy: Path) -> None:
 def test_several_tables_of_a_kind_count_together_and_the_unknown_are_told(legacy: Path) -> None:
     more = legacy / "more"
     write_deltalake(str(more / "files"), pa.table({"file_path": ["/srv/old/preise.csv", "/srv/old/b/preise.csv"]}))
-    write_deltalake(str(more / "artikel"), pa.table({"sku": ["X-1"]}))
-    write_deltalake(str(more / "prices"), pa.table({"price": [1]}))
+    write_deltalake(str(more / "artikel"), pa.table({"sku": ["X-1 ", " ", None]}))
+    write_deltalake(str(more / "prices"), pa.table({"price": [1], "text": ["no passage: it lies in no vector table"]}))
     export = read_export(Place(str(legacy)), layout(legacy).tables)
     assert export.documents == 5
     assert export.names == Counter({"preise.csv": 2, "rk4.txt": 1, "hl240.txt": 1, "nt24.txt": 1})
