@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from servers.cradle.processing.extract.columns import Row, names_numbers, role_of
+from servers.cradle.processing.extract.columns import Row, amount_of, names_numbers, role_of
 from servers.cradle.processing.extract.note_marks import without_notes
-from servers.cradle.processing.extract.product_table import is_header, products_below
+from servers.cradle.processing.extract.product_table import is_header, is_title, names_columns, products_below
 from servers.cradle.processing.extraction import Block, Item
 
 READERS = frozenset({
@@ -24,7 +25,6 @@ ABOVE = 25
 MAX_SAID = 300
 MIN_NAMED = 3  # lines of a data sheet on its side
 _NUMBER = re.compile(r"(?=.*\d)(?=.{2,80}$)\w(?:[\w/+-]|[.,](?=\w)| (?=\w))*(?<=\w)")  # whole: none ends in a hyphen
-_TITLE = re.compile(r"(?=.*[^\W\d_]{4})\D+")
 _WORDS = re.compile(r"[^\W\d_]{5,}|[a-zäöüß]{4,}")
 _ORDERED = re.compile(
     r"(?:bestell|liefer|ist-?|soll-?)?menge|anzahl|stückzahl|(?:gesamt|zeilen|netto|brutto)?(?:summe|betrag)|gesamt(?:preis)?"
@@ -42,15 +42,39 @@ _HEADS = re.compile(  # `Merkmal | Wert`, which say nothing
 def with_products(items: Iterable[Item]) -> Iterator[Item]:
     """The items, with its products in the place of each table that lists articles."""
     said: list[str] = []
+    above = _NO_LIST
     for item in items:
         if not isinstance(item, Block) or item.source:
             yield item
-        elif item.kind == "table" and (rows := listing(item)) is not None:
+        elif item.kind == "table" and (rows := listing(item) or _going_on(item, above)) is not None:
+            above = _List(rows[0] if names_columns(rows[0]) else (), item.page)
             yield from products_below(rows, said, item.page)
         else:
+            above = _NO_LIST if item.kind == "table" else above
             if item.kind in ("heading", "paragraph") and len(said) < ABOVE and len(item.text) <= MAX_SAID:
                 said.append(item.text)
             yield item
+
+
+class _List(NamedTuple):
+    """The header of the last list, () where it is none to go on with, and the page on which its last rows stand."""
+
+    header: Row
+    page: int
+
+
+_NO_LIST = _List((), 0)
+
+
+def _going_on(table: Block, above: _List) -> list[Row] | None:
+    """The rows of a table without a header that goes on with the list above it, on the same page or the next, below
+    that list's header: as wide, with a number in each row and amounts where that has prices. Else None."""
+    rows = [above.header, *(row for row in table.rows if any(row))]
+    near = above.header and above.page <= table.page <= above.page + 1
+    if not near or len(rows) < 2 or {len(row) for row in rows} != {len(above.header)} or not _lists(rows):
+        return None
+    prices = [at for at, name in enumerate(above.header) if role_of(name) == "price"]
+    return rows if prices and all(any(amount_of(row[at], ",") for row in rows[1:]) for at in prices) else None
 
 
 def listing(table: Block) -> list[Row] | None:
@@ -72,7 +96,7 @@ def _lists(rows: list[Row]) -> bool:
 
 def _is_title(row: Row) -> bool:
     """Whether a row is a family's title: words in its first cell and nothing beside them."""
-    return bool(row[0]) and sum(map(bool, row)) == 1 and _TITLE.fullmatch(row[0]) is not None
+    return bool(row[0]) and is_title(row[0], row)
 
 
 def _is_one_name(header: str) -> bool:

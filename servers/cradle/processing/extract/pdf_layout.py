@@ -36,6 +36,8 @@ PROSE_CHARS = 40
 BESIDE = 0.8
 FAR = 3.2
 STAGGERED_LINES = 4
+TITLE_CHARS = 100
+TITLE_BELOW = 50
 SAME_SIZE = 0.05
 
 _BULLET = re.compile(r"^[•▪●■–*\-]\s+\S")
@@ -231,8 +233,8 @@ def blocks_of(lines: list[Line], page: int) -> Iterator[Block]:
             yield from _side_by_side(lines[index:end], columns, page, body)
             index = end
             continue
-        end = _run(lines, index)
-        columns = _columns(lines[index:end]) if end - index >= 2 else []
+        end = _run(lines, index, body)
+        columns = _columns(_parted(lines[index:end])) if end - index >= 2 else []
         if len(columns) >= 2:
             yield from _paragraphs(held, page, body)
             held = []
@@ -247,8 +249,9 @@ def blocks_of(lines: list[Line], page: int) -> Iterator[Block]:
     yield from _paragraphs(held, page, body)
 
 
-def _run(lines: list[Line], start: int) -> int:
-    """The end of the run of lines with columns that begins at `start`; at least one line."""
+def _run(lines: list[Line], start: int, body: float) -> int:
+    """The end of the run of lines with columns that begins at `start`; at least one line. The title of a family of
+    products between the rows of a table is one of it."""
     if len(lines[start].segments) < 2:
         return start + 1
     end = start + 1
@@ -256,10 +259,33 @@ def _run(lines: list[Line], start: int) -> int:
         line, above = lines[end], lines[end - 1]
         far = above.middle - line.middle > FAR * max(above.size, line.size)
         indented = line.segments[0].left >= lines[start].segments[1].left - line.size
-        if far or (len(line.segments) < 2 and not indented):
+        alone = len(line.segments) < 2 and not indented
+        if far or (alone and not _is_title(lines, start, end, body)):
             break
         end += 1
     return end
+
+
+def _is_title(lines: list[Line], start: int, at: int, body: float) -> bool:
+    """Whether a line stands between rows of a table of three columns and more, in the first one and no heading."""
+    line, after = lines[at], lines[at + 1] if at + 1 < len(lines) else None
+    columns = _columns(rows := _parted(lines[max(start, at - TITLE_BELOW) : at]))
+    if (
+        after is None
+        or len(after.segments) < 3
+        or len(columns) < 3
+        or _level(line, body)
+        or len(line.text) > TITLE_CHARS
+    ):
+        return False
+    near = line.middle - after.middle <= FAR * max(line.size, after.size)
+    return near and _within(line.segments[0], columns[0]) and len(_columns([*rows, after])) == len(columns)
+
+
+def _parted(lines: list[Line]) -> list[Line]:
+    """The lines of a run that show its columns: those in parts, and what goes on further right than the first one."""
+    first = min(line.segments[0].left for line in lines)
+    return [line for line in lines if len(line.segments) > 1 or line.segments[0].left > first + line.size]
 
 
 def _staggered(lines: list[Line], start: int) -> tuple[int, list[tuple[float, float]]]:

@@ -41,6 +41,7 @@ _REFERENCES = ("followup", "accessories", "sparepart", "fits", "replaces")
 _MEASURE = re.compile(r"[\d.,/x-]+[^\W\d_]{1,3}[²³]?")
 _FIGURES = re.compile(r"[+-]?[\d.,'’ \u00a0\u202f]+%?")
 _WORDS = re.compile(r"[^\W\d_]{4,}")
+_TITLE = re.compile(r"[^\W\d_]{3,}[a-zäöüß]{2,} ")  # `Netzteile 24 V`
 _ONE_NUMBER = re.compile(r"(?=.*\d)[\w./+-]{4,40}")
 _DAYS = ("valid_from", "valid_to")
 _OF_A_PRICE = ("currency", "price_quantity", "lower_bound", *_DAYS)
@@ -172,7 +173,7 @@ def _said(rows: list[Row]) -> Iterator[str]:
 def _number(row: Row, columns: Columns) -> str:
     """A product's article number or GTIN; '' for a row that has none, is a title or a header once more."""
     number = _identifier(columns.first("article", row) or columns.first("gtin", row))
-    said = number and not _is_title(number, row) and not names_numbers(number)
+    said = number and not is_title(number, row) and not names_numbers(number)
     return number if said else ""
 
 
@@ -186,12 +187,12 @@ def _is_noted(role: str, cell: str) -> bool:
     return (role == "price" or role in _IDENTIFIERS) and _identifier(cell) != cell
 
 
-def _is_title(number: str, row: Row) -> bool:
+def is_title(number: str, row: Row) -> bool:
     """Whether a row is a family's title or a note: words in the column of article numbers and nothing beside them."""
     if isinstance(number, Figure) or len([1 for cell in row if cell]) > 1:
         return False
     words = _WORDS.findall(number)
-    return len(words) >= 2 or (bool(words) and not any(map(str.isdigit, number)))
+    return len(words) >= 2 or (bool(words) and not any(map(str.isdigit, number))) or _TITLE.search(number) is not None
 
 
 def _products(rows: Iterable[Row], columns: Columns, page: int, name: str) -> Iterator[Item]:

@@ -1,0 +1,80 @@
+"""Price lists as makers print them: a header, titles of families between the articles, and pages without a header."""
+
+from __future__ import annotations
+
+import pytest
+
+from servers.cradle.processing.extract.listed import with_products
+from servers.cradle.processing.extract.text import table_block
+from servers.cradle.processing.extraction import Block, Product
+from tests.tables_rig import extracted, listed, texts
+from tests.unit.test_processing_pdf_layout import page_of, shown
+
+HEAD = ["Art.-Nr.", "Bezeichnung", "Preis EUR"]
+PLACES = (40, 160, 400)
+
+
+def printed(*rows: list[str], step: int = 14) -> bytes:
+    """A page with these rows; of one cell alone it is a title."""
+    return page_of([
+        shown(cell, x, 780 - step * at) for at, row in enumerate(rows) for x, cell in zip(PLACES, row, strict=False)
+    ])  # fmt: skip
+
+
+def articles(*numbers: str) -> list[list[str]]:
+    return [[number, "Reihenklemme grau", "12,50"] for number in numbers]
+
+
+@pytest.mark.parametrize("title", ["Klemmen und Zubehoer", "Netzteile 24 V", "Leuchten"])
+def test_titles_of_families_stand_between_the_articles_of_one_list(title: str) -> None:
+    rows = [HEAD, [title], *articles("KL-1", "KL-2"), ["Schuetze"], *articles("SC-1")]
+    found = extracted(printed(*rows), "a.pdf")
+    assert [(each.article_number, each.prices[0].amount) for each in found.products] == [
+        ("KL-1", "12.50"),
+        ("KL-2", "12.50"),
+        ("SC-1", "12.50"),
+    ]
+    assert texts(found) == [title, "Schuetze"]
+
+
+def test_a_line_between_two_tables_of_other_columns_is_none_of_them() -> None:
+    def row(y: int, places: tuple[int, ...], cells: str) -> list[str]:
+        return [shown(cell, x, y) for x, cell in zip(places, cells, strict=True)]
+
+    upper = [*row(794, PLACES, "abc"), *row(780, PLACES, "ABC")]
+    lower = [*row(752, (40, 100, 250, 500), "defg"), *row(738, (40, 100, 250, 500), "DEFG")]
+    found = extracted(page_of([*upper, shown("Ein Satz dazwischen", 40, 766), *lower]), "a.pdf")
+    assert [block.kind for block in found.blocks] == ["table", "paragraph", "table"]
+
+
+def test_a_title_of_a_sheet_with_a_number_in_it_is_no_article() -> None:
+    found = listed("Artikelnummer;Bezeichnung;Preis", "Netzteile 24 V;;", "NT-24;Netzteil;12,50", "5SY4 116-7;;")
+    assert [each.article_number for each in found.products] == ["NT-24", "5SY4 116-7"]
+    assert texts(found) == ["Netzteile 24 V"]
+
+
+def read(*items: Block) -> list[str]:
+    return [each.article_number if isinstance(each, Product) else each.kind for each in with_products(items)]
+
+
+def test_a_list_goes_on_over_pages_that_do_not_repeat_its_header() -> None:
+    footer = Block("paragraph", "Seite 1", page=1)
+    first = table_block([HEAD, *articles("KL-1", "KL-2")], 1, 1)
+    second, third = table_block(articles("KL-3"), 1, 2), table_block(articles("KL-4"), 0, 3)
+    assert read(first, footer, second, third) == ["KL-1", "KL-2", "paragraph", "KL-3", "KL-4"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        table_block([["KL-3", "Klemme"]], 0, 2),  # of other columns
+        table_block([["Hinweis", "siehe oben", ""]], 0, 2),
+        table_block([["KL-3", "Klemme", "auf Anfrage"]], 0, 2),  # nothing shows that it is a price
+        table_block(articles("KL-3"), 0, 4),  # two pages further on
+        table_block([["Typ", "Wert", "Einheit"], *articles("KL-3")], 1, 2),  # with a header of its own
+    ],
+)
+def test_any_other_table_below_a_list_stays_one(other: Block) -> None:
+    first = table_block([HEAD, *articles("KL-1")], 1, 1)
+    assert read(first, other) == ["KL-1", "table"]
+    assert read(first, other, table_block(articles("KL-9"), 0, other.page)) == ["KL-1", "table", "table"]
