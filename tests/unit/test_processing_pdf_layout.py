@@ -13,7 +13,7 @@ from servers.cradle.processing import stages
 from servers.cradle.processing.extract import identify, read
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.pdf import _paired
-from servers.cradle.processing.extract.pdf_layout import Glyphs, lines_of
+from servers.cradle.processing.extract.pdf_lines import Glyphs, lines_of
 from servers.cradle.processing.extraction import Block, Extraction, Scan, joined, parts
 from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from servers.cradle.processing.extract.pdf_layout import Glyphs, lines_of
+from servers.cradle.processing.extract.pdf_lines import Glyphs, lines_of
 from tests.tables_rig import extracted, texts
 
 Piece = tuple[str, Literal["", "up", "down"]]

@@ -78,3 +78,18 @@ def test_any_other_table_below_a_list_stays_one(other: Block) -> None:
     first = table_block([HEAD, *articles("KL-1")], 1, 1)
     assert read(first, other) == ["KL-1", "table"]
     assert read(first, other, table_block(articles("KL-9"), 0, other.page)) == ["KL-1", "table", "table"]
+
+
+def test_names_of_columns_that_stand_closer_than_these_are_parted_between_them() -> None:
+    rows = [("KL-1", "Klemme", "2,50", "100", "12,50"), ("KL-2", "Klemme", "35,00", "10", "1.249,00")]
+    places = ((40, 120, 310, 372, 450), (40, 120, 305, 377, 436))
+    head = [shown(cell, x, 780) for cell, x in (("Art.-Nr.", 40), ("Bezeichnung", 120), ("Preis EUR", 430))]
+    wide = shown("Querschnitt [mm] VPE", 270, 780, "1.08 0 0 1")  # its words stand closer than columns do
+    data = [shown(c, x, 766 - 14 * at) for at in (0, 1) for c, x in zip(rows[at], places[at], strict=True)]
+    found = extracted(page_of([*head, wide, *data]), "a.pdf")
+    assert [
+        [(each.name, each.values[0].text, each.unit) for each in product.features] for product in found.products
+    ] == [
+        [("Querschnitt", "2,50", "mm"), ("VPE", "100", "")],
+        [("Querschnitt", "35,00", "mm"), ("VPE", "10", "")],
+    ]

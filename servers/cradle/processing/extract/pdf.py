@@ -22,7 +22,8 @@ from servers.cradle.processing.extract.pdf_annotations import (
     embedded_files,
     written_in,
 )
-from servers.cradle.processing.extract.pdf_layout import SAME_LINE, Glyphs, blocks_of, lines_of, turned
+from servers.cradle.processing.extract.pdf_layout import blocks_of
+from servers.cradle.processing.extract.pdf_lines import SAME_LINE, Glyphs, lines_of, turned
 from servers.cradle.processing.extraction import About, Block, Item, Scan
 from servers.cradle.processing.page_image import rendered, to_png
 from servers.cradle.processing.pdf_forms import fill_forms
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from servers.cradle.processing.extract.pdf_layout import Boxes, Flags, Places
+    from servers.cradle.processing.extract.pdf_lines import Boxes, Flags, Places
 
     Turns = NDArray[np.int8]
 

@@ -1,35 +1,19 @@
-"""From characters with boxes to lines, columns, tables, headings and paragraphs. Pure geometry, no PDF library."""
+"""From lines of segments to columns, tables, headings and paragraphs. Pure geometry, no PDF library."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING, Any
 
-from servers.cradle.processing.contents import without_leaders
 from servers.cradle.processing.extract import right_to_left
-from servers.cradle.processing.extract.encoding import clean
-from servers.cradle.processing.extract.pdf_raised import indices_joined, raise_signs
+from servers.cradle.processing.extract.pdf_lines import Gap, Line, Segment
 from servers.cradle.processing.extract.text import table_block
 from servers.cradle.processing.extraction import Block
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Numbers = NDArray[np.float64]
-    Boxes = Numbers
-    Places = NDArray[np.int64]
-    Flags = NDArray[np.bool_]
-
 # Parts of the height of a line's box (ascent to descent), found on data sheets with 6 to 14 points.
-WORD_GAP = 0.16
-CELL_GAP = 0.85
-SAME_LINE = 0.45
 PARAGRAPH_GAP = 1.45
 HEADING_RATIO = 1.12
 PROSE_CHARS = 40
@@ -43,173 +27,6 @@ SAME_SIZE = 0.05
 _BULLET = re.compile(r"^[•▪●■–*\-]\s+\S")
 _HYPHENATED = re.compile(r"[^\W_][-\u2010]")
 _KEEPS_HYPHEN = ("und ", "oder ", "bzw", "and ", "or ", "sowie ", "bis ")
-
-
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """A page's characters and their fonts' boxes (advance width, ascent to descent), in columns: a page has thousands.
-
-    `boxes` is float64 [len(chars), 4]: left, top, right and bottom in points (origin bottom left). `in_order`: where
-    they stand is of use; what is written across the page is only read as it was written.
-    """
-
-    chars: str
-    boxes: Boxes
-    in_order: bool = True
-
-    @property
-    def written(self) -> int:
-        """How many characters are no white space."""
-        return sum(map(len, self.chars.split()))
-
-
-def turned(boxes: Boxes, quarters: int) -> Boxes:
-    """The boxes where characters turned clockwise by so many quarters stand upright."""
-    import numpy as np
-
-    left, top, right, bottom = boxes.T
-    match quarters:
-        case 1:
-            return np.stack([-top, right, -bottom, left], axis=1)
-        case 2:
-            return np.stack([-right, -bottom, -left, -top], axis=1)
-        case 3:
-            return np.stack([bottom, -left, top, -right], axis=1)
-        case _:
-            return boxes
-
-
-@dataclass(slots=True)
-class Segment:
-    """A run of characters on one line without a gap as wide as between columns."""
-
-    text: str
-    left: float
-    right: float
-
-
-@dataclass(slots=True)
-class Line:
-    """Segments on one baseline, from left to right, and their text together, as it is read."""
-
-    segments: list[Segment]
-    middle: float
-    size: float
-    text: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.text = " ".join(segment.text for segment in self.segments)
-        if len(self.segments) > 1 and right_to_left.leads(self.text):
-            self.text = " ".join(segment.text for segment in reversed(self.segments))
-
-
-def lines_of(glyphs: Glyphs) -> list[Line]:
-    """Lines from top to bottom: characters whose middles are closer than half a line. Spaces follow their word."""
-    import numpy as np
-
-    left, top, right, bottom = glyphs.boxes.T
-    middles, sizes = (top + bottom) / 2, np.maximum(top - bottom, 1.0)
-    spaces = np.fromiter(map(str.isspace, glyphs.chars), bool, len(glyphs.chars))
-    words = np.flatnonzero(~spaces)
-    if not len(words):
-        return []
-    words = words[_order(-middles[words], left[words])]
-    begins = indices_joined(_rows(middles[words], sizes[words]), glyphs.boxes[words])
-    # Each character's rank among those from top to bottom; a space has that of the word before it, or none.
-    ranks = np.full(len(spaces), -1)
-    ranks[words] = np.arange(len(words))
-    ranks = ranks[np.maximum.accumulate(np.where(spaces, 0, np.arange(len(spaces))))]
-    laid = np.flatnonzero(ranks >= 0)
-    rows = np.searchsorted(begins, ranks[laid], side="right") - 1
-    order = _order(rows, left[laid], right[laid], ranks[laid])
-    laid, rows = laid[order], rows[order]
-    tops = middles[laid[np.searchsorted(rows, np.arange(len(begins)))]]
-    spaced = np.append(False, spaces[laid[:-1]])[~spaces[laid]]
-    laid = laid[~spaces[laid]]  # as many in each row as before
-    bounds = list(pairwise([*begins, len(laid)]))
-    heights = _medians(sizes[laid], bounds)
-    segments, firsts = _segments(glyphs, laid, spaced, bounds, heights)
-    if right_to_left.stands(glyphs.chars):
-        for segment in segments:
-            segment.text = right_to_left.logical(segment.text)
-    return [
-        Line(segments[begin:end], middle, height)
-        for (begin, end), middle, height in zip(pairwise(firsts), tops.tolist(), heights, strict=True)
-    ]
-
-
-def _order(*keys: Any) -> Places:
-    """The order by these columns, the first one first; most pages are written from top to bottom and left to right,
-    which is seen sooner than sorted."""
-    import numpy as np
-
-    later, same = np.zeros(len(keys[0]) - 1, bool), np.ones(len(keys[0]) - 1, bool)
-    for key in keys:
-        later |= same & (key[1:] > key[:-1])
-        same &= key[1:] == key[:-1]
-    return np.arange(len(keys[0])) if (later | same).all() else np.lexsort(keys[::-1])
-
-
-def _rows(middles: Numbers, sizes: Numbers) -> list[int]:
-    """Where rows begin among characters from top to bottom; a row is as high as its first."""
-    import numpy as np
-
-    begins: list[int] = []
-    first = first_size = 0.0
-    changes = np.flatnonzero((np.diff(middles, prepend=np.inf) != 0) | (np.diff(sizes, prepend=np.inf) != 0))
-    for at, middle, size in zip(changes.tolist(), middles[changes].tolist(), sizes[changes].tolist(), strict=True):
-        if not begins or first - middle >= SAME_LINE * max(size, first_size):
-            begins.append(at)
-            first, first_size = middle, size
-    return begins
-
-
-def _medians(numbers: Numbers, bounds: list[tuple[int, int]]) -> list[float]:
-    """The median of each row; most are of one size."""
-    import numpy as np
-
-    begins = [begin for begin, _ in bounds]
-    least, most = (each.reduceat(numbers, begins).tolist() for each in (np.minimum, np.maximum))
-    return [
-        low if low == high else median(numbers[begin:end].tolist())
-        for low, high, (begin, end) in zip(least, most, bounds, strict=True)
-    ]
-
-
-def _segments(
-    glyphs: Glyphs, laid: Places, spaced: Flags, bounds: list[tuple[int, int]], heights: list[float]
-) -> tuple[list[Segment], list[int]]:
-    """The segments of all rows, and where those of each row begin and the last one ends.
-
-    Args:
-        laid: the characters row by row, each from left to right. A character's right is not left of its left.
-        spaced: before which of them a space stands.
-        bounds: of the rows in `laid`.
-    """
-    import numpy as np
-
-    boxes = glyphs.boxes[laid]
-    left, _, right, _ = boxes.T
-    begins = [begin for begin, _ in bounds]
-    reached = np.concatenate([np.maximum.accumulate(right[begin:end]) for begin, end in bounds])
-    gaps = left - np.append(0.0, reached[:-1])
-    size = np.repeat(heights, [end - begin for begin, end in bounds])
-    apart = gaps > CELL_GAP * size
-    apart[begins] = True
-    parted = ~apart & (spaced | (gaps > WORD_GAP * size))
-    signs = np.frombuffer(glyphs.chars.encode("utf-32-le"), np.uint32)[laid]
-    raise_signs(signs, boxes, begins, np.flatnonzero(apart).tolist(), np.asarray(heights))
-    text = np.insert(signs, np.flatnonzero(parted), ord(" ")).tobytes().decode("utf-32-le")
-    places = np.arange(len(laid)) + np.cumsum(parted)  # of the characters in the text
-    starts = np.flatnonzero(apart)
-    ends = np.append(starts[1:], len(laid)) - 1
-    segments = [
-        Segment(without_leaders(clean(text[first : last + 1])), *edges)
-        for first, last, *edges in zip(
-            places[starts].tolist(), places[ends].tolist(), left[starts].tolist(), reached[ends].tolist(), strict=True
-        )
-    ]
-    return segments, [*np.searchsorted(starts, begins).tolist(), len(segments)]
 
 
 def body_size(lines: list[Line]) -> float:
@@ -234,6 +51,7 @@ def blocks_of(lines: list[Line], page: int) -> Iterator[Block]:
             index = end
             continue
         end = _run(lines, index, body)
+        lines[index:end] = _headed(lines[index:end])
         columns = _columns(_parted(lines[index:end])) if end - index >= 2 else []
         if len(columns) >= 2:
             yield from _paragraphs(held, page, body)
@@ -286,6 +104,35 @@ def _parted(lines: list[Line]) -> list[Line]:
     """The lines of a run that show its columns: those in parts, and what goes on further right than the first one."""
     first = min(line.segments[0].left for line in lines)
     return [line for line in lines if len(line.segments) > 1 or line.segments[0].left > first + line.size]
+
+
+def _headed(table: list[Line]) -> list[Line]:
+    """The lines of a table, names of columns in the first one parted that stand closer than the columns below them."""
+    if len(table) < 3:
+        return table
+    columns = _columns(_parted(table[1:]))
+    if len(columns) <= len(_columns(_parted(table))):
+        return table
+    head = table[0]
+    parted = Line([part for each in head.segments for part in _cut(each, columns)], head.middle, head.size)
+    return [parted, *table[1:]] if len(_columns(_parted([parted, *table[1:]]))) == len(columns) else table
+
+
+def _cut(segment: Segment, columns: list[tuple[float, float]]) -> list[Segment]:
+    """The words of a segment by the columns that it spans: cut at the one gap that lies between two of them."""
+    cuts: list[Gap] = []
+    for (_, right), (left, _) in pairwise(columns):
+        spans = segment.left < right and segment.right > left
+        between = [gap for gap in segment.gaps if gap[1] <= left and gap[2] >= right] if spans else []
+        cuts += between if len(between) == 1 else []
+    if not cuts or right_to_left.stands(segment.text) or any(segment.text[at : at + 1] != " " for at, _, _ in cuts):
+        return [segment]
+    starts = [(0, segment.left), *((at + 1, right) for at, _, right in cuts)]
+    ends = [*((at, left) for at, left, _ in cuts), (len(segment.text), segment.right)]
+    return [
+        Segment(segment.text[first:last], left, right)
+        for (first, left), (last, right) in zip(starts, ends, strict=True)
+    ]
 
 
 def _staggered(lines: list[Line], start: int) -> tuple[int, list[tuple[float, float]]]:
