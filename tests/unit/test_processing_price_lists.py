@@ -93,3 +93,44 @@ def test_names_of_columns_that_stand_closer_than_these_are_parted_between_them()
         [("Querschnitt", "2,50", "mm"), ("VPE", "100", "")],
         [("Querschnitt", "35,00", "mm"), ("VPE", "10", "")],
     ]
+
+
+def rows_of(*lines: tuple[float, dict[int, str]]) -> list[list[str]]:
+    """The names and prices of the products of a page whose lines stand so far from the top, cells by their columns."""
+    head = [shown(cell, x, 780) for x, cell in zip(PLACES, HEAD, strict=True)]
+    cells = [shown(text, PLACES[at], round(780 - down)) for down, line in lines for at, text in line.items()]
+    products = extracted(page_of([*head, *cells]), "a.pdf").products
+    return [[each.article_number, *(name.text for name in each.names), each.prices[0].amount] for each in products]
+
+
+READ = [
+    ["KL-1", "Klemme grau mit Feder", "1.50"],
+    ["KL-2", "Schraube", "2.50"],
+    ["KL-3", "Netzteil fuer Schienen", "3.50"],
+]
+
+
+def test_a_name_of_two_lines_is_its_article_s_whose_number_stands_between_them() -> None:
+    assert rows_of(
+        (16, {1: "Klemme grau"}), (22, {0: "KL-1", 2: "1,50"}), (28, {1: "mit Feder"}),
+        (48, {0: "KL-2", 1: "Schraube", 2: "2,50"}),
+        (68, {1: "Netzteil"}), (74, {0: "KL-3", 2: "3,50"}), (80, {1: "fuer Schienen"}),
+    ) == READ  # fmt: skip
+
+
+def test_and_of_three_lines_beside_the_second_or_the_last() -> None:
+    assert rows_of(
+        (20, {1: "Klemme"}), (32, {0: "KL-1", 1: "grau", 2: "1,50"}), (44, {1: "mit Feder"}),
+        (64, {0: "KL-2", 1: "Schraube", 2: "2,50"}),
+        (84, {1: "Netzteil"}), (96, {1: "fuer"}), (108, {0: "KL-3", 1: "Schienen", 2: "3,50"}),
+    ) == READ  # fmt: skip
+
+
+@pytest.mark.parametrize("apart", [12, 20])
+def test_and_below_the_first_where_lines_go_down(apart: int) -> None:
+    second = 24 + apart
+    assert rows_of(
+        (12, {0: "KL-1", 1: "Klemme grau", 2: "1,50"}), (24, {1: "mit Feder"}),
+        (second, {0: "KL-2", 1: "Schraube", 2: "2,50"}),
+        (second + apart, {0: "KL-3", 1: "Netzteil", 2: "3,50"}), (second + apart + 12, {1: "fuer Schienen"}),
+    ) == READ  # fmt: skip

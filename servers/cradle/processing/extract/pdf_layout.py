@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import reduce
 from itertools import pairwise
+from math import inf
 from statistics import median
 
 from servers.cradle.processing.extract import right_to_left
@@ -23,6 +24,7 @@ STAGGERED_LINES = 4
 TITLE_CHARS = 100
 TITLE_BELOW = 50
 SAME_SIZE = 0.05
+NEARER = 0.87
 
 _BULLET = re.compile(r"^[•▪●■–*\-]\s+\S")
 _HYPHENATED = re.compile(r"[^\W_][-\u2010]")
@@ -221,7 +223,7 @@ def _below(lines: list[Line], end: int, columns: list[tuple[float, float]]) -> i
 
 def _columned(lines: list[Line], columns: list[tuple[float, float]], page: int) -> Block:
     columns = _as_read(columns, lines)
-    merged = _merged([_cells(line, columns) for line in lines])
+    merged = _merged([_cells(line, columns) for line in lines], [line.middle for line in lines])
     words = not any(re.fullmatch(r"[\d.,%+-]+", cell) for cell in merged[0]) and all(merged[0][1:])
     return table_block(merged, 1 if words and len(merged) > 1 else 0, page)
 
@@ -234,15 +236,26 @@ def _cells(line: Line, columns: list[tuple[float, float]]) -> list[str]:
     return cells
 
 
-def _merged(rows: list[list[str]]) -> list[list[str]]:
-    """Rows with only one cell, and not the first, continue the cell above."""
+def _merged(rows: list[list[str]], middles: list[float]) -> list[list[str]]:
+    """Rows with only one cell, and not the first, continue the cell above; that of the next row that has more where
+    they stand nearer to what is below them: the row's other cells may stand in the middle of it.
+
+    Args:
+        middles: of the rows' lines.
+    """
+    gaps = [inf, *(above - below for above, below in pairwise(middles)), inf]
     merged: list[list[str]] = []
-    for row in rows:
+    waiting = [""] * len(rows[0])  # for the row below
+    for row, over, under in zip(rows, gaps, gaps[1:], strict=False):
         filled = [index for index, cell in enumerate(row) if cell]
-        if merged and len(filled) == 1 and filled[0] > 0 and merged[-1][filled[0]]:
-            merged[-1][filled[0]] = _glued(merged[-1][filled[0]], row[filled[0]])
+        lone = filled[0] if len(filled) == 1 and filled[0] > 0 else 0
+        if lone and under < inf and (any(waiting) or under < NEARER * over):
+            waiting[lone] = _glued(waiting[lone], row[lone])
+        elif lone and merged and merged[-1][lone] and not any(waiting):
+            merged[-1][lone] = _glued(merged[-1][lone], row[lone])
         else:
-            merged.append(row)
+            merged.append([_glued(more, cell) if cell else more for more, cell in zip(waiting, row, strict=True)])
+            waiting = [""] * len(row)
     return merged
 
 
