@@ -10,8 +10,18 @@ from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.addresses import (
@@ -53,6 +63,30 @@ class RunnerCommand(BaseModel):
         if not command[0].startswith("/"):
             raise ValueError("a command begins with the program's whole path")
         return command
+
+
+Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$", max_length=253)]
+
+
+def provider_address(url: str) -> str:
+    """An address of an identity provider, whose keys nobody on the way may exchange.
+
+    Raises:
+        ValueError: it has no TLS, and is not of this machine.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
+        raise ValueError("an identity provider has an address with https")
+    return url
+
+
+class IdentityProvider(BaseModel):
+    """What is taken from an identity provider (OIDC): tokens for this audience, of people at these domains."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    audience: str = Field(min_length=1, max_length=200, description="The id of the platform's client there.")
+    domains: list[Domain] = Field(min_length=1, max_length=100, description="Of the addresses that it speaks for.")
 
 
 class Settings(BaseSettings):
@@ -163,6 +197,10 @@ class Settings(BaseSettings):
     compatible_vision_model: str | None = None
     compatible_api_key: SecretStr | None = None
     florence_model: Path | None = Field(None, description="Folder of a Florence-2 model (florence-community/…).")
+
+    identity_providers: dict[Annotated[HttpAddress, AfterValidator(provider_address)], IdentityProvider] = Field(
+        default_factory=dict, description="Where people sign in beside the platform: issuer → audience, domains."
+    )
 
     usage_prices: dict[Literal["calls", "tokens", "pages", "bytes"], Annotated[Decimal, Field(ge=0, le=10**9)]] = Field(
         default_factory=dict,

@@ -1,7 +1,7 @@
 """Where tokens come from: `/oauth/…`, `POST /v1/login`, the public keys, the metadata (RFC 8414).
 
-Services and scripts bring a secret (client credentials); a program that a user lets in brings a code and PKCE, which
-the SDK's handlers look after.
+Services and scripts bring a secret (client credentials), who signs in elsewhere a token of an identity provider; a
+program that a user lets in brings a code and PKCE, which the SDK's handlers look after.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from servers.marketplace.forms import read_form
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.pages import error_page
 from servers.marketplace.tokens import Mint
-from servers.marketplace.users.accounts import Accounts
+from servers.marketplace.users.accounts import Accounts, Identity
+from servers.marketplace.users.assertions import Assertions
 from servers.marketplace.users.grants import Grants
 from shared.contracts.model import Contract
 from shared.errors import META, Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
@@ -41,6 +42,7 @@ MAX_BODY = 16 * 1024
 NO_STORE = {"Cache-Control": "no-store"}
 CACHED = {"Cache-Control": "public, max-age=60"}
 NOT_ANSWERED = "This program did not ask as it should: go back to it and connect again, or tell its maker."
+ASSERTION = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 BY_CONSENT = frozenset({"authorization_code", "refresh_token"})
 
 
@@ -58,24 +60,31 @@ class OAuthRoutes:
     """The handlers of the authorization server."""
 
     def __init__(
-        self, settings: Settings, keys: KeyRing, mint: Mint, accounts: Accounts, grants: Grants, provider: Provider
-    ) -> None:
+        self, settings: Settings, keys: KeyRing, mint: Mint, accounts: Accounts, grants: Grants, provider: Provider,
+        assertions: Assertions,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._keys = keys
         self._mint = mint
         self._accounts = accounts
         self._grants = grants
         self._provider = provider
+        self._assertions = assertions
         authenticator = ClientAuthenticator(provider)
         self._tokens = TokenHandler(provider, authenticator)
         self._revocations = RevocationHandler(provider, authenticator)
         self._authorizations = AuthorizationHandler(provider)
         self._registrations = RegistrationHandler(provider, ClientRegistrationOptions(enabled=True))
 
+    async def close(self) -> None:
+        """Close the connections to identity providers."""
+        await self._assertions.close()
+
     async def token(self, request: Request) -> Response:
         """A token for one resource (RFC 8707).
 
-        For client credentials (RFC 6749, 4.4) of a service or a user's API key, a code or a refresh token.
+        For client credentials (RFC 6749, 4.4) of a service or a user's API key, a token of an identity provider
+        (RFC 7523), a code or a refresh token.
         """
         try:
             body = await read_body(request, MAX_BODY)
@@ -83,7 +92,7 @@ class OAuthRoutes:
             if form.get("grant_type") in BY_CONSENT:
                 await self._check_resource(form)
                 return await self._tokens.handle(_again(request, body))
-            return json_response(await self._client_credentials(request, form), headers=NO_STORE)
+            return json_response(await self._at_once(request, form), headers=NO_STORE)
         except PlatformError as error:
             return _oauth_error(error)
 
@@ -139,7 +148,7 @@ class OAuthRoutes:
             "registration_endpoint": base + "/oauth/register",
             "revocation_endpoint": base + "/oauth/revoke",
             "jwks_uri": base + "/.well-known/jwks.json",
-            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", ASSERTION],
             "response_types_supported": ["code"],
             "code_challenge_methods_supported": ["S256"],
             "client_id_metadata_document_supported": True,
@@ -155,19 +164,30 @@ class OAuthRoutes:
         if asked is not None and await self._provider.resource_of(secret) not in {asked, None}:
             raise InvalidInput("The consent is for another server: ask the user anew.", field="resource")
 
-    async def _client_credentials(self, request: Request, form: Mapping[str, str]) -> dict[str, str | int]:
-        client_id, secret = _client(request, form)
-        if form.get("grant_type") != "client_credentials":
+    async def _at_once(self, request: Request, form: Mapping[str, str]) -> dict[str, str | int]:
+        """A token for what needs no consent."""
+        if form.get("grant_type") not in {"client_credentials", ASSERTION}:
             raise InvalidInput(
-                "The grant type is authorization_code, refresh_token or client_credentials.", field="grant_type"
+                f"The grant type is authorization_code, refresh_token, client_credentials or {ASSERTION}.",
+                field="grant_type",
             )
         if "resource" not in form:
             raise InvalidInput("Name the server that the token is for in `resource`.", field="resource")
-        identity = await self._accounts.by_secret(client_id, secret)
+        identity = await self._proven(request, form)
         grant = await self._grants.grant(
             identity, form["resource"], _scopes(form.get("scope", "")), form.get("customer") or None
         )
         return self._mint.token(grant).as_dict()
+
+    async def _proven(self, request: Request, form: Mapping[str, str]) -> Identity:
+        if form["grant_type"] != ASSERTION:
+            return await self._accounts.by_secret(*_client(request, form))
+        identity = await self._accounts.by_address(await self._assertions.email(form.get("assertion", "")))
+        if identity is None:
+            raise InvalidInput(
+                "There is no account with this e-mail address: ask for an invitation.", field="assertion"
+            )
+        return identity
 
 
 def _oauth_error(error: PlatformError) -> Response:
@@ -182,6 +202,8 @@ def _oauth_error(error: PlatformError) -> Response:
         status, code = 400, "invalid_target"
     elif error.field == "grant_type":
         code = "unsupported_grant_type"
+    elif error.field == "assertion":
+        code = "invalid_grant"
     elif status >= 500 or status == 429:
         code = "temporarily_unavailable"
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))

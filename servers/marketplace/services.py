@@ -48,6 +48,7 @@ from servers.marketplace.runners.pool import Runners
 from servers.marketplace.tokens import Mint
 from servers.marketplace.users.accounts import Accounts
 from servers.marketplace.users.api_keys import ApiKeys
+from servers.marketplace.users.assertions import Assertions
 from servers.marketplace.users.grants import Grants
 from servers.marketplace.users.secrets import Passwords
 from servers.marketplace.users.standing import Standing
@@ -147,7 +148,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, wor
     inside = urlsplit(settings.url("marketplace")).hostname in LOOPBACK
     clients, authorizations = Clients(seal, outgoing, inside=inside), AuthorizationStore(database)
     provider = Provider(settings, clients, seal, authorizations, accounts, grants, mint)
-    oauth = OAuthRoutes(settings, keys, mint, accounts, grants, provider)
+    oauth = OAuthRoutes(settings, keys, mint, accounts, grants, provider, Assertions(settings.identity_providers))
     consent = Consent(settings, provider, seal, authorizations, accounts, grants)
     connections = ConnectionStore(database, SessionSeal.of_folder(settings.home / "keys" / "connections"))
     runners = Runners(settings, entries, connections, worker)
@@ -185,7 +186,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, wor
     finally:
         await relay.close()
         await peers.close()
-        await meaning.close()
+        await asyncio.gather(meaning.close(), oauth.close())
         if redis is not None:
             await redis.close()
         outgoing.close()

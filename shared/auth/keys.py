@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -25,6 +25,7 @@ RETRY_S = 5.0
 LARGEST_DOCUMENT = 256 * 1024
 
 Keys = dict[str, EllipticCurvePublicKey]
+Key = TypeVar("Key")
 Document = Mapping[str, Any]
 
 
@@ -84,16 +85,17 @@ class GivenKeys:
             self._seen = document
 
 
-class RemoteKeys:
-    """Keys served at an address (`/.well-known/jwks.json`), fetched when needed, never by two calls at once."""
+class FetchedKeys(Generic[Key]):
+    """Keys that are fetched when needed, never by two calls at once. `UNKNOWN`: what is said while none can be."""
 
-    def __init__(self, url: str) -> None:
-        self._document = RemoteDocument(url, LARGEST_DOCUMENT)
-        self._keys: Keys = {}
+    UNKNOWN: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._keys: dict[str, Key] = {}
         self._fetched = self._tried = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
 
-    async def key(self, kid: str) -> EllipticCurvePublicKey | None:
+    async def key(self, kid: str) -> Key | None:
         """The key.
 
         Raises:
@@ -107,20 +109,38 @@ class RemoteKeys:
         if due and self._fetching is not None and not self._fetching.done():
             await asyncio.shield(self._fetching)
         if monotonic() - self._fetched > STALE_S:
-            raise Unavailable(
-                "Tokens cannot be checked: the marketplace does not answer. Start it with `0711 up`.",
-                retry_after=RETRY_S,
-            )
+            raise Unavailable(self.UNKNOWN, retry_after=RETRY_S)
         return self._keys.get(kid)
 
-    async def aclose(self) -> None:
-        """Close the connection."""
-        await self._document.aclose()
+    async def load(self) -> dict[str, Key]:
+        """The keys as they are now, by id.
+
+        Raises:
+            Exception: whatever is wrong with the connection or the answer.
+        """
+        raise NotImplementedError
 
     async def _fetch(self) -> None:
         try:
-            fresh = read_keys(await self._document.fetch())
+            fresh = await self.load()
         except Exception:  # noqa: BLE001  # whatever is wrong there, the last document counts until it is stale
             return
         self._keys = {kid: self._keys[kid] if self._keys.get(kid) == key else key for kid, key in fresh.items()}
         self._fetched = monotonic()
+
+
+class RemoteKeys(FetchedKeys[EllipticCurvePublicKey]):
+    """Keys served at an address (`/.well-known/jwks.json`)."""
+
+    UNKNOWN = "Tokens cannot be checked: the marketplace does not answer. Start it with `0711 up`."
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._document = RemoteDocument(url, LARGEST_DOCUMENT)
+
+    async def load(self) -> Keys:
+        return read_keys(await self._document.fetch())
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._document.aclose()

@@ -38,7 +38,12 @@ ONLY_IN = {
     "sentencepiece": ("servers/cradle/embedding/",),
     "asyncpg": ("shared/postgres/", "store.py"),
     "psycopg": (),
-    "jwt": ("shared/auth", "servers/marketplace/tokens.py", "servers/marketplace/keys.py"),
+    "jwt": (
+        "shared/auth",
+        "servers/marketplace/tokens.py",
+        "servers/marketplace/keys.py",
+        "servers/marketplace/users/assertions.py",
+    ),
     "cel": ("servers/marketplace/rules/conditions.py",),
     "redis": ("servers/marketplace/gateway/quotas_redis.py",),
     "docker": ("servers/cradle/images/",),

@@ -13,8 +13,10 @@ import pytest
 from servers.marketplace.bootstrap import bootstrap
 from servers.marketplace.tools.accounts import KeyCreated, KeyList, UserDisabled, UserListed, UserPage, WhoAmI
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
+from servers.marketplace.users.store import User
 from shared.auth import RemoteKeys, TokenVerifier
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
+from shared.ids import new_handle
 from tests.marketplace_rig import Credential, Market, refusal
 from tests.serving_rig import HEARS_S, answer_of
 
@@ -294,8 +296,11 @@ async def test_accounts_and_keys_are_bounded_also_when_they_are_made_at_the_same
     async def key() -> None:
         await market.call(boss, "create_api_key")
 
-    told = await conflicts(user(boss, f"u{number}@acme.example") for number in range(6))
+    store = market.server.services.accounts.store
+    new = [User(new_handle("usr"), f"u{number}@acme.example", "customer_user", "acme", True) for number in range(6)]
+    told = await conflicts(store.add_user(each, "hash", old["user_id"]) for each in new)
     assert told == ["There are 4 accounts already: end some with disable_user first."] * 4
+    assert len(await conflicts([user(boss, "one-more@acme.example")])) == 1
     await user(bolt, "u@bolt.example", "bolt")  # each customer has its own bound
     await market.call(boss, "disable_user", user_id=old["user_id"])
     await user(boss, "next@acme.example")

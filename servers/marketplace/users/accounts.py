@@ -85,6 +85,12 @@ class Accounts:
             return Identity(client_id, "service", None, client_id)
         raise Unauthenticated(REFUSED)
 
+    async def by_address(self, email: str) -> Identity | None:
+        """The user of an e-mail address that an identity provider vouches for; None: no account, or one that ended."""
+        email = email.strip().lower()
+        login = await self.store.login(email) if EMAIL.fullmatch(email) else None
+        return _identity(login.user, login.user.user_id) if login is not None and login.user.active else None
+
     async def by_session(self, user_id: str, session_id: str) -> Identity:
         """The user that has let a client in.
 
