@@ -47,7 +47,7 @@ ONLY_IN = {
     "cel": ("servers/marketplace/rules/conditions.py",),
     "redis": ("servers/marketplace/gateway/quotas_redis.py",),
     "docker": ("servers/cradle/images/",),
-    "openai": ("servers/cradle/vision/openai.py", "servers/cradle/vision/compatible.py"),
+    "openai": ("servers/cradle/vision/openai.py",),
     "anthropic": ("servers/cradle/vision/anthropic.py",),
     "rapidocr": ("servers/cradle/vision/rapidocr.py",),
     "dbos": ("servers/orchestrator/",),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, ClassVar
 
 from pydantic import SecretStr
 
 from servers.cradle.vision.costs import MAX_OUTPUT_TOKENS
-from servers.cradle.vision.hosted import HostedModel, Said, Sdk, counted, storable
+from servers.cradle.vision.hosted import HostedModel, Said, counted, storable
+from servers.cradle.vision.openai import OpenAiVision
 
 NO_KEY = SecretStr("none")
 """Servers without keys want the header all the same."""
@@ -20,12 +20,7 @@ class CompatibleVision(HostedModel):
     name = "compatible"
     may_be_silent = True
     settings: ClassVar[dict[str, str | int | float | bool]] = {**HostedModel.settings, "temperature": 0}
-
-    @cached_property
-    def _sdk(self) -> Sdk:
-        import openai
-
-        return Sdk(openai, openai.AsyncOpenAI, openai.OpenAIError)
+    _sdk = OpenAiVision._sdk
 
     async def _answer(self, png: str, wanted: str, schema: dict[str, Any] | None) -> Said:
         image = {"url": f"data:image/png;base64,{png}"}
