@@ -51,9 +51,7 @@ async def build(
     """
     version = await held.installations.get(customer, parameter_version)
     store = await CustomerStore.open(held.settings, customer)
-    async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
-        manifest = reader.manifest
-    if manifest.dataset_digest != dataset_digest:
+    if (await _manifest(store)).dataset_digest != dataset_digest:
         raise Conflict(
             "The dataset changed since it was verified. Call verify_customer, then build_image again.",
             field="dataset_digest",
@@ -86,17 +84,28 @@ async def build(
             ),
             sources,
             place.folder,
-            Means(
-                cache=held.settings.home / "cache" / "layers",
-                signer=await signer_of(held),
-                base_image=chosen(held.settings.base_image),
-                docker_host=held.settings.docker_host,
-                method=held.settings.image_builder,
-                others=held.settings.image_architectures,
-            ),
+            await _means(held),
         )
         await place.give(_image(tag), RECORD)
     return built
+
+
+async def _means(held: Services) -> Means:
+    """What this machine builds images with."""
+    return Means(
+        cache=held.settings.home / "cache" / "layers",
+        signer=await signer_of(held),
+        base_image=chosen(held.settings.base_image),
+        docker_host=held.settings.docker_host,
+        method=held.settings.image_builder,
+        others=held.settings.image_architectures,
+    )
+
+
+async def _manifest(store: CustomerStore) -> Manifest:
+    """The manifest of the customer's dataset, whose version is here to be read."""
+    async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
+        return reader.manifest
 
 
 async def make_update(held: Services, customer: str, base_digest: str) -> UpdateMade:
@@ -110,8 +119,7 @@ async def make_update(held: Services, customer: str, base_digest: str) -> Update
         known = orjson.loads(await store.get(ledger_key(base_digest)))
     except NotFound:
         raise NotFound("No image of this dataset was built. Name the dataset of a delivery.", field="base") from None
-    async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
-        manifest = reader.manifest
+    manifest = await _manifest(store)
     async with workplace(held.settings, customer, store) as place:
         base = updates.DeliveredDataset(base_digest, known)
         dataset = Place(store.path("dataset"), store.storage_options)

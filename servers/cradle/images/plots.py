@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
 WIDTH, HEIGHT = 560.0, 170.0
 HITS = 10
@@ -65,7 +66,7 @@ def curve(found: Sequence[float]) -> Curve | None:
     steps.append((WIDTH, 0.0))
     ticks = tuple((WIDTH * each / 4, _short(top * each / 4)) for each in range(5))
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in steps)
-    return Curve(points, ticks, f"{_short(percentile(values, 0.5))} ms", f"{_short(values[-1])} ms")
+    return Curve(points, ticks, f"{_short(median_low(values))} ms", f"{_short(values[-1])} ms")
 
 
 def dots(found: Sequence[float], least: float) -> Dots | None:
@@ -80,12 +81,6 @@ def dots(found: Sequence[float], least: float) -> Dots | None:
 
     points = tuple((step * (place + 0.5), height(value), value >= least) for place, value in enumerate(found))
     return Dots(points, height(least), f"{least:g}")
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def megabytes(size: int) -> str:
