@@ -87,6 +87,7 @@ class Graph:
             yield self._nodes_of(first, last)
 
     def edges(self) -> Iterator[pa.Table]:
+        """What nodes have to do with each other, by their ids."""
         import pyarrow as pa
 
         said = pa.array(self._words, pa.string())

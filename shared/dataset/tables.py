@@ -60,6 +60,11 @@ class Tables:
                 write_deltalake(address, whole, storage_options=self._options, **how)
 
     def open(self, name: str) -> DeltaTable:
+        """A table, at its pinned version where it has one.
+
+        Raises:
+            TableNotFoundError: it is not there.
+        """
         from deltalake import DeltaTable
 
         version = None if self._pins is None else self._pins[name]
@@ -82,9 +87,11 @@ class Tables:
         return ALL if self._pins is None else tuple(name for name in ALL if name in self._pins)
 
     def versions(self) -> dict[str, int]:
+        """Each table's version."""
         return {name: self.open(name).version() for name in ALL}
 
     def append(self, name: str, table: pa.Table) -> None:
+        """Add rows in a version of their own; without any there is none."""
         from deltalake import write_deltalake
 
         if table.num_rows:
@@ -119,6 +126,7 @@ class Tables:
         return found
 
     def count(self, name: str) -> int:
+        """How many rows a table has."""
         return self.rows(name).count_rows()
 
     def read(self, name: str, columns: list[str] | None = None, **equal: Any) -> pa.Table:
