@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from starlette.routing import Route
 
 from servers.instance.changes import Changes
 from servers.instance.console.pages import Console
-from servers.instance.search import QUERY_DEADLINE_S, Library
+from servers.instance.search import QUERY_DEADLINE_S
 from servers.instance.shelf import LONGEST_CALL, Shelf
 from servers.instance.tools import changes as change_tools
 from servers.instance.tools import dataset as dataset_tools
@@ -29,7 +26,7 @@ from servers.instance.versions import Versions
 from shared.auth import AccessKeyVerifier, GivenKeys, KeySource, Principal, RemoteKeys, TokenVerifier
 from shared.contracts.instance import InstanceConfig
 from shared.dataset.bolt import GraphServer
-from shared.errors import InvalidInput, Unauthenticated, Unavailable
+from shared.errors import InvalidInput, Unauthenticated
 from shared.serving import Server, serve
 from shared.settings import Settings
 from shared.signatures import Verifier
@@ -86,45 +83,23 @@ def build(
     versions = Versions(place.dataset, config.dataset_digest, place.state)
     updates = Updates(versions, config, signer)
     changes = Changes(versions, updates.turn)
-    held: list[Shelf] = []
-
-    def shelf() -> Shelf:
-        if not held:
-            raise Unavailable("The dataset is still being opened. Try again in a moment.", retry_after=1)
-        return held[0]
-
-    def current() -> Library:
-        return shelf().current()
-
-    @asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
-        from shared.encoder import Encoder
-
-        await asyncio.to_thread(versions.sweep)
-        opened = Shelf(versions, await asyncio.to_thread(Encoder, place.model), config, graph, query_deadline_s)
-        try:
-            await opened.serve(await asyncio.to_thread(versions.current))
-            held.append(opened)
-            yield
-        finally:
-            held.clear()
-            await opened.close()
+    shelf = Shelf(versions, place.model, config, graph, query_deadline_s)
 
     async def health() -> dict[str, Any]:
         return {
-            "status": "healthy" if held else "starting",
+            "status": "healthy" if shelf.serving else "starting",
             "service": "instance",
             "customer_id": config.customer_id,
-            "dataset_digest": current().dataset_digest if held else config.dataset_digest,
+            "dataset_digest": shelf.serving or config.dataset_digest,
         }
 
-    console = Console(current, access_key)
+    console = Console(shelf.current, access_key)
     server = Server(
         "instance",
         settings,
         title=config.company_name,
         instructions=INSTRUCTIONS.format(company=config.company_name),
-        lifespan=lifespan,
+        lifespan=shelf.opened,
         health=health,
         verifier=verifier_of(config, access_key, platform),
         resource_url=platform.resource if platform else None,
@@ -133,9 +108,9 @@ def build(
         max_body_bytes=2**20,
         page=console.nothing,
     )
-    dataset_tools.register(server, current)
-    product_tools.register(server, current)
-    growth_tools.register(server, versions, current)
+    dataset_tools.register(server, shelf.current)
+    product_tools.register(server, shelf.current)
+    growth_tools.register(server, versions, shelf.current)
     version_tools.register(server, versions, updates, shelf)
     change_tools.register(server, versions, changes, shelf)
     _add_console(server, console)

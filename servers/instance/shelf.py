@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servers.instance.search import QUERY_DEADLINE_S, Library, library
@@ -21,17 +24,38 @@ has ended by then. Exports may take longer, and their files go away with the lib
 
 
 class Shelf:
-    """Holds the open libraries of one instance."""
+    """Holds the open libraries of one instance.
+
+    Args:
+        model: the folder of the model that questions are embedded with.
+        graph: a Neo4j to ask for the graph, in place of the embedded one.
+        deadline_s: longest time of one query.
+    """
 
     def __init__(
-        self, versions: Versions, encoder: Encoder, config: InstanceConfig, graph: GraphServer | None = None,
+        self, versions: Versions, model: Path, config: InstanceConfig, graph: GraphServer | None = None,
         deadline_s: float = QUERY_DEADLINE_S,
     ) -> None:  # fmt: skip
-        self._versions, self._encoder, self._config, self._graph = versions, encoder, config, graph
+        self._versions, self._model, self._config, self._graph = versions, model, config, graph
         self._deadline_s = deadline_s
         self._current: tuple[Library, AsyncExitStack] | None = None
         self._retiring: dict[asyncio.Task[None], AsyncExitStack] = {}
         self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Serve the version that was chosen last, until the block ends."""
+        await asyncio.to_thread(self._versions.sweep)
+        try:
+            await self.serve(await asyncio.to_thread(self._versions.current))
+            yield
+        finally:
+            await self.close()
+
+    @property
+    def serving(self) -> str | None:
+        """The digest of the dataset that is served; None: none is yet."""
+        return self._current[0].dataset_digest if self._current is not None else None
 
     def current(self) -> Library:
         """The library that is served.
@@ -46,11 +70,12 @@ class Shelf:
     async def serve(self, dataset_digest: str) -> None:
         """Open a version and serve it from now on; the one before is closed once its last call has ended."""
         async with self._turn:
-            if self._current is not None and self._current[0].dataset_digest == dataset_digest:
+            if self.serving == dataset_digest:
                 return
             folder = await asyncio.to_thread(self._versions.folder, dataset_digest)
+            encoder = await asyncio.to_thread(lambda: self._encoder)
             stack = AsyncExitStack()
-            opening = library(folder, dataset_digest, self._encoder, self._config, self._graph, self._deadline_s)
+            opening = library(folder, dataset_digest, encoder, self._config, self._graph, self._deadline_s)
             opened = await stack.enter_async_context(opening)
             before, self._current = self._current, (opened, stack)
             if before is not None:
@@ -60,15 +85,21 @@ class Shelf:
 
     async def close(self) -> None:
         """Close every library."""
+        before, self._current = self._current, None
         retiring = dict(self._retiring)
         for task in retiring:
             task.cancel()
         await asyncio.gather(*retiring, return_exceptions=True)
         for stack in retiring.values():
             await stack.aclose()
-        if self._current is not None:
-            await self._current[1].aclose()
-            self._current = None
+        if before is not None:
+            await before[1].aclose()
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        from shared.encoder import Encoder
+
+        return Encoder(self._model)
 
     async def _retire(self, retired: Library, stack: AsyncExitStack) -> None:
         await asyncio.sleep(LONGEST_CALL * self._deadline_s)

@@ -364,7 +364,7 @@ async def numbers(tmp_path: Path, *bundles: DocumentBundle) -> list[str]:
 
 
 async def test_a_library_that_is_replaced_stays_until_its_exports_have_ended(
-    folder: Path, odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, odd: Path, query_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = []
     for each in (folder, odd):
@@ -385,7 +385,7 @@ async def test_a_library_that_is_replaced_stays_until_its_exports_have_ended(
         customer_id="acme", company_name="Müller", tag="p1", fingerprint=FINGERPRINT, dataset_digest=digests[0],
         parameter_version=1,
     )  # fmt: skip
-    shelf = shelf_module.Shelf(Versions(folder, digests[0], tmp_path), None, config)  # pyright: ignore[reportArgumentType]
+    shelf = shelf_module.Shelf(Versions(folder, digests[0], tmp_path), query_model, config)
     await shelf.serve(digests[0])
     before = shelf.current()
     running = asyncio.create_task(before.products.part("json", HEAD, None, 0, 2**20))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -18,7 +17,7 @@ from shared.ids import Digest, Handle
 SCOPE = "dataset:write"
 
 
-def register(server: Any, versions: Versions, changes: Changes, shelf: Callable[[], Shelf]) -> None:
+def register(server: Any, versions: Versions, changes: Changes, shelf: Shelf) -> None:
     """Offers the tools on the server."""
 
     async def propose_change(
@@ -28,7 +27,7 @@ def register(server: Any, versions: Versions, changes: Changes, shelf: Callable[
 
         Use it before apply_change; the marketplace's change_customer_database does both, with an approval between.
         """
-        change_id, rows = await changes.propose(shelf().current(), principal().subject, statement)
+        change_id, rows = await changes.propose(shelf.current(), principal().subject, statement)
         return ChangeProposed(change_id=change_id, rows=rows)
 
     async def show_change(change_id: Handle) -> ChangeShown:
@@ -41,7 +40,7 @@ def register(server: Any, versions: Versions, changes: Changes, shelf: Callable[
     ) -> DatasetVersions:
         """Make a proposed change as a new version and serve it; use_version goes back. Use it once it is approved."""
         async with changes.turn:
-            return await serve_version(versions, shelf(), await changes.make(change_id, statement_digest, rows))
+            return await serve_version(versions, shelf, await changes.make(change_id, statement_digest, rows))
 
     server.tool(propose_change, scope=SCOPE, title="Propose a change", read_only=True)
     server.tool(show_change, scope=SCOPE, title="Show a change", read_only=True, idempotent=True)

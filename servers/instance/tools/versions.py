@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -21,7 +20,7 @@ MAX_PART = 512 * 1024
 UPDATE_DEADLINE_S = 3700.0
 
 
-def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[[], Shelf]) -> None:
+def register(server: Any, versions: Versions, updates: Updates, shelf: Shelf) -> None:
     """Offers the tools on the server."""
 
     async def put_update(
@@ -42,7 +41,7 @@ def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[
         Use it after put_update. An update that is damaged, not signed, or not for this instance changes nothing.
         """
         async with updates.turn:
-            return await serve_version(versions, shelf(), await updates.apply(update_digest))
+            return await serve_version(versions, shelf, await updates.apply(update_digest))
 
     async def use_version(dataset_digest: Digest) -> DatasetVersions:
         """Serve another version that the instance has, an older one too. Use it to roll an update back.
@@ -50,7 +49,7 @@ def register(server: Any, versions: Versions, updates: Updates, shelf: Callable[
         It waits for a change or an update that is being made, and comes after it.
         """
         async with updates.turn:
-            return await serve_version(versions, shelf(), dataset_digest)
+            return await serve_version(versions, shelf, dataset_digest)
 
     async def list_versions() -> DatasetVersions:
         """List the versions of the dataset that this instance has: the image's own and its updates.
