@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from shared.client import Upstream
 from shared.contracts.deployment import Question
-from shared.contracts.instance import DatasetAnswer, DocumentAnswer, DocumentList, SearchAnswer
+from shared.contracts.instance import DatasetAnswer, DocumentAnswer, DocumentList, Hit, SearchAnswer
 from shared.contracts.processing import VerificationCheck, check
 from shared.errors import Conflict
 
@@ -68,17 +68,22 @@ async def _leads_back(instance: Upstream, document_id: str) -> bool:
     if not document.passages:
         return False
     text = document.passages[0].text
-    hits = (await _search(instance, text[:QUERY_CHARS])).hits
+    hits = await search(instance, text[:QUERY_CHARS])
     return any(hit.citation.document_id == document_id or hit.text == text for hit in hits)
 
 
 async def answered(instance: Upstream, question: Question) -> bool:
     """Whether one of the first passages holds the expected words."""
-    hits = (await _search(instance, question.question)).hits
+    hits = await search(instance, question.question)
     wanted = question.expected.casefold()
     return any(wanted in hit.text.casefold() for hit in hits)
 
 
-async def _search(instance: Upstream, query: str) -> SearchAnswer:
+async def search(instance: Upstream, query: str) -> list[Hit]:
+    """The `FOUND_AMONG` best passages of an instance.
+
+    Raises:
+        PlatformError: the instance does not answer.
+    """
     arguments = {"query": query, "limit": FOUND_AMONG, "detail": "detailed"}
-    return await instance.call("search", arguments, SearchAnswer, deadline_s=CALL_S)
+    return (await instance.call("search", arguments, SearchAnswer, deadline_s=CALL_S)).hits

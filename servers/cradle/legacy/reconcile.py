@@ -9,18 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from servers.cradle.deployments.gate import answered
+from servers.cradle.deployments.gate import QUERY_CHARS, answered, search
 from servers.cradle.legacy.export import Export, Sample, plain_name
 from shared.client import Upstream
 from shared.contracts.deployment import Question, ReconciledBy
-from shared.contracts.instance import SearchAnswer
 from shared.contracts.processing import VerificationCheck, check
 
 ENOUGH = 0.9
-QUERY_CHARS = 300
-FOUND_AMONG = 10
 SAME_CHARS = 60
-CALL_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +81,10 @@ async def ask(found: Reconciliation, instance: Upstream, export: Export, planted
 
 
 async def _found_again(instance: Upstream, sample: Sample) -> bool:
-    arguments = {"query": sample.text[:QUERY_CHARS], "limit": FOUND_AMONG, "detail": "detailed"}
-    answer = await instance.call("search", arguments, SearchAnswer, deadline_s=CALL_S)
+    hits = await search(instance, sample.text[:QUERY_CHARS])
     start = _squeezed(sample.text)[:SAME_CHARS]
     return any(
-        (sample.name and plain_name(hit.citation.path) == sample.name) or start in _squeezed(hit.text)
-        for hit in answer.hits
+        (sample.name and plain_name(hit.citation.path) == sample.name) or start in _squeezed(hit.text) for hit in hits
     )
 
 
