@@ -13,7 +13,7 @@ from email.mime.text import MIMEText
 import pytest
 
 from servers.cradle.processing.extract import identify, note
-from servers.cradle.processing.extract.columns import amount_of, role_of
+from servers.cradle.processing.extract.columns import role_of
 from servers.cradle.processing.extract.delimited import delimiter
 from servers.cradle.processing.extract.encoding import clean, decode
 from servers.cradle.processing.extract.product_table import header_position
@@ -435,11 +435,3 @@ def test_headers_are_known_in_german_and_english() -> None:
     assert {header: role_of(header) for header in known} == known
     assert header_position([("Firma",), ("Artikelnr", "Preis"), ("1", "2")]) == 1
     assert header_position([("1", "2"), ("3", "4")]) is None
-
-
-@pytest.mark.parametrize(
-    ("cell", "decimal", "amount"),
-    [("1.234,56 €", ",", "1234.56"), ("1,234.56", ".", "1234.56"), ("12", ",", "12"), ("auf Anfrage", ",", None)],
-)
-def test_a_price_is_read_as_written(cell: str, decimal: str, amount: str | None) -> None:
-    assert amount_of(cell, decimal) == amount
