@@ -49,6 +49,8 @@ async def test_a_tool_is_found_and_called_while_the_list_stays_small(market: Mar
     body, headers = envelope("tools/list", {}), headers_for(token, "tools/list")
     small = answer_of(await market.http.post(market.base + "/mcp?tools=search", json=body, headers=headers))["result"]
     assert "search_tools" in [tool["name"] for tool in small["tools"]]
+    said = str(market.server.mcp.instructions)
+    assert all(name in said for name in ("search_tools", "search_mcps", "explain_access"))
     assert not [tool["name"] for tool in small["tools"] if "__" in tool["name"]]
     found = await market.call(token, "search_tools", ToolsFound, query="say something")
     assert (found.tools[0].name, found.searched) == ("io-0711-acme-instance__say", 121)
