@@ -40,6 +40,7 @@ START_DEADLINE_S = 300.0
 STOP_DEADLINE_S = 20.0
 SHARED_MEMORY_BUSY = "shared memory block"
 SHARED_MEMORY_FULL = "shared memory segment"
+NO_DESCRIPTORS = ("insufficient file descriptors", "Too many open files")
 NO_NAME = "could not look up effective user ID"
 
 # File descriptor 0 is the parent's pipe. Its end means that the parent wants the server to stop, or is gone.
@@ -316,6 +317,8 @@ class EmbeddedPostgres:
                 f"The databases in {self.folder} are of Postgres {made_by}, and this release brings another. Go back "
                 "to the release before, save them with `0711 backup`, and bring them here with `0711 restore`."
             )
+        if any(each in self._log_tail() for each in NO_DESCRIPTORS):
+            return Unavailable(f"{sentence} It may open too few files: raise the limit (ulimit -n 1024).")
         if NO_NAME in self._log_tail():
             return Unavailable(
                 f"{sentence} User {os.geteuid()} has no name on this machine, and initdb asks for one: add the user to "

@@ -319,6 +319,16 @@ def test_shared_memory_without_room_is_not_taken_for_a_full_disk(folder: Path) -
     assert not cluster(folder).exists()
 
 
+@pytest.mark.parametrize("most", [32, 48])
+def test_a_process_that_may_open_few_files_is_told_to_raise_the_limit(folder: Path, most: int) -> None:
+    few = f"import resource, asyncpg; resource.setrlimit(resource.RLIMIT_NOFILE, ({most}, {most}))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import shared.postgres.launcher\n{few}\n{PARENT}", str(folder)],
+        cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "ulimit -n" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a user whom nobody knows")
 def test_a_user_without_a_name_is_told_what_initdb_wants() -> None:
     if not Account(NAMELESS, NAMELESS).reaches(binaries(Account(None, None)) / "initdb"):
