@@ -55,7 +55,7 @@ async def test_the_archive_on_a_full_disk_keeps_all_or_nothing(
     image = small_image(tmp_path / "bucket", signer)
     archive = Archive(folder / "archive", tmp_path / "keys" / "customers", signer.verifier)
     resize(size)
-    with pytest.raises(StorageFull):
+    with pytest.raises(StorageFull, match=r"^The archive's disk is full"):
         await archive.keep(image.bucket, image.spec.tag)
     assert names(folder) <= {"archive", "archive/acme"}
     resize(64 * MIB)

@@ -142,7 +142,7 @@ class Archive:
         work = final.parent / work_name(f".building-{tag}")
         work.mkdir(mode=0o755)
         try:
-            with room_or_clean():
+            with room_or_clean(where="The archive's disk"):
                 _seal(image, work, key, built.archive_digest)
                 try:
                     work.rename(final)  # fails where another call has put a folder with files there

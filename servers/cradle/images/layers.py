@@ -148,8 +148,8 @@ def tarfile_bytes(source: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def room_or_clean(*partial: Path) -> Iterator[None]:
-    """Remove partial files on any failure, and say plainly when the reason is a full disk."""
+def room_or_clean(*partial: Path, where: str = "The disk") -> Iterator[None]:
+    """Remove partial files on any failure, and say plainly when the reason is that there is no room, and `where`."""
     try:
         yield
     except BaseException as error:
@@ -157,7 +157,7 @@ def room_or_clean(*partial: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         if isinstance(error, OSError) and says_full(error):
-            raise StorageFull("The disk is full. Free some space and call again; nothing was left behind.") from None
+            raise StorageFull(f"{where} is full. Free some space and call again; nothing was left behind.") from None
         raise
 
 
