@@ -11,11 +11,12 @@ import pytest
 from servers.instance.changes import OF_ONE
 from servers.marketplace.approvals.database import APPLY, CustomerDatabase
 from servers.marketplace.tools.accounts import UserCreated
-from servers.marketplace.tools.database import ApprovalList, DatabaseChange
+from servers.marketplace.tools.database import ApprovalList, DatabaseAnswer, DatabaseChange
+from shared.contracts.catalogue import InstanceRegistered
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Overloaded, PlatformError, Unavailable
 from shared.ids import digest
 from tests.approvals_rig import RAISE, TOTAL, People, dataset, people_of_acme, user  # noqa: F401  # fixtures
-from tests.marketplace_rig import Changing, Credential, definition, refusal
+from tests.marketplace_rig import DIGEST, Changing, Credential, definition, refusal
 from tests.serving_rig import HEARS_S
 
 pytestmark = pytest.mark.slow
@@ -286,3 +287,22 @@ async def test_one_person_who_asks_for_very_many_changes_keeps_nobody_else_from_
     await people.decide(people.ben, asked[0].approval_id)
     await people.change(people.anna, approval_id=asked[0].approval_id)
     assert (await people.change(people.anna)).state == "waiting", "what is made waits no more"
+
+
+async def test_of_two_instances_one_has_to_be_named(people: People) -> None:
+    market, approval, before = people.market, await people.approved(), await people.total()
+    url = await market.add_app(Changing(definition("say")))
+    more = {"customer_id": "acme", "name": "second", "url": url, "image_digest": DIGEST, "tools": ["say"]}
+    second = (await market.call(await market.service(), "register_instance", InstanceRegistered, **more)).server_name
+    asked = {"language": "sql", "statement": TOTAL}
+    with pytest.raises(InvalidInput, match="not exactly one instance: name it"):
+        await market.call(people.anna, "query_customer_database", DatabaseAnswer, **asked)
+    with pytest.raises(InvalidInput, match="not exactly one instance: name it"):
+        await people.change(people.anna)
+    with pytest.raises(Unavailable, match="takes no changes"):
+        await people.change(people.anna, server_name=second, approval_id=approval)
+    held = await market.call(
+        people.anna, "query_customer_database", DatabaseAnswer, **asked, server_name="io.0711.acme/instance"
+    )
+    assert held.rows[0][0] == before
+    assert (await people.change(people.anna, approval_id=approval)).state == "applied"
