@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from servers.cradle.images.archive import SUMS, Archive
+from servers.cradle.images.archive import SEALED, SUMS, Archive
+from servers.cradle.images.customer_keys import CustomerKey
 from servers.cradle.images.signing import Signer
 from shared.errors import Conflict
+from shared.ids import hash_file
 from tests.image_rig import CustomerImage, small_image
 
 
@@ -112,3 +115,20 @@ async def test_without_its_list_of_hashes_or_with_another_record_an_archived_ima
                 await call
     (kept / SUMS).write_text(sums)
     assert (await archive.keep(image.bucket, image.spec.tag)).already_there
+
+
+@pytest.mark.requirement("O-04", "S-01")
+async def test_another_image_that_was_sealed_under_the_name_of_one_is_not_restored(
+    tmp_path: Path, archive: Archive, image: CustomerImage
+) -> None:
+    """Sealing needs the public half of the key alone, and the list of hashes no key."""
+    kept = Path((await archive.keep(image.bucket, image.spec.tag)).location)
+    for name in (SEALED, SUMS):
+        (kept / name).chmod(0o644)
+    before = hash_file(kept / SEALED)
+    with (kept / SEALED).open("wb") as out:
+        CustomerKey.open(archive.keys, "acme", create=False).encrypt(io.BytesIO(b"another image"), out)
+    (kept / SUMS).write_text((kept / SUMS).read_text().replace(before, hash_file(kept / SEALED)))
+    with pytest.raises(Conflict, match="its hash is not the recorded one"):
+        await archive.restore("acme", kept.name, tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
