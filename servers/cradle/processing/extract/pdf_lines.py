@@ -66,8 +66,8 @@ Gap = tuple[int, float, float]
 
 @dataclass(slots=True)
 class Segment:
-    """A run of characters on one line without a gap as wide as between columns. `gaps`: between its words, each as the
-    place of its space in the text, its left and its right edge."""
+    """A run of characters on one line without a gap as wide as between columns. `gaps`: between its words where
+    others stand beside it, each as the place of its space in the text, its left and its right edge."""
 
     text: str
     left: float
@@ -190,18 +190,19 @@ def _segments(
     places = np.arange(len(laid)) + np.cumsum(parted)  # of the characters in the text
     starts = np.flatnonzero(apart)
     ends = np.append(starts[1:], len(laid)) - 1
-    after = np.flatnonzero(parted)
-    gaps = list(zip((places[after] - 1).tolist(), reached[after - 1].tolist(), left[after].tolist(), strict=True))
     segments = [
-        Segment(without_leaders(clean(text[first : last + 1])), *edges, [(at - first, *gap) for at, *gap in gaps[a:b]])
-        for first, last, *edges, a, b in zip(
-            places[starts].tolist(),
-            places[ends].tolist(),
-            left[starts].tolist(),
-            reached[ends].tolist(),
-            np.searchsorted(after, starts).tolist(),
-            np.searchsorted(after, ends, "right").tolist(),
-            strict=True,
+        Segment(without_leaders(clean(text[first : last + 1])), *edges)
+        for first, last, *edges in zip(
+            places[starts].tolist(), places[ends].tolist(), left[starts].tolist(), reached[ends].tolist(), strict=True
         )
     ]
-    return segments, [*np.searchsorted(starts, begins).tolist(), len(segments)]
+    firsts = np.searchsorted(starts, begins)
+    beside = np.repeat(np.diff(np.append(firsts, len(starts))) > 1, np.diff(np.append(begins, len(laid))))
+    after = np.flatnonzero(parted & beside)  # lines of prose need no gaps
+    owners = np.searchsorted(starts, after, "right") - 1
+    spaces = places[after] - 1 - places[starts[owners]]
+    for owner, *gap in zip(
+        owners.tolist(), spaces.tolist(), reached[after - 1].tolist(), left[after].tolist(), strict=True
+    ):
+        segments[owner].gaps.append((gap[0], gap[1], gap[2]))
+    return segments, [*firsts.tolist(), len(segments)]

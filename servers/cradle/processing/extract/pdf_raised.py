@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from servers.cradle.processing.extract.encoding import raised
@@ -29,6 +30,9 @@ NEAR = 0.55
 TOUCHES = 0.2
 
 
+EVEN = 0.05
+
+
 class _Run(NamedTuple):
     """Characters `first` to before `end`, on one baseline in one size."""
 
@@ -36,6 +40,9 @@ class _Run(NamedTuple):
     end: int
     size: float
     bottom: float
+
+
+_FIRST = itemgetter(0)
 
 
 def indices_joined(begins: list[int], boxes: Numbers) -> list[int]:
@@ -90,26 +97,25 @@ def raise_signs(signs: Signs, boxes: Numbers, rows: list[int], segments: list[in
     """
     import numpy as np
 
-    bottoms = boxes[:, 3]
+    bottoms, sizes = boxes[:, 3], boxes[:, 1] - boxes[:, 3]
     uneven = np.maximum.reduceat(bottoms, rows) - np.minimum.reduceat(bottoms, rows) > RISE / 2 * heights
+    uneven &= np.minimum.reduceat(sizes, rows) < SMALLER * np.maximum.reduceat(sizes, rows)
+    if not uneven.any():
+        return
     edges, segments = [*rows, len(signs)], [*segments, len(signs)]
+    moved = (np.abs(np.diff(bottoms)) > EVEN * sizes[1:]) | (np.abs(np.diff(sizes)) > EVEN * sizes[1:])
+    moved[np.asarray(segments[1:-1], int) - 1] = True
+    starts = np.append(0, np.flatnonzero(moved) + 1)
+    ends = [*starts[1:].tolist(), len(signs)]
+    runs = list(map(_Run, starts.tolist(), ends, sizes[starts].tolist(), bottoms[starts].tolist()))
     for row in np.flatnonzero(uneven).tolist():
-        inside = slice(bisect_left(segments, edges[row]), bisect_left(segments, edges[row + 1]) + 1)
-        runs = (run for first, end in pairwise(segments[inside]) for run in _above(_runs(boxes, first, end)))
-        for run in runs:
+        inside = segments[bisect_left(segments, edges[row]) : bisect_left(segments, edges[row + 1]) + 1]
+        places = [bisect_left(runs, at, key=_FIRST) for at in inside]
+        for run in (run for first, end in pairwise(places) for run in _above(runs[first:end])):
             text = "".join(map(chr, signs[run.first : run.end].tolist()))
             before = chr(signs[run.first - 1]) if run.first else ""
             if any(map(str.isdigit, text)) or before.isalnum():  # a sign alone is a charge, of an ion and of no arrow
                 signs[run.first : run.end] = list(map(ord, raised(text)))
-
-
-def _runs(boxes: Numbers, first: int, end: int) -> list[_Run]:
-    import numpy as np
-
-    bottoms, sizes = boxes[first:end, 3], np.maximum(boxes[first:end, 1] - boxes[first:end, 3], 1.0)
-    moved = (np.abs(np.diff(bottoms)) > 0.05 * sizes[1:]) | (np.abs(np.diff(sizes)) > 0.05 * sizes[1:])
-    starts = [0, *(np.flatnonzero(moved) + 1).tolist(), end - first]
-    return [_Run(first + a, first + b, float(sizes[a]), float(bottoms[a])) for a, b in pairwise(starts)]
 
 
 def _above(runs: list[_Run]) -> Iterator[_Run]:
