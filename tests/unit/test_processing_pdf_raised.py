@@ -11,7 +11,7 @@ from servers.cradle.processing.extract.pdf_lines import Glyphs, lines_of
 from tests.tables_rig import extracted, texts
 
 Piece = tuple[str, Literal["", "up", "down"]]
-TABLE = (
+TABLE: tuple[tuple[Piece, ...], ...] = (
     (("Artikelnummer", ""),), (("Bezeichnung", ""),), (("Preis EUR", ""),),
     (("A-1", ""),), (("Klemme 10 mm", ""), ("2", "up")), (("12,50", ""), ("1)", "up")),
     (("A-2", ""),), (("Klemme 4 mm", ""), ("2", "up")), (("9,", ""), ("99", "up")),

@@ -12,6 +12,7 @@ from tests.unit.test_processing_pdf_layout import page_of, shown
 
 HEAD = ["Art.-Nr.", "Bezeichnung", "Preis EUR"]
 PLACES = (40, 160, 400)
+BOTH = (Product, Block)
 
 
 def printed(*rows: list[str], step: int = 14) -> bytes:
@@ -54,7 +55,9 @@ def test_a_title_of_a_sheet_with_a_number_in_it_is_no_article() -> None:
 
 
 def read(*items: Block) -> list[str]:
-    return [each.article_number if isinstance(each, Product) else each.kind for each in with_products(items)]
+    """The articles, and the kinds of blocks, in their order."""
+    found = with_products(items)
+    return [each.article_number if isinstance(each, Product) else each.kind for each in found if isinstance(each, BOTH)]
 
 
 def test_a_list_goes_on_over_pages_that_do_not_repeat_its_header() -> None:
@@ -100,7 +103,9 @@ def rows_of(*lines: tuple[float, dict[int, str]]) -> list[list[str]]:
     head = [shown(cell, x, 780) for x, cell in zip(PLACES, HEAD, strict=True)]
     cells = [shown(text, PLACES[at], round(780 - down)) for down, line in lines for at, text in line.items()]
     products = extracted(page_of([*head, *cells]), "a.pdf").products
-    return [[each.article_number, *(name.text for name in each.names), each.prices[0].amount] for each in products]
+    return [
+        [each.article_number, *(name.text for name in each.names), each.prices[0].amount or ""] for each in products
+    ]
 
 
 READ = [

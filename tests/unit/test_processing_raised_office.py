@@ -82,7 +82,7 @@ def test_a_file_of_word_95_too() -> None:
     assert texts(extracted(old_file(b"10-3 m2 H2O weg\x13\x14\x15\r", [], runs), "a.doc")) == ["10⁻³ m² H2O"]
 
 
-def rich(*cells: tuple[object, ...]) -> bytes:
+def rich(*cells: tuple[str | None, ...]) -> bytes:
     """A workbook with one article, whose name and price are these pieces; `None` makes the next one superscript."""
     import xlsxwriter
 
