@@ -175,7 +175,8 @@ async def test_a_provider_that_is_away_or_is_another_opens_nothing_and_is_asked_
     await market.add_user("customer_user", "acme", "anna@acme.example")
     now = [1000.0]
     monkeypatch.setattr("shared.auth.keys.monotonic", lambda: now[0])
-    for about in ({"issuer": "https://other.example"}, {"jwks_uri": "http://keys.example/keys"}, {"jwks_uri": None}):
+    unsafe = f"http://0.0.0.0:{provider.port}/keys"  # which leads here, as an address of any other machine would there
+    for about in ({"issuer": "https://other.example"}, {"jwks_uri": unsafe}, {"jwks_uri": None}):
         right, provider.about = provider.about, provider.about | about
         assert (await sign_in(market, provider.token())).status_code == 503
         provider.about, now[0] = right, now[0] + 6

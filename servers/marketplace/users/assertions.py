@@ -47,19 +47,24 @@ class Assertions:
         """
         if not assertion.isascii() or len(assertion) > LONGEST_TOKEN:
             _refuse()
-        algorithm, kid, issuer = _named(assertion)
+        kid, issuer = _named(assertion)
         known = self._known.get(issuer)
         if known is None:
             _refuse()
         provider, keys = known
         key = await keys.key(kid)
-        if key is None or key.algorithm_name != algorithm:
+        if key is None:
             _refuse()
         try:
             claims = jwt.decode(
-                assertion, key, algorithms=[algorithm], audience=provider.audience, issuer=issuer, leeway=LEEWAY_S,
+                assertion,
+                key,
+                algorithms=[key.algorithm_name],
+                audience=provider.audience,
+                issuer=issuer,
+                leeway=LEEWAY_S,
                 options={"require": _NEEDED, "strict_aud": True},
-            )  # fmt: skip
+            )
         except (jwt.PyJWTError, ValueError, TypeError):
             _refuse()
         return _email(claims, provider)
@@ -108,17 +113,17 @@ def _signing(document: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
     return found
 
 
-def _named(assertion: str) -> tuple[str, str, str]:
-    """Algorithm, key and issuer that a token names; what it brings or names of keys otherwise is never looked at."""
+def _named(assertion: str) -> tuple[str, str]:
+    """Key and issuer that a token names; what it brings or names of keys otherwise is never looked at."""
     try:
         header = jwt.get_unverified_header(assertion)
         issuer = jwt.decode(assertion, options={"verify_signature": False}).get("iss")
     except (jwt.PyJWTError, ValueError, TypeError):
         _refuse()
-    algorithm, kid = header.get("alg"), header.get("kid")
-    if algorithm not in ALGORITHMS or "crit" in header or not isinstance(kid, str) or not _KID.fullmatch(kid):
+    kid = header.get("kid")
+    if "crit" in header or not isinstance(kid, str) or not _KID.fullmatch(kid):
         _refuse()
-    return algorithm, kid, issuer if isinstance(issuer, str) else ""
+    return kid, issuer if isinstance(issuer, str) else ""
 
 
 def _email(claims: Mapping[str, Any], provider: IdentityProvider) -> str:
