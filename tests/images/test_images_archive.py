@@ -73,6 +73,10 @@ async def test_the_same_image_again_changes_nothing_and_another_of_its_tag_stand
     assert not beside.already_there
     assert held(first.location) == before
     assert archive.names("acme") == [Path(each.location).name for each in (first, beside)]
+    assert archive.record("acme", image.spec.tag) == other.built  # a tag is its newest image
+    os.utime(beside.location, (1, 1))
+    assert archive.names("acme") == [Path(each.location).name for each in (beside, first)]
+    assert archive.record("acme", image.spec.tag) == image.built
     for each, kept in ((image, first), (other, beside)):
         target = tmp_path / f"restored-{each.built.archive_digest[7:15]}"
         assert await archive.restore("acme", Path(kept.location).name, target) == each.built
