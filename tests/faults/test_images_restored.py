@@ -66,6 +66,7 @@ async def test_a_restore_that_was_killed_leaves_nothing_under_its_name_and_the_s
     assert not (tmp_path / "restored").exists()
     assert await archive.restore("acme", image.spec.tag, tmp_path / "restored") == image.built
     assert names(tmp_path) == {*before, "restored"}
+    assert (tmp_path / "restored").stat().st_mode & 0o777 == 0o700  # it is content
     assert (tmp_path / "restored" / "image.tar").read_bytes() == image.tar.read_bytes()
     with pytest.raises(Conflict, match="exists already"):
         await archive.restore("acme", image.spec.tag, tmp_path / "restored")
