@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from servers.cradle.processing.extract.xls_strings import raised_strings
 from tests.office_rig import opendocument
 from tests.tables_rig import extracted, texts
 from tests.unit.test_processing_open_text import made, xml
@@ -104,3 +105,54 @@ def test_a_workbook_of_excel_too_and_its_price_is_the_one_that_it_shows() -> Non
     assert [(each.name, each.values[0].text) for each in product.features] == [("Preis EUR", "12,50¹⁾")]
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert b"superscript" in archive.read("xl/sharedStrings.xml")
+
+
+def old_rich(*cells: tuple[str | None, ...], before: int = 0) -> bytes:
+    """The same as an XLS file, with so many long texts before these in the table that all sheets share."""
+    import xlwt
+
+    book, out = xlwt.Workbook(), io.BytesIO()
+    up, plain = xlwt.easyfont("escapement superscript"), xlwt.easyfont("")
+    others = book.add_sheet("Andere")
+    for at in range(before):
+        others.write(at, 0, f"{at} " + ("Größe €" if at % 3 else "Text") * 137)
+    page = book.add_sheet("Preise")
+    for column, each in enumerate(("Artikelnummer", "Bezeichnung", "Preis EUR")):
+        page.write(0, column, each)
+    page.write(1, 0, "A-1")
+    for column, cell in enumerate(cells, 1):
+        pieces = [(each, up if at and cell[at - 1] is None else plain) for at, each in enumerate(cell) if each]
+        page.write_rich_text(1, column, pieces)
+    book.save(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("before", [0, *range(60, 68), 400])
+def test_a_workbook_of_excel_97_too(before: int) -> None:
+    data = old_rich(("Schütz € 4 mm", None, "2", " & 10", None, "-3", " m"), ("12,50", None, "1)"), before=before)
+    found = extracted(data, "a.xls")
+    (product,) = found.products
+    assert product.names[0].text == "Schütz € 4 mm² & 10⁻³ m"
+    assert [price.amount for price in product.prices] == ["12.50"]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_text_of_such_a_file_goes_on_in_another_record_as_that_says(wide: bool) -> None:
+    head, runs = struct.pack("<IIHBH", 1, 1, 6, 8, 2), struct.pack("<HHHH", 2, 5, 4, 0)
+    for at in range(1, 6):
+        rest = "10-3 m"[at:].encode("utf-16-le" if wide else "latin-1")
+        for cut in range(len(runs)):  # what is no text goes on without a byte of its own
+            table = [head + b"10-3 m"[:at], bytes([wide]) + rest + runs[:cut], runs[cut:]]
+            assert raised_strings(table, {4}) == {0: "10⁻³ m"}
+
+
+def test_of_a_table_of_texts_that_breaks_what_came_before_is_known() -> None:
+    def text(said: str, *runs: tuple[int, int]) -> bytes:
+        head = struct.pack("<HBH", len(said), 8, len(runs))
+        return head + said.encode("latin-1") + b"".join(struct.pack("<HH", *run) for run in runs)
+
+    whole = struct.pack("<II", 3, 3) + text("m2", (1, 5)) + text("m2", (1, 4)) + text("10-3 m", (2, 5), (4, 0))
+    assert raised_strings([whole], {4}) == {0: "m²", 2: "10⁻³ m"}
+    for at in range(9, len(whole)):  # a record ends anywhere, and none goes on
+        assert raised_strings([whole[:at]], {4}).items() <= {0: "m²"}.items()
+    assert raised_strings([whole], set()) == raised_strings([], {4}) == {}
