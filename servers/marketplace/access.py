@@ -7,6 +7,7 @@ from typing import Any
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, unknown_server, view_of
+from servers.marketplace.catalogue.definitions import only_reads
 from servers.marketplace.catalogue.own import kind_of_server
 from servers.marketplace.catalogue.store import CatalogueStore, Entry
 from servers.marketplace.catalogue.tools import ToolStore
@@ -18,6 +19,12 @@ from servers.marketplace.users.accounts import Accounts
 from shared.auth import Principal
 from shared.errors import InvalidInput
 from shared.settings import Settings
+
+_ONLY_INPUT = policy.Decision(
+    False,
+    "The customer's connection is for input: of the server's tools, those are called that say that they only read. "
+    "connect_mcp with another direction connects it anew.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,8 @@ class Access:
         steps = policy.explain(who, "tool.call", resource_of(entry, pinned=pinned is not None))
         conditions = await self._routes.conditions(who.customer or entry.customer, server_name)
         told = (_condition_step(each, arguments) for each in conditions.get(tool, ()))
+        if pinned is not None and not only_reads(pinned) and await self._routes.reads_only(who.customer, entry):
+            return who, (*steps, ("server", _ONLY_INPUT), *told)
         return who, (*steps, self._server_step(who, entry, pinned), *told)
 
     async def _named(self, caller: Principal, server_name: str | None, tool: str | None) -> tuple[str, str | None]:

@@ -46,7 +46,9 @@ class CatalogueEntry(Contract):
     reachable: bool = Field(description="An address is registered, so that the endpoint can be called.")
     installed: bool = Field(description="Installed for the caller's customer.")
     tier: Tier = Field("starter", description="The smallest tier of a customer that sees it.")
-    direction: Direction = Field("both", description="Whether it brings data in, takes data out, or both.")
+    direction: Direction = Field(
+        "both", description="Whether it brings data in, takes data out, or both: the most that a connection may."
+    )
     needs_licence: bool = False
     licensed: bool = Field(True, description="No licence is needed, or the caller's customer has one.")
     rating: float | None = Field(None, description="Mean of the customers' ratings, 1 to 5.")

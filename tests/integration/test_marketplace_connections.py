@@ -11,6 +11,7 @@ from servers.marketplace.tools.connections import Connected, ConnectionList, Dis
 from shared.contracts.catalogue import ServerUninstalled
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError, Unavailable
 from shared.postgres.database import Database
+from tests.integration.test_marketplace_gateway_tools import listed
 from tests.integration.test_marketplace_lifecycle import ORDERS, approve, refusal, say, sql, submit
 from tests.marketplace_rig import Changing, Market, answer_json, definition
 
@@ -59,8 +60,8 @@ async def test_a_credential_that_the_server_refuses_is_not_saved_and_one_that_wo
     upstream, acme, bolt = await prepared(market)
     assert isinstance(await refusal(connect(market, acme, "Bearer wrong")), Unavailable)
     assert (await market.call(acme, "list_connections", ConnectionList)).connections == []
-    done = await connect(market, acme, direction="input")
-    assert (done.tools, done.direction) == (1, "input")
+    done = await connect(market, acme, direction="output")
+    assert (done.tools, done.direction) == (1, "output")
     upstream.sent.clear()
     assert await say(market, acme) == 200
     together = await market.post_call(acme, "com-example-orders__say")
@@ -75,6 +76,49 @@ async def test_a_credential_that_the_server_refuses_is_not_saved_and_one_that_wo
     gone = await market.call(acme, "disconnect_mcp", Disconnected, server_name=ORDERS)
     assert gone.was_connected
     assert await say(market, acme) == 503
+
+
+async def test_by_a_connection_for_input_only_tools_that_say_that_they_read_are_listed_and_called(
+    market: Market,
+) -> None:
+    upstream, operator = Locked(definition("say"), definition("book")), await market.operator()
+    upstream.tools[0]["annotations"] = {"readOnlyHint": True}
+    await submit(market, operator, await market.add_app(upstream))
+    await connect(market, operator, OPERATORS)
+    await approve(market)
+    acme, bolt = [await market.user_token(name) for name in ("acme", "bolt")]
+    for token, way in ((acme, "input"), (bolt, "both")):
+        await market.call(token, "install_mcp", server_name=ORDERS)
+        assert (await connect(market, token, direction=way)).direction == way
+
+    async def offered(token: str) -> set[str]:
+        return set(await listed(market, token, f"/servers/{ORDERS}/mcp"))
+
+    assert await offered(acme) == {"say"}
+    assert await offered(bolt) == {"say", "book"}
+    upstream.sent.clear()
+    assert await say(market, acme) == 200
+    assert (await market.post_call(acme, "com-example-orders__book")).status_code == 400
+    assert len(upstream.sent) == 1
+    told = await market.call(acme, "explain_access", server_name=ORDERS, tool_name="book")
+    assert not told["allowed"]
+    assert "for input" in told["steps"][-1]["reason"]
+    await connect(market, acme, direction="output")  # connected anew, at once
+    assert len(await offered(acme)) == 2
+
+
+async def test_a_connection_goes_no_other_way_than_the_catalogue_says(market: Market) -> None:
+    operator = await market.operator()
+    await submit(market, operator, await market.add_app(Locked(definition("say"))))
+    await connect(market, operator, OPERATORS)
+    await approve(market, direction="input")
+    acme = await market.user_token("acme")
+    await market.call(acme, "install_mcp", server_name=ORDERS)
+    for way in ("output", "both"):
+        error = await refusal(connect(market, acme, direction=way))
+        assert isinstance(error, InvalidInput)
+        assert error.field == "direction"
+    assert (await connect(market, acme)).direction == "input"
 
 
 async def test_a_changed_tool_of_a_locked_server_is_noticed_with_the_credential(market: Market) -> None:
@@ -161,7 +205,7 @@ async def test_a_connection_is_saved_and_removed_together_with_its_entry_in_the_
         await rows.execute("ALTER TABLE audit_away RENAME TO audit")
         await market.call(acme, "disconnect_mcp", server_name=ORDERS)
         told = await rows.fetch(
-            "SELECT verb, subject, detail FROM audit WHERE customer_id = 'acme' AND verb ~ '^connect' ORDER BY number"
+            "SELECT verb, subject, detail FROM audit WHERE customer_id = 'acme' AND verb ~ '^connection' ORDER BY number"
         )
     assert [tuple(row)[:2] for row in told] == [("connection.saved", ORDERS), ("connection.removed", ORDERS)]
     assert "input" in told[0]["detail"]

@@ -96,6 +96,13 @@ def scope_of(definition: str) -> str | None:
     return scope if isinstance(scope, str) else None
 
 
+@lru_cache(maxsize=4096)
+def only_reads(definition: str) -> bool:
+    """Whether a tool says of itself that it changes nothing (MCP's `readOnlyHint`)."""
+    said = orjson.loads(definition).get("annotations")
+    return isinstance(said, dict) and said.get("readOnlyHint") is True
+
+
 def digest_of_seen(tools: Iterable[PinnedTool]) -> Digest:
     """One digest over everything that was seen last: what an approval names."""
     return canonical_digest([[tool.name, tool.seen] for tool in sorted(tools, key=lambda each: each.name) if tool.seen])

@@ -69,6 +69,11 @@ class ConnectionStore:
             rows = queries.connections_of(connection, customer_id=customer, limit=MOST)
             return [Connection(**dict(row)) async for row in rows]
 
+    async def direction(self, customer: str | None, server_name: str) -> Direction | None:
+        """Which way data goes by a customer's connection; None: it has none."""
+        async with self._database.of(customer) as connection:
+            return await queries.direction_of(connection, customer_id=customer, server_name=server_name)
+
     async def header(self, customer: str | None, server_name: str, url: str) -> Header | None:
         """The header that carries a customer's credential to this address; None: it has no connection.
 

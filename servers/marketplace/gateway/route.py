@@ -11,7 +11,7 @@ import orjson
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, view_of
-from servers.marketplace.catalogue.definitions import Era, PinnedTool, scope_of
+from servers.marketplace.catalogue.definitions import Era, PinnedTool, only_reads, scope_of
 from servers.marketplace.catalogue.own import kind_of_server
 from servers.marketplace.catalogue.store import Entry, View
 from servers.marketplace.catalogue.tools import ServerTools, ToolStore
@@ -120,6 +120,13 @@ class Routes:
         known = await self._conditions.ask(customer, lambda: soon(self._compiled(customer)))
         return known.get(server_name, {})
 
+    async def reads_only(self, customer: str | None, entry: Entry) -> bool:
+        """Whether a customer's connection to a server is for `input`: then those of its tools are called that say of
+        themselves that they only read."""
+        if entry.kind != "external" or customer is None:
+            return False
+        return await self._connections.direction(customer, entry.server_name) == "input"
+
     def upstream_header(self, route: Route) -> tuple[str, str]:
         """The header that travels upstream: the platform's token for it, or the customer's own credential.
 
@@ -164,6 +171,8 @@ class Routes:
         stored = await self._stored.ask((view, name), lambda: self._tools.of(view, name))
         grant = self._grant(caller, entry, url)
         tools = _callable(caller, entry, stored, grant.scopes)
+        if await self.reads_only(caller.customer, entry):
+            tools = {tool: definition for tool, definition in tools.items() if only_reads(definition)}
         credential, stale = None, False
         if entry.kind == "external" and caller.customer is not None:
             try:

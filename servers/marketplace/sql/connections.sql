@@ -17,6 +17,11 @@ WHERE customer_id IS NOT DISTINCT FROM :customer_id
 ORDER BY server_name
 LIMIT :limit;
 
+-- name: direction_of(customer_id, server_name)$
+SELECT direction
+FROM connections
+WHERE server_name = :server_name AND customer_id IS NOT DISTINCT FROM :customer_id;
+
 -- name: credential_of(customer_id, server_name)^
 SELECT header, sealed
 FROM connections

@@ -67,7 +67,10 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     async def connect_mcp(
         server_name: ServerArgument,
         credential: Credential,
-        direction: Direction = "both",
+        direction: Annotated[
+            Direction | None,
+            Field(description="input: only tools that say they only read (readOnlyHint). Null: as the entry's."),
+        ] = None,
         header: HeaderName | None = None,
     ) -> Connected:
         """Connect this caller's customer to a server of someone else's with the customer's own credential.
@@ -87,10 +90,11 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             url, name = entry.url or "", variable_for(services().settings, entry.package, header)
         if entry.package is None and name.isupper():
             raise InvalidInput("This server is called at its address: name a header.", field="header")
+        way = _direction(entry.listing.direction, direction)
         told = (name, credential)
         found = await services().checks.with_header(entry, told)
-        await services().connections.save(customer, entry.server_name, url, direction, told, caller.subject)
-        return Connected(server_name=entry.server_name, direction=direction, tools=found)
+        await services().connections.save(customer, entry.server_name, url, way, told, caller.subject)
+        return Connected(server_name=entry.server_name, direction=way, tools=found)
 
     async def disconnect_mcp(server_name: ServerArgument) -> Disconnected:
         """Forget this customer's credential for a server. Use it when the credential is no longer to be used."""
@@ -121,3 +125,14 @@ def _owner() -> str | None:
     """The customer that the caller acts for; None for the operator, who acts for none."""
     caller = principal()
     return None if caller.customer is None and caller.role == "platform_admin" else require_customer()
+
+
+def _direction(of_entry: Direction, asked: Direction | None) -> Direction:
+    """Which way data goes by a connection: the entry's, or less.
+
+    Raises:
+        InvalidInput: the entry is for another one.
+    """
+    if asked is None or of_entry in {"both", asked}:
+        return asked or of_entry
+    raise InvalidInput(f"The catalogue has this server for {of_entry} alone: leave direction out.", field="direction")
