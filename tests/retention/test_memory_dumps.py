@@ -24,6 +24,7 @@ async def main():
 """
 PLAIN = "import asyncio; asyncio.run(main())"
 OURS = "from shared.serving import run_loop; run_loop(main())"
+READER = "from servers.cradle.processing.confinement import confine; confine(2**40); os.abort()"
 
 
 def crash(folder: Path, mark: str, start: str) -> subprocess.CompletedProcess[str]:
@@ -43,9 +44,10 @@ def cores_lie_here() -> bool:
 
 
 @pytest.mark.requirement("Z-02")
-def test_a_server_that_crashes_leaves_no_core_and_says_nothing_of_what_it_held(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [OURS, READER])
+def test_a_program_that_crashes_leaves_no_core_and_says_nothing_of_what_it_held(tmp_path: Path, start: str) -> None:
     mark = new_mark()
-    ended = crash(tmp_path, mark, OURS)
+    ended = crash(tmp_path, mark, start)
     assert ended.returncode < 0
     assert not found_in([tmp_path], forms_of(mark))
     assert mark not in ended.stdout + ended.stderr
@@ -89,4 +91,4 @@ def test_every_program_of_the_product_that_holds_content_forbids_dumps() -> None
     assert len(programs) >= 9
     assert programs.keys() >= WITHOUT_CONTENT
     for name, text in programs.items():
-        assert name in WITHOUT_CONTENT or re.search(r"^ +(forbid_dumps|run_loop)\(", text, re.MULTILINE), name
+        assert name in WITHOUT_CONTENT or re.search(r"^ +(forbid_dumps|run_loop|confine)\(", text, re.MULTILINE), name
