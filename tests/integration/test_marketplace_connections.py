@@ -205,7 +205,8 @@ async def test_a_connection_is_saved_and_removed_together_with_its_entry_in_the_
         await rows.execute("ALTER TABLE audit_away RENAME TO audit")
         await market.call(acme, "disconnect_mcp", server_name=ORDERS)
         told = await rows.fetch(
-            "SELECT verb, subject, detail FROM audit WHERE customer_id = 'acme' AND verb ~ '^connection' ORDER BY number"
+            "SELECT verb, subject, detail FROM audit "
+            "WHERE customer_id = 'acme' AND verb ~ '^connection' ORDER BY number"
         )
     assert [tuple(row)[:2] for row in told] == [("connection.saved", ORDERS), ("connection.removed", ORDERS)]
     assert "input" in told[0]["detail"]
