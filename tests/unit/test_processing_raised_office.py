@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from servers.cradle.processing.extract import rich_text
 from servers.cradle.processing.extract.xls_strings import raised_strings
 from tests.office_rig import opendocument
 from tests.tables_rig import extracted, texts
@@ -93,7 +94,10 @@ def rich(*cells: tuple[str | None, ...]) -> bytes:
         page.write_row(0, 0, ("Artikelnummer", "Bezeichnung", "Preis EUR"))
         page.write(1, 0, "A-1")
         for column, cell in enumerate(cells, 1):
-            page.write_rich_string(1, column, *(up if each is None else each for each in cell))
+            if len(cell) == 1:
+                page.write(1, column, cell[0])
+            else:
+                page.write_rich_string(1, column, *(up if each is None else each for each in cell))
     return out.getvalue()
 
 
@@ -105,6 +109,18 @@ def test_a_workbook_of_excel_too_and_its_price_is_the_one_that_it_shows() -> Non
     assert [(each.name, each.values[0].text) for each in product.features] == [("Preis EUR", "12,50¹⁾")]
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert b"superscript" in archive.read("xl/sharedStrings.xml")
+
+
+def test_a_workbook_without_raised_text_is_not_held_for_it_and_its_mark_may_lie_across_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rich_text, "BLOCK", 7)
+    assert (
+        extracted(rich(("Klemme 4 mm", None, "2", " lang")), "a.xlsx").products[0].names[0].text == "Klemme 4 mm² lang"
+    )
+    monkeypatch.setattr(rich_text, "read_part", None)
+    plain = extracted(rich(("Klemme 4 mm",)), "a.xlsx")
+    assert plain.products[0].names[0].text == "Klemme 4 mm"
 
 
 def old_rich(*cells: tuple[str | None, ...], before: int = 0) -> bytes:

@@ -9,9 +9,10 @@ import io
 import re
 import zipfile
 
-from servers.cradle.processing.extract.containers import read_part
+from servers.cradle.processing.extract.containers import read_part, whole_blocks
 from servers.cradle.processing.extract.encoding import raised
 
+BLOCK = 2**20
 _PART = re.compile(r"(^|[\\/])sharedstrings\.xml$", re.IGNORECASE)
 _MARK = b"superscript"
 _PIECE = re.compile(rb"<((?:[\w.-]+:)?)r>(?:(?!</\1r>).)*</\1r>", re.DOTALL)
@@ -25,14 +26,23 @@ def with_raised(data: bytes, archive: zipfile.ZipFile) -> bytes:
         Unreadable: `damaged`, `encrypted` or `zip_bomb`.
     """
     found = next((each for each in archive.infolist() if _PART.search(each.filename)), None)
-    content = found and read_part(archive, found.filename)
-    if not found or not content or _MARK not in content or (shown := _PIECE.sub(_raised, content)) == content:
+    if found is None or not _is_marked(archive, found.filename):
+        return data
+    content = read_part(archive, found.filename) or b""
+    if (shown := _PIECE.sub(_raised, content)) == content:
         return data
     out = io.BytesIO(data)
     with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as written:
         written.filelist.remove(written.NameToInfo.pop(found.filename))
         written.writestr(found.filename, shown)
     return out.getvalue()
+
+
+def _is_marked(archive: zipfile.ZipFile, path: str) -> bool:
+    """Whether any piece may be raised: of most workbooks none is, and all texts of a large one are not held for that."""
+    held = b""
+    blocks = whole_blocks(archive, path, BLOCK)
+    return any(_MARK in (held := held[1 - len(_MARK) :] + block) for block in blocks)
 
 
 def _raised(piece: re.Match[bytes]) -> bytes:
