@@ -20,6 +20,7 @@ from shared.room import says_full
 from shared.telemetry import event
 
 LONGEST_S = 3600.0
+_TRACEBACK = re.compile(rb"^Traceback \(most recent call last\):\n(?: .*\n)+([A-Za-z_][\w.]*)", re.MULTILINE)
 
 
 async def made_by(module: str, *paths: Path, given: bytes = b"") -> tuple[int, bytes]:
@@ -58,9 +59,10 @@ async def made_by(module: str, *paths: Path, given: bytes = b"") -> tuple[int, b
 
 
 def _exception(said: bytes) -> str:
-    """The name of the exception that a traceback ends with, without its message."""
-    named = re.findall(rb"^([A-Za-z_][\w.]*)(?=:|$)", said, re.MULTILINE)
-    return named[-1].decode() if named else ""
+    """The name of the first exception in what a process said, without its message, of whose lines each may be content:
+    the name alone follows a traceback's indented lines."""
+    named = _TRACEBACK.search(said)
+    return named[1].decode() if named else ""
 
 
 @asynccontextmanager

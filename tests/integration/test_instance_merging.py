@@ -17,11 +17,15 @@ FAILS = """
 import os, signal, sys
 if sys.argv[1] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[1] == "writes":
+    raise ValueError("zwei Zeilen:\\nKlemme: geheim\\nGeheimnis")
 raise KeyError("Klemme geheim")
 """
 
 
-@pytest.mark.parametrize(("how", "ended", "told"), [("raises", 1, "1 KeyError"), ("killed", -9, "-9")])
+@pytest.mark.parametrize(
+    ("how", "ended", "told"), [("raises", 1, "1 KeyError"), ("writes", 1, "1 ValueError"), ("killed", -9, "-9")]
+)
 async def test_of_a_process_that_fails_its_end_is_logged_and_nothing_that_it_said(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
