@@ -39,7 +39,7 @@ def with_raised(data: bytes, archive: zipfile.ZipFile) -> bytes:
 
 
 def _is_marked(archive: zipfile.ZipFile, path: str) -> bool:
-    """Whether any piece may be raised: of most workbooks none is, and all texts of a large one are not held for that."""
+    """Whether any piece may be raised. Of most workbooks none is: the texts of a large one are not held for that."""
     held = b""
     blocks = whole_blocks(archive, path, BLOCK)
     return any(_MARK in (held := held[1 - len(_MARK) :] + block) for block in blocks)
