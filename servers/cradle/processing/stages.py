@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 EMBED_BATCH = 256
 BYTES_AT_ONCE = 2**30
+FETCHED_AHEAD = 8
+"""Documents fetched while others are read: a bucket takes as long for a small one as its reader."""
 STREAM_FROM = 32 * 2**20
 AT_ONCE = 2**18
 """Bytes that are hashed sooner than another thread has begun."""
@@ -121,7 +123,7 @@ class Stages:
         self._known = known
         chunking = version.parameters.chunking
         self._sizes = ChunkSizes(chunking.max_tokens, chunking.overlap_tokens)
-        self._admission = Admission(pool.size, BYTES_AT_ONCE)
+        self._admission = Admission(pool.size, FETCHED_AHEAD, BYTES_AT_ONCE)
         self._ocr_permits = asyncio.Semaphore(2)
         self.clock = Clock()
 
@@ -166,6 +168,7 @@ class Stages:
     ) -> AsyncGenerator[Extraction, None]:
         """The file's parts. Looks one ahead, so that the last is worked on when its reader is free for another file."""
         held: Extraction | None = None
+        await ticket.turn.wait()
         async with contextlib.aclosing(self._pool.read(data, entry.file.path, entry.size)) as reading:
             del data
             while True:
