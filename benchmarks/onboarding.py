@@ -61,11 +61,13 @@ def main() -> None:
     options.add_argument("--documents", type=int, default=2000)
     options.add_argument("--embedded", type=int, default=300, help="documents of the run with the real model; 0: none")
     options.add_argument("--seed", type=int, default=711)
+    options.add_argument("--latency-ms", type=float, default=0, help="how late each file comes, as from a bucket")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as base:
         home, peaks = Path(base), []
         for size in (asked.documents // 4, asked.documents):
-            run = asyncio.run(processed(home / str(size), partial(write, documents=size, seed=asked.seed)))
+            write_all, late_s = partial(write, documents=size, seed=asked.seed), asked.latency_ms / 1000
+            run = asyncio.run(processed(home / str(size), write_all, latency_s=late_s))
             assert run.report.counts.documents == size, "a document is missing"
             assert run.report.counts.failed == size // 200, "other documents than the damaged ones were not read"
             print(told("no-op embedding", size, run), flush=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.processing import pipeline
 from servers.cradle.processing.parameters import current_parameters
-from servers.cradle.processing.sources import SourceList, find_files
+from servers.cradle.processing.sources import SourceFile, SourceList, find_files
 from servers.cradle.vision.service import VisionService
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.processing import ProcessingReport
@@ -87,13 +88,29 @@ class Run:
     memory: Memory
 
 
+def late(file: SourceFile, seconds: float) -> SourceFile:
+    """The file, whose bytes come so much later: as from a bucket."""
+
+    async def read() -> bytes:
+        await asyncio.sleep(seconds)
+        return await file.read()
+
+    return replace(file, read=read)
+
+
 async def processed(
-    home: Path, write: Callable[[Path], None], *, embedding: bool = False, workers: int | None = None
+    home: Path,
+    write: Callable[[Path], None],
+    *,
+    embedding: bool = False,
+    workers: int | None = None,
+    latency_s: float = 0.0,
 ) -> Run:
     """What `write` puts into a folder, through the pipeline.
 
     Args:
         embedding: whether the model embeds; else a no-op stands for it.
+        latency_s: how long each file takes to come.
     """
     folder = home / "files"
     folder.mkdir(parents=True)
@@ -111,6 +128,7 @@ async def processed(
     )  # fmt: skip
     store = await CustomerStore.open(settings, "bench", create=True)
     files = await find_files(SourceList.parse([str(folder)], settings), settings, store)
+    files = [late(file, latency_s) for file in files] if latency_s else files
     embedder: Any = service if embedding else NoEmbedding(service, parameters.embedding.dimension)
 
     async def no_ocr(png: bytes) -> str:
