@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Callable
 
@@ -223,6 +224,26 @@ def test_a_dropped_text_is_never_computed_and_lets_go_of_what_it_held() -> None:
     scheduler.drop(gone)
     assert scheduler.next_batch(0.1).items == [good]
     assert (list(gone.ids), gone.owner) == ([], None)
+
+
+class Watched(Item):
+    """A text of which one can tell whether anything still holds it."""
+
+
+@pytest.mark.requirement("F-08", "L-04")
+@pytest.mark.parametrize("mixed", [False, True])
+def test_nothing_is_kept_of_texts_whose_callers_left_though_their_tenant_never_stops(mixed: bool) -> None:
+    scheduler, gone = Scheduler(budget=20, mixed=mixed), list[weakref.ref[Watched]]()
+    scheduler.add(item(20), 0.0)
+    for length in range(21, 221):
+        leaves = Watched([1] * length, "a", "bulk", FAR)
+        gone.append(weakref.ref(leaves))
+        scheduler.add(leaves, 0.0)
+        scheduler.drop(leaves)
+        scheduler.add(item(20), 0.0)
+        assert len(scheduler.next_batch(0.1).items) == 1
+    del leaves
+    assert sum(each() is not None for each in gone) <= 1
 
 
 def test_packed_batches_mix_lengths_within_the_budget_and_compute_every_text_once() -> None:

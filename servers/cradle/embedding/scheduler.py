@@ -96,38 +96,35 @@ class _Line:
         self._by_length.setdefault(item.tokens, deque()).append(item)
 
     def head(self, now: float, expired: list[Item]) -> Item | None:
-        return _first(self._order, now, expired)
+        while self._order:
+            item = self._order[0]
+            if _waits(item, now, expired):
+                return item
+            self._order.popleft()
+            self.head_of(item.tokens, now, expired)  # so that it is kept nowhere, though none of its length comes again
+        return None
 
     def head_of(self, length: int, now: float, expired: list[Item]) -> Item | None:
-        same = self._by_length.get(length)
-        if same is None:
-            return None
-        found = _first(same, now, expired)
-        if found is None:
-            del self._by_length[length]
-        return found
+        same = self._by_length.get(length, ())
+        while same:
+            if _waits(same[0], now, expired):
+                return same[0]
+            same.popleft()
+        self._by_length.pop(length, None)
+        return None
 
     def take(self, item: Item) -> None:
-        """The item leaves; it is the first of its length. In the other order it is skipped when its turn comes."""
+        """The item leaves. In both orders it is skipped when its turn comes."""
         item.queued = False
         self.had += item.tokens
-        same = self._by_length[item.tokens]
-        while same and not same[0].queued:
-            same.popleft()
-        if not same:
-            del self._by_length[item.tokens]
 
 
-def _first(line: deque[Item], now: float, expired: list[Item]) -> Item | None:
-    while line:
-        item = line[0]
-        if item.queued and item.deadline > now:
-            return item
-        if item.queued:
-            item.queued = False
-            expired.append(item)
-        line.popleft()
-    return None
+def _waits(item: Item, now: float, expired: list[Item]) -> bool:
+    """Whether a text is still to be computed; one that is past its deadline is noted."""
+    if item.queued and item.deadline <= now:
+        item.queued = False
+        expired.append(item)
+    return item.queued
 
 
 class _Ring:
