@@ -89,8 +89,8 @@ def register(server: Server, service: Callable[[], EmbeddingService], served: Se
 
     async def tokenize(request: Request) -> Any:
         body = await read_model(request, wire.TokenizeBody)
-        texts = wire.listed(body.inputs)
-        return await while_connected(request, service().tokens(texts, body.prompt_name, body.add_special_tokens))
+        asked = service().tokens(wire.listed(body.inputs), body.prompt_name, body.add_special_tokens, tenant())
+        return await while_connected(request, asked)
 
     async def info(request: Request) -> Any:
         return await service().info() | {"version": importlib.metadata.version("platform-0711")}

@@ -189,6 +189,19 @@ async def test_tokenize_gives_ids_and_places_in_bytes(port: Port, service: Embed
     assert bare == tokens[1:-1]
 
 
+@pytest.mark.requirement("I-02")
+async def test_the_tokens_of_too_many_characters_are_refused_before_any_is_read(
+    port: Port, service: EmbeddingService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await port.post("/tokenize", {"inputs": ["x" * 32_768] * 8})).status_code == 200
+    found = await port.post("/tokenize", {"inputs": ["x" * 32_768] * 8 + ["x"]})
+    assert (found.status_code, found.json()["code"], found.json()["field"]) == (413, "too_large", "inputs")
+    monkeypatch.setattr(service._admission, "limit", 10)
+    with service._admission.held(("bulk", "flood"), 10):
+        found = await port.post("/tokenize", {"inputs": "eine Klemme"})
+    assert (found.status_code, found.headers["retry-after"]) == (429, "1")
+
+
 async def test_info_health_and_metrics_answer(port: Port) -> None:
     async with port.client() as client:
         told = (await client.get("/info")).json()

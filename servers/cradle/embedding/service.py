@@ -18,7 +18,7 @@ from servers.cradle.embedding.loader import STAGES, Loaded, Loader
 from servers.cradle.embedding.scheduler import Priority
 from servers.cradle.embedding.tokenizer import THREADS as TOKENIZER_THREADS
 from servers.cradle.embedding.wire import shortened
-from shared.contracts.embedding import EmbeddingRequest, EmbeddingResult, InputType
+from shared.contracts.embedding import MAX_TEXT_CHARS, EmbeddingRequest, EmbeddingResult, InputType
 from shared.contracts.installation import EmbeddingParameters
 from shared.encoder import Tokenizer, over_limit
 from shared.errors import DeadlineExceeded, Internal, InvalidInput, Overloaded, PlatformError, TooLarge, Unavailable
@@ -35,6 +35,8 @@ WINDOW = 256
 """Texts of one `embed_vectors` that are in the queue at once."""
 RETRY_LOAD_S = 10.0
 CHARS_OF_A_TOKEN = 4
+DESCRIBED_CHARS = 8 * MAX_TEXT_CHARS
+"""Of one call that asks for tokens: each may be one, and takes 300 bytes of memory until the answer is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +212,24 @@ class EmbeddingService:
         return Embedded(short, card.model, card.revision, inputs.tokens, inputs.cut)
 
     async def tokens(
-        self, texts: Sequence[str], input_type: InputType | None, special: bool
+        self, texts: Sequence[str], input_type: InputType | None, special: bool, tenant: str
     ) -> list[list[dict[str, object]]]:
-        """What the tokenizer makes of each text; see `Tokenizer.described`."""
+        """What the tokenizer makes of each text; see `Tokenizer.described`.
+
+        Raises:
+            TooLarge: of the texts together an answer would be too large.
+            Overloaded: too much waits; says when to come again.
+        """
         self._require_few(texts)
-        loaded = await self._ready(time.monotonic() + self._settings.call_deadline_s)
-        return await loaded.tokenizers.described(texts, input_type, special)
+        if sum(map(len, texts)) > DESCRIBED_CHARS:
+            raise TooLarge(
+                f"Texts to tokenize have {DESCRIBED_CHARS} characters together at most: send fewer.", field="inputs"
+            )
+        deadline = time.monotonic() + self._settings.call_deadline_s
+        loaded = await self._ready(deadline)
+        guessed = _guessed_tokens(texts, DESCRIBED_CHARS)
+        with self._admission.held(("interactive", tenant), guessed, deadline - time.monotonic()):
+            return await loaded.tokenizers.described(texts, input_type, special)
 
     async def info(self) -> dict[str, object]:
         """The model and the limits, as text-embeddings-inference tells them."""

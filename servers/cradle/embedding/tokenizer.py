@@ -41,15 +41,17 @@ class TokenizerPool:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="tokenizer")
 
     async def inputs(self, texts: Sequence[str], kind: InputType, truncate: bool) -> Inputs:
-        """The input for texts.
+        """The input for texts. What comes after a text that is refused is not looked at.
 
         Raises:
             InvalidInput: a text cannot be encoded, or is longer than the model reads and may not be cut.
         """
-        loop, ids = asyncio.get_running_loop(), list[list[int]]()
+        loop, ids, cut = asyncio.get_running_loop(), list[list[int]](), list[int]()
         for part in _turns(texts):
-            ids += await loop.run_in_executor(self._threads, self._encoded, part, kind, len(ids))
-        return self._limited(ids, truncate)
+            found = await loop.run_in_executor(self._threads, self._encoded, part, kind, truncate, len(ids))
+            ids += found.ids
+            cut += found.cut
+        return Inputs(ids, cut)
 
     async def described(
         self, texts: Sequence[str], kind: InputType | None, special: bool
@@ -59,26 +61,30 @@ class TokenizerPool:
         Raises:
             InvalidInput: a text is not Unicode.
         """
-        _require_unicode(texts)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: [self._tokenizer.described(text, kind, special) for text in texts]
-        )
+        loop, found = asyncio.get_running_loop(), list[list[dict[str, object]]]()
+        for part in _turns(texts):
+            found += await loop.run_in_executor(self._threads, self._described, part, kind, special, len(found))
+        return found
 
     def close(self) -> None:
         """Ends the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _limited(self, ids: list[list[int]], truncate: bool) -> Inputs:
+    def _encoded(self, texts: Sequence[str], kind: InputType, truncate: bool, first: int) -> Inputs:
+        _require_unicode(texts, first)
+        ids = self._tokenizer.inputs(texts, kind)
         cut = [at for at, each in enumerate(ids) if len(each) > self._limit]
         if cut and not truncate:
-            raise over_limit(cut[0], self._limit)
+            raise over_limit(first + cut[0], self._limit)
         for at in cut:
             ids[at] = self._tokenizer.cut(ids[at])
-        return Inputs(ids, cut)
+        return Inputs(ids, [first + at for at in cut])
 
-    def _encoded(self, texts: Sequence[str], kind: InputType, first: int) -> list[list[int]]:
+    def _described(
+        self, texts: Sequence[str], kind: InputType | None, special: bool, first: int
+    ) -> list[list[dict[str, object]]]:
         _require_unicode(texts, first)
-        return self._tokenizer.inputs(texts, kind)
+        return [self._tokenizer.described(text, kind, special) for text in texts]
 
 
 def _turns(texts: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -93,7 +99,7 @@ def _turns(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[start:]
 
 
-def _require_unicode(texts: Sequence[str], first: int = 0) -> None:
+def _require_unicode(texts: Sequence[str], first: int) -> None:
     for at, text in enumerate(texts, first):
         if not _is_unicode(text):
             raise InvalidInput(
