@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from servers.cradle.embedding import metrics
 from servers.cradle.embedding.engine import Engine
 from servers.cradle.embedding.scheduler import BATCH_TOKENS, FITTING_BATCHES
 from shared.encoder import Graph
@@ -197,6 +198,33 @@ async def test_a_broken_device_gets_a_new_process_and_no_caller_hangs(
     assert len(launched) == 2
     assert launched[0].pid != launched[1].pid
     assert engine.admission.waiting == 0
+
+
+@pytest.mark.requirement("F-05", "L-01")
+async def test_a_batch_that_is_lost_says_nothing_of_the_rate_and_counts_no_tokens(
+    engine: Engine, launched: list[SeenWorker]
+) -> None:
+    draw, tokens = np.random.default_rng(17), metrics.TOKENS.labels("interactive")._value
+    await compute(engine, [text_ids(draw, 64)] * 4)
+    rate, counted = engine.admission.rate, tokens.get()
+    running = await standing_still(engine, launched[0], text_ids(draw, 64))
+    launched[0].kill()
+    with pytest.raises(Unavailable):
+        await running
+    assert (engine.admission.rate, tokens.get()) == (rate, counted)
+
+
+@pytest.mark.requirement("F-06")
+async def test_what_a_batch_takes_is_learnt_from_the_parts_of_it_that_were_computed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = list[int]()
+    monkeypatch.setattr(engine._scheduler, "computed", lambda tokens, seconds: learnt.append(tokens))
+    texts = [text_ids(np.random.default_rng(18), 10) for _ in range(4)]
+    texts[3][1] = POISON
+    with pytest.raises(InvalidInput):
+        await compute(engine, texts)
+    assert learnt == [20, 10]
 
 
 @pytest.mark.requirement("F-05")

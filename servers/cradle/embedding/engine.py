@@ -233,30 +233,36 @@ class Engine:
                 left[item.lane] += item.tokens
             for lane, tokens in left.items():
                 self.admission.leave(lane, tokens)
-        self._measure(worker, batch, started)
+        self._tell(batch, started)
         for item, outcome in zip(batch.items, outcomes, strict=True):
             _deliver(item, outcome)
 
-    def _measure(self, worker: Worker, batch: Batch, started: float) -> None:
-        now = time.monotonic()
-        self.admission.measured(batch.tokens, started, now)
-        self._scheduler.computed(batch.tokens, now - max(started, worker.ended))  # they overlap
-        worker.ended = now
-        metrics.COMPUTE.observe(now - started)
+    def _tell(self, batch: Batch, started: float) -> None:
+        metrics.COMPUTE.observe(time.monotonic() - started)
         metrics.FILL.observe(len(batch.items))
         metrics.FILL_TOKENS.observe(min(1.0, batch.tokens / batch.budget))
         metrics.WAITING.set(self.admission.waiting)
         for place, each in self.workers.items():
             metrics.MEMORY.labels(str(place)).set(each.memory)
-        waited = Counter[tuple[Priority, float]]()
-        for item in batch.items:
-            waited[item.priority, item.added] += item.tokens
-        for (priority, added), tokens in waited.items():
-            metrics.TOKENS.labels(priority).inc(tokens)
+        for priority, added in {(item.priority, item.added) for item in batch.items}:
             metrics.WAIT.labels(priority).observe(started - added)
+
+    def _learn(self, worker: Worker, items: Sequence[Item], started: float) -> None:
+        """What a device computed, and how fast it was. Of what it did not compute nothing can be learnt."""
+        now, tokens = time.monotonic(), Counter[Priority]()
+        for item in items:
+            tokens[item.priority] += item.tokens
+        self.admission.measured(tokens.total(), started, now)
+        self._scheduler.computed(tokens.total(), now - max(started, worker.ended))  # they overlap
+        self._scheduler.fitted()
+        worker.ended = now
+        self._longest = max(self._longest, *(item.tokens for item in items))
+        for priority, count in tokens.items():
+            metrics.TOKENS.labels(priority).inc(count)
 
     async def _outcomes(self, worker: Worker, items: list[Item]) -> Sequence[Vectors | PlatformError]:
         """A batch that fails is halved until the text that fails is alone (F-04, F-06)."""
+        started = time.monotonic()
         try:
             found = await self._run(worker, [item.ids for item in items], [item.owner[0].normalize for item in items])
         except WorkerLost:
@@ -267,8 +273,7 @@ class Engine:
             if len(items) == 1:
                 return [await self._why(worker, items[0], failed.memory)]
         else:
-            self._scheduler.fitted()
-            self._longest = max(self._longest, *(item.tokens for item in items))
+            self._learn(worker, items, started)
             return list(found)
         half = len(items) // 2
         return [*await self._outcomes(worker, items[:half]), *await self._outcomes(worker, items[half:])]
