@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ from servers.cradle.embedding import metrics
 from servers.cradle.embedding.engine import Engine
 from servers.cradle.embedding.scheduler import BATCH_TOKENS, FITTING_BATCHES
 from shared.encoder import Graph
-from shared.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
+from shared.errors import DeadlineExceeded, Internal, InvalidInput, Overloaded, PlatformError, Unavailable
 from tests.embedding_device import CRASH, FATAL, GREEDY, HUGE, POISON, WIDE
 from tests.embedding_rig import PROBE, SeenWorker, engine_of, text_ids
 
@@ -273,6 +275,51 @@ async def test_closing_answers_every_waiting_caller(model_folder: Path) -> None:
     await engine.close()
     answers = await asyncio.gather(running, waiting, return_exceptions=True)
     assert all(isinstance(answer, Unavailable) for answer in answers)
+
+
+async def test_a_closed_engine_starts_no_worker_and_lets_nobody_wait(model_folder: Path) -> None:
+    launched: list[SeenWorker] = []
+    engine = engine_of(model_folder, launched)
+    await engine.start()
+    await engine.close()
+    assert len(launched) == 1
+    with pytest.raises(Unavailable):
+        await compute(engine, [PROBE])
+    assert engine.admission.waiting == 0
+
+
+@pytest.mark.requirement("F-11")
+async def test_the_signal_that_stops_the_server_does_not_end_its_worker(
+    engine: Engine, launched: list[SeenWorker]
+) -> None:
+    text = text_ids(np.random.default_rng(19), 8)
+    running = await standing_still(engine, launched[0], text)
+    assert launched[0].pid
+    os.kill(launched[0].pid, signal.SIGTERM)
+    launched[0].go_on()
+    await running
+    assert len(launched) == 1
+
+
+@pytest.mark.requirement("F-05")
+@pytest.mark.parametrize(("fault", "told"), [(RuntimeError, Unavailable), (ArithmeticError, Internal)])
+async def test_no_caller_hangs_whatever_a_worker_raises(
+    engine: Engine,
+    launched: list[SeenWorker],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: type[Exception],
+    told: type[PlatformError],
+) -> None:
+    def closed(frame: bytes) -> None:
+        raise fault
+
+    draw = np.random.default_rng(20)
+    monkeypatch.setattr(launched[0], "_write", closed)
+    with pytest.raises(told):
+        await compute(engine, [text_ids(draw, 8)])
+    assert engine.admission.waiting == 0
+    monkeypatch.undo()
+    await compute(engine, [text_ids(draw, 8)])
 
 
 async def test_two_workers_share_the_queue_and_one_that_stands_still_holds_up_nobody_else(

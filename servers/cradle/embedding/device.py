@@ -97,7 +97,8 @@ def open_backend(spec: Spec) -> Backend:
 
 def main(load: Callable[[Spec], Backend] = open_backend) -> None:
     """Serves until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends this process when it has drained
+    for sign in (signal.SIGINT, signal.SIGTERM):  # terminals and systemd tell every process of a group or unit
+        signal.signal(sign, signal.SIG_IGN)  # the server ends this one when it has drained
     forbid_dumps()
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no reply

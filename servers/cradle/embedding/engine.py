@@ -15,7 +15,7 @@ from servers.cradle.embedding import metrics
 from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.scheduler import Batch, Item, Lane, Priority, Scheduler
 from servers.cradle.embedding.worker import BatchFailed, Worker, WorkerLost
-from shared.errors import DeadlineExceeded, InvalidInput, PlatformError, Unavailable
+from shared.errors import DeadlineExceeded, Internal, InvalidInput, PlatformError, Unavailable
 from shared.telemetry import event, span
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Engine:
         self._scheduler = Scheduler(sizes[-1], sizes=sizes) if sizes else Scheduler()
         self._longest = 0
         self._calls: set[Call] = set()
+        self._closed = False
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -99,16 +100,17 @@ class Engine:
         self._own(self._serve())
 
     async def close(self) -> None:
-        """Ends the workers; what still waits gets `Unavailable`."""
+        """Ends the workers; what still waits gets `Unavailable`, and so does what comes."""
+        self._closed = True
         for call in self._calls:
             if not call.done.done():
                 call.done.set_exception(reloading())
-        workers, self.workers = list(self.workers.values()), {}
-        await asyncio.gather(*(worker.close() for worker in workers))
         tasks = list(self._tasks)
         for task in tasks:
-            task.cancel()
+            task.cancel()  # first: else the workers that end would be replaced
         await asyncio.gather(*tasks, return_exceptions=True)
+        workers, self.workers = list(self.workers.values()), {}
+        await asyncio.gather(*(worker.close() for worker in workers))
 
     async def compute(
         self, ids: Sequence[Sequence[int]], tenant: str, priority: Priority, deadline: float, normalize: bool
@@ -122,10 +124,13 @@ class Engine:
             Overloaded: too much waits.
             DeadlineExceeded: the deadline passed first.
             InvalidInput: a text cannot be computed; names it.
-            Unavailable: the worker was lost while it computed them, or its device had no memory for the moment.
+            Unavailable: the worker was lost while it computed them, its device had no memory for the moment, or the
+                engine is closed.
         """
         import numpy as np
 
+        if self._closed:
+            raise reloading()
         for at, each in enumerate(ids):
             if not each:
                 raise InvalidInput(f"Text {at} has nothing that the model reads. Leave it out.", field=f"texts.{at}")
@@ -225,6 +230,10 @@ class Engine:
         try:
             with span("embedding.batch", count=len(batch.items), tokens=tokens, backend=self.backend):
                 outcomes = await self._outcomes(worker, batch.items)
+        except Exception:  # a defect, which `_ended` logs: nobody waits for what will not come
+            for item in batch.items:
+                _deliver(item, Internal())
+            raise
         finally:
             worker.batches -= 1
             worker.tokens -= tokens

@@ -141,7 +141,7 @@ class Worker:
             self._write(batch_frame(number, texts, units))
             async with asyncio.timeout(STUCK_S):
                 flat = await answer
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, RuntimeError):  # uvloop: RuntimeError for a closed pipe
             self.kill()
             raise WorkerLost from None
         finally:
