@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from servers.cradle.embedding import service as service_module
 from servers.cradle.embedding.backends.sentence_transformers import SentenceTransformersBackend
 from servers.cradle.embedding.export import export_model, is_exported
 from servers.cradle.embedding.models import describe, resolve
@@ -197,6 +199,49 @@ async def test_a_missing_model_is_one_sentence_that_says_which_files_belong_wher
         assert serving.health()["status"] == "failed"
     finally:
         await serving.close()
+
+
+async def test_a_model_that_could_not_be_loaded_is_loaded_later_though_no_call_comes(
+    model_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "RETRY_LOAD_S", 0.01)
+    serving = EmbeddingService(Settings(home=model_home))
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/nowhere/python")
+            await serving.start()
+            with pytest.raises(Unavailable):
+                await serving.identity()
+            assert serving.health()["status"] == "failed"
+        async with asyncio.timeout(240):
+            while serving.health()["status"] != "healthy":  # noqa: ASYNC110  # nothing else tells of it
+                await asyncio.sleep(0.01)
+    finally:
+        await serving.close()
+
+
+async def test_a_model_that_cannot_be_loaded_holds_nothing_of_the_calls_that_it_failed(tmp_path: Path) -> None:
+    serving = EmbeddingService(Settings(home=tmp_path, embedding_model="some/model", embedding_revision="a" * 40))
+    await serving.start()
+    try:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await serving.embed(EmbeddingRequest(texts=["Kanarienvogel"]), "a")
+        assert serving._failure is not None
+        frames = [frame for frame, _ in traceback.walk_tb(serving._failure.__traceback__)]
+        assert not [frame for frame in frames if "texts" in frame.f_locals]
+    finally:
+        await serving.close()
+
+
+async def test_who_waits_for_a_model_is_told_that_the_service_stops(model_home: Path) -> None:
+    serving = EmbeddingService(Settings(home=model_home))
+    await serving.start()
+    waiting = asyncio.create_task(serving.embed(EmbeddingRequest(texts=["Klemme"]), "a"))
+    await asyncio.sleep(0)
+    await serving.close()
+    with pytest.raises(Unavailable, match="stopped"):
+        await waiting
 
 
 def test_a_model_without_a_pinned_revision_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 Status = Literal["loading", "ready", "failed", "stopped"]
 WINDOW = 256
 """Texts of one `embed_vectors` that are in the queue at once."""
-RETRY_LOAD_S = 10.0
+RETRY_LOAD_S = 30.0
 CHARS_OF_A_TOKEN = 4
 DESCRIBED_CHARS = 8 * MAX_TEXT_CHARS
 """Of one call that asks for tokens: each may be one, and takes 300 bytes of memory until the answer is written."""
@@ -64,12 +65,11 @@ class EmbeddingService:
         self._loader = Loader(settings, cluster)
         self._loaded: Loaded | None = None
         self._failure: PlatformError | None = None
-        self._failed_at = 0.0
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begins to load the model and returns at once."""
+        """Begins to load the model and returns at once. Where it cannot be loaded, that is tried again and again."""
         self._failure = None
         self._changed.clear()
         self._keeper = asyncio.create_task(self._keep())
@@ -80,6 +80,7 @@ class EmbeddingService:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
+            self._changed.set()
 
     @property
     def status(self) -> Status:
@@ -118,7 +119,9 @@ class EmbeddingService:
             Unavailable: the model is still loading.
         """
         if self._loaded is None:
-            raise self._failure or Unavailable("The embedding model is loading. Try again shortly.", retry_after=5)
+            if self._failure is not None:
+                raise copy(self._failure)
+            raise Unavailable("The embedding model is loading. Try again shortly.", retry_after=5)
         return self._loaded.tokenizer
 
     async def identity(self, deadline_s: float | None = None) -> EmbeddingParameters:
@@ -298,13 +301,11 @@ class EmbeddingService:
                 await asyncio.sleep(wait)
 
     async def _ready(self, deadline: float) -> Loaded:
-        if self._failure is not None and time.monotonic() - self._failed_at >= RETRY_LOAD_S:
-            await self.start()
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 while self._loaded is None:
                     if self._failure is not None:
-                        raise self._failure
+                        raise copy(self._failure)  # an error that is raised holds what it was raised through
                     if self._keeper is None:
                         raise Unavailable("The embedding service is stopped.")
                     await self._changed.wait()
@@ -313,10 +314,10 @@ class EmbeddingService:
         return self._loaded
 
     async def _keep(self) -> None:
-        """Loads the model and holds it until it is told to stop."""
-        loaded = await self._load()
-        if loaded is None:
-            return
+        """Loads the model and holds it until it is told to stop. No call is needed for another try: a balancer sends
+        none while the last one has failed."""
+        while (loaded := await self._load()) is None:  # noqa: ASYNC110  # nothing tells when it may succeed
+            await asyncio.sleep(RETRY_LOAD_S)
         try:
             await asyncio.Event().wait()
         finally:
@@ -326,18 +327,15 @@ class EmbeddingService:
 
     async def _load(self) -> Loaded | None:
         try:
-            self._loaded = await self._loader.load(self._admission)
+            self._loaded, self._failure = await self._loader.load(self._admission), None
         except PlatformError as error:
-            self._fail(error)
+            self._failure = error
         except Exception as error:  # noqa: BLE001  # whatever a library raises while loading: the callers must be told
             event("embedding_load_failed", error=error)
-            self._fail(Internal("The embedding model could not be loaded. Cradle's log has the details."))
+            self._failure = Internal("The embedding model could not be loaded. Cradle's log has the details.")
         metrics.LOADS.labels("ready" if self._loaded else "failed").inc()
         self._changed.set()
         return self._loaded
-
-    def _fail(self, error: PlatformError) -> None:
-        self._failure, self._failed_at = error, time.monotonic()
 
 
 def _within(inputs: Sequence[list[int]], limit: int) -> list[list[int]]:
