@@ -116,6 +116,19 @@ async def test_what_was_tokenised_to_be_cut_is_not_tokenised_again_and_gives_the
         await service.embed_vectors(["Klemme " * 400], "passage", "a", inputs=[[7] * 257])
 
 
+@pytest.mark.requirement("L-02")
+async def test_work_in_this_process_goes_on_in_smaller_parts_while_others_leave_no_room_for_larger_ones(
+    service: EmbeddingService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"Klemme {at}" for at in range(20)]
+    alone = await service.embed_vectors(texts, "passage", "a")
+    asked = [len(service.tokenizer.passage(text)) for text in texts]
+    monkeypatch.setattr(service._admission, "limit", 1000 + max(asked))
+    monkeypatch.setattr(service, "_settings", service._settings.model_copy(update={"job_step_deadline_s": 60.0}))
+    with service._admission.held(("interactive", "others"), 1000):
+        assert np.array_equal(await service.embed_vectors(texts, "passage", "a"), alone)
+
+
 @pytest.mark.requirement("I-04")
 async def test_half_a_character_is_refused_by_name(service: EmbeddingService) -> None:
     with pytest.raises(InvalidInput) as error:

@@ -35,6 +35,8 @@ Status = Literal["loading", "ready", "failed", "stopped"]
 WINDOW = 256
 """Texts of one `embed_vectors` that are in the queue at once."""
 RETRY_LOAD_S = 30.0
+LONGEST_WAIT_S = 5.0
+"""Of work in this process for room in the queue."""
 CHARS_OF_A_TOKEN = 4
 DESCRIBED_CHARS = 8 * MAX_TEXT_CHARS
 """Of one call that asks for tokens: each may be one, and takes 300 bytes of memory until the answer is written."""
@@ -291,14 +293,24 @@ class EmbeddingService:
     async def _patiently(
         self, loaded: Loaded, ids: list[list[int]], tenant: str, priority: Priority, deadline: float
     ) -> Vectors:
-        while True:
+        """Where there is no room for all of them, half as many are tried: many who ask for little may never leave room
+        for much."""
+        import numpy as np
+
+        left: list[list[list[int]]] = [ids]
+        found: list[Vectors] = []
+        while left:
+            part = left.pop()
             try:
-                return await loaded.engine.compute(ids, tenant, priority, deadline, loaded.model.card.normalize)
+                found.append(await loaded.engine.compute(part, tenant, priority, deadline, loaded.model.card.normalize))
             except Overloaded as full:
-                wait = full.retry_after or 0.1
+                wait = min(full.retry_after or 0.1, LONGEST_WAIT_S)
                 if time.monotonic() + wait >= deadline:
                     raise too_late() from None
                 await asyncio.sleep(wait)
+                half = (len(part) + 1) // 2
+                left += [each for each in (part[half:], part[:half]) if each]
+        return np.concatenate(found)
 
     async def _ready(self, deadline: float) -> Loaded:
         try:
