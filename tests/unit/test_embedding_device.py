@@ -8,13 +8,16 @@ import os
 import queue
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pytest
 
 from servers.cradle.embedding.device import DONE, FAILED, HEAD, MEMORY, Device, Spec, batch_frame
+from servers.cradle.embedding.loader import Loader
 from servers.cradle.embedding.worker import Worker
+from shared.settings import Settings
 
 if TYPE_CHECKING:
     from servers.cradle.embedding.backends.base import Pending
@@ -135,3 +138,14 @@ def test_a_machine_that_could_compute_faster_is_told_of(caplog: pytest.LogCaptur
     (record,) = caplog.records
     assert (record.levelname, record.message) == ("WARNING", "embedding_slower_than_it_can_be")
     assert (worker.in_flight, worker.lacks) == (2, "a C compiler")
+
+
+@pytest.mark.parametrize(
+    ("named", "gpus"),
+    [("0", 1), ("1,0", 2), ("GPU-8a1f,MIG-77", 2), ("-1", 0), ("", 0), ("0,-1,1", 1), ("NoDevFiles", 0)],
+)
+def test_as_many_gpus_are_used_as_cuda_would_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, gpus: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert Loader(Settings(home=tmp_path))._gpus() == gpus

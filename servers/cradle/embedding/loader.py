@@ -6,9 +6,11 @@ import asyncio
 import importlib.util
 import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +37,8 @@ FORMS: tuple[Form, ...] = ("openvino", "onnx")
 PACKAGES: dict[Form, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
 Stage = Literal["waiting", "checking files", "converting once", "loading"]
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+VISIBLE = re.compile(r"\s*(\d+|(GPU|MIG)-.+)\s*")
+"""What CUDA takes for a device in `CUDA_VISIBLE_DEVICES`; it ends at anything else, such as -1, which means: none."""
 STAGES: tuple[Stage, ...] = ("checking files", "converting once", "loading")
 
 
@@ -185,9 +189,10 @@ class Loader:
         if self._settings.embedding_device == "cpu":
             return 0
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
-        found = len(named.split(",")) if named else len(list(NVIDIA_GPUS.iterdir())) if NVIDIA_GPUS.is_dir() else 0
-        if named == "":
-            found = 0
+        if named is not None:
+            found = sum(1 for _ in takewhile(VISIBLE.fullmatch, named.split(",")))
+        else:
+            found = len(list(NVIDIA_GPUS.iterdir())) if NVIDIA_GPUS.is_dir() else 0
         if not found and self._settings.embedding_device == "cuda":
             raise Unavailable("There is no GPU. Set P0711_EMBEDDING_DEVICE=cpu or auto.")
         return found
