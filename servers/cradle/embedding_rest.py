@@ -95,10 +95,10 @@ def register(server: Server, service: Callable[[], EmbeddingService], served: Se
     async def info(request: Request) -> Any:
         return await service().info() | {"version": importlib.metadata.version("platform-0711")}
 
-    server.route("/embed", embed, ["POST"], scope=SCOPE)
-    server.route("/v1/embeddings", openai, ["POST"], scope=SCOPE)
-    server.route("/similarity", similarity, ["POST"], scope=SCOPE)
-    server.route("/tokenize", tokenize, ["POST"], scope=SCOPE)
+    server.route("/embed", embed, ["POST"], scope=SCOPE, more=wire.tei_error)
+    server.route("/v1/embeddings", openai, ["POST"], scope=SCOPE, more=wire.openai_error)
+    server.route("/similarity", similarity, ["POST"], scope=SCOPE, more=wire.tei_error)
+    server.route("/tokenize", tokenize, ["POST"], scope=SCOPE, more=wire.tei_error)
     server.route("/info", info, ["GET"], scope=SCOPE)
 
 

@@ -133,11 +133,17 @@ def asks_rpc(scope: Scope) -> bool:
 
 
 def http_response(
-    error: PlatformError, headers: dict[str, str] | None = None, *, rpc: bool = False, close: bool = False
+    error: PlatformError,
+    headers: dict[str, str] | None = None,
+    *,
+    rpc: bool = False,
+    close: bool = False,
+    more: dict[str, Any] | None = None,
 ) -> Response:
     """The error as an HTTP answer: status, `Retry-After`, and `error.as_dict()` in JSON.
 
     Args:
+        more: what else the clients of this route read.
         rpc: as JSON-RPC has it; see `asks_rpc`.
         close: the connection closes after it, as after a body that is too large.
     """
@@ -146,7 +152,7 @@ def http_response(
         headers["retry-after"] = str(math.ceil(error.retry_after))
     elif isinstance(error, Unavailable):
         headers["retry-after"] = "5"
-    told = error.as_dict()
+    told = error.as_dict() | (more or {})
     if rpc:
         about = protocol_error(error).error.model_dump(exclude_none=True)
         told = {"jsonrpc": "2.0", "id": None, "error": about}

@@ -18,14 +18,19 @@ from shared.telemetry import event
 from shared.values import check_value, problem_of
 
 Handler = Callable[[Request], Awaitable[Any]]
+More = Callable[[PlatformError], dict[str, Any]]
+"""What a route's clients read of an error, beside the platform's own form."""
 Model = TypeVar("Model", bound=BaseModel)
 LIMIT = "0711.limit"
 """Where the scope of a request has the largest body that its server takes."""
 DEFAULT_LIMIT = 32 * 2**20
 
 
-def route(path: str, handler: Handler, methods: list[str], scope: str | None) -> Route:
+def route(path: str, handler: Handler, methods: list[str], scope: str | None, more: More | None = None) -> Route:
     """A route whose handler may return a response, a model or anything that JSON has, and may raise `PlatformError`."""
+
+    def refused(error: PlatformError) -> Response:
+        return http_response(error, more=more(error) if more is not None else None)
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -34,9 +39,9 @@ def route(path: str, handler: Handler, methods: list[str], scope: str | None) ->
             answer = await handler(request)
             return answer if isinstance(answer, Response) else json_response(answer)
         except PlatformError as error:
-            return http_response(error)
+            return refused(error)
         except Exception as error:  # noqa: BLE001  # translated and logged; nothing of it may reach the caller
-            return http_response(platform_error(error, route=path))
+            return refused(platform_error(error, route=path))
 
     return Route(path, endpoint, methods=methods, name=path)
 

@@ -30,7 +30,7 @@ from shared.serving.endpoint import Endpoint
 from shared.serving.guard import CALLER, Access
 from shared.serving.metrics import measured, metrics_route
 from shared.serving.resources import guarded
-from shared.serving.rest import Handler, json_response, route
+from shared.serving.rest import Handler, More, json_response, route
 from shared.serving.tools import ToolServer
 from shared.settings import ServerName, Settings
 from shared.telemetry import following
@@ -199,6 +199,7 @@ class Server:
         *,
         public: bool = False,
         scope: str | None = None,
+        more: More | None = None,
     ) -> None:
         """Offer a route. It needs a token unless `public`, and `scope` in the token where one is named."""
         if public:
@@ -208,7 +209,7 @@ class Server:
         self._routes = [
             each for each in self._routes if each.path != path or not set(methods) & (each.methods or set())
         ]
-        self._routes.append(route(path, handler, list(methods), scope))
+        self._routes.append(route(path, handler, list(methods), scope, more))
 
     def mount(self, serves: Callable[[str], bool], app: ASGIApp) -> None:
         """Hand the paths that `serves` accepts to an application that checks its callers itself."""

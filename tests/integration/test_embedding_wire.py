@@ -143,8 +143,10 @@ async def test_the_openai_package_raises_its_own_errors(port: Port) -> None:
     async with port.openai(max_retries=0) as client:
         with pytest.raises(openai.NotFoundError, match="one model"):
             await client.embeddings.create(model="text-embedding-3-small", input="x")
-        with pytest.raises(openai.BadRequestError, match="384 dimensions"):
+        with pytest.raises(openai.BadRequestError, match="384 dimensions") as refused:
             await client.embeddings.create(model=MODEL, input="x", dimensions=385)
+        told = refused.value
+        assert (told.type, told.param, told.code) == ("invalid_request_error", "dimensions", "invalid_input")
         with pytest.raises(openai.BadRequestError, match="256 tokens"):
             await client.embeddings.create(model=MODEL, input=["x", LONG])
         cut = await client.embeddings.create(model=MODEL, input=["x", LONG], extra_body={"truncate": True})
@@ -199,7 +201,9 @@ async def test_the_tokens_of_too_many_characters_are_refused_before_any_is_read(
     monkeypatch.setattr(service._admission, "limit", 10)
     with service._admission.held(("bulk", "flood"), 10):
         found = await port.post("/tokenize", {"inputs": "eine Klemme"})
+        limited = await port.post("/v1/embeddings", {"model": MODEL, "input": "eine Klemme"})
     assert (found.status_code, found.headers["retry-after"]) == (429, "1")
+    assert (limited.status_code, limited.json()["error"]["type"]) == (429, "rate_limit_error")
 
 
 async def test_info_health_and_metrics_answer(port: Port) -> None:
@@ -236,6 +240,8 @@ async def test_bad_input_is_a_400_that_names_the_field(port: Port, case: str) ->
     found = await port.post(path, body)
     assert (found.status_code, found.json()["code"]) == (400, "invalid_input")
     assert found.json()["field"].startswith(field), found.json()
+    told = found.json()["error"]  # where clients of OpenAI and of text-embeddings-inference look
+    assert (told["message"] if path == "/v1/embeddings" else told) == found.json()["message"]
 
 
 @pytest.mark.requirement("I-03", "I-04")
