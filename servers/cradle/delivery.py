@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -151,7 +150,7 @@ async def restore(held: Services, customer: str, name: str) -> ImageBuilt:
     async with workplace(held.settings, customer, store) as place:
         folder = place.folder / "restored"
         await asyncio.to_thread(folder.mkdir, mode=0o700, exist_ok=True)
-        restored = await (await _whole_archive(held, customer, name)).restore(customer, name, folder / name)
+        restored = await (await whole_archive(held, customer, name)).restore(customer, name, folder / name)
         await place.give(f"restored/{name}", RECORD)
     return restored
 
@@ -160,7 +159,7 @@ async def drill(held: Services, customer: str) -> dict[str, str]:
     """Restores every archived image of the customer and throws it away; name → how it went."""
     store = await CustomerStore.open(held.settings, customer)
     async with workplace(held.settings, customer, store) as place:
-        return await (await _whole_archive(held, customer)).drill(customer, place.scratch)
+        return await (await whole_archive(held, customer)).drill(customer, place.scratch)
 
 
 async def _locked(settings: Settings) -> LockedBucket | None:
@@ -172,8 +171,17 @@ async def _locked(settings: Settings) -> LockedBucket | None:
     return LockedBucket(await asyncio.to_thread(s3_client, settings), settings.archive_bucket)
 
 
-async def _whole_archive(held: Services, customer: str, name: str | None = None) -> Archive:
-    """The archive, in which the customer's images (or those of this name or tag) are again that it lost to a disk."""
+async def archived_tags(held: Services, customer: str) -> list[str]:
+    """The tags of the customer's archived images, oldest first; those that only the archive's bucket has come first."""
+    names = await asyncio.to_thread((await archive_of(held)).names, customer)
+    if (locked := await _locked(held.settings)) is not None:
+        names = [*(each for each in await locked.names(customer) if each not in names), *names]
+    return list(dict.fromkeys(map(tag_of, names)))
+
+
+async def whole_archive(held: Services, customer: str, name: str | None = None) -> Archive:
+    """The archive, in which the customer's images (or those of this name or tag) are again that its disk has lost or
+    damaged, where P0711_ARCHIVE_BUCKET has them."""
     archive, locked = await archive_of(held), await _locked(held.settings)
     if locked is not None and (found := await locked.bring_back(archive, customer, name)):
         event("archived_images_brought_back", count=len(found))
@@ -242,7 +250,7 @@ async def at_hand(held: Services, customer: str, tag: str, place: Workplace) -> 
     try:
         return await asyncio.to_thread(built_image, place.folder, tag)
     except NotFound:
-        archive = await archive_of(held)
+        archive = await whole_archive(held, customer, tag)
         if tag not in map(tag_of, await asyncio.to_thread(archive.names, customer)):
             raise
         restored = place.scratch / work_name("restored")
@@ -284,7 +292,7 @@ async def _make_room(held: Services, store: CustomerStore, customer: str) -> int
         try:
             built = Stored.model_validate_json(await store.get(f"images/{tag}/{RECORD}")).built
             keep = built.dataset_digest == present or archived_name(built) not in names
-            keep = keep or not await asyncio.to_thread(_is_whole, archive, customer, archived_name(built))
+            keep = keep or not await asyncio.to_thread(archive.is_whole, customer, archived_name(built))
         except ValueError:  # of another release
             keep = True
         except NotFound:  # what a killed process left of it
@@ -298,16 +306,6 @@ async def _make_room(held: Services, store: CustomerStore, customer: str) -> int
             await store.delete(key)
             removed += 1
     return removed
-
-
-def _is_whole(archive: Archive, customer: str, name: str) -> bool:
-    """Whether the archive's copy is what was archived: looked at before another copy goes."""
-    try:
-        archive.record(customer, name)
-    except Conflict:
-        event("archived_image_damaged", level=logging.ERROR)
-        return False
-    return True
 
 
 async def archive_of(held: Services) -> Archive:

@@ -12,7 +12,6 @@ import orjson
 from servers.cradle import delivery
 from servers.cradle.deployments.service import NOTHING_THERE
 from servers.cradle.deployments.store import Row
-from servers.cradle.images.archive import tag_of
 from servers.cradle.images.build import RECORD
 from servers.cradle.images.signed import SignedImage, signed_image
 from servers.cradle.images.updates import key_of, ledger_key, push_update
@@ -56,7 +55,7 @@ async def check_deployment(held: Services, customer: str, tag: str, host: str, p
         Conflict: the deployment has another port, or another deployment or program has this one.
     """
     store = await CustomerStore.open(held.settings, customer)
-    if tag not in await _archived(held, customer) and not await store.exists(f"images/{tag}/{RECORD}"):
+    if not await store.exists(f"images/{tag}/{RECORD}") and tag not in await delivery.archived_tags(held, customer):
         raise NotFound(NO_IMAGE, field="tag")
     return await held.deployments.check(customer, host, port)
 
@@ -70,7 +69,7 @@ async def check_rollback(held: Services, customer: str, tag: str, host: str) -> 
     """
     if not await held.deployments.serving(customer, host):
         raise NotFound(NOTHING_THERE, field="host")
-    if tag not in await _archived(held, customer):
+    if tag not in await delivery.archived_tags(held, customer):
         raise NotFound(NO_IMAGE, field="tag")
     return await held.deployments.engine_of(host)
 
@@ -120,7 +119,7 @@ async def roll_back(held: Services, customer: str, tag: str, host: str) -> Deplo
     row = next(iter(await held.deployments.serving(customer, host)), None)
     if row is None:
         raise NotFound(NOTHING_THERE, field="host")
-    archive = await delivery.archive_of(held)
+    archive = await delivery.whole_archive(held, customer, tag)
     wanted = await asyncio.to_thread(archive.record, customer, tag)
     if await _has(held, customer, row, wanted):
         return await held.deployments.switch(customer, row, wanted, ())
@@ -131,14 +130,8 @@ async def roll_back(held: Services, customer: str, tag: str, host: str) -> Deplo
 
 async def deployments(held: Services, customer: str) -> DeploymentList:
     """What is deployed, each asked just now, and the tags that can be gone back to."""
-    versions = await _archived(held, customer)
+    versions = await delivery.archived_tags(held, customer)
     return DeploymentList(deployments=await held.deployments.listed(customer), versions=versions)
-
-
-async def _archived(held: Services, customer: str) -> list[str]:
-    """The tags of the customer's archived images, oldest first."""
-    names = await asyncio.to_thread((await delivery.archive_of(held)).names, customer)
-    return list(dict.fromkeys(tag_of(name) for name in names))
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import uuid
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,16 @@ from minio.retention import Retention
 from servers.cradle import delivery
 from servers.cradle.images.archive import SEALED, SUMS, Archive
 from servers.cradle.images.archive_s3 import LockedBucket
+from servers.cradle.images.build import RECORD
 from servers.cradle.images.signing import Signer
 from servers.cradle.services import Services
+from servers.cradle.workplace import workplace
 from shared.errors import Conflict, Unavailable
 from shared.objects import CustomerStore
 from tests.conftest import s3_settings
 from tests.image_rig import CustomerImage, small_image
+
+CUSTOMER = "lost-archive"
 
 
 @pytest.fixture(scope="module")
@@ -109,27 +114,75 @@ async def test_a_mirror_that_broke_off_goes_on_and_does_not_vouch_for_what_was_s
     assert not list(client.list_objects(bucket, prefix=f"{other}/{SUMS}"))
 
 
-async def test_a_platform_that_lost_its_archive_restores_and_drills_from_the_bucket(
-    client: Minio, bucket: str, tmp_path: Path
-) -> None:
+@pytest.fixture
+async def platform(client: Minio, bucket: str, tmp_path: Path) -> AsyncIterator[tuple[Services, CustomerImage, Path]]:
+    """A platform on S3, its customer's image, and the folder in which it is archived."""
     settings = s3_settings(tmp_path / "home", os.environ["TEST_S3_URL"])
     unused: Any = None
     changes = {"archive_bucket": bucket, "work_folder": tmp_path}
-    held, customer = Services(settings.model_copy(update=changes), *[unused] * 5), "lost-archive"
-    image = small_image(tmp_path / "bucket", await delivery.signer_of(held), customer=customer)
-    store = await CustomerStore.open(settings, customer, create=True)
+    held = Services(settings.model_copy(update=changes), *[unused] * 5)
+    image = small_image(tmp_path / "bucket", await delivery.signer_of(held), customer=CUSTOMER)
+    store = await CustomerStore.open(settings, CUSTOMER, create=True)
     try:
         for path in (image.bucket / "images").rglob("*"):
             if path.is_file():
                 await store.put(path.relative_to(image.bucket).as_posix(), path)
-        kept = Path((await delivery.archive(held, customer, image.spec.tag)).location)
-        shutil.rmtree(kept)
-        assert await delivery.restore(held, customer, image.spec.tag) == image.built
-        assert kept.is_dir()  # noqa: ASYNC240
-        shutil.rmtree(kept)
-        assert await delivery.drill(held, customer) == {kept.name: "restored"}
+        yield held, image, Path((await delivery.archive(held, CUSTOMER, image.spec.tag)).location)
     finally:
         await store.remove()
+
+
+async def test_a_platform_that_lost_its_archive_restores_and_drills_from_the_bucket(
+    platform: tuple[Services, CustomerImage, Path],
+) -> None:
+    held, image, kept = platform
+    shutil.rmtree(kept)
+    assert await delivery.restore(held, CUSTOMER, image.spec.tag) == image.built
+    assert kept.is_dir()
+    shutil.rmtree(kept)
+    assert await delivery.drill(held, CUSTOMER) == {kept.name: "restored"}
+
+
+@pytest.mark.parametrize("loss", ["removed", "damaged"])
+async def test_what_the_archives_disk_has_lost_or_damaged_is_delivered_from_its_bucket(
+    platform: tuple[Services, CustomerImage, Path], loss: str
+) -> None:
+    held, image, kept = platform
+    store = await CustomerStore.open(held.settings, CUSTOMER)
+    await store.delete_all("images")
+    _lose(kept, loss)
+    (kept.parent / ".building-killed-999999999-0").mkdir(exist_ok=True)  # of a process that was killed as it fetched
+    assert await delivery.archived_tags(held, CUSTOMER) == [image.spec.tag]
+    async with workplace(held.settings, CUSTOMER, store) as place:
+        built, tar = await delivery.at_hand(held, CUSTOMER, image.spec.tag, place)
+        assert built == image.built
+        assert tar.read_bytes() == image.tar.read_bytes()
+    _lose(kept, loss)
+    archive = await delivery.whole_archive(held, CUSTOMER, image.spec.tag)
+    assert archive.record(CUSTOMER, kept.name) == image.built
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+
+
+def _lose(kept: Path, loss: str) -> None:
+    if loss == "removed":
+        shutil.rmtree(kept)
+    else:
+        (kept / SEALED).chmod(0o644)
+        (kept / SEALED).write_bytes(b"damaged")
+
+
+async def test_of_two_damaged_copies_the_archives_own_stays_and_is_told(
+    client: Minio, bucket: str, kept: tuple[Archive, CustomerImage, Path]
+) -> None:
+    archive, _, folder = kept
+    locked = LockedBucket(client, bucket)
+    locked._ensure()
+    locked._put(folder / RECORD, f"acme/{folder.name}/{SEALED}")
+    for name in (RECORD, SUMS):
+        locked._put(folder / name, f"acme/{folder.name}/{name}")
+    _lose(folder, "damaged")
+    assert await locked.bring_back(archive, "acme", folder.name) == []
+    assert (folder / SEALED).read_bytes() == b"damaged"
 
 
 async def test_what_is_no_file_of_an_image_is_not_written_anywhere(

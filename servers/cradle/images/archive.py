@@ -119,8 +119,16 @@ class Archive:
             NotFound: nothing was.
             Conflict: it is damaged.
         """
-        folder = self._find(customer_id, name)
-        return _record(folder, listed(folder))
+        return record_in(self._find(customer_id, name))
+
+    def is_whole(self, customer_id: str, name: str) -> bool:
+        """Whether an archived image is what was archived; blocking. One that is damaged is logged."""
+        try:
+            self.record(customer_id, name)
+        except Conflict:
+            event("archived_image_damaged", level=logging.ERROR)
+            return False
+        return True
 
     def _keep(self, bucket: Path, tag: str) -> ImageArchived:
         kept = self._kept(bucket, tag)
@@ -157,8 +165,7 @@ class Archive:
 
     def _restore(self, customer_id: str, name: str, target: Path) -> ImageBuilt:
         folder = self._find(customer_id, name)
-        hashes = listed(folder)
-        built = _record(folder, hashes)
+        built = record_in(folder)
         key = CustomerKey.open(self.keys, customer_id, create=False)
         SignedBy(self.verifier, f"0711/{customer_id}").verify(folder, built.manifest_digest, built.archive_digest)
         if target.exists():
@@ -233,7 +240,13 @@ def _seal(image: Path, work: Path, key: CustomerKey, archive_digest: str) -> Non
     sync_folder(work)
 
 
-def _record(folder: Path, hashes: dict[str, str]) -> ImageBuilt:
+def record_in(folder: Path) -> ImageBuilt:
+    """The record of the archived image in a folder, whose files are read and checked.
+
+    Raises:
+        Conflict: it is damaged.
+    """
+    hashes = listed(folder)
     try:
         if not hashes or any(hash_file(folder / name) != value for name, value in hashes.items()):
             raise Conflict("The archived image is damaged: a file's hash is not the recorded one.", field="name")
@@ -243,7 +256,7 @@ def _record(folder: Path, hashes: dict[str, str]) -> ImageBuilt:
 
 
 def _already(built: ImageBuilt, image: Path, final: Path) -> ImageArchived:
-    if _record(final, listed(final)).archive_digest != built.archive_digest:
+    if record_in(final).archive_digest != built.archive_digest:
         raise Conflict("The archived image is damaged: its record was altered.", field="tag")
     return _contract(built, image, final, already_there=True)
 

@@ -17,12 +17,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servers.cradle.images.archive import SEALED, SUMS, Archive, listed, make_immutable, tag_of
-from servers.cradle.images.build import RECORD
+from servers.cradle.images.archive import SEALED, SUMS, Archive, listed, make_immutable, record_in, release, tag_of
+from servers.cradle.images.build import RECORD, publish
 from servers.cradle.images.evidence import FILES
-from servers.cradle.images.files import work_name
+from servers.cradle.images.files import sweep, work_name
 from servers.cradle.images.layers import room_or_clean
-from shared.durable import sync_folder
 from shared.errors import Conflict, NotFound, PlatformError, StorageFull, Unavailable
 from shared.room import says_full
 
@@ -62,14 +61,22 @@ class LockedBucket:
         """
         return await asyncio.to_thread(self._mirror, folder, prefix)
 
+    async def names(self, customer: str) -> list[str]:
+        """The customer's images that lie whole in the bucket, oldest first.
+
+        Raises:
+            Unavailable: the server does not answer; call again.
+        """
+        return await asyncio.to_thread(self._names, customer)
+
     async def bring_back(self, archive: Archive, customer: str, name: str | None = None) -> list[str]:
-        """Put back into the archive's folder what it has lost and the bucket still has.
+        """Put back into the archive's folder what it has lost, or has damaged, and the bucket still has.
 
         Args:
             name: only images with this name or tag; None: all of the customer's.
 
         Returns:
-            The names of the images that were missing.
+            The names of the images that came back.
 
         Raises:
             Conflict: the bucket holds what is no file of an image.
@@ -96,30 +103,43 @@ class LockedBucket:
             raise _meaning(error) from None
 
     def _bring_back(self, archive: Archive, customer: str, name: str | None) -> list[str]:
-        here = archive.names(customer)
-        if name is not None and any(name in (each, tag_of(each)) for each in here):
+        here = [each for each in archive.names(customer) if name in (None, each, tag_of(each))]
+        whole = {each for each in here if archive.is_whole(customer, each)}
+        if name is not None and whole and len(whole) == len(here):
             return []
         try:
-            kept = self._oldest(customer) if self._client.bucket_exists(self._bucket) else {}
-            whole = sorted(key.split("/")[1] for key in kept if key.count("/") == 2 and key.endswith(f"/{SUMS}"))
-            missing = [each for each in whole if each not in here and name in (None, each, tag_of(each))]
+            kept = self._all(customer)
+            missing = [each for each in _whole(kept) if each not in whole and name in (None, each, tag_of(each))]
+            back = list[str]()
             for each in missing:
                 prefix = f"{customer}/{each}/"
                 files = {key.removeprefix(prefix): put for key, put in kept.items() if key.startswith(prefix)}
-                self._fetch(prefix, files, archive.folder / customer / each)
+                if self._fetch(prefix, files, archive.folder / customer / each):
+                    back.append(each)
                 if archive.immutable:
                     make_immutable(archive.folder / customer / each)
-            return missing
+            return back
         except Exception as error:  # noqa: BLE001  the client raises classes of two libraries
             raise _meaning(error) from None
 
-    def _fetch(self, prefix: str, files: dict[str, tuple[datetime, str]], final: Path) -> None:
+    def _names(self, customer: str) -> list[str]:
+        try:
+            return _whole(self._all(customer))
+        except Exception as error:  # noqa: BLE001  the client raises classes of two libraries
+            raise _meaning(error) from None
+
+    def _all(self, customer: str) -> dict[str, tuple[datetime, str]]:
+        return self._oldest(customer) if self._client.bucket_exists(self._bucket) else {}
+
+    def _fetch(self, prefix: str, files: dict[str, tuple[datetime, str]], final: Path) -> bool:
         """The files of an image, each in its version, into a folder that is there whole or not at all. It has the time
-        at which it was archived: the archive is in that order."""
+        at which it was archived: the archive is in that order. One that is there gives way to an undamaged one
+        only; False where the bucket has none."""
         if final.name.startswith(".") or not files.keys() <= _OF_AN_IMAGE:
             raise Conflict("The archive's bucket holds what is no file of an image. Look at who writes to it.")
         final.parent.mkdir(parents=True, exist_ok=True)
-        work = final.parent / work_name(f".fetching-{final.name}")
+        sweep(final.parent)
+        work = final.parent / work_name(f".building-{final.name}")
         work.mkdir(mode=0o755)
         try:
             with room_or_clean():
@@ -128,13 +148,15 @@ class LockedBucket:
                     (work / name).chmod(0o444)
                 archived = files[SUMS][0].timestamp()
                 os.utime(work, (archived, archived))
-                os.sync()
                 try:
-                    work.rename(final)
-                except OSError:
-                    if not final.exists():  # else another call has brought it back
-                        raise
-                sync_folder(final.parent)
+                    record_in(work)
+                except Conflict:
+                    if final.exists():
+                        return False
+                os.sync()
+                release(final)
+                publish(work, final)
+                return True
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -179,6 +201,12 @@ class LockedBucket:
         finally:
             answer.close()
             answer.release_conn()
+
+
+def _whole(kept: dict[str, tuple[datetime, str]]) -> list[str]:
+    """The names of images whose list of hashes, which comes last, is there; oldest first."""
+    put = {key.split("/")[1]: at for key, (at, _) in kept.items() if key.count("/") == 2 and key.endswith(f"/{SUMS}")}
+    return sorted(put, key=lambda name: (put[name], name))
 
 
 def _meaning(error: Exception) -> Exception:
