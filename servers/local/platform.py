@@ -124,7 +124,11 @@ def _make_private(home: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
-    """The superuser's URL of the server of the settings, or of the embedded one, which runs while the block lasts."""
+    """The superuser's URL of the server of the settings, or of the embedded one, which runs while the block lasts.
+
+    Raises:
+        Unavailable: as inside; StorageFull where that is so because the embedded one had no room.
+    """
     if settings.postgres_url is not None:
         yield settings.postgres_url.get_secret_value()
         return
@@ -143,6 +147,10 @@ async def postgres(settings: Settings, notify: Notify) -> AsyncIterator[str]:
     watcher = asyncio.create_task(_keep_running(server, notify, stop), name="watch postgres")
     try:
         yield server.superuser_url
+    except Unavailable:
+        if full := server.full:
+            raise full from None
+        raise
     finally:
         stop.set()
         await watcher

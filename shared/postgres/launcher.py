@@ -89,6 +89,7 @@ class EmbeddedPostgres:
         self._options = {**OPTIONS, **(options or {})}
         self._process: subprocess.Popen[Any] | None = None
         self._lock: int | None = None
+        self._made = time.time()
 
     @property
     def superuser_url(self) -> str:
@@ -169,6 +170,16 @@ class EmbeddedPostgres:
     def ended(self) -> bool:
         """Whether no server runs: none was started, or it ended by itself, killed or without room on its disk."""
         return self._process is None or self._process.poll() is not None
+
+    @property
+    def full(self) -> StorageFull | None:
+        """What to say where a server of this object ended by itself because its disk had no room; None where none did.
+        Whoever talks to it only sees that it is gone, before it has ended altogether."""
+        for log in (self.log, self.ended_log):
+            if log.is_file() and log.stat().st_mtime >= self._made:
+                if any("PANIC:" in line and says_full(line) for line in _tail(log).splitlines()):
+                    return self._disk_full("The embedded Postgres has ended.")
+        return None
 
     def restart(self) -> None:
         """Starts the server again after it ended by itself; it recovers from its own log. Blocks. Raises as `start`."""
@@ -304,13 +315,16 @@ class EmbeddedPostgres:
         return False
 
     def _log_tail(self) -> str:
-        return self.log.read_bytes()[-2000:].decode(errors="replace")
+        return _tail(self.log)
+
+    def _disk_full(self, sentence: str) -> StorageFull:
+        return StorageFull(f"{sentence} The disk of {self.folder} is full. Free some space.")
 
     def _failure(self, sentence: str) -> Unavailable | StorageFull:
         if says_full(self._log_tail()):
             if SHARED_MEMORY_FULL in self._log_tail():
                 return StorageFull(f"{sentence} /dev/shm is full, or too small: 64 MB do (Docker: --shm-size).")
-            return StorageFull(f"{sentence} The disk of {self.folder} is full. Free some space.")
+            return self._disk_full(sentence)
         if "incompatible with server" in self._log_tail():  # its log keeps which versions to itself
             made_by = (self.folder / "cluster" / "PG_VERSION").read_text().strip()
             return Unavailable(
@@ -325,6 +339,10 @@ class EmbeddedPostgres:
                 "/etc/passwd, or set P0711_POSTGRES_URL."
             )
         return Unavailable(f"{sentence} Its log says why: {self.log}")
+
+
+def _tail(log: Path) -> str:
+    return log.read_bytes()[-2000:].decode(errors="replace")
 
 
 def _end_orphan(cluster: Path, deadline: float) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -18,9 +20,9 @@ import pytest
 
 from servers.local.children import Child, healthy, unwell
 from servers.local.lock import HomeLock
-from servers.local.platform import MIGRATIONS, environment, postgres
+from servers.local.platform import MIGRATIONS, environment, postgres, prepare
 from servers.local.status import status
-from shared.errors import Unavailable
+from shared.errors import StorageFull, Unavailable
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.urls import DatabaseUrls, write
 from shared.settings import RunnerCommand, Settings
@@ -291,3 +293,34 @@ def test_a_platform_that_is_told_to_stop_while_it_starts_ends_what_has_started(
     assert (objects / "customer-acme").is_dir() == bool(after)
     with HomeLock(tmp_path / "home"):
         pass
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 160 MiB, which the account of the embedded Postgres enters too."""
+    folder = Path(tempfile.mkdtemp(prefix="disk-"))
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160m,mode=755", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        folder.rmdir()
+        pytest.skip("only root can mount a file system of limited size")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+        folder.rmdir()
+
+
+async def test_a_disk_that_is_full_at_the_first_start_is_named_and_not_a_database_that_does_not_answer(
+    small_disk: Path,
+) -> None:
+    settings = Settings(home=small_disk / "home", postgres_port=free_port(), _env_file=None)  # pyright: ignore[reportCallIssue]
+    settings.home.mkdir(mode=0o711)
+
+    async def start() -> None:
+        async with postgres(settings, lambda _: None) as superuser_url:
+            room = shutil.disk_usage(small_disk).free
+            (small_disk / "filler").write_bytes(bytes(room - 12 * 2**20))  # less than the log grows by
+            await prepare(settings, superuser_url, lambda _: None)
+
+    with pytest.raises(StorageFull, match=rf"The disk of {settings.home / 'postgres'} is full"):
+        await start()
