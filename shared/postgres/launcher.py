@@ -175,11 +175,10 @@ class EmbeddedPostgres:
     def full(self) -> StorageFull | None:
         """What to say where a server of this object ended by itself because its disk had no room; None where none did.
         Whoever talks to it only sees that it is gone, before it has ended altogether."""
-        for log in (self.log, self.ended_log):
-            if log.is_file() and log.stat().st_mtime >= self._made:
-                if any("PANIC:" in line and says_full(line) for line in _tail(log).splitlines()):
-                    return self._disk_full("The embedded Postgres has ended.")
-        return None
+        since = [log for log in (self.log, self.ended_log) if log.is_file() and log.stat().st_mtime >= self._made]
+        said = (line for log in since for line in _tail(log).splitlines())
+        full = any("PANIC:" in line and says_full(line) for line in said)
+        return self._disk_full("The embedded Postgres has ended.") if full else None
 
     def restart(self) -> None:
         """Starts the server again after it ended by itself; it recovers from its own log. Blocks. Raises as `start`."""

@@ -55,7 +55,7 @@ async def test_the_archive_on_a_full_disk_keeps_all_or_nothing(
     image = small_image(tmp_path / "bucket", signer)
     archive = Archive(folder / "archive", tmp_path / "keys" / "customers", signer.verifier)
     resize(size)
-    with pytest.raises(StorageFull, match=r"^The archive's disk is full"):
+    with pytest.raises(StorageFull, match=rf"^The disk at {folder} is full"):
         await archive.keep(image.bucket, image.spec.tag)
     assert names(folder) <= {"archive", "archive/acme"}
     resize(64 * MIB)
@@ -71,7 +71,7 @@ async def test_a_restore_on_a_full_disk_leaves_no_half_image(tmp_path: Path, dis
     archive = Archive(tmp_path / "archive", tmp_path / "keys" / "customers", signer.verifier)
     await archive.keep(image.bucket, image.spec.tag)
     resize(MIB)
-    with pytest.raises(StorageFull):
+    with pytest.raises(StorageFull, match=rf"^The disk at {folder} is full"):
         await archive.restore("acme", image.spec.tag, folder / "restored")
     assert names(folder) == set()
     resize(64 * MIB)
@@ -112,7 +112,7 @@ async def test_a_layer_on_a_full_disk_is_removed(disk: tuple[Path, Resize]) -> N
 
     folder, resize = disk
     resize(MIB)
-    with pytest.raises(StorageFull):
+    with pytest.raises(StorageFull, match=rf"^The disk at {folder} is full"):
         write_layer("vectors", [Entry("data/noise", os.urandom(4 * MIB))], folder)
     assert names(folder) == set()
 

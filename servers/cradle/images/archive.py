@@ -150,7 +150,7 @@ class Archive:
         work = final.parent / work_name(f".building-{tag}")
         work.mkdir(mode=0o755)
         try:
-            with room_or_clean(where="The archive's disk"):
+            with room_or_clean(at=self.folder):
                 _seal(image, work, key, built.archive_digest)
                 try:
                     work.rename(final)  # fails where another call has put a folder with files there
@@ -174,7 +174,7 @@ class Archive:
         work = target.with_name(work_name(f".building-{target.name}"))
         work.mkdir(mode=0o700)
         try:
-            with room_or_clean():
+            with room_or_clean(at=target.parent):
                 for each in (RECORD, *FILES):
                     copy(folder / each, work / each)
                 with (folder / SEALED).open("rb") as source, new_file(work / IMAGE) as out:

@@ -142,7 +142,7 @@ class LockedBucket:
         work = final.parent / work_name(f".building-{final.name}")
         work.mkdir(mode=0o755)
         try:
-            with room_or_clean():
+            with room_or_clean(at=final.parent):
                 for name, (_, version) in files.items():
                     self._client.fget_object(self._bucket, prefix + name, str(work / name), version_id=version)
                     (work / name).chmod(0o444)

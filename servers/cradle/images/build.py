@@ -122,7 +122,7 @@ def _build(spec: ImageSpec, sources: Sources, bucket: Path, means: Means) -> Ima
     work = images / work_name(f".building-{spec.tag}")
     work.mkdir(mode=0o700)
     try:
-        with room_or_clean():
+        with room_or_clean(at=images):
             encoder = model_layer(means.cache, model, digests, spec.compression)
             content = _content_layers(sources, work, spec.compression)
             layers = [*prepared[spec.architecture], encoder, *content]

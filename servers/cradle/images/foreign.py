@@ -61,7 +61,7 @@ def packages_for(architecture: Architecture, glibc: int, cache: Path) -> Iterato
     """
     folder = cache / work_name(f".partial-{architecture}")
     try:
-        with room_or_clean():
+        with room_or_clean(at=cache):
             (folder / "tmp").mkdir(parents=True)
             _install(architecture, glibc, folder)
             yield list(metadata.distributions(path=[str(folder / "site")]))

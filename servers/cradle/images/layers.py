@@ -148,8 +148,12 @@ def tarfile_bytes(source: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def room_or_clean(*partial: Path, where: str = "The disk") -> Iterator[None]:
-    """Remove partial files on any failure, and say plainly when the reason is that there is no room, and `where`."""
+def room_or_clean(*partial: Path, at: Path | None = None) -> Iterator[None]:
+    """Remove partial files on any failure, and say plainly when the reason is that a disk has no room, and which.
+
+    Args:
+        at: the folder that is written to, where no partial file says so.
+    """
     try:
         yield
     except BaseException as error:
@@ -157,8 +161,16 @@ def room_or_clean(*partial: Path, where: str = "The disk") -> Iterator[None]:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         if isinstance(error, OSError) and says_full(error):
-            raise StorageFull(f"{where} is full. Free some space and call again; nothing was left behind.") from None
+            disk = _disk_of(at or partial[0])
+            raise StorageFull(
+                f"The disk at {disk} is full. Free some space and call again; nothing was left behind."
+            ) from None
         raise
+
+
+def _disk_of(place: Path) -> Path:
+    place = place.absolute()
+    return next(each for each in (place, *place.parents) if each.is_mount())
 
 
 def ordered(entries: Iterable[Entry]) -> list[Entry]:

@@ -65,7 +65,7 @@ def _package(
     work.mkdir(mode=0o755)
     tar = deliveries / f"{tag}.tar"
     try:
-        with room_or_clean():
+        with room_or_clean(at=deliveries):
             _fill(work, image, spec, built, signer, companions)
             sizes = [path.stat().st_size for path in work.iterdir()]
             if as_tar:

@@ -35,7 +35,7 @@ def write_report(bucket: Path, report: ImageReport) -> Path:
     work = reports / work_name(f".building-{tag}")
     work.mkdir(mode=0o700)
     try:
-        with room_or_clean():
+        with room_or_clean(at=reports):
             write_new(work / JSON, report.model_dump_json(indent=2).encode() + b"\n")
             for name in (MARKDOWN, PAGE):
                 write_new(work / name, rendered(name, report).encode())

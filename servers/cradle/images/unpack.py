@@ -67,7 +67,7 @@ def read_image(
     if not image.is_file():
         raise NotFound("There is no image file. Build the image first.", field="tag")
     try:
-        with _cleaned(target), tarfile.open(image, "r:") as tar:
+        with _cleaned(image, target), tarfile.open(image, "r:") as tar:
             return _read(tar, target, below, architecture)
     except (tarfile.TarError, LookupError, TypeError, AttributeError, ValueError, EOFError):
         raise InvalidInput("The file is not an image, or it is damaged. Build it again.") from None
@@ -95,8 +95,8 @@ def layer_tar(image: Path, number: int) -> Iterator[tarfile.TarFile]:
 
 
 @contextmanager
-def _cleaned(target: Path | None) -> Iterator[None]:
-    with room_or_clean():
+def _cleaned(image: Path, target: Path | None) -> Iterator[None]:
+    with room_or_clean(at=target or image):
         try:
             yield
         except BaseException:

@@ -70,7 +70,7 @@ def _make(
     work = folder / work_name(f".building-{final.stem}")
     work.mkdir(mode=0o700)
     try:
-        with room_or_clean():
+        with room_or_clean(at=folder):
             numbers = write_delta(dataset, base.ledger, work)
             files = {path.name: hash_file(path) for path in sorted(work.iterdir())}
             about = {

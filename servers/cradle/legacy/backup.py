@@ -37,7 +37,7 @@ def back_up(found: Layout, root: Path, bucket: Path) -> LegacyBackup:
         StorageFull: no room; what was copied stays for the next call.
     """
     target, hashes, size = bucket / FOLDER, {}, 0
-    with room_or_clean():
+    with room_or_clean(at=bucket):
         for source, name in _plan(found):
             stop_if_told()
             with _held(root / source, root) as held:
