@@ -287,6 +287,16 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
+        "s3_access_key", "s3_secret_key", "s3_region", "s3_role", "embedding_model", "embedding_revision",
+        "openai_api_key", "openai_vision_model", "anthropic_api_key", "anthropic_vision_model",
+        "compatible_api_key", "compatible_vision_model", mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _unset(cls, value: object, info: ValidationInfo) -> object:
+        """Empty is not set: a compose file writes `${NAME:-}` of a variable that is not there."""
+        return cls.model_fields[str(info.field_name)].default if value == "" else value
+
+    @field_validator(
         "home", "work_folder", "model_cache", "florence_model", "base_image", "source_roots", mode="before"
     )
     @classmethod

@@ -8,7 +8,7 @@ import pytest
 
 from servers.local.platform import running
 from shared.errors import Conflict, InvalidInput
-from shared.settings import load
+from shared.settings import Settings, load
 
 OUT_OF_BOUNDS = [
     ("DEPLOYMENT_PORTS", "[9999, 9400]"), ("DEPLOYMENT_PORTS", "[0, 9999]"), ("DEPLOYMENT_PORTS", "[9400, 65536]"),
@@ -31,6 +31,23 @@ def test_a_place_that_is_empty_is_not_the_current_folder(name: str, monkeypatch:
     monkeypatch.setenv(f"P0711_{name}", "")
     with pytest.raises(InvalidInput, match=rf"^Setting P0711_{name}: it is empty"):
         load()
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_what_is_empty_is_not_set_or_refused_and_never_a_value(
+    name: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"P0711_{name.upper()}=\n" if where == "file" else "")
+    if where == "environment":
+        monkeypatch.setenv(f"P0711_{name}", "")
+    try:
+        found = getattr(load(), name)
+    except InvalidInput as error:
+        assert error.message.startswith(f"Setting P0711_{name.upper()}")  # noqa: PT017  either is right
+    else:
+        assert found == Settings.model_fields[name].default
 
 
 def test_no_folder_is_opened_to_sources_by_an_empty_name(monkeypatch: pytest.MonkeyPatch) -> None:
