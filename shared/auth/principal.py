@@ -91,5 +91,9 @@ def require_customer() -> str:
     """
     customer = principal().customer
     if customer is None:
-        raise Forbidden("This needs a token for one customer: ask for a token with `customer`.", field="customer")
+        raise Forbidden(
+            "This needs a token for one customer: ask for a token with `customer`, or name one where the program is let"
+            " in.",
+            field="customer",
+        )
     return customer

@@ -93,6 +93,7 @@ def test_a_name_is_shown_as_it_is_written_and_never_as_markup(accept: str) -> No
     given = {
         "target": "https://a.example",
         "resource": "https://b.example",
+        "customer": "",
         "request": "",
         "client": "",
         "wrong": "",

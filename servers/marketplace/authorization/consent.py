@@ -111,16 +111,18 @@ class Consent:
         except Unauthenticated:
             return self._render(request, asked, form, "The e-mail address or the password is wrong.", 401)
         try:
-            return await self._allowed(asked, identity)
-        except (Forbidden, InvalidInput, NotFound):
+            return await self._allowed(asked, identity, form.get("customer", "").strip()[:100] or None)
+        except NotFound:
+            return self._render(request, asked, form, "This account acts for no customer with this id.", 403)
+        except (Forbidden, InvalidInput):
             return self._render(
                 request, asked, form, "This account may not use that server, or nothing of what is asked for.", 403
             )
 
-    async def _allowed(self, asked: Asked, identity: Identity) -> Response:
+    async def _allowed(self, asked: Asked, identity: Identity, customer: str | None) -> Response:
         params = asked.params
         resource = params.resource or ""
-        grant = await self._grants.grant(identity, resource, frozenset(params.scopes or ()) or None, None)
+        grant = await self._grants.grant(identity, resource, frozenset(params.scopes or ()) or None, customer)
         given = Authorization(
             session_id=new_handle("ses"),
             user_id=identity.subject,
@@ -166,4 +168,5 @@ class Consent:
             name=asked.name, target=asked.target, resource=asked.params.resource, scopes=scopes, wrong=wrong,
             request=told.get("request", ""), client=told.get("client", ""),
             email=told.get("email", "")[:254] if wrong else "",  # of the form alone, never of an address
+            customer=told.get("customer", "")[:100] if wrong else "",
         )  # fmt: skip
