@@ -63,6 +63,11 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     return response
 
 
+async def no_icon(request: Request) -> Response:
+    """`GET /favicon.ico`, which browsers ask for without a token: there is none, and that is no refusal."""
+    return Response(status_code=204, headers={"cache-control": "public, max-age=86400"})
+
+
 def health_route(health: Health | None) -> Handler:
     """`GET /health`: what `health` says; 503 unless its `status` is one of `HEALTHY`."""
 

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 from shared.auth import Principal, StandingCallers, TokenVerifier, Verifier, acting_as
 from shared.errors import PlatformError
-from shared.serving.application import Application, Health, health_route
+from shared.serving.application import Application, Health, health_route, no_icon
 from shared.serving.audited import Log, audited, told_of
 from shared.serving.calls import Calls
 from shared.serving.endpoint import Endpoint
@@ -111,6 +111,7 @@ class Server:
         )
         self.mcp = self._tool_server(title or name, instructions, list(extensions))
         self.route("/health", health_route(health), ["GET"], public=True)
+        self.route("/favicon.ico", no_icon, ["GET"], public=True)
         self.measured = partial(measured, name, settings.home, health)
         self.route("/metrics", metrics_route(self.measured), ["GET"], public=True)
 

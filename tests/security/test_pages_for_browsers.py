@@ -52,6 +52,13 @@ async def test_a_browser_is_told_what_is_there_with_the_status_of_the_refusal(
     assert "Acme" not in answer.text  # the instance's company
 
 
+async def test_a_browser_is_told_of_every_server_that_it_has_no_icon(clients: dict[str, httpx2.AsyncClient]) -> None:
+    for name, client in clients.items():
+        answer = await client.get("/favicon.ico", headers={"accept": "image/avif,image/webp,*/*;q=0.8"})
+        assert (answer.status_code, answer.content) == (204, b""), name
+        assert "max-age" in answer.headers["cache-control"]
+
+
 @pytest.mark.requirement("A-05")
 async def test_everybody_else_gets_json(clients: dict[str, httpx2.AsyncClient]) -> None:
     asked: list[tuple[str, dict[str, str]]] = [

@@ -26,7 +26,7 @@ from tests.marketplace_rig import Market
 from tests.serving_rig import envelope, headers_for
 
 METADATA = {"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"}
-PUBLIC = {"/health", "/metrics"} | METADATA
+PUBLIC = {"/health", "/metrics", "/favicon.ico"} | METADATA
 OPEN_AT_MARKETPLACE = {
     "/oauth/authorize", "/oauth/consent", "/oauth/token", "/oauth/register", "/oauth/revoke", "/v1/login",
     "/approvals", "/invitation",  # pages: the first asks for a password, the second is opened by a secret
