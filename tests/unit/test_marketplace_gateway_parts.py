@@ -437,7 +437,8 @@ def test_names_without_a_domain_and_metadata_in_disguise_are_refused_and_public_
     assert check_address("https://mcp.example.com/mcp", inside=False)
     with pytest.raises(InvalidInput, match="only the operator"):  # a credential would travel in the clear
         check_address("http://mcp.example.com/mcp", inside=False)
-    assert ip_allowed("8.8.8.8", inside=False)
+    for public in ("8.8.8.8", "2a00:1450:4001::1", "2606:4700::1111", "64:ff9b::808:808", "3ffe::1", "2002:808:808::1"):
+        assert ip_allowed(public, inside=False), public
     assert not ip_allowed("64:ff9b::a9fe:a9fe", inside=True)
 
 

@@ -183,6 +183,19 @@ def test_an_address_that_an_instance_has_is_taken(url: str) -> None:
     assert check_address(url, inside=True) == url
 
 
+@pytest.mark.parametrize(
+    "address",
+    [  # IANA's registries of special addresses, and what it gives to nobody
+        "192.0.0.8", "192.0.0.11", "192.0.0.255", "192.0.2.1", "203.0.113.1", "240.0.0.1", "255.255.255.255",
+        "64:ff9b:1::808:808", "64:ff9b:1:7f00:0:100:808:808", "100::1", "100:0:0:1::1", "2001::1", "2001:2::1",
+        "2001:10::1", "2001:db8::1", "3fff::1", "3fff:fff:ffff::1", "5f00::1", "4000::1", "1::1",
+    ],
+)  # fmt: skip
+def test_what_is_not_to_be_reached_from_everywhere_is_no_strangers(address: str) -> None:
+    assert not ip_allowed(address, inside=False)
+    assert ip_allowed(address, inside=True)
+
+
 def test_resolved_addresses_are_checked_too() -> None:
     assert ip_allowed("10.0.0.1", inside=True)
     assert not ip_allowed("169.254.169.254", inside=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from shared.addresses import is_host
@@ -15,6 +16,11 @@ METADATA = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192"
 """Addresses of cloud metadata services that are not link-local."""
 NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
 """RFC 6052, 8215, 7915."""
+UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that IANA gives out; Python takes the rest for global too, such as 5f00::/16 (RFC 9602)."""
+NOT_GLOBAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "3fff::/20", "64:ff9b:1::/48")))
+"""Not to be reached from everywhere by IANA's registries of special addresses, whatever the Python knows of them: RFC
+6890, 9637, and 8215, a network's own NAT64, in which it alone knows where an IPv4 address stands."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -53,18 +59,22 @@ def ip_allowed(address: str, *, inside: bool) -> bool:
     ip: Address = ipaddress.ip_address(address.split("%", 1)[0])
     inner = _inner(ip) if isinstance(ip, ipaddress.IPv6Address) else None
     if inner is not None:
-        return ip_allowed(str(inner), inside=inside)
+        return ip_allowed(str(inner), inside=inside) and (inside or not _within(ip, NOT_GLOBAL))
     if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in METADATA:
         return False
-    site = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local  # private before RFC 4193, and to Python global
-    return inside or (ip.is_global and not site)
+    given_out = ip.version == 4 or ip in UNICAST
+    return inside or (ip.is_global and given_out and not _within(ip, NOT_GLOBAL))
 
 
 def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     """The IPv4 address that a mapped, compatible, 6to4 or NAT64 address leads to."""
-    if any(ip in network for network in NAT64) or (int(ip) >> 32 == 0 and int(ip) > 1):
+    if _within(ip, NAT64) or (int(ip) >> 32 == 0 and int(ip) > 1):
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour
+
+
+def _within(ip: Address, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    return any(ip in network for network in networks)
 
 
 def _host_allowed(host: str, *, inside: bool) -> bool:
