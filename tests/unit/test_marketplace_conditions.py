@@ -15,12 +15,15 @@ from servers.marketplace.rules.conditions import (
     Compiled,
     Rule,
     check,
+    check_names,
     checked,
     compiled,
     judged,
     reason,
 )
 from shared.errors import Forbidden, InvalidInput
+
+SCHEMA = {"type": "object", "properties": {"model": {"type": "string"}, "texts": {"type": "array"}}}
 
 
 def rule(condition: str) -> Rule:
@@ -84,6 +87,8 @@ def test_a_condition_is_judged_and_what_cannot_be_judged_does_not_pass(
         ('args.a == "\\u0041"', "backslashes"),
         ('args.a == """x"""', "simple quotes"),
         ("args.a == 1 // == 2", "no comments"),
+        ("1 + 1", "neither true nor false"),
+        ('"a" < 1', "neither true nor false"),
     ],
 )
 def test_a_condition_that_cannot_be_bounded_is_refused_with_what_to_write_instead(condition: str, told: str) -> None:
@@ -98,6 +103,36 @@ def test_a_condition_that_cannot_be_bounded_is_refused_with_what_to_write_instea
 def test_the_longest_chains_are_read_or_refused_and_crash_nothing(condition: str) -> None:
     with contextlib.suppress(InvalidInput):
         assert says(condition) in {"holds", "fails"}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "args.modle == 'x'", "!has(args.modle) || args.model == 'x'", 'args["modle"] == 1', '!("modle" in args)',
+        "size(args . modle) > 1", "args.model == 'args.texts' && args.modle", "args.Model == 'x'",
+    ],
+)  # fmt: skip
+def test_a_condition_on_an_argument_that_the_tool_does_not_have_is_refused(condition: str) -> None:
+    with pytest.raises(InvalidInput, match=r"the tool does not have\. The tool's are: model, texts\.$"):
+        check_names(condition, [SCHEMA])
+    check_names(condition, [])  # nothing is known of the tool
+    seen = {"properties": {"modle": {}, "Model": {}}}
+    check_names(condition, [SCHEMA, seen])  # what waits for its approval has it
+    for more in ({"additionalProperties": True}, {"patternProperties": {"^m": {}}}, {"anyOf": [{}]}):
+        check_names(condition, [SCHEMA | more])
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "size(args.texts) <= 2 && args.model == 'args.modle'", '"x" in args.texts', 'args["model"] == "modle"', "true",
+        "args.all(k, k in ['model', 'texts'])", "args.model.modle == 1", "has(args.model) && size(args) < 3", "false",
+        "args.texts.all(t, t.modle == 1)",
+    ],
+)  # fmt: skip
+def test_a_condition_on_arguments_that_the_tool_has_is_taken(condition: str) -> None:
+    assert checked(condition)
+    check_names(condition, [SCHEMA])
 
 
 def test_arguments_that_are_too_many_or_too_long_are_refused_before_they_are_judged() -> None:

@@ -103,6 +103,11 @@ def only_reads(definition: str) -> bool:
     return isinstance(said, dict) and said.get("readOnlyHint") is True
 
 
+def schema_of(definition: str) -> Mapping[str, Any]:
+    """The JSON Schema of a tool's arguments."""
+    return orjson.loads(definition)["inputSchema"]
+
+
 def digest_of_seen(tools: Iterable[PinnedTool]) -> Digest:
     """One digest over everything that was seen last: what an approval names."""
     return canonical_digest([[tool.name, tool.seen] for tool in sorted(tools, key=lambda each: each.name) if tool.seen])

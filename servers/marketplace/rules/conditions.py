@@ -20,6 +20,7 @@ from shared.errors import Forbidden, InvalidInput
 MAX_CONDITION = 500
 MAX_BRACKETS = 20
 MAX_LOOPS = 3
+MAX_LISTED = 30
 MAX_VALUES = 5_000
 MAX_BYTES = 8 * 2**20
 """Most values, and bytes as JSON, of arguments that a condition is judged on."""
@@ -34,6 +35,13 @@ LOOP = re.compile(r"\.\s*(all|exists_one|exists)\s*\(\s*([A-Za-z_]\w*)\s*,")
 TEXT = re.compile(r"\"[^\"]*\"|'[^']*'")
 NAMED = re.compile(r"\.\s*([A-Za-z_]\w*)|\[\s*[\"']([^\"']*)[\"']\s*\]|[\"']([^\"']*)[\"']\s+in\b")
 """Names of arguments in a condition: args.x, args["x"], "x" in args."""
+ARGUMENT = re.compile(
+    r"""(?<![\w.])args\s*\.\s*([A-Za-z_]\w*)\b(?!\s*\()|(?<![\w.])args\s*\[\s*["']([^"']*)["']\s*\]"""
+    r"""|["']([^"']*)["']\s+in\s+args\b(?!\s*[.\[])|"[^"]*"|'[^']*'"""
+)
+"""The same of the arguments themselves, and texts, in which a name is none."""
+OPENS = frozenset({"patternProperties", "$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"})
+"""What may name arguments of a tool beside `properties` (JSON Schema 2020-12)."""
 OPENING, CLOSING = "([{", ")]}"
 
 
@@ -88,7 +96,28 @@ def checked(condition: str) -> str:
         raise _wrong(f"Its functions are: {', '.join(sorted(FUNCTIONS))}, all, exists, exists_one, has.")
     if not set(program.variables()) <= {"args"} | loops | TYPES:
         raise _wrong("It names the arguments as args, such as args.model, and nothing else.")
+    if "args" not in program.variables() and not isinstance(_constant(program), bool):
+        raise _wrong("It names no argument, and is neither true nor false.")
     return condition
+
+
+def check_names(condition: str, schemas: Sequence[Mapping[str, Any]]) -> None:
+    """Pass a condition that names only arguments that the tool has. Of one that it has not, no call would pass, or
+    where it is asked for with `has`, every one.
+
+    Args:
+        schemas: of the tool's arguments, as approved and as seen last. One that allows others than it lists, or none,
+            passes every name.
+
+    Raises:
+        InvalidInput: it names another; says which the tool has.
+    """
+    listed = [_listed(each) for each in schemas]
+    known = {name: None for names in listed for name in names or ()}
+    named = {name for found in ARGUMENT.findall(condition) for name in found if name}
+    if listed and None not in listed and not named <= known.keys():
+        plain = [each for each in known if re.fullmatch(r"[\w-]{1,64}", each)][:MAX_LISTED]
+        raise _wrong(f"It names an argument that the tool does not have. The tool's are: {', '.join(plain) or 'none'}.")
 
 
 def compiled(rule: Rule) -> Compiled:
@@ -147,6 +176,19 @@ def _program(condition: str) -> Any:
     try:
         return cel.compile(condition)
     except Exception:  # noqa: BLE001  # the parser's own words are about its grammar
+        return None
+
+
+def _listed(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    known = schema.get("properties")
+    closed = schema.get("additionalProperties", False) is False and not schema.keys() & OPENS
+    return known if isinstance(known, dict) and closed else None
+
+
+def _constant(program: Any) -> Any:
+    try:
+        return program.execute({})
+    except Exception:  # noqa: BLE001  # whatever it is, it is no constant
         return None
 
 

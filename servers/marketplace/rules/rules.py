@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from servers.marketplace import policy
 from servers.marketplace.catalogue.catalogue import Catalogue
+from servers.marketplace.catalogue.definitions import schema_of
 from servers.marketplace.catalogue.tools import ToolStore
-from servers.marketplace.rules.conditions import Rule, checked
+from servers.marketplace.rules.conditions import Rule, check_names, checked
 from servers.marketplace.rules.store import RuleStore
 from servers.marketplace.users.accounts import unknown_customer
 from servers.marketplace.users.store import UserStore
@@ -42,13 +43,15 @@ class ArgumentRules:
             raise InvalidInput("Rules are for servers behind the gateway, not for the marketplace's own tools.")
         if entry.customer is not None and customer not in {None, entry.customer}:
             raise Conflict("This server belongs to another customer: leave `customer_id` out.", field="customer_id")
-        known = {each.name for each in (await self._tools.of_entry(entry)).tools} | {each.name for each in entry.tools}
-        if tool not in known:
+        stored = {each.name: each for each in (await self._tools.of_entry(entry)).tools}
+        if tool not in stored.keys() | {each.name for each in entry.tools}:
             raise NotFound(
                 "This server has no such tool, or was not checked yet: check_mcp shows which it has.", field="tool_name"
             )
         rule = Rule(new_handle("rul"), customer or entry.customer or caller.customer, server_name, tool, condition)
         checked(condition)
+        said = (stored[tool].pinned, stored[tool].seen_definition) if tool in stored else ()
+        check_names(condition, [schema_of(each) for each in said if each is not None])
         await self._store.add(rule, caller.subject)
         return rule
 
