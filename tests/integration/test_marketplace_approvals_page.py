@@ -13,8 +13,9 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult
 
+from servers.marketplace.approvals import store
 from servers.marketplace.approvals.store import Approval, Bound
-from servers.marketplace.tools.database import DatabaseChange, _shown
+from servers.marketplace.tools.database import ApprovalList, DatabaseChange, _shown
 from servers.marketplace.unseen import with_unseen_shown
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from shared.errors import InvalidInput
@@ -147,6 +148,27 @@ async def test_no_other_page_decides_in_a_persons_name(people: People) -> None:
     for _ in range(FAILURES_BEFORE_LOCK):
         assert (await anna.sign_in(asked.approval_url or "", password="wrong")).status_code == 401
     assert (await anna.sign_in(asked.approval_url or "")).status_code == 401, "locked after five wrong passwords"
+
+
+@pytest.mark.requirement("A-08")
+async def test_where_more_waits_than_a_list_holds_every_change_is_found_and_decided(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LISTED", 2)
+    asked = [await people.change(people.anna) for _ in range(5)]
+    handles, seen, cursor = [each.approval_id for each in asked], list[str](), None
+    while cursor is not None or not seen:
+        found = await people.market.call(people.ben, "list_approvals", ApprovalList, cursor=cursor)
+        seen, cursor = seen + [each.approval_id for each in found.approvals], found.next_cursor
+    assert seen == handles
+    ben = Reader(people, "ben")
+    assert "Statement" in (await ben.sign_in(asked[4].approval_url or "")).text, "the newest, by its own address"
+    for _ in handles:  # the page goes on with what waits, whatever was approved before
+        shown = (await ben.send(answer="approve")).text
+    assert "Nothing else waits." in shown
+    for made_up in ("apr_" + "a" * 26, "x"):
+        await ben.sign_in(f"{people.market.base}/approvals?customer=acme&approval={made_up}")
+        assert "does not wait any more" in ben.page
 
 
 def test_what_a_reader_would_not_see_is_shown() -> None:

@@ -133,12 +133,25 @@ class CustomerDatabase:
             await asyncio.shield(self._settle(customer, approval_id, caller.subject, state))
         return served.dataset_digest
 
-    async def open(self, caller: Principal) -> list[tuple[Approval, str | None]]:
-        """What waits for a decision or to be made, each with its statement.
+    async def open(self, caller: Principal, after: str = "") -> tuple[list[tuple[Approval, str | None]], str | None]:
+        """What waits for a decision or to be made, each with its statement, and what reads on as `after`.
 
         The statement is None where the instance lost it, shows another one, or does not answer in time.
         """
-        found, turns = await self._store.open(require_customer()), asyncio.Semaphore(SHOWN_AT_ONCE)
+        found, following = await self._store.open(require_customer(), after)
+        return await self._with_statements(caller, found), following
+
+    async def undecided(self, caller: Principal, named: str | None) -> list[tuple[Approval, str | None]]:
+        """What waits for a decision, each with its statement as in `open`: the oldest, or the one that is named."""
+        if named is None:
+            found, _ = await self._store.open(require_customer(), states=("waiting",))
+        else:
+            one = await self._store.of(require_customer(), named)
+            found = [one] if one is not None and one.open and one.state == "waiting" else []
+        return await self._with_statements(caller, found)
+
+    async def _with_statements(self, caller: Principal, found: list[Approval]) -> list[tuple[Approval, str | None]]:
+        turns = asyncio.Semaphore(SHOWN_AT_ONCE)
 
         async def statement(approval: Approval) -> str | None:
             async with turns:

@@ -97,11 +97,7 @@ class ApprovalsPage:
 
     async def _shown(self, request: Request, caller: Principal, form: Mapping[str, str], done: str | None) -> Response:
         named = None if done else form.get("approval") or None  # who has decided on the one sees what else waits
-        waiting = [
-            (approval, statement)
-            for approval, statement in await self._data.open(caller)
-            if approval.state == "waiting" and named in {None, approval.approval_id}
-        ]
+        waiting = await self._data.undecided(caller, named)
         return page(
             request, "approvals.html",
             changes=[await self._change(caller, *each) for each in waiting], done=done,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -16,6 +17,7 @@ queries: Any = load_queries("servers.marketplace", "approvals.sql")
 State = Literal["waiting", "approved", "denied", "dispatched", "applied", "refused", "unknown"]
 WAITS_S = 300.0
 """Seconds in which another person decides, and after that those in which the change is made."""
+OPEN: tuple[State, ...] = ("waiting", "approved")
 LISTED = 50
 
 
@@ -78,10 +80,15 @@ class ApprovalStore:
             row = await queries.approval_of(connection, approval_id=approval_id)
         return _approval(row) if row else None
 
-    async def open(self, customer: str) -> list[Approval]:
-        """What waits for a decision or to be made, the oldest first."""
+    async def open(
+        self, customer: str, after: str = "", states: Sequence[State] = OPEN
+    ) -> tuple[list[Approval], str | None]:
+        """What waits for a decision or to be made, the oldest first: `LISTED` at most, and the last one's handle where
+        there are more, which reads on as `after`."""
         async with self._database.session(customer) as connection:
-            return [_approval(row) async for row in queries.open_approvals(connection, limit=LISTED)]
+            rows = queries.open_approvals(connection, after=after, states=list(states), limit=LISTED + 1)
+            found = [_approval(row) async for row in rows]
+        return found[:LISTED], found[LISTED - 1].approval_id if len(found) > LISTED else None
 
     async def one_hand(self, customer: str, one: str, other: str) -> bool:
         """Whether one person may hold both accounts: one of them made the other, or one account of the customer made

@@ -13,11 +13,13 @@ SELECT approval_id, requested_by, server_name, tool, arguments, pin, policy, cha
 FROM approvals
 WHERE approval_id = :approval_id;
 
--- name: open_approvals(limit)
+-- name: open_approvals(after, states, limit)
 SELECT approval_id, requested_by, server_name, tool, arguments, pin, policy, change_id, changed_rows, state, decided_by,
        expires_at, true AS open
 FROM approvals
-WHERE state IN ('waiting', 'approved') AND expires_at > now()
+WHERE state = ANY(:states) AND expires_at > now()
+  AND (:after = '' OR (created_at, approval_id)
+       > (SELECT before.created_at, before.approval_id FROM approvals AS before WHERE before.approval_id = :after))
 ORDER BY created_at, approval_id
 LIMIT :limit;
 

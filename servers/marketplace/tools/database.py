@@ -66,9 +66,10 @@ class ApprovalShown(Contract):
 
 
 class ApprovalList(Contract):
-    """What waits for a decision, or was approved and is not made yet."""
+    """What waits for a decision, or was approved and is not made yet, the oldest first; `next_cursor` reads on."""
 
     approvals: list[ApprovalShown]
+    next_cursor: ApprovalId | None = None
 
 
 def register(server: Server, services: Callable[[], Services]) -> None:
@@ -111,10 +112,14 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         served = await data.make(principal(), server_name, statement, approval_id)
         return DatabaseChange(state="applied", approval_id=approval_id, dataset_digest=served)
 
-    async def list_approvals() -> ApprovalList:
+    async def list_approvals(
+        cursor: Annotated[ApprovalId | None, Field(description="next_cursor of the page before.")] = None,
+    ) -> ApprovalList:
         """List the changes to this customer's data that wait, with their statements. Use it before decide_approval."""
-        found = await services().customer_data.open(principal())
-        return ApprovalList(approvals=[_shown(approval, statement) for approval, statement in found])
+        found, following = await services().customer_data.open(principal(), cursor or "")
+        return ApprovalList(
+            approvals=[_shown(approval, statement) for approval, statement in found], next_cursor=following
+        )
 
     async def decide_approval(
         approval_id: ApprovalId, approve: Annotated[bool, Field(description="false denies it.")]
