@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isclose
 from typing import TYPE_CHECKING, Any, Literal
 
 from servers.instance.products.units import in_basic, unit_said
-from shared.dataset.rows import finite_number, may_be_two
+from servers.instance.products.values import Size, either, grade, is_same, listed, saying, size, sizes
 from shared.dataset.words import folded
 from shared.errors import InvalidInput
 
@@ -19,10 +18,7 @@ if TYPE_CHECKING:
 Comparison = Literal["equals", "at_least", "at_most"]
 Fits = Callable[[Mapping[str, Any]], bool]
 
-_MEASURE = re.compile(r"\s*([+-]?[\d.,]+)\s*([^\d\s.,]\S*)?\s*")
-_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:(?:\.\d{3}){2,}|(?:,\d{3}){2,})")
 _BEHIND = re.compile(r"\s*[(\[].*$")  # what stands in brackets behind a name: `Schutzart (IP)`
-_PIECE = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+|[^\w\s]")
 _SAID = ["value", "value_id", "number", "unit"]
 _TEXTS = ("name", "description", "keywords", "type_name")
 
@@ -59,20 +55,19 @@ def meeting(condition: Condition, features: pa.Table, products: pa.Table) -> dic
     import pyarrow as pa
 
     among = features if condition.feature is None else features.filter(_named(condition.feature, features))
-    kinds = among.group_by(_SAID, use_threads=False).aggregate([("product_id", "list"), ("name", "list")])
-    rows = kinds.select(_SAID).to_pylist()
+    kinds = among.group_by([*_SAID, "name"], use_threads=False).aggregate([("product_id", "list")])
+    rows = kinds.select([*_SAID, "name"]).to_pylist()
     fits = _fits(condition, rows)
     chosen = kinds.filter(pa.array([fits(row) for row in rows], pa.bool_()))
     found: dict[str, Met] = {}
     for batch in chosen.to_batches(max_chunksize=1000):
         for said in batch.to_pylist():
-            for key, name in zip(said["product_id_list"], said["name_list"], strict=True):
-                if key not in found:
-                    found[key] = Met(name, said["value"] or said["value_id"], said["unit"])
+            for key in said["product_id_list"]:
+                found.setdefault(key, Met(said["name"], said["value"] or said["value_id"], said["unit"]))
     if condition.feature is None and condition.comparison == "equals":
         found = _said(condition.value, products) | found
-    if not found and _is_either(condition.value):  # of `equals` too: it may only have been the same text
-        raise _either(condition.value)
+    if not found:  # of `equals` too: it may only have been the same text
+        _refuse_either(condition.value)
     return found
 
 
@@ -118,33 +113,29 @@ def _named(feature: str, features: pa.Table) -> Any:
 
 def _fits(condition: Condition, rows: Sequence[Mapping[str, Any]]) -> Fits:
     if condition.comparison == "equals":
-        return _same(condition.value) if condition.feature is not None else _anywhere(condition.value)
-    if _is_either(condition.value):
-        raise _either(condition.value)
-    asked, unit = measure(condition.value)
-    if asked is None:
-        raise InvalidInput("at_least and at_most compare numbers: give one as `value`.", field="conditions")
-    if condition.feature is None and not unit:
+        return _same(condition)
+    _refuse_either(condition.value)
+    sign, wanted = 1 if condition.comparison == "at_least" else -1, grade(condition.value)
+    if wanted is not None:
+        return _graded(*wanted, sign)
+    asked = size(condition.value)
+    if asked is None or asked.low != asked.high:
+        raise InvalidInput(
+            "at_least and at_most compare numbers, and grades such as IP65: give one as `value`.", field="conditions"
+        )
+    if condition.feature is None and not asked.unit:
         raise _nameless(condition.value)
-    number, kind = in_basic(asked, unit)
     if condition.feature is not None and rows:
-        _require_unit(condition.feature, unit, {each for row in rows if (each := _size(row)[1])})
-    sign = 1 if condition.comparison == "at_least" else -1
-
-    def fits(row: Mapping[str, Any]) -> bool:
-        said, in_unit = _size(row)
-        if said is None:
-            return False
-        if unit:
-            said, of = in_basic(said, in_unit)
-            return of == kind and (sign * said >= sign * number or isclose(said, number))
-        return sign * said >= sign * asked
-
-    return fits
+        _require_unit(condition.feature, asked.unit, rows)
+    return lambda row: any(each.reaches(asked, sign) and _agrees(each, row, asked) for each in _sizes(row))
 
 
-def _require_unit(feature: str, unit: str, units: set[str]) -> None:
-    """Raises `InvalidInput` where a number in this unit, '' for none, cannot be compared with those in `units`."""
+def _require_unit(feature: str, unit: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raises `InvalidInput` where a number in this unit, '' for none, cannot be compared with those of the rows."""
+    found = [each for row in rows for each in _sizes(row)]
+    if not found:  # no number here is one for certain: its values are told
+        return
+    units = {each.unit for each in found} - {""}
     known = ", ".join(sorted(units))
     if unit and in_basic(1, unit)[1] not in {in_basic(1, each)[1] for each in units}:
         told = f"is in {known}: give the value in it" if known else "has no unit here: give the number alone"
@@ -153,46 +144,54 @@ def _require_unit(feature: str, unit: str, units: set[str]) -> None:
         raise InvalidInput(f"{feature} is in {known}: give the value with its unit.", field="conditions")
 
 
-def _same(value: str) -> Fits:
-    """Whether a feature has the value: as text (`IP 66` is `IP66`), as the value's id, or as the same number; a number
-    with its unit also among other words, `24 V` in `24 V DC`."""
-    asked, unit = measure(value)
-    number, kind = (0.0, "") if asked is None else in_basic(asked, unit)
-    within = _words(value) if asked is not None and unit else None
+def _graded(name: str, asked: tuple[int, ...], sign: int) -> Fits:
+    """Whether a grade of the same name is at least or at most the one that is asked for, in each of its digits."""
 
     def fits(row: Mapping[str, Any]) -> bool:
-        if value in (row["value"], row["value_id"]) or bare(value) == bare(row["value"]):
-            return True
-        said, in_unit = _size(row)
-        if within is not None and (said is None or " " in in_unit):
-            return within(f"{row['value']} {row['unit']}")
-        if asked is None or said is None or not unit:
-            return asked is not None and said == asked
-        basic, of = in_basic(said, in_unit)
-        return of == kind and isclose(basic, number)
+        said = [found for part in listed(row["value"]) if (found := grade(part)) is not None]
+        same = [numbers for known, numbers in said if known == name and len(numbers) == len(asked)]
+        return any(all(sign * one >= sign * two for one, two in zip(each, asked, strict=True)) for each in same)
 
     return fits
 
 
-def _size(row: Mapping[str, Any]) -> tuple[float | None, str]:
-    """A feature's number, which its value may hold with the unit, and the unit, both as they are written."""
-    return (row["number"], row["unit"]) if row["number"] is not None else measure(row["value"])
-
-
-def _anywhere(value: str) -> Fits:
-    """Whether a feature, of whatever name, has the value or says it among other words (`24 V` in `24 V DC`)."""
-    number, unit = measure(value)
-    if number is not None and not unit:
+def _same(condition: Condition) -> Fits:
+    """Whether a feature has the value: as text (`IP 66` is `IP66`), also one of a list or among other words (`24 V DC`,
+    `Edelstahl V4A`); as the value's id; as the same number, or in a range that holds it. Of whatever name, a value that
+    is a name and a number may be in the feature's name and its value: AWG 22."""
+    value, asked, nameless = condition.value, size(condition.value), condition.feature is None
+    if nameless and asked is not None and not asked.unit:
         raise _nameless(value)
-    same, within = _same(value), _words(value)
-    return lambda row: same(row) or (row["number"] is None and within(f"{row['value']} {row['unit']}"))
+    within = saying(value)
+    named = nameless and grade(value) is not None
+
+    def fits(row: Mapping[str, Any]) -> bool:
+        if value == row["value_id"] or any(is_same(value, part) for part in listed(row["value"])):
+            return True
+        known = _sizes(row)
+        if asked is not None and any(each.holds(asked) and _agrees(each, row, asked) for each in known):
+            return True
+        if named and within(f"{row['name']} {row['value']}"):
+            return True
+        return (asked is None or bool(asked.unit and not known)) and within(f"{row['value']} {row['unit']}")
+
+    return fits
+
+
+def _agrees(found: Size, row: Mapping[str, Any], asked: Size) -> bool:
+    """Whether a value says what stands behind the number that is asked for: the AC of `24 V AC`."""
+    return not asked.rest or saying(asked.rest)(f"{found.rest} {row['value']} {row['unit']}")
+
+
+def _sizes(row: Mapping[str, Any]) -> list[Size]:
+    return sizes(row["value"], row["number"], row["unit"])
 
 
 def _said(value: str, products: pa.Table) -> dict[str, Met]:
     """The products in whose own texts the value stands."""
     import pyarrow.compute as pc
 
-    within, figures = _words(value), max(re.findall("[0-9]+", value), key=len, default="")
+    within, figures = saying(value), max(re.findall("[0-9]+", value), key=len, default="")
     found: dict[str, Met] = {}
     for column in _TEXTS:
         likely = products.filter(
@@ -204,37 +203,11 @@ def _said(value: str, products: pa.Table) -> dict[str, Met]:
     return found
 
 
-def _words(value: str) -> Callable[[str], bool]:
-    """Whether a text holds the value as words of its own: `24 V` as `24V` and `24 V`, not in `124 V` or `24 VA`."""
-    pieces = [re.escape(each).replace(r"\.", "[.,]").replace(",", "[.,]") for each in _PIECE.findall(folded(value))]
-    wanted = re.compile(r"(?<![^\W_])(?<!\d[.,])" + r"\s*".join(pieces) + r"(?![^\W_]|[.,]\d)")
-    return lambda text: bool(pieces) and wanted.search(folded(text)) is not None
-
-
-def measure(value: str) -> tuple[float | None, str]:
-    """A number and its unit, '' where none is named; None where the value is no number, or may be two."""
-    found = _MEASURE.fullmatch(value)
-    if found is None:
-        return None, ""
-    figures = re.sub("[.,]", "", found[1]) if _GROUPED.fullmatch(found[1]) else found[1]
-    return finite_number(figures, "?"), found[2] or ""
-
-
-def bare(text: str) -> str:
-    """The text without spaces, case, umlauts and accents."""
-    return "".join(folded(text).split())
-
-
-def _is_either(value: str) -> bool:
-    found = _MEASURE.fullmatch(value)
-    return found is not None and may_be_two(found[1])
-
-
-def _either(value: str) -> InvalidInput:
-    number = _MEASURE.fullmatch(value)[1]  # pyright: ignore[reportOptionalSubscript] - `_is_either` has matched
-    whole, _, rest = number.replace(",", ".").partition(".")
-    decimal = f"{whole}.{rest}".rstrip("0").rstrip(".")
-    return InvalidInput(f"{number} may be {decimal} or {whole}{rest}: write the one that is meant.", field="conditions")
+def _refuse_either(value: str) -> None:
+    """Raises `InvalidInput` where the number may be two: `20.000`."""
+    if (found := either(value)) is not None:
+        number, decimal, whole = found
+        raise InvalidInput(f"{number} may be {decimal} or {whole}: write the one that is meant.", field="conditions")
 
 
 def _nameless(value: str) -> InvalidInput:

@@ -57,9 +57,20 @@ def unit_said(name: str) -> tuple[str, str]:
     return (bare, unit) if unit in _KNOWN and (certain or len(unit) > 1) else (name, "")
 
 
+def is_known(unit: str) -> bool:
+    """Whether a unit is one of those that are here."""
+    return _found(unit)[1] is not None
+
+
 def in_basic(number: float, unit: str) -> tuple[float, str]:
     """A number in the basic unit of its kind, and that unit; as it is where the unit is not known."""
+    plain, known = _found(unit)
+    basic, power = known or (folded(plain), 0)
+    return (number * 10**power if power >= 0 else number / 10**-power), basic
+
+
+def _found(unit: str) -> tuple[str, tuple[str, int] | None]:
+    """The unit without blanks and in the signs of this file; its basic unit and power, None where it is not here."""
     plain = "".join(unit.split()).replace("μ", "µ")
     plain = plain[:-1] + {"2": "²", "3": "³"}[plain[-1]] if len(plain) > 1 and plain[-1] in "23" else plain
-    basic, power = _KNOWN.get(plain) or _IN_ANY_CASE.get(plain.lower()) or (folded(plain), 0)
-    return (number * 10**power if power >= 0 else number / 10**-power), basic
+    return plain, _KNOWN.get(plain) or _IN_ANY_CASE.get(plain.lower())

@@ -82,12 +82,18 @@ class ClassList(Contract):
 
 class FeatureCondition(Contract):
     """What a feature must be. `feature` is its name or its id, such as EF000227; none: any feature or the product's own
-    name and description, for values that say what they are (`IP67`, `24 V`)."""
+    name and description, for values that say what they are (`IP67`, `24 V`).
+
+    A range (`10...30 V DC`) equals each value and range in it, and is at least what its end is. Of a list
+    (`IP67, IP69K`) one is enough. Grades (`IP65`, `DN 20`) are compared too, of IP each digit.
+    """
 
     feature: Annotated[str | None, StringConstraints(min_length=1, max_length=200)] = None
     comparison: Comparison = "equals"
     value: Annotated[
-        str, StringConstraints(min_length=1, max_length=200), Field(description="A number with its unit, or a text.")
+        str,
+        StringConstraints(min_length=1, max_length=200),
+        Field(description="A number with its unit, a range, or a text."),
     ]
 
 
@@ -221,7 +227,9 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         """Find products whose features meet every condition, of a class or of all, each with the document to cite.
 
         Use it for questions such as which circuit breakers have at least 16 A, or what has IP67 and 24 V. It knows the
-        features of catalogues and tables; what running text says, search finds. For prices use query_table.
+        features of catalogues and tables; what running text says, search finds. `met` quotes the value that met each
+        condition: see there whether a range or another word is meant. For prices, and for what products are not, use
+        query_table.
         """
         classes = await library().products.classes()
         wanted = [Condition(each.feature, each.comparison, each.value) for each in conditions]
@@ -275,14 +283,14 @@ def _why(reasons: list[Reason], of: str) -> str:
     told = [_reason(each, of) for each in reasons]
     prices = "Prices are no features: query_table has them in the table prices."
     asked = any(not each.known or _PRICE.search(each.condition.feature or "") for each in reasons)
-    numbers = "An article number is no feature: search finds it, the table products has it."
+    elsewhere = "Article numbers and what running text says are no features: search finds them."
     unnamed = any(each.condition.feature is None and not each.products for each in reasons)
-    return " ".join([*told, *([prices] if asked else []), *([numbers] if unnamed else [])])
+    return " ".join([*told, *([prices] if asked else []), *([elsewhere] if unnamed else [])])
 
 
 def _reason(reason: Reason, of: str) -> str:
-    more = ", …" if len(reason.others) > NAMED else ""
-    others = ", ".join(each[:60] for each in reason.others[:NAMED]) + more
+    more = "; …" if len(reason.others) > NAMED else ""
+    others = "; ".join(each[:60] for each in reason.others[:NAMED]) + more
     asked = reason.condition
     if not reason.known:
         return f"No product {of} has the feature {asked.feature}. Their features: {others or 'none'}."
