@@ -58,6 +58,7 @@ NO_PATH = (
 )
 SOME_UNKNOWN = ": no passage holds this number, type or size."
 SIMILAR_NUMBERS = ": no passage holds the number as it is asked for. These begin so, hold it or are like it."
+SAID_BY_NONE = ": in none of these hits. They may not answer, or say it in other words."
 ONLY_MEANING = "No passage holds these words: these are only the nearest in meaning and may not answer."
 ABOUT = {
     "documents": "One row a file. document_id joins every table.",
@@ -128,7 +129,11 @@ class Library:
         """What the query names, or may give a part of, and no passage holds: as it is written, and its code."""
         asked = words.named(query) | words.parts(query)
         said = {code for each in found for code in words.passage_codes(each.text).split()} if asked else set()
-        unseen = {each: codes for each, codes in asked.items() if codes and said.isdisjoint(codes.split())}
+        unseen = {
+            each: codes
+            for each, codes in asked.items()
+            if codes and said.isdisjoint(codes.split()) and not any(words.stands(each, hit.text) for hit in found)
+        }
         return {each: codes.split()[0] for each, codes in unseen.items() if not await self._holds(codes, filters)}
 
     async def _similar(self, query: str, missing: Mapping[str, str]) -> dict[str, list[Numbered]]:
@@ -159,7 +164,10 @@ class Library:
             told.append(f"{', '.join(unknown)}{UNKNOWN_CODE if len(unknown) >= len(named) else SOME_UNKNOWN}")
         if told:
             return " ".join(told)
-        return ONLY_MEANING if all(each.matched == ["meaning"] for each in hits) else ""
+        if all(each.matched == ["meaning"] for each in hits):
+            return ONLY_MEANING
+        unsaid = [each for each in words.telling(query) if not any(_says(hit, each) for hit in hits)]
+        return f"{', '.join(unsaid)}{SAID_BY_NONE}" if unsaid else ""
 
     async def _holds(self, codes: str, filters: Filters) -> bool:
         """Whether a passage holds one of the codes. They are asked for alone: other words may bring better hits."""
@@ -307,6 +315,13 @@ def _hit(found: Any, detailed: bool) -> Hit:
         similarity=None if found.similarity is None else round(found.similarity, 4),
         matched=list(found.matched),
     )
+
+
+def _says(hit: Hit, word: str) -> bool:
+    """Whether a hit or what it is from holds a word, also in a longer one, or one that begins like it."""
+    about = words.folded(f"{hit.citation.title}\n{hit.citation.heading}\n{hit.text}")
+    plain = words.folded(word)
+    return (len(plain) >= words.MIN_WORD and plain in about) or words.coverage(words.wanted(word), about) > 0
 
 
 def _completed(query: str, similar: Mapping[str, Sequence[Numbered]]) -> str:

@@ -52,9 +52,13 @@ _DIMENSION_APART = re.compile(
     r"(?<![\w.,/-])[A-Za-z]{0,2}\d{1,9}(?:[.,]\d{1,9})?(?:\s?[xX×*]\s?\d{1,9}(?:[.,]\d{1,9})?)+(?!\d|-\w)"
 )
 _COUNTED = re.compile(
-    r"(?<![\w.,/-])\d{1,9}(?:\s?[xX×*]\s?\d{1,9})+\s?(?:st(?:ü|ue)cke?|stc?k|pcs?|pieces?|vpe|ve|pack(?:ung(?:en)?|ages?|s)?"
+    r"(?<![\w.,/-])\d{1,9}(?:\s?[xX×*]\s?\d{1,9})*\s?(?:st(?:ü|ue)cke?|stc?k|pcs?|pieces?|vpe|ve|pack(?:ung(?:en)?|ages?|s)?"
     r"|rollen?|rolls?|kartons?|beutel|paare?)\b\.?",
     re.IGNORECASE,
+)
+_DATE = re.compile(
+    r"(?<![\w.-])(?:(?:0?[1-9]|[12]\d|3[01])\.\s?(?:0?[1-9]|1[0-2])\.\s?(?:19|20)\d\d"
+    r"|(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))(?![\w-])"
 )
 _SIDES = re.compile(r"(?<![a-z0-9.,])([a-z]{0,2})(\d[\d.]*(?:x\d[\d.]*)+)")
 _BY = re.compile(r"[x×*]\s?\d")
@@ -170,9 +174,9 @@ def named(text: str) -> dict[str, str]:
     `5sy41167`.
 
     A type's short name stands before its number in capital letters: `KP 2000`. Dimensions are told as well: `M8 x 40`,
-    and no quantities (`2 x 100 Stück`).
+    and no quantities (`2 x 100 Stück`). A short name behind a number may be its end: of `RK 12-04 PS 250` the PS.
     """
-    text = _COUNTED.sub(" ", text)
+    text = _COUNTED.sub(" ", _DATE.sub(" ", text))
     sizes = {each: code for each in _DIMENSION_APART.findall(text) if (code := codes(_dimension(folded(each))))}
     text = _DIMENSION_APART.sub(" ", text)
     tokens = [
@@ -182,8 +186,13 @@ def named(text: str) -> dict[str, str]:
     ]
     apart = [each for each in map(str.strip, _TYPE_APART.findall(text)) if _is_type(each)]
     known = question_codes(text).split()
+    ends = {each: folded(each).split(" ", 1)[0] for each in apart}
     return sizes | {
-        each: " ".join(code for code in known if any(part in code for part in _whole_codes(each)))
+        each: " ".join(
+            code
+            for code in known
+            if any(part in code for part in _whole_codes(each)) or (each in ends and code.endswith(ends[each]))
+        )
         for each in dict.fromkeys([*tokens, *apart])
     }
 
@@ -208,6 +217,31 @@ def only_codes(text: str) -> bool:
     return all(
         _numbered(word) or len(word) <= 3 or word in _OF_NO_NAME or word.startswith(_ASKS_FOR_ONE) for word in found
     )
+
+
+def stands(asked: str, text: str) -> bool:
+    """Whether a text holds a name and a number that are written apart, with whatever signs between and as a number of
+    its own: `AWG 22` in `Querschnitt AWG: 22`."""
+    parts = re.findall(r"[a-z]+|[0-9]+", folded(asked))
+    whole = r"(?<![a-z0-9])" + r"[^a-z0-9]{1,3}".join(parts) + r"(?![a-z0-9]|[./_-][a-z0-9])"
+    return " " in asked and re.search(whole, folded(text)) is not None
+
+
+def telling(text: str) -> list[str]:
+    """The names and nouns of a question, as they are written: words with capitals, but for the first one, which may be
+    a verb. Where it is nothing but words that carry content the first one counts too, and all where it has no capital.
+    """
+    asked = _COUNTED.sub(" ", _GIVEN_IN.sub(" ", text))
+    found = [each.strip(_EDGES) for each in asked.split()]
+    found = [each for each in found if len(each) >= MIN_CODE and not _numbered(each)]
+    bare = not any(folded(each.strip(_EDGES)) in _STOP for each in text.split())
+    lower = bare and text.islower()
+    chosen = [
+        each
+        for each in dict.fromkeys(found)
+        if lower or (each[0].isupper() and (bare or not text.startswith(each))) or any(map(str.isupper, each[1:]))
+    ]
+    return [each for each in chosen if folded(each) not in _OF_NO_TYPE]
 
 
 def compares(text: str) -> bool:

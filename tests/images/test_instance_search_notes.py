@@ -13,6 +13,7 @@ from servers.instance.search import (
     NO_TEXT,
     NOTHING,
     ONLY_MEANING,
+    SAID_BY_NONE,
     SIMILAR_NUMBERS,
     SOME_UNKNOWN,
     UNKNOWN_CODE,
@@ -35,7 +36,7 @@ from tests.instance_rig import KEY, instance_of
 TEXTS = {
     "klemme": "Reihenklemme RK 4 grau, Artikelnummer RK-4-GR, Anzugsdrehmoment 0,6 Nm",
     "leuchte": "LED-Hallenleuchte HL-240-50, 34500 lm, Schutzart IP66",
-    "schraube": "Sechskantschraube M8 x 40 verzinkt",
+    "schraube": "Sechskantschraube M8 x 40 verzinkt, Gewinde UNC: 5540",
 }
 
 
@@ -87,6 +88,9 @@ async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_on
         "Leuchte mit mindestens 20000 lm": COMPARES,
         "günstigste ZX-9000": f"ZX-9000{UNKNOWN_CODE} {COMPARES}",
         "xqzzy wvvkq": ONLY_MEANING,
+        "Schraube UNC 5540": "",  # the passage has a sign between
+        "Was kosten 250 Stück RK-4-GR am 15.08.2026?": "",
+        "Gibt es Leuchten mit PROFINET?": f"PROFINET{SAID_BY_NONE}",
     }
     async with instance_of([bundle(name, encoder) for name in TEXTS], query_model, tmp_path) as upstream:
         for query, note in notes.items():

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from servers.instance.search import COMPARES, ONLY_MEANING, SIMILAR_NUMBERS, SOME_UNKNOWN, UNKNOWN_CODE
+from servers.instance.search import (
+    COMPARES,
+    ONLY_MEANING,
+    SAID_BY_NONE,
+    SIMILAR_NUMBERS,
+    SOME_UNKNOWN,
+    UNKNOWN_CODE,
+)
 
 # The ledger's reasons are English sentences with a fixed word each; German readers get these instead.
 FAILURES_DE = {
@@ -40,6 +47,7 @@ NOTES_DE = {
     UNKNOWN_CODE: ": Keine Textstelle enthält diese Nummer oder Größe. Die folgenden ähneln nur dem, was gefragt ist.",
     SOME_UNKNOWN: ": Keine Textstelle enthält diese Nummer oder Größe.",
     SIMILAR_NUMBERS: ": Die Nummer selbst steht nirgends. Diese beginnen so, enthalten sie oder ähneln ihr.",
+    SAID_BY_NONE: ": Das steht in keiner der folgenden Textstellen. Sie sagen es anders, oder nichts davon.",
     COMPARES: "Die Suche vergleicht und zählt nicht. Sie zeigt nur Textstellen, die zur Frage passen.",
     ONLY_MEANING: "Keine Textstelle enthält diese Wörter. Die folgenden sind nur dem Sinn nach am nächsten.",
 }

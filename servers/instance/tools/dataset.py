@@ -39,7 +39,8 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         """Find passages that answer a question, by meaning and by words (hybrid), each with its source to cite.
 
         Use it first. Article numbers and GTINs are found however they are separated; where no passage holds one, the
-        note says so and names those that begin so, hold it or are like it. For counts, prices or comparisons over many
+        note says so and names those that begin so, hold it or are like it. It names words too that no hit holds: then
+        the answer may not be there. For counts, prices or comparisons over many
         products use query_table; to read on around a hit use get_document.
         """
         filters = Filters(language=language, kind=kind, document=document_id, page=page)
