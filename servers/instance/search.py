@@ -64,13 +64,18 @@ ABOUT = {
     "documents": "One row a file. document_id joins every table.",
     "chunks": "One row a passage, as search finds it. product_id is that of the product it describes, else empty.",
     "products": "One row a product of a document: an article that several documents name has several, with the same "
-    "article_number. product_id joins features, prices, media and chunks. group_id is empty where the catalogue gives "
-    "groups in relations of kind member; group_path is not filled: parent in groups, SUBGROUP_OF in the graph lead up.",
-    "features": "One row a value of a product's feature. value is as written, number the same as a number; unit is as "
-    "the source writes it, also a code of UN/ECE Recommendation 20 such as MMT (mm).",
-    "prices": "One row a price. amount is for quantity units, null is one. Of a scale, the row with the largest "
-    "lower_bound that is not over the ordered quantity holds; null is no bound, as coalesce(lower_bound, 0). "
-    "valid_from and valid_to are ISO 8601, empty where open.",
+    "gtin and article_number, but for how each separates it. product_id joins features, prices, media and chunks. That "
+    "a product is discontinued is no column: chunks say it (Status, PRODUCT_STATUS), followup in relations, and lists. "
+    "group_id is empty where the catalogue gives groups in relations of kind member; group_path is not filled: parent "
+    "in groups, SUBGROUP_OF in the graph lead up.",
+    "features": "One row a value of a product's feature. value is as written, number the same as a number, null of a "
+    "range (10...30), which find_products compares; unit is as the source writes it, also a code of UN/ECE "
+    "Recommendation 20 such as MMT (mm).",
+    "prices": "One row a price. An article may have some in several documents: of those that hold on the day, the "
+    "newest valid_from, then the newest dated of documents. amount is for quantity units, null is one. Of a scale, the "
+    "row with the largest lower_bound that is not over the ordered quantity holds; null is no bound, as "
+    "coalesce(lower_bound, 0). valid_from and valid_to are ISO 8601, empty where open; currency is empty where a list "
+    "says it elsewhere.",
     "groups": "The catalogues' own structure. code is a group's key in its document, parent the code above it.",
     "relations": "article_number to target: a group's code where kind is member, the supplier whose catalogues lose "
     "the article where it is deleted, else an article number. Kinds of BMEcat: accessories, sparepart, followup "

@@ -27,7 +27,12 @@ _MENDED = {
     "sql": (
         (r"No field named \"?(?:\w+\.)?(?:article_number|gtin)\b", "It is in products: JOIN on product_id"),
         (r"No field named \"?(?:\w+\.)?amount\b", "It is in prices: JOIN on product_id"),
+        (r"No field named \"", "A text stands in single quotes: '4711'; columns are written small"),
         (r"not implemented: TOP", "Write LIMIT at the end"),
+        (r"Unsupported ast node in sqltorel: RLike", "A pattern is asked for by column ~ '…', a part by ILIKE '%…%'"),
+        (r"to value of (?:Date|Timestamp)", "Days are texts, '' where open: valid_from <= '2026-12-31'"),
+        (r"Cannot cast string", "TRY_CAST gives NULL where it is no number; features.number holds those that are"),
+        (r"Invalid function '(?:group_concat|listagg)'", "It is string_agg(column, ', ')"),
     ),
 }  # fmt: skip
 

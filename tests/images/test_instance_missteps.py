@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,16 @@ import pytest
 from servers.cradle.deployments.gate import require_answers
 from servers.instance.console import session
 from servers.instance.search import FILTERED, ONLY_MEANING
+from servers.instance.tools import dataset
 from servers.instance.tools.products import Classified, ClassList, ProductList
 from shared.client import Upstream
 from shared.contracts.deployment import Question
-from shared.contracts.instance import DatasetAnswer, DocumentAnswer, DocumentList, SearchAnswer
+from shared.contracts.instance import DatasetAnswer, DocumentAnswer, DocumentList, SearchAnswer, TableAnswer
 from shared.dataset.rows import document_id
 from shared.encoder import Encoder
 from shared.errors import Conflict, InvalidInput, NotFound
 from tests.images.test_instance_product_tools import PRODUCTS, bundle
+from tests.images.test_instance_search_notes import priced
 from tests.instance_rig import KEY, instance_of
 
 
@@ -97,3 +101,16 @@ async def test_a_documents_page_says_its_path_once_where_it_has_no_other_title(
         async with httpx2.AsyncClient(trust_env=False, timeout=20, cookies=cookies) as browser:
             page = (await browser.get(f"{base}/documents/{document_id('RK-4.pdf')}")).text
         assert page.partition("<main")[2].count("RK-4.pdf") == 1
+
+
+async def test_an_article_is_found_in_the_tables_as_the_tool_tells_however_documents_separate_its_number(
+    query_model: Path, tmp_path: Path
+) -> None:
+    told = re.search(r"regexp_replace\(.+?'g'\) = '\w+'", inspect.getsource(dataset.register))
+    assert told
+    encoder = Encoder(query_model)
+    documents = [priced(number, "Klemme", encoder) for number in ("RK-4-GR", "RK 4 GR", "RK-4-GN")]
+    async with instance_of(documents, query_model, tmp_path) as instance:
+        asked = {"sql": "SELECT name FROM products WHERE " + told[0]}
+        found = await instance.call("query_table", asked, TableAnswer)
+        assert found.rows == [["Klemme"]] * 2

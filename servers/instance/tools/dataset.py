@@ -69,9 +69,10 @@ def register(server: Any, library: Callable[[], Library]) -> None:
         """Answer with numbers: one read-only SELECT over the tables documents, chunks, products, features, prices,
         groups, relations and media.
 
-        Use it for counting, filtering and comparing products, prices for a quantity, accessories and successors;
-        describe_dataset says what the tables hold and how they join. Only one SELECT is allowed; amounts are exact
-        decimals.
+        Use it for counting, filtering and comparing products, prices for a quantity at a date, accessories and
+        successors; describe_dataset says what the tables hold and how they join. Only one SELECT is allowed; amounts
+        are exact decimals. Documents separate article numbers in their own ways: to find all of RK-4-GR compare
+        regexp_replace(upper(article_number), '[^A-Z0-9]', '', 'g') = 'RK4GR', else a newer price may be missed.
         """
         return await library().sql(sql, limit)
 
