@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from shared.dataset.tables import Tables
 
-RULES = "graph-2"
+RULES = "graph-3"
 MIN_MENTION = 5
 ROWS_AT_ONCE = 64 * 1024
 _NAMED = ["product_id", "document_id", "article_number", "name", "manufacturer", "class_system", "class_id"]
@@ -37,6 +37,7 @@ class _Draft:
     def __init__(self) -> None:
         self.ids, self.edges = Ids(), Edges()
         self.articles, self.codes = Names(), Names()
+        self.apart: dict[str, set[int]] = {}
         self.owners = array("i")
         self.shared_nodes: list[NodeRow] = []
 
@@ -45,9 +46,12 @@ class _Draft:
         self.owners.extend([-1] * (number - len(self.owners)))
         self.owners.append(document)
         self.articles.add(article, number)
-        code = words.codes(article).split(" ")[-1]
-        if len(code) >= MIN_MENTION:
+        parts = words.number_parts(article)
+        code = "".join(parts) or words.codes(article).split(" ")[-1]
+        if MIN_MENTION <= len(code) <= words.MAX_CODE:
             self.codes.add(code, number)
+            if parts:
+                self.apart.setdefault(words.folded(article).split()[0], set()).add(len(parts))
         return number
 
     def shared(self, node: NodeRow) -> int:
@@ -209,6 +213,8 @@ def _mentions(draft: _Draft, rows: list[dict[str, Any]]) -> None:
     owners, codes = array("i"), list[str]()
     for row in rows:
         said = words.codes(row["text"]).split()
+        if draft.apart:
+            said += words.written_apart(row["text"], draft.apart)
         codes += said
         owners.extend([draft.ids.named(row["document_id"])] * len(said))
     for at, products in draft.codes.find(codes):

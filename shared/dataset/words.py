@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 
 _WORD = re.compile(r"[a-z]{5,40}")
@@ -131,6 +132,25 @@ def passage_codes(text: str) -> str:
     ]
     printed = ["".join(parts) for parts in _BELOW_A_BAR_CODE.findall(plain)]
     return _distinct([*codes(plain).split(), *named, *printed, *_sides(plain)])
+
+
+def number_parts(article: str) -> list[str]:
+    """The parts of an article number that is written apart, without separators: `IS 12-04 PS` is `is`, `1204`, `ps`.
+    None where it is written together, or a part is no code."""
+    found = _parts(folded(article))
+    return found if len(found) > 1 and all(found) and any(map(_numbered, found)) else []
+
+
+def written_apart(text: str, beginnings: Mapping[str, Collection[int]]) -> list[str]:
+    """What of a text may be article numbers that are written apart, each as one code.
+
+    Args:
+        beginnings: the first word of such numbers, folded, and of how many parts they are.
+    """
+    tokens = [token.strip(_EDGES) for token in folded(text).split()]
+    runs = (tokens[at : at + size] for at, part in enumerate(tokens) if part in beginnings for size in beginnings[part])
+    found = (_parts(" ".join(run)) for run in runs)
+    return ["".join(parts) for parts in found if all(parts)]
 
 
 def question_codes(text: str) -> str:

@@ -88,3 +88,23 @@ async def test_the_mail_that_says_a_number_comes_before_the_attachment_that_stan
     async with DatasetReader(tmp_path) as opened:
         hits = await opened.search("Auftrag 26-0815", vector_of(attached), limit=2)
     assert [hit.text for hit in hits] == [mail, attached]
+
+
+async def test_the_graph_knows_which_documents_mention_a_number_that_is_written_apart(tmp_path: Path) -> None:
+    texts = {
+        2: "Für die RK 12-04 PS bieten wir 31,80 EUR.",
+        3: "Passend zu (RK-12-04-PS).",
+        4: "Siehe 12045 oder RK 12-04 PK.",
+        5: "Ersatz für 5SY4 116-7.",
+    }
+    numbers = {1: "RK 12-04 PS", 6: "12045 XL", 7: "5SY4 116-7"}
+    bundles = [telling(at, number, ["Ein Sensor."]) for at, number in numbers.items()]
+    await written(tmp_path / "dataset", [*bundles, *(document(at, text) for at, text in texts.items())])
+    async with DatasetReader(unpack(frozen(tmp_path / "dataset"), tmp_path / "frozen"), scratch=tmp_path) as opened:
+        found = await opened.cypher(
+            "MATCH (d:Node)-[:Edge {kind: 'MENTIONS'}]->(p:Node) WHERE p.number CONTAINS ' ' "
+            "RETURN p.number, d.document_id ORDER BY p.number, d.document_id"
+        )
+    mentioned = {number: {row[1] for row in found.rows if row[0] == number} for number in numbers.values()}
+    of = {at: document(at).document.document_id for at in texts}
+    assert mentioned == {"RK 12-04 PS": {of[2], of[3]}, "12045 XL": set(), "5SY4 116-7": {of[5]}}
