@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from servers.cradle.tools import vision
-from servers.cradle.vision.lines import Piece, group, skew, text
-from servers.cradle.vision.markdown import markdown
+from servers.cradle.vision.layout import markdown, of_words, text
+from servers.cradle.vision.lines import Piece, rows, skew
 from servers.cradle.vision.pages import MAX_PAGES, page_images
 from servers.cradle.vision.resources import contents_of, key_of
 from servers.orchestrator.tools import models
@@ -36,14 +36,14 @@ def piece(word: str, x: float, y: float, width: float = 100, turn: float = 0.0) 
 
 
 def test_pieces_of_one_line_are_read_from_left_to_right() -> None:
-    assert text([piece("rechts", 400, 11), piece("links", 10, 10), piece("unten", 10, 60)]) == "links rechts\nunten"
+    assert text([piece("rechts", 400, 11), piece("links", 10, 10), piece("unten", 10, 35)]) == "links rechts\nunten"
 
 
 @pytest.mark.parametrize("degrees", [-3, 2, 3])
 def test_a_skewed_page_keeps_its_lines(degrees: int) -> None:
     turn = math.radians(degrees)
     pieces = [piece(f"{row}.{column}", column * 600, row * 40, turn=turn) for row in range(4) for column in range(3)]
-    assert [[each.text for each in line] for line in group(pieces)] == [
+    assert [[each.piece.text for each in row] for row in rows(pieces)] == [
         [f"{row}.{column}" for column in range(3)] for row in range(4)
     ]
     assert skew(pieces) == pytest.approx(turn, abs=1e-6)
@@ -246,7 +246,7 @@ def test_words_become_headings_paragraphs_and_tables() -> None:
         *(word(text, x, 260) for text, x in (("Strom", 10), ("16 A", 300))),
         *(word(text, x, 290) for text, x in (("a|b", 10), ("2 V", 300))),
     ]
-    assert markdown(words) == (
+    assert markdown(of_words(words)) == (
         "## Datenblatt\n\nDie Klemme ist grau\nund \\*klein\\*.\n\nNeuer Absatz.\n\n"
         "| Größe | Wert |\n| --- | --- |\n| Strom | 16 A |\n| a\\|b | 2 V |"
     )

@@ -13,7 +13,9 @@ from typing import Any
 
 from servers.cradle.processing.page_image import turned
 from servers.cradle.vision.base import Answer, Ask
-from servers.cradle.vision.lines import Piece, group, on_side, sure, text
+from servers.cradle.vision.layout import LAYOUT, formed
+from servers.cradle.vision.lines import Piece, reads_better, rows, wrong_way
+from servers.cradle.vision.western import western
 from shared.contracts.installation import OcrParameters
 from shared.contracts.vision import VisionPage, VisionTask, Word
 
@@ -25,7 +27,6 @@ SETTINGS: dict[str, str | int | float | bool] = {
 }
 UNSURE = 0.8
 """Mean confidence, at most 1: of good German scans 0.97 and more, of one upside down 0.65."""
-NEARLY = 0.05
 
 
 class RapidOcr:
@@ -43,13 +44,15 @@ class RapidOcr:
 
     def parameters(self) -> OcrParameters:
         return OcrParameters(
-            provider=self.name, version=importlib.metadata.version("rapidocr"), settings=SETTINGS | {"turns": True}
+            provider=self.name,
+            version=importlib.metadata.version("rapidocr"),
+            settings=SETTINGS | {"turns": True, "signs": "western", "layout": LAYOUT},
         )
 
     async def read(self, png: bytes, page: int, ask: Ask) -> Answer:
         pieces = await asyncio.to_thread(self._recognise, png)
-        boxes = [_word(piece) for line in group(pieces) for piece in line] if ask.words else None
-        return Answer(VisionPage(page=page, text=text(pieces), words=boxes))
+        words = [_word(each.piece) for row in rows(pieces) for each in row] if ask.output == "words" else None
+        return Answer(VisionPage(page=page, text=formed(pieces, ask.output), words=words))
 
     async def close(self) -> None:
         self._engine = None
@@ -59,20 +62,17 @@ class RapidOcr:
             if self._engine is None:
                 self._engine = _load()
             try:
-                return self._upright(png)
+                return western(self._upright(png))
             finally:
                 _let_go(self._engine)
 
     def _upright(self, png: bytes) -> list[Piece]:
         pieces = _pieces(self._engine(png))
-        confidence, side = sure(pieces), on_side(pieces)
-        if not pieces or (not side and confidence >= UNSURE):
+        if not (quarters := wrong_way(pieces, UNSURE)):
             return pieces
-        # A piece on its side is read as if it went down the page: one that is not read well goes up.
         _let_go(self._engine)
-        quarters = (1 if confidence >= UNSURE else 3) if side else 2
         other = _pieces(self._engine(turned(png, quarters)))
-        return other if sure(other) > confidence - (NEARLY if side else 0) else pieces
+        return other if reads_better(other, pieces) else pieces
 
 
 def _load() -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from servers.cradle.vision import costs
 from servers.cradle.vision.base import Ask, Provider, fits
 from servers.cradle.vision.chain import Chain
-from servers.cradle.vision.markdown import markdown
+from servers.cradle.vision.layout import markdown, of_words
 from servers.cradle.vision.page_reader import PageReader
 from servers.cradle.vision.providers import HINTS, configured
 from servers.cradle.vision.resources import decoded
@@ -181,7 +181,7 @@ def _formed(page: VisionPage, ask: Ask) -> VisionPage:
     """The page in the form that was asked for."""
     if ask.output != "markdown" or page.words is None:
         return page
-    return page.model_copy(update={"text": markdown(page.words), "words": None})
+    return page.model_copy(update={"text": markdown(of_words(page.words)), "words": None})
 
 
 def _held(text: str | None) -> bytes:

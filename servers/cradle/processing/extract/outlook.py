@@ -25,7 +25,7 @@ _DAMAGED = "The message is cut off or damaged. Save it again from Outlook."
 
 class Outlook:
     name = "outlook"
-    version = "10"
+    version = "11"
     media_types = frozenset({MSG})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

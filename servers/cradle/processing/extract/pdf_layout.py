@@ -39,34 +39,48 @@ def body_size(lines: list[Line]) -> float:
     return max(sizes.items(), key=lambda item: (item[1], -item[0]))[0] if sizes else 1.0
 
 
+Table = list[list[str]]
+"""The rows of a table, each of as many cells."""
+
+
 def blocks_of(lines: list[Line], page: int) -> Iterator[Block]:
     """Blocks of one page in reading order. Lines clearly larger than most characters of the page are headings."""
     body = body_size(lines)
+    for table, running in regions_of(lines, body):
+        if table:
+            words = not any(re.fullmatch(r"[\d.,%+-]+", cell) for cell in table[0]) and all(table[0][1:])
+            yield table_block(table, 1 if words and len(table) > 1 else 0, page)
+        yield from (_block(group, page, body) for group in paragraphs_of(running, body))
+
+
+def regions_of(lines: list[Line], body: float) -> Iterator[tuple[Table, list[Line]]]:
+    """The page's tables and the running lines between them in reading order, one of both each: columns of prose one
+    after the other."""
     held: list[Line] = []
     index = 0
     while index < len(lines):
         end, columns = _staggered(lines, index)
         if columns:
-            yield from _paragraphs(held, page, body)
+            yield [], held
             held = []
-            yield from _side_by_side(lines[index:end], columns, page, body)
+            yield from _side_by_side(lines[index:end], columns)
             index = end
             continue
         end = _run(lines, index, body)
         lines[index:end] = _headed(lines[index:end])
         columns = _columns(_parted(lines[index:end])) if end - index >= 2 else []
         if len(columns) >= 2:
-            yield from _paragraphs(held, page, body)
+            yield [], held
             held = []
             if _flows(lines[index:end], columns):
                 end = _below(lines, end, columns)
-                yield from _side_by_side(lines[index:end], columns, page, body)
+                yield from _side_by_side(lines[index:end], columns)
             else:
-                yield _columned(lines[index:end], columns, page)
+                yield _columned(lines[index:end], columns), []
         else:
             held += lines[index:end]
         index = end
-    yield from _paragraphs(held, page, body)
+    yield [], held
 
 
 def _run(lines: list[Line], start: int, body: float) -> int:
@@ -171,16 +185,18 @@ def _within(segment: Segment, column: tuple[float, float]) -> bool:
     return column[0] <= segment.left <= column[1]
 
 
-def _side_by_side(lines: list[Line], columns: list[tuple[float, float]], page: int, body: float) -> Iterator[Block]:
+def _side_by_side(lines: list[Line], columns: list[tuple[float, float]]) -> Iterator[tuple[Table, list[Line]]]:
     """Column by column."""
     for column in _as_read(columns, lines):
-        inside = [
-            Line([segment], line.middle, line.size)
-            for line in lines
-            for segment in line.segments
-            if _within(segment, column)
-        ]
-        yield from _paragraphs(inside, page, body)
+        yield (
+            [],
+            [
+                Line([segment], line.middle, line.size)
+                for line in lines
+                for segment in line.segments
+                if _within(segment, column)
+            ],
+        )
 
 
 def _columns(lines: list[Line]) -> list[tuple[float, float]]:
@@ -221,11 +237,9 @@ def _below(lines: list[Line], end: int, columns: list[tuple[float, float]]) -> i
     return end
 
 
-def _columned(lines: list[Line], columns: list[tuple[float, float]], page: int) -> Block:
+def _columned(lines: list[Line], columns: list[tuple[float, float]]) -> Table:
     columns = _as_read(columns, lines)
-    merged = _merged([_cells(line, columns) for line in lines], [line.middle for line in lines])
-    words = not any(re.fullmatch(r"[\d.,%+-]+", cell) for cell in merged[0]) and all(merged[0][1:])
-    return table_block(merged, 1 if words and len(merged) > 1 else 0, page)
+    return _merged([_cells(line, columns) for line in lines], [line.middle for line in lines])
 
 
 def _cells(line: Line, columns: list[tuple[float, float]]) -> list[str]:
@@ -259,15 +273,16 @@ def _merged(rows: list[list[str]], middles: list[float]) -> list[list[str]]:
     return merged
 
 
-def _paragraphs(lines: list[Line], page: int, body: float) -> Iterator[Block]:
+def paragraphs_of(lines: list[Line], body: float) -> Iterator[list[Line]]:
+    """The lines of each paragraph, heading and list."""
     group: list[Line] = []
     for line in lines:
         if group and _parts(group[-1], line, body):
-            yield _block(group, page, body)
+            yield group
             group = []
         group.append(line)
     if group:
-        yield _block(group, page, body)
+        yield group
 
 
 def _parts(above: Line, line: Line, body: float) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
+
+from msgspec.structs import replace
 
 from servers.cradle.processing.extract.encoding import decode
 from servers.cradle.processing.extract.extractor import File, Inner
@@ -17,18 +20,18 @@ _BREAKS = re.compile(r"\n[ \t]*\n+")
 
 class Text:
     name = "text"
-    version = "3"
+    version = "4"
     media_types = frozenset({"text/plain"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
-        """Paragraphs, parted at blank lines."""
+        """Paragraphs, parted at blank lines, and tables of lines with cells."""
         del inner
         yield from paragraphs(decode(file.data))
 
 
 class Markdown:
     name = "markdown"
-    version = "6"
+    version = "7"
     media_types = frozenset({"text/markdown"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
@@ -42,14 +45,33 @@ class Markdown:
 
 
 def paragraphs(text: str, page: int = 0, source: str = "") -> Iterator[Block]:
-    """The text's paragraphs: what blank lines or form feeds part; lines that all look like list items are a list."""
+    """The text's paragraphs: what blank lines or form feeds part; lines that all look like list items are a list, and
+    lines of cells with `|` between them a table."""
     for piece in _BREAKS.split(text.replace("\f", "\n\n")):
-        body = piece.strip("\n").rstrip()
-        if not body.strip():
-            continue
-        lines = body.split("\n")
+        held: list[str] = []
+        for celled, group in groupby(piece.strip("\n").rstrip().split("\n"), lambda line: "|" in line):
+            lines = list(group)
+            rows = _rows(lines) if celled else []
+            if not rows:
+                held += lines
+                continue
+            yield from _running(held, page, source)
+            held = []
+            yield replace(table_block(rows, 1 if all(rows[0]) else 0, page), source=source)
+        yield from _running(held, page, source)
+
+
+def _running(lines: list[str], page: int, source: str) -> Iterator[Block]:
+    if any(map(str.strip, lines)):
         kind = "list" if len(lines) > 1 and all(_LIST.match(line) for line in lines) else "paragraph"
-        yield Block(kind, body, page=page, source=source)
+        yield Block(kind, "\n".join(lines), page=page, source=source)
+
+
+def _rows(lines: list[str]) -> list[list[str]]:
+    """Two rows and more of one width whose cells stand between `|`; none where these lines are anything else."""
+    framed = all(line.lstrip().startswith("|") for line in lines)
+    rows = [_cells(line) if framed else _parts(line) for line in lines if not _RULE.match(line)]
+    return rows if len(rows) > 1 and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1 else []
 
 
 def table_block(rows: list[list[str]], header_rows: int, page: int = 0) -> Block:
@@ -92,4 +114,8 @@ def _held(lines: list[str]) -> Iterator[Item]:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
+    return _parts(line.strip().removeprefix("|").removesuffix("|"))
+
+
+def _parts(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("|")]

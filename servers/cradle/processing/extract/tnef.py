@@ -31,7 +31,7 @@ _DAMAGED = "The message (winmail.dat) is cut off or damaged: what came before is
 
 class Tnef:
     name = "tnef"
-    version = "2"
+    version = "3"
     media_types = frozenset({TNEF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
