@@ -21,7 +21,17 @@ from servers.cradle.images.build import built_image
 from servers.cradle.images.containers import owner_of
 from servers.cradle.images.customer_keys import key_folder, require_not_erased
 from servers.cradle.images.running import running_instance
-from servers.cradle.legacy.backup import EXPORT, FILES, FOLDER, MANIFEST, back_up, back_up_to, held_below
+from servers.cradle.legacy.backup import (
+    EXPORT,
+    FILES,
+    FOLDER,
+    MANIFEST,
+    Holding,
+    back_up,
+    back_up_to,
+    changed_since,
+    held_below,
+)
 from servers.cradle.legacy.export import Export, Layout, layout, layout_of, plain_name, read_export, sort_names
 from servers.cradle.legacy.reconcile import NewDataset, Reconciliation, ask, compare
 from servers.cradle.onboarding import ASKED_BEFORE, SOURCES, known_store
@@ -30,13 +40,13 @@ from servers.cradle.services import Services
 from servers.cradle.workplace import Workplace, workplace
 from shared.auth import require_sources
 from shared.client import Upstream
-from shared.contracts.deployment import LegacyBackup
+from shared.contracts.deployment import LegacyBackup, ReconciledBy
 from shared.contracts.processing import VerificationReport
 from shared.dataset.foreign import ForeignTable
 from shared.dataset.places import Place
 from shared.dataset.reader import DatasetReader
 from shared.dataset.tables import Tables
-from shared.errors import NotFound
+from shared.errors import Conflict, InvalidInput, NotFound
 from shared.ids import canonical_digest
 from shared.objects import CustomerStore, bucket_name
 from shared.stopping import stoppable
@@ -56,7 +66,7 @@ async def checked_legacy(held: Services, customer: str, legacy: str) -> str:
     await asyncio.to_thread(require_not_erased, key_folder(held.settings), customer)
     (uri,) = SourceList.parse([legacy], held.settings).uris
     lies = await _legacy(held, customer, await known_store(held, customer), uri)
-    await asyncio.to_thread(lambda: [ForeignTable(lies.place, table) for table in lies.found.tables])
+    await asyncio.to_thread(lambda: [ForeignTable(lies.place, table).count() for table in lies.found.tables])
     return uri
 
 
@@ -80,14 +90,12 @@ async def copy_legacy(held: Services, customer: str) -> LegacyBackup:
     root = lies.place.folder
     if bucket is not None and root is not None:
         return await stoppable(back_up, lies.found, root, bucket)
-    if root is not None:
-        return await back_up_to(store, lies.found, lambda name: held_below(root, name))
-    async with workplace(held.settings, customer, store) as place:
-        return await back_up_to(store, lies.found, lambda name: _passing(place, f"{lies.prefix}/{name}"))
+    async with _holding(held, customer, store, lies) as holding:
+        return await back_up_to(store, lies.found, holding)
 
 
 async def reconcile(held: Services, customer: str, tag: str) -> VerificationReport:
-    """Compare the new dataset and its image with the copy of the legacy deployment.
+    """Compare the new dataset and its image with the copy of the legacy deployment, and that with what it is now.
 
     A failed check is a line of the report. What is missing, by name, lies in the bucket: legacy/reconciliation.json.
     """
@@ -107,6 +115,7 @@ async def reconcile(held: Services, customer: str, tag: str) -> VerificationRepo
             Upstream(instance.url, key=instance.access_key, name="instance") as upstream,
         ):
             await ask(found, upstream, export, await planted_questions(store))
+    await _compare_once_more(held, customer, store, manifest, found)
     await store.put(REPORT, _report(found, export.recognised))
     return VerificationReport(passed=all(check.passed for check in found.checks), checks=found.checks)
 
@@ -134,6 +143,34 @@ async def _legacy(held: Services, customer: str, store: CustomerStore | None, ur
     assert store is not None  # noqa: S101  a prefix is one of its own
     names = [key.removeprefix(f"{lies}/") for key, _ in await store.list(lies)]
     return _Lies(Place(store.path(*lies.split("/")), store.storage_options), layout_of(names), lies)
+
+
+@asynccontextmanager
+async def _holding(held: Services, customer: str, store: CustomerStore, lies: _Lies) -> AsyncIterator[Holding]:
+    """Gives files of a legacy deployment, wherever it lies."""
+    root = lies.place.folder
+    if root is not None:
+        yield lambda name: held_below(root, name)
+        return
+    async with workplace(held.settings, customer, store) as place:
+        yield lambda name: _passing(place, f"{lies.prefix}/{name}")
+
+
+async def _compare_once_more(
+    held: Services, customer: str, store: CustomerStore, manifest: dict[str, str], found: Reconciliation
+) -> None:
+    """A legacy deployment goes on while it is migrated: what it got since it was copied is in no new image."""
+    name: ReconciledBy = "changes since the copy"
+    try:
+        lies = await _legacy(held, customer, store, await _place(store))
+        async with _holding(held, customer, store, lies) as holding:
+            changed = await changed_since(lies.found, manifest, holding)
+    except (Conflict, InvalidInput):
+        found.add(name, False, "the legacy deployment cannot be read any more")
+        return
+    found.add(name, not changed, f"{len(changed)} files", changed)
+    if lies.found.links:
+        found.add("links", False, f"{lies.found.links} were not followed, and what they lead to not copied")
 
 
 @asynccontextmanager

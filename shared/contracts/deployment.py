@@ -89,7 +89,8 @@ class LegacyPrepared(Contract):
 
 
 class LegacyBackup(Contract):
-    """What was copied of a legacy deployment, by counts. `digest` is over every file's name and hash."""
+    """What was copied of a legacy deployment, by counts; devices, sockets and pipes count as links. `digest` is over
+    every file's name and hash."""
 
     files: int = Field(ge=0)
     tables: int = Field(ge=0)
@@ -100,6 +101,6 @@ class LegacyBackup(Contract):
 
 ReconciledBy = Literal[
     "documents", "missing documents", "unreadable documents", "articles", "unrecognised tables", "sample answers",
-    "planted questions",
+    "planted questions", "changes since the copy", "links",
 ]  # fmt: skip
 """What a migration is reconciled by; a difference is accepted by this name."""

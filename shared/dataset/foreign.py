@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH = 4096
+_COMMIT = re.compile(r"/(\d{20})\.json$")
 _UNREADABLE = "A table of the legacy deployment cannot be read: it is damaged, or of a version that is not known here."
 
 
@@ -22,6 +24,8 @@ class ForeignTable:
     Args:
         place: a folder, or a prefix of an object store.
         path: of the table's folder below it.
+
+    `columns` are its columns' names; in Lance, fields of one that holds several too, as `column.field`.
 
     Raises:
         InvalidInput: it cannot be read.
@@ -35,9 +39,12 @@ class ForeignTable:
         self._lance = last.endswith(".lance")
         try:
             self._opened = self._open()
-            self.columns: list[str] = [field.name for field in self._schema()]
+            self.columns: list[str] = list(self._columns())
+            whole = self._lance or self._last_commit(path) != b""  # the library passes over an empty one without a word
         except Exception:  # noqa: BLE001  two libraries raise their own classes, with paths in their texts
             raise InvalidInput(_UNREADABLE, field="legacy") from None
+        if not whole:
+            raise InvalidInput(_UNREADABLE, field="legacy")
 
     @property
     def is_lance(self) -> bool:
@@ -72,5 +79,15 @@ class ForeignTable:
 
         return DeltaTable(f"{above}/{self._own}", storage_options=self._place.options() or None)
 
-    def _schema(self) -> Any:
-        return self._opened.schema if self._lance else self._opened.to_pyarrow_dataset().schema
+    def _columns(self) -> Iterator[str]:
+        if not self._lance:
+            yield from self._opened.to_pyarrow_dataset().schema.names
+            return
+        for field in self._opened.schema:
+            yield field.name
+            yield from (f"{field.name}.{each.name}" for each in getattr(field.type, "fields", ()))
+
+    def _last_commit(self, path: str) -> bytes | None:
+        """What a Delta table's log says last; a power cut or a copy that broke off leaves an empty file."""
+        commits = [name for name in self._place.names(f"{path}/_delta_log") if _COMMIT.search(name)]
+        return self._place.read(commits[-1]) if commits else None

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from servers.cradle import migration
+from servers.cradle.legacy.reconcile import Reconciliation
 from servers.cradle.workplace import work_folder
 from shared.auth import Principal
 from shared.auth.principal import acting_as
@@ -103,3 +104,54 @@ async def test_a_prefix_without_files_of_another_bucket_or_with_a_broken_table_i
     await store.put(log, b"{broken")
     with pytest.raises(InvalidInput, match="cannot be read"):
         await prepare(held, "bucket:old")
+
+
+@pytest.mark.requirement("O-07")
+@pytest.mark.parametrize("where", ["bucket:old", "file"])
+async def test_what_the_legacy_deployment_gets_after_its_copy_is_a_difference(
+    held: Any, tmp_path: Path, where: str
+) -> None:
+    await prepare(held, (tmp_path / "legacy").as_uri() if where == "file" else where)
+    await migration.copy_legacy(held, "alter-eimer")
+    store = await CustomerStore.open(held.settings, "alter-eimer")
+    manifest = orjson.loads(await store.get("legacy/manifest.json"))
+
+    async def put(name: str, data: bytes | None) -> None:
+        if where == "file":
+            path = tmp_path / "legacy" / name
+            path.unlink() if data is None else path.write_bytes(data)
+        else:
+            await (store.delete(f"old/{name}") if data is None else store.put(f"old/{name}", data))
+
+    async def once_more() -> Reconciliation:
+        found = Reconciliation()
+        await migration._compare_once_more(held, "alter-eimer", store, manifest, found)
+        return found
+
+    assert [(check.passed, check.detail) for check in (await once_more()).checks] == [(True, "0 files")]
+    await put("files/neu.txt", b"new")
+    await put("files/preise.csv", (tmp_path / "legacy" / "files" / "preise.csv").read_bytes().replace(b"1,20", b"1,30"))
+    await put("files/handbuch/nt24.txt", None)
+    found = await once_more()
+    assert not found.checks[0].passed
+    names = ["files/files/handbuch/nt24.txt", "files/files/neu.txt", "files/files/preise.csv"]
+    assert found.missing == {"changes since the copy": names}
+    if where == "file":
+        (tmp_path / "legacy" / "nas").symlink_to(tmp_path)
+        assert [check.name for check in (await once_more()).checks] == ["changes since the copy", "links"]
+        (tmp_path / "legacy").rename(tmp_path / "away")
+        (check,) = (await once_more()).checks
+        assert (check.passed, check.detail) == (False, "the legacy deployment cannot be read any more")
+    # what is copied again is the present state, and nothing else
+    else:
+        await migration.copy_legacy(held, "alter-eimer")
+        assert not await store.exists("legacy/files/files/handbuch/nt24.txt")
+        assert await store.exists("legacy/files/files/neu.txt")
+
+
+async def test_the_folder_of_the_copy_is_no_legacy_deployment(held: Any) -> None:
+    store = await CustomerStore.open(held.settings, "alter-eimer")
+    await store.put("legacy/files/original.pdf", b"would be removed, as no file of the copy")
+    for where in ("bucket:legacy", "s3://customer-alter-eimer/legacy/files"):
+        with pytest.raises(InvalidInput, match="takes the copy"):
+            await prepare(held, where)

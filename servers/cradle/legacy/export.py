@@ -1,7 +1,8 @@
 """What a legacy deployment's folder holds: original files, and tables that say what its dataset held.
 
 Nothing is known of a legacy schema beforehand, so tables and columns are recognised by the names that such systems use;
-a table that was not recognised is a difference of the reconciliation. A graph dump is copied and not read.
+a table that was not recognised is a difference of the reconciliation, and so is one of documents without their names.
+A graph's dump (`*.dump`, and what lies in a folder `neo4j`) is copied and not read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from shared.errors import InvalidInput
 
 DOCUMENTS = frozenset({"documents", "document", "files", "docs", "dokumente"})
 PRODUCTS = frozenset({"products", "product", "produkte", "articles", "artikel"})
-PATH = ("path", "file_path", "filepath", "source_file", "file_name", "filename", "file", "source", "document_name")
+PATH = (
+    "path", "file_path", "filepath", "source_file", "file_name", "filename", "file", "source", "document_name",
+    "doc_name", "dateipfad", "dateiname", "pfad", "metadata.file_path", "metadata.file_name", "metadata.source",
+)  # fmt: skip
+"""The last three lie in the one column of all that LangChain and LlamaIndex note of a passage."""
 TEXT = ("text", "content", "chunk_text", "page_content", "chunk", "body")
 ARTICLE = ("article_number", "supplier_pid", "supplier_aid", "sku", "artikelnummer", "part_number", "article_no")
 SAMPLES = 20
@@ -29,7 +34,8 @@ SHORTEST = 40
 @dataclass(slots=True)
 class Layout:
     """What lies there, by its path below the root, sorted: files of the customer, folders that are tables, and the
-    files in those. `links` were not followed, wherever they lay."""
+    files that those and graphs' dumps consist of. `links`, wherever they lay, were not followed; devices, sockets and
+    pipes, which count with them, were not opened."""
 
     files: list[str]
     tables: list[str]
@@ -71,9 +77,9 @@ def layout(root: Path) -> Layout:
     for folder, folders, files in os.walk(root, onerror=_closed):
         place = Path(folder)
         linked = {name for name in (*folders, *files) if (place / name).is_symlink()}
-        links += len(linked)
-        folders[:] = sorted(set(folders) - linked)
         plain = [place / name for name in sorted(set(files) - linked) if (place / name).is_file()]
+        links += len(linked) + len(set(files) - linked) - len(plain)
+        folders[:] = sorted(set(folders) - linked)
         names += [path.relative_to(root).as_posix() for path in plain]
     return layout_of(names, links)
 
@@ -96,21 +102,35 @@ def layout_of(names: Iterable[str], links: int = 0) -> Layout:
 
 
 def sort_names(names: Iterable[str]) -> Layout:
-    """Names told apart: a folder is a table where it is called `*.lance`, or holds a folder `_delta_log`."""
+    """Names told apart: a folder is a table where it is called `*.lance`, or holds a folder `_delta_log`.
+
+    What a table does not consist of is a file of the customer, in that folder as anywhere.
+    """
     listed = sorted(names)
     logged = {name[: name.index("/_delta_log/")] for name in listed if "/_delta_log/" in name}
     found, tables = Layout([], [], []), dict[str, None]()
     for name in listed:
         parts = name.split("/")
-        folders = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+        if name.endswith(".dump") or "neo4j" in parts[:-1]:
+            found.parts.append(name)
+            continue
+        folders = ("/".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1))
         table = next((each for each in folders if each.endswith(".lance") or each in logged), None)
-        if table is None:
+        if table is None or not _is_part(name.removeprefix(f"{table}/"), table in logged):
             found.files.append(name)
         else:
             tables[table] = None
             found.parts.append(name)
     found.tables = list(tables)
     return found
+
+
+def _is_part(name: str, delta: bool) -> bool:
+    """Whether a table consists of this file, too. LanceDB's lie in folders of known names; those of Delta are Parquet,
+    deletion vectors and checksums, in folders that it names after values."""
+    if name.startswith("_"):
+        return True
+    return name.endswith((".parquet", ".crc", ".bin")) if delta else name.startswith(("data/", "tree/"))
 
 
 def _closed(error: OSError) -> None:
@@ -129,23 +149,25 @@ def read_export(place: Place, tables: Iterable[str]) -> Export:
     export, named, cited = Export(), Counter[str](), set[str]()
     for table in (ForeignTable(place, path) for path in tables):
         path, article = _column(table, PATH), _column(table, ARTICLE)
-        if table.name in DOCUMENTS:
+        text = _column(table, TEXT) if table.is_lance else None
+        if table.name in DOCUMENTS and text is None:
             paths = Counter(_texts(table, path) if path is not None else ())
             export.documents = (export.documents or 0) + table.count() - (paths & named).total()
             named |= paths
             export.recognised.append(f"documents ({path or 'no path'})")
+            export.unrecognised += [table.name] if path is None else []
         elif table.name in PRODUCTS and article is not None:
             found = {each.strip() for each in _texts(table, article)} - {""}
             export.articles = (export.articles or set()) | found
             export.recognised.append(f"products ({article})")
-        elif table.is_lance and (text := _column(table, TEXT)) is not None:
+        elif text is not None:
             export.samples += _samples(table, text, path)
             cited |= set(_texts(table, path)) if path is not None else set()
             export.recognised.append(f"passages ({text})")
         else:
             export.unrecognised.append(table.name)
     if named or cited:
-        export.names = Counter(map(plain_name, named.elements() if named else cited))
+        export.names = Counter(map(plain_name, named.elements())) | Counter(map(plain_name, cited))
         export.documents = len(cited) if export.documents is None else export.documents
     return export
 
@@ -162,7 +184,8 @@ def _column(table: ForeignTable, names: tuple[str, ...]) -> str | None:
 
 def _texts(table: ForeignTable, column: str) -> Iterator[str]:
     for batch in table.batches([column]):
-        yield from (str(value) for value in batch[column].to_pylist() if value is not None)
+        values = (value for value in batch[column].to_pylist() if value is not None)
+        yield from (str(int(value) if isinstance(value, float) and value.is_integer() else value) for value in values)
 
 
 def _samples(table: ForeignTable, text: str, path: str | None) -> list[Sample]:

@@ -183,6 +183,9 @@ def legacy_place(uri: str, settings: Settings, store: CustomerStore | None, buck
     else:
         _require_own(parts.netloc, bucket)
         prefix = _prefix(parts.path)
+        if prefix.partition("/")[0] == "legacy":
+            reason = "The bucket's folder `legacy` takes the copy. Put the legacy deployment into another."
+            raise InvalidInput(reason, field="legacy")
         place = store.local(*prefix.split("/"))
         if place is None:
             return prefix

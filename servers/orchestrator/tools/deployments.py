@@ -91,7 +91,7 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             Field(max_length=20, description="Questions that the legacy one answers, with words of its answers."),
         ] = None,
         accept_differences: Annotated[
-            list[ReconciledBy] | None, Field(max_length=7, description="Checks whose differences are accepted.")
+            list[ReconciledBy] | None, Field(max_length=9, description="Checks whose differences are accepted.")
         ] = None,
         ask: Annotated[
             bool, Field(description="Ask about other differences, by answer_job, instead of failing at once.")

@@ -1,0 +1,151 @@
+"""What a legacy deployment holds and a migration could lose without a word: each is found, or is a difference."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from servers.cradle.legacy.backup import back_up
+from servers.cradle.legacy.export import Export, layout, read_export
+from servers.cradle.legacy.reconcile import NewDataset, compare
+from shared.dataset.foreign import ForeignTable
+from shared.dataset.lance import module
+from shared.dataset.places import Place
+from shared.errors import Conflict, InvalidInput
+from tests.e2e.legacy_rig import TEXTS, write_legacy
+
+PASSAGE = "Das Anzugsdrehmoment der Reihenklemme beträgt 0,6 Nm."
+
+pytestmark = pytest.mark.requirement("O-07")
+
+
+@pytest.fixture
+def legacy(tmp_path: Path) -> Path:
+    """A legacy deployment of one file."""
+    root = tmp_path / "legacy"
+    root.mkdir()
+    (root / "a.pdf").write_text("a")
+    return root
+
+
+def passages(root: Path, name: str, rows: list[dict[str, object]]) -> None:
+    module().connect(str(root)).create_table(name, rows)
+
+
+def export_of(root: Path) -> Export:
+    return read_export(Place(str(root)), layout(root).tables)
+
+
+def test_a_customers_files_in_the_folder_of_a_table_are_files(legacy: Path, tmp_path: Path) -> None:
+    write_deltalake(str(legacy / "products"), pa.table({"sku": ["A"], "year": [2024]}), partition_by=["year"])
+    write_deltalake(str(legacy / "products" / "preise"), pa.table({"sku": ["A"]}))
+    passages(legacy / "lancedb", "v", [{"text": PASSAGE}])
+    put = ["products/blatt.pdf", "products/datenblätter/b.pdf", "lancedb/v.lance/originale/c.pdf"]
+    for name in put:
+        (legacy / name).parent.mkdir(exist_ok=True)
+        (legacy / name).write_text(name)
+    found = layout(legacy)
+    assert found.files == sorted(["a.pdf", *put])
+    assert found.tables == ["lancedb/v.lance", "products", "products/preise"]
+    assert back_up(found, legacy, tmp_path / "bucket").files == 4
+    copied = tmp_path / "bucket" / "legacy" / "export"
+    assert [ForeignTable(Place(str(copied)), name).count() for name in found.tables] == [1, 1, 1]
+
+
+def test_a_dump_of_a_graph_is_copied_and_is_no_document(legacy: Path, tmp_path: Path) -> None:
+    for name in ("graph.dump", "neo4j/data/databases/neo4j/neostore.nodestore.db", "neo4j.pdf"):
+        (legacy / name).parent.mkdir(parents=True, exist_ok=True)
+        (legacy / name).write_text("graph")
+    found = layout(legacy)
+    assert (found.files, found.tables) == (["a.pdf", "neo4j.pdf"], [])
+    back_up(found, legacy, tmp_path / "bucket")
+    assert (tmp_path / "bucket" / "legacy" / "export" / "graph.dump").read_text() == "graph"
+
+
+def test_a_document_that_only_passages_name_is_expected_too(legacy: Path) -> None:
+    write_deltalake(str(legacy / "documents"), pa.table({"path": ["/alt/a.pdf"]}))
+    passages(legacy, "v", [{"text": PASSAGE, "source": name} for name in ("a.pdf", "fehlt.pdf", "fehlt.pdf")])
+    export = export_of(legacy)
+    assert (export.documents, export.names) == (1, Counter({"a.pdf": 1, "fehlt.pdf": 1}))
+    found = compare(export, 1, NewDataset(Counter(["a.pdf"]), Counter(), 1, set()))
+    assert found.missing["missing documents"] == ["fehlt.pdf"]
+
+
+def test_documents_without_known_names_are_a_difference_although_their_number_is_the_same(legacy: Path) -> None:
+    write_deltalake(str(legacy / "documents"), pa.table({"key": ["verschollen.pdf"]}))
+    found = compare(export_of(legacy), 1, NewDataset(Counter(["a.pdf"]), Counter(), 1, set()))
+    assert {each.name for each in found.checks if not each.passed} == {"unrecognised tables"}
+    assert found.missing == {"unrecognised tables": ["documents"]}
+
+
+def test_the_names_of_documents_are_found_where_such_systems_write_them(legacy: Path) -> None:
+    write_deltalake(str(legacy / "Dokumente"), pa.table({"Dateiname": ["Prüfung.pdf"]}))
+    rows = [{"text": PASSAGE, "metadata": {"source": name, "page": 1}, "vector": [0.5] * 8} for name in ("b", "b", "c")]
+    passages(legacy, "documents", rows)  # LangChain's; a row is a passage, whatever the table is called
+    export = export_of(legacy)
+    assert (export.documents, export.names) == (1, Counter(["prüfung.pdf", "b", "c"]))
+    assert {sample.name for sample in export.samples} == {"b", "c"}
+    (legacy / "Dokumente").rename(legacy.parent / "elsewhere")
+    assert export_of(legacy).documents == 2
+
+
+def test_an_article_number_that_a_missing_one_has_made_a_fraction_is_the_same(legacy: Path) -> None:
+    write_deltalake(str(legacy / "products"), pa.table({"sku": pa.array([4711.0, None, 0.5])}))
+    assert export_of(legacy).articles == {"4711", "0.5"}
+
+
+@pytest.mark.parametrize("broken", ["last commit", "data"])
+def test_half_a_table_is_refused_before_anything_is_processed(legacy: Path, broken: str) -> None:
+    for name in ("a.pdf", "b.pdf"):
+        write_deltalake(str(legacy / "documents"), pa.table({"path": [name]}), mode="append")
+    if broken == "last commit":
+        (legacy / "documents" / "_delta_log" / f"{1:020}.json").write_bytes(b"")
+    else:
+        next((legacy / "documents").glob("*.parquet")).unlink()
+    with pytest.raises(InvalidInput, match="damaged"):
+        ForeignTable(Place(str(legacy)), "documents").count()
+
+
+def test_what_is_no_file_is_counted_with_the_links(legacy: Path) -> None:
+    os.mkfifo(legacy / "pipe")
+    (legacy / "nas").symlink_to(legacy.parent)
+    assert layout(legacy).links == 2
+
+
+def test_a_second_copy_holds_nothing_that_the_legacy_deployment_has_no_more(tmp_path: Path) -> None:
+    legacy, bucket = tmp_path / "legacy", tmp_path / "bucket"
+    write_legacy(legacy)
+    back_up(layout(legacy), legacy, bucket)
+    (legacy / "files" / "preise.csv").rename(legacy / "files" / "preise 2024.csv")
+    (legacy / "files" / "handbuch" / "nt24.txt").unlink()
+    (legacy / "files" / "handbuch").rmdir()
+    (legacy / "files" / "handbuch").write_text("now a file")
+    shutil.rmtree(legacy / "delta" / "products")
+    back_up(layout(legacy), legacy, bucket)
+    copied = bucket / "legacy" / "files" / "files"
+    names = sorted(path.relative_to(copied).as_posix() for path in copied.rglob("*") if path.is_file())
+    assert names == [*sorted(name for name in TEXTS if name.startswith("daten")), "handbuch", "preise 2024.csv"]
+    assert not (bucket / "legacy" / "export" / "delta" / "products").exists()
+
+
+def test_a_file_that_went_after_it_was_listed_changed_and_is_not_one_without_rights(
+    legacy: Path, tmp_path: Path
+) -> None:
+    found = layout(legacy)
+    (legacy / "a.pdf").unlink()
+    with pytest.raises(Conflict, match="Stop its updates"):
+        back_up(found, legacy, tmp_path / "bucket")
+
+
+def test_a_name_that_is_too_long_once_its_bytes_are_written_out_is_refused_in_a_sentence(
+    legacy: Path, tmp_path: Path
+) -> None:
+    Path(os.fsdecode(os.fsencode(legacy) + b"/" + b"\xfc" * 70)).write_text("x")
+    with pytest.raises(InvalidInput, match="too long"):
+        back_up(layout(legacy), legacy, tmp_path / "bucket")
