@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +26,9 @@ echo "$*" >> "$PWD/asked"
 case "$*" in
     *port*) echo 127.0.0.1:9312 ;;
     "image inspect"*) cat "$PWD/image-id" ;;
+    "ps -a"*"project=instance-acme"*working_dir*) cat "$PWD/started-in" 2>/dev/null ;;
+    "volume inspect instance-acme_graph") [ ! -e "$PWD/no-volume" ] ;;
+    *" up "*) [ ! -e "$PWD/port-in-use" ] ;;
 esac
 """
 
@@ -46,13 +51,65 @@ def written(image: CustomerImage, folder: Path, companions: list[Companion]) -> 
     return folder
 
 
+def tried(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What came of `start.sh`."""
+    env = {"PATH": f"{folder}:/usr/bin:/bin"}
+    return subprocess.run(["./start.sh"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
 def start(folder: Path) -> list[str]:
     """How `start.sh` called docker."""
     (folder / "asked").unlink(missing_ok=True)
-    env = {"PATH": f"{folder}:/usr/bin:/bin"}
-    done = subprocess.run(["./start.sh"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = tried(folder)
     assert done.returncode == 0, done.stderr
     return (folder / "asked").read_text().splitlines()
+
+
+def test_a_newer_deliverys_folder_makes_no_second_key_while_the_older_one_has_it(
+    image: CustomerImage, tmp_path: Path
+) -> None:
+    older, newer = written(image, tmp_path / "Müller & Söhne", []), written(image, tmp_path / "newer", [])
+    start(older)
+    (newer / "started-in").write_text(f"{older}\n")
+    refused = tried(newer)
+    assert (refused.returncode, (newer / ".env").exists()) == (1, False)
+    assert f"cp '{older}/.env' ." in refused.stderr
+    shutil.copy(older / ".env", newer / ".env")
+    start(newer)
+    assert (newer / ".env").read_text() == (older / ".env").read_text()
+    (older / "started-in").write_text(f"{older}\n")
+    (older / ".env").write_text("INSTANCE_PORT=9400\n")  # the line of the key was deleted, for a new one
+    start(older)
+    (newer / "started-in").write_text(f"{tmp_path}/removed\n")  # with its key
+    (newer / ".env").unlink()
+    start(newer)
+
+
+def test_what_did_not_start_says_what_to_do(image: CustomerImage, tmp_path: Path) -> None:
+    folder = written(image, tmp_path / "made", [])
+    (folder / "port-in-use").touch()
+    refused = tried(folder)
+    assert (refused.returncode, "INSTANCE_PORT=9400" in refused.stderr, "Ready" in refused.stdout) == (1, True, False)
+
+
+def test_the_check_needs_no_right_to_write_into_the_folder(image: CustomerImage) -> None:
+    made = asyncio.run(package_delivery(image.bucket, image.spec.tag, image.spec, image.signer))
+    with tempfile.TemporaryDirectory() as place:  # pytest's own are closed to other users, and root may write anywhere
+        folder, bin_ = Path(place, "delivery"), Path(place, "bin")
+        shutil.copytree(made.location, folder)
+        bin_.mkdir()
+        (bin_ / "docker").write_text(f"#!/bin/sh\necho {image.built.image_id}\n")
+        (bin_ / "docker").chmod(0o755)
+        folder.chmod(0o555)
+        Path(place).chmod(0o755)
+        before = sorted(path.name for path in folder.iterdir())
+        done = subprocess.run(
+            ["./verify.sh"], cwd=folder, env={"PATH": f"{bin_}:/usr/bin:/bin"}, capture_output=True, text=True,
+            check=False, user=65534 if os.geteuid() == 0 else None,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "Verified: " in done.stdout
+        assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_only_what_an_instance_talks_to_is_offered(image: CustomerImage) -> None:
@@ -109,6 +166,8 @@ def test_the_first_start_makes_a_password_and_loads_the_graph_once_for_each_data
     assert not [line for line in start(folder) if "neo4j-admin" in line]
     assert dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines()) == env
     (folder / ".neo4j-loaded").write_text("sha256:of-an-earlier-delivery\n")
+    assert [line for line in start(folder) if "neo4j-admin" in line]
+    (folder / "no-volume").touch()  # removed, or left behind on another machine
     assert [line for line in start(folder) if "neo4j-admin" in line]
     plain = written(image, tmp_path / "plain", [])
     assert not [line for line in start(plain) if "neo4j" in line]

@@ -31,6 +31,10 @@ from tests.image_rig import ANSWER, QUESTION, CustomerImage, write_dataset
 
 pytestmark = pytest.mark.slow
 NEW = {"neu.pdf": "Der Sanftanlasser SA-90 verträgt höchstens zwölf Anläufe je Stunde."}
+MOVED = """set -e
+docker compose stop && docker compose cp instance:/var/lib/instance/. - > ../state.tar && docker compose down --volumes
+docker compose create && docker compose cp - instance:/var/lib/instance < ../state.tar && ./start.sh
+"""  # the commands of the README, on one machine
 SECRETS = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/]{40}"
     rb"|AGE-SECRET-KEY-1[A-Z0-9]{20}|INSTANCE_ACCESS_KEY=[A-Za-z0-9]"
@@ -77,6 +81,8 @@ def test_the_package_holds_what_a_person_with_docker_needs(handed_over: Path) ->
     readme = (handed_over / "README.md").read_text()
     assert "## English" in readme
     assert "## Deutsch" in readme
+    for command in (line for line in MOVED.replace(" && ", "\n").splitlines() if "compose cp" in line):
+        assert readme.count(command) == 2
     for script in ("start.sh", "verify.sh", "neo4j-import.sh"):
         assert (handed_over / script).stat().st_mode & 0o111
         assert run(handed_over, "sh", "-n", script).returncode == 0
@@ -249,6 +255,15 @@ async def test_the_package_is_checked_started_asked_updated_and_made_anew_with_d
         assert down.returncode == 0, down.stderr
         again = run(handed_over, "./start.sh", DOCKER_HOST=compose, INSTANCE_PORT=str(port))
         assert key in again.stdout
+        async with Upstream(f"http://127.0.0.1:{port}/mcp", key=key) as upstream:
+            answer = await upstream.call("search", {"query": "Anläufe des SA-90", "limit": 1}, SearchAnswer)
+        assert NEW["neu.pdf"] in answer.hits[0].text
+        newer = shutil.copytree(handed_over, tmp_path / "newer", copy_function=os.link)
+        (newer / ".env").unlink()
+        refused = run(newer, "./start.sh", DOCKER_HOST=compose, INSTANCE_PORT=str(port))
+        assert (refused.returncode, f"cp '{handed_over}/.env' ." in refused.stderr) == (1, True)
+        moved = run(handed_over, "sh", "-c", MOVED, DOCKER_HOST=compose, INSTANCE_PORT=str(port))
+        assert moved.returncode == 0, moved.stderr
         async with Upstream(f"http://127.0.0.1:{port}/mcp", key=key) as upstream:
             answer = await upstream.call("search", {"query": "Anläufe des SA-90", "limit": 1}, SearchAnswer)
         assert NEW["neu.pdf"] in answer.hits[0].text
