@@ -97,7 +97,7 @@ def copy_rows(base: Path, tables: Tables, without: Collection[str]) -> Manifest:
 def _pieces(place: Place, manifest: Manifest, name: str) -> Iterator[pa.Table]:
     if name in manifest.pins.tables:
         yield from Tables(place, manifest.pins.tables).in_order(name)
-    elif manifest.counts.chunks:  # a frozen copy has its vectors in the Lance table alone
+    else:  # a frozen copy has its vectors in the Lance table alone
         yield from _vectors(place, manifest)
 
 

@@ -9,11 +9,14 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from shared.dataset import delta
-from shared.dataset.manifest import Manifest
+from shared.dataset import delta, lance
+from shared.dataset.commit import VECTORS
+from shared.dataset.manifest import Manifest, committed
 from shared.dataset.places import Place
 from shared.dataset.rows import DocumentBundle
+from shared.dataset.tables import Tables
 from shared.dataset.writer import DatasetWriter
+from shared.errors import Conflict
 from tests.dataset_corpus import DIMENSION, commit, document, frozen, unpack, unreadable, written
 
 
@@ -78,3 +81,25 @@ async def test_a_ledger_of_an_earlier_release_gives_an_update_of_everything_and_
     now = await replaced(root, [document(3)], [held[0]])
     assert difference(root, known, tmp_path / "delta") == {"changed": 3, "removed": 1}
     assert delta.merge(base, tmp_path / "delta", tmp_path / "merged").dataset_digest == now.dataset_digest
+
+
+async def test_a_copy_of_which_no_document_could_be_read_takes_an_update(tmp_path: Path) -> None:
+    root = tmp_path / "bucket"
+    await written(root, [unreadable(0)])
+    base, known = unpack(frozen(root), tmp_path / "frozen"), delta.ledger(Place(str(root)))
+    now = await replaced(root, [document(1)], [unreadable(0)])
+    assert difference(root, known, tmp_path / "delta") == {"changed": 1, "removed": 1}
+    assert delta.merge(base, tmp_path / "delta", tmp_path / "merged").dataset_digest == now.dataset_digest
+
+
+async def test_a_copy_that_has_lost_vectors_is_the_base_of_nothing(tmp_path: Path) -> None:
+    """No signed digest stands behind a change of the customer's own, as it does behind an update."""
+    root = tmp_path / "bucket"
+    await written(root, [document(number) for number in range(2)])
+    base = unpack(frozen(root), tmp_path / "frozen")
+    pins = committed(Place(str(base))).pins
+    lance.connect(str(base / VECTORS), dict).open_table(pins.vectors).delete("ordinal = 0")
+    tables = Tables(Place(str(tmp_path / "copy")))
+    tables.create()
+    with pytest.raises(Conflict, match="not whole"):
+        delta.copy_rows(base, tables, frozenset())
