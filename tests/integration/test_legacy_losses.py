@@ -77,6 +77,12 @@ def test_a_document_that_only_passages_name_is_expected_too(legacy: Path) -> Non
     assert found.missing["missing documents"] == ["fehlt.pdf"]
 
 
+def test_a_passage_is_not_found_by_a_files_name_that_several_have(legacy: Path) -> None:
+    rows = [{"text": PASSAGE, "source": name} for name in ("rk4/datenblatt.pdf", "hl240/datenblatt.pdf", "a.pdf")]
+    passages(legacy, "v", rows)
+    assert [sample.name for sample in export_of(legacy).samples] == ["", "", "a.pdf"]
+
+
 def test_documents_without_known_names_are_a_difference_although_their_number_is_the_same(legacy: Path) -> None:
     write_deltalake(str(legacy / "documents"), pa.table({"key": ["verschollen.pdf"]}))
     found = compare(export_of(legacy), 1, NewDataset(Counter(["a.pdf"]), Counter(), 1, set()))

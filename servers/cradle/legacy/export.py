@@ -11,7 +11,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from shared.dataset.foreign import ForeignTable
@@ -45,7 +45,8 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A passage of the legacy dataset; the new one has to find it. `name` is its file's, '' where that is not known."""
+    """A passage of the legacy dataset; the new one has to find it. `name` is its file's, '' where that is not known or
+    several have it."""
 
     text: str
     name: str
@@ -169,6 +170,8 @@ def read_export(place: Place, tables: Iterable[str]) -> Export:
     if named or cited:
         export.names = Counter(map(plain_name, named.elements())) | Counter(map(plain_name, cited))
         export.documents = len(cited) if export.documents is None else export.documents
+        several = {name for name, count in export.names.items() if count > 1}
+        export.samples = [replace(each, name="") if each.name in several else each for each in export.samples]
     return export
 
 
