@@ -10,7 +10,6 @@ from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -36,6 +35,7 @@ from shared.contracts.deployment import HostName
 from shared.contracts.image import PINNED, Architecture, Builder, Compression
 from shared.contracts.vision import ProviderName
 from shared.errors import InvalidInput
+from shared.identity_provider import IdentityProvider, provider_address
 from shared.ids import Digest
 
 PREFIX = "P0711_"
@@ -63,30 +63,6 @@ class RunnerCommand(BaseModel):
         if not command[0].startswith("/"):
             raise ValueError("a command begins with the program's whole path")
         return command
-
-
-Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$", max_length=253)]
-
-
-def provider_address(url: str) -> str:
-    """An address of an identity provider, whose keys nobody on the way may exchange.
-
-    Raises:
-        ValueError: it has no TLS, and is not of this machine.
-    """
-    parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
-        raise ValueError("an identity provider has an address with https")
-    return url
-
-
-class IdentityProvider(BaseModel):
-    """What is taken from an identity provider (OIDC): tokens for this audience, of people at these domains."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    audience: str = Field(min_length=1, max_length=200, description="The id of the platform's client there.")
-    domains: list[Domain] = Field(min_length=1, max_length=100, description="Of the addresses that it speaks for.")
 
 
 class Settings(BaseSettings):
@@ -199,7 +175,9 @@ class Settings(BaseSettings):
     florence_model: Path | None = Field(None, description="Folder of a Florence-2 model (florence-community/…).")
 
     identity_providers: dict[Annotated[HttpAddress, AfterValidator(provider_address)], IdentityProvider] = Field(
-        default_factory=dict, description="Where people sign in beside the platform: issuer → audience, domains."
+        default_factory=dict,
+        description="Where people sign in beside the platform: issuer → audience,"
+        " domains, client_secret, name, verified_by, passwords.",
     )
 
     usage_prices: dict[Literal["calls", "tokens", "pages", "bytes"], Annotated[Decimal, Field(ge=0, le=10**9)]] = Field(
@@ -363,6 +341,13 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """Folder of the model cache."""
         return self.model_cache or self.home / "models"
+
+    @cached_property
+    def without_passwords(self) -> frozenset[str]:
+        """Domains whose people sign in through an identity provider alone."""
+        return frozenset(
+            each for known in self.identity_providers.values() if not known.passwords for each in known.domains
+        )
 
     def port(self, server: ServerName) -> int:
         """The port of a server's MCP endpoint."""

@@ -246,6 +246,8 @@ def _text(value: object) -> str:
     from pydantic import BaseModel, SecretStr
 
     def plain(inner: object) -> object:
+        if isinstance(inner, SecretStr):
+            return inner.get_secret_value()
         return inner.model_dump() if isinstance(inner, BaseModel) else str(inner)
 
     if isinstance(value, SecretStr):

@@ -18,6 +18,8 @@ from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.together import Together
 from servers.marketplace.invitations.invitations import PATH as INVITATION
 from servers.marketplace.pages import page
+from servers.marketplace.providers.sign_in import CALLBACK
+from servers.marketplace.providers.sign_in import PATH as PROVIDER
 from servers.marketplace.services import Services, opened
 from servers.marketplace.tools import (
     access,
@@ -168,6 +170,8 @@ def _add_routes(server: Server, services: Callable[[], Services]) -> None:
         ("GET", "/oauth/authorize", lambda held: held.oauth.authorize),
         ("GET", "/oauth/consent", lambda held: held.consent.page),
         ("POST", "/oauth/consent", lambda held: held.consent.answer),
+        ("GET", PROVIDER, lambda held: held.provider_pages.out),
+        ("GET", CALLBACK, lambda held: held.provider_pages.back),
         ("GET", approvals.PATH, lambda held: held.approvals.ask),
         ("POST", approvals.PATH, lambda held: held.approvals.answer),
         ("GET", INVITATION, lambda held: held.invitation_page.ask),

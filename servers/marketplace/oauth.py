@@ -76,10 +76,6 @@ class OAuthRoutes:
         self._authorizations = AuthorizationHandler(provider)
         self._registrations = RegistrationHandler(provider, ClientRegistrationOptions(enabled=True))
 
-    async def close(self) -> None:
-        """Close the connections to identity providers."""
-        await self._assertions.close()
-
     async def token(self, request: Request) -> Response:
         """A token for one resource (RFC 8707).
 

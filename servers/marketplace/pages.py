@@ -1,4 +1,5 @@
-"""Web pages for people, in English or German as the browser asks: one layout, no script, nothing fetched, no cookie.
+"""Web pages for people, in English or German as the browser asks: one layout, no script, nothing fetched. No page
+has a cookie of its own; a way through an identity provider has one while it lasts.
 
 The templates are written in English. `templates/consent/de.json` has what they say (`pages`), and what is said by them:
 meanings and errors (`said`). What is not there is shown in English.
@@ -34,9 +35,10 @@ def page(
     return HTMLResponse(html, status, headers)
 
 
-def error_page(request: Request, error: PlatformError, detail: str = "") -> HTMLResponse:
-    """An error as a page. `detail`: what a program's maker needs of it, in English."""
-    return page(request, "error.html", error.status, message=error.message, detail=detail)
+def error_page(request: Request, error: PlatformError, detail: str = "", other: str = "") -> HTMLResponse:
+    """An error as a page. `detail`: what a program's maker or an administrator needs of it, in English; `other`: a link
+    to sign in as somebody else."""
+    return page(request, "error.html", error.status, message=error.message, detail=detail, other=other)
 
 
 def page_headers(forms_to: str | None = None) -> dict[str, str]:

@@ -13,6 +13,7 @@ from servers.marketplace.approvals.database import CustomerDatabase
 from servers.marketplace.approvals.page import ApprovalsPage
 from servers.marketplace.approvals.store import ApprovalStore
 from servers.marketplace.authorization.clients import LOOPBACK, Clients
+from servers.marketplace.authorization.consent import DOOR as CONSENT
 from servers.marketplace.authorization.consent import Consent
 from servers.marketplace.authorization.programs import Programs
 from servers.marketplace.authorization.provider import Provider
@@ -35,6 +36,7 @@ from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.invitations.invitations import Invitations
+from servers.marketplace.invitations.page import DOOR as INVITATION
 from servers.marketplace.invitations.page import InvitationPage
 from servers.marketplace.invitations.store import InvitationStore
 from servers.marketplace.keys import KeyRing
@@ -42,6 +44,8 @@ from servers.marketplace.licences.signing import LicenceKeys
 from servers.marketplace.licences.store import LicenceStore
 from servers.marketplace.metering.store import UsageStore
 from servers.marketplace.oauth import OAuthRoutes
+from servers.marketplace.providers.page import ProviderPages
+from servers.marketplace.providers.sign_in import SignIn
 from servers.marketplace.rules.rules import ArgumentRules
 from servers.marketplace.rules.store import RuleStore
 from servers.marketplace.runners.pool import Runners
@@ -86,6 +90,7 @@ class Services:
     approvals: ApprovalsPage
     invitations: Invitations
     invitation_page: InvitationPage
+    provider_pages: ProviderPages
     argument_rules: ArgumentRules
     standing: Standing
     routes: Routes
@@ -137,37 +142,37 @@ def key_ring(settings: Settings) -> KeyRing:
 async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, worker: Worker) -> AsyncIterator[Services]:
     """The services. The database need not answer yet."""
     database, passwords = Database(urls.app, size=worker.share(CONNECTIONS)), Passwords()
-    keys = key_ring(settings)
+    keys, seal = key_ring(settings), SessionSeal.of_folder(settings.home / "keys" / "gateway")
     mint = Mint(keys, settings.url("marketplace"))
     licence_keys = LicenceKeys(KeyRing(settings.home / "keys" / "licences"))
     users, entries, tools = UserStore(database), CatalogueStore(database, licence_keys), ToolStore(database)
     changes, outgoing, peers = Changes(urls.app, worker), Outgoing(), Peers(worker)
-    accounts, catalogue = Accounts(users, passwords), Catalogue(entries, users, changes)
-    grants = Grants(settings, accounts, entries)
-    seal = SessionSeal.of_folder(settings.home / "keys" / "gateway")
+    accounts = Accounts(users, passwords, settings.without_passwords)
+    catalogue, grants = Catalogue(entries, users, changes), Grants(settings, accounts, entries)
     inside = urlsplit(settings.url("marketplace")).hostname in LOOPBACK
     clients, authorizations = Clients(seal, outgoing, inside=inside), AuthorizationStore(database)
     provider = Provider(settings, clients, seal, authorizations, accounts, grants, mint)
-    oauth = OAuthRoutes(settings, keys, mint, accounts, grants, provider, Assertions(settings.identity_providers))
-    consent = Consent(settings, provider, seal, authorizations, accounts, grants)
+    sign_in = SignIn(settings, seal, outgoing)
+    oauth = OAuthRoutes(settings, keys, mint, accounts, grants, provider, Assertions(sign_in.issuers))
+    consent = Consent(settings, provider, seal, authorizations, accounts, grants, sign_in)
     connections = ConnectionStore(database, SessionSeal.of_folder(settings.home / "keys" / "connections"))
     runners = Runners(settings, entries, connections, worker)
     checks = Checks(settings, outgoing, mint, tools, entries, connections, runners, worker)
     changes.on_change(checks.wake)
     changes.on_change(runners.look)
-    rules = RuleStore(database)
+    rules, usage, standing = RuleStore(database), UsageStore(database), Standing(accounts, changes)
     routes = Routes(settings, catalogue, tools, mint, changes, connections, rules)
-    usage = UsageStore(database)
     meter = Meter(Spool(settings.home / "metering"), usage)
     relay = Relay(outgoing, seal, settings.max_body_bytes, meter, settings.resource("cradle"), runners)
     redis = RedisQuotaStore(settings.redis_url.get_secret_value()) if settings.redis_url else None
     quotas = Quotas(settings, redis or QuotaStore(database))
     bridge = Bridge(settings, routes, outgoing, seal)
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas, bridge, peers)
-    standing = Standing(accounts, changes)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database), users)
     approvals = ApprovalsPage(settings, seal, accounts, grants, customer_data)
     invitations = Invitations(settings, InvitationStore(database), accounts, passwords)
+    invitation_page = InvitationPage(settings, invitations, accounts, seal, sign_in)
+    provider_pages = ProviderPages(settings, sign_in, {CONSENT: consent, INVITATION: invitation_page})
     argument_rules = ArgumentRules(rules, catalogue, tools, users, settings.resource("marketplace"))
     access = Access(settings, accounts, catalogue, entries, tools, routes)
     meaning = Meaning(settings, database, mint, changes)
@@ -177,7 +182,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, wor
             yield Services(
                 settings, database, changes, keys, accounts, catalogue, tools, checks, ApiKeys(accounts),
                 Programs(authorizations), oauth, consent, approvals, invitations,
-                InvitationPage(settings, invitations, accounts), argument_rules, standing, routes,
+                invitation_page, provider_pages, argument_rules, standing, routes,
                 relay, bridge, gateway, customer_data, quotas, access, meter,
                 usage, LicenceStore(database, licence_keys), Mirror(outgoing, entries),
                 Compute(settings, outgoing, mint, meter, quotas, routes), connections, seal, meaning, peers,
@@ -186,7 +191,7 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, wor
     finally:
         await relay.close()
         await peers.close()
-        await asyncio.gather(meaning.close(), oauth.close())
+        await meaning.close()
         if redis is not None:
             await redis.close()
         outgoing.close()

@@ -99,10 +99,19 @@ class FetchedKeys(Generic[Key]):
         """The key.
 
         Raises:
+            Unavailable: as `refreshed`.
+        """
+        await self.refreshed(missing=kid not in self._keys)
+        return self._keys.get(kid)
+
+    async def refreshed(self, *, missing: bool = False) -> None:
+        """Fetch them where they are due, or where one is missing.
+
+        Raises:
             Unavailable: no key is known and the address does not answer.
         """
         now = monotonic()
-        due = now - self._fetched > FRESH_S or kid not in self._keys
+        due = now - self._fetched > FRESH_S or missing
         if due and now - self._tried > RETRY_S:
             self._tried = now
             self._fetching = asyncio.create_task(self._fetch())
@@ -110,7 +119,6 @@ class FetchedKeys(Generic[Key]):
             await asyncio.shield(self._fetching)
         if monotonic() - self._fetched > STALE_S:
             raise Unavailable(self.UNKNOWN, retry_after=RETRY_S)
-        return self._keys.get(kid)
 
     async def load(self) -> dict[str, Key]:
         """The keys as they are now, by id.

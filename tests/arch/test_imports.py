@@ -43,6 +43,7 @@ ONLY_IN = {
         "servers/marketplace/tokens.py",
         "servers/marketplace/keys.py",
         "servers/marketplace/users/assertions.py",
+        "servers/marketplace/providers/issuer.py",
     ),
     "cel": ("servers/marketplace/rules/conditions.py",),
     "redis": ("servers/marketplace/gateway/quotas_redis.py",),

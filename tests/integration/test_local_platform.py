@@ -17,12 +17,14 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from servers.local.children import Child, healthy, unwell
 from servers.local.lock import HomeLock
 from servers.local.platform import MIGRATIONS, environment, postgres, prepare
 from servers.local.status import status
 from shared.errors import StorageFull, Unavailable
+from shared.identity_provider import IdentityProvider
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.postgres.urls import DatabaseUrls, write
 from shared.settings import RunnerCommand, Settings
@@ -105,9 +107,11 @@ def test_the_servers_read_the_settings_that_the_platform_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = RunnerCommand(command=["/bin/say"], environment={"A": "b"}, variables=["KEY"])  # pyright: ignore[reportCallIssue]
+    provider = IdentityProvider(audience="a", domains=["x.example"], client_secret=SecretStr("s"))  # pyright: ignore[reportCallIssue]
     given = Settings(
-        home=tmp_path, runner_commands={"pypi:say@1": command}, source_roots=[tmp_path], redis_url="redis://x"
-    )  # pyright: ignore[reportArgumentType]
+        home=tmp_path, runner_commands={"pypi:say@1": command}, source_roots=[tmp_path], redis_url="redis://x",
+        identity_providers={"https://login.example": provider},
+    )  # pyright: ignore[reportArgumentType]  # fmt: skip
     for name, value in environment(given).items():
         monkeypatch.setenv(name, value)
     assert Settings() == given

@@ -2,65 +2,23 @@
 
 from __future__ import annotations
 
-import hmac
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import jwt
-import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
-from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.oauth import ASSERTION
+from servers.marketplace.providers.issuer import DISCOVERY
 from servers.marketplace.tools.accounts import WhoAmI
-from servers.marketplace.users.assertions import DISCOVERY
 from shared.errors import InvalidInput
 from shared.settings import load
-from tests.marketplace_rig import Market, answer_json, free_port, running_market
+from tests.marketplace_rig import Market, running_market
+from tests.oidc_rig import OURS, Provider, by_secret, jwk
 from tests.serving_rig import listening
-
-OURS = "0711-at-the-provider"
-
-
-class Provider:
-    """An identity provider as OpenID Connect has it: metadata, keys, signed tokens. The test changes what it says."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.issuer = f"http://127.0.0.1:{self.port}"
-        self.private: Any = rsa.generate_private_key(65537, 2048)
-        self.about: dict[str, Any] = {"issuer": self.issuer, "jwks_uri": self.issuer + "/keys"}
-        self.keys: list[dict[str, Any]] = [jwk(self.private, "one")]
-        self.asked: list[str] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.asked.append(scope["path"])
-        told = {DISCOVERY: self.about, "/keys": {"keys": self.keys}}.get(scope["path"])
-        await answer_json(send, told, 200 if told is not None else 404)
-
-    def claims(self, **changes: Any) -> dict[str, Any]:
-        now = int(time.time())
-        told = {"iss": self.issuer, "aud": OURS, "sub": "7f3a", "iat": now, "exp": now + 300} | changes
-        told = {"email": "Anna@acme.example", "email_verified": True} | told
-        return {name: value for name, value in told.items() if value is not None}
-
-    def token(self, **changes: Any) -> str:
-        return self.signed(self.claims(**changes))
-
-    def signed(self, claims: dict[str, Any], kid: str | None = "one", algorithm: str = "RS256", **head: Any) -> str:
-        named = {"kid": kid} if kid is not None else {}
-        return jwt.encode(claims, self.private, algorithm=algorithm, headers={**named, **head})
-
-
-def jwk(private: Any, kid: str, **more: Any) -> dict[str, Any]:
-    kind = RSAAlgorithm if isinstance(private, rsa.RSAPrivateKey) else ECAlgorithm
-    return {**kind.to_jwk(private.public_key(), as_dict=True), "kid": kid, "use": "sig", **more}
 
 
 @pytest.fixture
@@ -78,14 +36,6 @@ async def market(database: Any, tmp_path: Any, provider: Provider) -> AsyncItera
     ):
         await running.add_customers()
         yield running
-
-
-def by_secret(claims: dict[str, Any], provider: Provider) -> str:
-    """HS256 with the public key, which whoever takes any algorithm would verify with."""
-    public = provider.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    parts = [urlsafe_b64encode(orjson.dumps(each)).rstrip(b"=") for each in ({"alg": "HS256", "kid": "one"}, claims)]
-    seal = hmac.new(public, b".".join(parts), "sha256").digest()
-    return b".".join([*parts, urlsafe_b64encode(seal).rstrip(b"=")]).decode()
 
 
 async def sign_in(market: Market, assertion: str, **form: str) -> httpx2.Response:
@@ -193,7 +143,7 @@ async def test_a_provider_that_is_away_or_is_another_opens_nothing_and_is_asked_
 
 
 async def test_without_a_provider_no_token_signs_in(market: Market, provider: Provider) -> None:
-    market.server.services.oauth._assertions._known.clear()
+    market.server.services.oauth._assertions._issuers.clear()
     await market.add_user("customer_user", "acme", "anna@acme.example")
     assert (await sign_in(market, provider.token())).json()["error"] == "invalid_grant"
     assert provider.asked == []
@@ -206,6 +156,8 @@ async def test_without_a_provider_no_token_signs_in(market: Market, provider: Pr
         '{"https://login.example": {"audience": "a", "domains": []}}',
         '{"https://login.example": {"audience": "a", "domains": ["*"]}}',
         '{"https://login.example": {"audience": "", "domains": ["x.example"]}}',
+        '{"https://login.example": {"audience": "a", "domains": ["x.example"], "passwords": false}}',
+        '{"https://login.example": {"audience": "a", "domains": ["x.example"], "client_secret": ""}}',
     ],
 )
 def test_a_provider_without_tls_an_audience_or_domains_is_refused(told: str, monkeypatch: pytest.MonkeyPatch) -> None:

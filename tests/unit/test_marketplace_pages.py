@@ -14,11 +14,14 @@ from starlette.requests import Request
 from servers.marketplace import pages, policy
 from servers.marketplace.authorization.consent import MEANING as SCOPES
 from servers.marketplace.invitations.page import MEANING as ROLES
+from servers.marketplace.providers.sign_in import Way
 
 FOLDER = files("templates") / "consent"
 GERMAN = json.loads((FOLDER / "de.json").read_text(encoding="utf-8"))
 ROOT = Path(pages.__file__).parents[2]
-OF_PAGES = ("approvals/page.py", "invitations/page.py", "authorization/consent.py")
+OF_PAGES = (
+    "approvals/page.py", "invitations/page.py", "authorization/consent.py", "providers/page.py", "providers/sign_in.py",
+)  # fmt: skip
 
 
 def asked_for(accept: str) -> Request:
@@ -65,7 +68,7 @@ def test_what_the_pages_are_given_to_say_is_what_the_code_says() -> None:
     assert known.fullmatch("This sentence is said by nobody at all.") is None
     assert [text for text in GERMAN["said"] if not known.fullmatch(text)] == []
     meant = {text for name in OF_PAGES for text in said_to_people(ROOT / "servers/marketplace" / name)}
-    assert "The e-mail address or the password is wrong." in meant
+    assert "The two passwords are not the same." in meant
     assert (meant | set(SCOPES.values()) | set(ROLES.values())) - set(GERMAN["said"]) == set()
 
 
@@ -98,9 +101,13 @@ def test_a_name_is_shown_as_it_is_written_and_never_as_markup(accept: str) -> No
         "client": "",
         "wrong": "",
         "email": "",
+        "signed_in": "",
+        "ways": [Way("<u>%(name)s</u>", "/oauth/provider?a=1&b='\"")],
     }
     answer = pages.page(asked_for(accept), "consent.html", name="<b>100 %(x)s</b>", scopes=["<i>%"], **given)
     html = bytes(answer.body).decode()
     assert "&lt;b&gt;100 %(x)s&lt;/b&gt;" in html
     assert "&lt;i&gt;%" in html
+    assert "&lt;u&gt;%(name)s&lt;/u&gt;" in html
+    assert 'href="/oauth/provider?a=1&amp;b=&#39;&#34;"' in html
     assert "<b>" not in html

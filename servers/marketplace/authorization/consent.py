@@ -1,6 +1,7 @@
-"""The consent page: who asks for what, and the user's password as the answer.
+"""The consent page: who asks for what; the answer is the user's password, or a sign-in through an identity provider.
 
-There is no cookie: every consent is given with the password, so no other page can give it in the user's name.
+There is no cookie: every consent is given with the password, or with what the page itself holds of who has just signed
+in, sealed for this request. So no other page can give it in the user's name.
 """
 
 from __future__ import annotations
@@ -10,21 +11,26 @@ from urllib.parse import urlsplit
 
 from mcp.server.auth.provider import AuthorizationParams, construct_redirect_uri
 from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from servers.marketplace.authorization.provider import Provider
+from servers.marketplace.authorization.provider import ASK_S, Provider
 from servers.marketplace.authorization.store import Authorization, AuthorizationStore, client_digest
 from servers.marketplace.forms import read_form
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.pages import MAX_BODY, error_page, page, page_headers
+from servers.marketplace.providers.sign_in import SignIn
 from servers.marketplace.users.accounts import Accounts, Identity
 from servers.marketplace.users.grants import Grants
 from shared.errors import Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
 from shared.ids import new_handle
 from shared.serving import read_body
 from shared.settings import Settings
+
+DOOR = "consent"
+"""Of ways through an identity provider that lead back here."""
+PROOF = "consent proof"
+NO_ACCOUNT = "You have signed in, but there is no account with this e-mail address: ask for an invitation."
 
 MEANING = {
     "catalogue:read": "see the catalogue of servers",
@@ -55,9 +61,15 @@ MEANING = {
 class Asked:
     """What a client asks for, as the consent page was opened with it."""
 
-    def __init__(self, params: AuthorizationParams, client: OAuthClientInformationFull) -> None:
-        self.params = params
+    def __init__(self, text: str, client: OAuthClientInformationFull) -> None:
+        self.text = text
+        self.params = AuthorizationParams.model_validate_json(text)
         self.client = client
+
+    @property
+    def client_id(self) -> str:
+        """The client's id."""
+        return self.client.client_id or ""
 
     @property
     def name(self) -> str:
@@ -82,6 +94,7 @@ class Consent:
         store: AuthorizationStore,
         accounts: Accounts,
         grants: Grants,
+        sign_in: SignIn,
     ) -> None:
         self._issuer = settings.url("marketplace")
         self._provider = provider
@@ -89,6 +102,7 @@ class Consent:
         self._store = store
         self._accounts = accounts
         self._grants = grants
+        self._sign_in = sign_in
 
     async def page(self, request: Request) -> Response:
         """GET: ask."""
@@ -107,9 +121,9 @@ class Consent:
         if form.get("answer") != "allow":
             return self._back(asked, error="access_denied")
         try:
-            identity = await self._accounts.by_password(form.get("email", "")[:254], form.get("password", ""))
-        except Unauthenticated:
-            return self._render(request, asked, form, "The e-mail address or the password is wrong.", 401)
+            identity = await self._identity(asked, form)
+        except Unauthenticated as error:
+            return self._render(request, asked, form, error.message, 401)
         try:
             return await self._allowed(asked, identity, form.get("customer", "").strip()[:100] or None)
         except NotFound:
@@ -119,6 +133,33 @@ class Consent:
                 request, asked, form, "This account may not use that server, or nothing of what is asked for.", 403
             )
 
+    async def held(self, told: Mapping[str, str]) -> dict[str, str]:
+        """As `providers.page.Door` has it."""
+        asked = await self._asked(told)
+        return {"client": asked.client_id, "request": asked.text}
+
+    def opened(self, held: Mapping[str, str]) -> dict[str, str]:
+        """As `providers.page.Door` has it."""
+        return self._provider.opened(held["client"], held["request"])
+
+    async def entered(self, request: Request, told: Mapping[str, str], email: str, other: str) -> Response:
+        """As `providers.page.Door` has it: ask whoever has signed in."""
+        asked = await self._asked(told)
+        identity = await self._accounts.by_address(email)
+        if identity is None:
+            raise Forbidden(NO_ACCOUNT)
+        proof = self._seal.seal(identity.subject, PROOF, asked.client_id, asked.text, lifetime_s=ASK_S)
+        return self._render(request, asked, told, signed_in=email, proof=proof, other=other)
+
+    async def _identity(self, asked: Asked, form: Mapping[str, str]) -> Identity:
+        if "proof" not in form:
+            return await self._accounts.by_password(form.get("email", "")[:254], form.get("password", ""))
+        try:
+            user_id = self._seal.open(form["proof"], PROOF, asked.client_id, asked.text)
+        except NotFound:
+            raise Unauthenticated("Ten minutes are over: sign in again.") from None
+        return await self._accounts.by_session(user_id, user_id)
+
     async def _allowed(self, asked: Asked, identity: Identity, customer: str | None) -> Response:
         params = asked.params
         resource = params.resource or ""
@@ -127,7 +168,7 @@ class Consent:
             session_id=new_handle("ses"),
             user_id=identity.subject,
             acts_for=grant.customer,
-            client_sha256=client_digest(asked.client.client_id or ""),
+            client_sha256=client_digest(asked.client_id),
             resource=resource,
             scope=" ".join(sorted(grant.scopes)),
             code_challenge=params.code_challenge,
@@ -140,18 +181,18 @@ class Consent:
     async def _asked(self, told: Mapping[str, str]) -> Asked:
         try:
             client_id = self._seal.open(told.get("client", ""), "consent client")
-            asked = self._seal.open(told.get("request", ""), "consent", client_id)
-            params = AuthorizationParams.model_validate_json(asked)
-        except (NotFound, ValidationError):
+            text = self._seal.open(told.get("request", ""), "consent", client_id)
+        except NotFound:
             raise InvalidInput("This request is over: go back to the program and connect again.") from None
         client = await self._provider.get_client(client_id)
         if client is None:
             raise InvalidInput("This program is not known any more: go back to it and connect again.")
+        asked = Asked(text, client)
         try:
-            client.validate_redirect_uri(params.redirect_uri)
+            client.validate_redirect_uri(asked.params.redirect_uri)
         except InvalidRedirectUriError:
             raise InvalidInput("This program has another address now: go back to it and connect again.") from None
-        return Asked(params, client)
+        return asked
 
     def _back(self, asked: Asked, **told: str) -> Response:
         """To the client, with the issuer (RFC 9207), so that it can tell whose answer this is."""
@@ -160,13 +201,15 @@ class Consent:
         return RedirectResponse(place, 303, page_headers(asked.target))
 
     def _render(
-        self, request: Request, asked: Asked, told: Mapping[str, str], wrong: str = "", status: int = 200
-    ) -> Response:
+        self, request: Request, asked: Asked, told: Mapping[str, str], wrong: str = "", status: int = 200,
+        *, signed_in: str = "", proof: str = "", other: str = "",
+    ) -> Response:  # fmt: skip
+        opened = {name: told.get(name, "") for name in ("request", "client")}
         scopes = [MEANING.get(each, each) for each in sorted(asked.params.scopes or ())]
         return page(
             request, "consent.html", status, asked.target,
             name=asked.name, target=asked.target, resource=asked.params.resource, scopes=scopes, wrong=wrong,
-            request=told.get("request", ""), client=told.get("client", ""),
+            **opened, ways=self._sign_in.ways(DOOR, opened), signed_in=signed_in, proof=proof, other=other,
             email=told.get("email", "")[:254] if wrong else "",  # of the form alone, never of an address
             customer=told.get("customer", "")[:100] if wrong else "",
         )  # fmt: skip

@@ -119,10 +119,15 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         if len(params.state or "") > 1000:
             raise AuthorizeError("invalid_request", "The state is over 1000 characters.")
         asked = params.model_copy(update={"resource": resource}).model_dump_json()
-        client_id = client.client_id or ""
-        sealed = self._seal.seal(asked, "consent", client_id, lifetime_s=ASK_S)  # the page of no other client opens it
-        who = self._seal.seal(client_id, "consent client", lifetime_s=ASK_S)
-        return f"{CONSENT}?request={sealed}&client={who}"
+        told = self.opened(client.client_id or "", asked)
+        return f"{CONSENT}?request={told['request']}&client={told['client']}"
+
+    def opened(self, client_id: str, asked: str) -> dict[str, str]:
+        """The parameters that open the consent page for `AuthorizationParams` in JSON."""
+        return {
+            "request": self._seal.seal(asked, "consent", client_id, lifetime_s=ASK_S),  # no other client opens it
+            "client": self._seal.seal(client_id, "consent client", lifetime_s=ASK_S),
+        }
 
     async def load_authorization_code(self, client: OAuthClientInformationFull, authorization_code: str) -> Code | None:
         session_id = self.secrets.read_code(authorization_code)

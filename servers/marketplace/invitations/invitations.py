@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from servers.marketplace.invitations.store import Invitation, InvitationStore
-from servers.marketplace.users.accounts import Accounts, checked_email
-from servers.marketplace.users.secrets import Passwords, new_secret, secret_digest
+from servers.marketplace.users.accounts import NO_PASSWORDS, Accounts, checked_email
+from servers.marketplace.users.secrets import NO_PASSWORD, Passwords, new_secret, secret_digest
 from shared.auth import Principal
-from shared.errors import Forbidden, NotFound
+from shared.errors import Forbidden, InvalidInput, NotFound
 from shared.ids import new_handle
 from shared.settings import Settings
 
@@ -80,16 +80,22 @@ class Invitations:
             raise _over()
         return found
 
-    async def accept(self, token: str, password: str) -> Invitation:
+    async def accept(self, token: str, password: str | None) -> Invitation:
         """Make the account with this password; the link is used up.
+
+        Args:
+            password: None: the account has none, and its person signs in through an identity provider.
 
         Raises:
             NotFound: the link is not good any more.
-            InvalidInput: the password is too short or too long.
+            InvalidInput: the password is too short or too long, or none is taken for this address.
             Conflict: the e-mail address has an account already, or there are too many.
         """
         found = await self.of_link(token)
-        if not await self._store.accept(found, new_handle("usr"), await self._passwords.hash(password)):
+        if password is not None and not self._accounts.takes_password(found.email):
+            raise InvalidInput(NO_PASSWORDS)
+        password_hash = NO_PASSWORD if password is None else await self._passwords.hash(password)
+        if not await self._store.accept(found, new_handle("usr"), password_hash):
             raise _over()
         return found
 

@@ -17,6 +17,8 @@ LOCK_S = 300
 EMAIL = re.compile(EMAIL_PATTERN)
 CLIENT_ID = re.compile(r"^[a-z0-9_-]{1,64}$")
 REFUSED = "The name or the secret is wrong."
+WRONG_PASSWORD = "The e-mail address or the password is wrong."  # noqa: S105  # a sentence
+NO_PASSWORDS = "No password is taken for this address: sign in through your company's identity provider."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,30 @@ class NewUser:
 
 
 class Accounts:
-    """The registry of users, keys, services and customers."""
+    """The registry of users, keys, services and customers.
 
-    def __init__(self, store: UserStore, passwords: Passwords) -> None:
+    Args:
+        elsewhere: domains whose people sign in through an identity provider alone.
+    """
+
+    def __init__(self, store: UserStore, passwords: Passwords, elsewhere: frozenset[str] = frozenset()) -> None:
         self.store = store
         self._passwords = passwords
+        self._elsewhere = elsewhere
+
+    def takes_password(self, email: str) -> bool:
+        """Whether people at this address may sign in with a password."""
+        return email.strip().lower().rpartition("@")[2] not in self._elsewhere
 
     async def by_password(self, email: str, password: str) -> Identity:
         """The user of an e-mail address and password.
 
         Raises:
-            Unauthenticated: anything does not fit; the answer and its time do not say what.
+            Unauthenticated: anything does not fit; the answer and its time do not say what. Or no password is taken
+                for any address at this domain.
         """
+        if not self.takes_password(email):
+            raise Unauthenticated(NO_PASSWORDS)
         email = email.strip().lower()
         login = await self.store.login(email) if EMAIL.fullmatch(email) else None
         right = await self._passwords.matches(login.password_hash if login else None, password)
@@ -64,9 +78,9 @@ class Accounts:
             # The same statement for an unknown user, where it changes no row: the time says nothing either.
             counted = login.user.user_id if login and not login.locked else "usr_"
             await self.store.record_failure(counted, FAILURES_BEFORE_LOCK, LOCK_S)
-            raise Unauthenticated(REFUSED)
+            raise Unauthenticated(WRONG_PASSWORD)
         if not await self.store.record_success(login.user.user_id):
-            raise Unauthenticated(REFUSED)
+            raise Unauthenticated(WRONG_PASSWORD)
         return _identity(login.user, login.user.user_id)
 
     async def by_secret(self, client_id: str, secret: str) -> Identity:

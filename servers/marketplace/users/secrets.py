@@ -16,6 +16,8 @@ from shared.errors import InvalidInput, Overloaded
 
 MIN_PASSWORD = 12
 MAX_PASSWORD = 256
+NO_PASSWORD = ""
+"""In place of a hash: no password fits it."""
 HASHES_AT_ONCE = 2
 HASHES_WAITING = 64
 

@@ -1,0 +1,97 @@
+"""The two addresses that a browser passes on its way through an identity provider: out (`PATH`) and back (`CALLBACK`).
+
+Out is a link and no form: a form's page would have to name every origin that the provider leads on to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from servers.marketplace.forms import read_form
+from servers.marketplace.pages import error_page, page_headers
+from servers.marketplace.providers.sign_in import LASTS_S, OVER, Refusal, SignIn, way_out
+from shared.errors import InvalidInput, NotFound, PlatformError
+from shared.languages import language_of
+from shared.settings import Settings
+
+
+class Door(Protocol):
+    """A page that people sign in on."""
+
+    async def held(self, told: Mapping[str, str]) -> dict[str, str]:
+        """What the page needs when somebody comes back to it, of the parameters that it was opened with.
+
+        Raises:
+            PlatformError: it was opened with nothing that goes on.
+        """
+        ...
+
+    def opened(self, held: Mapping[str, str]) -> dict[str, str]:
+        """The parameters that open the page again."""
+        ...
+
+    async def entered(self, request: Request, told: Mapping[str, str], email: str, other: str) -> Response:
+        """The page for whoever this verified e-mail address is of.
+
+        Args:
+            told: the parameters that open the page.
+            other: the link to sign in as somebody else.
+
+        Raises:
+            PlatformError: nobody goes on here.
+        """
+        ...
+
+
+class ProviderPages:
+    """The handlers of both."""
+
+    def __init__(self, settings: Settings, sign_in: SignIn, doors: Mapping[str, Door]) -> None:
+        self._sign_in = sign_in
+        self._doors = doors
+        self._secure = settings.url("marketplace").startswith("https:")
+        # The prefix keeps other servers of the same domain from setting it (RFC 6265bis); it needs TLS.
+        self._cookie = "__Host-0711-sign-in" if self._secure else "0711-sign-in"
+
+    async def out(self, request: Request) -> Response:
+        """GET: to the provider, and the cookie."""
+        told = request.query_params
+        language = language_of(None, request.headers.get("accept-language"), "en")
+        try:
+            door = self._doors.get(told.get("door", ""))
+            if door is None:
+                raise NotFound(OVER)
+            place, kept = await self._sign_in.begin(
+                told.get("issuer", ""), told["door"], await door.held(told), language, again="again" in told
+            )
+        except PlatformError as error:
+            return error_page(request, error)
+        response = RedirectResponse(place, 303, page_headers())
+        response.set_cookie(
+            self._cookie, kept, int(LASTS_S), path="/", secure=self._secure, httponly=True, samesite="lax"
+        )
+        return response
+
+    async def back(self, request: Request) -> Response:
+        """GET: from the provider, to the page that the browser was on. What it had begun is used up."""
+        try:
+            answer = read_form(request.url.query.encode())
+        except InvalidInput:
+            answer = {}
+        try:
+            begun = self._sign_in.begun(request.cookies.get(self._cookie, ""), answer)
+        except PlatformError as error:
+            return error_page(request, error)
+        door = self._doors[begun.door]
+        told = door.opened(begun.held)
+        other = way_out(begun.issuer, begun.door, told, again="1")
+        try:
+            response = await door.entered(request, told, await self._sign_in.end(begun, answer), other)
+        except PlatformError as error:
+            response = error_page(request, error, error.detail if isinstance(error, Refusal) else "", other)
+        response.delete_cookie(self._cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
+        return response
