@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -19,6 +20,7 @@ from servers.marketplace.tools.accounts import UserCreated
 from shared.auth.keys import LARGEST_DOCUMENT
 from tests.marketplace_rig import Market
 from tests.oidc_rig import OURS, Answering, Browser, Provider, answer, at_consent, by_secret, jwk, market_with
+from tests.serving_rig import listening
 
 LINK = "Sign in with Acme & Co"
 COOKIE = "0711-sign-in"
@@ -136,13 +138,17 @@ async def test_an_answer_counts_once_in_the_browser_that_asked_and_from_the_prov
     market: Market, provider: Provider, anna: UserCreated
 ) -> None:
     browser, place = await at_provider(market, provider)
-    kept = browser.http.cookies[COOKIE]
-    refused(await Browser().open(place))  # of a browser that has begun nothing: state of another one, login CSRF
     victim, theirs = await at_provider(market, provider)
-    refused(await victim.open(place))  # login CSRF in the midst of a sign-in of one's own
-    refused(await victim.open(theirs + "&" + urlencode({"state": "x"})))
-    for changes in ({"state": None}, {"state": ""}, {"state": "AAAA"}, {"state": "ü"}):
-        refused(await victim.open(altered(theirs, **changes)))
+    asked = len(provider.asked)
+    answers = [
+        await Browser().open(place),  # of a browser that has begun nothing: state of another one, login CSRF
+        await victim.open(place),  # login CSRF in the midst of a sign-in of one's own
+        await victim.open(theirs + "&" + urlencode({"state": "x"})),
+        *[await victim.open(altered(theirs, state=state)) for state in (None, "", "AAAA", "ü")],
+    ]
+    for page in answers:
+        assert "another browser began it" in refused(page).text
+    assert len(provider.asked) == asked, "nobody else's code is tried"
     code = dict(parse_qsl(urlsplit(theirs).query))["code"]
     mixed, own = await at_provider(market, provider)
     page = refused(await mixed.open(altered(own, code=code)))  # a code of another sign-in: PKCE
@@ -172,7 +178,7 @@ async def test_a_cookie_that_is_forged_over_or_of_something_else_ends_nothing(
         other = Browser()
         other.http.cookies.set(COOKIE, forged, domain="127.0.0.1", path="/")
         refused(await other.open(place))
-    now = __import__("time").time()
+    now = time.time()
     monkeypatch.setattr("servers.marketplace.gateway.sessions.time", lambda: now + 601)
     refused(await browser.open(place))
 
@@ -300,12 +306,13 @@ async def test_a_provider_that_is_down_slow_huge_or_leads_astray_lets_nobody_in(
 async def test_metadata_that_names_another_issuer_or_leads_inside_is_not_used(
     market: Market, provider: Provider, anna: UserCreated, later: Any
 ) -> None:
-    inside = Provider()
+    inside = Provider()  # something else on this machine
+    inside.about = provider.about
     asked = f"http://127.0.0.1:{inside.port}"
     usual = provider.about
     bad = (
         {"issuer": "https://login.example"}, {"issuer": provider.issuer + "/"}, {"issuer": None},
-        {"jwks_uri": asked + "/keys"}, {"jwks_uri": "http://login.example/keys"}, {"jwks_uri": "https://10.0.0.1/keys"},
+        {"jwks_uri": "http://login.example/keys"}, {"jwks_uri": "https://10.0.0.1/keys"},
         {"jwks_uri": "https://169.254.169.254/keys"}, {"jwks_uri": "file:///etc/passwd"},
         {"authorization_endpoint": "http://login.example/a"}, {"authorization_endpoint": None},
         {"authorization_endpoint": "javascript://127.0.0.1/%0aalert(1)"}, {"token_endpoint": "http://login.example/t"},
@@ -318,7 +325,17 @@ async def test_metadata_that_names_another_issuer_or_leads_inside_is_not_used(
         later()
         refused(await browser.click(LINK), 503)
         await browser.open(str(page))
-    for place in (asked + "/token", "https://10.0.0.1/token", "https://[::ffff:127.0.0.1]/token"):
+    async with listening(inside, inside.port, market.settings):
+        for changes in ({"jwks_uri": asked + "/keys"}, {"token_endpoint": asked + "/token"}):
+            provider.about = usual | changes
+            later()
+            await browser.click(LINK)
+            if "jwks_uri" not in changes:
+                await browser.send(user=anna.email)
+            refused(browser.page, 503)
+            await browser.open(str(page))
+        assert inside.asked == []
+    for place in ("https://10.0.0.1/token", "https://[::ffff:127.0.0.1]/token"):
         provider.about = usual | {"token_endpoint": place}
         later()
         refused(await attempt(market, provider), 503)
@@ -328,10 +345,15 @@ async def test_metadata_that_names_another_issuer_or_leads_inside_is_not_used(
 
 
 async def test_the_wrong_secret_is_told_to_the_administrator_and_nothing_of_it(
-    market: Market, provider: Provider, anna: UserCreated
+    market: Market, provider: Provider, anna: UserCreated, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    sign_in = market.server.services.provider_pages._sign_in
-    issuer = sign_in.issuers[provider.issuer]
-    issuer.trusted = issuer.trusted.model_copy(update={"audience": OURS, "client_secret": None})
+    assert (await attempt(market, provider)).status_code == 200
+    assert market.server is not None
+    issuer = market.server.services.provider_pages._sign_in.issuers[provider.issuer]
+    issuer.trusted = issuer.trusted.model_copy(update={"client_secret": None})
     assert "The token endpoint answers 401, invalid_client." in refused(await attempt(market, provider)).text
-    assert "s3cret" not in repr(market.settings)
+    await market.call(await market.operator(), "whoami")
+    logged = "".join(capfd.readouterr())
+    assert '"tool":"whoami"' in logged
+    for told in (repr(market.settings), logged):
+        assert not {part for part in ("s3cret", "anna@", "code=", "id_token") if part in told}

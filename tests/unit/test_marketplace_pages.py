@@ -89,6 +89,8 @@ def test_a_page_is_in_the_language_that_the_browser_asks_for(accept: str, langua
     assert f"<title>{heading} · 0711 MCP Central</title>" in html
     assert ("Passwort</label>" in html, "beiden Passwörter" in html) == (language == "de",) * 2
     assert ("Password</label>" in html, wrong in html) == (language == "en",) * 2
+    field = re.findall(r'<input id="password"[^>]*>', html)[0]  # who hears the page is where the error is told
+    assert ('aria-describedby="wrong"' in field, "autofocus" in field, 'id="wrong" role="alert"' in html) == (True,) * 3
 
 
 @pytest.mark.parametrize("accept", ["de", "en"])
