@@ -1,9 +1,10 @@
 """Articles of a dataset: every product of one article number together, with its features, prices and media.
 
-An article number that several documents name is one article, but for products of different makers. What it says comes
-from the product row with the most features (then prices, then the smallest id), of a supplier's catalogues from the
-newest; what that one leaves empty comes from the next. Its prices are those of all its rows in one document: of a price
-update where there is one that no newer catalogue follows. A product that an update has deleted is none of its rows.
+An article number that several documents name, however they separate it, is one article, but for products of different
+makers. What it says comes from the product row with the most features (then prices, then the smallest id), of a
+supplier's catalogues from the newest; what that one leaves empty comes from the next. Its prices are those of all its
+rows in one document: of a price update where there is one that no newer catalogue follows. A product that an update has
+deleted is none of its rows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from servers.instance.products.spelling import one_spelling
 from servers.instance.products.succession import Succession
 from shared.dataset.rows import DELETED, MEMBER, FeatureRow, MediaRow, PriceRow, ProductRow, RelationRow
 
@@ -44,10 +46,11 @@ class Articles:
 
     Args:
         tables: `TABLES`, each in the order of its keys.
-        document: only products of this document's id.
+        document: only products of this document's id, with their numbers as it writes them.
     """
 
     def __init__(self, tables: Mapping[str, pa.Table], document: str | None = None) -> None:
+        tables = one_spelling(tables) if document is None else tables
         self._tables = tables
         self._places = {name: _places(tables[name]) for name in ("features", "prices", "media")}
         self._references = _references(tables["relations"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from servers.instance.products.conditions import Condition
 from servers.instance.products.finding import Finder, Reason, Told
+from servers.instance.products.spelling import one_spelling
 from servers.instance.products.succession import Succession
 from shared.dataset.rows import ProductRow
 from shared.errors import InvalidInput, NotFound
@@ -58,6 +59,7 @@ class Classes:
     """
 
     def __init__(self, tables: Mapping[str, pa.Table]) -> None:
+        tables = one_spelling(tables)
         self._products = tables["products"]
         self._finder = Finder(tables["products"], tables["features"], Succession(tables))
         names = {

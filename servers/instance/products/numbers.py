@@ -39,7 +39,7 @@ class Numbers:
         known: dict[str, Numbered] = {}
         for *numbers, name in products:
             for number in filter(None, numbers):
-                known.setdefault(_bare(number), Numbered(number, name))
+                known.setdefault(bare_number(number), Numbered(number, name))
         known.pop("", None)
         self._codes = sorted(known)
         self._known = known
@@ -52,7 +52,7 @@ class Numbers:
         Args:
             anywhere: whether it may stand inside or be wrong; not for what may be a quantity.
         """
-        bare = _bare(code)
+        bare = bare_number(code)
         if len(bare) < MIN_PART:
             return [self._known[bare]] if bare in self._known else []
         kinds = (
@@ -91,7 +91,8 @@ class Numbers:
                 yield each
 
 
-def _bare(number: str) -> str:
+def bare_number(number: str) -> str:
+    """A number without separators, case and zeros in front."""
     return "".join(each for each in words.folded(number) if each.isalnum()).lstrip("0")
 
 
