@@ -112,6 +112,7 @@ class Library:
             filters = replace(filters, document=(await self._reader.document(filters.document)).document_id)
         found = await self._found(query, limit, filters)
         similar = await self._similar(query, await self._missing(query, found, filters))
+        similar = similar or await self._slip(query, found)
         completed = _completed(query, similar)
         if completed != query:
             found = await self._found(completed, limit, filters) or found
@@ -133,7 +134,7 @@ class Library:
     async def _missing(self, query: str, found: Sequence[reading.Hit], filters: Filters) -> dict[str, str]:
         """What the query names, or may give a part of, and no passage holds: as it is written, and its code."""
         asked = words.named(query) | words.parts(query)
-        said = {code for each in found for code in words.passage_codes(each.text).split()} if asked else set()
+        said = {code for each in found for code in _codes(each)} if asked else set()
         unseen = {
             each: codes
             for each, codes in asked.items()
@@ -151,6 +152,15 @@ class Library:
             asked: numbers.meant(code, MOST_SIMILAR + 1, anywhere=alone or asked in certain)
             for asked, code in missing.items()
         }
+
+    async def _slip(self, query: str, found: Sequence[reading.Hit]) -> dict[str, list[Numbered]]:
+        """The numbers that are like a question that is one number, of which passages hold the beginning alone."""
+        asked = words.whole(query)
+        code = words.written_together(asked)
+        if not code or any(words.stands(asked, hit.text) or code in _codes(hit) for hit in found):
+            return {}
+        meant = (await self.products.numbers()).meant(code, MOST_SIMILAR + 1)
+        return {asked: meant} if meant and all(words.written_together(each.number) != code for each in meant) else {}
 
     def _note(self, query: str, hits: list[Hit], similar: Mapping[str, Sequence[Numbered]]) -> str:
         """What hits do not show by themselves: vectors always find something, also where the answer is not there.
@@ -323,10 +333,14 @@ def _hit(found: Any, detailed: bool) -> Hit:
 
 
 def _says(hit: Hit, word: str) -> bool:
-    """Whether a hit or what it is from holds a word, also in a longer one, or one that begins like it."""
-    about = words.folded(f"{hit.citation.title}\n{hit.citation.heading}\n{hit.text}")
+    """Whether a hit or what it is from holds a word, in some form (`Sensor` for `Sensoren`), also in a longer one."""
     plain = words.folded(word)
-    return (len(plain) >= words.MIN_WORD and plain in about) or words.coverage(words.wanted(word), about) > 0
+    about = words.folded(f"{hit.citation.title}\n{hit.citation.heading}\n{hit.text}")
+    return plain[: max(words.MIN_WORD, len(plain) - words.ENDING)] in about
+
+
+def _codes(hit: reading.Hit) -> list[str]:
+    return words.passage_codes(hit.text).split()
 
 
 def _completed(query: str, similar: Mapping[str, Sequence[Numbered]]) -> str:

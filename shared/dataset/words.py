@@ -231,6 +231,21 @@ def parts(text: str) -> dict[str, str]:
     return {token: token for token in found if _PART.fullmatch(token)}
 
 
+def whole(text: str) -> str:
+    """What a question asks for where it is one number or type of several words, as it is written; else ''."""
+    found = [token.strip(_EDGES) for token in text.split()]
+    found = [each for each in found if not folded(each).startswith(_ASKS_FOR_ONE)]
+    found = [each for each in found if each.isupper() or folded(each) not in _OF_NO_NAME]
+    several = len(found) > 1 and all(_numbered(each) or (each.isalpha() and len(each) <= MAX_NAME) for each in found)
+    return " ".join(found) if several else ""
+
+
+def written_together(number: str) -> str:
+    """A number or type as one code: `IS 12-04 PS` as `is1204ps`; '' where it is too short or too long for one."""
+    code = "".join(each for each in folded(number) if each.isalnum())
+    return code if MIN_CODE <= len(code) <= MAX_CODE and _numbered(code) else ""
+
+
 def only_codes(text: str) -> bool:
     """Whether a question is nothing but article numbers, GTINs or types: it asks what they are."""
     found = [token.strip(_EDGES) for token in folded(text).split()]

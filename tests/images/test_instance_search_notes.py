@@ -36,7 +36,7 @@ from tests.instance_rig import KEY, instance_of
 TEXTS = {
     "klemme": "Reihenklemme RK 4 grau, Artikelnummer RK-4-GR, Anzugsdrehmoment 0,6 Nm",
     "leuchte": "LED-Hallenleuchte HL-240-50, 34500 lm, Schutzart IP66",
-    "schraube": "Sechskantschraube M8 x 40 verzinkt, Gewinde UNC: 5540",
+    "schraube": "Sechskantschraube M8 x 40 verzinkt, Gewinde UNC: 5540, mit Sensor",
 }
 
 
@@ -90,6 +90,7 @@ async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_on
         "xqzzy wvvkq": ONLY_MEANING,
         "Schraube UNC 5540": "",  # the passage has a sign between
         "Was kosten 250 Stück RK-4-GR am 15.08.2026?": "",
+        "Gibt es Leuchten, Schrauben und Sensoren?": "",  # a Hallenleuchte, a Sechskantschraube, a Sensor
         "Gibt es Leuchten mit PROFINET?": f"PROFINET{SAID_BY_NONE}",
     }
     async with instance_of([bundle(name, encoder) for name in TEXTS], query_model, tmp_path) as upstream:
@@ -105,6 +106,7 @@ async def test_a_part_of_a_number_finds_the_products_whose_numbers_may_be_meant(
 ) -> None:
     encoder = Encoder(query_model)
     numbers = {"1303890000": "Sicherheitsrelais", "0004711": "Dichtung", "RKA-4-GR": "Halter", "RKA-4-BL": "Klemme"}
+    numbers |= {"KP 120-4 PS": "Pumpe"}
     async with instance_of([priced(*each, encoder) for each in numbers.items()], query_model, tmp_path) as upstream:
         for asked, meant in {
             "1303890": ["1303890000"],
@@ -115,6 +117,8 @@ async def test_a_part_of_a_number_finds_the_products_whose_numbers_may_be_meant(
             "001303890000": ["1303890000"],
             "4711": ["0004711"],
             "RKA-4": ["RKA-4-BL", "RKA-4-GR"],
+            "KP 120-4 PX": ["KP 120-4 PS"],
+            "Artikel KP 120-4 PX": ["KP 120-4 PS"],
         }.items():
             answer = await upstream.call("search", {"query": asked}, SearchAnswer)
             assert answer.note.endswith(SIMILAR_NUMBERS), asked
@@ -124,8 +128,8 @@ async def test_a_part_of_a_number_finds_the_products_whose_numbers_may_be_meant(
         for language in ("de", "en"):  # the catalogue says it in both
             answer = await upstream.call("search", {"query": "Sicherheitsrelais", "language": language}, SearchAnswer)
             assert len(answer.hits) == len(numbers)
-        assert (await upstream.call("describe_dataset", {}, DatasetAnswer)).languages == {"de": 4, "en": 4}
-        for asked in ("1303890000", "130.389.0000", "RKA 4 GR", "500 Stück", "Preis für 890000 Stück"):
+        assert (await upstream.call("describe_dataset", {}, DatasetAnswer)).languages == {"de": 5, "en": 5}
+        for asked in ("1303890000", "130.389.0000", "RKA 4 GR", "KP 120-4 PS", "500 Stück", "Preis für 890000 Stück"):
             answer = await upstream.call("search", {"query": asked}, SearchAnswer)
             assert SIMILAR_NUMBERS not in answer.note, asked
 

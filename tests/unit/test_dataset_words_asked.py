@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.dataset.words import named, stands, telling
+from shared.dataset.words import named, stands, telling, whole, written_together
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,18 @@ def test_a_name_and_its_number_stand_in_a_text_with_signs_between() -> None:
 )
 def test_names_and_nouns_tell_what_a_question_asks_for(question: str, found: list[str]) -> None:
     assert telling(question) == found
+
+
+@pytest.mark.parametrize(
+    ("question", "asked", "code"),
+    [
+        ("KP 120-4 PX", "KP 120-4 PX", "kp1204px"),
+        ("Artikelnummer IS 12-04 PS?", "IS 12-04 PS", "is1204ps"),
+        ("KP-120", "", ""),
+        ("Preis KP 120-4 PX", "", ""),
+        ("ab 10", "", ""),
+        ("M 8", "M 8", ""),
+    ],
+)
+def test_a_question_that_is_one_number_of_several_words_is_told_whole(question: str, asked: str, code: str) -> None:
+    assert (whole(question), written_together(asked)) == (asked, code)

@@ -169,5 +169,7 @@ def test_where_nothing_is_found_it_is_told_what_there_is_of_each_condition() -> 
     assert (strict.products, strict.known, strict.others) == (0, True, ["IP66"])
     assert (volts.products, volts.others) == (1, ["24 V"])
     assert (light.known, light.others[0]) == (False, "Lichtstrom")  # the likest name first
+    (volts,) = classes().reasons(None, None, [Condition("Nennspannung", "equals", "24 V")])
+    assert volts.others[:2] == ["Spannung", "Betriebsspannung"]  # then what ends like it
     with pytest.raises(InvalidInput, match="class_id"):
         classes().products(None, None, [], 0, 9)

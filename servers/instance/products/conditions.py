@@ -20,6 +20,8 @@ Fits = Callable[[Mapping[str, Any]], bool]
 
 _BEHIND = re.compile(r"\s*[(\[].*$")  # what stands in brackets behind a name: `Schutzart (IP)`
 _SAID = ["value", "value_id", "number", "unit"]
+ALIKE = 5
+"""Letters at the beginning or end that are the same in names of features that may be meant."""
 _TEXTS = ("name", "description", "keywords", "type_name")
 
 
@@ -86,10 +88,17 @@ def measured(features: pa.Table) -> pa.Table:
 
 
 def names_of(features: pa.Table, wanted: str) -> list[str]:
-    """The names of the features, those first that hold what is wanted or stand in it."""
+    """The names of the features, those first that hold what is wanted or stand in it, then those that begin or end
+    like it: `Bemessungsstrom` for `Nennstrom`."""
     plain = folded(wanted)
-    names = filter(None, features["name"].unique().to_pylist())
-    return sorted(names, key=lambda name: (plain not in folded(name) and folded(name) not in plain, name))
+
+    def unlike(name: str) -> int:
+        known = folded(name)
+        if plain in known or known in plain:
+            return 0
+        return 1 if known[:ALIKE] == plain[:ALIKE] or known[-ALIKE:] == plain[-ALIKE:] else 2
+
+    return sorted(filter(None, features["name"].unique().to_pylist()), key=lambda name: (unlike(name), name))
 
 
 def values_of(features: pa.Table, feature: str) -> list[str]:
