@@ -23,7 +23,7 @@ _SIZE = re.compile(
     re.IGNORECASE,
 )
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:(?:\.\d{3}){2,}|(?:,\d{3}){2,})")
-_LISTED = re.compile(r"\s*[;|]\s*|,\s+|\s*/\s+|\s+/|/(?=[A-Za-z]{1,4}\s?\d)")
+_LISTED = re.compile(r" ?[;|] ?|, | ?/ | /|/(?=[A-Za-z]{1,4} ?\d)")
 _GRADE = re.compile(r"([A-Za-z]{1,4})\s?(\d{1,4})[A-Za-z]?")
 _PIECE = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+|[^\w\s]")
 _CURRENT = re.compile(r"([kmµ]?[VA])[/-]?(AC|DC)", re.IGNORECASE)
@@ -100,7 +100,7 @@ def sizes(value: str, number: float | None, unit: str) -> list[Size]:
 
 def listed(value: str) -> list[str]:
     """A value, and the parts of it where it is a list: `IP67, IP69K`, `NPN / PNP`."""
-    parts = [part for part in _LISTED.split(value) if part]
+    parts = [part for part in _LISTED.split(" ".join(value.split())) if part]
     return [value, *parts] if len(parts) > 1 else [value]
 
 

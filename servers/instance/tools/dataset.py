@@ -78,8 +78,9 @@ def register(server: Any, library: Callable[[], Library]) -> None:
 
     async def query_graph(cypher: Statement, limit: Annotated[int, Field(ge=1, le=500)] = 50) -> TableAnswer:
         """Follow relations: one read-only Cypher statement over (:Node {id, kind, name, number}) and
-        -[:Edge {kind, label}]->. number is an article number or a code; REFERS_TO has labels such as accessories, and
-        leads to a node of kind article where no document describes what is referred to.
+        -[:Edge {kind, label}]->. number is an article number, as its document writes it, or a code; MENTIONS leads from
+        a document to a product; REFERS_TO has labels such as accessories, and leads to a node of kind article where no
+        document describes what is referred to.
 
         Use it for questions such as which products share a manufacturer, which documents mention a product or what its
         accessories are; describe_dataset lists the kinds of nodes and edges.
