@@ -119,7 +119,7 @@ def test_a_size_tells_its_ends_its_unit_and_what_stands_behind() -> None:
 
 @pytest.mark.parametrize("value", ["1" + " " * 100_000 + "x", "1 V" + "; " * 20_000, "ohne " * 8_000, "1...." * 8_000])
 def test_a_long_value_is_read_in_one_pass(value: str) -> None:
-    """Each of them would take minutes, and hold the call until its deadline, where blanks were tried again and again."""
+    """The first would take minutes where its blanks were tried again from each of them."""
     classes = held(value)
     assert not meets(classes, "equals", "24 V")
     assert not meets(classes, "at_least", "IP65")
