@@ -24,6 +24,8 @@ from shared.settings import Settings
 
 AT_ONCE, ROUNDS, ENDS = 40, 5, 5
 TEXTS = ["Leitungsschutzschalter B16", "Größe 80 × 18 mm"]
+SERVED = 2 * len(TEXTS)
+"""Vectors that `every_end` gets."""
 
 
 def held(service: EmbeddingService) -> dict[str, int]:
@@ -32,7 +34,10 @@ def held(service: EmbeddingService) -> dict[str, int]:
     (worker,) = service._loaded.engine.workers.values()
     both = [psutil.Process(), psutil.Process(worker.pid)]
     gc.collect()
+    here, there = (each.memory_info().rss for each in both)
     return {
+        "resident": here,
+        "worker's resident": there,
         "objects": len(gc.get_objects()),
         "tasks": len(asyncio.all_tasks()),
         "own threads": threading.active_count(),
@@ -68,14 +73,15 @@ async def every_end(service: EmbeddingService, tenant: str) -> None:
 
 async def main(home: Path) -> None:
     """Some calls first, for what is made once, then many."""
-    service, numbers = EmbeddingService(Settings(home=home)), itertools.count()
+    settings = Settings(home=home, call_deadline_s=600)  # a slow machine must not refuse what would be late
+    service, numbers = EmbeddingService(settings), itertools.count()
 
     async def one_round() -> None:
         await asyncio.gather(*(every_end(service, f"t{next(numbers)}") for _ in range(AT_ONCE)))
 
     await service.start()
     await service.identity()
-    for _ in range(2):
+    for _ in range(4):
         await one_round()
     before = held(service)
     for _ in range(ROUNDS):
