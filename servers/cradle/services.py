@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from servers.cradle.cluster.ray import Cluster
@@ -52,17 +52,16 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
     if not confinement.whole():
         event("readers_not_confined", level=logging.WARNING)
     await asyncio.to_thread(sweep_work, settings)
-    await database.open()
-    await embedding.start()
-    signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
-    deployments = Deployments(settings, database, signer.verifier, lambda: token_keys(settings))
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        if cluster is not None:
+            stack.push_async_callback(cluster.close)
+        stack.push_async_callback(vision.close)
+        stack.push_async_callback(embedding.close)
+        await database.open()
+        await embedding.start()
+        signer = await asyncio.to_thread(Signer.open, settings.home / "keys")
+        deployments = Deployments(settings, database, signer.verifier, lambda: token_keys(settings))
+        stack.push_async_callback(deployments.close)
         installations = InstallationService(database)
         yield Services(settings, embedding, vision, installations, database, deployments, cluster)
-    finally:
-        await deployments.close()
-        await embedding.close()
-        await vision.close()
-        if cluster is not None:
-            await cluster.close()
-        await database.close()

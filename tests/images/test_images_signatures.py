@@ -82,6 +82,22 @@ def test_an_unsigned_or_altered_image_is_refused(
         check(customer_image, copied)
 
 
+@pytest.mark.parametrize(
+    "signed", [b"{}", b"[]", b"7", b"\xff", b'{"critical":{"type":"x"}}', b'{"critical":7,"optional":7}']
+)
+def test_what_the_key_has_signed_beside_images_is_no_signature_of_one(
+    customer_image: CustomerImage, copied: Path, signed: bytes
+) -> None:
+    signer = customer_image.signer
+    outer = {
+        "payload": base64.b64encode(signed).decode(), "signature": base64.b64encode(signer.sign(signed)).decode(),
+        "key_id": signer.verifier.key_id,
+    }  # fmt: skip
+    (copied / "signature.json").write_text(json.dumps(outer))
+    with pytest.raises(Conflict, match="of another kind"):
+        check(customer_image, copied)
+
+
 @pytest.mark.requirement("S-01")
 def test_another_key_another_customer_and_another_image_are_refused(
     customer_image: CustomerImage, tmp_path: Path

@@ -18,13 +18,15 @@ from servers.cradle.deployments.store import DeploymentStore
 from servers.cradle.embedding.service import EmbeddingService
 from servers.cradle.images.archive import release
 from servers.cradle.images.engine import Engine
+from servers.cradle.images.signing import KEY_NAME
 from servers.cradle.onboarding import check_choice, checked_sources, current_choice, require_platform
-from servers.cradle.services import Services
+from servers.cradle.services import Services, opened
 from servers.cradle.vision.service import VisionService
 from shared.auth import acting_as
 from shared.contracts.installation import ParameterChoice
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from shared.objects import CustomerStore, bucket_name
+from shared.postgres.urls import DatabaseUrls, write
 from shared.settings import Settings
 from tests.image_rig import NO_ENGINE, small_image
 from tests.orchestrator_rig import ADMIN
@@ -169,3 +171,16 @@ async def test_a_reconciliation_before_the_backup_says_so(held: Services) -> Non
     await CustomerStore.open(held.settings, "berg", create=True)
     with pytest.raises(NotFound, match="back_up_legacy first"):
         await migration.reconcile(held, "berg", "p1-none")
+
+
+async def test_services_that_cannot_be_opened_to_the_end_leave_nothing_running(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", docker_host=NO_ENGINE)
+    nobody = "postgresql://nobody:secret@127.0.0.1:1/installation_configs"
+    write(settings.home, {"installation_configs": DatabaseUrls(nobody, nobody)})
+    (settings.home / "keys").mkdir()
+    (settings.home / "keys" / KEY_NAME).write_text("damaged")
+    before = asyncio.all_tasks()
+    with pytest.raises(Conflict, match="is no P-256 key"):
+        async with opened(settings):
+            pass
+    assert asyncio.all_tasks() == before

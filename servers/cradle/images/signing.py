@@ -144,10 +144,13 @@ class SignedBy:
             raise Conflict("The image is signed by another key than this platform's.", field="tag")
         if not self.verifier.valid(payload, signature):
             raise Conflict("The image's signature does not fit what it signs: it was altered.", field="tag")
-        found = orjson.loads(payload)
-        if found["critical"]["type"] != _TYPE or not found["optional"].keys() >= _ANNOTATIONS:
-            raise Conflict("The image's signature is of another kind. Build the image again.", field="tag")
-        return found
+        try:
+            found = orjson.loads(payload)
+            if found["critical"]["type"] == _TYPE and found["optional"].keys() >= _ANNOTATIONS:
+                return found
+        except (ValueError, LookupError, TypeError, AttributeError):
+            pass  # the key signs other things too
+        raise Conflict("The image's signature is of another kind. Build the image again.", field="tag")
 
 
 def _create(path: Path) -> None:
