@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from servers.cradle.deployments.access import Access
 from servers.cradle.deployments.gate import require_answers
@@ -33,6 +33,10 @@ UNKNOWN = (
 NOT_TAKEN_BACK = (
     "What served before may not serve now: it could not be started again. list_deployments shows whether it does; "
     "deploy_customer tries again."
+)
+NOT_GONE_BACK = (
+    "It did not go back to the version before either: it serves the one that did not pass, or does not answer. Once it "
+    "answers, rollback_customer goes back; deploy_customer starts it again."
 )
 
 
@@ -122,6 +126,10 @@ class Rollout:
 
         Returns:
             Whether it was changed now, and the number of checks that it passed.
+
+        Raises:
+            Conflict: it did not pass its gate; it serves the version before.
+            Unavailable: it does not answer; it also says where the version before may not serve.
         """
         async with self._instance() as instance:
             served = (await _current(instance)).dataset_digest
@@ -131,10 +139,13 @@ class Rollout:
                 if not there:
                     await change(instance)
                 checks = await require_answers(instance, built.dataset_digest, self._planted)
-            except PlatformError:
-                if before is not None:
-                    with suppress(PlatformError):  # the reason why counts, and the next call asks again
+            except PlatformError as why:
+                try:
+                    if before is not None:
                         await instance.call("use_version", {"dataset_digest": before}, DatasetVersions)
+                except PlatformError as error:  # the next call asks the gate again, and goes back
+                    event("version_not_gone_back", level=logging.ERROR, error=error)
+                    raise Unavailable(f"{why.message} {NOT_GONE_BACK}") from None
                 raise
         image = built.model_copy(update={"manifest_digest": self._row.image_digest or built.manifest_digest})
         await self._store.serving(self._customer, self._row.host, image)
