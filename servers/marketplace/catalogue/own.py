@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
 from servers.marketplace.catalogue.store import Entry
+from shared.ids import canonical_digest, hash_file
 from shared.settings import ServerName, Settings
 from shared.version import VERSION
 
@@ -38,9 +43,20 @@ def own_entries(settings: Settings) -> list[Entry]:
     platform = [(name, settings.resource(name), told) for name, told in _DESCRIPTIONS.items()]
     business = [(name, first_party_address(settings, name), told) for name, told in FIRST_PARTY.items()]
     return [
-        Entry(PREFIX + name, title, text, VERSION, "platform", None, address, "approved", ())
+        Entry(PREFIX + name, title, text, release(), "platform", None, address, "approved", ())
         for name, address, (title, text) in platform + business
     ]
+
+
+@cache
+def release() -> str:
+    """The number of the release and of which code it is, `0.1.0+` and 12 digits. A definition of a tool may change with
+    the code, or with the libraries that write it, while the number stays; another version is pinned anew."""
+    root = Path(__file__).parents[3]
+    paths = sorted(path for package in ("servers", "shared") for path in (root / package).rglob("*.py"))
+    code = {path.relative_to(root).as_posix(): hash_file(path) for path in paths}
+    code |= {name: metadata.version(name) for name in ("mcp", "pydantic")}
+    return f"{VERSION}+{canonical_digest(code).removeprefix('sha256:')[:12]}"
 
 
 def first_party_address(settings: Settings, name: str) -> str:
