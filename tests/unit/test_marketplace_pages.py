@@ -15,6 +15,7 @@ from servers.marketplace import pages, policy
 from servers.marketplace.authorization.consent import MEANING as SCOPES
 from servers.marketplace.invitations.page import MEANING as ROLES
 from servers.marketplace.providers.sign_in import Way
+from servers.marketplace.users.store import MAX_ACCOUNTS
 
 FOLDER = files("templates") / "consent"
 GERMAN = json.loads((FOLDER / "de.json").read_text(encoding="utf-8"))
@@ -70,6 +71,10 @@ def test_what_the_pages_are_given_to_say_is_what_the_code_says() -> None:
     meant = {text for name in OF_PAGES for text in said_to_people(ROOT / "servers/marketplace" / name)}
     assert "The two passwords are not the same." in meant
     assert (meant | set(SCOPES.values()) | set(ROLES.values())) - set(GERMAN["said"]) == set()
+
+
+def test_who_is_invited_reads_in_german_too_that_there_are_too_many_accounts() -> None:
+    assert f"There are {MAX_ACCOUNTS} accounts already: end some with disable_user first." in GERMAN["said"]
 
 
 def test_every_scope_is_told_in_words_to_who_is_to_consent() -> None:
