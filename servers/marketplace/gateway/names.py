@@ -16,13 +16,17 @@ BETWEEN = "__"
 LONGEST = 64
 """Some clients take no longer names."""
 KEPT = 24
-"""Characters of a server's name that a cut name shows, the same for its tools of up to 25 characters."""
+"""Characters of a server's name that a cut name shows."""
+SHORT = 25
+"""Characters of tools' names that leave so much room: where one of them needs it, the server's name is cut for all of
+its tools, so that they begin alike."""
 
 
 def full_names(tools: Sequence[tuple[str, str]]) -> list[str]:
     """The full names of (server's name, tool's name) pairs, in their order; all different, whatever the order is."""
     plain = {(server, tool): _plain(server) + BETWEEN + _plain(tool) for server, tool in tools}
-    names, times = dict(plain), 0
+    cut = {server for (server, tool), name in plain.items() if len(name) > LONGEST and len(tool) <= SHORT}
+    names, times = {each: _marked(*each, 1) if each[0] in cut else name for each, name in plain.items()}, 0
     while wrong := _wrong(names):  # again, since somebody may call a tool what another one is called with its digest
         times += 1
         names |= {each: _marked(*each, times) for each in wrong}
