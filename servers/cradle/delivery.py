@@ -50,11 +50,7 @@ async def build(
     """
     version = await held.installations.get(customer, parameter_version)
     store = await CustomerStore.open(held.settings, customer)
-    if (await _manifest(store)).dataset_digest != dataset_digest:
-        raise Conflict(
-            "The dataset changed since it was verified. Call verify_customer, then build_image again.",
-            field="dataset_digest",
-        )
+    await keep_ledger(store, dataset_digest)
     config = InstanceConfig(
         customer_id=customer,
         company_name=company_name,
@@ -68,8 +64,6 @@ async def build(
         dataset=frozen_files(store.path("dataset"), store.storage_options),
         config=canonical_json(config.model_dump(mode="json")),
     )
-    known = await asyncio.to_thread(ledger, Place(store.path("dataset"), store.storage_options))
-    await store.put(ledger_key(dataset_digest), canonical_json(known))
     async with workplace(held.settings, customer, store, _image(tag)) as place:
         built = await build_image(
             ImageSpec(
@@ -87,6 +81,27 @@ async def build(
         )
         await place.give(_image(tag), RECORD)
     return built
+
+
+async def keep_ledger(store: CustomerStore, dataset_digest: str) -> None:
+    """Keep the ledger of this dataset, from which updates to later ones are made. One of another dataset is never kept
+    under its name.
+
+    Raises:
+        Conflict: the customer's dataset is another, or became another meanwhile.
+    """
+    await _require(store, dataset_digest)
+    known = await asyncio.to_thread(ledger, Place(store.path("dataset"), store.storage_options))
+    await _require(store, dataset_digest)
+    await store.put(ledger_key(dataset_digest), canonical_json(known))
+
+
+async def _require(store: CustomerStore, dataset_digest: str) -> None:
+    if (await _manifest(store)).dataset_digest != dataset_digest:
+        raise Conflict(
+            "The dataset changed since it was verified. Call verify_customer, then build_image again.",
+            field="dataset_digest",
+        )
 
 
 async def _means(held: Services) -> Means:
