@@ -151,7 +151,8 @@ class PostgresServer:
     async def cloned(self, of: str, template: str, name: str) -> DatabaseUrls:
         """A copy of a database that nobody is connected to, for the roles of one of the three."""
         async with self.superuser() as admin:
-            await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER "{of}_owner"')
+            made = f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER "{of}_owner" STRATEGY FILE_COPY'
+            await admin.execute(made)  # page by page through the log, the default, takes twice the time
         return DatabaseUrls(*(f"{url.rpartition('/')[0]}/{name}" for url in (self.urls[of].app, self.urls[of].owner)))
 
 
