@@ -121,8 +121,10 @@ def picture_doc(
     anchors: Mapping[int, int] = {},
     stream: bytes = b"",
     stories: Sequence[int] = (),
+    parts: Mapping[int, bytes] = {},
 ) -> bytes:
-    """A Word file: characters by their place with what is said of them, and shapes by the place of their anchor."""
+    """A Word file: characters by their place with what is said of them, and shapes by the place of their anchor;
+    `parts` are further ones of the table stream."""
     raw = text.encode("latin-1")
     table = struct.pack(f"<{len(anchors) + 1}I", *anchors, len(raw))
     table += b"".join(struct.pack("<I22x", each) for each in anchors.values())
@@ -132,7 +134,7 @@ def picture_doc(
         pieces([(len(raw), narrow(TEXT))]),
         stories or (len(raw),),
         more={"Data": data} if data else None,
-        parts={_CHARACTERS: pages, _ANCHORS: table, _DRAWINGS: drawings},
+        parts={_CHARACTERS: pages, _ANCHORS: table, _DRAWINGS: drawings, **parts},
     )
 
 

@@ -21,9 +21,16 @@ class Formula(NamedTuple):
 
 
 class Rich(NamedTuple):
-    """A cell whose text is written in it, with runs of fonts."""
+    """A cell whose text has runs of fonts, each from a place on: font 1 stands above the line. It is written in the
+    cell, or `shared`, in the table of texts."""
 
     text: str
+    runs: Sequence[tuple[int, int]] = ((0, 0),)
+    shared: bool = False
+
+    def content(self) -> bytes:
+        runs = b"".join(struct.pack("<HH", *each) for each in self.runs)
+        return b"\x01" + wide(self.text) + struct.pack("<I", len(self.runs)) + runs
 
 
 Value = str | int | float | bool | None | Formula | Rich
@@ -79,7 +86,12 @@ def workbook(sheets: Mapping[str, Sheet], *, short: bool = False, written: Mappi
     parts["xl/workbook.bin"] = record(131) + record(143) + bundle + record(144) + record(132)
     parts["xl/styles.bin"] = styles.part()
     targets = {relation: ("worksheet", f"worksheets/sheet{relation[3:]}.bin") for relation in names}
-    parts["xl/_rels/workbook.bin.rels"] = _relations(targets | {"rIdS": ("styles", "styles.bin")})
+    targets["rIdS"] = ("styles", "styles.bin")
+    if styles.shared:
+        count, items = struct.pack("<II", len(styles.shared), len(styles.shared)), map(Rich.content, styles.shared)
+        parts["xl/sharedStrings.bin"] = record(159, count) + b"".join(record(19, each) for each in items) + record(160)
+        targets["rIdT"] = ("sharedStrings", "sharedStrings.bin")
+    parts["xl/_rels/workbook.bin.rels"] = _relations(targets)
     parts["_rels/.rels"] = _relations({"rId1": ("officeDocument", "xl/workbook.bin")})
     parts["[Content_Types].xml"] = _types(parts)
     out = io.BytesIO()
@@ -98,7 +110,12 @@ def sheet_part(sheet: Sheet, styles: _Styles, *, short: bool = False) -> bytes:
         for column, cell in enumerate(row):
             value, code = _parted(cell)
             if value is not None:
-                out.append(_cell(column, styles.number(code), value, short=short and last == column - 1))
+                if isinstance(value, Rich) and value.shared:
+                    styles.shared.append(value)
+                    place = struct.pack("<III", column, styles.number(code), len(styles.shared) - 1)
+                    out.append(record(7, place))
+                else:
+                    out.append(_cell(column, styles.number(code), value, short=short and last == column - 1))
                 last = column
     out.append(record(146))
     if sheet.merges:
@@ -117,9 +134,10 @@ def notes_part(notes: Mapping[tuple[int, int], str]) -> bytes:
 
 
 class _Styles:
-    """Cell styles by the code or the number of their format."""
+    """Cell styles by the code or the number of their format, and the texts that sheets share."""
 
     def __init__(self, written: Mapping[int, str]) -> None:
+        self.shared: list[Rich] = []
         self._codes = dict(written)
         self._styles: list[int] = [0]
 
@@ -139,9 +157,11 @@ class _Styles:
         codes = b"".join(record(44, struct.pack("<H", number) + wide(code)) for number, code in self._codes.items())
         cells = b"".join(_style(number, parent=0) for number in self._styles)
         formats = record(615, struct.pack("<I", len(self._codes))) + codes + record(616)
+        kinds = b"".join(record(43, struct.pack("<HHHH13x", 220, 0, 400, above) + wide("Arial")) for above in (0, 1))
+        fonts = record(611, struct.pack("<I", 2)) + kinds + record(612)
         parents = record(626, struct.pack("<I", 1)) + _style(0, parent=0xFFFF) + record(627)
         styles = record(617, struct.pack("<I", len(self._styles))) + cells + record(618)
-        return record(278) + formats + parents + styles + record(279)
+        return record(278) + formats + fonts + parents + styles + record(279)
 
 
 def _style(number: int, parent: int) -> bytes:
@@ -166,7 +186,7 @@ def _content(value: Value) -> tuple[int, bytes]:
         kind, content = (8, wide(value.value)) if isinstance(value.value, str) else (9, struct.pack("<d", value.value))
         return kind, content + struct.pack("<HI", 0, 3) + b"\x1e\x01\x00" + bytes(4)
     if isinstance(value, Rich):
-        return 62, b"\x01" + wide(value.text) + struct.pack("<IHH", 1, 0, 0)
+        return 62, value.content()
     if isinstance(value, bool):
         return 4, bytes((value,))
     if isinstance(value, int):
@@ -186,6 +206,7 @@ def _types(names: Iterable[str]) -> bytes:
         "workbook": "sheet.binary.macroEnabled.main",
         "sheet": "worksheet",
         "styles": "styles",
+        "sharedStrings": "sharedStrings",
         "comments": "comments",
     }
     lines = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 
@@ -10,11 +11,13 @@ import pytest
 
 from servers.cradle.processing.extract import rich_text
 from servers.cradle.processing.extract.xls_strings import raised_strings
+from servers.cradle.processing.extract.xlsb_strings import raised_text
 from tests.office_rig import opendocument
 from tests.tables_rig import extracted, texts
 from tests.unit.test_processing_open_text import made, xml
 from tests.word_old import old_file
 from tests.word_pictures import picture_doc
+from tests.xlsb_file import Rich, binary
 
 SAID = "10⁻³ m² H2O 12,50¹⁾ 1st"
 STYLE = '<style:style style:name="%s" style:family="text"><style:text-properties %s/></style:style>'
@@ -84,8 +87,27 @@ def test_a_file_of_word_95_too() -> None:
     assert texts(extracted(old_file(b"10-3 m2 H2O weg\x13\x14\x15\r", [], runs), "a.doc")) == ["10⁻³ m² H2O"]
 
 
-def rich(*cells: tuple[str | None, ...]) -> bytes:
-    """A workbook with one article, whose name and price are these pieces; `None` makes the next one superscript."""
+@pytest.mark.parametrize("based", [False, True])
+def test_a_file_of_word_97_whose_notes_have_a_style_of_characters_too(based: bool) -> None:
+    def style(kind: int, base: int, sprms: bytes) -> bytes:
+        name = struct.pack("<H", 1) + "N".encode("utf-16-le") + bytes(2)
+        content = struct.pack("<HH", 0xFFF, base << 4 | kind).ljust(10, b"\0") + name + struct.pack("<H", len(sprms))
+        return struct.pack("<H", len(content) + len(sprms)) + content + sprms + bytes(len(sprms) % 2)
+
+    none, above = 0xFFF, struct.pack("<HB", 0x2A48, 1)
+    styles = [style(1, none, bytes(2)), style(2, none, above), style(2, 1 if based else none, b"" if based else above)]
+    sheet = struct.pack("<HHH", 4, len(styles), 10) + b"".join(styles)
+    noted, on_line = struct.pack("<HH", 0x4A30, 2), struct.pack("<HHHB", 0x4A30, 2, 0x2A48, 0)
+    found = picture_doc("12,501 12,501\r", {5: noted, 12: on_line}, parts={1: sheet})
+    assert texts(extracted(found, "a.doc")) == ["12,50¹ 12,501"]
+
+
+def rich(*cells: tuple[str | None, ...], inline: bool = False) -> bytes:
+    """A workbook with one article, whose name and price are these pieces; `None` makes the next one superscript.
+
+    Args:
+        inline: each text stands in its cell.
+    """
     import xlsxwriter
 
     out = io.BytesIO()
@@ -98,17 +120,51 @@ def rich(*cells: tuple[str | None, ...]) -> bytes:
                 page.write(1, column, cell[0])
             else:
                 page.write_rich_string(1, column, *(up if each is None else each for each in cell))
+    return _with_inline_texts(out.getvalue()) if inline else out.getvalue()
+
+
+def _with_inline_texts(data: bytes) -> bytes:
+    """The workbook as programs write it that know no table of texts."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as read, zipfile.ZipFile(out, "w") as written:
+        shared = re.findall(b"<si>(.*?)</si>", read.read("xl/sharedStrings.xml"))
+        for name in read.namelist():
+            content = read.read(name)
+            if name == "xl/sharedStrings.xml":
+                content = re.sub(b"<si>.*</si>", b"", content)
+            content = re.sub(
+                rb' t="s"><v>(\d+)</v>', lambda cell: b' t="inlineStr"><is>%b</is>' % shared[int(cell[1])], content
+            )
+            written.writestr(name, content)
     return out.getvalue()
 
 
-def test_a_workbook_of_excel_too_and_its_price_is_the_one_that_it_shows() -> None:
-    data = rich(("Klemme 4 mm", None, "2", " & 10", None, "-3", " m"), ("12,50", None, "1)"))
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_workbook_of_excel_too_and_its_price_is_the_one_that_it_shows(inline: bool) -> None:
+    data = rich(("Klemme 4 mm", None, "2", " & 10", None, "-3", " m"), ("12,50", None, "1)"), inline=inline)
     found = extracted(data, "a.xlsx")
     (product,) = found.products
     assert (product.names[0].text, [price.amount for price in product.prices]) == ("Klemme 4 mm² & 10⁻³ m", ["12.50"])
     assert [(each.name, each.values[0].text) for each in product.features] == [("Preis EUR", "12,50¹⁾")]
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        assert b"superscript" in archive.read("xl/sharedStrings.xml")
+        held = archive.read("xl/worksheets/sheet1.xml" if inline else "xl/sharedStrings.xml")
+        assert b"superscript" in held
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_binary_workbook_too(shared: bool) -> None:
+    name, price = ((0, 0), (11, 1), (12, 0), (17, 1), (19, 0)), ((5, 1),)
+    article = ("A-1", Rich("Klemme 4 mm2 & 10-3 m", name, shared), Rich("12,501)", price, shared))
+    (product,) = extracted(binary(("Artikelnummer", "Bezeichnung", "Preis EUR"), article), "a.xlsb").products
+    assert (product.names[0].text, [price.amount for price in product.prices]) == ("Klemme 4 mm² & 10⁻³ m", ["12.50"])
+
+
+def test_a_text_of_a_binary_workbook_that_breaks_stays_as_it_is() -> None:
+    whole = Rich("m2 10-3", ((1, 1), (2, 0), (5, 1))).content()
+    assert raised_text(whole, {1})[5:19].decode("utf-16-le") == "m² 10⁻³"
+    for end in range(len(whole)):
+        assert len(raised_text(whole[:end], {1})) == end
+    assert raised_text(whole, {2}) == whole
 
 
 def test_a_workbook_without_raised_text_is_not_held_for_it_and_its_mark_may_lie_across_blocks(
@@ -118,7 +174,7 @@ def test_a_workbook_without_raised_text_is_not_held_for_it_and_its_mark_may_lie_
     assert (
         extracted(rich(("Klemme 4 mm", None, "2", " lang")), "a.xlsx").products[0].names[0].text == "Klemme 4 mm² lang"
     )
-    monkeypatch.setattr(rich_text, "read_part", None)
+    monkeypatch.setattr(rich_text, "part_blocks", None)
     plain = extracted(rich(("Klemme 4 mm",)), "a.xlsx")
     assert plain.products[0].names[0].text == "Klemme 4 mm"
 

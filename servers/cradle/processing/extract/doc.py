@@ -26,7 +26,7 @@ _OBJECTS = "ObjectPool"
 
 class Doc:
     name = "doc"
-    version = "8"
+    version = "9"
     media_types = frozenset({DOC})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -24,6 +24,9 @@ _STYLES, _CHARACTERS, _PARAGRAPHS, _FONTS, _PIECES = 1, 12, 13, 15, 33  # places
 _ANCHORS, _DRAWINGS = 40, 50
 _STORIES = (0x4C, 0x50, 0x54, 0x5C, 0x60, 0x64, 0x68)
 _TITLE = 62  # the style's number in every language of Word, as 1 to 9 are those of headings
+_OF_CHARACTERS = 2
+NESTED = 10
+"""Word nests styles no deeper."""
 _REPEATED = 4  # characters for a byte of the file at most: pieces may overlap, but no writer lets them
 _FIELD = re.compile("[\x13\x14\x15]")
 _NO_MARK = re.compile("[^\x07\x0c]")
@@ -51,7 +54,8 @@ _NO_FONT = Font("")
 
 class Form(NamedTuple):
     """What a file information block leads to: lengths of stories, pieces of text, fonts, levels of styles, runs, and
-    the tables of drawings. `codec` is that of text whose font has none of its own, '' where text is Unicode."""
+    the tables of drawings. `codec` is that of text whose font has none of its own, '' where text is Unicode; `raising`
+    are the styles of characters above the line."""
 
     stories: tuple[int, ...]
     pieces: list[Piece]
@@ -62,6 +66,7 @@ class Form(NamedTuple):
     codec: str = ""
     anchors: bytes = b""
     drawings: bytes = b""
+    raising: frozenset[int] = frozenset()
 
 
 def form_of(stream: bytes, tables: tuple[bytes, bytes]) -> Form:
@@ -86,6 +91,7 @@ def form_of(stream: bytes, tables: tuple[bytes, bytes]) -> Form:
         doc_properties.character_runs(stream, part(_CHARACTERS)),
         anchors=part(_ANCHORS),
         drawings=part(_DRAWINGS),
+        raising=raising(part(_STYLES)),
     )
 
 
@@ -96,7 +102,8 @@ class Word:
         self.stream, self.data, self.form = stream, data, form
         self._starts = [piece.first for piece in form.pieces]
         self._known: dict[int, Paragraph] = {}
-        self._telling = [(run, said) for run in form.characters if (said := characters(run)) != Characters()]
+        told = ((run, characters(run, form.raising)) for run in form.characters)
+        self._telling = [(run, said) for run, said in told if said != Characters()]
         self._ends = [run.end for run, _ in self._telling]
         self.text = _without_codes("".join(self._texts()))
 
@@ -243,17 +250,34 @@ def _without_codes(text: str) -> str:
 
 def levels(sheet: bytes) -> dict[int, int]:
     """Number of a style → level of heading, that of the style it is based on where it has none (STSH)."""
-    at, found, bases = 2 + int.from_bytes(sheet[:2], "little"), {}, {}
-    fixed = int.from_bytes(sheet[4:6], "little")
+    fixed, found, bases = int.from_bytes(sheet[4:6], "little"), dict[int, int](), dict[int, int]()
+    for number, style in _each_style(sheet):
+        found[number] = _level(style, fixed)
+        bases[number] = int.from_bytes(style[2:4], "little") >> 4
+    for _ in range(NESTED):
+        found = {number: level or found.get(bases[number], 0) for number, level in found.items()}
+    return found
+
+
+def raising(sheet: bytes) -> frozenset[int]:
+    """The numbers of styles that put characters above the line, by themselves or the style they are based on."""
+    fixed, found, bases = int.from_bytes(sheet[4:6], "little"), dict[int, bool | None](), dict[int, int]()
+    for number, style in _each_style(sheet):
+        if style[2] & 0xF == _OF_CHARACTERS:
+            found[number] = doc_properties.above(_modifiers(style, fixed))
+            bases[number] = int.from_bytes(style[2:4], "little") >> 4
+    for _ in range(NESTED):
+        found = {number: found.get(bases[number]) if said is None else said for number, said in found.items()}
+    return frozenset(number for number, said in found.items() if said)
+
+
+def _each_style(sheet: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 2 + int.from_bytes(sheet[:2], "little")
     for number in range(int.from_bytes(sheet[2:4], "little")):
         style = sheet[at + 2 : at + 2 + int.from_bytes(sheet[at : at + 2], "little")]
         if len(style) >= 4:
-            found[number] = _level(style, fixed)
-            bases[number] = int.from_bytes(style[2:4], "little") >> 4
+            yield number, style
         at += 2 + len(style) + len(style) % 2
-    for _ in range(10):  # Word nests styles no deeper
-        found = {number: level or found.get(bases[number], 0) for number, level in found.items()}
-    return found
 
 
 def _level(style: bytes, fixed: int) -> int:
@@ -261,10 +285,14 @@ def _level(style: bytes, fixed: int) -> int:
     kind = int.from_bytes(style[:2], "little") & 0xFFF
     if kind == _TITLE or 0 < kind < 10:
         return 1 if kind == _TITLE else kind
-    at = fixed + 4 + 2 * int.from_bytes(style[fixed : fixed + 2], "little")
-    size = int.from_bytes(style[at : at + 2], "little")
     is_paragraph = style[2] & 0xF == 1
-    return doc_properties.outline(style[at + 4 : at + 2 + size]) if is_paragraph else 0
+    return doc_properties.outline(_modifiers(style, fixed)[2:]) if is_paragraph else 0
+
+
+def _modifiers(style: bytes, fixed: int) -> bytes:
+    """The first properties of a style, behind its fixed part and its name; a paragraph's begin with its number."""
+    at = fixed + 4 + 2 * int.from_bytes(style[fixed : fixed + 2], "little")
+    return style[at + 2 : at + 2 + int.from_bytes(style[at : at + 2], "little")]
 
 
 def _fonts(table: bytes) -> Iterator[Font]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 PAGE = 512
@@ -14,7 +14,7 @@ _TABLE, _TABS = 0xD608, 0xC615
 _IN_TABLE, _ROW_END, _LIST, _LEVEL = 0x2416, 0x2417, 0x460B, 0x2640
 _HEADER, _ELSEWHERE = 0x3404, (0x6645, 0x6646)
 _DELETED, _SYMBOL, _FONT = 0x0800, 0x6A09, 0x4A4F
-_HIDDEN, _SCRIPT = 0x083C, 0x2A48  # sprmCFVanish, sprmCIss
+_HIDDEN, _SCRIPT, _STYLE = 0x083C, 0x2A48, 0x4A30  # sprmCFVanish, sprmCIss, sprmCIstd
 _ON = (b"\x01", b"\x81")  # and the contrary of its style, which hides nothing
 _PICTURE, _NO_PICTURES = 0x6A03, (0x0806, 0x080A)  # sprmCPicLocation; sprmCFData, sprmCFOle2 give it another meaning
 
@@ -98,13 +98,21 @@ def outline(sprms: bytes) -> int:
     return next((_level(operand[0]) for code, operand in _sprms(sprms) if code == _LEVEL and operand), 0)
 
 
-def characters(run: Run) -> Characters:
+def above(sprms: bytes) -> bool | None:
+    """Whether a style's modifiers put characters above the line; None: they leave that to the style below it."""
+    return next((operand == b"\x01" for code, operand in _sprms(sprms) if code == _SCRIPT), None)
+
+
+def characters(run: Run, raising: Collection[int] = ()) -> Characters:
+    """The run's characters. `raising`: numbers of styles that put them above the line."""
     found, elsewhere = Characters(), False
     for code, operand in _sprms(run.sprms):
         if code == _DELETED:
             found = found._replace(deleted=operand == b"\x01")
         elif code == _HIDDEN:
             found = found._replace(hidden=operand in _ON)
+        elif code == _STYLE:
+            found = found._replace(above=int.from_bytes(operand, "little") in raising)
         elif code == _SCRIPT:
             found = found._replace(above=operand == b"\x01")
         elif code == _FONT:

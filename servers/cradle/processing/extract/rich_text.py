@@ -1,6 +1,7 @@
 """Superscript pieces of an XLSX file's texts (`encoding.raised`): calamine gives a text's pieces as one.
 
-Texts: ECMA-376-1, 18.4.4 (r), 18.4.12 (t), 18.4.14 (vertAlign); they are rewritten in the part that all sheets share.
+Texts: ECMA-376-1, 18.4.4 (r), 18.4.12 (t), 18.4.14 (vertAlign); they are rewritten in the part that all sheets share,
+and in sheets that hold their own (18.3.1.53, is).
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Iterable, Iterator
 
-from servers.cradle.processing.extract.containers import read_part, whole_blocks
+from servers.cradle.processing.extract.containers import part_blocks, whole_blocks
 from servers.cradle.processing.extract.encoding import raised
 
 BLOCK = 2**20
-_PART = re.compile(r"(^|[\\/])sharedstrings\.xml$", re.IGNORECASE)
+MAX_HELD = 32 * 2**20
+_PART = re.compile(r"(^|[\\/])(sharedstrings|worksheets[\\/][^\\/]+)\.xml$", re.IGNORECASE)
 _MARK = b"superscript"
 _PIECE = re.compile(rb"<((?:[\w.-]+:)?)r>(?:(?!</\1r>).)*</\1r>", re.DOTALL)
 _TEXT = re.compile(rb"(?<=>)([^<>]*)(?=</(?:[\w.-]+:)?t>)")
@@ -25,16 +28,16 @@ def with_raised(data: bytes, archive: zipfile.ZipFile) -> bytes:
     Raises:
         Unreadable: `damaged`, `encrypted` or `zip_bomb`.
     """
-    found = next((each for each in archive.infolist() if _PART.search(each.filename)), None)
-    if found is None or not _is_marked(archive, found.filename):
-        return data
-    content = read_part(archive, found.filename) or b""
-    if (shown := _PIECE.sub(_raised, content)) == content:
+    parts = [each for each in archive.infolist() if _PART.search(each.filename) and _is_marked(archive, each.filename)]
+    if not parts:
         return data
     out = io.BytesIO(data)
     with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as written:
-        written.filelist.remove(written.NameToInfo.pop(found.filename))
-        written.writestr(found.filename, shown)
+        for each in parts:
+            written.filelist.remove(written.NameToInfo.pop(each.filename))
+            with written.open(each.filename, "w", force_zip64=each.file_size > 2**30) as part:
+                for block in _shown(part_blocks(archive, each.filename, BLOCK)):
+                    part.write(block)
     return out.getvalue()
 
 
@@ -43,6 +46,20 @@ def _is_marked(archive: zipfile.ZipFile, path: str) -> bool:
     held = b""
     blocks = whole_blocks(archive, path, BLOCK)
     return any(_MARK in (held := held[1 - len(_MARK) :] + block) for block in blocks)
+
+
+def _shown(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The XML of a part with raised pieces, cut behind texts and rows."""
+    held = b""
+    for block in blocks:
+        held += block
+        cut = max(held.rfind(b"si>") + 3, held.rfind(b"row>") + 4)
+        if cut < 5 and len(held) > MAX_HELD:
+            cut = len(held)
+        if cut >= 5:
+            yield _PIECE.sub(_raised, held[:cut])
+            held = held[cut:]
+    yield _PIECE.sub(_raised, held)
 
 
 def _raised(piece: re.Match[bytes]) -> bytes:

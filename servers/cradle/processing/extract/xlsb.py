@@ -1,5 +1,5 @@
-"""What calamine leaves out of an XLSB file: cells written in short, merged cells, what numbers show beside them, and
-notes. Its other parts, such as drawings and charts, are those of XLSX. Records: MS-XLSB 2.4."""
+"""What calamine leaves out of an XLSB file: cells written in short, merged cells, what numbers show beside them,
+superscripts, and notes. Its other parts, such as drawings and charts, are those of XLSX. Records: MS-XLSB 2.4."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from servers.cradle.processing.extract.sheet_notes import notes, place
 from servers.cradle.processing.extract.sheet_parts import beside, pictures
 from servers.cradle.processing.extract.xlsb_cells import NOTHING, in_full, styled, survey
 from servers.cradle.processing.extract.xlsb_records import BROKEN, records, text
+from servers.cradle.processing.extract.xlsb_strings import raised_strings, superscript_fonts
 from servers.cradle.processing.extraction import Attachment, Item
 
 BLOCK = 2**20
@@ -47,24 +48,28 @@ class XlsbSheets:
         self._surveys = {name: survey(whole_blocks(archive, part, BLOCK)) for name, part in self._parts.items()}
 
     def readable(self, data: bytes) -> bytes:
-        """The file as calamine reads all of it: with short cells written in full, without pictures where it has any.
+        """The file as calamine reads all of it: with short cells written in full and superscripts in raised characters,
+        without pictures where it has any of either.
 
         Args:
-            data: the file as it came, given back where it has no short cells.
+            data: the file as it came, given back where it has none.
 
         Raises:
             Unreadable: `damaged` or `encrypted`.
         """
         short = {self._parts[name] for name, found in self._surveys.items() if found.short}
-        if not short:
+        above = superscript_fonts(whole_blocks(self._archive, self._styled, BLOCK)) if self._styled else frozenset()
+        strings = set(opc.of_kind(opc.related(self._archive, WORKBOOK), "sharedStrings")) if above else set()
+        if not short and not strings:
             return data
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as written:
             sizes = {each.filename: each.file_size for each in self._archive.infolist() if _READ.search(each.filename)}
             for path, size in sizes.items():
                 blocks = part_blocks(self._archive, path, BLOCK)
+                shown = in_full(blocks, above) if path in short else blocks
                 with written.open(path, "w", force_zip64=size > 2**29) as part:
-                    for block in in_full(blocks) if path in short else blocks:
+                    for block in raised_strings(blocks, above) if path in strings else shown:
                         part.write(block)
         return out.getvalue()
 
@@ -92,10 +97,15 @@ class XlsbSheets:
             yield from pictures(self._archive, part, page, self._depth, self._inner)
 
     @cached_property
+    def _styled(self) -> str:
+        """The part with fonts and formats, '' where there is none."""
+        part = next(iter(opc.of_kind(opc.related(self._archive, WORKBOOK), "styles")), "xl/styles.bin")
+        return part if part in self._archive.namelist() else ""
+
+    @cached_property
     def _formats(self) -> dict[int, Cell]:
         """Cell style → what its format shows, for styles whose format shows more than a number."""
-        part = next(iter(opc.of_kind(opc.related(self._archive, WORKBOOK), "styles")), "xl/styles.bin")
-        codes, styles = _styles(self._archive, part) if part in self._archive.namelist() else ({}, [])
+        codes, styles = _styles(self._archive, self._styled) if self._styled else ({}, [])
         return shows([codes.get(each, "") for each in styles])
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.extract.merged import Merge
-from servers.cradle.processing.extract.xlsb_records import Record, records
+from servers.cradle.processing.extract.xlsb_records import Record, packed, records
+from servers.cradle.processing.extract.xlsb_strings import raised_text
 
 MAX_MERGES = 2**20
 JOINED = 4096  # records of a block
@@ -57,14 +58,18 @@ def survey(blocks: Iterable[bytes]) -> Survey:
     return Survey(merges, short)
 
 
-def in_full(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The sheet's part with its short cells written as whole ones, and no fonts in cells; up to where it breaks."""
-    whole = starmap(packed, _whole(records(blocks)))
+def in_full(blocks: Iterable[bytes], above: Collection[int] = ()) -> Iterator[bytes]:
+    """The sheet's part with its short cells written as whole ones, and no fonts in cells; up to where it breaks.
+
+    Args:
+        above: fonts whose pieces are raised.
+    """
+    whole = starmap(packed, _whole(records(blocks), above))
     while block := b"".join(islice(whole, JOINED)):
         yield block
 
 
-def _whole(read: Iterable[Record]) -> Iterator[Record]:
+def _whole(read: Iterable[Record], above: Collection[int]) -> Iterator[Record]:
     column = -1
     for kind, content in read:
         if kind == _ROW:
@@ -75,7 +80,7 @@ def _whole(read: Iterable[Record]) -> Iterator[Record]:
             continue
         elif kind in _WHOLE and len(content) >= _COLUMN.size:
             (column,) = _COLUMN.unpack_from(content)
-        yield _plain(content) if kind == _RICH else (kind, content)
+        yield _plain(content, above) if kind == _RICH else (kind, content)
 
 
 def styled(blocks: Iterable[bytes], styles: Collection[int]) -> Iterator[tuple[int, int, int]]:
@@ -89,19 +94,10 @@ def styled(blocks: Iterable[bytes], styles: Collection[int]) -> Iterator[tuple[i
             yield row, column, style & _STYLE
 
 
-def packed(kind: int, content: bytes) -> bytes:
-    """A record."""
-    size = len(content)
-    head = bytes((kind,)) if kind < 0x80 else bytes((kind & 0x7F | 0x80, kind >> 7))
-    while size >= 0x80:
-        head += bytes((size & 0x7F | 0x80,))
-        size >>= 7
-    return head + bytes((size,)) + content
-
-
-def _plain(content: bytes) -> Record:
+def _plain(content: bytes, above: Collection[int]) -> Record:
     """A cell of a text with fonts as one of the text alone; nothing reads what is behind the text."""
-    return _TEXT, content[: _CELL.size] + content[_CELL.size + 1 :]
+    rich = content[_CELL.size :]
+    return _TEXT, content[: _CELL.size] + (raised_text(rich, above) if above else rich)[1:]
 
 
 def _others(styles: Collection[int]) -> re.Pattern[bytes]:

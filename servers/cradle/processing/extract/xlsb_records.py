@@ -55,6 +55,16 @@ def text(content: bytes, at: int) -> tuple[str, int]:
     return clean(content[start:end].decode("utf-16-le", "replace")), end
 
 
+def packed(kind: int, content: bytes) -> bytes:
+    """A record."""
+    size = len(content)
+    head = bytes((kind,)) if kind < 0x80 else bytes((kind & 0x7F | 0x80, kind >> 7))
+    while size >= 0x80:
+        head += bytes((size & 0x7F | 0x80,))
+        size >>= 7
+    return head + bytes((size,)) + content
+
+
 @lru_cache(maxsize=4096)
 def _number(raw: bytes) -> int:
     """A number of which each byte has seven bits, the lowest ones first."""
