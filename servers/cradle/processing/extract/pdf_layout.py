@@ -93,11 +93,25 @@ def _run(lines: list[Line], start: int, body: float) -> int:
         line, above = lines[end], lines[end - 1]
         far = above.middle - line.middle > FAR * max(above.size, line.size)
         indented = line.segments[0].left >= lines[start].segments[1].left - line.size
-        alone = len(line.segments) < 2 and not indented
+        alone = len(line.segments) < 2 and not indented and not _is_beside(lines, start, end)
         if far or (alone and not _is_title(lines, start, end, body)):
             break
         end += 1
     return end
+
+
+def _is_beside(lines: list[Line], start: int, at: int) -> bool:
+    """Whether a line of the first column stands between two further right, as a cell does in the middle of another's
+    lines."""
+    if at + 1 == len(lines):
+        return False
+    above, line, below = lines[at - 1 : at + 2]
+    size = BESIDE * line.size
+    if above.middle - line.middle >= size or line.middle - below.middle >= size:
+        return False
+    columns = _columns(_parted(lines[max(start, at - TITLE_BELOW) : at]))
+    right = [len(each.segments) == 1 and each.segments[0].left > line.segments[0].right for each in (above, below)]
+    return len(columns) > 1 and _within(line.segments[0], columns[0]) and all(right)
 
 
 def _is_title(lines: list[Line], start: int, at: int, body: float) -> bool:
@@ -239,7 +253,7 @@ def _below(lines: list[Line], end: int, columns: list[tuple[float, float]]) -> i
 
 def _columned(lines: list[Line], columns: list[tuple[float, float]]) -> Table:
     columns = _as_read(columns, lines)
-    return _merged([_cells(line, columns) for line in lines], [line.middle for line in lines])
+    return _merged([_cells(line, columns) for line in lines], [line.middle for line in lines], lines[0].size)
 
 
 def _cells(line: Line, columns: list[tuple[float, float]]) -> list[str]:
@@ -250,27 +264,48 @@ def _cells(line: Line, columns: list[tuple[float, float]]) -> list[str]:
     return cells
 
 
-def _merged(rows: list[list[str]], middles: list[float]) -> list[list[str]]:
+def _merged(rows: Table, middles: list[float], size: float) -> Table:
     """Rows with only one cell, and not the first, continue the cell above; that of the next row that has more where
-    they stand nearer to what is below them: the row's other cells may stand in the middle of it.
+    they stand nearer to what is below them: the row's other cells may stand in the middle of it. Of a column whose
+    cells do, as many lines are below the middle of each as above it.
 
     Args:
-        middles: of the rows' lines.
+        middles: of the rows' lines; `size` is that of a line.
     """
     gaps = [inf, *(above - below for above, below in pairwise(middles)), inf]
-    merged: list[list[str]] = []
-    waiting = [""] * len(rows[0])  # for the row below
-    for row, over, under in zip(rows, gaps, gaps[1:], strict=False):
-        filled = [index for index, cell in enumerate(row) if cell]
-        lone = filled[0] if len(filled) == 1 and filled[0] > 0 else 0
-        if lone and under < inf and (any(waiting) or under < NEARER * over):
+    centred = _centred(rows, gaps, BESIDE * size)
+    merged: Table = []
+    waiting, above, owed = [""] * len(rows[0]), 0, 0  # cells for the row below, and lines above and below a middle
+    for at, (row, over, under) in enumerate(zip(rows, gaps, gaps[1:], strict=False)):
+        lone = 0 if at in centred else _lone(row)
+        if lone in centred.values() and not owed and under < inf:
+            waiting[lone], above = _glued(waiting[lone], row[lone]), above + 1
+        elif lone in centred.values() and merged:
+            merged[-1][lone], owed = _glued(merged[-1][lone], row[lone]), max(owed - 1, 0)
+        elif lone and under < inf and (any(waiting) or under < NEARER * over):
             waiting[lone] = _glued(waiting[lone], row[lone])
         elif lone and merged and merged[-1][lone] and not any(waiting):
             merged[-1][lone] = _glued(merged[-1][lone], row[lone])
         else:
             merged.append([_glued(more, cell) if cell else more for more, cell in zip(waiting, row, strict=True)])
-            waiting = [""] * len(row)
+            waiting, above, owed = [""] * len(row), 0, above
     return merged
+
+
+def _lone(row: list[str]) -> int:
+    """The column of a row's only cell, 0 where it has others or that is the first."""
+    filled = [index for index, cell in enumerate(row) if cell]
+    return filled[0] if len(filled) == 1 else 0
+
+
+def _centred(rows: Table, gaps: list[float], near: float) -> dict[int, int]:
+    """Rows that surely stand in the middle of a cell's lines, one close above and one close below them → its column."""
+    return {
+        at: lone
+        for at in range(1, len(rows) - 1)
+        if (lone := _lone(rows[at - 1])) and lone == _lone(rows[at + 1]) and not rows[at][lone]
+        if gaps[at] < near and gaps[at + 1] < near
+    }
 
 
 def paragraphs_of(lines: list[Line], body: float) -> Iterator[list[Line]]:
