@@ -68,6 +68,32 @@ def test_a_list_goes_on_over_pages_that_do_not_repeat_its_header() -> None:
 
 
 @pytest.mark.parametrize(
+    "above",
+    [
+        [["", "mit Hebel", "netto"]],
+        [HEAD, ["", "mit Hebel", "netto"]],
+        [["Art.-Nr.", "Bezeichnung mit Hebel netto", "Preis EUR"]],  # one cell alone below a name is taken for its line
+    ],
+)
+def test_what_a_pages_end_has_cut_off_its_last_row_stands_before_the_list_that_goes_on(above: list[list[str]]) -> None:
+    first, second = table_block([HEAD, *articles("KL-1")], 1, 1), table_block([*above, *articles("KL-2", "KL-3")], 1, 2)
+    found = [item for item in with_products([first, second]) if isinstance(item, BOTH)]
+    assert [item.text if isinstance(item, Block) else item.article_number for item in found] == [
+        "KL-1", "mit Hebel netto", "KL-2", "KL-3"
+    ]  # fmt: skip
+    assert {item.names[0].text for item in found if isinstance(item, Product)} == {"Reihenklemme grau"}
+
+
+@pytest.mark.parametrize("name", ["Preis EUR netto", "Preis EUR je 100"])
+def test_a_list_on_the_next_page_whose_price_has_a_longer_name_is_another_one(name: str) -> None:
+    first, second = (
+        table_block([HEAD, *articles("KL-1")], 1, 1),
+        table_block([[*HEAD[:2], name], *articles("KL-2")], 1, 2),
+    )
+    assert read(first, second) == ["KL-1", "KL-2"]
+
+
+@pytest.mark.parametrize(
     "other",
     [
         table_block([["KL-3", "Klemme"]], 0, 2),  # of other columns

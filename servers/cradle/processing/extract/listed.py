@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from servers.cradle.processing.extract.columns import Row, amount_of, names_numbers, role_of
 from servers.cradle.processing.extract.note_marks import without_notes
 from servers.cradle.processing.extract.product_table import is_header, is_title, names_columns, products_below
@@ -46,8 +48,10 @@ def with_products(items: Iterable[Item]) -> Iterator[Item]:
     for item in items:
         if not isinstance(item, Block) or item.source:
             yield item
-        elif item.kind == "table" and (rows := listing(item) or _going_on(item, above)) is not None:
+        elif item.kind == "table" and (found := _listed(item, above)) is not None:
+            rest, rows = found
             above = _List(rows[0] if names_columns(rows[0]) else (), item.page)
+            yield from [Block("paragraph", rest, page=item.page)] if rest else ()
             yield from products_below(rows, said, item.page)
         else:
             above = _NO_LIST if item.kind == "table" else above
@@ -64,6 +68,33 @@ class _List(NamedTuple):
 
 
 _NO_LIST = _List((), 0)
+
+
+def _listed(table: Block, above: _List) -> tuple[str, list[Row]] | None:
+    """The rows of a list of articles, its header first, and before them what the table begins with of a row that the
+    page's end above has cut. None: the table may be something else."""
+    rows = listing(table) or _going_on(table, above)
+    if above.header and table.page == above.page + 1 and len(table.rows[0]) == len(above.header):
+        rest, whole = _without_cut_row(list(table.rows), above.header)
+        cut = replace(table, rows=tuple(whole))
+        if rest and (below := listing(cut) or _going_on(cut, above)) is not None:
+            return rest, below
+    return None if rows is None else ("", rows)
+
+
+def _without_cut_row(rows: list[Row], header: Row) -> tuple[str, list[Row]]:
+    """What goes on from the page above, '' where nothing does, and the rows without it. It stands in a row without a
+    number, or, of one cell, behind the name of its column, as the second line of a longer name would."""
+    longer = [(cell, name) for cell, name in zip(rows[0], header, strict=True) if cell != name]
+    if len(longer) == 1:
+        cell, name = longer[0]
+        if cell.startswith(f"{name} ") and role_of(name) and role_of(cell) != role_of(name):
+            return cell.removeprefix(name).strip(), [header, *rows[1:]]
+    at = 0 if longer else 1
+    place = next((at for at, name in enumerate(header) if names_numbers(name)), 0)
+    if len(rows) <= at or rows[at][place] or not any(rows[at]):
+        return "", rows
+    return " ".join(filter(None, rows[at])), rows[:at] + rows[at + 1 :]
 
 
 def _going_on(table: Block, above: _List) -> list[Row] | None:
