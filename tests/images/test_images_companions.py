@@ -28,7 +28,8 @@ case "$*" in
     "image inspect"*) cat "$PWD/image-id" ;;
     "ps -a"*"project=instance-acme"*working_dir*) cat "$PWD/started-in" 2>/dev/null ;;
     "volume inspect instance-acme_graph") [ ! -e "$PWD/no-volume" ] ;;
-    *" up "*) [ ! -e "$PWD/port-in-use" ] ;;
+    *" up "*) echo "limit ${INSTANCE_CPUS:-2} ${NEO4J_CPUS:-2}" >> "$PWD/asked"; [ ! -e "$PWD/port-in-use" ] ;;
+    info*) cat "$PWD/info" 2>/dev/null ;;
 esac
 """
 
@@ -83,6 +84,20 @@ def test_a_newer_deliverys_folder_makes_no_second_key_while_the_older_one_has_it
     (newer / "started-in").write_text(f"{tmp_path}/removed\n")  # with its key
     (newer / ".env").unlink()
     start(newer)
+
+
+@pytest.mark.parametrize(
+    ("told", "limits"), [("2 true", "2 2"), ("1 true", "1 1"), ("1 false", "0 0"), ("16 false", "0 0"), ("", "2 2")]
+)
+def test_where_docker_cannot_limit_to_two_processors_less_is_asked_for(
+    image: CustomerImage, tmp_path: Path, told: str, limits: str
+) -> None:
+    folder = written(image, tmp_path / "made", ["neo4j"])
+    (folder / "info").write_text(told)
+    assert f"limit {limits}" in start(folder)
+    with (folder / ".env").open("a") as env:
+        env.write("INSTANCE_CPUS=0.5\n")
+    assert f"limit 2 {limits[-1]}" in start(folder), "what is in .env is compose's to read"
 
 
 def test_what_did_not_start_says_what_to_do(image: CustomerImage, tmp_path: Path) -> None:

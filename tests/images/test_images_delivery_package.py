@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 NEW = {"neu.pdf": "Der Sanftanlasser SA-90 verträgt höchstens zwölf Anläufe je Stunde."}
 MOVED = """set -e
 docker compose stop && docker compose cp instance:/var/lib/instance/. - > ../state.tar && docker compose down --volumes
-docker compose create && docker compose cp - instance:/var/lib/instance < ../state.tar && ./start.sh
+./start.sh && docker compose stop && docker compose cp - instance:/var/lib/instance < ../state.tar && ./start.sh
 """  # the commands of the README, on one machine
 SECRETS = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/]{40}"
