@@ -12,7 +12,7 @@ import pytest
 from deltalake import write_deltalake
 
 from servers.cradle.legacy.backup import back_up
-from servers.cradle.legacy.export import Export, layout, read_export
+from servers.cradle.legacy.export import SHORTEST, Export, layout, read_export
 from servers.cradle.legacy.reconcile import NewDataset, compare
 from shared.dataset.foreign import ForeignTable
 from shared.dataset.lance import module
@@ -81,6 +81,13 @@ def test_a_passage_is_not_found_by_a_files_name_that_several_have(legacy: Path) 
     rows = [{"text": PASSAGE, "source": name} for name in ("rk4/datenblatt.pdf", "hl240/datenblatt.pdf", "a.pdf")]
     passages(legacy, "v", rows)
     assert [sample.name for sample in export_of(legacy).samples] == ["", "", "a.pdf"]
+
+
+def test_what_is_asked_for_is_long_enough_to_mean_something(legacy: Path) -> None:
+    passages(
+        legacy, "v", [{"text": text, "source": "a.pdf"} for text in (PASSAGE, "Inhalt", " " * SHORTEST + "Seite 2")]
+    )
+    assert [sample.text for sample in export_of(legacy).samples] == [PASSAGE]
 
 
 def test_documents_without_known_names_are_a_difference_although_their_number_is_the_same(legacy: Path) -> None:

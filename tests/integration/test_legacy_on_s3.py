@@ -100,6 +100,13 @@ async def test_a_prefix_without_files_of_another_bucket_or_with_a_broken_table_i
         with pytest.raises(InvalidInput, match=words):
             await prepare(held, legacy)
     store = await CustomerStore.open(held.settings, "alter-eimer")
+    (data,) = [key for key, _ in await store.list("old/delta/products") if key.endswith(".parquet")]
+    kept = await store.get(data)
+    await store.delete(data)
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        await prepare(held, "bucket:old")
+    await store.put(data, kept)
+    await prepare(held, "bucket:old")
     (log,) = [key for key, _ in await store.list("old/delta/documents/_delta_log") if key.endswith(".json")]
     await store.put(log, b"{broken")
     with pytest.raises(InvalidInput, match="cannot be read"):
