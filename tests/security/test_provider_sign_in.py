@@ -287,6 +287,9 @@ async def test_a_provider_that_is_down_slow_huge_or_leads_astray_lets_nobody_in(
         provider.answers = {"/token": bad}
         page = refused(await attempt(market, provider), 403, 503)
         assert page.status_code == 503 or bad is secret
+    with monkeypatch.context() as busy:
+        busy.setattr("servers.marketplace.providers.sign_in.AT_ONCE", 0)
+        assert "Too many logins at once" in refused(await attempt(market, provider), 429).text
     provider.answers = {"/token": broken}
     assert "<b>" not in refused(await attempt(market, provider)).text
     provider.answers = {}

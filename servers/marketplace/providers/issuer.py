@@ -165,7 +165,7 @@ class Issuer(FetchedKeys[jwt.PyJWK]):
         """The verified address of who is named, in lower case; None: there is none at the provider's domains."""
         email, by = claims.get("email"), self.trusted.verified_by
         # Entra ID writes its `xms_edov` as a text in some tenants.
-        verified = claims.get(by) is True or (by != "email_verified" and claims.get(by) in {"1", "true"})
+        verified = claims.get(by) is True or (by != "email_verified" and claims.get(by) in ("1", "true"))
         if not isinstance(email, str) or not verified:
             return None
         email = email.strip().lower()
