@@ -29,6 +29,7 @@ METADATA = {"/.well-known/oauth-protected-resource", "/.well-known/oauth-protect
 PUBLIC = {"/health", "/metrics", "/favicon.ico"} | METADATA
 OPEN_AT_MARKETPLACE = {
     "/oauth/authorize", "/oauth/consent", "/oauth/token", "/oauth/register", "/oauth/revoke", "/v1/login",
+    "/oauth/provider", "/oauth/callback",
     "/approvals", "/invitation",  # pages: the first asks for a password, the second is opened by a secret
     "/.well-known/jwks.json", "/.well-known/ended.json", "/.well-known/oauth-authorization-server",
     "/.well-known/ai-catalog.json", "/openapi.json",  # what describes the server
