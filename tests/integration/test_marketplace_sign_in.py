@@ -111,6 +111,17 @@ async def test_a_person_refuses_or_takes_another_account(market: Market, provide
     assert dict(parse_qsl(urlsplit(browser.passed[-1]).query))["error"] == "access_denied"
 
 
+async def test_who_may_not_use_the_server_is_told_so_and_stays_signed_in(market: Market, anna: UserCreated) -> None:
+    browser, _ = await at_consent(market, scope="registry:write")
+    await browser.click(LINK)
+    await browser.send(user=anna.email)
+    page = await browser.send(answer="allow")
+    assert (page.status_code, "This account may not use that server" in page.text) == (403, True)
+    assert ("anna@acme.example" in page.text, 'type="password"' in page.text) == (True, False)
+    theirs = await browser.click("Use another account")
+    assert "user" in theirs.text
+
+
 async def test_who_the_provider_knows_already_is_only_asked_to_consent(market: Market, anna: UserCreated) -> None:
     browser, _ = await at_consent(market)
     await browser.click(LINK)

@@ -199,6 +199,10 @@ async def test_who_has_signed_in_for_one_program_has_not_for_another(
 ) -> None:
     browser, place = await at_provider(market, provider)
     proof = re.findall(r'name="proof" value="([^"]*)"', (await browser.open(place)).text)[0]
+    own = dict(re.findall(r'name="(request|client|proof)" value="([^"]*)"', browser.page.text))
+    linked = await Browser().open(f"{market.base}/oauth/consent?{urlencode(own)}")
+    assert "signed in as" not in linked.text, "a link signs nobody in"
+    assert 'type="password"' in linked.text
     other, _ = await at_consent(market)
     for told in (proof, "", "AAAA"):
         page = await other.send(answer="allow", proof=told)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+import orjson
 from mcp.server.auth.provider import AuthorizationParams, construct_redirect_uri
 from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull
 from starlette.requests import Request
@@ -19,7 +20,7 @@ from servers.marketplace.authorization.store import Authorization, Authorization
 from servers.marketplace.forms import read_form
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.pages import MAX_BODY, error_page, page, page_headers
-from servers.marketplace.providers.sign_in import SignIn
+from servers.marketplace.providers.sign_in import SignIn, way_out
 from servers.marketplace.users.accounts import Accounts, Identity
 from servers.marketplace.users.grants import Grants
 from shared.errors import Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
@@ -107,7 +108,8 @@ class Consent:
     async def page(self, request: Request) -> Response:
         """GET: ask."""
         try:
-            return self._render(request, await self._asked(request.query_params), request.query_params)
+            told = {name: request.query_params.get(name, "") for name in ("request", "client")}
+            return self._render(request, await self._asked(told), told)
         except PlatformError as error:
             return error_page(request, error)
 
@@ -123,6 +125,7 @@ class Consent:
         try:
             identity = await self._identity(asked, form)
         except Unauthenticated as error:
+            form.pop("proof", None)
             return self._render(request, asked, form, error.message, 401)
         try:
             return await self._allowed(asked, identity, form.get("customer", "").strip()[:100] or None)
@@ -142,23 +145,29 @@ class Consent:
         """As `providers.page.Door` has it."""
         return self._provider.opened(held["client"], held["request"])
 
-    async def entered(self, request: Request, told: Mapping[str, str], email: str, other: str) -> Response:
+    async def entered(self, request: Request, told: Mapping[str, str], email: str, issuer: str) -> Response:
         """As `providers.page.Door` has it: ask whoever has signed in."""
         asked = await self._asked(told)
         identity = await self._accounts.by_address(email)
         if identity is None:
             raise Forbidden(NO_ACCOUNT)
-        proof = self._seal.seal(identity.subject, PROOF, asked.client_id, asked.text, lifetime_s=ASK_S)
-        return self._render(request, asked, told, signed_in=email, proof=proof, other=other)
+        text = orjson.dumps([identity.subject, email, issuer]).decode()
+        proof = self._seal.seal(text, PROOF, asked.client_id, asked.text, lifetime_s=ASK_S)
+        return self._render(request, asked, {**told, "proof": proof})
 
     async def _identity(self, asked: Asked, form: Mapping[str, str]) -> Identity:
         if "proof" not in form:
             return await self._accounts.by_password(form.get("email", "")[:254], form.get("password", ""))
+        user_id, _, _ = self._proven(asked, form["proof"])
+        return await self._accounts.by_session(user_id, user_id)
+
+    def _proven(self, asked: Asked, proof: str) -> tuple[str, str, str]:
+        """Who has signed in for this request: the account's id, the address, and the provider that named it."""
         try:
-            user_id = self._seal.open(form["proof"], PROOF, asked.client_id, asked.text)
+            user_id, email, issuer = orjson.loads(self._seal.open(proof, PROOF, asked.client_id, asked.text))
         except NotFound:
             raise Unauthenticated("Ten minutes are over: sign in again.") from None
-        return await self._accounts.by_session(user_id, user_id)
+        return user_id, email, issuer
 
     async def _allowed(self, asked: Asked, identity: Identity, customer: str | None) -> Response:
         params = asked.params
@@ -201,10 +210,11 @@ class Consent:
         return RedirectResponse(place, 303, page_headers(asked.target))
 
     def _render(
-        self, request: Request, asked: Asked, told: Mapping[str, str], wrong: str = "", status: int = 200,
-        *, signed_in: str = "", proof: str = "", other: str = "",
-    ) -> Response:  # fmt: skip
-        opened = {name: told.get(name, "") for name in ("request", "client")}
+        self, request: Request, asked: Asked, told: Mapping[str, str], wrong: str = "", status: int = 200
+    ) -> Response:
+        opened, proof = {name: told.get(name, "") for name in ("request", "client")}, told.get("proof", "")
+        _, signed_in, issuer = self._proven(asked, proof) if proof else ("", "", "")
+        other = way_out(issuer, DOOR, opened, again="1")
         scopes = [MEANING.get(each, each) for each in sorted(asked.params.scopes or ())]
         return page(
             request, "consent.html", status, asked.target,

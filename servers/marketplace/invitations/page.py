@@ -85,7 +85,7 @@ class InvitationPage:
         """As `providers.page.Door` has it."""
         return dict(held)
 
-    async def entered(self, request: Request, told: Mapping[str, str], email: str, other: str) -> Response:
+    async def entered(self, request: Request, told: Mapping[str, str], email: str, issuer: str) -> Response:
         """As `providers.page.Door` has it: what is offered, to accept. Nothing is accepted by following a link."""
         token = told["token"]
         found = await self._invitations.of_link(token)

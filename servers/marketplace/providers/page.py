@@ -34,12 +34,12 @@ class Door(Protocol):
         """The parameters that open the page again."""
         ...
 
-    async def entered(self, request: Request, told: Mapping[str, str], email: str, other: str) -> Response:
+    async def entered(self, request: Request, told: Mapping[str, str], email: str, issuer: str) -> Response:
         """The page for whoever this verified e-mail address is of.
 
         Args:
             told: the parameters that open the page.
-            other: the link to sign in as somebody else.
+            issuer: the provider that has named it.
 
         Raises:
             PlatformError: nobody goes on here.
@@ -88,10 +88,10 @@ class ProviderPages:
             return error_page(request, error)
         door = self._doors[begun.door]
         told = door.opened(begun.held)
-        other = way_out(begun.issuer, begun.door, told, again="1")
         try:
-            response = await door.entered(request, told, await self._sign_in.end(begun, answer), other)
+            response = await door.entered(request, told, await self._sign_in.end(begun, answer), begun.issuer)
         except PlatformError as error:
+            other = way_out(begun.issuer, begun.door, told, again="1")
             response = error_page(request, error, error.detail if isinstance(error, Refusal) else "", other)
         response.delete_cookie(self._cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
         return response
