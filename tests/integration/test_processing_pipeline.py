@@ -77,29 +77,6 @@ async def test_later_documents_are_read_while_the_device_is_busy_and_only_so_man
     assert reads.most == pipeline.AHEAD
 
 
-async def test_documents_are_fetched_while_others_are_read_and_only_so_many(customer: Customer) -> None:
-    notes(customer.folder, 40)
-    places, all_there, fetching, most = 1 + stages.FETCHED_AHEAD, asyncio.Event(), 0, 0
-
-    def slow(file: SourceFile) -> SourceFile:
-        async def read() -> bytes:
-            nonlocal fetching, most
-            fetching += 1
-            most = max(most, fetching)
-            if fetching == places:
-                all_there.set()
-            await all_there.wait()
-            fetching -= 1
-            return await file.read()
-
-        return replace(file, read=read)
-
-    async with asyncio.timeout(240):
-        report = await customer.process([slow(file) for file in await customer.files()], workers=1)
-    assert report.counts.processed == 40
-    assert most == places
-
-
 async def test_the_device_works_on_while_the_disk_is_slow_and_only_so_far(
     customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
