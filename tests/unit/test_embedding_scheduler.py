@@ -93,6 +93,7 @@ def test_a_newcomer_is_computed_next_however_long_the_queue_of_others() -> None:
     newcomer = item(31, "modest", "interactive")
     scheduler.add(newcomer, 0.1)
     assert scheduler.next_batch(0.1).items == [newcomer]
+    assert newcomer.added == 0.1
 
 
 @pytest.mark.requirement("L-02")
@@ -146,6 +147,27 @@ def test_bulk_gets_its_share_under_an_endless_stream_of_questions() -> None:
         for each in scheduler.next_batch(0.1).items:
             served[each.priority] += each.tokens
     assert served["bulk"] == pytest.approx(served["interactive"] * BULK_SHARE, rel=0.15)
+
+
+def test_bulk_is_owed_nothing_for_the_time_in_which_none_waited() -> None:
+    scheduler = Scheduler(budget=50)
+    for _ in range(100):
+        scheduler.add(item(40, "b", "interactive"), 0.0)
+        scheduler.next_batch(0.1)
+    question = item(40, "b", "interactive")
+    for each in (item(50, "a"), question):
+        scheduler.add(each, 0.0)
+    assert scheduler.next_batch(0.1).items == [question]
+
+
+def test_bulk_owes_nothing_for_what_it_had_while_nobody_asked() -> None:
+    scheduler = filled(*(item(50) for _ in range(102)), budget=50)
+    for _ in range(100):
+        scheduler.next_batch(0.1)
+    for _ in range(8):
+        scheduler.add(item(40, "b", "interactive"), 0.1)
+    first = [scheduler.next_batch(0.1).items[0].priority for _ in range(6)]
+    assert first == ["interactive"] * 5 + ["bulk"]
 
 
 @pytest.mark.requirement("L-02")
@@ -230,20 +252,25 @@ class Watched(Item):
     """A text of which one can tell whether anything still holds it."""
 
 
+def left(scheduler: Scheduler, length: int) -> weakref.ref[Watched]:
+    """A text whose caller came and went."""
+    gone = Watched([1] * length, "a", "bulk", FAR)
+    scheduler.add(gone, 0.0)
+    scheduler.drop(gone)
+    return weakref.ref(gone)
+
+
 @pytest.mark.requirement("F-08", "L-04")
 @pytest.mark.parametrize("mixed", [False, True])
 def test_nothing_is_kept_of_texts_whose_callers_left_though_their_tenant_never_stops(mixed: bool) -> None:
     scheduler, gone = Scheduler(budget=20, mixed=mixed), list[weakref.ref[Watched]]()
     scheduler.add(item(20), 0.0)
     for length in range(21, 221):
-        leaves = Watched([1] * length, "a", "bulk", FAR)
-        gone.append(weakref.ref(leaves))
-        scheduler.add(leaves, 0.0)
-        scheduler.drop(leaves)
+        gone.append(left(scheduler, length))
         scheduler.add(item(20), 0.0)
         assert len(scheduler.next_batch(0.1).items) == 1
-    del leaves
     assert sum(each() is not None for each in gone) <= 1
+    assert len(scheduler._rings["bulk"]._lines["a"]._by_length) <= 2
 
 
 def test_packed_batches_mix_lengths_within_the_budget_and_compute_every_text_once() -> None:
@@ -375,7 +402,10 @@ def test_the_limit_that_memory_sets_is_halved_never_below_the_least_and_doubled_
             scheduler.fitted()
         assert scheduler.limit == expected
         scheduler.fitted()
-    scheduler.refused([item(2)] * 2)  # the count begins anew
+    for _ in range(FITTING_BATCHES - 1):
+        scheduler.fitted()
+    scheduler.refused([item(2)] * 2)
+    scheduler.fitted()  # the count began anew
     assert scheduler.limit == LEAST_TOKENS
     for _ in range(FITTING_BATCHES * 5):
         scheduler.fitted()
