@@ -360,12 +360,20 @@ def test_bulk_that_would_not_be_done_before_its_deadline_is_refused() -> None:
 def test_a_nearly_empty_batch_does_not_change_the_measured_rate() -> None:
     admission = Admission()
     admission.measured(1000, started=0.0, now=1.0)
-    admission.measured(10, started=1.0, now=2.0)
+    admission.measured(LEAST_TOKENS // 2 - 1, started=1.0, now=2.0)
     assert admission.rate == 1000
+    admission.measured(LEAST_TOKENS // 2, started=2.0, now=3.0)
+    assert admission.rate < 1000
 
 
 def test_a_call_over_the_limit_is_let_in_when_nothing_waits() -> None:
-    Admission(limit=10).admit(("bulk", "a"), 5000)
+    admission = Admission(limit=10)
+    admission.measured(1000, started=0.0, now=1.0)
+    admission.admit(("bulk", "a"), 5000, seconds_left=1.0)
+    admission.leave(("bulk", "a"), 4900)
+    with pytest.raises(Overloaded) as refused:
+        admission.admit(("bulk", "b"), 5000)
+    assert refused.value.retry_after == 0.1  # when nothing waits any more
 
 
 def test_room_that_was_held_is_given_back_when_the_call_fails() -> None:
