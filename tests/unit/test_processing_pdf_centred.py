@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from random import Random
+
+from servers.cradle.vision.layout import text
+from servers.cradle.vision.lines import Piece
 from tests.unit.test_processing_pdf_layout import extracted, page_of, shown
 
 PLACES = (40, 160, 300)
@@ -64,3 +68,23 @@ def test_a_line_between_paragraphs_further_right_at_its_usual_distance_is_none_o
         ("Ein Satz, der fuer sich steht.", 40, 744), ("weiter rechts", 160, 720),
     )]  # fmt: skip
     assert [block.kind for block in extracted(page_of(ops)).blocks][:2] == ["table", "paragraph"]
+
+
+def test_lines_that_stand_around_no_name_are_read_too() -> None:
+    rows = [("Gruppe", "Bedeutung"), ("staff", "einige Verzeichnisse / des Hauses"), ("", "Rest eins / Rest zwei")]
+    assert " ".join(cell for row in table(*rows) for cell in row if cell) == (
+        "Gruppe Bedeutung staff einige Verzeichnisse des Hauses Rest eins Rest zwei"
+    )
+
+
+def test_boxes_that_overlap_as_a_recognisers_may_lose_no_line() -> None:
+    def piece(said: str, x: float, y: float, width: float, height: float) -> Piece:
+        return Piece(said, 0.9, ((x, y), (x + width, y), (x + width, y + height), (x, y + height)))
+
+    draw = Random(30)  # noqa: S311
+    for _ in range(300):
+        page = [
+            piece(f"w{at}", draw.uniform(0, 1500), draw.uniform(0, 900), draw.uniform(1, 400), draw.uniform(1, 60))
+            for at in range(draw.randrange(20))
+        ]
+        assert sorted(text(page).replace("|", " ").split()) == sorted(each.text for each in page)

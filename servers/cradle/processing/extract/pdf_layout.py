@@ -208,9 +208,14 @@ def _side_by_side(lines: list[Line], columns: list[tuple[float, float]]) -> Iter
                 Line([segment], line.middle, line.size)
                 for line in lines
                 for segment in line.segments
-                if _within(segment, column)
+                if columns[_place(segment, columns)] == column
             ],
         )
+
+
+def _place(segment: Segment, columns: list[tuple[float, float]]) -> int:
+    """The column in which a segment begins, else the nearest one."""
+    return min(range(len(columns)), key=lambda at: max(columns[at][0] - segment.left, segment.left - columns[at][1]))
 
 
 def _columns(lines: list[Line]) -> list[tuple[float, float]]:
@@ -259,7 +264,7 @@ def _columned(lines: list[Line], columns: list[tuple[float, float]]) -> Table:
 def _cells(line: Line, columns: list[tuple[float, float]]) -> list[str]:
     cells = [""] * len(columns)
     for segment in line.segments:
-        index = next(i for i, (left, right) in enumerate(columns) if left <= segment.left <= right)
+        index = _place(segment, columns)
         cells[index] = f"{cells[index]} {segment.text}".strip()
     return cells
 
@@ -278,7 +283,7 @@ def _merged(rows: Table, middles: list[float], size: float) -> Table:
     waiting, above, owed = [""] * len(rows[0]), 0, 0  # cells for the row below, and lines above and below a middle
     for at, (row, over, under) in enumerate(zip(rows, gaps, gaps[1:], strict=False)):
         lone = 0 if at in centred else _lone(row)
-        if lone in centred.values() and not owed and under < inf:
+        if lone in centred.values() and not owed and (under < inf or any(waiting)):
             waiting[lone], above = _glued(waiting[lone], row[lone]), above + 1
         elif lone in centred.values() and merged:
             merged[-1][lone], owed = _glued(merged[-1][lone], row[lone]), max(owed - 1, 0)
@@ -289,7 +294,7 @@ def _merged(rows: Table, middles: list[float], size: float) -> Table:
         else:
             merged.append([_glued(more, cell) if cell else more for more, cell in zip(waiting, row, strict=True)])
             waiting, above, owed = [""] * len(row), 0, above
-    return merged
+    return [*merged, waiting] if any(waiting) else merged
 
 
 def _lone(row: list[str]) -> int:
