@@ -83,9 +83,7 @@ async def ask(found: Reconciliation, instance: Upstream, export: Export, planted
 async def _found_again(instance: Upstream, sample: Sample) -> bool:
     hits = await search(instance, sample.text[:QUERY_CHARS])
     start = _squeezed(sample.text)[:SAME_CHARS]
-    return any(
-        (sample.name and plain_name(hit.citation.path) == sample.name) or start in _squeezed(hit.text) for hit in hits
-    )
+    return any(plain_name(hit.citation.path) == sample.name or start in _squeezed(hit.text) for hit in hits)
 
 
 def _squeezed(text: str) -> str:
