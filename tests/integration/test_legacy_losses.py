@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,8 +35,8 @@ def legacy(tmp_path: Path) -> Path:
     return root
 
 
-def passages(root: Path, name: str, rows: list[dict[str, object]]) -> None:
-    module().connect(str(root)).create_table(name, rows)
+def passages(root: Path, name: str, rows: Sequence[Mapping[str, object]]) -> None:
+    module().connect(str(root)).create_table(name, list(rows))
 
 
 def export_of(root: Path) -> Export:
