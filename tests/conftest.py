@@ -265,6 +265,19 @@ async def database(postgres_server: PostgresServer, _templates: dict[tuple[str, 
 
 
 @pytest.fixture
+async def time_passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """`time_passes(seconds)` sets the clock of the tests' loop on: what was to end by then ends at once."""
+    loop, passed = asyncio.get_running_loop(), [0.0]
+    clock = loop.time
+
+    def on(seconds: float) -> None:
+        passed[0] += seconds
+
+    monkeypatch.setattr(loop, "time", lambda: clock() + passed[0])
+    return on
+
+
+@pytest.fixture
 def market_settings() -> dict[str, Any]:
     """What `market` is set to beside the defaults; a file whose market has something else makes its own."""
     return {}

@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -225,13 +226,13 @@ async def test_an_answer_that_does_not_fit_the_schema_is_an_error_and_not_a_fact
 @pytest.mark.requirement("F-07")
 @pytest.mark.parametrize("name", REMOTE)
 async def test_a_provider_that_stalls_ends_with_the_deadline_and_its_socket_is_closed(
-    server: VisionServer, name: str
+    server: VisionServer, name: str, time_passes: Callable[[float], None]
 ) -> None:
     await service_at(server.url).read(asking(name))  # its package is there: importing one takes seconds
-    server.reply = lambda path: None
+    server.reply = lambda path: time_passes(100)  # and says nothing
     with pytest.raises(DeadlineExceeded) as failed:
         async with asyncio.timeout(240):
-            await service_at(server.url, call_deadline_s=5).read(asking(name))
+            await service_at(server.url, call_deadline_s=60).read(asking(name))
     async with asyncio.timeout(240):
         await server.left.acquire()
     assert failed.value.retryable
@@ -332,11 +333,13 @@ async def test_what_is_the_callers_to_mend_does_not_open_the_breaker(server: Vis
 
 
 @pytest.mark.requirement("F-07")
-async def test_where_a_provider_fails_the_next_one_reads_and_the_answer_says_so(server: VisionServer) -> None:
+async def test_where_a_provider_fails_the_next_one_reads_and_the_answer_says_so(
+    server: VisionServer, time_passes: Callable[[float], None]
+) -> None:
     for name in REMOTE:
         await service_at(server.url).read(asking(name))  # its package is there: importing one takes seconds
-    server.by_path = {"/responses": fails(500), "/messages": lambda path: None}
-    service = service_at(server.url, vision_fallback=["anthropic", "compatible"], call_deadline_s=12)
+    server.by_path = {"/responses": fails(500), "/messages": lambda path: time_passes(60)}  # half of it
+    service = service_at(server.url, vision_fallback=["anthropic", "compatible"], call_deadline_s=120)
     result = await service.read(asking("openai"))
     assert (result.provider, result.pages[0].text) == ("compatible", "Zeile eins\nZeile zwei")
     assert result.attempts == [

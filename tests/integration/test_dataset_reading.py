@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
@@ -225,18 +225,16 @@ def assert_only_idle_ones_run(reader: DatasetReader) -> None:
 
 
 async def test_a_process_that_starts_slower_than_a_query_may_take_still_answers(
-    reader: DatasetReader, monkeypatch: pytest.MonkeyPatch
+    reader: DatasetReader, monkeypatch: pytest.MonkeyPatch, time_passes: Callable[[float], None]
 ) -> None:
     assert reader._sql is not None
-    start, loop = reader._sql._start, asyncio.get_running_loop()
-    clock, passed = loop.time, [0.0]
+    start = reader._sql._start
 
     async def slow() -> asyncio.subprocess.Process:
-        passed[0] = 3600.0
+        time_passes(3600)
         await asyncio.sleep(0.1)  # so that what was to end by now ends
         return await start()
 
-    monkeypatch.setattr(loop, "time", lambda: clock() + passed[0])
     monkeypatch.setattr(reader._sql, "_start", slow)
     assert (await reader.sql("SELECT count(*) AS n FROM chunks", timeout=60)).rows == ((60,),)
 
