@@ -37,5 +37,5 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "  1/2 torch" && $(BIN)/python -m pip install --quiet --no-compile torch==2.13.0
 	@echo "  2/2 the platform and its libraries" && $(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
-	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # some are templates, or for another Python
+	@$(BIN)/python -m compileall -q -j 0 servers shared $(VENV)/lib >/dev/null 2>&1 || true  # some are templates, or for another Python
 	@touch $(READY)
