@@ -34,7 +34,9 @@ def meets(classes: Classes, comparison: str, value: str, feature: str | None = "
         ("10 ... 30", "V DC", "24 V DC"), ("10...30 VDC", "", "24 V DC"), ("100-240 V AC, 50/60 Hz", "", "230 V"),
         ("-25...+70", "CEL", "-25…+70 °C"), ("-40...+90", "CEL", "-25 bis +70 °C"), ("−25 °C bis +70 °C", "", "70 °C"),
         ("4-20 mA", "", "4...20 mA"), ("0,5...1,5", "MMK", "1 mm²"), ("10...30", "V", "24"),
-        ("24 V DC ±20 %", "", "24 V"),
+        ("24 V DC ±20 %", "", "24 V"), ("1 kHz - 10 MHz", "", "1 kHz"), ("1 kHz - 10 MHz", "", "500 kHz"),
+        ("5 mA ... 20 A", "", "1 A"), ("500 g - 2 kg", "", "1 kg"), ("16A - 400", "A", "230 A"),
+        ("10VDC...30 V DC", "", "24 V DC"), ("10 V DC - 30 V DC", "", "24 V"), ("-25° bis +70 °C", "", "20 °C"),
     ],
 )  # fmt: skip
 def test_a_range_has_every_value_in_it(value: str, unit: str, asked: str) -> None:
@@ -46,7 +48,9 @@ def test_a_range_has_every_value_in_it(value: str, unit: str, asked: str) -> Non
     [
         ("10...30 V DC", "", "36 V"), ("10...30 V DC", "", "24 V AC"), ("10...30 V DC", "", "24 mA"),
         ("-25...+70", "CEL", "-40…+70 °C"), ("12-04", "", "8"), ("30-10", "", "20"), ("2026-08-01", "", "1000"),
-        ("0...1.000", "bar", "5 bar"), ("M12x1", "", "M12"),
+        ("0...1.000", "bar", "5 bar"), ("M12x1", "", "M12"), ("16A-400V", "", "230 V"), ("2 pol - 16 A", "", "5 A"),
+        ("1,5 kW - 400 V", "", "230 V"), ("1 kHz - 10 MHz", "", "500 Hz"), ("24 VAC - 60 VDC", "", "48 V"),
+        ("16 A - 400", "V", "230 V"), ("2 kg - 500 g", "", "1 kg"),
     ],
 )  # fmt: skip
 def test_what_is_no_range_or_lies_outside_is_not_found(value: str, unit: str, asked: str) -> None:
@@ -62,6 +66,9 @@ def test_at_least_and_at_most_look_at_the_end_of_a_range_and_at_a_number_with_wo
     assert meets(held("0...16", "BAR"), "at_least", "16 bar")
     assert meets(held("24 V DC"), "at_least", "20 V")
     assert meets(held("24 V DC"), "at_least", "20 V", None)
+    assert meets(held("100 mA ... 2 A"), "at_least", "1 A")
+    assert meets(held("100 mA ... 2 A"), "at_most", "0,1 A")
+    assert not meets(held("16A-400V"), "at_least", "20 V")
     assert meets(held("≤ 10 mA"), "at_most", "15 mA")
     assert not meets(held("≤ 10 mA"), "at_most", "5 mA")
     with pytest.raises(InvalidInput, match="compare numbers, and grades"):
@@ -113,11 +120,18 @@ def test_a_name_and_a_number_are_found_where_the_features_name_ends_with_it() ->
 def test_a_size_tells_its_ends_its_unit_and_what_stands_behind() -> None:
     assert size("10...30 V DC") == Size(10, 30, "V", "DC")
     assert size("-25 °C … +70 °C") == Size(-25, 70, "°C")
+    assert size("100 mA ... 2 A") == Size(0.1, 2, "A")
     assert size("5", "MTR") == Size(5, 5, "MTR")
     assert size("G 3/4") is size("4 polig rot") is size("1.500 mm") is None
 
 
-@pytest.mark.parametrize("value", ["1" + " " * 100_000 + "x", "1 V" + "; " * 20_000, "ohne " * 8_000, "1...." * 8_000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1" + " " * 100_000 + "x", "1 V" + "; " * 20_000, "ohne " * 8_000, "1...." * 8_000,
+        "1" + " " * 20_000 + "V" + " " * 20_000 + "- x", "1" * 20_000 + "A-" + "1" * 20_000 + "x",
+    ],
+)  # fmt: skip
 def test_a_long_value_is_read_in_one_pass(value: str) -> None:
     """The first would take minutes where its blanks were tried again from each of them."""
     classes = held(value)

@@ -1,7 +1,7 @@
 """Values of features as catalogues write them: a number with its unit, a range, a list, a grade such as IP65. Pure.
 
-A range (`10...30 V DC`, `-25 bis +70 °C`) is known where its ends are written in order; with a hyphen (`4-20 mA`) only
-where a unit says that it is none of a type's. A bound (`≤ 10 mA`) counts as its number.
+A range (`10...30 V DC`, `-25 bis +70 °C`, `5 mA ... 2 A`) is known where its ends are written in order and of one kind,
+with a hyphen (`4-20 mA`) only where a unit says that it is none of a type's. A bound (`≤ 10 mA`) counts as its number.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.dataset.words import folded
 _FIGURES = r"[+\-\N{MINUS SIGN}]?(?:\d+(?:[.,]\d+)*|[.,]\d+)"
 _SIZE = re.compile(
     rf"(?:(?:[≤≥<>~]=?|max\.?|min\.?|ca\.?)\s*)?({_FIGURES})"
-    rf"(?:\s?[^\d\s.,…]{{0,3}}\s*(?P<sign>\.{{2,3}}|…|–|-|bis|to)\s*({_FIGURES}))?"
+    rf"(?:\s?([^\d\s.,…]{{0,5}}?(?:\s[AD]C)?)\s*(\.{{2,3}}|…|–|-|bis|to)\s*({_FIGURES}))?"
     r"(?:\s*([^\d\s.,…±]\S*))?(?:,?\s+(\S.*))?",
     re.IGNORECASE,
 )
@@ -77,17 +77,33 @@ def size(text: str, unit: str = "") -> Size | None:
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         return None
-    first, sign, last, own, rest = found.groups()
-    own, rest = own or unit, rest or ""
-    if current := _CURRENT.fullmatch("".join(own.split())):
-        own, rest = current[1], f"{current[2]} {rest}".rstrip()
-    if rest and not is_known(own):
+    first, of_first, sign, last, own, rest = found.groups()
+    own, current = _parted(own or unit)
+    rest = f"{current} {rest or ''}".strip()
+    if (rest and not is_known(own)) or (sign in ("-", "–") and not own):
         return None
-    low = _number(first)
-    high = low if last is None else _number(last)
-    if low is None or high is None or low > high:
+    high = _number(last or first)
+    low = _number(first) if of_first is None else _first_end(_number(first), of_first, own, rest)
+    return None if low is None or high is None or low > high else Size(low, high, own, rest)
+
+
+def _first_end(number: float | None, of_first: str, unit: str, rest: str) -> float | None:
+    """A range's first end in the unit of its last; None where it is of another kind: `16 A - 400 V`."""
+    own, current = _parted(of_first)
+    if own in ("", unit) or (own == "°" and in_basic(1, unit)[1] == "°C"):
+        own = unit
+    if number is None or not rest.upper().startswith(current.upper()):
         return None
-    return None if sign in ("-", "–") and not own else Size(low, high, own, rest)
+    (basic, kind), (one, wanted) = in_basic(number, own), in_basic(1, unit)
+    if kind != wanted:
+        return None
+    return number if own == unit else basic / one
+
+
+def _parted(unit: str) -> tuple[str, str]:
+    """A unit without the kind of current that is written with it, and that: `VDC`."""
+    found = _CURRENT.fullmatch("".join(unit.split()))
+    return (found[1], found[2]) if found else (unit, "")
 
 
 def sizes(value: str, number: float | None, unit: str) -> list[Size]:
