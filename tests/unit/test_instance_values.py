@@ -57,6 +57,26 @@ def test_what_is_no_range_or_lies_outside_is_not_found(value: str, unit: str, as
     assert not meets(held(value, unit), "equals", asked)
 
 
+@pytest.mark.parametrize(
+    ("value", "unit", "asked", "other"),
+    [
+        ("24-48 V AC, 24-60 V DC", "", "55 V DC", "55 V AC"), ("24 V DC, 230 V AC 50 Hz", "", "230 V AC", "24 V AC"),
+        ("24 V DC / AC", "", "24 V AC", "48 V AC"), ("24 V / 48 V DC", "", "24 V DC", "24 V AC"),
+        ("110/230 V", "", "110 V", "150 V"), ("230/400V", "", "230 V", "300 V"), ("110/230", "VLT", "110 V", "150 V"),
+        ("24/48/60 V DC", "", "48 V DC", "48 V AC"), ("100-240 V AC, 50/60 Hz", "", "50 Hz", "55 Hz"),
+        ("110/230 V AC, 24 V DC", "", "110 V AC", "110 V DC"), ("230/400 V, 16 A", "", "16 A", "230 A"),
+        ("110/230-240 V", "", "110/230 - 240 V", "110 V"), ("3/4 l", "", "3/4 l", "3 l"),
+        ("5/10 m/s", "", "10 m/s", "5 m"), ("3/4", "", "3/4", "3"), ("1-2-3", "", "1-2-3", "2"),
+    ],
+)  # fmt: skip
+def test_each_number_of_a_list_has_what_stands_behind_it_and_a_unit_with_those_before_a_slash(
+    value: str, unit: str, asked: str, other: str
+) -> None:
+    classes = held(value, unit)
+    assert meets(classes, "equals", asked)
+    assert not meets(classes, "equals", other)
+
+
 def test_at_least_and_at_most_look_at_the_end_of_a_range_and_at_a_number_with_words_behind() -> None:
     warm = held("-40...+90", "CEL")
     assert meets(warm, "at_least", "80 °C")
@@ -130,6 +150,7 @@ def test_a_size_tells_its_ends_its_unit_and_what_stands_behind() -> None:
     [
         "1" + " " * 100_000 + "x", "1 V" + "; " * 20_000, "ohne " * 8_000, "1...." * 8_000,
         "1" + " " * 20_000 + "V" + " " * 20_000 + "- x", "1" * 20_000 + "A-" + "1" * 20_000 + "x",
+        "7/9" + " " * 20_000 + "V" + " " * 20_000 + "/", "7/9" * 20_000 + " V", "7/9 V" + " ," * 20_000 + "/",
     ],
 )  # fmt: skip
 def test_a_long_value_is_read_in_one_pass(value: str) -> None:

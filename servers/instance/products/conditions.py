@@ -188,8 +188,9 @@ def _same(condition: Condition) -> Fits:
 
 
 def _agrees(found: Size, row: Mapping[str, Any], asked: Size) -> bool:
-    """Whether a value says what stands behind the number that is asked for: the AC of `24 V AC`."""
-    return not asked.rest or saying(asked.rest)(f"{found.rest} {row['value']} {row['unit']}")
+    """Whether a value says what stands behind the number that is asked for, the AC of `24 V AC`: behind this number of
+    it, anywhere where nothing stands there."""
+    return not asked.rest or saying(asked.rest)(found.rest or f"{row['value']} {row['unit']}")
 
 
 def _sizes(row: Mapping[str, Any]) -> list[Size]:

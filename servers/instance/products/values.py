@@ -15,17 +15,22 @@ from servers.instance.products.units import in_basic, is_known
 from shared.dataset.rows import finite_number, may_be_two
 from shared.dataset.words import folded
 
-_FIGURES = r"[+\-\N{MINUS SIGN}]?(?:\d+(?:[.,]\d+)*|[.,]\d+)"
+_NUMBER = r"\d+(?:[.,]\d+)*"
+_FIGURES = r"[+\-\N{MINUS SIGN}]?" rf"(?:{_NUMBER}|[.,]\d+)"
 _SIZE = re.compile(
     rf"(?:(?:[≤≥<>~]=?|max\.?|min\.?|ca\.?)\s*)?({_FIGURES})"
     rf"(?:\s?([^\d\s.,…]{{0,5}}?(?:\s[AD]C)?)\s*(\.{{2,3}}|…|–|-|bis|to)\s*({_FIGURES}))?"
-    r"(?:\s*([^\d\s.,…±]\S*))?(?:,?\s+(\S.*))?",
+    r"(?:\s*(?![/-]\d)([^\d\s.,…±]\S*))?(?:,?\s+(\S.*))?",
     re.IGNORECASE,
 )
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:(?:\.\d{3}){2,}|(?:,\d{3}){2,})")
 _LISTED = re.compile(r" ?[;|] ?|, | ?/ | /|/(?=[A-Za-z]{1,4} ?\d)")
+_SLASHED = re.compile(
+    rf"(?<![\w.,/+-])({_NUMBER}(?:/{_NUMBER}){{1,9}})(?![\d/]|[.,]\d)((?: ?[^\d\s.,;|/](?:[^;|,/]|[,/](?=\S))*)?)"
+)
+_FRACTION = re.compile(r"1/\d+|2/3|[3579]/(?:[248]|16|32|64)")
 _GRADE = re.compile(r"([A-Za-z]{1,4})\s?(\d{1,4})[A-Za-z]?")
-_PIECE = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+|[^\w\s]")
+_PIECE = re.compile(rf"{_NUMBER}|[^\W\d]+|[^\w\s]")
 _CURRENT = re.compile(r"([kmµ]?[VA])[/-]?(AC|DC)", re.IGNORECASE)
 _NOT = r"(?:ohne|nicht|keine?[mnrs]?|no|not|without|non)[\s-]+"
 _YES, _NO = frozenset({"true", "yes", "ja", "y", "j"}), frozenset({"false", "no", "nein", "n"})
@@ -111,7 +116,21 @@ def sizes(value: str, number: float | None, unit: str) -> list[Size]:
     if number is not None:
         plain = size("0", unit) or Size(0, 0, unit)
         return [Size(number, number, plain.unit, plain.rest)]
-    return [each for part in listed(value) if (each := size(part, unit)) is not None]
+    whole, *parts = listed(_SLASHED.sub(lambda found: _each_measured(found, unit), value))
+    found = [each for part in parts if (each := size(part, unit)) is not None]
+    if len(found) > 1:  # then the whole value is its first number with all others behind it
+        return found
+    return [*([each] if (each := size(whole, unit)) is not None else []), *found]
+
+
+def _each_measured(found: re.Match[str], unit: str) -> str:
+    """Numbers with one unit behind them as a list, each with it: `110/230 V`. As they are where they may be a fraction
+    (`3/4 l`) or are in no unit that is known (`5/2 Wege`)."""
+    numbers, behind = found.groups()
+    each = [f"{number}{behind}" for number in numbers.split("/")]
+    said = [size(one, unit) for one in each]
+    certain = all(one is not None and one.low == one.high and is_known(one.unit) for one in said)
+    return " / ".join(each) if certain and not _FRACTION.fullmatch(numbers) else found[0]
 
 
 def listed(value: str) -> list[str]:
