@@ -83,32 +83,30 @@ def size(text: str, unit: str = "") -> Size | None:
     if found is None:
         return None
     first, of_first, sign, last, own, rest = found.groups()
-    own, current = _parted(own or unit)
-    rest = f"{current} {rest or ''}".strip()
+    own, rest = own or unit, rest or ""
+    if current := _CURRENT.fullmatch("".join(own.split())):
+        own, rest = current[1], f"{current[2]} {rest}".rstrip()
     if (rest and not is_known(own)) or (sign in ("-", "–") and not own):
         return None
-    high = _number(last or first)
-    low = _number(first) if of_first is None else _first_end(_number(first), of_first, own, rest)
+    low = _number(first)
+    high = low if last is None else _number(last)
+    if of_first:
+        low = _first_end(low, of_first, own, rest)
     return None if low is None or high is None or low > high else Size(low, high, own, rest)
 
 
 def _first_end(number: float | None, of_first: str, unit: str, rest: str) -> float | None:
     """A range's first end in the unit of its last; None where it is of another kind: `16 A - 400 V`."""
-    own, current = _parted(of_first)
-    if own in ("", unit) or (own == "°" and in_basic(1, unit)[1] == "°C"):
+    current = _CURRENT.fullmatch("".join(of_first.split()))
+    own = current[1] if current else of_first
+    if own == "°" and in_basic(1, unit)[1] == "°C":
         own = unit
-    if number is None or not rest.upper().startswith(current.upper()):
+    if number is None or (current and not rest.upper().startswith(current[2].upper())):
         return None
+    if own == unit:
+        return number
     (basic, kind), (one, wanted) = in_basic(number, own), in_basic(1, unit)
-    if kind != wanted:
-        return None
-    return number if own == unit else basic / one
-
-
-def _parted(unit: str) -> tuple[str, str]:
-    """A unit without the kind of current that is written with it, and that: `VDC`."""
-    found = _CURRENT.fullmatch("".join(unit.split()))
-    return (found[1], found[2]) if found else (unit, "")
+    return basic / one if kind == wanted else None
 
 
 def sizes(value: str, number: float | None, unit: str) -> list[Size]:
@@ -116,11 +114,13 @@ def sizes(value: str, number: float | None, unit: str) -> list[Size]:
     if number is not None:
         plain = size("0", unit) or Size(0, 0, unit)
         return [Size(number, number, plain.unit, plain.rest)]
-    whole, *parts = listed(_SLASHED.sub(lambda found: _each_measured(found, unit), value))
+    if "/" in value:
+        value = _SLASHED.sub(lambda found: _each_measured(found, unit), value)
+    whole, *parts = listed(value)
     found = [each for part in parts if (each := size(part, unit)) is not None]
-    if len(found) > 1:  # then the whole value is its first number with all others behind it
-        return found
-    return [*([each] if (each := size(whole, unit)) is not None else []), *found]
+    if len(found) < 2 and (each := size(whole, unit)) is not None:  # else it is its first number, the others behind it
+        found.append(each)
+    return found
 
 
 def _each_measured(found: re.Match[str], unit: str) -> str:
@@ -128,9 +128,8 @@ def _each_measured(found: re.Match[str], unit: str) -> str:
     (`3/4 l`) or are in no unit that is known (`5/2 Wege`)."""
     numbers, behind = found.groups()
     each = [f"{number}{behind}" for number in numbers.split("/")]
-    said = [size(one, unit) for one in each]
-    certain = all(one is not None and one.low == one.high and is_known(one.unit) for one in said)
-    return " / ".join(each) if certain and not _FRACTION.fullmatch(numbers) else found[0]
+    last = None if _FRACTION.fullmatch(numbers) else size(each[-1], unit)
+    return " / ".join(each) if last is not None and last.low == last.high and is_known(last.unit) else found[0]
 
 
 def listed(value: str) -> list[str]:
