@@ -13,9 +13,9 @@ from shared.dataset.schemas import to_arrow
 GTIN, OTHER = "4012345000054", "4012345000061"
 
 
-def product(path: str, number: str, gtin: str = GTIN, supplier: str = "") -> ProductRow:
-    doc = document_id(path)
-    return ProductRow(product_id(doc, number), doc, 0, number, 1, gtin=gtin, name="Sensor", supplier=supplier)
+def product(path: str, number: str, gtin: str = GTIN, supplier: str = "", maker: str = "") -> ProductRow:
+    doc, key = document_id(path), product_id(document_id(path), number)
+    return ProductRow(key, doc, 0, number, 1, gtin=gtin, name="Sensor", supplier=supplier, manufacturer=maker)
 
 
 LISTED, CATALOGUE = product("preise.xlsx", "IS-12-04-PS"), product("katalog.xml", "IS 12-04 PS", supplier="Muster")
@@ -31,8 +31,8 @@ RELATIONS = [
 ]
 
 
-def tables(products: list[ProductRow]):
-    held = {"products": products, "features": FEATURES, "prices": PRICES, "relations": RELATIONS}
+def tables(products: list[ProductRow], relations: list[RelationRow] = RELATIONS):
+    held = {"products": products, "features": FEATURES, "prices": PRICES, "relations": relations}
     return {name: to_arrow(name, held.get(name, [])) for name in {*articles.TABLES, *classes.TABLES}}
 
 
@@ -65,6 +65,51 @@ def test_relations_follow_the_number_but_for_a_groups_code() -> None:
     ]  # fmt: skip
 
 
-def test_an_article_with_two_gtins_joins_what_either_of_them_names() -> None:
-    both = [product("a.csv", "RK-4", OTHER), product("b.csv", "RK 4", OTHER), product("b.csv", "RK 4")]
-    assert set(numbers([*both, product("c.csv", "RK.4")])) == {"RK 4"}
+def test_what_two_gtins_name_is_spelled_by_itself() -> None:
+    one = [product("a.csv", "RK-4", OTHER), product("b.csv", "RK-4", OTHER), product("c.csv", "RK 4", OTHER)]
+    two = [product("d.csv", "RK 4"), product("e.csv", "RK 4"), product("f.csv", "RK.4")]
+    assert numbers([*one, *two]) == ["RK 4", "RK-4"]
+    spelled = one_spelling(tables([*one, *two]))["products"]
+    assert spelled["article_number"].to_pylist() == ["RK-4"] * 3 + ["RK 4"] * 3
+
+
+OURS = [product("a.csv", "815", maker="Muster"), product("b.csv", "815", maker="MUSTER GmbH")]
+THEIRS = product("b.xml", "0815", OTHER, "Anders", "Anders")
+
+
+def test_a_number_that_another_maker_has_too_stays_that_makers_number_and_its_relations_with_it() -> None:
+    doc = {name: document_id(name) for name in ("a.xml", "b.xml", "c.xml")}
+    both = [*OURS, product("a.xml", "0815", maker="Muster"), THEIRS]
+    relations = [
+        RelationRow(doc["a.xml"], "0815", "accessories", "0815", 1),
+        RelationRow(doc["b.xml"], "0815", "accessories", "0815", 1),
+        RelationRow(doc["c.xml"], "1", "accessories", "0815", 1),
+        RelationRow(doc["c.xml"], "0815", "deleted", "Anders", 1),
+    ]
+    held = tables(both, relations)
+    spelled = one_spelling(held)
+    assert spelled["products"]["article_number"].to_pylist() == ["815", "815", "815", "0815"]
+    assert [(row["article_number"], row["target"]) for row in spelled["relations"].to_pylist()] == [
+        ("815", "815"), ("0815", "0815"), ("1", "0815"), ("0815", "Anders"),
+    ]  # fmt: skip
+    (ours,) = articles.Articles(held)  # theirs is taken back
+    assert (ours.product.article_number, ours.sources, ours.references) == ("815", 3, (("accessories", "815"),))
+
+
+def test_what_a_supplier_takes_back_is_its_own_article_where_another_makers_has_its_number() -> None:
+    sold = [product(path, "815", supplier="Muster") for path in ("a.xml", "c.xml")]
+    traded = product("d.xml", "0815", supplier="Handel")
+    held = tables([*sold, traded, THEIRS], [RelationRow(document_id("neu.xml"), "0815", "deleted", "Handel", 1)])
+    assert one_spelling(held)["relations"]["article_number"].to_pylist() == ["815"]
+    assert [(each.product.article_number, each.sources) for each in articles.Articles(held)] == [
+        ("0815", 1),
+        ("815", 2),
+    ]
+
+
+def test_a_product_without_a_gtin_is_spelled_like_the_one_that_its_number_may_mean() -> None:
+    ours = [*OURS, product("a.xml", "0815", maker="Muster")]
+    assert set(numbers([*ours, product("c.csv", "0815", "")])) == {"815"}
+    assert set(numbers([*ours, product("c.csv", "0815", "", maker="Muster")])) == {"815"}
+    assert set(numbers([*ours, product("c.csv", "0815", "", maker="Anders")])) == {"815", "0815"}
+    assert set(numbers([*ours, THEIRS, product("c.csv", "0815", "")])) == {"815", "0815"}

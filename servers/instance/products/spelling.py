@@ -1,13 +1,13 @@
 """One article number for what the documents of a dataset separate differently: IS 12-04 PS, IS-12-04-PS.
 
 Numbers are one where they are the same but for separators, case and zeros in front, as a spreadsheet drops them, and a
-GTIN is the same too: RK 1,5 and RK 15 are two articles.
+GTIN is the same too: RK 1,5 and RK 15 are two articles. An article of another GTIN or maker keeps its number.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import TYPE_CHECKING
 
 from servers.instance.products.numbers import bare_number
@@ -26,37 +26,82 @@ def one_spelling(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     chosen = _chosen(tables["products"])
     if not chosen:
         return dict(tables)
-    products = _spelled(tables["products"], "article_number", chosen)
-    relations = _spelled(tables["relations"], "article_number", chosen)
-    return {**tables, "products": products, "relations": _spelled(relations, "target", chosen)}
+    certain = _certain(tables["products"], chosen)
+    products = _spelled(tables["products"], chosen, certain)
+    meant = _meant(tables["products"], products, {number for number, _ in chosen})
+    return {**tables, "products": products, "relations": _following(tables["relations"], meant, certain)}
 
 
-def _chosen(products: pa.Table) -> dict[str, str]:
-    """Each article number that has several spellings → the one that is taken."""
+def _chosen(products: pa.Table) -> dict[tuple[str, str], str]:
+    """Article number and GTIN, of each article that has several spellings → the one that is taken."""
     said: dict[tuple[str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    columns = (products[name].to_pylist() for name in ("article_number", "gtin", "supplier"))
-    for number, gtin, supplier in zip(*columns, strict=True):
+    for number, gtin, supplier in _columns(products, "article_number", "gtin", "supplier"):
         if number and gtin:
             said[bare_number(number), gtin][number].append(bool(supplier))
-    found: dict[str, str] = {}
-    for key in sorted(key for key, spellings in said.items() if len(spellings) > 1):
-        spellings = said[key]
-        order = sorted(spellings, key=lambda each: (-sum(spellings[each]), -len(spellings[each]), each))
-        taken = next((found[each] for each in order if each in found), order[0])
-        for each in order:
-            found.setdefault(each, taken)
+    found: dict[tuple[str, str], str] = {}
+    for (_, gtin), spellings in said.items():
+        taken = min(spellings, key=lambda each: (-sum(spellings[each]), -len(spellings[each]), each))
+        if len(spellings) > 1:
+            found |= {(each, gtin): taken for each in spellings}
     return found
 
 
-def _spelled(table: pa.Table, column: str, chosen: Mapping[str, str]) -> pa.Table:
-    """The table with the chosen numbers in a column; a relation's target only where it is an article's."""
+def _certain(products: pa.Table, chosen: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    """The numbers of which one article alone may be meant, without its GTIN → the spelling that is taken."""
+    several = {number for number, _ in chosen}
+    taken: dict[str, set[str]] = defaultdict(set)
+    makers: dict[str, set[str]] = defaultdict(set)
+    for number, gtin, maker in _columns(products, "article_number", "gtin", "manufacturer"):
+        if number in several:
+            taken[number] |= {chosen.get((number, gtin), number)} if gtin else set()
+            makers[number].update(maker.casefold().split()[:1])  # `Muster` is `MUSTER GmbH`
+    return {each: next(iter(names)) for each, names in taken.items() if len(names) == 1 and len(makers[each]) < 2}
+
+
+def _spelled(products: pa.Table, chosen: Mapping[tuple[str, str], str], certain: Mapping[str, str]) -> pa.Table:
+    """The products with the numbers that are taken; one without a GTIN where its number is certain."""
+    told = [
+        chosen.get((number, gtin), number) if gtin else certain.get(number, number)
+        for number, gtin in _columns(products, "article_number", "gtin")
+    ]
+    return _with(products, "article_number", told)
+
+
+def _meant(products: pa.Table, spelled: pa.Table, several: Set[str]) -> dict[tuple[str, str], set[str]]:
+    """(Document or supplier, number that has several spellings) → the numbers of the products that it calls so."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    rows = _columns(products, "document_id", "supplier", "article_number")
+    for (document, supplier, number), (taken,) in zip(rows, _columns(spelled, "article_number"), strict=True):
+        if number in several:
+            found[document, number].add(taken)
+            found[supplier, number].add(taken)
+    return found
+
+
+def _following(relations: pa.Table, meant: Mapping[tuple[str, str], set[str]], certain: Mapping[str, str]) -> pa.Table:
+    """The relations with the numbers that are taken: of a product of the same document, of the supplier whose article
+    is taken back, else where the number is certain. A group's code and a supplier stay."""
+
+    def spelled(number: str, *within: str) -> str:
+        names = next((meant[each, number] for each in within if (each, number) in meant), None)
+        if names is None:
+            return certain.get(number, number)
+        return next(iter(names)) if len(names) == 1 else number
+
+    numbers: list[str] = []
+    targets: list[str] = []
+    for document, number, kind, target in _columns(relations, "document_id", "article_number", "kind", "target"):
+        numbers.append(spelled(number, document, target) if kind == DELETED else spelled(number, document))
+        targets.append(target if kind in (MEMBER, DELETED) else spelled(target, document))
+    return _with(_with(relations, "article_number", numbers), "target", targets)
+
+
+def _columns(table: pa.Table, *names: str) -> Iterator[tuple[str, ...]]:
+    return zip(*(table[name].to_pylist() for name in names), strict=True)
+
+
+def _with(table: pa.Table, column: str, told: list[str]) -> pa.Table:
     import pyarrow as pa
 
-    values = table[column].to_pylist()
-    kinds = table["kind"].to_pylist() if column == "target" else [""] * len(values)
-    told = [
-        value if kind in (MEMBER, DELETED) else chosen.get(value, value)
-        for value, kind in zip(values, kinds, strict=True)
-    ]
     place = table.schema.get_field_index(column)
     return table.set_column(place, table.schema.field(column), pa.array(told, pa.string()))
