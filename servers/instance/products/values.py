@@ -26,7 +26,7 @@ _SIZE = re.compile(
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:(?:\.\d{3}){2,}|(?:,\d{3}){2,})")
 _LISTED = re.compile(r" ?[;|] ?|, | ?/ | /|/(?=[A-Za-z]{1,4} ?\d)")
 _SLASHED = re.compile(
-    rf"(?<![\w.,/+-])({_NUMBER}(?:/{_NUMBER}){{1,9}})(?![\d/]|[.,]\d)((?: ?[^\d\s.,;|/](?:[^;|,/]|[,/](?=\S))*)?)"
+    rf"(?<![\w.,/+-])({_NUMBER}(?: ?/ ?{_NUMBER}){{1,9}})(?![\d/]|[.,]\d)((?: ?[^\d\s.,;|/](?:[^;|,/]|[,/](?=\S))*)?)"
 )
 _FRACTION = re.compile(r"1/\d+|2/3|[3579]/(?:[248]|16|32|64)")
 _GRADE = re.compile(r"([A-Za-z]{1,4})\s?(\d{1,4})[A-Za-z]?")
@@ -127,8 +127,9 @@ def _each_measured(found: re.Match[str], unit: str) -> str:
     """Numbers with one unit behind them as a list, each with it: `110/230 V`. As they are where they may be a fraction
     (`3/4 l`) or are in no unit that is known (`5/2 Wege`)."""
     numbers, behind = found.groups()
-    each = [f"{number}{behind}" for number in numbers.split("/")]
-    last = None if _FRACTION.fullmatch(numbers) else size(each[-1], unit)
+    plain = numbers.replace(" ", "")
+    each = [f"{number}{behind}" for number in plain.split("/")]
+    last = None if _FRACTION.fullmatch(plain) else size(each[-1], unit)
     return " / ".join(each) if last is not None and last.low == last.high and is_known(last.unit) else found[0]
 
 
