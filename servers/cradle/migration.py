@@ -176,11 +176,10 @@ async def _compare_once_more(
 @asynccontextmanager
 async def _passing(place: Workplace, key: str) -> AsyncIterator[Path]:
     """An object as a file that is gone again after the block."""
-    path = await place.fetch(key)
     try:
-        yield path
+        yield await place.fetch(key)
     finally:
-        await asyncio.to_thread(path.unlink)
+        await place.forget(key)
 
 
 async def _export(store: CustomerStore) -> Export:

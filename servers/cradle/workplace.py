@@ -56,6 +56,11 @@ class Workplace:
             self._fetched[key] = _seen(path)
         return path
 
+    async def forget(self, key: str) -> None:
+        """Remove the file of a fetched object, which may be fetched anew; the object stays."""
+        if self._fetched.pop(key, None) is not None:
+            await asyncio.to_thread((self.folder / key).unlink)
+
     async def give(self, name: str, record: str | None = None) -> str:
         """Put the file or folder of this name into the bucket, in place of what is there; its address.
 

@@ -20,7 +20,7 @@ from servers.cradle.legacy.reconcile import NewDataset, compare
 from shared.dataset.lance import module
 from shared.dataset.places import Place
 from shared.errors import Conflict, InvalidInput
-from tests.e2e.legacy_rig import TEXTS, write_legacy
+from tests.e2e.legacy_rig import ARTICLES, TEXTS, write_legacy
 
 
 @pytest.fixture
@@ -173,7 +173,8 @@ def test_the_copy_is_whole_goes_on_after_a_break_and_notices_a_change(
     monkeypatch.setattr(backup, "reflink", lambda *_: False)
     with pytest.raises(Conflict, match="changed while it was copied"):
         back_up(layout(legacy), legacy, bucket)
-    assert not (bucket / "legacy" / "files" / "files" / "preise.csv").exists()
+    assert (bucket / "legacy" / "files" / "files" / "preise.csv").read_text() == ARTICLES
+    assert orjson.loads((bucket / "legacy" / "manifest.json").read_bytes()) == hashes
 
 
 def test_the_copy_is_on_the_disk_before_its_manifest_says_so(
@@ -183,7 +184,7 @@ def test_the_copy_is_on_the_disk_before_its_manifest_says_so(
     sync, fsync = os.sync, os.fsync
 
     def all_synced() -> None:
-        steps.append("all" if (manifest.parent / "files" / "files" / "preise.csv").is_file() else "too early")
+        steps.append("all" if (manifest.parent / "files" / "files" / "preise.csv").is_file() else "beside")
         sync()
 
     def synced(descriptor: int) -> None:
@@ -196,7 +197,7 @@ def test_the_copy_is_on_the_disk_before_its_manifest_says_so(
     monkeypatch.setattr(os, "sync", all_synced)
     monkeypatch.setattr(os, "fsync", synced)
     back_up(layout(legacy), legacy, tmp_path / "bucket")
-    assert steps == ["all", "True False", "folder"]
+    assert steps == ["beside", "folder", "all", "True False", "folder"]
     assert sorted(path.name for path in manifest.parent.iterdir()) == ["export", "files", "manifest.json"]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
@@ -146,6 +148,84 @@ def test_a_second_copy_holds_nothing_that_the_legacy_deployment_has_no_more(tmp_
     names = sorted(path.relative_to(copied).as_posix() for path in copied.rglob("*") if path.is_file())
     assert names == [*sorted(name for name in TEXTS if name.startswith("daten")), "handbuch", "preise 2024.csv"]
     assert not (bucket / "legacy" / "export" / "delta" / "products").exists()
+
+
+def test_a_second_copy_that_fails_leaves_the_first_one_whole(legacy: Path, tmp_path: Path) -> None:
+    bucket, other = tmp_path / "bucket", tmp_path / "other"
+    back_up(layout(legacy), legacy, bucket)
+    before = _content(bucket)
+    other.mkdir()
+    for name in ("a.pdf", "b.pdf", "z.pdf"):
+        (other / name).write_text(f"another {name}")
+    found = layout(other)
+    (other / "z.pdf").unlink()
+    with pytest.raises(Conflict, match="Stop its updates"):
+        back_up(found, other, bucket)
+    assert {name: text for name, text in _content(bucket).items() if not name.startswith("legacy/next/")} == before
+    back_up(layout(legacy), legacy, bucket)
+    assert _content(bucket) == before
+
+
+def test_what_the_customer_put_beside_the_copy_stays_and_is_never_overwritten(legacy: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "bucket" / "legacy" / "files"
+    back_up(layout(legacy), legacy, tmp_path / "bucket")
+    (copied / "mehr").mkdir()
+    (copied / "mehr" / "neu.pdf").write_text("the customer's")
+    back_up(layout(legacy), legacy, tmp_path / "bucket")
+    assert (copied / "mehr" / "neu.pdf").read_text() == "the customer's"
+    for theirs in ("mehr", "mehr/neu.pdf", "mehr/neu.pdf/deeper"):
+        (legacy / theirs).parent.mkdir(parents=True, exist_ok=True)
+        (legacy / theirs).write_text("of the legacy deployment")
+        with pytest.raises(Conflict, match="customer's own"):
+            back_up(layout(legacy), legacy, tmp_path / "bucket")
+        assert sorted(path.name for path in copied.rglob("*") if path.is_file()) == ["a.pdf", "neu.pdf"]
+        assert (copied.parent / "manifest.json").exists()
+        shutil.rmtree(legacy / "mehr") if (legacy / "mehr").is_dir() else (legacy / "mehr").unlink()
+
+
+def test_a_switch_to_the_new_copy_that_is_killed_is_finished_by_the_next_call(
+    legacy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = tmp_path / "bucket"
+    (legacy / "b.pdf").write_text("b")
+    back_up(layout(legacy), legacy, bucket)
+    (legacy / "a.pdf").write_text("another a")
+    (legacy / "b.pdf").rename(legacy / "c.pdf")
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "mkdir", _killed(bucket / "legacy" / "files", Path.mkdir))
+        with pytest.raises(KeyboardInterrupt):
+            back_up(layout(legacy), legacy, bucket)
+    assert not (bucket / "legacy" / "manifest.json").exists()  # which vouched for `a`
+    (legacy / "c.pdf").rename(legacy / "d.pdf")
+    back_up(layout(legacy), legacy, bucket)
+    kept = _content(bucket)
+    assert sorted(kept) == ["legacy/files/a.pdf", "legacy/files/d.pdf", "legacy/manifest.json"]
+    assert kept["legacy/files/a.pdf"] == "another a"
+
+
+def test_a_manifest_that_another_wrote_removes_nothing_elsewhere(legacy: Path, tmp_path: Path) -> None:
+    outside, copied = tmp_path / "outside", tmp_path / "bucket" / "legacy"
+    outside.mkdir()
+    (outside / "x.pdf").write_text("another's")
+    (copied / "files").mkdir(parents=True)
+    (copied / "files" / "link").symlink_to(outside)
+    names = ["../../outside/x.pdf", "files/../../../outside/x.pdf", "files/link/x.pdf"]
+    (copied / "manifest.json").write_bytes(orjson.dumps(dict.fromkeys(names, "0")))
+    back_up(layout(legacy), legacy, tmp_path / "bucket")
+    assert (outside / "x.pdf").exists()
+
+
+def _content(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def _killed(at: Path, real: Callable[..., None]) -> Callable[..., None]:
+    def mkdir(path: Path, *options: Any, **named: Any) -> None:
+        if path == at:
+            raise KeyboardInterrupt
+        real(path, *options, **named)
+
+    return mkdir
 
 
 def test_a_file_that_went_after_it_was_listed_changed_and_is_not_one_without_rights(

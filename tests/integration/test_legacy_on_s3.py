@@ -17,7 +17,7 @@ from servers.cradle.legacy.reconcile import Reconciliation
 from servers.cradle.workplace import work_folder
 from shared.auth import Principal
 from shared.auth.principal import acting_as
-from shared.errors import Conflict, InvalidInput
+from shared.errors import Conflict, InvalidInput, NotFound
 from shared.objects import CustomerStore
 from tests.conftest import s3_settings
 from tests.e2e.legacy_rig import TEXTS, write_legacy
@@ -83,7 +83,7 @@ async def test_a_copy_that_broke_off_goes_on_and_one_that_came_out_otherwise_is_
 
     monkeypatch.setattr(CustomerStore, "put", noted)
     assert (await migration.copy_legacy(held, "alter-eimer")).digest == made.digest
-    assert done == [cut, "legacy/manifest.json"]
+    assert done == ["legacy/begun.json", cut, "legacy/manifest.json"]
 
     async def damaging(self: CustomerStore, key: str, data: bytes | Path, **more: Any) -> None:
         await put(self, key, b"other" if key == cut else data, **more)
@@ -93,6 +93,40 @@ async def test_a_copy_that_broke_off_goes_on_and_one_that_came_out_otherwise_is_
     with pytest.raises(Conflict, match="changed while it was copied"):
         await migration.copy_legacy(held, "alter-eimer")
     assert not await store.exists(cut)
+
+
+async def test_a_second_copy_that_fails_leaves_the_first_one_and_what_the_customer_put_beside_it(
+    held: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await prepare(held, "bucket:old")
+    made = await migration.copy_legacy(held, "alter-eimer")
+    store = await CustomerStore.open(held.settings, "alter-eimer")
+    await store.put("legacy/files/neu.pdf", b"the customer's")
+    first = {key: await store.get(key) for key, _ in await store.list("legacy")}
+    await store.put("half/files/preise.csv", b"other prices")
+    await store.put("half/files/fremd.pdf", b"of another")
+    await store.put("half/zuletzt.pdf", b"gone before it is read")
+    listed = CustomerStore.list
+
+    async def listing(self: CustomerStore, prefix: str = "") -> list[tuple[str, int]]:
+        found = await listed(self, prefix)
+        await self.delete("half/zuletzt.pdf")
+        return found
+
+    await prepare(held, "bucket:half")
+    with monkeypatch.context() as going:
+        going.setattr(CustomerStore, "list", listing)
+        with pytest.raises(NotFound):
+            await migration.copy_legacy(held, "alter-eimer")
+    kept = {key: await store.get(key) for key in first}
+    assert kept | {"legacy/source.json": b""} == first | {"legacy/source.json": b""}
+    await prepare(held, "bucket:old")
+    assert (await migration.copy_legacy(held, "alter-eimer")).digest == made.digest
+    assert {key: await store.get(key) for key, _ in await store.list("legacy")} == first
+    await store.put("old/neu.pdf", b"of the legacy deployment")
+    with pytest.raises(Conflict, match="customer's own"):
+        await migration.copy_legacy(held, "alter-eimer")
+    assert await store.get("legacy/files/neu.pdf") == b"the customer's"
 
 
 async def test_a_prefix_without_files_of_another_bucket_or_with_a_broken_table_is_refused(held: Any) -> None:

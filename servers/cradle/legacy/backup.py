@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+import orjson
+
 from servers.cradle.images.files import copy, reflink
 from servers.cradle.images.layers import room_or_clean
 from servers.cradle.legacy.export import Layout
@@ -21,57 +23,95 @@ from shared.objects import CustomerStore
 from shared.stopping import stop_if_told
 
 FOLDER, FILES, EXPORT, MANIFEST = "legacy", "files", "export", "manifest.json"
+NEXT, BEGUN = "next", "begun.json"
 Holding = Callable[[str], AbstractAsyncContextManager[Path]]
 _LONGEST_NAME = 255  # bytes, in the file systems of Linux
 _CHANGED = "A file of the legacy deployment changed while it was copied. Stop its updates and call again."
+_NOT_OURS = (
+    "A file of the customer's own lies in the bucket's folder `legacy` where one of the legacy deployment belongs. "
+    "Move it and call again."
+)
 
 
 def back_up(found: Layout, root: Path, bucket: Path) -> LegacyBackup:
     """Copy the legacy folder `root` to `bucket/legacy/`: its files to `files/`, its tables to `export/`; blocking.
 
-    A copy that was interrupted goes on: what is there under its hash is not copied again, and what an earlier copy
-    brought that the legacy deployment has no more is removed. Bytes of a name that are no UTF-8 are written out, as
+    What an earlier copy brought stays until the new one lies whole and checked in `next/`; then it gives way, and what
+    the legacy deployment has no more is removed. What the customer put there itself stays. A copy that was interrupted
+    goes on: what is there under its hash is not copied again. Bytes of a name that are no UTF-8 are written out, as
     they are where files are processed.
 
     Raises:
-        Conflict: a file changed or went while it was copied, became a link, or two have one name.
+        Conflict: a file changed or went while it was copied, became a link, or two have one name; or the customer's own
+            file lies where one belongs.
         InvalidInput: a file cannot be opened, or its name is too long.
         StorageFull: no room; what was copied stays for the next call.
     """
-    target, hashes, size, plan = bucket / FOLDER, {}, 0, _plan(found)
-    _drop_others(target, {name for _, name in plan})
+    target, hashes, size, plan = bucket / FOLDER, dict[str, str](), 0, _plan(found)
+    place, moved = Place(str(target)), list[str]()
     with room_or_clean(at=bucket):
+        known = _known(place.read(MANIFEST), place.read(BEGUN))
+        begun = {name.removeprefix(f"{NEXT}/") for name in place.names(NEXT)}
+        _drop(target / NEXT, begun - {name for _, name in plan})
         for source, name in plan:
             stop_if_told()
             with _held(root / source, root) as held:
-                hashes[name] = _copied(held, target / name)
-            size += (target / name).stat().st_size
+                hashes[name] = hash_file(held)
+                if not _is(target / name, hashes[name]):
+                    _require_free(target, name, known)
+                    _copy(held, target / NEXT / name, hashes[name])
+                    moved.append(name)
+                size += held.stat().st_size
         body = canonical_json(hashes)
+        os.sync()  # what is copied is on the disk before anything gives way to it
+        place.write(BEGUN, canonical_json(sorted(known | hashes.keys())))
+        (target / MANIFEST).unlink(missing_ok=True)  # it would vouch for what now changes
+        _drop(target, known - hashes.keys())
+        for name in moved:
+            (target / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (target / NEXT / name).replace(target / name)
+        place.remove(NEXT)
         os.sync()  # the names of the files, and what an interrupted copy had written
-        Place(str(target)).write(MANIFEST, body)
+        place.write(MANIFEST, body)
+        (target / BEGUN).unlink()
     return _told(found, size, body)
 
 
 async def back_up_to(store: CustomerStore, found: Layout, held: Holding) -> LegacyBackup:
-    """The same into a bucket that is no folder, one file at a time; each is read back and compared.
+    """The same into a bucket that is no folder, one file at a time; each is read back and compared. What is new is put
+    first, then what changed is replaced, and what is gone removed last.
 
     Args:
         held: gives a file of the legacy deployment, by its path, as one that stays the same while it is copied.
 
     Raises: as `back_up`.
     """
-    hashes, size, plan = {}, 0, _plan(found)
-    wanted = {f"{FOLDER}/{name}" for _, name in plan}
-    for folder in (FILES, EXPORT):
-        for key, _ in await store.list(f"{FOLDER}/{folder}"):
-            if key not in wanted:
-                await store.delete(key)
+    hashes, size, plan, changed = dict[str, str](), 0, _plan(found), list[tuple[str, str]]()
+    there = {key.removeprefix(f"{FOLDER}/") for key, _ in await store.list(FOLDER)}
+    known = _known(*[await store.get(f"{FOLDER}/{name}") if name in there else None for name in (MANIFEST, BEGUN)])
+    known |= {name for _, name in plan} - there
+    await store.put(f"{FOLDER}/{BEGUN}", canonical_json(sorted(known)))
     for source, name in plan:
+        key = f"{FOLDER}/{name}"
         async with held(source) as path:
-            hashes[name] = await _sent(path, store, f"{FOLDER}/{name}")
+            hashes[name] = await asyncio.to_thread(hash_file, path)
+            if name not in there:
+                await _send(path, store, key, hashes[name])
+            elif await _hash_object(store, key) != hashes[name]:
+                if name not in known:
+                    raise Conflict(_NOT_OURS)
+                changed.append((source, name))
             size += (await asyncio.to_thread(path.stat)).st_size
+    if changed:
+        await store.delete(f"{FOLDER}/{MANIFEST}")  # it would vouch for what now changes
+    for source, name in changed:
+        async with held(source) as path:
+            await _send(path, store, f"{FOLDER}/{name}", hashes[name])
     body = canonical_json(hashes)
     await store.put(f"{FOLDER}/{MANIFEST}", body)
+    for name in sorted((known - hashes.keys()) & there):
+        await store.delete(f"{FOLDER}/{name}")
+    await store.delete(f"{FOLDER}/{BEGUN}")
     return _told(found, size, body)
 
 
@@ -102,15 +142,11 @@ async def held_below(root: Path, source: str) -> AsyncIterator[Path]:
         yield path
 
 
-async def _sent(source: Path, store: CustomerStore, key: str) -> str:
-    wanted = await asyncio.to_thread(hash_file, source)
-    if await store.exists(key) and await _hash_object(store, key) == wanted:
-        return wanted
+async def _send(source: Path, store: CustomerStore, key: str, wanted: str) -> None:
     await store.put(key, await asyncio.to_thread(source.resolve))
     if await _hash_object(store, key) != wanted:
         await store.delete(key)
         raise Conflict(_CHANGED)
-    return wanted
 
 
 async def _hash_object(store: CustomerStore, key: str) -> str:
@@ -138,14 +174,31 @@ def _plan(found: Layout) -> list[tuple[str, str]]:
     return plan
 
 
-def _drop_others(target: Path, names: Iterable[str]) -> None:
-    for part in (FILES, EXPORT):
-        for folder, _, files in os.walk(target / part, topdown=False):
-            for path in (Path(folder) / file for file in files):
-                if path.relative_to(target).as_posix() not in names:
-                    path.unlink()
-            with suppress(OSError):  # it is not empty
-                Path(folder).rmdir()
+def _known(manifest: bytes | None, begun: bytes | None) -> set[str]:
+    """The names that earlier copies brought: all else below `legacy/` is the customer's own."""
+    names = {*orjson.loads(manifest or b"[]"), *orjson.loads(begun or b"[]")}
+    return {name for name in names if name.startswith((f"{FILES}/", f"{EXPORT}/")) and ".." not in name.split("/")}
+
+
+def _require_free(target: Path, name: str, known: set[str]) -> None:
+    """Where a file of the copy belongs lies nothing, or what an earlier copy brought."""
+    path = target / name
+    below = path.rglob("*") if path.is_dir() else ()
+    for each in (path, *path.parents[: name.count("/")], *below):
+        if each.is_file() and each.relative_to(target).as_posix() not in known:
+            raise Conflict(_NOT_OURS)
+
+
+def _drop(target: Path, names: Iterable[str]) -> None:
+    for name in names:
+        path = target / name
+        if not path.parent.resolve().is_relative_to(target.resolve()):  # a link leads out of the bucket
+            continue
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
+        with suppress(OSError):  # one that is not empty stays
+            for folder in path.parents[: name.count("/")]:
+                folder.rmdir()
 
 
 def _shown(name: str) -> str:
@@ -172,16 +225,17 @@ def _held(path: Path, root: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def _copied(source: Path, target: Path) -> str:
-    wanted = hash_file(source)
-    if target.is_file():
-        if hash_file(target) == wanted:
-            return wanted
-        target.unlink()
+def _is(path: Path, wanted: str) -> bool:
+    return path.is_file() and hash_file(path) == wanted
+
+
+def _copy(source: Path, target: Path, wanted: str) -> None:
+    if _is(target, wanted):
+        return
+    target.unlink(missing_ok=True)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not reflink(source, target):
         copy(source, target)
-    if hash_file(target) != wanted:
+    if not _is(target, wanted):
         target.unlink()
         raise Conflict(_CHANGED)
-    return wanted

@@ -40,7 +40,10 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         return LegacyPrepared(sources_digest=await migration.prepare(services(), require_customer(), legacy))
 
     async def back_up_legacy() -> LegacyBackup:
-        """Copy the legacy deployment into the customer's bucket, checked file by file. Use it before processing."""
+        """Copy the legacy deployment into the customer's bucket, checked file by file. Use it before processing.
+
+        Once the new copy is whole, what an earlier one brought and the legacy deployment has no more is removed.
+        """
         return await migration.copy_legacy(services(), require_customer())
 
     async def reconcile_legacy(tag: VersionTag) -> VerificationReport:
@@ -51,8 +54,9 @@ def register(server: Server, services: Callable[[], Services]) -> None:
     server.tool(check_migration, scope="process", title="Check a migration", read_only=True, idempotent=True)
     server.tool(prepare_migration, scope="process", title="Prepare a migration", idempotent=True)
     server.tool(
-        back_up_legacy, scope="process", title="Back up a legacy deployment", idempotent=True, deadline_s=longest
-    )
+        back_up_legacy, scope="process", title="Back up a legacy deployment", destructive=True, idempotent=True,
+        deadline_s=longest,
+    )  # fmt: skip
     server.tool(
         reconcile_legacy, scope="images:read", title="Reconcile with a legacy deployment", read_only=True,
         idempotent=True, deadline_s=longest,
