@@ -62,13 +62,34 @@ def test_a_customers_files_in_the_folder_of_a_table_are_files(legacy: Path, tmp_
 
 
 def test_a_dump_of_a_graph_is_copied_and_is_no_document(legacy: Path, tmp_path: Path) -> None:
-    for name in ("graph.dump", "neo4j/data/databases/neo4j/neostore.nodestore.db", "neo4j.pdf"):
-        (legacy / name).parent.mkdir(parents=True, exist_ok=True)
-        (legacy / name).write_text("graph")
+    store = "neo4j/data/databases/kunde"
+    graph = [
+        "graph.dump", "old/neo4j.dump", "neo4j/kunde.dump", f"{store}/neostore", f"{store}/neostore.nodestore.db.id",
+        f"{store}/neostore.counts.db", f"{store}/block.x1.db", f"{store}/database_lock",
+        f"{store}/schema/index/range-1.0/3/index-3", f"{store}/schema/index/fulltext-1.0/4/4/_0.cfs",
+        "neo4j/data/transactions/kunde/neostore.transaction.db.0", "neo4j/data/transactions/kunde/checkpoint.0",
+        "neo4j/logs/debug.log.01.zip", "neo4j/conf/neo4j.conf", "neo4j/plugins/apoc-5.26.jar",
+    ]  # fmt: skip
+    for name in graph:
+        _write(legacy, name)
     found = layout(legacy)
-    assert (found.files, found.tables) == (["a.pdf", "neo4j.pdf"], [])
+    assert (found.files, found.tables, found.parts) == (["a.pdf"], [], sorted(graph))
     back_up(found, legacy, tmp_path / "bucket")
-    assert (tmp_path / "bucket" / "legacy" / "export" / "graph.dump").read_text() == "graph"
+    assert (tmp_path / "bucket" / "legacy" / "export" / "graph.dump").read_text() == "graph.dump"
+
+
+def test_a_customers_file_that_is_named_or_lies_as_if_it_were_a_parts_is_a_file(legacy: Path) -> None:
+    passages(legacy, "x", [{"text": PASSAGE}])
+    write_deltalake(str(legacy / "products"), pa.table({"sku": ["A"]}))
+    theirs = [
+        "neo4j/handbook.pdf", "projects/neo4j/kundendaten.xlsx", "neo4j/import/artikel.csv", "neo4j/block.pdf",
+        "kunde.dump", "x.lance/_liste.pdf", "products/_liste.pdf", "products/_alt/liste.pdf", "neo4j.pdf",
+    ]  # fmt: skip
+    for name in theirs:
+        _write(legacy, name)
+    found = layout(legacy)
+    assert found.files == sorted(["a.pdf", *theirs])
+    assert found.tables == ["products", "x.lance"]
 
 
 def test_a_document_that_only_passages_name_is_expected_too(legacy: Path) -> None:
@@ -213,6 +234,11 @@ def test_a_manifest_that_another_wrote_removes_nothing_elsewhere(legacy: Path, t
     (copied / "manifest.json").write_bytes(orjson.dumps(dict.fromkeys(names, "0")))
     back_up(layout(legacy), legacy, tmp_path / "bucket")
     assert (outside / "x.pdf").exists()
+
+
+def _write(root: Path, name: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(name)
 
 
 def _content(folder: Path) -> dict[str, str]:

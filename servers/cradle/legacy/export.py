@@ -2,12 +2,14 @@
 
 Nothing is known of a legacy schema beforehand, so tables and columns are recognised by the names that such systems use;
 a table that was not recognised is a difference of the reconciliation, and so is one of documents without their names.
-A graph's dump (`*.dump`, and what lies in a folder `neo4j`) is copied and not read.
+A graph's dump, and the files in a folder `neo4j` that are Neo4j's own by their names, are copied and not read. All else
+is a file of the customer: what is none that can be read is told when it is processed.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -27,6 +29,18 @@ PATH = (
 """The last three lie in the one column of all that LangChain and LlamaIndex note of a passage."""
 TEXT = ("text", "content", "chunk_text", "page_content", "chunk", "body")
 ARTICLE = ("article_number", "supplier_pid", "supplier_aid", "sku", "artikelnummer", "part_number", "article_no")
+_DUMPS = frozenset({"neo4j.dump", "system.dump", "graph.dump"})
+_NEO4J = re.compile(
+    r"(.*/)?("
+    r"neostore(\.id)?|(neostore|block)(\.\w+)+\.db(\.\w+)*|checkpoint\.\d+|(store|database)_lock|server_id|auth(\.ini)?|"
+    r"[^/]+\.(dump|backup)|profiles/[^/]+\.(cache)?prof|schema/index/[a-z-]+-\d+\.\d+/\d+/.+|"
+    r"logs/[\w-]+\.log(\.\w+)*|conf/[\w-]+\.conf|plugins/[^/]+\.jar"
+    r")"
+)
+"""What a server of Neo4j keeps below its folder, of both store formats (record, block)."""
+_LANCE = ("_versions/", "_transactions/", "_indices/", "_deletions/", "_refs/", "_mem_wal/", "_latest.manifest")
+_DELTA = ("_delta_log/", "_change_data/", "_delta_index/", "_symlink_format_manifest/")
+_SPARK = re.compile(r"(.*/)?(_SUCCESS|_metadata|_common_metadata|_(committed|started)_\d+)")
 SAMPLES = 20
 SHORTEST = 40
 
@@ -112,7 +126,7 @@ def sort_names(names: Iterable[str]) -> Layout:
     found, tables = Layout([], [], []), dict[str, None]()
     for name in listed:
         parts = name.split("/")
-        if name.endswith(".dump") or "neo4j" in parts[:-1]:
+        if parts[-1] in _DUMPS or ("neo4j" in parts[:-1] and _NEO4J.fullmatch(name)):
             found.parts.append(name)
             continue
         folders = ("/".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1))
@@ -127,11 +141,11 @@ def sort_names(names: Iterable[str]) -> Layout:
 
 
 def _is_part(name: str, delta: bool) -> bool:
-    """Whether a table consists of this file, too. LanceDB's lie in folders of known names; those of Delta are Parquet,
+    """Whether a table consists of this file, too: by the folders that Lance and Delta name, and by Delta's Parquet,
     deletion vectors and checksums, in folders that it names after values."""
-    if name.startswith("_"):
-        return True
-    return name.endswith((".parquet", ".crc", ".bin")) if delta else name.startswith(("data/", "tree/"))
+    if delta:
+        return name.startswith(_DELTA) or name.endswith((".parquet", ".crc", ".bin")) or bool(_SPARK.fullmatch(name))
+    return name.startswith(("data/", "tree/", *_LANCE))
 
 
 def _closed(error: OSError) -> None:
