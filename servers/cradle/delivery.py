@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -187,11 +188,31 @@ async def _locked(settings: Settings) -> LockedBucket | None:
 
 
 async def archived_tags(held: Services, customer: str) -> list[str]:
-    """The tags of the customer's archived images, oldest first; those that only the archive's bucket has come first."""
-    names = await asyncio.to_thread((await archive_of(held)).names, customer)
+    """The tags of the customer's archived images, oldest first; those that only the archive's bucket has come first.
+    Where the bucket does not answer, which is logged, they are those of the archive's disk."""
+    names = await _names_here(held, customer)
     if (locked := await _locked(held.settings)) is not None:
-        names = [*(each for each in await locked.names(customer) if each not in names), *names]
+        try:
+            names = [*(each for each in await locked.names(customer) if each not in names), *names]
+        except Unavailable:
+            event("archive_bucket_unavailable", level=logging.WARNING)
     return list(dict.fromkeys(map(tag_of, names)))
+
+
+async def is_archived(held: Services, customer: str, tag: str) -> bool:
+    """Whether an image of this tag is archived. The archive's bucket is asked where the disk has none.
+
+    Raises:
+        Unavailable: the bucket does not answer; call again.
+    """
+    if tag in map(tag_of, await _names_here(held, customer)):
+        return True
+    locked = await _locked(held.settings)
+    return locked is not None and tag in map(tag_of, await locked.names(customer))
+
+
+async def _names_here(held: Services, customer: str) -> list[str]:
+    return await asyncio.to_thread((await archive_of(held)).names, customer)
 
 
 async def whole_archive(held: Services, customer: str, name: str | None = None) -> Archive:

@@ -55,7 +55,7 @@ async def check_deployment(held: Services, customer: str, tag: str, host: str, p
         Conflict: the deployment has another port, or another deployment or program has this one.
     """
     store = await CustomerStore.open(held.settings, customer)
-    if not await store.exists(f"images/{tag}/{RECORD}") and tag not in await delivery.archived_tags(held, customer):
+    if not await store.exists(f"images/{tag}/{RECORD}") and not await delivery.is_archived(held, customer, tag):
         raise NotFound(NO_IMAGE, field="tag")
     return await held.deployments.check(customer, host, port)
 
@@ -69,7 +69,7 @@ async def check_rollback(held: Services, customer: str, tag: str, host: str) -> 
     """
     if not await held.deployments.serving(customer, host):
         raise NotFound(NOTHING_THERE, field="host")
-    if tag not in await delivery.archived_tags(held, customer):
+    if not await delivery.is_archived(held, customer, tag):
         raise NotFound(NO_IMAGE, field="tag")
     return await held.deployments.engine_of(host)
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -161,6 +161,20 @@ async def test_what_the_archives_disk_has_lost_or_damaged_is_delivered_from_its_
     archive = await delivery.whole_archive(held, CUSTOMER, image.spec.tag)
     assert archive.record(CUSTOMER, kept.name) == image.built
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+
+
+async def test_while_the_archives_bucket_is_down_what_its_disk_has_is_listed_and_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings, unused = s3_settings(tmp_path / "home", "http://key:secret@127.0.0.1:9"), cast("Any", None)
+    held = Services(settings.model_copy(update={"archive_bucket": "gone", "s3_role": None}), *[unused] * 5)
+    image = small_image(tmp_path / "bucket", await delivery.signer_of(held), customer=CUSTOMER)
+    await (await delivery.archive_of(held)).keep(image.bucket, image.spec.tag)
+    assert await delivery.archived_tags(held, CUSTOMER) == [image.spec.tag]
+    assert "archive_bucket_unavailable" in [record.getMessage() for record in caplog.records]
+    assert await delivery.is_archived(held, CUSTOMER, image.spec.tag)
+    with pytest.raises(Unavailable):  # it may be the bucket that has it
+        await delivery.is_archived(held, CUSTOMER, "p9-another")
 
 
 def _lose(kept: Path, loss: str) -> None:
