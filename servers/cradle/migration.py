@@ -22,6 +22,7 @@ from servers.cradle.images.containers import owner_of
 from servers.cradle.images.customer_keys import key_folder, require_not_erased
 from servers.cradle.images.running import running_instance
 from servers.cradle.legacy.backup import (
+    CHANGED,
     EXPORT,
     FILES,
     FOLDER,
@@ -175,9 +176,17 @@ async def _compare_once_more(
 
 @asynccontextmanager
 async def _passing(place: Workplace, key: str) -> AsyncIterator[Path]:
-    """An object as a file that is gone again after the block."""
+    """An object as a file that is gone again after the block.
+
+    Raises:
+        Conflict: the object went after it was listed.
+    """
     try:
-        yield await place.fetch(key)
+        path = await place.fetch(key)
+    except NotFound:
+        raise Conflict(CHANGED) from None
+    try:
+        yield path
     finally:
         await place.forget(key)
 

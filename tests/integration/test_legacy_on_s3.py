@@ -17,7 +17,7 @@ from servers.cradle.legacy.reconcile import Reconciliation
 from servers.cradle.workplace import work_folder
 from shared.auth import Principal
 from shared.auth.principal import acting_as
-from shared.errors import Conflict, InvalidInput, NotFound
+from shared.errors import Conflict, InvalidInput
 from shared.objects import CustomerStore
 from tests.conftest import s3_settings
 from tests.e2e.legacy_rig import TEXTS, write_legacy
@@ -41,6 +41,17 @@ async def held(tmp_path: Path, s3_url: str) -> AsyncIterator[Any]:
 async def prepare(held: Any, legacy: str) -> None:
     with acting_as(OPERATOR):
         await migration.prepare(held, "alter-eimer", legacy)
+
+
+def goes_once_listed(patch: pytest.MonkeyPatch, key: str) -> None:
+    listed = CustomerStore.list
+
+    async def listing(self: CustomerStore, prefix: str = "") -> list[tuple[str, int]]:
+        found = await listed(self, prefix)
+        await self.delete(key)
+        return found
+
+    patch.setattr(CustomerStore, "list", listing)
 
 
 def files(folder: Path) -> list[Path]:
@@ -106,17 +117,10 @@ async def test_a_second_copy_that_fails_leaves_the_first_one_and_what_the_custom
     await store.put("half/files/preise.csv", b"other prices")
     await store.put("half/files/fremd.pdf", b"of another")
     await store.put("half/zuletzt.pdf", b"gone before it is read")
-    listed = CustomerStore.list
-
-    async def listing(self: CustomerStore, prefix: str = "") -> list[tuple[str, int]]:
-        found = await listed(self, prefix)
-        await self.delete("half/zuletzt.pdf")
-        return found
-
     await prepare(held, "bucket:half")
     with monkeypatch.context() as going:
-        going.setattr(CustomerStore, "list", listing)
-        with pytest.raises(NotFound):
+        goes_once_listed(going, "half/zuletzt.pdf")
+        with pytest.raises(Conflict, match="Stop its updates"):
             await migration.copy_legacy(held, "alter-eimer")
     kept = {key: await store.get(key) for key in first}
     assert kept | {"legacy/source.json": b""} == first | {"legacy/source.json": b""}
@@ -188,6 +192,20 @@ async def test_what_the_legacy_deployment_gets_after_its_copy_is_a_difference(
         await migration.copy_legacy(held, "alter-eimer")
         assert not await store.exists("legacy/files/files/handbuch/nt24.txt")
         assert await store.exists("legacy/files/files/neu.txt")
+
+
+async def test_an_object_that_goes_while_it_is_compared_is_a_difference_and_no_failed_step(
+    held: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await prepare(held, "bucket:old")
+    await migration.copy_legacy(held, "alter-eimer")
+    store, found = await CustomerStore.open(held.settings, "alter-eimer"), Reconciliation()
+    manifest = orjson.loads(await store.get("legacy/manifest.json"))
+    goes_once_listed(monkeypatch, "old/files/preise.csv")
+    await migration._compare_once_more(held, "alter-eimer", store, manifest, found)
+    (check,) = found.checks
+    assert (check.passed, check.detail) == (False, "the legacy deployment cannot be read any more")
+    assert list(work_folder(held.settings).iterdir()) == []
 
 
 async def test_the_folder_of_the_copy_is_no_legacy_deployment(held: Any) -> None:

@@ -26,7 +26,7 @@ FOLDER, FILES, EXPORT, MANIFEST = "legacy", "files", "export", "manifest.json"
 NEXT, BEGUN = "next", "begun.json"
 Holding = Callable[[str], AbstractAsyncContextManager[Path]]
 _LONGEST_NAME = 255  # bytes, in the file systems of Linux
-_CHANGED = "A file of the legacy deployment changed while it was copied. Stop its updates and call again."
+CHANGED = "A file of the legacy deployment changed while it was copied. Stop its updates and call again."
 _NOT_OURS = (
     "A file of the customer's own lies in the bucket's folder `legacy` where one of the legacy deployment belongs. "
     "Move it and call again."
@@ -146,7 +146,7 @@ async def _send(source: Path, store: CustomerStore, key: str, wanted: str) -> No
     await store.put(key, await asyncio.to_thread(source.resolve))
     if await _hash_object(store, key) != wanted:
         await store.delete(key)
-        raise Conflict(_CHANGED)
+        raise Conflict(CHANGED)
 
 
 async def _hash_object(store: CustomerStore, key: str) -> str:
@@ -212,14 +212,14 @@ def _held(path: Path, root: Path) -> Iterator[Path]:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOENT, errno.ENOTDIR):
-            raise Conflict(_CHANGED) from None
+            raise Conflict(CHANGED) from None
         reason = "A file of the legacy deployment cannot be opened. Give the platform's user the right to read it."
         raise InvalidInput(reason, field="legacy") from None
     try:
         proc = Path(f"/proc/self/fd/{handle}")
         held = proc if proc.exists() else path
         if not held.resolve().is_relative_to(root.resolve()):
-            raise Conflict(_CHANGED)
+            raise Conflict(CHANGED)
         yield held
     finally:
         os.close(handle)
@@ -238,4 +238,4 @@ def _copy(source: Path, target: Path, wanted: str) -> None:
         copy(source, target)
     if not _is(target, wanted):
         target.unlink()
-        raise Conflict(_CHANGED)
+        raise Conflict(CHANGED)
