@@ -143,11 +143,18 @@ async def make_update(held: Services, customer: str, base_digest: str) -> Update
 
 
 async def archive(held: Services, customer: str, tag: str) -> ImageArchived:
-    """The built image in the archive."""
+    """The built image in the archive. Where the archive's disk has damaged it, it first comes back from
+    P0711_ARCHIVE_BUCKET.
+
+    Raises: as `Archive.keep` and `LockedBucket.mirror`.
+    """
     store = await CustomerStore.open(held.settings, customer)
     settings = held.settings
     async with workplace(settings, customer, store, _image(tag)) as place:
-        kept = await (await archive_of(held)).keep(place.folder, tag)
+        try:
+            kept = await (await archive_of(held)).keep(place.folder, tag)
+        except Conflict:
+            kept = await (await whole_archive(held, customer, tag)).keep(place.folder, tag)
     if (locked := await _locked(settings)) is not None:
         folder = Path(kept.location)
         await locked.mirror(folder, f"{customer}/{folder.name}")

@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -161,6 +162,20 @@ async def test_what_the_archives_disk_has_lost_or_damaged_is_delivered_from_its_
     archive = await delivery.whole_archive(held, CUSTOMER, image.spec.tag)
     assert archive.record(CUSTOMER, kept.name) == image.built
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+
+
+async def test_archiving_over_what_the_disk_has_damaged_brings_it_back_first(
+    platform: tuple[Services, CustomerImage, Path],
+) -> None:
+    held, image, kept = platform
+    _lose(kept, "damaged")
+    again = await delivery.archive(held, CUSTOMER, image.spec.tag)
+    assert (again.already_there, again.location) == (True, str(kept))
+    assert (await delivery.archive_of(held)).record(CUSTOMER, kept.name) == image.built
+    _lose(kept, "damaged")
+    alone = held.settings.model_copy(update={"archive_bucket": None})
+    with pytest.raises(Conflict, match="damaged"):
+        await delivery.archive(replace(held, settings=alone), CUSTOMER, image.spec.tag)
 
 
 async def test_while_the_archives_bucket_is_down_what_its_disk_has_is_listed_and_found(
