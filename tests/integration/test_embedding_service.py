@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -255,6 +255,30 @@ async def test_who_waits_for_a_model_is_told_that_the_service_stops(model_home: 
     await serving.close()
     with pytest.raises(Unavailable, match="stopped"):
         await waiting
+
+
+async def test_a_call_that_comes_while_the_service_stops_waits_once_and_is_told(model_home: Path) -> None:
+    class Counted(asyncio.Event):
+        waits = 0
+
+        async def wait(self) -> Literal[True]:
+            self.waits += 1
+            assert self.waits < 10  # it would turn here for ever, and no deadline would be heard
+            return await super().wait()
+
+    serving = EmbeddingService(Settings(home=model_home))
+    serving._changed = counted = Counted()
+    await serving.start()
+    await serving.identity()
+    stopping = asyncio.create_task(serving.close())
+    while serving._loaded is not None:  # noqa: ASYNC110  # it is gone before the workers are
+        await asyncio.sleep(0)
+    assert not stopping.done()
+    counted.waits = 0
+    with pytest.raises(Unavailable, match="stopped"):
+        await serving.embed(EmbeddingRequest(texts=["Klemme"]), "a")
+    assert counted.waits == 1
+    await stopping
 
 
 def test_a_model_without_a_pinned_revision_is_refused(tmp_path: Path) -> None:

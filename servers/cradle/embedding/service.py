@@ -333,6 +333,7 @@ class EmbeddingService:
         try:
             await asyncio.Event().wait()
         finally:
+            self._changed.clear()  # or a call that comes meanwhile would turn in `_ready` and stop the loop
             self._loaded = None
             loaded.tokenizers.close()
             await loaded.engine.close()
