@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import re
 import struct
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +22,7 @@ from tests.word_old import old_file
 from tests.word_pictures import picture_doc
 from tests.xlsb_file import Rich, binary
 
+ROOT = Path(__file__).parents[2]
 SAID = "10⁻³ m² H2O 12,50¹⁾ 1st"
 STYLE = '<style:style style:name="%s" style:family="text"><style:text-properties %s/></style:style>'
 STYLES = (
@@ -177,6 +181,24 @@ def test_a_workbook_without_raised_text_is_not_held_for_it_and_its_mark_may_lie_
     monkeypatch.setattr(rich_text, "part_blocks", None)
     plain = extracted(rich(("Klemme 4 mm",)), "a.xlsx")
     assert plain.products[0].names[0].text == "Klemme 4 mm"
+
+
+OPENED = """
+import io, resource, zipfile
+from servers.cradle.processing.extract.rich_text import with_raised
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+made = io.BytesIO()
+with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as file:
+    file.writestr("xl/sharedStrings.xml", b"superscript" + {pieces})
+with zipfile.ZipFile(made) as file:
+    with_raised(made.getvalue(), file)
+"""
+
+
+@pytest.mark.parametrize("pieces", ["b'<r>' * 300_000", "b''.join(b'<x%d:r>' % at for at in range(100_000))"])
+def test_pieces_that_nobody_closes_do_not_hold_a_reader(pieces: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", OPENED.format(pieces=pieces)], cwd=ROOT, timeout=500, check=False)
+    assert ended.returncode == 0
 
 
 def old_rich(*cells: tuple[str | None, ...], before: int = 0) -> bytes:

@@ -18,7 +18,8 @@ BLOCK = 2**20
 MAX_HELD = 32 * 2**20
 _PART = re.compile(r"(^|[\\/])(sharedstrings|worksheets[\\/][^\\/]+)\.xml$", re.IGNORECASE)
 _MARK = b"superscript"
-_PIECE = re.compile(rb"<((?:[\w.-]+:)?)r>(?:(?!</\1r>).)*</\1r>", re.DOTALL)
+_PIECE = re.compile(rb"<((?:[\w.-]+:)?)r>(?:(?!</?(?:[\w.-]+:)?r>).)*</\1r>", re.DOTALL)
+"""Ends where any other piece begins: each byte is looked at once, however many pieces nobody closes."""
 _TEXT = re.compile(rb"(?<=>)([^<>]*)(?=</(?:[\w.-]+:)?t>)")
 
 
