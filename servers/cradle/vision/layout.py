@@ -15,8 +15,9 @@ from servers.cradle.processing.extract.pdf_lines import Line, Segment
 from servers.cradle.vision.lines import Piece, Placed, rows
 from shared.contracts.vision import VisionOutput, Word
 
-LAYOUT = "1"
-"""Changes with every change of what is made of the same pieces; part of the parameters' fingerprint."""
+LAYOUT = "2"
+"""Changes with every change of what is made of the same pieces, by `pdf_layout` too; part of the parameters'
+fingerprint."""
 HEADING = 1.35
 """Times the page's usual height of a line; boxes of lines in one size differ by less."""
 HEADING_CHARS = 100
