@@ -20,6 +20,7 @@ from shared.auth import principal
 from shared.errors import Unavailable
 from shared.metering.units import Units
 from shared.serving import Server, read_model
+from shared.serving.failures import openai_error
 from shared.serving.hanging_up import hung_up
 
 SCOPE = "embed"
@@ -96,7 +97,7 @@ def register(server: Server, service: Callable[[], EmbeddingService], served: Se
         return await service().info() | {"version": importlib.metadata.version("platform-0711")}
 
     server.route("/embed", embed, ["POST"], scope=SCOPE, more=wire.tei_error)
-    server.route("/v1/embeddings", openai, ["POST"], scope=SCOPE, more=wire.openai_error)
+    server.route("/v1/embeddings", openai, ["POST"], scope=SCOPE, more=openai_error)
     server.route("/similarity", similarity, ["POST"], scope=SCOPE, more=wire.tei_error)
     server.route("/tokenize", tokenize, ["POST"], scope=SCOPE, more=wire.tei_error)
     server.route("/info", info, ["GET"], scope=SCOPE)

@@ -42,6 +42,7 @@ from shared.auth import GivenKeys, Principal, TokenVerifier
 from shared.auth.ended import PATH as ENDED_PATH
 from shared.postgres.urls import database_urls
 from shared.serving import Server, run_loop, serve
+from shared.serving.failures import openai_error
 from shared.serving.rest import route
 from shared.settings import Settings
 
@@ -194,7 +195,8 @@ def _add_routes(server: Server, services: Callable[[], Services]) -> None:
         server.route(path, with_services(handler), scope="catalogue:read")
     server.route("/.well-known/ai-catalog.json", with_services(cards.index), public=True)
     server.route("/openapi.json", with_services(openapi.document), public=True)
-    server.route("/v1/embeddings", handled(lambda held: held.compute.embeddings), ["POST"], scope="gateway:call")
+    embeddings = handled(lambda held: held.compute.embeddings)
+    server.route("/v1/embeddings", embeddings, ["POST"], scope="gateway:call", more=openai_error)
     server.route("/v1/vision", handled(lambda held: held.compute.vision), ["POST"], scope="gateway:call")
     card = route("/{any:path}", with_services(cards.card), ["GET"], None)
     server.mount(cards.serves, Starlette(routes=[card]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from shared.errors import (
     Internal,
     InvalidInput,
     NotFound,
+    Overloaded,
     PlatformError,
     TooLarge,
     Unavailable,
@@ -30,6 +32,8 @@ from shared.serving.closing import ClosingResponse
 from shared.serving.schemas import nodes_at, properties_at, property_names
 from shared.telemetry import Fields, event
 
+More = Callable[[PlatformError], dict[str, Any]]
+"""What a route's clients read of an error, beside the platform's own form."""
 SHOWN_PROBLEMS = 5
 # Their messages repeat the input, or name a class of the platform.
 ECHOING = {
@@ -132,13 +136,20 @@ def asks_rpc(scope: Scope) -> bool:
     return scope.get("method") == "POST" and str(scope.get("path")).endswith("/mcp")
 
 
+def openai_error(error: PlatformError) -> dict[str, Any]:
+    """Where clients of OpenAI look for an error: its own in other languages show nothing else."""
+    kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    kind = "rate_limit_error" if isinstance(error, Overloaded) else kind
+    return {"error": {"message": error.message, "type": kind, "param": error.field, "code": error.code}}
+
+
 def http_response(
     error: PlatformError,
     headers: dict[str, str] | None = None,
     *,
     rpc: bool = False,
     close: bool = False,
-    more: dict[str, Any] | None = None,
+    more: More | None = None,
 ) -> Response:
     """The error as an HTTP answer: status, `Retry-After`, and `error.as_dict()` in JSON.
 
@@ -152,7 +163,7 @@ def http_response(
         headers["retry-after"] = str(math.ceil(error.retry_after))
     elif isinstance(error, Unavailable):
         headers["retry-after"] = "5"
-    told = error.as_dict() | (more or {})
+    told = error.as_dict() | (more(error) if more is not None else {})
     if rpc:
         about = protocol_error(error).error.model_dump(exclude_none=True)
         told = {"jsonrpc": "2.0", "id": None, "error": about}

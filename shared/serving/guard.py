@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth import Principal, Verifier, acting_as
 from shared.errors import Forbidden, InvalidInput, PlatformError, Unauthenticated
-from shared.serving.failures import asks_rpc, http_response
+from shared.serving.failures import More, asks_rpc, http_response
 from shared.serving.rest import LIMIT, too_large
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -38,6 +38,7 @@ class Access:
         public: paths that need no token.
         own: paths whose application checks its callers itself.
         page: what a browser without a token is shown in place of the error; None: the error, as everybody else.
+        more: path → what its clients read of an error beside the platform's own form.
     """
 
     verifier: Verifier
@@ -49,6 +50,7 @@ class Access:
     own: list[Callable[[str], bool]] = field(default_factory=list)
     scopes: set[str] = field(default_factory=set)
     page: Callable[[Request], Response] | None = None
+    more: dict[str, More] = field(default_factory=dict)
 
     def needs_token(self, path: str) -> bool:
         """Whether a path needs a token."""
@@ -99,7 +101,7 @@ class Guard:
             response = page(Request(scope))
             response.headers.update(challenge)
         else:
-            response = http_response(error, challenge, rpc=asks_rpc(scope))
+            response = http_response(error, challenge, rpc=asks_rpc(scope), more=self._access.more.get(scope["path"]))
         response.status_code = MISDIRECTED if error.field == "host" else error.status
         return response
 

@@ -13,13 +13,11 @@ from starlette.routing import Route
 
 from shared.auth import require
 from shared.errors import Internal, InvalidInput, PlatformError, TooLarge
-from shared.serving.failures import http_response, invalid_arguments, platform_error
+from shared.serving.failures import More, http_response, invalid_arguments, platform_error
 from shared.telemetry import event
 from shared.values import check_value, problem_of
 
 Handler = Callable[[Request], Awaitable[Any]]
-More = Callable[[PlatformError], dict[str, Any]]
-"""What a route's clients read of an error, beside the platform's own form."""
 Model = TypeVar("Model", bound=BaseModel)
 LIMIT = "0711.limit"
 """Where the scope of a request has the largest body that its server takes."""
@@ -29,9 +27,6 @@ DEFAULT_LIMIT = 32 * 2**20
 def route(path: str, handler: Handler, methods: list[str], scope: str | None, more: More | None = None) -> Route:
     """A route whose handler may return a response, a model or anything that JSON has, and may raise `PlatformError`."""
 
-    def refused(error: PlatformError) -> Response:
-        return http_response(error, more=more(error) if more is not None else None)
-
     async def endpoint(request: Request) -> Response:
         try:
             if scope is not None:
@@ -39,9 +34,9 @@ def route(path: str, handler: Handler, methods: list[str], scope: str | None, mo
             answer = await handler(request)
             return answer if isinstance(answer, Response) else json_response(answer)
         except PlatformError as error:
-            return refused(error)
+            return http_response(error, more=more)
         except Exception as error:  # noqa: BLE001  # translated and logged; nothing of it may reach the caller
-            return refused(platform_error(error, route=path))
+            return http_response(platform_error(error, route=path), more=more)
 
     return Route(path, endpoint, methods=methods, name=path)
 

@@ -27,10 +27,11 @@ from shared.serving.application import Application, Health, health_route, no_ico
 from shared.serving.audited import Log, audited, told_of
 from shared.serving.calls import Calls
 from shared.serving.endpoint import Endpoint
+from shared.serving.failures import More
 from shared.serving.guard import CALLER, Access
 from shared.serving.metrics import measured, metrics_route
 from shared.serving.resources import guarded
-from shared.serving.rest import Handler, More, json_response, route
+from shared.serving.rest import Handler, json_response, route
 from shared.serving.tools import ToolServer
 from shared.settings import ServerName, Settings
 from shared.telemetry import following
@@ -207,6 +208,8 @@ class Server:
             self._access.public.add(path)
         if scope is not None:
             self._access.scopes.add(scope)
+        if more is not None:
+            self._access.more[path] = more
         self._routes = [
             each for each in self._routes if each.path != path or not set(methods) & (each.methods or set())
         ]

@@ -351,7 +351,8 @@ async def test_spans_tell_of_calls_and_batches_and_hold_no_content(port: Port, m
 async def test_a_call_without_a_token_or_scope_is_refused(port: Port) -> None:
     async with httpx2.AsyncClient(base_url=port.base) as client:
         for path in ("/embed", "/v1/embeddings", "/similarity", "/tokenize"):
-            assert (await client.post(path, json={})).status_code == 401
+            refused = await client.post(path, json={})
+            assert (refused.status_code, bool(refused.json()["error"])) == (401, True)
         assert (await client.get("/info")).status_code == 401
 
 

@@ -125,3 +125,20 @@ async def test_embeddings_and_vision_pass_through_with_a_token_for_cradle_and_ar
     assert {(row.tool, row.units.calls, row.units.tokens, row.units.pages) for row in usage.rows} == {
         ("embed", 1, 17, 0), ("ocr", 1, 0, 2),
     }  # fmt: skip
+
+
+async def test_the_openai_package_raises_its_own_errors_of_the_guard_the_scope_and_a_cradle_that_is_away(
+    market: Market,
+) -> None:
+    import openai
+
+    async def refusal(token: str) -> tuple[int, str | None, str | None]:
+        async with openai.AsyncOpenAI(base_url=market.base + "/v1", api_key=token, max_retries=0) as client:
+            with pytest.raises(openai.APIStatusError) as refused:
+                await client.embeddings.create(model="x", input="Reihenklemme")
+        return refused.value.status_code, refused.value.type, refused.value.code
+
+    without = await market.user_token("acme", scope="catalogue:read")
+    assert await refusal("none") == (401, "invalid_request_error", "unauthenticated")
+    assert await refusal(without) == (403, "invalid_request_error", "forbidden")
+    assert await refusal(await market.user_token("acme")) == (503, "server_error", "unavailable")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from servers.cradle.embedding.scheduler import Priority
 from shared.contracts.embedding import MAX_TEXTS, InputType, Text
-from shared.errors import InvalidInput, NotFound, Overloaded, PlatformError
+from shared.errors import InvalidInput, NotFound, PlatformError
 
 if TYPE_CHECKING:
     from servers.cradle.embedding.service import Embedded
@@ -182,13 +182,6 @@ def openai_answer(result: Embedded, encoding: Literal["float", "base64"]) -> byt
             "truncated": result.truncated,
         }
     )
-
-
-def openai_error(error: PlatformError) -> dict[str, Any]:
-    """Where clients of OpenAI look for an error: its own in other languages show nothing else."""
-    kind = "server_error" if error.status >= 500 else "invalid_request_error"
-    kind = "rate_limit_error" if isinstance(error, Overloaded) else kind
-    return {"error": {"message": error.message, "type": kind, "param": error.field, "code": error.code}}
 
 
 def tei_error(error: PlatformError) -> dict[str, Any]:
