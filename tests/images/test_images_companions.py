@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,10 +25,16 @@ from tests.image_rig import CustomerImage, small_image
 DOCKER = """#!/bin/sh
 echo "$*" >> "$PWD/asked"
 case "$*" in
+    *" neo4j "*) # in the volume, which is not the folder's
+        mkdir -p ../graph
+        for last; do :; done
+        case "$*" in
+            *neo4j-admin*) [ ! -e "$PWD/no-room" ] && echo "$PWD" > ../graph/nodes ;;
+            *) sh -c "$(echo "$last" | sed s,/data/,../graph/,)" ;;
+        esac ;;
     *port*) echo 127.0.0.1:9312 ;;
     "image inspect"*) cat "$PWD/image-id" ;;
     "ps -a"*"project=instance-acme"*working_dir*) cat "$PWD/started-in" 2>/dev/null ;;
-    "volume inspect instance-acme_graph") [ ! -e "$PWD/no-volume" ] ;;
     *" up "*) echo "limit ${INSTANCE_CPUS:-2} ${NEO4J_CPUS:-2}" >> "$PWD/asked"; [ ! -e "$PWD/port-in-use" ] ;;
     info*) cat "$PWD/info" 2>/dev/null ;;
 esac
@@ -180,13 +187,26 @@ def test_the_first_start_makes_a_password_and_loads_the_graph_once_for_each_data
     assert env["NEO4J_PASSWORD"] not in "\n".join(first)
     assert not [line for line in start(folder) if "neo4j-admin" in line]
     assert dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines()) == env
-    (folder / ".neo4j-loaded").write_text("sha256:of-an-earlier-delivery\n")
-    assert [line for line in start(folder) if "neo4j-admin" in line]
-    (folder / "no-volume").touch()  # removed, or left behind on another machine
+    shutil.rmtree(tmp_path / "graph")  # the volume was removed, or left behind on another machine
     assert [line for line in start(folder) if "neo4j-admin" in line]
     plain = written(image, tmp_path / "plain", [])
     assert not [line for line in start(plain) if "neo4j" in line]
     assert "NEO4J" not in (plain / ".env").read_text()
+
+
+def test_back_to_an_older_delivery_loads_its_graph_again_whichever_was_started_between(
+    image: CustomerImage, tmp_path: Path
+) -> None:
+    older = written(image, tmp_path / "older", ["neo4j"])
+    spec = image.spec.model_copy(update={"dataset_digest": "sha256:" + "0" * 64})
+    newer = written(replace(image, spec=spec), tmp_path / "newer", ["neo4j"])
+    for folder in (older, newer, older):
+        start(folder)
+        (newer / ".env").write_text((older / ".env").read_text())
+        assert (tmp_path / "graph" / "nodes").read_text() == f"{folder}\n"
+    (newer / "no-room").touch()
+    assert tried(newer).returncode != 0
+    assert [line for line in start(older) if "neo4j-admin" in line], "what a failed import leaves is no graph"
 
 
 def test_a_neo4j_of_ones_own_is_left_alone(image: CustomerImage, tmp_path: Path) -> None:
