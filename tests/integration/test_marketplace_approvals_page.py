@@ -40,18 +40,19 @@ class Reader:
         self.page = first.text
         return await self.send(**({"email": self.account.email, "password": self.account.password} | changes))
 
-    async def send(self, **told: str) -> httpx2.Response:
-        """Send the page's first form."""
-        form = self.fields() | told
+    async def send(self, *, last: bool = False, **told: str) -> httpx2.Response:
+        """Send the page's first form, or its last."""
+        form = self.fields(last=last) | told
         response = await self.market.http.post(
             self.market.base + "/approvals", data=form, headers={"origin": self.market.base}
         )
         self.page = response.text
         return response
 
-    def fields(self) -> dict[str, str]:
-        """The hidden fields of the page's first form."""
-        form = self.page.partition("<form")[2].partition("</form>")[0]
+    def fields(self, *, last: bool = False) -> dict[str, str]:
+        """The hidden fields of the page's first form, or of its last."""
+        forms = self.page.split("<form")[1:] or [""]
+        form = forms[-1 if last else 0].partition("</form>")[0]
         hidden = re.findall(r'type="hidden" name="([a-z]+)" value="([^"]*)"', form)
         return {name: html.unescape(value) for name, value in hidden}
 
@@ -161,7 +162,16 @@ async def test_where_more_waits_than_a_list_holds_every_change_is_found_and_deci
         found = await people.market.call(people.ben, "list_approvals", ApprovalList, cursor=cursor)
         seen, cursor = seen + [each.approval_id for each in found.approvals], found.next_cursor
     assert seen == handles
+    with pytest.raises(InvalidInput, match="not one of ours"):
+        await people.market.call(people.ben, "list_approvals", ApprovalList, cursor="apr_" + "a" * 26)
     ben = Reader(people, "ben")
+    await ben.sign_in(people.market.base + "/approvals?customer=acme")
+    pages = [re.findall(r'"decide" value="([^"]*)"', ben.page)]
+    while "More changes wait" in ben.page:
+        await ben.send(last=True)
+        pages.append(re.findall(r'"decide" value="([^"]*)"', ben.page))
+    assert pages == [handles[:2], handles[2:4], handles[4:]]
+    assert (await ben.send(after="apr_" + "a" * 26)).status_code == 400
     assert "Statement" in (await ben.sign_in(asked[4].approval_url or "")).text, "the newest, by its own address"
     for _ in handles:  # the page goes on with what waits, whatever was approved before
         shown = (await ben.send(answer="approve")).text

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from servers.marketplace import policy
 from servers.marketplace.approvals.store import Approval, ApprovalStore, Bound, State
-from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, view_of
+from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, unknown_cursor, view_of
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.catalogue.tools import ToolStore
 from servers.marketplace.gateway.asking import Place, call_tool
@@ -137,18 +137,31 @@ class CustomerDatabase:
         """What waits for a decision or to be made, each with its statement, and what reads on as `after`.
 
         The statement is None where the instance lost it, shows another one, or does not answer in time.
+
+        Raises:
+            InvalidInput: the customer has no approval that `after` names.
         """
+        await self._check_cursor(after)
         found, following = await self._store.open(require_customer(), after)
         return await self._with_statements(caller, found), following
 
-    async def undecided(self, caller: Principal, named: str | None) -> list[tuple[Approval, str | None]]:
-        """What waits for a decision, each with its statement as in `open`: the oldest, or the one that is named."""
-        if named is None:
-            found, _ = await self._store.open(require_customer(), states=("waiting",))
-        else:
+    async def undecided(
+        self, caller: Principal, named: str | None, after: str = ""
+    ) -> tuple[list[tuple[Approval, str | None]], str | None]:
+        """What waits for a decision, as in `open`, or the one that is named; from the first where none is after."""
+        if named is not None:
             one = await self._store.of(require_customer(), named)
             found = [one] if one is not None and one.open and one.state == "waiting" else []
-        return await self._with_statements(caller, found)
+            return await self._with_statements(caller, found), None
+        await self._check_cursor(after)
+        found, following = await self._store.open(require_customer(), after, ("waiting",))
+        if after and not found:
+            found, following = await self._store.open(require_customer(), states=("waiting",))
+        return await self._with_statements(caller, found), following
+
+    async def _check_cursor(self, after: str) -> None:
+        if after and await self._store.of(require_customer(), after) is None:
+            raise unknown_cursor()
 
     async def _with_statements(self, caller: Principal, found: list[Approval]) -> list[tuple[Approval, str | None]]:
         turns = asyncio.Semaphore(SHOWN_AT_ONCE)

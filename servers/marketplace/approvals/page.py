@@ -97,11 +97,12 @@ class ApprovalsPage:
 
     async def _shown(self, request: Request, caller: Principal, form: Mapping[str, str], done: str | None) -> Response:
         named = None if done else form.get("approval") or None  # who has decided on the one sees what else waits
-        waiting = await self._data.undecided(caller, named)
+        after = form.get("after", "")[:100]
+        waiting, following = await self._data.undecided(caller, named, after)
         return page(
             request, "approvals.html",
             changes=[await self._change(caller, *each) for each in waiting], done=done,
-            customer=caller.customer, approval=named or "",
+            customer=caller.customer, approval=named or "", after=after, following=following,
             session=self._seal.seal(caller.subject, PURPOSE, lifetime_s=SIGNED_IN_S),
         )  # fmt: skip
 

@@ -280,6 +280,11 @@ def cursor_after(name: str) -> str:
     return base64.urlsafe_b64encode(name.encode()).rstrip(b"=").decode()
 
 
+def unknown_cursor() -> InvalidInput:
+    """The answer for a cursor that no page of the list has given."""
+    return InvalidInput("This cursor is not one of ours: leave it out to start at the first page.", field="cursor")
+
+
 def _read_cursor(cursor: str | None) -> str:
     if not cursor:
         return ""
@@ -288,5 +293,5 @@ def _read_cursor(cursor: str | None) -> str:
     except (binascii.Error, ValueError):
         name = ""
     if not SERVER_NAME.fullmatch(name):
-        raise InvalidInput("This cursor is not one of ours: leave it out to start at the first page.", field="cursor")
+        raise unknown_cursor()
     return name
