@@ -230,12 +230,14 @@ async def test_an_argument_that_a_tool_wants_in_a_header_too_is_the_one_that_was
     assert told[-1].get("mcp-param-region") == wanted
 
 
-async def test_a_rule_on_an_argument_that_the_tool_does_not_have_is_refused_with_what_it_has(market: Market) -> None:
+async def test_a_rule_on_an_argument_that_the_tool_does_not_declare_is_refused_with_what_it_does(
+    market: Market,
+) -> None:
     texts = {"type": "object", "properties": {"texts": {"type": "array"}}}
     upstream = Changing(definition("say", inputSchema=texts))
     gate = Gate(market, upstream, await market.add_instance("acme", await market.add_app(upstream)), "")
     gate.token = await market.user_token("acme")
     assert (await gate.alone()).status_code == 200
-    with pytest.raises(InvalidInput, match=r"does not have\. The tool's are: texts\.$"):
+    with pytest.raises(InvalidInput, match=r"does not declare; declared are: texts\. "):
         await gate.set("!has(args.text) || size(args.text) <= 2")
     await gate.set()

@@ -112,13 +112,20 @@ def test_the_longest_chains_are_read_or_refused_and_crash_nothing(condition: str
         "size(args . modle) > 1", "args.model == 'args.texts' && args.modle", "args.Model == 'x'",
     ],
 )  # fmt: skip
-def test_a_condition_on_an_argument_that_the_tool_does_not_have_is_refused(condition: str) -> None:
-    with pytest.raises(InvalidInput, match=r"the tool does not have\. The tool's are: model, texts\.$"):
+def test_a_condition_on_an_argument_that_the_tool_does_not_declare_is_refused_with_the_way_out(condition: str) -> None:
+    with pytest.raises(
+        InvalidInput, match=r"not declare; declared are: model, texts\. .*`additionalProperties: true`\.$"
+    ):
         check_names(condition, [SCHEMA])
     check_names(condition, [])  # nothing is known of the tool
     seen = {"properties": {"modle": {}, "Model": {}}}
     check_names(condition, [SCHEMA, seen])  # what waits for its approval has it
-    for more in ({"additionalProperties": True}, {"patternProperties": {"^m": {}}}, {"anyOf": [{}]}):
+    for more in (
+        {"additionalProperties": True},
+        {"additionalProperties": {"type": "string"}},
+        {"patternProperties": {"^m": {}}},
+        {"anyOf": [{}]},
+    ):
         check_names(condition, [SCHEMA | more])
 
 

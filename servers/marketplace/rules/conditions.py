@@ -102,22 +102,27 @@ def checked(condition: str) -> str:
 
 
 def check_names(condition: str, schemas: Sequence[Mapping[str, Any]]) -> None:
-    """Pass a condition that names only arguments that the tool has. Of one that it has not, no call would pass, or
-    where it is asked for with `has`, every one.
+    """Pass a condition that names only arguments that the tool declares, so that a typing error is seen: of a name
+    that no call has, none would pass, or where it is asked for with `has`, every one.
 
     Args:
-        schemas: of the tool's arguments, as approved and as seen last. One that allows others than it lists, or none,
-            passes every name.
+        schemas: of the tool's arguments, as approved and as seen last. One without `properties` passes every name, and
+            so does one that says that there are others: `additionalProperties` other than false, or one of `OPENS`.
+            Where it is left out JSON Schema allows others too (2020-12, 10.3.2.3); here they have to be declared.
 
     Raises:
-        InvalidInput: it names another; says which the tool has.
+        InvalidInput: it names another; says which the tool declares.
     """
     listed = [_listed(each) for each in schemas]
     known = {name: None for names in listed for name in names or ()}
     named = {name for found in ARGUMENT.findall(condition) for name in found if name}
     if listed and None not in listed and not named <= known.keys():
         plain = [each for each in known if re.fullmatch(r"[\w-]{1,64}", each)][:MAX_LISTED]
-        raise _wrong(f"It names an argument that the tool does not have. The tool's are: {', '.join(plain) or 'none'}.")
+        raise _wrong(
+            f"It names an argument that the tool does not declare; declared are: {', '.join(plain) or 'none'}. If the "
+            "tool takes others, have its server say so: by that argument's own entry in `properties`, or by "
+            "`additionalProperties: true`."
+        )
 
 
 def compiled(rule: Rule) -> Compiled:
