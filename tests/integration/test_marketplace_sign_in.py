@@ -211,11 +211,14 @@ async def test_where_a_company_signs_in_through_its_provider_alone_no_password_i
     async with market_with(database, tmp_path, provider, passwords=False) as market:
         anna = await market.add_user("customer_admin", "acme", "anna@acme.example")
         other = await market.add_user("customer_user", "bolt", "bob@bolt.example")
+        assert (anna.password, len(other.password) > 20) == ("", True), "none that nothing accepts"
         browser, client_id = await at_consent(market)
         for email in (anna.email, "nobody@acme.example", " Anna@ACME.example"):
-            page = await browser.send(email=email, password=anna.password, answer="allow")
+            page = await browser.send(email=email, password=other.password, answer="allow")
             assert (page.status_code, "No password is taken for this address" in page.text) == (401, True)
-        login = await market.http.post(market.base + "/v1/login", json={"email": anna.email, "password": anna.password})
+        login = await market.http.post(
+            market.base + "/v1/login", json={"email": anna.email, "password": other.password}
+        )
         assert (login.status_code, "identity provider" in login.json()["message"]) == (401, True)
         assert (await browser.send(email=other.email, password=other.password, answer="allow")).status_code == 303
         await browser.open(asking(market, client_id))

@@ -40,7 +40,9 @@ class UserCreated(Contract):
     email: str
     role: UserRole
     customer_id: CustomerId | None
-    password: str
+    password: str = Field(
+        description="Empty: none is taken for this address; its person signs in through the identity provider."
+    )
     client_id: str
     client_secret: str
 
@@ -134,6 +136,7 @@ def register(server: Server, services: Callable[[], Services]) -> None:
 
     async def create_user(email: Email, role: UserRole, customer_id: CustomerArgument | None = None) -> UserCreated:
         """Create a user with a random password and an API key. Hand both over safely: they are shown only once.
+        An address of an identity provider that takes no passwords gets none.
 
         Use it when a person gets access for the first time; for a script of your own use create_api_key.
         Roles customer_admin and customer_user need a `customer_id`; the platform's roles have none.

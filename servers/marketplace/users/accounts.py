@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from servers.marketplace import policy
-from servers.marketplace.users.secrets import Passwords, new_secret, same_secret, secret_digest
+from servers.marketplace.users.secrets import NO_PASSWORD, Passwords, new_secret, same_secret, secret_digest
 from servers.marketplace.users.store import Customer, User, UserStore
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from shared.ids import CUSTOMER_PATTERN, EMAIL_PATTERN, new_handle
@@ -38,7 +38,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A user with the secrets that are shown once and never again."""
+    """A user with the secrets that are shown once and never again. `password`: empty where the address takes none."""
 
     user: User
     password: str
@@ -161,7 +161,7 @@ class Accounts:
         return False
 
     async def create_user(self, caller: policy.Caller, email: str, role: str, customer_id: str | None) -> NewUser:
-        """Create a user with a password and an API key, both random.
+        """Create a user with a password, where the address takes one, and an API key, both random.
 
         Raises:
             Forbidden: the caller does not manage users of this role.
@@ -171,8 +171,9 @@ class Accounts:
         email = checked_email(email, "email")
         await self.decide(caller, "user.create", role, customer_id)
         user = User(new_handle("usr"), email, role, customer_id, active=True)
-        password = new_secret()
-        await self.store.add_user(user, await self._passwords.hash(password), caller.subject)
+        password = new_secret() if self.takes_password(email) else ""
+        password_hash = await self._passwords.hash(password) if password else NO_PASSWORD
+        await self.store.add_user(user, password_hash, caller.subject)
         return NewUser(user, password, *await self.new_key(user, caller.subject))
 
     async def new_key(self, user: User, made_by: str) -> tuple[str, str]:
