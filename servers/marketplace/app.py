@@ -17,7 +17,7 @@ from servers.marketplace.first_party.mounting import FirstParty
 from servers.marketplace.gateway.door import Gateway
 from servers.marketplace.gateway.together import Together
 from servers.marketplace.invitations.invitations import PATH as INVITATION
-from servers.marketplace.pages import page
+from servers.marketplace.pages import page, paged
 from servers.marketplace.providers.sign_in import CALLBACK
 from servers.marketplace.providers.sign_in import PATH as PROVIDER
 from servers.marketplace.services import Services, opened
@@ -170,13 +170,13 @@ def _add_routes(server: Server, services: Callable[[], Services]) -> None:
     public: list[tuple[str, str, Callable[[Services], Handler]]] = [
         ("GET", "/oauth/authorize", lambda held: held.oauth.authorize),
         ("GET", "/oauth/consent", lambda held: held.consent.page),
-        ("POST", "/oauth/consent", lambda held: held.consent.answer),
+        ("POST", "/oauth/consent", lambda held: paged(held.consent.answer)),
         ("GET", PROVIDER, lambda held: held.provider_pages.out),
         ("GET", CALLBACK, lambda held: held.provider_pages.back),
         ("GET", approvals.PATH, lambda held: held.approvals.ask),
-        ("POST", approvals.PATH, lambda held: held.approvals.answer),
+        ("POST", approvals.PATH, lambda held: paged(held.approvals.answer)),
         ("GET", INVITATION, lambda held: held.invitation_page.ask),
-        ("POST", INVITATION, lambda held: held.invitation_page.answer),
+        ("POST", INVITATION, lambda held: paged(held.invitation_page.answer)),
         ("POST", "/oauth/token", lambda held: held.oauth.token),
         ("POST", "/oauth/register", lambda held: held.oauth.register),
         ("POST", "/oauth/revoke", lambda held: held.oauth.revoke),

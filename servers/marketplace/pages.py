@@ -7,13 +7,14 @@ meanings and errors (`said`). What is not there is shown in English.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from shared.errors import PlatformError
 from shared.languages import Language, language_of
@@ -39,6 +40,18 @@ def error_page(request: Request, error: PlatformError, detail: str = "", other: 
     """An error as a page. `detail`: what a program's maker or an administrator needs of it, in English; `other`: a link
     to sign in as somebody else."""
     return page(request, "error.html", error.status, message=error.message, detail=detail, other=other)
+
+
+def paged(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """A page's handler with a page for what is wrong with the request itself, such as its form."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except PlatformError as error:
+            return error_page(request, error)
+
+    return handle
 
 
 def page_headers(forms_to: str | None = None) -> dict[str, str]:

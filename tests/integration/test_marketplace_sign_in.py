@@ -268,3 +268,11 @@ async def way_out(market: Market, client_id: str, **changes: str) -> httpx2.Resp
     page = await market.http.get(market.base + first.headers["location"])
     link = html.unescape(re.findall(r'<a class="button" href="([^"]*)"', page.text)[0])
     return await market.http.get(market.base + link)
+
+
+@pytest.mark.parametrize("path", ["/approvals", "/invitation", "/oauth/consent"])
+async def test_what_is_wrong_with_a_form_is_told_on_a_page_in_the_persons_language(market: Market, path: str) -> None:
+    headers = {"origin": market.base, "accept-language": "de", "content-type": "application/x-www-form-urlencoded"}
+    for body, told in ((b"email=a&email=b", "Eine Angabe steht doppelt da."), (b"\xff=1", "ist kein Formular.")):
+        answer = await market.http.post(market.base + path, content=body, headers=headers)
+        assert (answer.status_code, told in answer.text, "<html" in answer.text) == (400, True, True), answer.text

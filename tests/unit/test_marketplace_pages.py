@@ -22,6 +22,7 @@ GERMAN = json.loads((FOLDER / "de.json").read_text(encoding="utf-8"))
 ROOT = Path(pages.__file__).parents[2]
 OF_PAGES = (
     "approvals/page.py", "invitations/page.py", "authorization/consent.py", "providers/page.py", "providers/sign_in.py",
+    "forms.py",
 )  # fmt: skip
 
 
