@@ -163,6 +163,7 @@ def test_a_second_copy_holds_nothing_that_the_legacy_deployment_has_no_more(tmp_
     (legacy / "files" / "handbuch" / "nt24.txt").unlink()
     (legacy / "files" / "handbuch").rmdir()
     (legacy / "files" / "handbuch").write_text("now a file")
+    (bucket / "legacy" / "files" / "files" / "handbuch" / "empty" / "too").mkdir(parents=True)
     shutil.rmtree(legacy / "delta" / "products")
     back_up(layout(legacy), legacy, bucket)
     copied = bucket / "legacy" / "files" / "files"

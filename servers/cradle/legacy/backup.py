@@ -68,6 +68,7 @@ def back_up(found: Layout, root: Path, bucket: Path) -> LegacyBackup:
         (target / MANIFEST).unlink(missing_ok=True)  # it would vouch for what now changes
         _drop(target, known - hashes.keys())
         for name in moved:
+            _drop_empty(target / name)
             (target / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             (target / NEXT / name).replace(target / name)
         place.remove(NEXT)
@@ -199,6 +200,12 @@ def _drop(target: Path, names: Iterable[str]) -> None:
         with suppress(OSError):  # one that is not empty stays
             for folder in path.parents[: name.count("/")]:
                 folder.rmdir()
+
+
+def _drop_empty(root: Path) -> None:
+    for folder, _, _ in os.walk(root, topdown=False):
+        with suppress(OSError):  # one that is not empty stays
+            Path(folder).rmdir()
 
 
 def _shown(name: str) -> str:
