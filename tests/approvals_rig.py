@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,18 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(name="people")
 async def people_of_acme(database: Any, tmp_path: Path, dataset: Path, query_model: Path) -> AsyncIterator[People]:
     made = await database("servers.marketplace", "shared")
-    async with running_market(tmp_path / "home", made.urls) as market, AsyncExitStack() as stack:
+    async with running_market(tmp_path / "home", made.urls) as market:
         await market.add_customers()
+        async with people_at(market, dataset, query_model, tmp_path) as people:
+            yield people
+
+
+@asynccontextmanager
+async def people_at(market: Market, dataset: Path, model: Path, folder: Path) -> AsyncIterator[People]:
+    """Two people of a customer whose instance runs."""
+    async with AsyncExitStack() as stack:
         cut: list[bool] = []
-        url = await run_instance(stack, market, dataset, query_model, tmp_path, cut)
+        url = await run_instance(stack, market, dataset, model, folder, cut)
         await market.add_instance("acme", url)
         accounts = {
             name: await market.add_user(role, "acme", f"{name}@acme.example")

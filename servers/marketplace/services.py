@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from servers.marketplace.access import Access
 from servers.marketplace.approvals.database import CustomerDatabase
+from servers.marketplace.approvals.page import DOOR as APPROVALS
 from servers.marketplace.approvals.page import ApprovalsPage
 from servers.marketplace.approvals.store import ApprovalStore
 from servers.marketplace.authorization.clients import LOOPBACK, Clients
@@ -169,10 +170,12 @@ async def opened(settings: Settings, urls: DatabaseUrls, verifier: Verifier, wor
     bridge = Bridge(settings, routes, outgoing, seal)
     gateway = Gateway(settings, verifier, routes, checks, seal, relay, quotas, bridge, peers)
     customer_data = CustomerDatabase(catalogue, tools, routes, checks, outgoing, ApprovalStore(database), users)
-    approvals = ApprovalsPage(settings, seal, accounts, grants, customer_data)
+    approvals = ApprovalsPage(settings, seal, accounts, grants, customer_data, sign_in)
     invitations = Invitations(settings, InvitationStore(database), accounts, passwords)
     invitation_page = InvitationPage(settings, invitations, accounts, seal, sign_in)
-    provider_pages = ProviderPages(settings, sign_in, {CONSENT: consent, INVITATION: invitation_page})
+    provider_pages = ProviderPages(
+        settings, sign_in, {CONSENT: consent, INVITATION: invitation_page, APPROVALS: approvals}
+    )
     argument_rules = ArgumentRules(rules, catalogue, tools, users, settings.resource("marketplace"))
     access = Access(settings, accounts, catalogue, entries, tools, routes)
     meaning = Meaning(settings, database, mint, changes)

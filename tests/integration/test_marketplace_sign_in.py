@@ -15,6 +15,7 @@ from servers.marketplace.providers.sign_in import CALLBACK
 from servers.marketplace.tools.accounts import UserCreated, WhoAmI
 from servers.marketplace.tools.invitations import InvitationMade
 from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
+from tests.approvals_rig import RAISE, dataset, people_at  # noqa: F401  # a fixture
 from tests.integration.test_marketplace_oauth import BACK, asking, by_code, registered
 from tests.marketplace_rig import Market, running_market
 from tests.oidc_rig import OURS, Browser, Provider, at_consent, market_with, trusting
@@ -276,3 +277,31 @@ async def test_what_is_wrong_with_a_form_is_told_on_a_page_in_the_persons_langua
     for body, told in ((b"email=a&email=b", "Eine Angabe steht doppelt da."), (b"\xff=1", "ist kein Formular.")):
         answer = await market.http.post(market.base + path, content=body, headers=headers)
         assert (answer.status_code, told in answer.text, "<html" in answer.text) == (400, True, True), answer.text
+
+
+@pytest.mark.requirement("A-08")
+async def test_who_signs_in_through_the_provider_alone_decides_on_the_approvals_page(
+    database: Any,
+    tmp_path: Any,
+    provider: Provider,
+    dataset: Any,  # noqa: F811  # the fixture
+    query_model: Any,
+) -> None:
+    async with (
+        market_with(database, tmp_path / "home", provider, passwords=False) as market,
+        people_at(market, dataset, query_model, tmp_path) as people,
+    ):
+        asked, browser = await people.change(people.anna), Browser()
+        await browser.open(asked.approval_url or "")
+        await browser.click(LINK)
+        page = await browser.send(user="ben@acme.example")
+        assert (page.status_code, page.url.path, RAISE in html.unescape(page.text)) == (200, CALLBACK, True)
+        assert "Approved." in (await browser.send(answer="approve")).text
+        made = await people.change(people.anna, approval_id=asked.approval_id)
+        assert made.state == "applied"
+        for user, told in (("anna@acme.example", "needs the scope"), ("nobody@acme.example", "ask for an invitation")):
+            other = Browser()
+            await other.open(asked.approval_url or "")
+            await other.click(LINK)
+            page = await other.send(user=user)
+            assert (page.status_code, told in page.text, RAISE in html.unescape(page.text)) == (403, True, False)

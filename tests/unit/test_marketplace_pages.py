@@ -86,7 +86,7 @@ def test_every_scope_is_told_in_words_to_who_is_to_consent() -> None:
 def test_a_page_is_in_the_language_that_the_browser_asks_for(accept: str, language: str) -> None:
     wrong = "The two passwords are not the same."
     answer = pages.page(
-        asked_for(accept), "approvals_sign_in.html", customer="acme", approval="", wrong=wrong, email=""
+        asked_for(accept), "approvals_sign_in.html", customer="acme", approval="", wrong=wrong, email="", ways=[]
     )  # fmt: skip
     html = bytes(answer.body).decode()
     assert (answer.headers["content-language"], answer.headers["vary"]) == (language, "Accept-Language")

@@ -19,11 +19,12 @@ from servers.marketplace.approvals.store import Approval
 from servers.marketplace.forms import read_form
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.pages import MAX_BODY, error_page, page
+from servers.marketplace.providers.sign_in import NO_ACCOUNT, SignIn
 from servers.marketplace.unseen import with_unseen_shown
 from servers.marketplace.users.accounts import Accounts, Identity
 from servers.marketplace.users.grants import Grants
 from shared.auth import Principal, acting_as, require
-from shared.errors import NotFound, PlatformError, Unauthenticated
+from shared.errors import Forbidden, NotFound, PlatformError, Unauthenticated
 from shared.ids import HANDLE_PATTERN
 from shared.serving import read_body
 from shared.settings import Settings
@@ -32,6 +33,7 @@ PATH = "/approvals"
 SIGNED_IN_S = 600.0
 SCOPE = "approvals:decide"
 PURPOSE = "approvals page"
+DOOR = "approvals"
 ANSWERS = {"approve": True, "deny": False}
 
 
@@ -44,17 +46,19 @@ class ApprovalsPage:
     """The handlers of `/approvals`."""
 
     def __init__(
-        self, settings: Settings, seal: SessionSeal, accounts: Accounts, grants: Grants, data: CustomerDatabase
-    ) -> None:
+        self, settings: Settings, seal: SessionSeal, accounts: Accounts, grants: Grants, data: CustomerDatabase,
+        sign_in: SignIn,
+    ) -> None:  # fmt: skip
         self._resource = settings.resource("marketplace")
         self._seal = seal
         self._accounts = accounts
         self._grants = grants
         self._data = data
+        self._provider = sign_in
 
     async def ask(self, request: Request) -> Response:
         """GET: who is it? Nothing of any approval is shown before that is known."""
-        return _sign_in(request, request.query_params)
+        return self._sign_in(request, request.query_params)
 
     async def answer(self, request: Request) -> Response:
         """POST: sign in with `email` and `password`, or decide with `session`; either answers with what waits."""
@@ -62,7 +66,7 @@ class ApprovalsPage:
         try:
             identity = await self._identity(form)
         except Unauthenticated as error:
-            return _sign_in(request, form, error.message, error.status)
+            return self._sign_in(request, form, error.message, error.status)
         try:
             caller = await self._caller(identity, form.get("customer"))
             with acting_as(caller):
@@ -71,6 +75,30 @@ class ApprovalsPage:
                 return await self._shown(request, caller, form, done)
         except PlatformError as error:
             return error_page(request, error)
+
+    async def held(self, told: Mapping[str, str]) -> dict[str, str]:
+        """As `providers.page.Door` has it."""
+        return {name: told.get(name, "")[:100] for name in ("customer", "approval")}
+
+    def opened(self, held: Mapping[str, str]) -> dict[str, str]:
+        """As `providers.page.Door` has it."""
+        return dict(held)
+
+    async def entered(self, request: Request, told: Mapping[str, str], email: str, issuer: str) -> Response:
+        """As `providers.page.Door` has it: what waits. Nothing is decided by following a link."""
+        identity = await self._accounts.by_address(email)
+        if identity is None:
+            raise Forbidden(NO_ACCOUNT)
+        caller = await self._caller(identity, told["customer"])
+        with acting_as(caller):
+            require(SCOPE)
+            return await self._shown(request, caller, told, None)
+
+    def _sign_in(self, request: Request, told: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:
+        named = {name: told.get(name, "")[:100] for name in ("customer", "approval")}
+        email = told.get("email", "")[:254] if wrong else ""  # of the form alone, never of an address
+        ways = self._provider.ways(DOOR, named)
+        return page(request, "approvals_sign_in.html", status, wrong=wrong, email=email, ways=ways, **named)
 
     async def _identity(self, form: Mapping[str, str]) -> Identity:
         if "session" not in form:
@@ -124,9 +152,3 @@ class ApprovalsPage:
         """A colleague's e-mail address; of the operator and partners the page says only what they are."""
         user = await self._accounts.store.user(user_id)
         return user.email if user is not None and user.customer == caller.customer else None
-
-
-def _sign_in(request: Request, told: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:
-    named = {name: told.get(name, "")[:100] for name in ("customer", "approval")}
-    email = told.get("email", "")[:254] if wrong else ""  # of the form alone, never of an address
-    return page(request, "approvals_sign_in.html", status, wrong=wrong, email=email, **named)

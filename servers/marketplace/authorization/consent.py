@@ -20,7 +20,7 @@ from servers.marketplace.authorization.store import Authorization, Authorization
 from servers.marketplace.forms import read_form
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.pages import MAX_BODY, error_page, page, page_headers
-from servers.marketplace.providers.sign_in import SignIn, way_out
+from servers.marketplace.providers.sign_in import NO_ACCOUNT, SignIn, way_out
 from servers.marketplace.users.accounts import Accounts, Identity
 from servers.marketplace.users.grants import Grants
 from shared.errors import Forbidden, InvalidInput, NotFound, PlatformError, Unauthenticated
@@ -31,7 +31,6 @@ from shared.settings import Settings
 DOOR = "consent"
 """Of ways through an identity provider that lead back here."""
 PROOF = "consent proof"
-NO_ACCOUNT = "You have signed in, but there is no account with this e-mail address: ask for an invitation."
 
 MEANING = {
     "catalogue:read": "see the catalogue of servers",

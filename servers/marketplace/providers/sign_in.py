@@ -40,6 +40,7 @@ OVER = "This sign-in is over, or another browser began it: go back to where you 
 UNFIT = "What the identity provider answers does not fit this sign-in: sign in again, or tell your administrator."
 DECLINED = "The identity provider has not signed you in: sign in again, or ask your administrator."
 NAMELESS = "The identity provider names no verified e-mail address of its domains for you: ask your administrator."
+NO_ACCOUNT = "You have signed in, but there is no account with this e-mail address: ask for an invitation."
 TOO_LONG = "This program asks for more than a sign-in through an identity provider can keep: tell its maker."
 
 
