@@ -6,7 +6,7 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from servers.cradle.processing.extract.extractor import Damaged, Locked, Unreadable
@@ -16,6 +16,8 @@ MAX_UNPACKED = 2 * 2**30
 MAX_RATIO = 400
 RATIO_FROM = 64 * 2**20
 MAX_XML = 512 * 2**20
+MAX_HELD = 32 * 2**20
+"""Bytes of XML that wait for an end of an element."""
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, OSError, ValueError)
 
 
@@ -73,6 +75,20 @@ def whole_blocks(archive: zipfile.ZipFile, name: str, size: int) -> Iterator[byt
     """As `part_blocks`, up to where the part breaks: another reader judges the file."""
     with suppress(Unreadable):
         yield from part_blocks(archive, name, size)
+
+
+def cut_behind(blocks: Iterable[bytes], *ends: bytes) -> Iterator[bytes]:
+    """The same bytes in pieces that end behind one of `ends`, but the last; where none comes for long, anywhere."""
+    held = b""
+    for block in blocks:
+        held += block
+        cut = max(held.rfind(end) + len(end) if end in held else 0 for end in ends)
+        if not cut and len(held) > MAX_HELD:
+            cut = len(held)
+        if cut:
+            yield held[:cut]
+            held = held[cut:]
+    yield held
 
 
 @contextmanager

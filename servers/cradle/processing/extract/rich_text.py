@@ -9,13 +9,11 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
 
-from servers.cradle.processing.extract.containers import part_blocks, whole_blocks
+from servers.cradle.processing.extract.containers import cut_behind, part_blocks, whole_blocks
 from servers.cradle.processing.extract.encoding import raised
 
 BLOCK = 2**20
-MAX_HELD = 32 * 2**20
 _PART = re.compile(r"(^|[\\/])(sharedstrings|worksheets[\\/][^\\/]+)\.xml$", re.IGNORECASE)
 _MARK = b"superscript"
 _PIECE = re.compile(rb"<((?:[\w.-]+:)?)r>(?:(?!</?(?:[\w.-]+:)?r>).)*</\1r>", re.DOTALL)
@@ -37,8 +35,8 @@ def with_raised(data: bytes, archive: zipfile.ZipFile) -> bytes:
         for each in parts:
             written.filelist.remove(written.NameToInfo.pop(each.filename))
             with written.open(each.filename, "w", force_zip64=each.file_size > 2**30) as part:
-                for block in _shown(part_blocks(archive, each.filename, BLOCK)):
-                    part.write(block)
+                for piece in cut_behind(part_blocks(archive, each.filename, BLOCK), b"si>", b"row>"):
+                    part.write(_PIECE.sub(_raised, piece))
     return out.getvalue()
 
 
@@ -47,20 +45,6 @@ def _is_marked(archive: zipfile.ZipFile, path: str) -> bool:
     held = b""
     blocks = whole_blocks(archive, path, BLOCK)
     return any(_MARK in (held := held[1 - len(_MARK) :] + block) for block in blocks)
-
-
-def _shown(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The XML of a part with raised pieces, cut behind texts and rows."""
-    held = b""
-    for block in blocks:
-        held += block
-        cut = max(held.rfind(b"si>") + 3, held.rfind(b"row>") + 4)
-        if cut < 5 and len(held) > MAX_HELD:
-            cut = len(held)
-        if cut >= 5:
-            yield _PIECE.sub(_raised, held[:cut])
-            held = held[cut:]
-    yield _PIECE.sub(_raised, held)
 
 
 def _raised(piece: re.Match[bytes]) -> bytes:

@@ -11,11 +11,10 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 
-from servers.cradle.processing.extract.containers import part_blocks
+from servers.cradle.processing.extract.containers import cut_behind, part_blocks
 from servers.cradle.processing.extract.number_formats import padded_of
 
 BLOCK = 2**20
-MAX_HELD = 32 * 2**20
 _PART = re.compile(r"\.(xml|rels)$", re.IGNORECASE)  # no picture is read
 _CELL = re.compile(rb"<((?:[\w.-]+:)?)c(\s[^<>]*)>((?:<\1f\b[^<>]*(?:/>|>[^<]*</\1f>))?)<\1v>([0-9]+)</\1v></\1c>")
 _STYLE = re.compile(rb"""\ss\s*=\s*["']([0-9]+)["']""")
@@ -63,13 +62,4 @@ def _cells(blocks: Iterator[bytes], widths: Mapping[bytes, int]) -> Iterator[byt
             prefix, attributes, formula, prefix, digits.zfill(width), prefix, prefix,
         )  # fmt: skip
 
-    held = b""
-    for block in blocks:
-        held += block
-        cut = max(held.rfind(b"</c>") + 4, held.rfind(b":c>") + 3)
-        if cut < 4 and len(held) > MAX_HELD:
-            cut = len(held)
-        if cut >= 4:
-            yield _CELL.sub(cell, held[:cut])
-            held = held[cut:]
-    yield _CELL.sub(cell, held)
+    return (_CELL.sub(cell, piece) for piece in cut_behind(blocks, b"</c>", b":c>"))
