@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode, urljoin, urlsplit
 import httpx2
 import jwt
 import orjson
+import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
@@ -24,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from servers.marketplace.providers.issuer import DISCOVERY
 from servers.marketplace.providers.sign_in import CALLBACK
+from servers.marketplace.tools.accounts import UserCreated
 from tests.integration.test_marketplace_oauth import asking, registered
 from tests.marketplace_rig import Market, answer_json, body_of, running_market
 from tests.serving_rig import HANGS_S, free_port, listening
@@ -31,6 +33,7 @@ from tests.serving_rig import HANGS_S, free_port, listening
 OURS = "0711-at-the-provider"
 SECRET = "s3cret: of 100 % & more"
 """With signs that client_secret_basic has to escape."""
+LINK = "Sign in with Acme & Co"
 
 Answering = Callable[[Send], Awaitable[None]]
 
@@ -231,3 +234,19 @@ async def at_consent(market: Market, language: str = "en", **changes: str) -> tu
     browser, client_id = Browser(language), (await registered(market))["client_id"]
     await browser.open(asking(market, client_id, **changes))
     return browser, client_id
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider()
+
+
+@pytest.fixture
+async def market(database: Any, tmp_path: Any, provider: Provider) -> AsyncIterator[Market]:
+    async with market_with(database, tmp_path, provider) as running:
+        yield running
+
+
+@pytest.fixture
+async def anna(market: Market) -> UserCreated:
+    return await market.add_user("customer_user", "acme", "anna@acme.example")

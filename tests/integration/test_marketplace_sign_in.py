@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,31 +17,15 @@ from servers.marketplace.users.accounts import FAILURES_BEFORE_LOCK
 from tests.approvals_rig import RAISE, dataset, people_at  # noqa: F401  # a fixture
 from tests.integration.test_marketplace_oauth import BACK, asking, by_code, registered
 from tests.marketplace_rig import Market, running_market
-from tests.oidc_rig import OURS, Browser, Provider, at_consent, market_with, trusting
+from tests.oidc_rig import LINK, OURS, Browser, Provider, anna, at_consent, market, market_with, provider, trusting
 from tests.serving_rig import listening
 
+__all__ = ["anna", "market", "provider"]
 WORDS = {
-    "en": ("Sign in with Acme & Co", "You have signed in as anna@acme.example.", "Allow", "Use another account"),
+    "en": (LINK, "You have signed in as anna@acme.example.", "Allow", "Use another account"),
     "de": ("Mit Acme & Co anmelden", "Sie haben sich als anna@acme.example angemeldet.", "Erlauben",
            "Ein anderes Konto verwenden"),
 }  # fmt: skip
-LINK = WORDS["en"][0]
-
-
-@pytest.fixture
-def provider() -> Provider:
-    return Provider()
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Any, provider: Provider) -> AsyncIterator[Market]:
-    async with market_with(database, tmp_path, provider) as running:
-        yield running
-
-
-@pytest.fixture
-async def anna(market: Market) -> UserCreated:
-    return await market.add_user("customer_user", "acme", "anna@acme.example")
 
 
 async def back_with(browser: Browser, market: Market, client_id: str) -> httpx2.Response:

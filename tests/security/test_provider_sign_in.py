@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -19,27 +18,24 @@ from servers.marketplace.providers.sign_in import PATH
 from servers.marketplace.tools.accounts import UserCreated
 from shared.auth.keys import LARGEST_DOCUMENT
 from tests.marketplace_rig import Market
-from tests.oidc_rig import OURS, Answering, Browser, Provider, answer, at_consent, by_secret, jwk, market_with
+from tests.oidc_rig import (
+    LINK,
+    OURS,
+    Answering,
+    Browser,
+    Provider,
+    anna,
+    answer,
+    at_consent,
+    by_secret,
+    jwk,
+    market,
+    provider,
+)
 from tests.serving_rig import listening
 
-LINK = "Sign in with Acme & Co"
+__all__ = ["anna", "market", "provider"]
 COOKIE = "0711-sign-in"
-
-
-@pytest.fixture
-def provider() -> Provider:
-    return Provider()
-
-
-@pytest.fixture
-async def market(database: Any, tmp_path: Any, provider: Provider) -> AsyncIterator[Market]:
-    async with market_with(database, tmp_path, provider) as running:
-        yield running
-
-
-@pytest.fixture
-async def anna(market: Market) -> UserCreated:
-    return await market.add_user("customer_user", "acme", "anna@acme.example")
 
 
 @pytest.fixture
