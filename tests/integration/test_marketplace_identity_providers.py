@@ -86,6 +86,8 @@ async def test_every_token_that_is_no_fresh_one_of_the_provider_for_the_platform
         "lives two hours": provider.token(exp=now + 7200),
         "not yet": provider.token(nbf=now + 600),
         "no end": provider.token(exp=None),
+        "an end as a text": provider.token(exp=str(now + 600)),
+        "a beginning as a text": provider.token(iat=str(now)),
         "an address that nobody has verified": provider.token(email_verified=False),
         "an address of which it is not said": provider.token(email_verified=None),
         "verified as a text": provider.token(email_verified="true"),

@@ -159,6 +159,8 @@ class Issuer(FetchedKeys[jwt.PyJWK]):
             _untrusted(type(error).__name__)
         if claims["aud"] not in (self.trusted.audience, [self.trusted.audience]):
             _untrusted("further audiences")
+        if not all(isinstance(claims[each], int | float) for each in ("exp", "iat")):
+            _untrusted("a time that is no number")  # PyJWT reads one in a text too
         return claims
 
     def email(self, claims: Mapping[str, Any]) -> str | None:
