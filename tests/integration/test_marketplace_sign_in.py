@@ -36,6 +36,15 @@ async def back_with(browser: Browser, market: Market, client_id: str) -> httpx2.
     return await by_code(market, client_id, back["code"])
 
 
+async def let_in(market: Market, email: str) -> None:
+    """A program gets its token once this person has signed in at the provider and allowed it."""
+    browser, client_id = await at_consent(market)
+    await browser.click(LINK)
+    await browser.send(user=email)
+    await browser.send(answer="allow")
+    assert (await back_with(browser, market, client_id)).status_code == 200
+
+
 @pytest.mark.requirement("A-01", "A-06")
 @pytest.mark.parametrize("language", ["en", "de"])
 async def test_a_person_signs_in_at_the_provider_and_then_consents(
@@ -167,11 +176,7 @@ async def test_an_invited_person_accepts_through_the_provider(
             market.base + "/v1/login", json={"email": "cara@acme.example", "password": password or "x"}
         )
         assert answer.status_code == 401, "there is no password"
-    consenting, client_id = await at_consent(market)
-    await consenting.click(LINK)
-    await consenting.send(user="cara@acme.example")
-    await consenting.send(answer="allow")
-    assert (await back_with(consenting, market, client_id)).status_code == 200
+    await let_in(market, "cara@acme.example")
     elsewhere = await market.call(boss, "invite_user", InvitationMade, email="eve@bolt.example", **invite)
     assert LINK not in (await browser.open(elsewhere.link)).text, "it does not speak for this address"
 
@@ -182,11 +187,7 @@ async def test_wrong_passwords_lock_out_nobody_whom_the_provider_vouches_for(mar
         assert (await market.http.post(market.base + "/v1/login", json=told)).status_code == 401
     told = {"email": anna.email, "password": anna.password}
     assert (await market.http.post(market.base + "/v1/login", json=told)).status_code == 401
-    browser, client_id = await at_consent(market)
-    await browser.click(LINK)
-    await browser.send(user=anna.email)
-    await browser.send(answer="allow")
-    assert (await back_with(browser, market, client_id)).status_code == 200
+    await let_in(market, anna.email)
 
 
 async def test_where_a_company_signs_in_through_its_provider_alone_no_password_is_taken(

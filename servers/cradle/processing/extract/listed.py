@@ -90,11 +90,11 @@ def _without_cut_row(rows: list[Row], header: Row) -> tuple[str, list[Row]]:
         cell, name = longer[0]
         if cell.startswith(f"{name} ") and role_of(name) and role_of(cell) != role_of(name):
             return cell.removeprefix(name).strip(), [header, *rows[1:]]
-    at = 0 if longer else 1
+    first = 0 if longer else 1
     place = next((at for at, name in enumerate(header) if names_numbers(name)), 0)
-    if len(rows) <= at or rows[at][place] or not any(rows[at]):
+    if len(rows) <= first or rows[first][place] or not any(rows[first]):
         return "", rows
-    return " ".join(filter(None, rows[at])), rows[:at] + rows[at + 1 :]
+    return " ".join(filter(None, rows[first])), rows[:first] + rows[first + 1 :]
 
 
 def _going_on(table: Block, above: _List) -> list[Row] | None:
