@@ -11,7 +11,7 @@ import pytest
 
 from servers.marketplace.approvals import database as approvals
 from servers.marketplace.approvals.page import SIGNED_IN_S
-from servers.marketplace.approvals.store import WAITS_S
+from servers.marketplace.approvals.store import WAITS_S, ApprovalStore
 from servers.marketplace.gateway import sessions
 from servers.marketplace.tools.database import ApprovalList, DatabaseAnswer
 from shared.errors import InvalidInput, Unavailable
@@ -28,7 +28,7 @@ async def becomes(found: Callable[[], Awaitable[bool]]) -> None:
     """Ask until it is so."""
     async with asyncio.timeout(HEARS_S):
         while not await found():
-            pass
+            await asyncio.sleep(0.01)
 
 
 async def come_back(people: People, token: str, approval_id: str) -> dict[str, Any]:
@@ -93,7 +93,21 @@ async def test_an_instance_that_does_not_answer_in_time_keeps_nobody_from_the_li
     assert (shown.statement, shown.rows) == (None, 2)
 
 
-async def test_a_change_whose_caller_went_away_has_an_unknown_outcome(people: People, postgres_server: Any) -> None:
+@pytest.mark.parametrize("amid_dispatch", [False, True])
+async def test_a_change_whose_caller_went_away_has_an_unknown_outcome(
+    people: People, postgres_server: Any, monkeypatch: pytest.MonkeyPatch, amid_dispatch: bool
+) -> None:
+    """Also where the caller goes when the approval is used up, and before the instance is asked."""
+    left = asyncio.Event()
+    dispatch = ApprovalStore.dispatch
+
+    async def dispatched(*given: Any) -> bool:
+        used = await dispatch(*given)
+        await left.wait()
+        return used
+
+    if amid_dispatch:
+        monkeypatch.setattr(ApprovalStore, "dispatch", dispatched)
     approval = await people.approved()
     people.cut.append(True)
     making = asyncio.create_task(people.change(people.anna, approval_id=approval))
@@ -104,6 +118,8 @@ async def test_a_change_whose_caller_went_away_has_an_unknown_outcome(people: Pe
 
         await becomes(lambda: is_("dispatched"))
         making.cancel()
+        await asyncio.sleep(0.2)  # so that the marketplace has heard of it
+        left.set()
         await becomes(lambda: is_("unknown"))
 
 

@@ -108,7 +108,7 @@ class CustomerDatabase:
         decider = await self._users.user(found.decided_by) if found.decided_by is not None else None
         if decider is not None and not decider.active:
             raise Conflict("The account that approved this has ended since: ask for a new approval.")
-        if not await self._store.dispatch(customer, approval_id, caller.subject, bound):
+        if not await self._use_up(customer, approval_id, caller.subject, bound):
             raise Conflict(
                 "This is not approved for exactly this statement, by another person, and in time; or it was used: ask "
                 "for a new approval by leaving approval_id out."
@@ -204,6 +204,20 @@ class CustomerDatabase:
         """
         found = await self._known(require_customer(), approval_id)
         return found if (found.state, found.requested_by) == ("waiting", caller.subject) and found.open else None
+
+    async def _use_up(self, customer: str, approval_id: str, subject: str, bound: Bound) -> bool:
+        """Whether the approval is used up now. Where the caller leaves amid it, that is settled too."""
+        dispatching = asyncio.ensure_future(self._store.dispatch(customer, approval_id, subject, bound))
+
+        async def left() -> None:
+            if await dispatching:
+                await self._settle(customer, approval_id, subject, "unknown")
+
+        try:
+            return await asyncio.shield(dispatching)
+        except asyncio.CancelledError:
+            await asyncio.shield(left())
+            raise
 
     async def _settle(self, customer: str, approval_id: str, subject: str, state: State) -> None:
         """Record what came of a change. The caller learns it also where that fails: an error that can be tried again
