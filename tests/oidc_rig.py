@@ -47,6 +47,8 @@ class Provider:
         signs: what makes a token of claims.
         answers: path → what is answered in place of the usual.
         refuses: what the sign-in page answers the program with, in place of a code.
+        thin: the address is left out of ID tokens, and told at the userinfo endpoint alone.
+        tells: claims of the userinfo endpoint that are others than usual; None: left out.
     """
 
     def __init__(self) -> None:
@@ -58,6 +60,7 @@ class Provider:
             "jwks_uri": self.issuer + "/keys",
             "authorization_endpoint": self.issuer + "/authorize",
             "token_endpoint": self.issuer + "/token",
+            "userinfo_endpoint": self.issuer + "/userinfo",
             "authorization_response_iss_parameter_supported": True,
         }
         self.keys: list[dict[str, Any]] = [jwk(self.private, "one")]
@@ -67,7 +70,10 @@ class Provider:
         self.signs: Callable[[dict[str, Any]], str] = self.signed
         self.answers: dict[str, Answering] = {}
         self.refuses: dict[str, str] = {}
+        self.thin = False
+        self.tells: dict[str, Any] = {}
         self.codes: dict[str, dict[str, str]] = {}
+        self.people: dict[str, dict[str, Any]] = {}
         self.requests: list[dict[str, str]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,6 +89,9 @@ class Provider:
         elif path == "/token":
             status, told = self._token(form, headers.get("authorization", ""))
             await answer_json(send, told, status)
+        elif path == "/userinfo":
+            told = self.people.get(headers.get("authorization", ""))
+            await answer_json(send, told, 200) if told else await answer(send, 401, {"www-authenticate": "Bearer"}, b"")
         else:
             told = {DISCOVERY: self.about, "/keys": {"keys": self.keys}}.get(path)
             await answer_json(send, told, 200 if told is not None else 404)
@@ -131,7 +140,12 @@ class Provider:
         if urlsafe_b64encode(digest).decode().rstrip("=") != given["code_challenge"]:
             return 400, {"error": "invalid_grant"}
         claims = self.claims(**({"email": given["user"], "nonce": given["nonce"]} | self.says))
-        return 200, {"id_token": self.signs(claims), "access_token": "opaque", "token_type": "Bearer"}
+        access = secrets.token_urlsafe(24)
+        person = {name: claims[name] for name in ("sub", "email", "email_verified") if name in claims} | self.tells
+        self.people[f"Bearer {access}"] = {name: value for name, value in person.items() if value is not None}
+        if self.thin:
+            claims = {name: value for name, value in claims.items() if not name.startswith("email")}
+        return 200, {"id_token": self.signs(claims), "access_token": access, "token_type": "Bearer"}
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         now = int(time.time())

@@ -130,6 +130,45 @@ async def test_no_forged_or_foreign_id_token_signs_in(market: Market, provider: 
 
 
 @pytest.mark.requirement("A-03")
+async def test_an_address_that_only_the_userinfo_endpoint_tells_is_that_of_who_signed_in(
+    market: Market, provider: Provider, anna: UserCreated
+) -> None:
+    provider.thin = True
+    page = await attempt(market, provider)
+    assert (page.status_code, "You have signed in as anna@acme.example." in page.text) == (200, True)
+    attacks: dict[str, tuple[dict[str, Any], str]] = {
+        "another person": ({"sub": "another"}, "The userinfo endpoint names another sub."),
+        "nobody": ({"sub": None}, "The userinfo endpoint names another sub."),
+        "no address": ({"email": None}, "email at one of the domains"),
+        "an address that nobody has verified": ({"email_verified": False}, "email_verified"),
+        "an address of which it is not said": ({"email_verified": None}, "email_verified"),
+        "a domain of another's": ({"email": "bob@bolt.example"}, "email at one of the domains"),
+    }
+    for name, (provider.tells, why) in attacks.items():
+        assert why in refused(await attempt(market, provider)).text, name
+
+    async def refuses(send: Send) -> None:
+        await answer(send, 401, {"www-authenticate": "Bearer"}, b"")
+
+    async def says_nothing(send: Send) -> None:
+        await answer(send, 200, {"content-type": "text/html"}, b"<h1>hello</h1>")
+
+    provider.answers["/userinfo"] = refuses
+    assert "The userinfo endpoint answers 401." in refused(await attempt(market, provider)).text
+    provider.answers["/userinfo"] = says_nothing
+    refused(await attempt(market, provider), 503)
+
+
+@pytest.mark.requirement("A-03")
+async def test_what_a_token_says_of_an_address_is_not_asked_for_again(
+    market: Market, provider: Provider, anna: UserCreated
+) -> None:
+    provider.tells = {"email": "bob@bolt.example"}
+    assert (await attempt(market, provider)).status_code == 200
+    assert "/userinfo" not in provider.asked
+
+
+@pytest.mark.requirement("A-03")
 async def test_an_answer_counts_once_in_the_browser_that_asked_and_from_the_provider_that_was_asked(
     market: Market, provider: Provider, anna: UserCreated
 ) -> None:

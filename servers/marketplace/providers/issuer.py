@@ -35,6 +35,7 @@ BASIC, POST = "client_secret_basic", "client_secret_post"
 FORM = ("content-type", "application/x-www-form-urlencoded")
 _KID = re.compile(r"[\x21-\x7e]{1,200}")
 _ERROR = re.compile(r"[a-z_]{1,60}")
+_BEARER = re.compile(r"[\x21-\x7e]{1,8192}")
 _NEEDED = [claim for claim in REQUIRED if claim != "jti"]
 
 
@@ -44,6 +45,7 @@ class Endpoints:
 
     authorization: str
     token: str
+    userinfo: str | None
     secret_in_form: bool
     names_itself: bool
 
@@ -70,11 +72,10 @@ class Issuer(FetchedKeys[jwt.PyJWK]):
         return self.trusted.name or urlsplit(self.address).hostname or self.address
 
     async def load(self) -> dict[str, jwt.PyJWK]:
-        _, about = await self._ask("GET", self.address.rstrip("/") + DISCOVERY)
+        about = await self._document(self.address.rstrip("/") + DISCOVERY)
         if about["issuer"] != self.address:
             raise ValueError("another issuer")
-        _, document = await self._ask("GET", str(about["jwks_uri"]))
-        keys = _signing(document)
+        keys = _signing(await self._document(str(about["jwks_uri"])))
         self._about = about
         return keys
 
@@ -93,14 +94,16 @@ class Issuer(FetchedKeys[jwt.PyJWK]):
             return Endpoints(
                 provider_address(about["authorization_endpoint"]),
                 provider_address(about["token_endpoint"]),
+                provider_address(about["userinfo_endpoint"]) if "userinfo_endpoint" in about else None,
                 BASIC not in methods,
                 about.get("authorization_response_iss_parameter_supported") is True,
             )
         except (KeyError, ValueError, TypeError, AttributeError):
             raise Unavailable("The identity provider's metadata is of no use: tell your administrator.") from None
 
-    async def id_token(self, code: str, verifier: str, back: str) -> str:
-        """The ID token for a code (OpenID Connect Core 1.0, 3.1.3).
+    async def tokens(self, code: str, verifier: str, back: str) -> tuple[str, str]:
+        """The ID token for a code, and the access token, which is empty where there is none (OpenID Connect Core 1.0,
+        3.1.3).
 
         Args:
             verifier: of PKCE (RFC 7636).
@@ -119,16 +122,31 @@ class Issuer(FetchedKeys[jwt.PyJWK]):
         else:
             shown = f"{quote_plus(name)}:{quote_plus(secret)}"  # RFC 6749, 2.3.1
             headers.append(("authorization", "Basic " + base64.b64encode(shown.encode()).decode()))
-        try:
-            status, told = await self._ask("POST", endpoints.token, headers, urlencode(form).encode())
-        except Exception:  # noqa: BLE001  # whatever is wrong there, as with the keys
-            raise Unavailable(self.UNKNOWN, retry_after=RETRY_S) from None
-        token = told.get("id_token")
+        status, told = await self._answer("POST", endpoints.token, headers, urlencode(form).encode())
+        token, access = told.get("id_token"), told.get("access_token")
         if status == 200 and isinstance(token, str):
-            return token
+            return token, access if isinstance(access, str) and _BEARER.fullmatch(access) else ""
         named = told.get("error")
         known = isinstance(named, str) and _ERROR.fullmatch(named)
         raise InvalidInput(f"The token endpoint answers {status}{f', {named}' if known else ''}.")
+
+    async def person(self, claims: Mapping[str, Any], access: str) -> Mapping[str, Any]:
+        """What is said of who an ID token names: in the token, or where it leaves the address out, as it may beside an
+        access token, at the userinfo endpoint (OpenID Connect Core 1.0, 5.3 and 5.4).
+
+        Raises:
+            InvalidInput: the endpoint refuses, or speaks of another person; the message is for administrators.
+            Unavailable: it does not answer.
+        """
+        place = (await self.endpoints()).userinfo
+        if {"email", self.trusted.verified_by} <= claims.keys() or place is None or not access:
+            return claims
+        status, told = await self._answer("GET", place, [("authorization", f"Bearer {access}")])
+        if status != 200:
+            raise InvalidInput(f"The userinfo endpoint answers {status}.")
+        if told.get("sub") != claims["sub"]:
+            raise InvalidInput("The userinfo endpoint names another sub.")
+        return told
 
     async def claims(self, token: str, *, strict: bool) -> dict[str, Any]:
         """What a token of the provider for the platform says, its signature, issuer, audience and times checked.
@@ -176,6 +194,20 @@ class Issuer(FetchedKeys[jwt.PyJWK]):
     def _secret(self) -> str:
         return self.trusted.client_secret.get_secret_value() if self.trusted.client_secret else ""
 
+    async def _document(self, url: str) -> dict[str, Any]:
+        status, told = await self._ask("GET", url)
+        if status != 200:
+            raise ValueError("no such document")
+        return told
+
+    async def _answer(
+        self, method: str, url: str, headers: list[tuple[str, str]], body: bytes = b""
+    ) -> tuple[int, dict[str, Any]]:
+        try:
+            return await self._ask(method, url, headers, body)
+        except Exception:  # noqa: BLE001  # whatever is wrong there, as with the keys
+            raise Unavailable(self.UNKNOWN, retry_after=RETRY_S) from None
+
     async def _ask(
         self, method: str, url: str, headers: list[tuple[str, str]] | None = None, body: bytes = b""
     ) -> tuple[int, dict[str, Any]]:
@@ -188,9 +220,9 @@ class Issuer(FetchedKeys[jwt.PyJWK]):
         client = self._outgoing.client(place, operated=urlsplit(url)[:2] == urlsplit(self.address)[:2])
         asked = [("accept", "application/json"), ("accept-encoding", "identity"), *(headers or [])]
         async with asyncio.timeout(ANSWER_S), client.request(method, place, asked, body, query) as answer:
-            told = orjson.loads(await read_whole(answer, LARGEST_DOCUMENT))
-        if not isinstance(told, dict) or (method == "GET" and answer.status != 200):
-            raise ValueError("no such document")
+            told = orjson.loads(await read_whole(answer, LARGEST_DOCUMENT) or b"{}")  # a refusal may have no body
+        if not isinstance(told, dict):
+            raise ValueError("no JSON object")
         return answer.status, told
 
 

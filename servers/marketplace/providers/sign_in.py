@@ -167,14 +167,15 @@ class SignIn:
         if not 0 < len(code) <= LONGEST_CODE:
             raise Refusal(UNFIT, "no code")
         try:
-            claims = await provider.claims(await self._exchanged(provider, code, begun), strict=False)
+            token, access = await self._exchanged(provider, code, begun)
+            claims = await provider.claims(token, strict=False)
+            if claims.get("nonce") != begun.nonce:
+                raise InvalidInput("nonce of another sign-in")
+            if claims.get("azp", provider.trusted.audience) != provider.trusted.audience:
+                raise InvalidInput("azp is another client")
+            email = provider.email(await provider.person(claims, access))
         except InvalidInput as error:
             raise Refusal(UNFIT, error.message) from None
-        if claims.get("nonce") != begun.nonce:
-            raise Refusal(UNFIT, "nonce of another sign-in")
-        if claims.get("azp", provider.trusted.audience) != provider.trusted.audience:
-            raise Refusal(UNFIT, "azp is another client")
-        email = provider.email(claims)
         if email is None:
             raise Refusal(NAMELESS, f"email at one of the domains, {provider.trusted.verified_by}")
         return email
@@ -185,11 +186,11 @@ class SignIn:
             raise NotFound(OVER)
         return provider
 
-    async def _exchanged(self, provider: Issuer, code: str, begun: Begun) -> str:
+    async def _exchanged(self, provider: Issuer, code: str, begun: Begun) -> tuple[str, str]:
         if self._exchanging >= AT_ONCE:
             raise Overloaded("Too many logins at once: try again in a moment.", retry_after=2)
         self._exchanging += 1
         try:
-            return await provider.id_token(code, begun.verifier, self._base + CALLBACK)
+            return await provider.tokens(code, begun.verifier, self._base + CALLBACK)
         finally:
             self._exchanging -= 1
