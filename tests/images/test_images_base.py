@@ -16,8 +16,9 @@ from servers.cradle.images.registry import Pinned, chosen, pull
 from servers.cradle.images.unpack import read_image
 from shared.errors import Conflict, InvalidInput, NotFound, PlatformError, Unavailable
 from shared.ids import digest
-from tests.registry_rig import LAYER, MANIFEST, Registry, tar_of
+from tests.registry_rig import INDEX, LAYER, MANIFEST, Registry, tar_of
 
+AMD64 = {"os": "linux", "architecture": "amd64"}
 PYTHON = f"usr/local/bin/python3.{sys.version_info[1]}"
 
 
@@ -78,6 +79,18 @@ def test_what_the_registry_has_not_is_said_plainly(registry: Registry, tmp_path:
     nobody = Pinned("127.0.0.1:1", "library/python", "sha256:" + "0" * 64)
     with pytest.raises(Unavailable, match="does not answer"):
         pull(nobody, "amd64", tmp_path)
+
+
+def test_what_stands_beside_the_images_of_an_index_is_passed_over(registry: Registry, tmp_path: Path) -> None:
+    provenance = registry.put(b"{}", MANIFEST) | {"platform": None}
+    body = {"mediaType": INDEX, "manifests": [provenance, registry.image(b"") | {"platform": AMD64}]}
+    assert pull(registry.pinned(str(registry.put(json.dumps(body).encode(), INDEX)["digest"])), "amd64", tmp_path)
+
+
+@pytest.mark.parametrize("manifest", ["[]", '{"manifests": ["x"]}', '{"manifests": 1}', '{"config": 1}', "{}", "x"])
+def test_what_is_no_manifest_is_refused(registry: Registry, tmp_path: Path, manifest: str) -> None:
+    with pytest.raises(Conflict, match="not an image's manifest"):
+        pull(registry.pinned(str(registry.put(manifest.encode(), MANIFEST)["digest"])), "amd64", tmp_path)
 
 
 @pytest.mark.requirement("I-10")

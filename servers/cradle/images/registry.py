@@ -111,7 +111,7 @@ def pull(pinned: Pinned, architecture: str, cache: Path) -> list[Layer]:
             if kind not in MEDIA_TYPES or size > _LARGEST:
                 raise InvalidInput("A layer of the base image is no tar in gzip or zstd. Pin another image.")
             layers.append(_kept(registry, blob, size, diff_id, cache, MEDIA_TYPES[kind]))
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise Conflict("The registry's answer is not an image's manifest. Check P0711_BASE_IMAGE.") from None
     return layers
 
@@ -125,7 +125,7 @@ def _listed(descriptor: dict[str, Any]) -> str:
 
 def _of_architecture(index: dict[str, Any], architecture: str) -> str:
     for entry in index["manifests"]:
-        platform = entry.get("platform", {})
+        platform = entry.get("platform") or {}  # provenance beside the images may have none
         if (platform.get("os"), platform.get("architecture")) == ("linux", architecture):
             return _listed(entry)
     raise NotFound(f"The base image has no linux/{architecture}. Pin one that has.", field="base_image")
