@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from servers.cradle.processing.extract.note_marks import with_cents
 from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of, priced_for, priced_from
+from servers.cradle.processing.extract.terms import Terms
 from servers.cradle.processing.extract.validity import Validity
 from servers.cradle.processing.extraction import Localised
 from servers.cradle.processing.language import guess
@@ -114,8 +115,9 @@ def shown(cell: str) -> str:
 class Columns:
     """What each column of a table is: its header, its role in a product or None, a unit or currency in the header, and
     of a price the quantity and the least quantity that its header names. `validity` is that of the table's prices,
-    `figures` the decimal sign of its other numbers, `?` where these do not show it; `numbers` are some of its
-    article numbers and GTINs in their order, where a column says what these fit, `written` how they are written."""
+    `terms` what else is said of all of them, `figures` the decimal sign of its other numbers, `?` where these do not
+    show it; `numbers` are some of its article numbers and GTINs in their order, where a column says what these fit,
+    `written` how they are written."""
 
     headers: Row
     roles: list[str | None] = field(default_factory=list)
@@ -128,6 +130,7 @@ class Columns:
     figures: str = "?"
     writing: Writing = field(default_factory=Writing)
     validity: Validity = field(default_factory=Validity)
+    terms: Terms = field(default_factory=Terms)
     numbers: list[str] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
 
@@ -175,17 +178,23 @@ class Columns:
 
     def _learn_scale(self, sample: list[Row]) -> None:
         """Finds the prices of a scale whose headers say the quantity alone, `ab 10 Stk` beside `1 Stk`: each of their
-        cells is an amount with its currency."""
+        cells is an amount of money."""
         bounds: dict[int, str] = {}
         for at, header in enumerate(self.headers):
             cells = [row[at] for row in sample if at < len(row) and row[at]]
-            if self.roles[at] is None and cells and all(amount_of(c, ",") and currency_of(shown(c)) for c in cells):
+            if self.roles[at] is None and cells and all(map(self._is_money, cells)):
                 name, quantity, bound = _stated(header)
                 said = header if _ONE.fullmatch(header) else bound if not (name or quantity) else ""
                 bounds |= {at: said} if said else {}
         if any(not _ONE.fullmatch(bound) for bound in bounds.values()):
             for at, bound in bounds.items():
                 self.roles[at], self.priced_from[at] = "price", bound
+
+    def _is_money(self, cell: str) -> bool:
+        """Whether a cell is an amount with its currency, or with that of the title of a list without other prices."""
+        told = currency_of(shown(cell))
+        told = told or (self.terms.currency and "price" not in self.roles and "%" not in shown(cell))
+        return bool(told and amount_of(cell, ","))
 
     def _learn_of_prices(self, sample: list[Row], before: Columns | None) -> None:
         language = guess(" ".join(self.headers))

@@ -20,7 +20,7 @@ MAX_CELL = 1_000_000
 
 class Delimited:
     name = "csv"
-    version = "9"
+    version = "10"
     media_types = frozenset({"text/csv"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

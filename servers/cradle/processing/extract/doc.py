@@ -26,7 +26,7 @@ _OBJECTS = "ObjectPool"
 
 class Doc:
     name = "doc"
-    version = "9"
+    version = "10"
     media_types = frozenset({DOC})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

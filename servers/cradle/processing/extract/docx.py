@@ -30,7 +30,7 @@ _GONE = frozenset({"del", "moveFrom", "Fallback"})
 
 class Docx:
     name = "docx"
-    version = "10"
+    version = "11"
     media_types = frozenset({DOCX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -36,7 +36,7 @@ MAX_CARRIED = 200  # columns, and characters of a cell, that are repeated in the
 
 class Html:
     name = "html"
-    version = "8"
+    version = "9"
     media_types = frozenset({"text/html"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -31,7 +31,7 @@ _Events = Iterator[tuple[str, Any]]
 
 class Json:
     name = "json"
-    version = "8"
+    version = "9"
     media_types = frozenset({"application/json"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -31,7 +31,7 @@ MAX_PARTS = 500
 
 class Mail:
     name = "mail"
-    version = "9"
+    version = "10"
     media_types = frozenset({"message/rfc822"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

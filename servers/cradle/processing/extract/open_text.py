@@ -46,7 +46,7 @@ _TITLE = "Title"  # the style's name in every language of LibreOffice
 
 class OpenText:
     name = "opendocument"
-    version = "6"
+    version = "7"
     media_types = frozenset(
         {
             *(ODT, f"{ODT}-template", f"{ODT}-master", ODP, f"{ODP}-template"),

@@ -25,7 +25,7 @@ _DAMAGED = "The message is cut off or damaged. Save it again from Outlook."
 
 class Outlook:
     name = "outlook"
-    version = "11"
+    version = "12"
     media_types = frozenset({MSG})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -55,7 +55,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 class Pdf:
     name = "pdf"
-    version = "11"
+    version = "12"
     media_types = frozenset({PDF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -22,7 +22,7 @@ _NO_CONTENT = frozenset({7, 8, 9, 10})  # date, number, footer and header of a s
 
 class Ppt:
     name = "ppt"
-    version = "6"
+    version = "7"
     media_types = frozenset({PPT})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

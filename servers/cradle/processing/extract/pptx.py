@@ -26,7 +26,7 @@ _NUMBERS = frozenset({"sldNum", "dt", "ftr", "hdr", "sldImg"})
 
 class Pptx:
     name = "pptx"
-    version = "10"
+    version = "11"
     media_types = frozenset({PPTX})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -37,7 +37,9 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
     bound = columns.priced_from[index] or columns.least(row, index)
     return Price(
         amount=amount,
-        currency=columns.first("currency", row) or currency_of(f"{text} {columns.headers[index]}"),
+        currency=columns.first("currency", row)
+        or currency_of(f"{text} {columns.headers[index]}")
+        or columns.terms.currency,
         kind=columns.names[index],
         lower_bound=_read(bound, columns).number if bound else "",
         quantity=quantity.number,
@@ -48,9 +50,10 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
 
 
 def _quantity(stated: str, row: Row, columns: Columns, index: int) -> Quantity:
-    """What cell, header and column say together; no number where none says anything."""
-    texts = (stated, columns.priced_for[index], columns.first("price_quantity", row))
-    found = [_unpacked(_read(text, columns), row, columns) for text in texts if text]
+    """What cell, header and column say together, else the list's title; no number where none says anything."""
+    said = (stated, columns.priced_for[index], columns.first("price_quantity", row))
+    texts = [text for text in said if text] or [text for text in (columns.terms.quantity,) if text]
+    found = [_unpacked(_read(text, columns), row, columns) for text in texts]
     if len({float(each.number) for each in found}) > 1:
         raise Unclear
     return Quantity(found[0].number if found else "", next((each.unit for each in found if each.unit), ""))

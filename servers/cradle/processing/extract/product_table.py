@@ -20,6 +20,7 @@ from servers.cradle.processing.extract.columns import (
 from servers.cradle.processing.extract.note_marks import without_notes
 from servers.cradle.processing.extract.prices import Unclear, price_of
 from servers.cradle.processing.extract.quantities import priced_for
+from servers.cradle.processing.extract.terms import terms_of
 from servers.cradle.processing.extract.text import row_text, table_block
 from servers.cradle.processing.extract.validity import Validity, day_of, names_prices, states, validity_of
 from servers.cradle.processing.extraction import (
@@ -42,6 +43,12 @@ _MEASURE = re.compile(r"[\d.,/x-]+[^\W\d_]{1,3}[²³]?")
 _FIGURES = re.compile(r"[+-]?[\d.,'’ \u00a0\u202f]+%?")
 _WORDS = re.compile(r"[^\W\d_]{4,}")
 _TITLE = re.compile(r"[^\W\d_]{3,}[a-zäöüß]{2,} ")  # `Netzteile 24 V`
+_SUM = re.compile(
+    r"(?:(?:zwischen|gesamt|end|teil|netto|brutto|gruppen)-?)?summen?\b[^\d]*\d{0,4}\W*"
+    r"|(?:gesamt|end|netto|brutto|rechnungs)(?:betrag|preis|wert)\W*|übertrag\W*|(?:sub-?|grand\s)?total\W*|sum\W*"
+    r"|(?:(?:zzgl|inkl|zuzüglich)\b\.?\s?)?(?:mwst|ust|mehrwertsteuer|umsatzsteuer|vat)\b\.?(?:\W*\d{1,2}(?:[.,]\d)?)?\W*",
+    re.IGNORECASE,
+)
 _ONE_NUMBER = re.compile(r"(?=.*\d)[\w./+-]{4,40}")
 _DAYS = ("valid_from", "valid_to")
 _OF_A_PRICE = ("currency", "price_quantity", "lower_bound", *_DAYS)
@@ -63,14 +70,16 @@ def read_rows(rows: Iterable[Row], page: int = 0, name: str = "") -> Iterator[It
     if not columns.products:
         yield from _tables(body, columns.headers, page)
         return
-    columns.validity = validity_of([name, *_said(head[:position])]) or Validity()
+    said = [name, *_said(head[:position])]
+    columns.validity, columns.terms = validity_of(said) or Validity(), terms_of(said)
     yield from _blocks(body, columns, page, name)
 
 
 def products_below(rows: Sequence[Row], said: Iterable[str], page: int, name: str = "") -> Iterator[Item]:
-    """Blocks and products of rows of which the first is the header. `said`: lines that may say how long prices hold."""
-    columns = columns_of(rows[0])
-    columns.validity = validity_of(said) or Validity()
+    """Blocks and products of rows of which the first is the header. `said`: lines that may say how long prices hold,
+    their currency and what quantity they are for."""
+    columns, said = columns_of(rows[0]), list(said)
+    columns.validity, columns.terms = validity_of(said) or Validity(), terms_of(said)
     yield from _blocks(iter(rows[1:]), columns, page, name)
 
 
@@ -160,7 +169,7 @@ def _blocks(rows: Iterator[Row], columns: Columns, page: int, name: str) -> Iter
         if not block.header:
             return
         before, columns = columns, columns_of(tuple(map(shown, block.header)))
-        columns.validity = before.validity
+        columns.validity, columns.terms = before.validity, before.terms
 
 
 def _said(rows: list[Row]) -> Iterator[str]:
@@ -171,9 +180,9 @@ def _said(rows: list[Row]) -> Iterator[str]:
 
 
 def _number(row: Row, columns: Columns) -> str:
-    """A product's article number or GTIN; '' for a row that has none, is a title or a header once more."""
+    """A product's article number or GTIN; '' for a row that has none, is a title, a sum or a header once more."""
     number = _identifier(columns.first("article", row) or columns.first("gtin", row))
-    said = number and not is_title(number, row) and not names_numbers(number)
+    said = number and not is_title(number, row) and not names_numbers(number) and not _SUM.fullmatch(number)
     return number if said else ""
 
 
@@ -214,10 +223,12 @@ def _products(rows: Iterable[Row], columns: Columns, page: int, name: str) -> It
 
 
 def _others(rows: list[Row], columns: Columns, page: int) -> Iterator[Block]:
-    """Rows that are no products: titles alone as a paragraph, else a table. The days that they give hold below them."""
-    said = validity_of(_said(rows))
-    if said is not None and (not said.unclear or names_prices(said.unclear)):
-        columns.validity = said
+    """Rows that are no products: titles alone as a paragraph, else a table. What they say of prices holds below."""
+    said = list(_said(rows))
+    validity = validity_of(said)
+    if validity is not None and (not validity.unclear or names_prices(validity.unclear)):
+        columns.validity = validity
+    columns.terms = terms_of(said).before(columns.terms)
     titles = all(len([1 for cell in row if cell]) == 1 and _heads(row, columns) for row in rows)
     yield from _tables(rows, None if titles else columns.headers, page)
 

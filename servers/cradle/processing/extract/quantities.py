@@ -108,6 +108,13 @@ def currency_of(text: str) -> str:
     return next((_CURRENCIES[mark] for mark in marks if mark in _CURRENCIES), "")
 
 
+def is_counted(text: str) -> bool:
+    """Whether a text is a number, of units that goods are counted or measured in, and no package: `100 Stück`, `m`."""
+    quantity = quantity_of(text, Writing())
+    unit = quantity.unit.strip(" .").lower() if quantity is not None else ""
+    return quantity is not None and not quantity.package and (not unit or unit in _UNITS)
+
+
 def is_package(unit: str) -> bool:
     """Whether a unit is a package, so that a number of pieces is not one of units."""
     return unit.strip(" .").lower() in _PACKAGES

@@ -42,7 +42,7 @@ _NO_FILE = "The document only names the object, or it is damaged; it was not rea
 
 class Rtf:
     name = "rtf"
-    version = "8"
+    version = "9"
     media_types = frozenset({RTF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -24,7 +24,7 @@ _DAMAGED = "The spreadsheet is cut off or damaged. Open it, save it again and se
 
 class Spreadsheet:
     name = "spreadsheet"
-    version = "17"
+    version = "18"
     media_types = frozenset({XLSX, XLS, XLSB, ODS})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

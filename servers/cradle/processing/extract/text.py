@@ -31,7 +31,7 @@ class Text:
 
 class Markdown:
     name = "markdown"
-    version = "7"
+    version = "8"
     media_types = frozenset({"text/markdown"})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

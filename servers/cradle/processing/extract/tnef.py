@@ -31,7 +31,7 @@ _DAMAGED = "The message (winmail.dat) is cut off or damaged: what came before is
 
 class Tnef:
     name = "tnef"
-    version = "3"
+    version = "4"
     media_types = frozenset({TNEF})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:

@@ -1,0 +1,100 @@
+"""What a list's title says of all its prices reaches each of them, and its sums are no articles."""
+
+from __future__ import annotations
+
+import pytest
+
+from servers.cradle.processing.extract.terms import Terms, terms_of
+from servers.cradle.processing.extraction import Extraction
+from servers.cradle.processing.product_text import product_lines
+from tests.tables_rig import extracted, listed, sheet, texts
+
+HEADER = "Artikelnummer;Bezeichnung;Preis"
+
+
+def prices(found: Extraction) -> list[tuple[str | None, str, str, str]]:
+    each = [price for product in found.products for price in product.prices]
+    return [(price.amount, price.currency, price.quantity, price.unit) for price in each]
+
+
+@pytest.mark.parametrize(
+    ("line", "currency", "quantity"),
+    [
+        ("Preisliste 2026 - alle Preise in EUR zzgl. MwSt.", "EUR", ""), ("Preisliste CHF 2026", "CHF", ""),
+        ("All prices in CHF, valid from 2026-02-01", "CHF", ""), ("Preise verstehen sich netto in Euro", "EUR", ""),
+        ("EUR-Preisliste", "EUR", ""), ("Währung: USD", "USD", ""), ("Preise in €  je 100 Stück", "EUR", "100 Stück"),
+        ("Alle Preise in EUR pro 100 Stück zzgl. gesetzl. MwSt.", "EUR", "100 Stück"), ("Preise je m", "", "m"),
+    ],
+)  # fmt: skip
+def test_a_title_says_currency_and_quantity_of_all_prices(line: str, currency: str, quantity: str) -> None:
+    assert terms_of(["Muster GmbH", line]) == Terms(currency, quantity)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Preise ab 5 EUR", "Preise netto, Fracht 8,50 EUR", "Kurs 1 EUR = 0,94 CHF, Preise in EUR",
+        "Preise in EUR und CHF", "Preise in PLN, umgerechnet in EUR", "Preisgruppe EUR", "Preise für Klemmen je 100 Stück", "Preise je VPE",
+        "Lieferung in EUR-Paletten", "Preise pro Monat",
+    ],
+)  # fmt: skip
+def test_what_may_be_of_something_else_or_is_two_says_nothing(line: str) -> None:
+    assert terms_of([line]) == Terms()
+
+
+def test_prices_have_the_currency_and_quantity_of_the_lists_title() -> None:
+    found = listed("Preisliste 2026;;", "Alle Preise in EUR je 100 Stück;;", HEADER, "A-1;Klemme;48,20")
+    assert prices(found) == [("48.20", "EUR", "100", "Stück")]
+    assert "Preis (Preis): 48.20 EUR je 100 Stück" in product_lines(found.products[0])
+    page = (
+        "<p>Alle Preise in Euro, netto.</p><table><tr><th>Artikelnummer</th><th>Bezeichnung</th><th>Preis</th></tr>"
+        "<tr><td>DU-6</td><td>Dübel</td><td>4,50</td></tr></table>"
+    )
+    assert prices(extracted(page.encode(), "preise.html")) == [("4.50", "EUR", "", "")]
+
+
+def test_a_price_that_says_its_own_currency_or_quantity_keeps_it() -> None:
+    found = listed(
+        "Alle Preise in EUR je 100 Stück;;;", "Artikelnummer;Bezeichnung;Preis CHF;Preiseinheit", "A-1;Klemme;48,20;10"
+    )
+    assert prices(found) == [("48.20", "CHF", "10", "")]
+
+
+def test_a_title_between_families_holds_below_it_until_another_one() -> None:
+    found = listed(
+        "Preise in EUR;;", HEADER, "A-1;Klemme;1,20", "Export: Preise in USD;;", "A-2;Klemme;1,50", "Leuchten;;",
+        HEADER, "B-1;Leuchte;9,20",
+    )  # fmt: skip
+    assert [currency for _, currency, _, _ in prices(found)] == ["EUR", "USD", "USD"]
+
+
+def test_prices_of_a_scale_without_a_currency_of_their_own_have_the_titles() -> None:
+    scale = ["Artikelnummer;Bezeichnung;ab 1 Stk;ab 10 Stk", "A-1;Klemme;0,95;0,89"]
+    (product,) = listed("Staffelpreise in EUR;;;", *scale).products
+    assert [(price.amount, price.currency, price.lower_bound) for price in product.prices] == [
+        ("0.95", "EUR", "1"), ("0.89", "EUR", "10")
+    ]  # fmt: skip
+    assert listed(*scale).products[0].prices == ()  # they may be discounts
+
+
+def test_discounts_beside_a_price_are_no_prices_of_a_scale() -> None:
+    found = listed("Preise in EUR;;;", "Artikelnummer;Bezeichnung;Preis;ab 10 Stk", "A-1;Klemme;0,95;5,00")
+    assert prices(found) == [("0.95", "EUR", "", "")]
+    percent = listed("Preise in EUR;;;", "Artikelnummer;Bezeichnung;ab 1 Stk;ab 10 Stk", "A-1;Klemme;0,95;5 %")
+    assert prices(percent) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Summe", "Zwischensumme:", "Gesamtsumme netto", "Summe Klemmen", "Summe 2026", "Total", "Subtotal", "Übertrag",
+     "Gesamtbetrag", "MwSt. 19 %", "zzgl. MwSt."],
+)  # fmt: skip
+def test_a_sum_is_no_article(said: str) -> None:
+    found = sheet(("Artikelnummer", "Bezeichnung", "Preis EUR"), ("A-1", "Klemme", 12.5), (said, "", 497.9))
+    assert [product.article_number for product in found.products] == ["A-1"]
+    assert said in texts(found)[-1]
+
+
+@pytest.mark.parametrize("number", ["SUM-100", "TOTAL-5W30", "Summe-4711-A", "MWST 19-A", "ABC"])
+def test_an_article_that_is_called_like_a_sum_is_one(number: str) -> None:
+    assert [each.article_number for each in listed(HEADER, f"{number};Klemme;1,20").products] == [number]
