@@ -163,20 +163,32 @@ def test_a_number_of_a_sheet_has_its_own_point_whatever_its_prices_are_written_w
 def test_columns_of_successors_and_accessories_are_references_where_they_name_articles() -> None:
     found = listed(
         "Artikelnummer;Bezeichnung;Nachfolger;Zubehör",
-        'KP-100;Pumpe;KP-110;"GD-200, LR-2,5-A"', "KP-110;Pumpe;siehe Katalog;01.07.2026", "KP-200;Pumpe;KP 210;",
+        'KP-100;Pumpe;KP-110;"GD-200, LR-2,5"', "KP-110;Pumpe;siehe Katalog;01.07.2026", "KP-200;Pumpe;KP 210;",
     )  # fmt: skip
     assert [[(each.kind, each.article_number) for each in product.references] for product in found.products] == [
         [("followup", "KP-110")], [], []
     ]  # fmt: skip
     told = [[f"{each.name}: {each.values[0].text}" for each in product.features] for product in found.products]
     assert told == [
-        ["Zubehör: GD-200, LR-2,5-A"], ["Nachfolger: siehe Katalog", "Zubehör: 01.07.2026"], ["Nachfolger: KP 210"]
+        ["Zubehör: GD-200, LR-2,5"], ["Nachfolger: siehe Katalog", "Zubehör: 01.07.2026"], ["Nachfolger: KP 210"]
     ]  # fmt: skip
     (only,) = listed("Artikelnummer;Bezeichnung;Zubehör", "KP-1;Pumpe;GD-200 | LR-200").products
     assert [(each.kind, each.article_number) for each in only.references] == [
         ("accessories", "GD-200"), ("accessories", "LR-200")
     ]  # fmt: skip
     assert "Zubehör (accessories): GD-200" in product_lines(only)
+
+
+@pytest.mark.parametrize(
+    ("cell", "numbers"),
+    [
+        ("GD-200, LR-2,5-A", ["GD-200", "LR-2,5-A"]), ("RK2,5-GR", ["RK2,5-GR"]), ("QB-2,5/10, QB-10,5/10",
+        ["QB-2,5/10", "QB-10,5/10"]), ("GD-200,LR-200", []), ("KP-1,2", []), ("KP-100,20-A", []), ("2,5-4", []),
+    ],
+)  # fmt: skip
+def test_a_decimal_comma_within_an_article_number_parts_no_two(cell: str, numbers: list[str]) -> None:
+    (product,) = listed("Artikelnummer;Bezeichnung;Zubehör", f'KP-100;Pumpe;"{cell}"').products
+    assert [each.article_number for each in product.references] == numbers
 
 
 @pytest.mark.parametrize("closing", ['A-4;"Rohr";6,50', "A-4;Rohr;6,50"])

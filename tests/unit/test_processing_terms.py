@@ -34,9 +34,8 @@ def test_a_title_says_currency_and_quantity_of_all_prices(line: str, currency: s
     "line",
     [
         "Preise ab 5 EUR", "Preise netto, Fracht 8,50 EUR", "Kurs 1 EUR = 0,94 CHF, Preise in EUR",
-        "Preise in EUR und CHF", "Preise in PLN, umgerechnet in EUR", "Preisgruppe EUR", "Preise für Klemmen je 100 Stück",
-        "Preise je VPE",
-        "Lieferung in EUR-Paletten", "Preise pro Monat",
+        "Preise in EUR und CHF", "Preise in PLN, umgerechnet in EUR", "Preisgruppe EUR",
+        "Preise für Klemmen je 100 Stück", "Preise je VPE", "Lieferung in EUR-Paletten", "Preise pro Monat",
     ],
 )  # fmt: skip
 def test_what_may_be_of_something_else_or_is_two_says_nothing(line: str) -> None:

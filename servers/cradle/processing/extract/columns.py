@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from servers.cradle.processing.extract.note_marks import with_cents
+from servers.cradle.processing.extract.pair_lists import (
+    NEW,
+    NUMBERED_ACCESSORIES,
+    NUMBERED_PARTS,
+    names_others,
+    paired,
+    without_others,
+)
 from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of, priced_for, priced_from
 from servers.cradle.processing.extract.terms import Terms
 from servers.cradle.processing.extract.validity import Validity
@@ -71,11 +79,16 @@ _COLUMNS = {
     ),
     "valid_from": "gueltigab gueltigvon preisgueltigab validfrom pricevalidfrom",
     "valid_to": "gueltigbis preisgueltigbis validto validuntil pricevalidto pricevaliduntil",
-    "followup": "nachfolger nachfolgeartikel nachfolgeprodukt nachfolgetyp ersetztdurch successor replacedby",
-    "accessories": "zubehoer zubehoerartikel accessories accessory",
-    "sparepart": "ersatzteil ersatzteile sparepart spareparts",
+    "followup": (
+        "nachfolger nachfolgeartikel nachfolgeprodukt nachfolgetyp nachfolgernummer nachfolgernr nachfolgerartikel "
+        "nachfolgerartikelnummer nachfolgerartikelnr nachfolgeartikelnummer nachfolgeartikelnr ersetztdurch successor "
+        f"replacedby supersededby {NEW}"
+    ),
+    "accessories": f"zubehoer zubehoerartikel accessories accessory {NUMBERED_ACCESSORIES}",
+    "sparepart": f"ersatzteil ersatzteile sparepart spareparts {NUMBERED_PARTS}",
     "fits": (
-        "passendzu passendfuer passendzuartikel passendfuerartikel kompatibelmit zubehoerzu zubehoerfuer compatiblewith"
+        "passendzu passendfuer passendzuartikel passendfuerartikel kompatibelmit zubehoerzu zubehoerfuer "
+        "compatiblewith fits fitsmachine fuerartikel fuergeraet fuermaschine"
     ),
     "replaces": "ersatzfuer ersetzt ersetztartikel vorgaenger vorgaengerartikel predecessor replacementfor replaces",
     "group": ("warengruppe produktgruppe artikelgruppe kategorie category productgroup productcategory group gruppe"),
@@ -115,9 +128,9 @@ def shown(cell: str) -> str:
 class Columns:
     """What each column of a table is: its header, its role in a product or None, a unit or currency in the header, and
     of a price the quantity and the least quantity that its header names. `validity` is that of the table's prices,
-    `terms` what else is said of all of them, `figures` the decimal sign of its other numbers, `?` where these do not
-    show it; `numbers` are some of its article numbers and GTINs in their order, where a column says what these fit,
-    `written` how they are written."""
+    `terms` what else is said of all of them, `paired` whether the article's column is one of `pair_lists`, `figures`
+    the decimal sign of its other numbers, `?` where these do not show it; `numbers` are some of its article numbers and
+    GTINs in their order, where a column says what these fit, `written` how they are written."""
 
     headers: Row
     roles: list[str | None] = field(default_factory=list)
@@ -131,6 +144,7 @@ class Columns:
     writing: Writing = field(default_factory=Writing)
     validity: Validity = field(default_factory=Validity)
     terms: Terms = field(default_factory=Terms)
+    paired: bool = False
     numbers: list[str] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
 
@@ -260,7 +274,22 @@ def columns_of(headers: Row) -> Columns:
         columns.units.append(unit)
         columns.priced_for.append(quantity)
         columns.priced_from.append(bound)
+    _pair(columns)
     return columns
+
+
+def _pair(columns: Columns) -> None:
+    """Finds the article's column of a list that only says what goes with it, and what is of other articles alone."""
+    words, roles = [_folded(_split_unit(header)[0]) for header in columns.headers], columns.roles
+    if not set(_NUMBERS) & set(roles):
+        found = paired(words, roles)
+        columns.paired = found is not None
+    else:
+        found = without_others(roles) if names_others(words, roles) else None
+    for at, role in enumerate(found or ()):
+        if roles[at] == "price" and role is None:
+            columns.labels[at] = (Localised(columns.headers[at]),)  # with the quantity that it is for
+        roles[at] = role
 
 
 def _unnamed(number: int) -> str:
@@ -287,12 +316,16 @@ def amount_of(cell: str, decimal: str) -> str | None:
 
 
 def _role(header: str) -> str | None:
-    folded = _OTHER_SIGNS.sub("", header.lower().replace("€", "eur").translate(_FOLD))
+    folded = _folded(header)
     folded = _NUMBERED.sub("", folded) if folded not in _ROLE_OF else folded
     if role := _ROLE_OF.get(folded):
         return role
     shorter = _SAYS_HOW.sub("", folded)
     return _ROLE_OF.get(shorter) if shorter and shorter != folded else None
+
+
+def _folded(header: str) -> str:
+    return _OTHER_SIGNS.sub("", header.lower().replace("€", "eur").translate(_FOLD))
 
 
 def _in_two_languages(header: str) -> str | None:

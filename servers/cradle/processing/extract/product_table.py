@@ -49,7 +49,8 @@ _SUM = re.compile(
     r"|(?:(?:zzgl|inkl|zuzüglich)\b\.?\s?)?(?:mwst|ust|mehrwertsteuer|umsatzsteuer|vat)\b\.?(?:\W*\d{1,2}(?:[.,]\d)?)?\W*",
     re.IGNORECASE,
 )
-_ONE_NUMBER = re.compile(r"(?=.*\d)[\w./+-]{4,40}")
+_DECIMAL = r"(?:(?<=[^\W\d]\d)|(?<=[/-]\d)|(?<=[^\W\d]\d\d)|(?<=[/-]\d\d)),(?=\d\d?[/-]\w)"  # RK-2,5-GR
+_ONE_NUMBER = re.compile(rf"(?=.*\d)(?:[\w./+-]|{_DECIMAL}){{4,40}}")
 _DAYS = ("valid_from", "valid_to")
 _OF_A_PRICE = ("currency", "price_quantity", "lower_bound", *_DAYS)
 _UNCLEAR = {"de": "Menge nicht eindeutig", "en": "quantity unclear"}
@@ -182,6 +183,8 @@ def _said(rows: list[Row]) -> Iterator[str]:
 def _number(row: Row, columns: Columns) -> str:
     """A product's article number or GTIN; '' for a row that has none, is a title, a sum or a header once more."""
     number = _identifier(columns.first("article", row) or columns.first("gtin", row))
+    if columns.paired:
+        return number if _ONE_NUMBER.fullmatch(number) else ""
     said = number and not is_title(number, row) and not names_numbers(number) and not _SUM.fullmatch(number)
     return number if said else ""
 
