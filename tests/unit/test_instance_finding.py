@@ -25,7 +25,7 @@ def feature(row: ProductRow, name: str, value: str, number: float | None = None,
 
 LIT, STOCKED = product(CATALOGUE, "HL-1", maker="Muster"), product(LIST, "HL-1", maker="MUSTER GmbH")
 NAMESAKE = product(OTHER, "HL-1", "Schraube", maker="Anders")
-NAMED = product(LIST, "HL-2", "Leuchte 24V/10 W, IP 67, 124 VA")
+NAMED = product(LIST, "HL-2", "Leuchte 24V/10 W, IP 67, 124 VA, Notlicht 6/12 V")
 WORDED = product(LIST, "HL-3", class_system="ETIM-9.0", class_id="EC1")
 ROWS = [LIT, STOCKED, NAMESAKE, NAMED, WORDED]
 FEATURES = [
@@ -69,6 +69,7 @@ def test_products_of_two_makers_under_one_number_do_not_meet_conditions_together
 def test_a_value_without_a_features_name_is_found_in_features_and_in_the_products_own_texts() -> None:
     assert numbers((None, "equals", "IP67"), (None, "equals", "24 V")) == ["HL-2"]
     assert numbers((None, "equals", "24V")) == ["HL-1", "HL-2", "HL-3"]
+    assert numbers((None, "equals", "6 V")) == numbers((None, "equals", "12 V")) == ["HL-2"]
     assert numbers((None, "equals", "4 V")) == numbers((None, "equals", "124 V")) == []  # no words of their own
     assert numbers((None, "at_least", "50 W")) == ["HL-3"]  # a number that its cell writes with the unit
     assert numbers((None, "equals", "24 V"), class_id="EC1") == ["HL-3"]

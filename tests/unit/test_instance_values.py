@@ -78,6 +78,34 @@ def test_each_number_of_a_list_has_what_stands_behind_it_and_a_unit_with_those_b
     assert not meets(classes, "equals", other)
 
 
+@pytest.mark.parametrize(
+    ("value", "asked", "other"),
+    [
+        ("12, 24 V", "12 V", "18 V"), ("12, 24, 48 V DC", "12 V DC", "12 V AC"),
+        ("24 und 48 V DC", "24 V DC", "24 V AC"), ("1,5, 2,5 mm²", "1,5 mm²", "1 mm²"),
+        ("12, 24 oder 48 V", "24 V", "30 V"), ("12; 24 V", "12 V", "18 V"),
+        ("12 V, 24 V DC oder 48 V DC", "48 V DC", "48 V AC"), ("12, 24 V oder 48 V", "12 V", "30 V"),
+        ("110 V/230 V", "110 V", "150 V"), ("24V DC/230V AC", "230 V AC", "24 V AC"), ("50 Hz/60 Hz", "60 Hz", "55 Hz"),
+        ("12 V/24 V/48 V", "24 V", "30 V"), ("2 x 12, 24 V", "24 V", "12 V"), ("RK 4, 24 V", "24 V", "4 V"),
+        ("0, 5 mm", "5 mm", "0 mm"), ("3 und 4 l", "3 l", "3,5 l"),
+        ("ohne 12 V und 24 V", "ohne 12 V und 24 V", "24 A"), ("12, 24 Wechsler", "24 Wechsler", "12 Wechsler"),
+        ("12, 24 bis 48 V", "30 V", "12 A"),
+    ],
+)  # fmt: skip
+def test_numbers_of_a_list_have_the_unit_that_stands_behind_the_last(value: str, asked: str, other: str) -> None:
+    classes = held(value)
+    assert meets(classes, "equals", asked)
+    assert not meets(classes, "equals", other)
+
+
+def test_a_number_of_a_list_is_compared_in_the_lists_unit() -> None:
+    assert meets(held("110 V/230 V"), "at_least", "200 V")
+    assert meets(held("110 V/230 V"), "at_most", "120 V")
+    assert meets(held("12, 24 V"), "at_most", "15 V")
+    assert not meets(held("12, 24 V"), "at_least", "25 V")
+    assert not meets(held("5 g/100 g"), "at_least", "50 g")  # of 100 g
+
+
 def test_at_least_and_at_most_look_at_the_end_of_a_range_and_at_a_number_with_words_behind() -> None:
     warm = held("-40...+90", "CEL")
     assert meets(warm, "at_least", "80 °C")
@@ -152,6 +180,8 @@ def test_a_size_tells_its_ends_its_unit_and_what_stands_behind() -> None:
         "1" + " " * 100_000 + "x", "1 V" + "; " * 20_000, "ohne " * 8_000, "1...." * 8_000,
         "1" + " " * 20_000 + "V" + " " * 20_000 + "- x", "1" * 20_000 + "A-" + "1" * 20_000 + "x",
         "7/9" + " " * 20_000 + "V" + " " * 20_000 + "/", "7 / 9" * 20_000 + " V", "7/9 V" + " ," * 20_000 + "/",
+        "7, 9" * 20_000, "7" + ", 9" * 20_000, "7 und " * 20_000, "7 V/" * 20_000, "7 V/7" * 20_000,
+        "1" * 50_000 + " V",
     ],
 )  # fmt: skip
 def test_a_long_value_is_read_in_one_pass(value: str) -> None:

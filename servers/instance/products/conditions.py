@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from servers.instance.products.units import in_basic, unit_said
-from servers.instance.products.values import Size, either, grade, is_same, listed, saying, size, sizes
+from servers.instance.products.values import Size, apart, either, grade, is_same, listed, saying, size, sizes
 from shared.dataset.words import folded
 from shared.errors import InvalidInput
 
@@ -208,7 +208,7 @@ def _said(value: str, products: pa.Table) -> dict[str, Met]:
             pc.call_function("match_substring", [products[column]], pc.MatchSubstringOptions(figures))
         )
         for key, text in zip(likely["product_id"].to_pylist(), likely[column].to_pylist(), strict=True):
-            if key not in found and within(text):
+            if key not in found and (within(text) or ("/" in text and within(apart(text)))):
                 found[key] = Met(column, text[:200])
     return found
 

@@ -28,6 +28,14 @@ _LISTED = re.compile(r" ?[;|] ?|, | ?/ | /|/(?=[A-Za-z]{1,4} ?\d)")
 _SLASHED = re.compile(
     rf"(?<![\w.,/+-])({_NUMBER}(?: ?/ ?{_NUMBER}){{1,9}})(?![\d/]|[.,]\d)((?: ?[^\d\s.,;|/](?:[^;|,/]|[,/](?=\S))*)?)"
 )
+_OR = r" (?:oder|und|or|and) "
+_RUN = re.compile(
+    rf"(?!0, )({_NUMBER}(?:(?:, | ?; ?|{_OR}){_NUMBER}){{1,9}})(?![\d/]|[.,]\d)"
+    r"((?: ?[^\d\s.,;|/](?:[^;|,/]|[,/](?=\S))*)?)"
+)
+_ALTERNATIVE = re.compile(rf"(?<=[^\d\s]){_OR}(?=\d)")
+_AGAIN = re.compile(r"(?<=[\d ])([kmµ]?[VAW]|k?VA|[kM]?Hz)(?: ?[AD]C)?(/)(?=\d+(?:[.,]\d+)* ?\1(?![^\W\d]))")
+_PARTS = re.compile(rf" ?[/;] ?|, |{_OR}")
 _FRACTION = re.compile(r"1/\d+|2/3|[3579]/(?:[248]|16|32|64)")
 _GRADE = re.compile(r"([A-Za-z]{1,4})\s?(\d{1,4})[A-Za-z]?")
 _PIECE = re.compile(rf"{_NUMBER}|[^\W\d]+|[^\w\s]")
@@ -114,13 +122,24 @@ def sizes(value: str, number: float | None, unit: str) -> list[Size]:
     if number is not None:
         plain = size("0", unit) or Size(0, 0, unit)
         return [Size(number, number, plain.unit, plain.rest)]
-    if "/" in value:
-        value = _SLASHED.sub(lambda found: _each_measured(found, unit), value)
-    whole, *parts = listed(value)
+    whole, *parts = listed(apart(value, unit))
     found = [each for part in parts if (each := size(part, unit)) is not None]
     if len(found) < 2 and (each := size(whole, unit)) is not None:  # else it is its first number, the others behind it
         found.append(each)
     return found
+
+
+def apart(value: str, unit: str = "") -> str:
+    """A value with its numbers parted by ` / `, each with the unit that stands behind the last: `110/230 V`,
+    `110 V/230 V`, and of a value that begins with them `12, 24 V` and `24 V DC oder 48 V DC`."""
+    if " " in value and value[0].isdigit():
+        value = _ALTERNATIVE.sub(" / ", value)
+        if (run := _RUN.match(value)) is not None:
+            value = _each_measured(run, unit) + value[run.end() :]
+    if "/" in value:
+        value = _AGAIN.sub(lambda found: found[0][:-1] + " / ", value)
+        value = _SLASHED.sub(lambda found: _each_measured(found, unit), value)
+    return value
 
 
 def _each_measured(found: re.Match[str], unit: str) -> str:
@@ -128,7 +147,7 @@ def _each_measured(found: re.Match[str], unit: str) -> str:
     (`3/4 l`) or are in no unit that is known (`5/2 Wege`)."""
     numbers, behind = found.groups()
     plain = numbers.replace(" ", "")
-    each = [f"{number}{behind}" for number in plain.split("/")]
+    each = [f"{number}{behind}" for number in _PARTS.split(numbers)]
     last = None if _FRACTION.fullmatch(plain) else size(each[-1], unit)
     return " / ".join(each) if last is not None and last.low == last.high and is_known(last.unit) else found[0]
 
