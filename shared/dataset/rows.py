@@ -85,8 +85,8 @@ class ChunkRow:
 class ProductRow:
     """A product or article of a catalogue. `ordinal` is its place in the document.
 
-    `group_id` and `group_path` are its place in the catalogue's own structure, `class_system` and `class_id` in a
-    classification such as ETIM. `unit` is the order unit.
+    `gtin` has no separators, and no zeros that pad it to 14 digits. `group_id` and `group_path` are its place in the
+    catalogue's own structure, `class_system` and `class_id` in a classification such as ETIM. `unit` is the order unit.
     """
 
     product_id: str

@@ -58,6 +58,23 @@ def test_numbers_without_a_gtin_in_common_stay_two_articles() -> None:
     assert numbers([product("a.csv", "RK-4"), product("b.csv", "RK-6")]) == ["RK-4", "RK-6"]
 
 
+def test_a_gtin_that_is_padded_or_separated_is_the_same() -> None:
+    spelled = [f"0{GTIN}", "4 012345 000054", "4-012345-000054", GTIN]
+    written = [product(f"{at}.csv", number, gtin) for at, (number, gtin) in enumerate(zip(
+        ["RK 4", "RK-4", "RK.4", "RK-4"], spelled, strict=True))]  # fmt: skip
+    assert numbers(written) == ["RK-4"]
+    assert numbers([product("a.csv", "RK 4", f"1{GTIN}"), product("b.csv", "RK-4")]) == ["RK 4", "RK-4"]  # a carton
+
+
+def test_what_a_list_calls_by_its_gtin_is_the_one_article_that_others_number() -> None:
+    called = product("ean.csv", f"0{GTIN}", GTIN)
+    assert numbers([called, product("a.csv", "RK-4")]) == ["RK-4"]
+    assert numbers([called, product("a.csv", "RK-4"), product("b.csv", "RK 4"), product("c.csv", "RK 4")]) == ["RK 4"]
+    assert numbers([called, product("a.csv", "RK-4"), product("b.csv", "RK-6")]) == [f"0{GTIN}", "RK-4", "RK-6"]
+    assert numbers([called, product("a.csv", "RK-4", OTHER)]) == [f"0{GTIN}", "RK-4"]
+    assert numbers([product("a.csv", "RK-4", "0000000000000"), product("b.csv", "RK 4", "0")]) == ["RK 4", "RK-4"]
+
+
 def test_relations_follow_the_number_but_for_a_groups_code() -> None:
     spelled = one_spelling(tables([LISTED, CATALOGUE, STOCK]))["relations"].to_pylist()
     assert [(row["article_number"], row["target"]) for row in spelled] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -29,6 +30,8 @@ from shared.dataset.rows import (
 if TYPE_CHECKING:
     import numpy as np
 
+_GTIN_LENGTHS = (8, 12, 13, 14)
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[\s\N{NO-BREAK SPACE}\N{EN DASH}-](?=\d)")
 _SYSTEMS = ("etim", "eclass", "ecl@ss", "unspsc", "proficlass", "gpc")
 
 
@@ -90,7 +93,7 @@ class Records:
             ordinal=ordinal,
             article_number=product.article_number,
             parameter_version=self._version,
-            gtin=product.gtin,
+            gtin=_one_writing(product.gtin),
             name=_in(product.names, language) or product.name,
             description=_in(product.descriptions, language),
             manufacturer=product.manufacturer,
@@ -195,6 +198,16 @@ def _charged(price: Price) -> Decimal | None:
     """The amount times BMEcat's PRICE_FACTOR, as the standard has it; None where one of them is no number."""
     amount, factor = exact_amount(price.amount), exact_amount(price.factor or "1")
     return None if amount is None or factor is None else exact_amount(str(amount * factor))
+
+
+def _one_writing(gtin: str) -> str:
+    """A GTIN without blanks and hyphens, and without the zeros that pad one of 13 digits or 8 to 14, so that all
+    documents have the same; any other text as it is."""
+    digits = _BETWEEN_DIGITS.sub("", gtin)
+    if not (digits.isascii() and digits.isdigit() and len(digits) in _GTIN_LENGTHS):
+        return gtin
+    padded = len(digits) == max(_GTIN_LENGTHS) and digits.startswith("0")
+    return (digits.removeprefix("000000") if digits.startswith("000000") else digits[1:]) if padded else digits
 
 
 def _is_class(place: Classification) -> bool:

@@ -1,7 +1,8 @@
 """One article number for what the documents of a dataset separate differently: IS 12-04 PS, IS-12-04-PS.
 
 Numbers are one where they are the same but for separators, case and zeros in front, as a spreadsheet drops them, and a
-GTIN is the same too: RK 1,5 and RK 15 are two articles. An article of another GTIN or maker keeps its number.
+GTIN is the same too, but for these: RK 1,5 and RK 15 are two articles. What a list calls by its GTIN alone is the one
+article that others number. An article of another GTIN or maker keeps its number.
 """
 
 from __future__ import annotations
@@ -33,17 +34,31 @@ def one_spelling(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
 
 
 def _chosen(products: pa.Table) -> dict[tuple[str, str], str]:
-    """Article number and GTIN, of each article that has several spellings → the one that is taken."""
-    said: dict[tuple[str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for number, gtin, supplier in _columns(products, "article_number", "gtin", "supplier"):
-        if number and gtin:
-            said[bare_number(number), gtin][number].append(bool(supplier))
+    """Article number and GTIN (bare), of each article that has several spellings → the one that is taken."""
+    said: dict[str, dict[str, dict[str, list[bool]]]] = defaultdict(dict)
+    for number, raw, supplier in _columns(products, "article_number", "gtin", "supplier"):
+        if number and (gtin := _bare_gtin(raw)):
+            spellings = said[gtin].setdefault(bare_number(number), {})
+            spellings.setdefault(number, []).append(bool(supplier))
     found: dict[tuple[str, str], str] = {}
-    for (_, gtin), spellings in said.items():
-        taken = min(spellings, key=lambda each: (-sum(spellings[each]), -len(spellings[each]), each))
-        if len(spellings) > 1:
-            found |= {(each, gtin): taken for each in spellings}
+    for gtin, articles in said.items():
+        if len(articles) == 2 and gtin in articles:
+            itself = articles.pop(gtin)
+            (numbered,) = articles.values()
+            found |= {(each, gtin): _taken(numbered) for each in itself}
+        for spellings in articles.values():
+            if len(spellings) > 1:
+                found |= {(each, gtin): _taken(spellings) for each in spellings}
     return found
+
+
+def _taken(spellings: Mapping[str, list[bool]]) -> str:
+    return min(spellings, key=lambda each: (-sum(spellings[each]), -len(spellings[each]), each))
+
+
+def _bare_gtin(gtin: str) -> str:
+    """A GTIN without separators, and without the zeros that pad it to 14 digits."""
+    return gtin.lstrip("0") if gtin.isdigit() else bare_number(gtin)
 
 
 def _certain(products: pa.Table, chosen: Mapping[tuple[str, str], str]) -> dict[str, str]:
@@ -53,7 +68,7 @@ def _certain(products: pa.Table, chosen: Mapping[tuple[str, str], str]) -> dict[
     makers: dict[str, set[str]] = defaultdict(set)
     for number, gtin, maker in _columns(products, "article_number", "gtin", "manufacturer"):
         if number in several:
-            taken[number] |= {chosen.get((number, gtin), number)} if gtin else set()
+            taken[number] |= {chosen.get((number, _bare_gtin(gtin)), number)} if gtin else set()
             makers[number].update(maker.casefold().split()[:1])  # `Muster` is `MUSTER GmbH`
     return {each: next(iter(names)) for each, names in taken.items() if len(names) == 1 and len(makers[each]) < 2}
 
@@ -61,7 +76,7 @@ def _certain(products: pa.Table, chosen: Mapping[tuple[str, str], str]) -> dict[
 def _spelled(products: pa.Table, chosen: Mapping[tuple[str, str], str], certain: Mapping[str, str]) -> pa.Table:
     """The products with the numbers that are taken; one without a GTIN where its number is certain."""
     told = [
-        chosen.get((number, gtin), number) if gtin else certain.get(number, number)
+        chosen.get((number, _bare_gtin(gtin)), number) if gtin else certain.get(number, number)
         for number, gtin in _columns(products, "article_number", "gtin")
     ]
     return _with(products, "article_number", told)

@@ -45,7 +45,7 @@ _CONTAINERS = frozenset(
 
 class Bmecat:
     name = "bmecat"
-    version = "8"
+    version = "9"
     media_types = frozenset({BMECAT})
 
     def extract(self, file: File, inner: Inner) -> Iterator[Item]:
