@@ -65,9 +65,9 @@ ABOUT = {
     "chunks": "One row a passage, as search finds it. product_id is that of the product it describes, else empty.",
     "products": "One row a product of a document: an article that several documents name has several, with the same "
     "gtin and article_number, but for how each separates it. product_id joins features, prices, media and chunks. That "
-    "a product is discontinued is no column: chunks say it (Status, PRODUCT_STATUS), followup in relations, and lists. "
-    "group_id is empty where the catalogue gives groups in relations of kind member; group_path is not filled: parent "
-    "in groups, SUBGROUP_OF in the graph lead up.",
+    "a product is discontinued is no column: features say it (name Status; of BMEcat with the value_id old_stock), "
+    "chunks, followup in relations, and lists. group_id is empty where the catalogue gives groups in relations of kind "
+    "member; group_path is not filled: parent in groups, SUBGROUP_OF in the graph lead up.",
     "features": "One row a value of a product's feature. value is as written, number the same as a number, null of a "
     "range (10...30), which find_products compares; unit is as the source writes it, also a code of UN/ECE "
     "Recommendation 20 such as MMT (mm).",

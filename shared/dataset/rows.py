@@ -21,6 +21,8 @@ DocumentStatus = Literal["processed", "failed"]
 ChunkKind = Literal["text", "table", "list", "product", "ocr", "contents"]
 MEMBER, DELETED = "member", "deleted"
 """Kinds of relations that are none to another article."""
+STATUS = "PRODUCT_STATUS"
+"""The `feature_id` of what a catalogue says of an article's state; its `value_id` is BMEcat's type: `old_stock`, …"""
 
 AMOUNT_DIGITS, AMOUNT_SCALE = 24, 6
 _DECIMAL_COMMA = re.compile(r"(?!\s*[+-]?[1-9]\d{0,2},\d{3}\s*$)(\s*[+-]?\d+),(\d+\s*)", re.ASCII)  # not 1,234

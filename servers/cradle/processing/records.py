@@ -13,6 +13,7 @@ from servers.cradle.processing.extraction import Classification, Extraction, Fea
 from servers.cradle.processing.product_text import language_of
 from shared.dataset.rows import (
     MEMBER,
+    STATUS,
     ChunkRow,
     DocumentParts,
     FeatureRow,
@@ -30,6 +31,7 @@ from shared.dataset.rows import (
 if TYPE_CHECKING:
     import numpy as np
 
+_STATE = re.compile(r"(?:PRODUCT|ARTICLE)_STATUS(?:\[(\w+)\])?")
 _GTIN_LENGTHS = (8, 12, 13, 14)
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[\s\N{NO-BREAK SPACE}\N{EN DASH}-](?=\d)")
 _SYSTEMS = ("etim", "eclass", "ecl@ss", "unspsc", "proficlass", "gpc")
@@ -115,6 +117,10 @@ class Records:
         for ordinal, feature in enumerate(product.features):
             for position, value in enumerate(_values(feature)):
                 yield self._feature(key, (ordinal, position), feature, *value)
+        states = [(kind[1] or "", text) for name, text in product.properties if (kind := _STATE.fullmatch(name))]
+        for ordinal, (kind, text) in enumerate(states, len(product.features)):
+            state = Feature(feature_id=STATUS, names=(Localised("Status"),))
+            yield self._feature(key, (ordinal, 0), state, text, language_of(product), kind)
 
     def _feature(
         self, key: str, place: tuple[int, int], feature: Feature, text: str, language: str, value_id: str

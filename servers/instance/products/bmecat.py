@@ -16,7 +16,7 @@ from itertools import groupby
 from xml.etree import ElementTree as ET  # only writes: nothing is parsed here
 
 from servers.instance.products.articles import Article
-from shared.dataset.rows import FeatureRow, PriceRow
+from shared.dataset.rows import STATUS, FeatureRow, PriceRow
 
 NAMESPACE = "http://www.bmecat.org/bmecat/2005fd"
 NUMBER_CHARS, SHORT_CHARS, LONG_CHARS, NAME_CHARS, KEYWORD_CHARS, MEDIA_CHARS = 32, 150, 64_000, 50, 50, 255
@@ -153,7 +153,7 @@ def _details(element: ET.Element, article: Article) -> None:
 
 def _features(element: ET.Element, article: Article) -> None:
     row = article.product
-    if not (article.features or row.class_id):
+    if not (row.class_id or any(each.feature_id != STATUS for each in article.features)):
         return
     features = ET.SubElement(element, "PRODUCT_FEATURES")
     if row.class_id:
@@ -161,7 +161,8 @@ def _features(element: ET.Element, article: Article) -> None:
             features,
             ("REFERENCE_FEATURE_SYSTEM_NAME", row.class_system), ("REFERENCE_FEATURE_GROUP_ID", row.class_id),
         )  # fmt: skip
-    for ordinal, rows in groupby(article.features, key=lambda each: each.ordinal):
+    of_class = (each for each in article.features if each.feature_id != STATUS)
+    for ordinal, rows in groupby(of_class, key=lambda each: each.ordinal):
         _feature(features, ordinal, list(rows))
 
 
