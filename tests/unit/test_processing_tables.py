@@ -155,6 +155,21 @@ def test_a_property_is_the_number_that_the_tables_prices_show_it_to_be(
     assert [(row.value, row.number) for row in rows.features] == [(value, number)]
 
 
+@pytest.mark.parametrize(
+    ("other", "stock", "number"),
+    [
+        ("0,65 kg", "12.500", 12500.0), ("0.65 kg", "12,500", 12500.0), ("1,5 mm²", "12.500", 12500.0),
+        ("0,125 kg", "12.500", 12500.0), ("12.05 Uhr", "12,500", None), ("12.500 kg", "12.500", None),
+        ("V 2.1", "12,500", None),
+    ],
+)  # fmt: skip
+def test_a_measure_with_decimals_shows_how_the_numbers_beside_it_are_written(
+    other: str, stock: str, number: float | None
+) -> None:
+    found = listed("Artikelnummer;Bezeichnung;Bestand;Angabe", f"4711;Haken;{stock};{other}")
+    assert Records(document_id("bestand.csv"), 1).of(found, [], None).features[0].number == number
+
+
 def test_a_number_of_a_sheet_has_its_own_point_whatever_its_prices_are_written_with() -> None:
     found = sheet(("Artikelnummer", "Bezeichnung", "Traglast", "Preis EUR"), ("4711", "Haken", 1.125, "12,50"))
     assert [row.number for row in Records(document_id("p.xlsx"), 1).of(found, [], None).features] == [1.125]
@@ -189,6 +204,15 @@ def test_columns_of_successors_and_accessories_are_references_where_they_name_ar
 def test_a_decimal_comma_within_an_article_number_parts_no_two(cell: str, numbers: list[str]) -> None:
     (product,) = listed("Artikelnummer;Bezeichnung;Zubehör", f'KP-100;Pumpe;"{cell}"').products
     assert [each.article_number for each in product.references] == numbers
+
+
+def test_a_price_in_two_languages_is_one_and_two_kinds_of_prices_are_none() -> None:
+    head = "Artikel-Nr. / Item No.;Bezeichnung;{}"
+    for header in ("Preis / Price EUR", "Preis/Price [EUR]", "Listenpreis EUR / List price EUR"):
+        (product,) = listed(head.format(header), "A-1;Klemme;3,20").products
+        assert [(price.amount, price.currency) for price in product.prices] == [("3.20", "EUR")]
+    for header in ("Preis / UVP EUR", "Listenpreis / Net price"):
+        assert listed(head.format(header), "A-1;Klemme;3,20").products[0].prices == ()
 
 
 @pytest.mark.parametrize("closing", ['A-4;"Rohr";6,50', "A-4;Rohr;6,50"])

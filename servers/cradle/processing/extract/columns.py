@@ -28,7 +28,10 @@ _FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(](?:in\s+)?(?P<unit>[^\])]{1,12})[\])]$")
 _NUMBER = re.compile(r"^[^\d+−–(-]{0,4}([+−–-]?)([\d.,'’ \u00a0\u202f]*\d)([−-]?)\s*[^\d]{0,4}$")
 _MINUS = str.maketrans("−–", "--")
-_DECIMALS = re.compile(r"[+-]?(?:\d+(?=[.,](?:\d\d?|\d{4,})$)|0(?=[.,]\d{3}$))([.,])\d+")
+_DECIMALS = re.compile(  # 0,65 kg
+    r"[+-]?(?:\d+(?=[.,](?:\d\d?|\d{4,})(?!\d))|0(?=[.,]\d{3}(?!\d)))([.,])\d+(?:\s?(?:[cdkm]?m[²³23]?|[kmµ]?[gAVW]|k?VA|t"
+    r"|m?l|[kMG]?Hz|k?Nm?|m?bar|k?Wh|lm|m?s|°C|K|%|k?Ω))?"
+)
 _ONE = re.compile(r"1(?:\s?(?:Stück|Stk|St|pcs?|pieces?)\.?)?", re.IGNORECASE)
 _CENTS = re.compile(r"[.,]\d{1,4}$")
 _NAMES = re.compile(r"[^\W\d_]|[€$£]")
@@ -97,6 +100,10 @@ _COLUMNS = {
         "packsize packagesize packqty packquantity"
     ),
 }
+_ENGLISH_PRICES = {
+    "preis": "price", "listenpreis": "listprice", "bruttopreis": "grossprice", "nettopreis": "netprice",
+    "stueckpreis": "unitprice", "einzelpreis": "unitprice", "staffelpreis": "tierprice",
+}  # fmt: skip
 MAX_HEADER = 100  # signs of a header that comes again below others
 _NUMBERS = ("article", "gtin")
 _STARTS = re.compile(
@@ -320,8 +327,12 @@ def _role(header: str) -> str | None:
     folded = _NUMBERED.sub("", folded) if folded not in _ROLE_OF else folded
     if role := _ROLE_OF.get(folded):
         return role
-    shorter = _SAYS_HOW.sub("", folded)
-    return _ROLE_OF.get(shorter) if shorter and shorter != folded else None
+    return _ROLE_OF.get(_bare(folded))
+
+
+def _bare(header: str) -> str:
+    """A header without what it says of currency, tax or language behind its name."""
+    return _SAYS_HOW.sub("", _folded(header))
 
 
 def _folded(header: str) -> str:
@@ -329,10 +340,12 @@ def _folded(header: str) -> str:
 
 
 def _in_two_languages(header: str) -> str | None:
-    """The role that both sides of a slash name: `Artikel-Nr. / Item No.`; `Preis / UVP` are two prices."""
+    """The role that both sides of a slash name: `Artikel-Nr. / Item No.`, `Preis / Price`; `Preis / UVP` are two."""
     sides = header.split("/")
     roles = {_role(each) for each in sides} if len(sides) == 2 else set()
-    return roles.pop() if len(roles) == 1 and roles != {"price"} else None
+    if roles == {"price"} and _ENGLISH_PRICES.get(_bare(sides[0])) != _bare(sides[1]):
+        return None
+    return roles.pop() if len(roles) == 1 else None
 
 
 def _split_unit(header: str) -> tuple[str, str]:
