@@ -58,6 +58,27 @@ def test_an_article_meets_conditions_by_what_all_its_documents_say_and_each_is_c
     ]  # fmt: skip
 
 
+def test_a_heading_of_several_columns_before_a_features_name_is_no_part_of_it() -> None:
+    lamp, rail, box = (product(path, path) for path in ("a", "b", "c"))
+    held = classes(
+        [lamp, rail, box],
+        [
+            feature(lamp, "Abmessungen Länge", "1200", 1200.0, "mm"),
+            feature(lamp, "Elektrische Daten Leistung", "30 W"), feature(rail, "Länge", "45", 45.0, "mm"),
+            feature(box, "Verpackung Länge", "2000", 2000.0, "mm"),
+            feature(box, "Technische Daten Breite mm", "80", 80.0),
+        ],
+    )  # fmt: skip
+
+    def found(*conditions: tuple[str, str, str]) -> list[str]:
+        wanted = [Condition(*each) for each in conditions]  # pyright: ignore[reportArgumentType]
+        return [each.row.article_number for each in held.products(None, None, wanted, 0, 9)[0]]
+
+    assert found(("Länge", "at_least", "1 cm")) == ["a", "b"]
+    assert found(("Abmessungen Länge", "at_least", "1 cm")) == found(("leistung", "equals", "30 W")) == ["a"]
+    assert found(("Breite", "at_most", "10 cm")) == ["c"]
+
+
 def test_products_of_two_makers_under_one_number_do_not_meet_conditions_together() -> None:
     plain = [product(CATALOGUE, "4711", maker="Muster"), product(OTHER, "4711", maker="Anders")]
     held = classes(plain, [feature(plain[0], "Farbe", "rot"), feature(plain[1], "Form", "rund")])

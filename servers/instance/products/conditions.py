@@ -19,6 +19,10 @@ Comparison = Literal["equals", "at_least", "at_most"]
 Fits = Callable[[Mapping[str, Any]], bool]
 
 _BEHIND = re.compile(r"\s*[(\[].*$")  # what stands in brackets behind a name: `Schutzart (IP)`
+_HEADINGS = re.compile(  # of several columns of a table, which its reader puts before the names of each
+    r"^(?:(?:(?:technische|elektrische|mechanische|allgemeine|lichttechnische|physikalische|technical|electrical|mechanical"
+    r"|general) )?(?:daten|data|merkmale|eigenschaften|kennwerte|properties)|abmessungen|masse|dimensions) "
+)
 _SAID = ["value", "value_id", "number", "unit"]
 ALIKE = 5
 """Letters at the beginning or end that are the same in names of features that may be meant."""
@@ -109,14 +113,16 @@ def values_of(features: pa.Table, feature: str) -> list[str]:
 
 
 def _named(feature: str, features: pa.Table) -> Any:
-    """Which features are meant: by id or name, else by the name but for what is in brackets behind it, or its unit."""
+    """Which features are meant: by id or name, but for a heading before it (`Elektrische Daten Leistung`), else by the
+    name but for what is in brackets behind it, or its unit."""
     import pyarrow as pa
     from pyarrow.dataset import field
 
-    wanted, known = folded(feature), features["name"].unique().to_pylist()
-    names = [name for name in known if folded(name) == wanted]
-    names = names or [name for name in known if folded(_BEHIND.sub("", name)) == wanted]
-    names = names or [name for name in known if folded(unit_said(name)[0]) == wanted]
+    wanted, known = folded(feature), {name: folded(name) for name in features["name"].unique().to_pylist()}
+    bare = {name: _HEADINGS.sub("", plain) for name, plain in known.items()}
+    names = [name for name, plain in known.items() if wanted in (plain, bare[name])]
+    names = names or [name for name, plain in bare.items() if _BEHIND.sub("", plain) == wanted]
+    names = names or [name for name in known if _HEADINGS.sub("", folded(unit_said(name)[0])) == wanted]
     return (field("feature_id") == feature) | field("name").isin(pa.array(names, pa.string()))
 
 
