@@ -27,7 +27,8 @@ ResourceUri = Annotated[str, Field(min_length=1, max_length=MAX_IMAGE_BYTES * 4 
 Pages = Annotated[
     str,
     Field(
-        pattern=r"^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$", description="A page or a range, '3' or '2-5'. Default: all."
+        pattern=r"^[1-9][0-9]{0,4}(-([1-9][0-9]{0,4})?)?$",
+        description="A page or a range: '3', '2-5', or '8-' to the last. Default: all.",
     ),
 ]
 Output = Annotated[VisionOutput, Field(description="'words' adds lines with boxes.")]
@@ -109,3 +110,6 @@ class VisionResult(Contract):
     cost_eur: float | None = Field(None, ge=0, description="By the tokens counted; None where no price is set.")
     estimated_cost_eur: float | None = Field(None, ge=0, description="What it could have cost at most.")
     attempts: list[VisionAttempt] = Field(default_factory=list)
+    next_pages: str | None = Field(
+        None, description="Those that the answer had no room or time for: ask again with these `pages` for them."
+    )

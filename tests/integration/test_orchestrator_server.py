@@ -14,6 +14,7 @@ from servers.cradle.deployments.token_keys import token_keys
 from servers.orchestrator.app import build
 from servers.orchestrator.orders import Migration, Request
 from servers.orchestrator.workflows.steps import Work, register, register_instance
+from shared import answers
 from shared.auth.keys import read_keys
 from shared.client import Upstream
 from shared.client.credentials import FileTokens
@@ -172,21 +173,19 @@ async def test_a_job_that_failed_with_an_image_does_not_replace_what_was_deliver
     assert view["delivered"]["places"]["image"] == "archive/image.tar"
 
 
-async def test_customers_are_listed_page_by_page(rig: Rig) -> None:
+@pytest.mark.parametrize(("limit", "most"), [(2, 2), (200, 3)], ids=["asked for", "that an answer holds"])
+async def test_customers_are_listed_page_by_page(rig: Rig, monkeypatch, limit: int, most: int) -> None:
+    monkeypatch.setattr(answers, "ANSWER_CHARS", 1100)
     for number in range(5):
-        await put_onboarded(rig.store, f"seite-{number}")
+        await put_onboarded(rig.store, f"seite-{limit}-{number}", company_name="Muster & Söhne " * 13)
     seen: list[str] = []
-    cursor = None
-    while True:
-        arguments = {"limit": 2, **({"cursor": cursor} if cursor else {})}
-        page = (await rig.call("list_customers", arguments))["result"]["structuredContent"]
+    page: dict[str, Any] = {"next_cursor": "aaa"}
+    while cursor := page.get("next_cursor"):
+        page = (await rig.call("list_customers", {"limit": limit, "cursor": cursor}))["result"]["structuredContent"]
         seen += [line["customer_id"] for line in page["customers"]]
-        assert len(page["customers"]) <= 2
-        cursor = page.get("next_cursor")
-        if cursor is None:
-            break
+        assert len(page["customers"]) <= most
     assert seen == sorted(seen)
-    assert {f"seite-{number}" for number in range(5)} <= set(seen)
+    assert {f"seite-{limit}-{number}" for number in range(5)} <= set(seen)
 
 
 @pytest.mark.requirement("F-10")

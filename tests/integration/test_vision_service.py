@@ -29,6 +29,7 @@ async def test_a_german_scan_is_read_word_for_word() -> None:
     assert "Prüferin: Marlene Osterkamp, Detmold, den 26. Februar 2026" in page.text.splitlines()
     assert page.words
     assert all(word.box[0] < word.box[2] and word.box[1] < word.box[3] for word in page.words)
+    assert all(len(word.model_dump_json()) - len(word.text) <= 80 for word in page.words), "digits that nobody reads"
     assert result.cost_eur is None
 
 

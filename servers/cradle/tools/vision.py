@@ -42,22 +42,24 @@ def register(server: Server, services: Callable[[], Services], served: Served) -
     ) -> VisionResult:
         """Read the text of an image or of a PDF's pages. Nothing of it is kept.
 
-        Use it for some pages; whole collections are read by process_documents.
+        Use it for some pages; whole collections are read by process_documents. An answer holds as many pages as an
+        agent takes; next_pages names those left.
         """
         request = VisionRequest(
             image_base64=image_base64, resource=resource, key=key, pages=pages, task=task, output=output,
             provider=provider, json_schema=json_schema,
         )  # fmt: skip
-        result = await read(services(), request)
+        result = await read(services(), request, whole=False)
         served("ocr", pages_of(result))
         return result
 
     server.tool(ocr, scope="ocr", title="Read an image", read_only=True, idempotent=True, open_world=True)
 
 
-async def read(held: Services, request: VisionRequest) -> VisionResult:
-    """Reads what a request holds or names, by the rules of the caller's customer."""
-    return await held.vision.read(request, local_only=await local_only(held), stored=await _stored(held, request))
+async def read(held: Services, request: VisionRequest, *, whole: bool = True) -> VisionResult:
+    """Reads what a request holds or names, by the rules of the caller's customer; `whole`: see `VisionService.read`."""
+    stored = await _stored(held, request)
+    return await held.vision.read(request, local_only=await local_only(held), stored=stored, whole=whole)
 
 
 def pages_of(result: VisionResult) -> Units:

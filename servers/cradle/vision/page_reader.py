@@ -34,7 +34,7 @@ class PageReader(ReaderProcess):
 
         Args:
             seconds: of processor time that it may take.
-            pages: a page or a range, `3` or `2-5`; None: all.
+            pages: a page or a range, `3`, `2-5` or `8-`; None: all.
 
         Raises:
             Unavailable: it does not start.

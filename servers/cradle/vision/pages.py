@@ -27,7 +27,7 @@ def page_images(data: bytes, pages: str | None = None) -> Iterator[tuple[int, by
     """Number (from 1) and PNG bytes of each page, in order.
 
     Args:
-        pages: a page or a range, `3` or `2-5`; others are not rendered. None: all.
+        pages: a page or a range, `3`, `2-5` or `8-`; others are not rendered. None: all.
 
     Raises:
         InvalidInput: not one of the formats, damaged, or encrypted; or it has no such pages.
@@ -44,8 +44,8 @@ def page_images(data: bytes, pages: str | None = None) -> Iterator[tuple[int, by
 
 def _chosen(pages: str | None, count: int) -> range:
     """The numbers of the pages that are wanted of so many."""
-    first, _, last = (pages or f"1-{count}").partition("-")
-    wanted = range(int(first), int(last or first) + 1)
+    first, dash, last = (pages or "1-").partition("-")
+    wanted = range(int(first), int(last or (count if dash else first)) + 1)
     if pages and (not wanted or wanted[-1] > count):
         raise InvalidInput(f"There are {count} pages: name one of them, or a range such as 1-{count}.", field="pages")
     if len(wanted) > MAX_PAGES:

@@ -16,8 +16,9 @@ from servers.cradle.vision.page_reader import PageReader
 from servers.cradle.vision.providers import HINTS, configured
 from servers.cradle.vision.resources import decoded
 from servers.cradle.vision.structured import check_schema
+from shared.answers import ANSWER_CHARS, in_json
 from shared.contracts.installation import OcrParameters
-from shared.contracts.vision import VisionAttempt, VisionPage, VisionRequest, VisionResult
+from shared.contracts.vision import VisionAttempt, VisionPage, VisionRequest, VisionResult, Word
 from shared.errors import DeadlineExceeded, Forbidden, InvalidInput, Overloaded
 from shared.settings import Settings
 
@@ -35,6 +36,13 @@ class _Reading:
     readers: list[Provider] = field(default_factory=list)
     cost: float | None = None
     most: float | None = None
+    left: str | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether an answer to an agent has no room for a further page like the longest so far."""
+        sizes = [in_json(page) for page in self.pages]
+        return sum(sizes) + max(sizes, default=0) > ANSWER_CHARS
 
 
 class VisionService:
@@ -65,13 +73,14 @@ class VisionService:
         return self._provider(provider, local_only=False).parameters()
 
     async def read(
-        self, request: VisionRequest, *, local_only: bool = False, stored: bytes | None = None
+        self, request: VisionRequest, *, local_only: bool = False, stored: bytes | None = None, whole: bool = True
     ) -> VisionResult:
         """Every wanted page of the image or PDF in the request, in order. Where the chosen provider fails, the
         operator's fallback providers are asked in turn, remote ones never for a customer marked local only.
 
         Args:
             stored: the image's bytes where the request names a key or a resource.
+            whole: every page or none; else those that one answer to an agent has room and time for, and which are left.
 
         Raises:
             InvalidInput: not base64, not an image, not a schema, no such page, or something that the provider does not
@@ -89,7 +98,7 @@ class VisionService:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._deadline) as within:
-                reading = await self._read_pages(providers, data, request.pages, ask, within)
+                reading = await self._read_pages(providers, data, request.pages, ask, within, whole=whole)
         except TimeoutError:
             raise DeadlineExceeded("The pages were not read in time. Send fewer pages per call.") from None
         readers = list(dict.fromkeys(reading.readers)) or providers[:1]
@@ -101,6 +110,7 @@ class VisionService:
             cost_eur=reading.cost,
             estimated_cost_eur=reading.most,
             attempts=reading.attempts,
+            next_pages=reading.left,
         )
 
     async def ocr_page(self, png: bytes, parameters: OcrParameters, *, local_only: bool) -> str:
@@ -117,7 +127,14 @@ class VisionService:
             await provider.close()
 
     async def _read_pages(
-        self, providers: list[Provider], data: bytes, pages: str | None, ask: Ask, within: asyncio.Timeout
+        self,
+        providers: list[Provider],
+        data: bytes,
+        pages: str | None,
+        ask: Ask,
+        within: asyncio.Timeout,
+        *,
+        whole: bool,
     ) -> _Reading:
         if self._waiting >= MAX_WAITING:
             raise Overloaded("Too many pages wait to be read.", retry_after=5)
@@ -131,7 +148,17 @@ class VisionService:
                 end += time.monotonic() - before
                 images = await block.enter_async_context(aclosing(reader.read(data)))
                 async for page in images:
-                    await self._read_page(reading, providers, page, ask, end - time.monotonic())
+                    done = bool(reading.pages) and not whole
+                    if done and reading.full:
+                        reading.left = _from(page[0], pages)
+                        break
+                    try:
+                        await self._read_page(reading, providers, page, ask, end - time.monotonic())
+                    except DeadlineExceeded:
+                        if not done:
+                            raise
+                        reading.left = _from(page[0], pages)
+                        break
         finally:
             self._waiting -= 1
         return reading
@@ -178,10 +205,22 @@ class VisionService:
 
 
 def _formed(page: VisionPage, ask: Ask) -> VisionPage:
-    """The page in the form that was asked for."""
-    if ask.output != "markdown" or page.words is None:
+    """The page in the form that was asked for. Boxes in tenths of a pixel: more digits would be half of an answer."""
+    if page.words is None:
         return page
-    return page.model_copy(update={"text": markdown(of_words(page.words)), "words": None})
+    if ask.output == "markdown":
+        return page.model_copy(update={"text": markdown(of_words(page.words)), "words": None})
+    return page.model_copy(update={"words": [_rounded(word) for word in page.words]})
+
+
+def _rounded(word: Word) -> Word:
+    left, top, right, bottom = (round(edge, 1) for edge in word.box)
+    return Word(text=word.text, confidence=round(word.confidence, 3), box=(left, top, right, bottom))
+
+
+def _from(number: int, pages: str | None) -> str:
+    """The wanted pages from this one on."""
+    return f"{number}-{(pages or '').partition('-')[2]}"
 
 
 def _held(text: str | None) -> bytes:

@@ -13,6 +13,7 @@ from servers.orchestrator.orders import DEFAULTS, Request
 from servers.orchestrator.services import Services
 from servers.orchestrator.store import Customer, JobStore
 from servers.orchestrator.tools.arguments import CustomerArgument, KeyArgument, SourcesArgument, handle
+from shared.answers import fitting
 from shared.auth import principal
 from shared.contracts.catalogue import ServerArgument
 from shared.contracts.installation import ParameterChoice
@@ -62,8 +63,9 @@ def register(server: Any, services: Callable[[], Services]) -> None:
         Use it to find a customer_id. Details of one: get_customer.
         """
         found = await _customers(services().store, cursor or "", limit + 1)
-        lines = [_line(customer) for customer in found[:limit]]
-        return CustomerPage(customers=lines, next_cursor=lines[-1].customer_id if len(found) > limit else None)
+        lines = fitting([_line(customer) for customer in found[:limit]])
+        more = len(found) > len(lines)
+        return CustomerPage(customers=lines, next_cursor=lines[-1].customer_id if more else None)
 
     async def get_customer(customer_id: CustomerArgument) -> CustomerView:
         """Show a customer: its state, its newest jobs, and digests and places of its newest image.

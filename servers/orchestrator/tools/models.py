@@ -79,9 +79,9 @@ def register(server: Any, services: Callable[[], Services]) -> None:
     ) -> VisionResult:
         """Read what stands on an image or on a scanned PDF's pages. Nothing of it is kept.
 
-        Use it for some pages; whole collections are read by process_new_documents. `cost_eur` is the provider's price,
-        null where none is set, as for one that runs here; what the platform charges, get_statement of the marketplace
-        tells.
+        Use it for some pages; whole collections are read by process_new_documents. An answer holds as many pages as an
+        agent takes; next_pages names those left. `cost_eur` is the provider's price, null where none is set, as for one
+        that runs here; what the platform charges, get_statement of the marketplace tells.
         """
         held = services()
         request = VisionRequest(
