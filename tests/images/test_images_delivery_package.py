@@ -92,16 +92,24 @@ def test_the_package_holds_what_a_person_with_docker_needs(handed_over: Path) ->
 @pytest.mark.parametrize(
     "altered", ["docker-compose.yml", "SHA256SUMS", "SHA256SUMS.sig", "sbom.cdx.json", "image.tar"]
 )
-def test_the_check_refuses_a_package_that_was_altered(handed_over: Path, tmp_path: Path, altered: str) -> None:
+@pytest.mark.parametrize("how", ["altered", "missing"])
+def test_the_check_refuses_a_package_that_was_altered(
+    handed_over: Path, tmp_path: Path, altered: str, how: str
+) -> None:
     path = handed_over / altered
-    path.write_bytes(path.read_bytes()[::-1])
+    content = path.read_bytes()
+    path.unlink()
+    if how == "altered":
+        path.write_bytes(content[::-1])
     found = run(handed_over, "./verify.sh", PATH=without_docker(tmp_path), LC_ALL="C")
     assert found.returncode == 1
     if altered.startswith("SHA256SUMS"):
         assert "NOT the signed delivery" in found.stderr
     else:
         assert f"{altered}: FAILED" in found.stdout
+        assert found.stderr.endswith("Copy the delivery once more.\n")
     assert "NOT the delivered image" not in found.stderr  # it has not come as far as docker
+    assert "error:" not in found.stderr  # openssl's own
 
 
 @pytest.mark.requirement("S-01")
@@ -137,6 +145,33 @@ def test_the_check_refuses_another_signer(handed_over: Path, tmp_path: Path) -> 
     found = run(handed_over, "./verify.sh", "--key", str(stranger), PATH=without_docker(tmp_path))
     assert found.returncode == 1
     assert "NOT the signed delivery" in found.stderr
+
+
+@pytest.mark.requirement("S-01")
+def test_a_key_is_looked_for_where_the_check_was_called(handed_over: Path, tmp_path: Path) -> None:
+    """The signed delivery was told to be none where its key lay beside the folder, or nowhere."""
+    shutil.copy(handed_over / "signer.pub", tmp_path / "a key.pub")
+    called = ("sh", f"{handed_over.name}/verify.sh", "--key")
+    found = run(tmp_path, *called, "a key.pub", PATH=without_docker(tmp_path), LC_ALL="C")
+    assert "image.tar: OK" in found.stdout, found.stderr
+    for named in (["none.pub"], []):
+        found = run(tmp_path, *called, *named, PATH=without_docker(tmp_path), LC_ALL="C")
+        assert (found.returncode, "NOT checked: there is no such file" in found.stderr) == (1, True)
+
+
+@pytest.mark.requirement("S-01")
+@pytest.mark.parametrize(
+    ("lacks", "said"), [("sha256sum", "no sha256sum"), ("openssl", "no openssl"), ("docker", "Docker is not installed")]
+)
+def test_the_check_says_what_this_machine_lacks_before_it_begins(
+    handed_over: Path, tmp_path: Path, lacks: str, said: str
+) -> None:
+    (tmp_path / "few").mkdir()
+    for name in {"sh", "dirname", "openssl", "sha256sum", "docker"} - {lacks}:
+        (tmp_path / "few" / name).symlink_to(shutil.which(name) or "/bin/true")
+    found = run(handed_over, "./verify.sh", PATH=str(tmp_path / "few"))
+    assert (found.returncode, found.stdout, said in found.stderr) == (1, "", True)
+    assert found.stderr.startswith("NOT checked: ")
 
 
 @pytest.mark.requirement("S-02")
