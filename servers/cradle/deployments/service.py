@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from servers.cradle.deployments.access import Access
 from servers.cradle.deployments.access_keys import key_file
@@ -26,6 +26,7 @@ from shared.settings import Settings
 from shared.signatures import Verifier
 from shared.telemetry import event
 
+T = TypeVar("T")
 LOCAL = "local"
 NOTHING_THERE = "Nothing is deployed on this host: deploy_customer deploys the newest image."
 
@@ -147,20 +148,15 @@ class Deployments:
         return [await self._looked_at(customer, row) for row in await self._store.all(customer)]
 
     async def stop(self, customer: str, host: str, *, release: bool) -> bool:
-        """Stop the instance. Its port and volume stay, or with `release` go too. False where none ran.
+        """Stop the instance. Its port and volume stay, or with `release` go too. False where none ran. What has begun
+        is carried to its end even where the caller goes.
 
         Raises:
             NotFound: nothing was deployed there.
         """
         if await self._store.on(customer, host) is None:
             raise NotFound(NOTHING_THERE, field="host")
-        async with self._turn(customer, host), self._engine(customer, host) as containers:
-            ran = await asyncio.to_thread(containers.stop)
-            if release:
-                await asyncio.to_thread(containers.erase)
-            await (self._store.release if release else self._store.stopped)(customer, host)
-        event("deployment_stopped")
-        return ran
+        return await self._to_its_end(lambda _: self._stop(customer, host, release))
 
     async def erase(self, customer: str) -> int:
         """Remove every container, image and volume of the customer, its ports and its access key: on the hosts where it
@@ -169,6 +165,23 @@ class Deployments:
         Raises:
             Unavailable: a host's engine does not answer; call again when it does.
         """
+        return await self._to_its_end(lambda _: self._erase(customer))
+
+    async def close(self) -> None:
+        """Wait until every change that goes on without its caller has come to its safe end."""
+        while self._exchanges:
+            await asyncio.wait(self._exchanges)
+
+    async def _stop(self, customer: str, host: str, release: bool) -> bool:
+        async with self._turn(customer, host), self._engine(customer, host) as containers:
+            ran = await asyncio.to_thread(containers.stop)
+            if release:
+                await asyncio.to_thread(containers.erase)
+            await (self._store.release if release else self._store.stopped)(customer, host)
+        event("deployment_stopped")
+        return ran
+
+    async def _erase(self, customer: str) -> int:
         removed = 0
         hosts = {row.host for row in await self._store.all(customer)}
         if address(self._settings.docker_host) is not None:
@@ -179,11 +192,6 @@ class Deployments:
                 await self._store.release(customer, host)
         await asyncio.to_thread(key_file(self._settings.home, customer).unlink, True)
         return removed
-
-    async def close(self) -> None:
-        """Wait until every exchange that goes on without its caller has come to its safe end."""
-        while self._exchanges:
-            await asyncio.wait(self._exchanges)
 
     async def _deploy(
         self, customer: str, image: SignedImage, host: str, port: int | None, planted: Sequence[Question],
@@ -214,7 +222,7 @@ class Deployments:
             changed, checks = await rollout.in_place(built, change)
             return await self._made(customer, row.host, containers.host, how if changed else "unchanged", checks)
 
-    async def _to_its_end(self, work: Callable[[asyncio.Event], Coroutine[Any, Any, DeploymentMade]]) -> DeploymentMade:
+    async def _to_its_end(self, work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
         """Await the work. Where the caller is cancelled, the work sees the event and goes on to its own safe end."""
         gone = asyncio.Event()
         task = asyncio.create_task(work(gone), name="deployment")
@@ -291,7 +299,7 @@ def _has_port(row: Row) -> Conflict:
     )
 
 
-def _seen(task: asyncio.Task[DeploymentMade]) -> None:
+def _seen(task: asyncio.Task[Any]) -> None:
     """The outcome of work whose caller has gone."""
     error = None if task.cancelled() else task.exception()
     event("deployment_ended_alone", error=error) if error is not None else event("deployment_ended_alone")

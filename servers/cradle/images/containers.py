@@ -206,7 +206,7 @@ class Containers:
                 port_bindings={INSTANCE_PORT: ("127.0.0.1" if self.host in _LOOPBACK else "0.0.0.0", port)},  # noqa: S104
                 binds={f"{self._name}-state": {"bind": STATE, "mode": "rw"}} if volume else None,
                 mem_limit=_MEMORY,
-                nano_cpus=int(min(_CPUS, float(self._api.info()["NCPU"])) * 1e9),
+                nano_cpus=self._processors(),
                 restart_policy={"Name": "unless-stopped"} if volume else None,
                 log_config={"type": "json-file", "config": {"max-size": "10m", "max-file": "3"}},
             )
@@ -217,6 +217,12 @@ class Containers:
                 )  # fmt: skip
             except ImageNotFound:  # a check of the same image, which has just ended, took it away
                 raise Unavailable("The image was removed from the container engine meanwhile. Call again.") from None
+
+    def _processors(self) -> int | None:
+        """The limit in billionths of a processor: no more than the engine has, and none where it may not limit them
+        (rootless, often), which it would refuse."""
+        about = self._api.info()
+        return int(min(_CPUS, float(about["NCPU"])) * 1e9) if about["CpuCfsQuota"] else None
 
     def _ended(self, name: str) -> bool:
         found = self._inspect(name)
