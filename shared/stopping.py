@@ -25,13 +25,30 @@ class Stopped(Exception):
 async def stoppable(work: Callable[..., T], *arguments: object, executor: Executor | None = None) -> T:
     """Run blocking work in a thread. Where this call is cancelled, `stop_if_told` raises in the work."""
     told = threading.Event()
-    context = contextvars.copy_context()
-    context.run(_told.set, told)
     try:
-        return await asyncio.get_running_loop().run_in_executor(executor, lambda: context.run(work, *arguments))
+        return await asyncio.get_running_loop().run_in_executor(executor, _looking_at(told, work, arguments))
     except asyncio.CancelledError:
         told.set()
         raise
+
+
+async def stopped_first(work: Callable[..., T], *arguments: object) -> T:
+    """As `stoppable`; where this call is cancelled, it ends only when the work has: what the work was writing to can be
+    removed then, and does not come back."""
+    told = threading.Event()
+    running = asyncio.get_running_loop().run_in_executor(None, _looking_at(told, work, arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        told.set()
+        await asyncio.gather(running, return_exceptions=True)
+        raise
+
+
+def _looking_at(told: threading.Event, work: Callable[..., T], arguments: tuple[object, ...]) -> Callable[[], T]:
+    context = contextvars.copy_context()
+    context.run(_told.set, told)
+    return lambda: context.run(work, *arguments)
 
 
 def stop_if_told() -> None:

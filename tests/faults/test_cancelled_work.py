@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from servers.cradle.images import archive as archiving
-from servers.cradle.images import layers
+from servers.cradle.images import layers, unpack
+from servers.cradle.images import package as packaging
 from servers.cradle.images.archive import Archive
+from servers.cradle.images.package import package_delivery
+from servers.cradle.images.running import running_instance
 from servers.cradle.images.signing import Signer
 from shared.dataset import lance
 from shared.dataset.manifest import DatasetModel
@@ -21,7 +24,7 @@ from shared.dataset.rows import ChunkRow, DocumentBundle, DocumentParts, Documen
 from shared.dataset.writer import DatasetWriter
 from shared.ids import digest
 from shared.stopping import stoppable
-from tests.image_rig import small_image
+from tests.image_rig import NO_ENGINE, small_image
 
 
 class Gate:
@@ -38,9 +41,13 @@ class Gate:
 
         monkeypatch.setattr(place, name, held)
 
-    async def cancel(self, task: asyncio.Task[object]) -> None:
+    async def cancel(self, task: asyncio.Task[object], *, waits: bool = False) -> None:
+        """Cancel the task while it is held. `waits`: it ends only when its thread has."""
         assert await asyncio.to_thread(self.reached.wait, 180)
         task.cancel()
+        if waits:
+            assert await asyncio.wait([task], timeout=0.1) == (set(), {task})
+            self.go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         self.go_on.set()
@@ -74,6 +81,33 @@ async def test_an_archiving_that_is_cancelled_leaves_nothing_and_can_be_repeated
     assert await asyncio.to_thread(ended.wait, 180)
     assert list((tmp_path / "archive" / "acme").iterdir()) == []
     assert not (await archive.keep(image.bucket, image.spec.tag)).already_there
+
+
+@pytest.mark.requirement("M-05")
+async def test_an_image_whose_check_is_cancelled_while_it_is_unpacked_leaves_no_file_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = small_image(tmp_path / "bucket", Signer.open(tmp_path / "keys"))
+    gate = Gate(monkeypatch, unpack, "_take")
+
+    async def check() -> None:
+        async with running_instance(image.tar, tmp_path / "scratch", docker_host=NO_ENGINE):
+            pass
+
+    await gate.cancel(asyncio.create_task(check()), waits=True)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.requirement("M-05")
+async def test_a_delivery_that_is_cancelled_is_not_published_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = Signer.open(tmp_path / "keys")
+    image = small_image(tmp_path, signer)
+    gate = Gate(monkeypatch, packaging, "_fill")
+    await gate.cancel(asyncio.create_task(package_delivery(tmp_path, image.spec.tag, image.spec, signer)), waits=True)
+    assert list((tmp_path / "delivery").iterdir()) == []
+    assert (await package_delivery(tmp_path, image.spec.tag, image.spec, signer)).files > 0
 
 
 @pytest.mark.requirement("M-05")

@@ -23,6 +23,7 @@ from servers.cradle.images.verify import verify_image
 from shared.client import Upstream
 from shared.contracts.instance import DatasetAnswer, SearchAnswer
 from shared.errors import PlatformError, Unavailable
+from tests.faults.test_cancelled_work import Gate
 from tests.image_rig import ANSWER, QUESTION, CustomerImage, build, probes_of
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -46,6 +47,20 @@ def container(customer_image: CustomerImage, engine_host: str) -> Iterator[Conta
             yield started
         finally:
             started.remove()
+
+
+@pytest.mark.requirement("M-05")
+async def test_an_image_whose_check_is_cancelled_while_the_engine_starts_it_leaves_no_container(
+    customer_image: CustomerImage, engine_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch, Engine, "load")
+
+    async def check() -> None:
+        async with running_instance(customer_image.tar, tmp_path, docker_host=engine_host, owner="tests-left"):
+            pass
+
+    await gate.cancel(asyncio.create_task(check()), waits=True)
+    assert docker("ps", "-aq", "--filter", "label=com.0711.deployment=tests-left") == ""
 
 
 @pytest.mark.requirement("O-02")

@@ -3,7 +3,6 @@ start makes them."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import shutil
@@ -23,6 +22,7 @@ from shared.contracts.image import Companion, DeliveryPackage, ImageBuilt
 from shared.durable import sync_folder
 from shared.errors import Conflict, InvalidInput
 from shared.ids import digest_file
+from shared.stopping import stop_if_told, stopped_first
 
 SUMS, SUMS_SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 CHART = "instance-chart.tgz"
@@ -48,7 +48,7 @@ async def package_delivery(
         InvalidInput: a Neo4j is asked for, and the image holds no graph.
         StorageFull: no room; nothing is left behind.
     """
-    return await asyncio.to_thread(_package, bucket, tag, spec, signer, as_tar, companions)
+    return await stopped_first(_package, bucket, tag, spec, signer, as_tar, companions)
 
 
 def _package(
@@ -68,6 +68,7 @@ def _package(
         with room_or_clean(at=deliveries):
             _fill(work, image, spec, built, signer, companions)
             sizes = [path.stat().st_size for path in work.iterdir()]
+            stop_if_told()
             if as_tar:
                 _write_tar(work, f"{spec.customer_id}-{tag}", tar)
             else:

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from servers.cradle.images import launch
 from servers.cradle.images.base import architecture
-from servers.cradle.images.engine import Engine, reachable
+from servers.cradle.images.engine import Container, Engine, reachable
 from servers.cradle.images.files import work_name
 from servers.cradle.images.spec import INSTANCE_PORT
 from servers.cradle.images.unpack import Contents, read_image
 from shared.contracts.image import Architecture
 from shared.errors import DeadlineExceeded, Unavailable
+from shared.stopping import stopped_first
 
 HEALTHY_S = 90.0
 ENDED = "The instance ended before it was healthy: the image does not start here."
@@ -87,7 +88,7 @@ async def _in_engine(
 ) -> AsyncIterator[RunningInstance]:
     root = scratch / work_name("instance") if beside else None
     try:
-        contents = await asyncio.to_thread(read_image, tar, root, beside)
+        contents = await stopped_first(read_image, tar, root, beside)
         async with _container(tar, contents, docker_host, owner, root) as instance:
             yield instance
     finally:
@@ -104,15 +105,24 @@ async def _container(
     engine = await asyncio.to_thread(Engine.connect, docker_host)
     try:
         environment = {"INSTANCE_ACCESS_KEY": key}
-        container = await asyncio.to_thread(engine.start, tar, contents.image_id, port, environment, owner)
+        start = asyncio.to_thread(engine.start, tar, contents.image_id, port, environment, owner)
+        starting = asyncio.ensure_future(start)
         try:
+            container = await asyncio.shield(starting)
             await wait_until_healthy(container.host, container.port, container.exited)
             url, took = f"http://{container.host}:{container.port}/mcp", time.monotonic() - container.began
             yield RunningInstance(url, key, engine.how, contents, took, root)
         finally:
-            await asyncio.shield(asyncio.to_thread(container.remove))
+            await asyncio.shield(_removed(starting))
     finally:
         await asyncio.to_thread(engine.close)
+
+
+async def _removed(starting: asyncio.Future[Container]) -> None:
+    """Remove the container, also where whoever waited for its start has gone meanwhile."""
+    await asyncio.wait([starting])
+    if starting.exception() is None:
+        await asyncio.to_thread(starting.result().remove)
 
 
 @asynccontextmanager
@@ -126,7 +136,7 @@ async def _unpacked(tar: Path, scratch: Path, emulated: Architecture | None) -> 
                 "No program may start where the image is unpacked (noexec). Set P0711_DOCKER_HOST, or name another"
                 " P0711_WORK_FOLDER."
             )
-        contents = await asyncio.to_thread(read_image, tar, root, ("",), emulated or architecture())
+        contents = await stopped_first(read_image, tar, root, ("",), emulated or architecture())
         key, port = secrets.token_urlsafe(32), free_port()
         began = time.monotonic()
         process = await _spawn(contents, root, temporary, key, port, _PATIENT if emulated else {})

@@ -20,6 +20,7 @@ from servers.cradle.images.layers import OPAQUE, WHITEOUT, checked_name, room_or
 from servers.cradle.images.streams import BLOCK, Ahead, Hash
 from shared.contracts.image import Architecture
 from shared.errors import Conflict, InvalidInput, NotFound
+from shared.stopping import stop_if_told
 
 _AHEAD = 1 << 16
 _KEPT = 32
@@ -261,6 +262,7 @@ def _read_layer(
     try:
         with Ahead(content) as raw, _forward(io.BufferedReader(raw, BLOCK)) as layer:
             for member in layer:
+                stop_if_told()
                 path = member.name.removeprefix("./")
                 roots.add(path.partition("/")[0])
                 _take(layer, member, contents, target if path.startswith(below) else None)

@@ -30,6 +30,7 @@ from shared.durable import sync_folder
 from shared.errors import Conflict
 from shared.ids import digest_file, hash_file
 from shared.signatures import DELTA, STATEMENT
+from shared.stopping import stopped_first
 
 if TYPE_CHECKING:
     from shared.client import Upstream
@@ -58,7 +59,7 @@ async def make_update(
     Raises:
         StorageFull: no room; nothing is left behind.
     """
-    return await asyncio.to_thread(_make, customer_id, base, dataset, manifest, bucket / "updates", signer)
+    return await stopped_first(_make, customer_id, base, dataset, manifest, bucket / "updates", signer)
 
 
 def _make(
