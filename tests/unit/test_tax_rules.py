@@ -59,6 +59,47 @@ def test_numbers_have_the_form_of_their_state(number: str, acceptable: bool) -> 
     assert read_vat_id(number).acceptable is acceptable
 
 
+def test_a_british_number_is_none_of_the_union_and_the_answer_says_where_it_is_known() -> None:
+    found = read_vat_id("GB 123 4567 89")
+    assert (found.prefix, found.well_formed, found.acceptable) == ("GB", True, False)
+    assert found.note is not None
+    assert "XI" in found.note
+    assert "2020/1756" in found.sources[0]
+    assert not read_vat_id("GB12345").well_formed
+    northern = read_vat_id("XI123456789")
+    assert (northern.acceptable, northern.note) == (True, None)
+    assert "VIES" in northern.sources[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "well_formed", "check_digit"),
+    [
+        ("CHE-109.322.551", True, "valid"),  # the example of the Federal Statistical Office
+        ("CHE-109.322.551 MWST", True, "valid"), ("che109322551tva", True, "valid"),
+        ("CHE-109.322.552", True, "invalid"), ("CHE-190.322.551 MWST", True, "invalid"),
+        ("CHE-100.000.070", True, "valid"),  # without a remainder the check digit is 0
+        ("CHE-109.322.551 XYZ", False, "not checked"), ("CHE-109.322.55", False, "not checked"),
+    ],
+)  # fmt: skip
+def test_a_swiss_uid_has_its_own_check_digit_and_is_no_number_of_the_union(
+    number: str, well_formed: bool, check_digit: str
+) -> None:
+    found = read_vat_id(number)
+    assert (found.prefix, found.well_formed, found.check_digit) == ("CHE", well_formed, check_digit)
+    assert not found.acceptable
+    assert found.note is not None
+    assert "VIES" in found.note
+    assert "UIDV" in found.sources[0]
+
+
+@given(st.from_regex(r"[1-9][0-9]{7}", fullmatch=True))
+def test_at_most_one_digit_completes_a_swiss_uid(digits: str) -> None:
+    good = [end for end in "0123456789" if read_vat_id(f"CHE{digits}{end}").check_digit == "valid"]
+    assert len(good) <= 1
+    weighed = sum(int(digit) * weight for digit, weight in zip(digits, (5, 4, 3, 2, 7, 6, 5, 4), strict=True))
+    assert good == ([] if weighed % 11 == 1 else [str((11 - weighed % 11) % 11)])
+
+
 def test_every_state_of_the_union_has_a_form() -> None:
     assert len(FORMS) == 28
     assert "GB" not in FORMS

@@ -193,7 +193,9 @@ def _wrong_ids(facts: Facts) -> list[Finding]:
         ("recipient_vat_id", "§ 14a Abs. 3 UStG", facts.recipient_vat_id),
     )
     return [
-        Finding(subject, "wrong", rule, "Its form or its check digit is not that of a VAT id: see check_vat_id.")
+        Finding(
+            subject, "wrong", rule, "Its form or its check digit is not that of a VAT id of the EU: see check_vat_id."
+        )
         for subject, rule, number in given
         if number is not None and not read_vat_id(number).acceptable
     ]

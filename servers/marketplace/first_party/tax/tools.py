@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from servers.marketplace.first_party.tax import invoices, rates
-from servers.marketplace.first_party.tax.vat_ids import ISO_7064, VIES, read_vat_id
+from servers.marketplace.first_party.tax.vat_ids import VIES, read_vat_id
 from shared.contracts.model import Contract
 from shared.errors import InvalidInput
 from shared.serving import Server
@@ -32,10 +32,11 @@ class VatIdChecked(Contract):
     """What the form of a VAT id shows. Whether it is registered, only VIES or the BZSt can say (§ 18e UStG)."""
 
     number: str = Field(description="Without separators.")
-    country: str
+    country: str = Field(description="Its prefix; empty where no rule for it is built in.")
     well_formed: bool
     check_digit: str = Field(description="valid, invalid, or not checked: no rule for this country is built in.")
-    acceptable: bool
+    acceptable: bool = Field(description="As a VAT id of the EU: nothing that can be checked here is wrong.")
+    note: str | None = Field(default=None, description="What to know of a number that is none of the EU.")
     sources: list[str]
 
 
@@ -98,7 +99,7 @@ def register(server: Server) -> None:
     """Offer the tools."""
 
     async def check_vat_id(vat_id: VatNumber) -> VatIdChecked:
-        """Check the form of a VAT id of the EU, and the check digit of German and Croatian ones.
+        """Check the form of a VAT id of the EU, and the check digit of German and Croatian ones and of a Swiss UID.
 
         Use it before an id goes onto an invoice. It cannot say whether the id is registered: ask VIES for that.
         """
@@ -109,7 +110,8 @@ def register(server: Server) -> None:
             well_formed=found.well_formed,
             check_digit=found.check_digit,
             acceptable=found.acceptable,
-            sources=[VIES] + ([ISO_7064] if found.check_digit != "not checked" else []),
+            note=found.note,
+            sources=found.sources,
         )
 
     async def get_vat_rate(day: Day, kind: rates.Kind = "standard") -> VatRate:

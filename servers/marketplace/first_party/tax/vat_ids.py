@@ -1,7 +1,9 @@
-"""VAT identification numbers of the European Union: their form, and the check digit where its rule is published.
+"""VAT identification numbers of the European Union: their form, and the check digit where its rule is published. And
+what to say of the neighbours' that are none of the Union: British and Swiss ones.
 
 Forms: VIES, "VAT identification number structure" (European Commission). Check digit of Germany (USt-IdNr) and Croatia
-(OIB): ISO 7064 MOD 11,10. The other states' check digits are not looked at, and the answer says so.
+(OIB): ISO 7064 MOD 11,10. Switzerland (UID): modulus 11, published by the Federal Statistical Office. The other states'
+check digits are not looked at, and the answer says so.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import Literal
 CheckDigit = Literal["valid", "invalid", "not checked"]
 VIES = "European Commission, VIES: VAT identification number structure"
 ISO_7064 = "ISO 7064 MOD 11,10"
+XI_PREFIX = "Council Directive (EU) 2020/1756: from 2021 the prefix XI identifies Northern Ireland, for goods"
+SWISS_UID = "Switzerland, UIDV Art. 5; Federal Statistical Office: Aufbau der UID, check digit by modulus 11"
 
 FORMS: dict[str, str] = {
     "AT": r"U\d{8}",
@@ -46,13 +50,24 @@ FORMS: dict[str, str] = {
 }
 """Prefix → what follows it. EL is Greece, XI is Northern Ireland (goods only)."""
 
+BRITISH = r"\d{9}|\d{12}|(GD|HA)\d{3}"
+SWISS = r"\d{9}(MWST|TVA|IVA|TPV)?"
+NOTES = {
+    "GB": "Since 2021 British VAT ids are none of the EU, and VIES does not know them: ask HMRC's checker. Goods to or "
+    "from Northern Ireland are traded under the same number with XI, which VIES knows.",
+    "CHE": "A Swiss UID is no VAT id of the EU, and VIES does not know it: the UID register says whether its holder is "
+    "registered for VAT, which an added MWST, TVA or IVA claims.",
+}
+"""Prefix → what its holder has to know; none of these is a VAT id of the EU."""
+SWISS_WEIGHTS = (5, 4, 3, 2, 7, 6, 5, 4)
+
 CHECKED = frozenset({"DE", "HR"})
 _SEPARATORS = re.compile(r"[ .\-/]")
 
 
 @dataclass(frozen=True, slots=True)
 class VatId:
-    """A number without separators, and what is right and wrong about it. `prefix` is '' where it is none of the EU."""
+    """A number without separators, and what is right and wrong about it. `prefix` is '' where no rule is known."""
 
     number: str
     prefix: str
@@ -60,9 +75,24 @@ class VatId:
     check_digit: CheckDigit
 
     @property
+    def note(self) -> str | None:
+        """What there is to know where it is none of the EU."""
+        return NOTES.get(self.prefix)
+
+    @property
     def acceptable(self) -> bool:
-        """Nothing that can be checked here is wrong. Whether it is registered, only the authorities know."""
-        return self.well_formed and self.check_digit != "invalid"
+        """Nothing that can be checked here is wrong with it as a VAT id of the EU. Whether it is registered, only the
+        authorities know."""
+        return self.well_formed and self.check_digit != "invalid" and self.note is None
+
+    @property
+    def sources(self) -> list[str]:
+        """The rules that it was judged by."""
+        if self.prefix == "CHE":
+            return [SWISS_UID]
+        if self.prefix == "GB":
+            return [XI_PREFIX]
+        return [VIES] + ([ISO_7064] if self.check_digit != "not checked" else [])
 
 
 def read_vat_id(text: str) -> VatId:
@@ -70,8 +100,10 @@ def read_vat_id(text: str) -> VatId:
     number = _SEPARATORS.sub("", text).upper()
     if number.startswith("GR"):
         number = "EL" + number[2:]
+    if number.startswith("CHE") and number.isascii():
+        return _swiss(number)
     prefix, rest = number[:2], number[2:]
-    form = FORMS.get(prefix)
+    form = BRITISH if prefix == "GB" else FORMS.get(prefix)
     if form is None or not number.isascii():
         return VatId(number, "", False, "not checked")
     if re.fullmatch(form, rest) is None:
@@ -88,3 +120,16 @@ def check_digit(digits: str) -> int:
         total = (int(digit) + product) % 10 or 10
         product = 2 * total % 11
     return (11 - product) % 10
+
+
+def swiss_check_digit(digits: str) -> int:
+    """The check digit of a UID's eight digits; 10: these eight are given to nobody."""
+    total = sum(int(digit) * weight for digit, weight in zip(digits, SWISS_WEIGHTS, strict=True))
+    return -total % 11
+
+
+def _swiss(number: str) -> VatId:
+    if re.fullmatch(SWISS, number[3:]) is None:
+        return VatId(number, "CHE", False, "not checked")
+    right = swiss_check_digit(number[3:11]) == int(number[11])
+    return VatId(number, "CHE", True, "valid" if right else "invalid")
