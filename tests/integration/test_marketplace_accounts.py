@@ -235,6 +235,9 @@ async def test_a_person_is_found_by_who_manages_the_account_and_not_once_it_has_
         await refusal(market.call(other, "list_users", UserPage, customer_id=each)) for each in ("acme", "nobody")
     ]
     assert foreign.as_dict() == unknown.as_dict()
+    for token, cursor in ((other, made.user_id), (boss, "usr_" + "a" * 26), (operator, "usr_" + "a" * 26)):
+        with pytest.raises(InvalidInput, match="not one of ours"):  # another customer's, and two that nobody gave
+            await market.call(token, "list_users", UserPage, cursor=cursor)
     with pytest.raises(Forbidden):
         await market.call(await market.user_token("acme", "customer_user"), "list_users", UserPage)
     await market.call(operator, "disable_user", UserDisabled, user_id=made.user_id)

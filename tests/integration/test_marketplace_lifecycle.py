@@ -214,6 +214,11 @@ async def test_a_licence_is_checked_at_use_and_a_forged_expired_or_revoked_one_i
         assert await say(market, token) == 200
     (own,) = (await market.call(tokens["acme"], "list_licences", LicenceList)).licences
     assert own == given["acme"]
+    for token, cursor in ((tokens["acme"], given["bolt"].licence_id), (operator, "lic_" + "a" * 26)):
+        with pytest.raises(InvalidInput, match="not one of ours"):  # another customer's, and one that nobody gave
+            await market.call(token, "list_licences", LicenceList, cursor=cursor)
+    read_on = await market.call(tokens["acme"], "list_licences", LicenceList, cursor=own.licence_id)
+    assert (read_on.licences, read_on.next_cursor) == ([], None)
     await market.call(operator, "revoke_licence", licence_id=given["acme"].licence_id)
     assert (await say(market, tokens["acme"]), await say(market, tokens["bolt"])) == (404, 200)
     told = await market.call(tokens["acme"], "explain_access", AccessExplained, server_name=ORDERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from servers.marketplace.tools.accounts import ProgramList
 from servers.marketplace.tools.catalogue import ServerInstalled
 from shared.errors import Forbidden
 from tests.integration.test_marketplace_oauth import Browser, asking, by_code, refreshed, registered
@@ -24,6 +25,8 @@ async def test_a_program_of_the_operator_acts_for_the_customer_that_was_named(ma
     for token in (got["access_token"], again["access_token"]):
         done = await market.call(token, "install_mcp", ServerInstalled, server_name=CRADLE)
         assert done.customer_id == "acme"
+        (listed,) = (await market.call(token, "list_programs", ProgramList)).programs
+        assert listed.customer_id == "acme"
 
 
 async def test_a_program_for_which_none_was_named_is_told_where_to_name_one(market: Market) -> None:

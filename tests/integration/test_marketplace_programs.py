@@ -24,6 +24,7 @@ async def test_a_user_sees_the_programs_that_they_let_in_and_ends_one_with_its_t
     listed = (await market.call(own, "list_programs", ProgramList)).programs
     assert [(each.scopes, each.resource) for each in listed][1] == (["catalogue:read", "gateway:call"], market.resource)
     assert len(listed) == 2
+    assert {each.customer_id for each in listed} == {"acme"}
     assert listed[1].answered_at.startswith("http://127.0.0.1:33418")
     ends = listed[1].session_id
     assert (await market.call(stranger, "list_programs", ProgramList)).programs == []

@@ -19,9 +19,10 @@ from pydantic import ValidationError
 
 from servers.marketplace import policy
 from servers.marketplace.approvals.store import Approval, ApprovalStore, Bound, State
-from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, unknown_cursor, view_of
+from servers.marketplace.catalogue.catalogue import Catalogue, resource_of, view_of
 from servers.marketplace.catalogue.store import Entry
 from servers.marketplace.catalogue.tools import ToolStore
+from servers.marketplace.cursors import unknown_cursor
 from servers.marketplace.gateway.asking import Place, call_tool
 from servers.marketplace.gateway.checks import Checks, checked_route
 from servers.marketplace.gateway.outgoing import Outgoing

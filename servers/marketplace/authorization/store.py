@@ -46,6 +46,7 @@ class LetIn:
     redirect_uri: str
     resource: str
     scope: str
+    acts_for: str | None
     created_at: datetime
     expires_at: datetime
 

@@ -12,6 +12,7 @@ from servers.marketplace import policy
 from servers.marketplace.catalogue.address import check_address
 from servers.marketplace.catalogue.store import EVERYTHING, CatalogueStore, Entry, Listing, Version, View, Wanted
 from servers.marketplace.changes import Changes, Remembered, soon
+from servers.marketplace.cursors import unknown_cursor
 from servers.marketplace.runners.package import check_package
 from servers.marketplace.users.accounts import unknown_customer
 from servers.marketplace.users.store import UserStore
@@ -278,11 +279,6 @@ def _check_tools(tools: list[CatalogueTool]) -> None:
 def cursor_after(name: str) -> str:
     """The cursor of the page that begins after the entry of this name."""
     return base64.urlsafe_b64encode(name.encode()).rstrip(b"=").decode()
-
-
-def unknown_cursor() -> InvalidInput:
-    """The answer for a cursor that no page of the list has given."""
-    return InvalidInput("This cursor is not one of ours: leave it out to start at the first page.", field="cursor")
 
 
 def _read_cursor(cursor: str | None) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from servers.marketplace.catalogue.store import View, seen_by
+from servers.marketplace.cursors import unknown_cursor
 from servers.marketplace.licences.signing import LicenceKeys
 from shared.audit import AuditLog
 from shared.errors import NotFound
@@ -75,8 +76,14 @@ class LicenceStore:
             )
 
     async def page(self, view: View, after: str, limit: int) -> list[Licence]:
-        """Licences in the order of their ids, after the id `after`."""
+        """Licences in the order of their ids, after the id `after`.
+
+        Raises:
+            InvalidInput: `after` is none of these licences.
+        """
         async with seen_by(self._database, view) as connection:
+            if after and await queries.licence_of(connection, licence_id=after) is None:
+                raise unknown_cursor()
             rows = queries.licences_of(connection, after=after, limit=limit)
             return [
                 Licence(row["licence_id"], row["customer_id"], row["server_name"], row["expires_at"], row["revoked"])

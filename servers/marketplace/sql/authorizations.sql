@@ -16,7 +16,7 @@ FROM authorizations
 WHERE session_id = :session_id;
 
 -- name: let_in_by(user_id, limit)
-SELECT session_id, redirect_uri, resource, scope, created_at, expires_at
+SELECT session_id, redirect_uri, resource, scope, acts_for, created_at, expires_at
 FROM authorizations
 WHERE user_id = :user_id AND code_used_at IS NOT NULL AND revoked_at IS NULL AND expires_at > now()
 ORDER BY created_at DESC, session_id

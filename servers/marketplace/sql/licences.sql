@@ -9,6 +9,11 @@ WHERE licence_id = :licence_id AND revoked_at IS NULL
   AND (:customer::text IS NULL OR customer_id = :customer)
 RETURNING customer_id, server_name;
 
+-- name: licence_of(licence_id)^
+SELECT licence_id
+FROM licences
+WHERE licence_id = :licence_id;
+
 -- name: licences_of(after, limit)
 SELECT licence_id, customer_id, server_name, expires_at, revoked_at IS NOT NULL AS revoked
 FROM licences

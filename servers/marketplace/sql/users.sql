@@ -19,6 +19,11 @@ WHERE disabled_at IS NULL AND user_id > :after AND (:customer_id::text IS NULL O
 ORDER BY user_id
 LIMIT :limit;
 
+-- name: account_of(user_id, customer_id)^
+SELECT user_id
+FROM users
+WHERE user_id = :user_id AND (:customer_id::text IS NULL OR customer_id = :customer_id);
+
 -- name: record_failure(limit, lock_s, user_id)!
 UPDATE users
 SET failed_logins = failed_logins + 1,

@@ -103,6 +103,7 @@ class ProgramListed(Contract):
     answered_at: str = Field(description="Where its answer went: what the program was judged by.")
     resource: str = Field(description="The server that it may use.")
     scopes: list[str]
+    customer_id: CustomerId | None = Field(description="The customer that it acts for; null: for none.")
     let_in_at: datetime
     ends_at: datetime
 
@@ -205,7 +206,8 @@ def register(server: Server, services: Callable[[], Services]) -> None:
             programs=[
                 ProgramListed(
                     session_id=each.session_id, answered_at=each.redirect_uri, resource=each.resource,
-                    scopes=each.scope.split(), let_in_at=each.created_at, ends_at=each.expires_at,
+                    scopes=each.scope.split(), customer_id=each.acts_for, let_in_at=each.created_at,
+                    ends_at=each.expires_at,
                 )
                 for each in await services().programs.list(principal())
             ]

@@ -205,6 +205,7 @@ class Accounts:
         Raises:
             Forbidden: the caller does not manage users there.
             NotFound: the customer is unknown, or not the caller's.
+            InvalidInput: `after` is none of these accounts.
         """
         customer_id = customer_id or caller.customer
         await self.decide(caller, "user.disable", "customer_user" if customer_id else "platform_admin", customer_id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from servers.marketplace.cursors import unknown_cursor
 from shared.audit import AuditLog
 from shared.errors import Conflict
 from shared.postgres.database import Database
@@ -72,8 +73,14 @@ class UserStore:
 
     async def accounts(self, customer: str | None, after: str, limit: int) -> list[tuple[User, datetime]]:
         """Accounts that have not ended, in the order of their ids, and when each was made: a customer's, or everybody's
-        where none is given."""
+        where none is given.
+
+        Raises:
+            InvalidInput: `after` is none of these accounts.
+        """
         async with self._database.of(customer) as connection:
+            if after and await queries.account_of(connection, user_id=after, customer_id=customer) is None:
+                raise unknown_cursor()
             rows = queries.accounts_after(connection, after=after, customer_id=customer, limit=limit)
             return [(_user(row), row["created_at"]) async for row in rows]
 
