@@ -158,6 +158,17 @@ async def test_of_a_person_whose_account_has_ended_only_the_accounts_id_is_left(
     assert await rows.fetchval("SELECT count(*) FROM users WHERE role = 'platform_admin'") == 1
 
 
+async def test_a_kept_link_does_not_bring_back_whose_account_has_ended(market: Market) -> None:
+    boss, operator = await market.user_token("acme"), await market.operator()
+    before = await invite(market, boss)
+    made = await market.add_user("customer_user", "acme", "cara@acme.example")
+    assert await opened(market, boss) == [], "who has an account waits for none"
+    after = await invite(market, boss)
+    await market.call(operator, "disable_user", user_id=made.user_id)
+    assert [(await accept(market, each.link)).status_code for each in (before, after)] == [404, 404]
+    assert (await login(market, "cara@acme.example")).status_code == 401
+
+
 async def test_the_end_of_an_account_ends_what_it_offered(market: Market, rows: Any) -> None:
     boss = await market.add_user("customer_admin", "acme", "boss@acme.example")
     token = await market.token(Credential(boss.client_id, boss.client_secret))

@@ -53,7 +53,7 @@ class InvitationStore:
         async with self._database.of(customer) as connection:
             await queries.take_turn(connection, owner=customer or "")
             await queries.forget_invitations(connection, customer_id=customer)
-            await queries.end_earlier(connection, customer_id=customer, email=email)
+            await user_queries.revoke_invitations_to(connection, customer_id=customer, email=email)
             if await queries.count_open(connection, customer_id=customer) >= MAX_OPEN:
                 raise Conflict(f"There are {MAX_OPEN} open invitations: revoke some with revoke_invitation first.")
             row = await queries.add_invitation(

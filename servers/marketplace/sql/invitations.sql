@@ -6,11 +6,6 @@ SELECT count(*)
 FROM invitations
 WHERE customer_id IS NOT DISTINCT FROM :customer_id AND state = 'open' AND expires_at > now();
 
--- name: end_earlier(customer_id, email)!
-UPDATE invitations
-SET state = 'revoked'
-WHERE customer_id IS NOT DISTINCT FROM :customer_id AND email = :email AND state = 'open';
-
 -- name: forget_invitations(customer_id)!
 DELETE FROM invitations
 WHERE customer_id IS NOT DISTINCT FROM :customer_id AND expires_at < now() - interval '30 days';

@@ -138,6 +138,11 @@ UPDATE api_keys
 SET revoked_at = now()
 WHERE key_id = :key_id AND user_id = :user_id AND revoked_at IS NULL;
 
+-- name: revoke_invitations_to(customer_id, email)!
+UPDATE invitations
+SET state = 'revoked'
+WHERE customer_id IS NOT DISTINCT FROM :customer_id AND email = :email AND state = 'open';
+
 -- name: revoke_invitations_of_user(user_id)!
 UPDATE invitations
 SET state = 'revoked'

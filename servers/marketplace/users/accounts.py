@@ -173,8 +173,9 @@ class Accounts:
         user = User(new_handle("usr"), email, role, customer_id, active=True)
         password = new_secret() if self.takes_password(email) else ""
         password_hash = await self._passwords.hash(password) if password else NO_PASSWORD
-        await self.store.add_user(user, password_hash, caller.subject)
-        return NewUser(user, password, *await self.new_key(user, caller.subject))
+        key_id, secret = new_handle("key"), new_secret()
+        await self.store.add_user(user, password_hash, caller.subject, (key_id, secret_digest(secret)))
+        return NewUser(user, password, key_id, secret)
 
     async def new_key(self, user: User, made_by: str) -> tuple[str, str]:
         """A new API key of a user: client id and secret."""

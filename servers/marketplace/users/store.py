@@ -135,16 +135,19 @@ class UserStore:
             Conflict: the user has `MAX_KEYS`.
         """
         async with self._database.of(user.customer) as connection:
-            await queries.take_turn(connection, owner=user.user_id)
-            status = await queries.put_key(
-                connection, key_id=key_id, user_id=user.user_id, customer_id=user.customer, secret_sha256=secret_sha256
+            await self._put_key_in(connection, key_id, user, secret_sha256, made_by)
+
+    async def _put_key_in(self, connection: Any, key_id: str, user: User, secret_sha256: bytes, made_by: str) -> None:
+        await queries.take_turn(connection, owner=user.user_id)
+        status = await queries.put_key(
+            connection, key_id=key_id, user_id=user.user_id, customer_id=user.customer, secret_sha256=secret_sha256
+        )
+        if await queries.count_keys(connection, user_id=user.user_id) > MAX_KEYS:
+            raise Conflict(f"There are {MAX_KEYS} keys already: revoke one first.")
+        if changed_rows(status):
+            await self._audit.append_in(
+                connection, made_by, "key.created", key_id, user.customer, {"user": user.user_id}
             )
-            if await queries.count_keys(connection, user_id=user.user_id) > MAX_KEYS:
-                raise Conflict(f"There are {MAX_KEYS} keys already: revoke one first.")
-            if changed_rows(status):
-                await self._audit.append_in(
-                    connection, made_by, "key.created", key_id, user.customer, {"user": user.user_id}
-                )
 
     async def keys_of(self, user: User) -> list[tuple[str, datetime]]:
         """The ids of a user's keys that are not revoked, and when each was made; the oldest first."""
@@ -162,17 +165,26 @@ class UserStore:
                 )
         return changed_rows(status) == 1
 
-    async def add_user(self, user: User, password_hash: str, made_by: str) -> None:
-        """Store a new user.
+    async def add_user(
+        self, user: User, password_hash: str, made_by: str, key: tuple[str, bytes] | None = None
+    ) -> None:
+        """Store a new user, and its first key. An invitation of the address there is over: whoever kept its link would
+        get in again once this account has ended.
+
+        Args:
+            key: its id, and the digest of its secret.
 
         Raises:
             Conflict: as `add_in`.
         """
         async with self._database.of(user.customer) as connection:
             await add_in(connection, user, password_hash, made_by)
+            await queries.revoke_invitations_to(connection, customer_id=user.customer, email=user.email)
             await self._audit.append_in(
                 connection, made_by, "user.created", user.user_id, user.customer, {"role": user.role}
             )
+            if key is not None:
+                await self._put_key_in(connection, key[0], user, key[1], made_by)
 
     async def set_password(self, user: User, password_hash: str, set_by: str) -> None:
         """Replace a user's password and unlock the login."""
@@ -181,12 +193,13 @@ class UserStore:
             await self._audit.append_in(connection, set_by, "user.password_set", user.user_id, user.customer)
 
     async def disable(self, user: User, ended_by: str) -> None:
-        """End a user's access: no login, no key and no invitation of theirs works from now on. Of the person nothing is
-        left here but the account's id, and the address is free for another account."""
+        """End a user's access: no login, no key and no invitation of theirs or to them works from now on. Of the person
+        nothing is left here but the account's id, and the address is free for another account."""
         async with self._database.of(user.customer) as connection:
             await queries.disable_user(connection, user_id=user.user_id)
             await queries.revoke_keys_of_user(connection, user_id=user.user_id)
             await queries.revoke_invitations_of_user(connection, user_id=user.user_id)
+            await queries.revoke_invitations_to(connection, customer_id=user.customer, email=user.email)
             await queries.forget_invitation_of(connection, user_id=user.user_id)
             await self._audit.append_in(connection, ended_by, "user.disabled", user.user_id, user.customer)
 
