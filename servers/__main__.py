@@ -16,9 +16,12 @@ from shared.loading import loading
 from shared.proxies import spare_this_machine
 from shared.settings import PREFIX, ServerName, Settings, load
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Turns a company's documents into a signed container image that AI agents can ask.",
+)  # fmt: skip
 
-keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens. Postgres has to run: each change is audited.")
+keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens. The platform has to run for a change.")
 app.add_typer(keys, name="keys")
 
 cluster = typer.Typer(no_args_is_help=True, help="Further machines that read files and embed texts: a Ray cluster.")
@@ -141,7 +144,7 @@ def audit(
     customer: Annotated[str | None, typer.Option(help="Show only what concerns this customer.")] = None,
     home: Home = None,
 ) -> None:
-    """Prove that the audit logs are whole; exit code 1 where one is not. Postgres has to run."""
+    """Prove that the audit logs are whole; exit code 1 where one is not. The platform has to run."""
     from servers.local.audit import LAST, prove
     from servers.local.audit import last as newest
     from servers.local.platform import needing_postgres

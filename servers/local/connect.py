@@ -53,6 +53,15 @@ def claude_code_line(settings: Settings) -> str:
     return shlex.join(["claude", "mcp", "add", "0711", *variables, "--", *stdio_command(settings)])
 
 
+def marketplace_lines(settings: Settings) -> str:
+    """The line that adds the marketplace to Claude Code, and who signs in on the page that it then opens."""
+    from servers.local.platform import operator_file
+
+    line = shlex.join(["claude", "mcp", "add", "--transport", "http", "0711-marketplace"])
+    sign_in = f"Sign in as the operator: e-mail address and password are in {operator_file(settings.home)}"
+    return f"{line} {settings.resource('marketplace')}\n  {sign_in}"
+
+
 def command_line(*arguments: str) -> str:
     """A line to type: this installation's `0711` with arguments."""
     program = _program()
@@ -76,6 +85,7 @@ def connect(settings: Settings, write: bool) -> None:
     if not write:
         print(f"Claude Code:\n  {claude_code_line(settings)}\n\nAny client (.mcp.json):")  # noqa: T201
         print(json.dumps(wanted, indent=2))  # noqa: T201
+        print(f"\nThe marketplace, with every installed server:\n  {marketplace_lines(settings)}")  # noqa: T201
         return
     try:
         current = json.loads(path.read_text()) if path.exists() else {}

@@ -38,7 +38,7 @@ async def _run(settings: Settings, stop: asyncio.Event, ready: asyncio.Event) ->
     async with running(settings, _say) as platform:
         ready.set()
         _say(f"ready in {time.perf_counter() - started:.1f} s. Connect Claude Code:\n  {claude_code_line(settings)}")
-        _say(f"Other clients: {command_line('connect', '--home', str(settings.home))}. Stop: Ctrl-C.")
+        _say(f"Others, and the marketplace: {command_line('connect', '--home', str(settings.home))}. Stop: Ctrl-C.")
         ended, stopped = asyncio.create_task(platform.ended()), asyncio.create_task(stop.wait())
         await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

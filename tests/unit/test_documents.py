@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from servers.__main__ import app
 from servers.local.connect import claude_code_line, mcp_json
+from servers.local.platform import operator_file
 from shared.errors import InvalidInput
 from shared.settings import PREFIX, Settings, load
 
@@ -92,6 +93,18 @@ def test_a_client_is_told_where_a_platform_answers_that_is_not_at_the_default_po
     (entry,) = mcp_json(settings)["mcpServers"].values()  # pyright: ignore[reportAttributeAccessIssue]
     assert entry["env"] == {"P0711_MARKETPLACE_PORT": "54090", "P0711_CRADLE_URL": "https://cradle.example"}
     assert " -e P0711_MARKETPLACE_PORT=54090 " in claude_code_line(settings).partition(" -- ")[0] + " "
+
+
+def test_connect_tells_of_the_marketplace_and_who_signs_in_there(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["connect", "--home", str(tmp_path)]).output
+    assert f"--transport http 0711-marketplace {load(home=tmp_path).resource('marketplace')}\n" in told
+    assert str(operator_file(tmp_path)) in told
+
+
+def test_the_help_says_what_the_command_is_for_and_not_how_it_is_made() -> None:
+    told = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+    assert "container image" in told
+    assert "servers." not in told
 
 
 @pytest.mark.parametrize(

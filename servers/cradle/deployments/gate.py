@@ -22,8 +22,8 @@ FOUND_AMONG = 10
 CALL_S = 30.0
 PLANTED = "planted questions"
 MENDING = (
-    "The questions are kept and asked again. Mend the files with process_new_documents, or give deploy_customer other "
-    "questions, or an empty list for none."
+    "The questions are kept and asked again. Mend the files with process_new_documents, or call deploy_customer with "
+    "the image's tag (list_deployments has it) and other questions, or an empty list for none."
 )
 
 

@@ -114,7 +114,10 @@ class Engine:
         """
         found = address(docker_host)
         if found is None:
-            raise Unavailable("No container engine is set. Set P0711_DOCKER_HOST, or build without an engine.")
+            raise Unavailable(
+                "There is no container engine here: start one, or name it in P0711_DOCKER_HOST and start the platform"
+                " anew. Images and deliveries are made without one."
+            )
         import docker
         from docker.errors import DockerException
 

@@ -37,7 +37,10 @@ def register(server: Any, services: Callable[[], Services]) -> None:
 
     async def deploy_customer(
         customer_id: CustomerArgument,
-        tag: Annotated[VersionTag | None, Field(description="A version of list_deployments; default: newest.")] = None,
+        tag: Annotated[
+            VersionTag | None,
+            Field(description="A version of list_deployments; default: that of the newest completed job."),
+        ] = None,
         host: HostArgument = "local",
         port: Annotated[
             int | None, Field(ge=1024, le=65535, description="Leave out to get one that nobody has.")
