@@ -6,6 +6,7 @@ export        the model as a folder that runs without torch (a child process)
 tokenizer     texts → model input, on a few threads
 admission     how much may wait, and how long until there is room
 scheduler     which texts go into the next batch; pure
+suspects      which texts were on a device when its process ended; pure
 engine        batches → workers → callers; a poison text fails alone
 worker        a child process and what is on its way to it
 device        the child process: batches → backend

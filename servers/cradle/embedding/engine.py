@@ -6,6 +6,7 @@ One queue for all workers: whichever has the least to do takes the next batch, s
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,12 +15,15 @@ from typing import TYPE_CHECKING
 from servers.cradle.embedding import metrics
 from servers.cradle.embedding.admission import Admission
 from servers.cradle.embedding.scheduler import Batch, Item, Lane, Priority, Scheduler
+from servers.cradle.embedding.suspects import Suspects
 from servers.cradle.embedding.worker import BatchFailed, Worker, WorkerLost
 from shared.errors import DeadlineExceeded, Internal, InvalidInput, PlatformError, Unavailable
 from shared.telemetry import event, span
 
 if TYPE_CHECKING:
     from shared.encoder import Vectors
+
+    Outcome = Vectors | PlatformError | WorkerLost
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 
@@ -65,6 +69,7 @@ class Engine:
         self._dimension, self._probe = dimension, list(probe)
         self._scheduler = Scheduler(sizes[-1], sizes=sizes) if sizes else Scheduler()
         self._longest = 0
+        self._suspects = Suspects()
         self._calls: set[Call] = set()
         self._closed = False
         self._work = asyncio.Event()
@@ -115,7 +120,8 @@ class Engine:
     async def compute(
         self, ids: Sequence[Sequence[int]], tenant: str, priority: Priority, deadline: float, normalize: bool
     ) -> Vectors:
-        """The vectors [n, dimension] of texts, given as what the model reads. Waits while a lost worker is replaced.
+        """The vectors [n, dimension] of texts, given as what the model reads. Waits while a lost worker is replaced and
+        what it lost is computed again.
 
         Args:
             deadline: on `time.monotonic`.
@@ -123,9 +129,8 @@ class Engine:
         Raises:
             Overloaded: too much waits.
             DeadlineExceeded: the deadline passed first.
-            InvalidInput: a text cannot be computed; names it.
-            Unavailable: the worker was lost while it computed them, its device had no memory for the moment, or the
-                engine is closed.
+            InvalidInput: a text cannot be computed, or ends the worker's process; names it.
+            Unavailable: the device had no memory for the moment, or the engine is closed.
         """
         import numpy as np
 
@@ -135,10 +140,16 @@ class Engine:
             if not each:
                 raise InvalidInput(f"Text {at} has nothing that the model reads. Leave it out.", field=f"texts.{at}")
         now = time.monotonic()
+        verdicts = [self._suspects.verdict(each, now) for each in ids]
+        if "fatal" in verdicts:
+            raise fatal(verdicts.index("fatal"))
         self.admission.admit((priority, tenant), sum(map(len, ids)), deadline - now)
         rows = np.empty((len(ids), self._dimension), np.float32)
         call = Call(rows, normalize, asyncio.get_running_loop().create_future())
-        call.items = [Item(each, tenant, priority, deadline, (call, at)) for at, each in enumerate(ids)]
+        call.items = [
+            Item(each, tenant, priority, deadline, (call, at), verdict is not None)
+            for at, (each, verdict) in enumerate(zip(ids, verdicts, strict=True))
+        ]
         for item in call.items:
             self._scheduler.add(item, now)
         self._calls.add(call)
@@ -213,44 +224,64 @@ class Engine:
         return min(free, key=lambda worker: worker.tokens, default=None)
 
     def _hand_over(self, worker: Worker) -> bool:
-        """The next batch to a worker; False: nothing waits."""
+        """The next batch to a worker; False: there is none for it now."""
         rate = self.admission.rate / len(self.workers) if self.admission.known else None
-        batch = self._scheduler.next_batch(time.monotonic(), rate)
+        batch = self._scheduler.next_batch(time.monotonic(), rate, idle=not worker.batches)
         for item in batch.expired:
             self.admission.leave(item.lane, item.tokens)
             _deliver(item, too_late())
         if batch.items:
-            worker.batches += 1
+            places = worker.in_flight if batch.apart else 1
+            worker.batches += places
             worker.tokens += batch.tokens
-            self._own(self._compute(worker, batch))
+            self._own(self._compute(worker, batch, places))
         return bool(batch.items)
 
-    async def _compute(self, worker: Worker, batch: Batch) -> None:
-        started, tokens = time.monotonic(), batch.tokens
+    async def _compute(self, worker: Worker, batch: Batch, places: int) -> None:
+        started = time.monotonic()
+        outcomes: dict[Item, Outcome] = {}
         try:
-            with span("embedding.batch", count=len(batch.items), tokens=tokens, backend=self.backend):
+            with span("embedding.batch", count=len(batch.items), tokens=batch.tokens, backend=self.backend):
                 outcomes = await self._outcomes(worker, batch.items)
-        except Exception:  # a defect, which `_ended` logs: nobody waits for what will not come
-            for item in batch.items:
-                _deliver(item, Internal())
-            raise
+            self._tell(batch, started)
         finally:
-            worker.batches -= 1
-            worker.tokens -= tokens
-            left = Counter[Lane]()
-            for item in batch.items:
-                left[item.lane] += item.tokens
-            for lane, tokens in left.items():
-                self.admission.leave(lane, tokens)
-        self._tell(batch, started)
-        for item, outcome in zip(batch.items, outcomes, strict=True):
+            worker.batches -= places
+            worker.tokens -= batch.tokens
+            self._conclude(batch.items, outcomes)
+
+    def _conclude(self, items: Sequence[Item], outcomes: dict[Item, Outcome]) -> None:
+        """Tells the callers what became of their texts, but for those that are computed again."""
+        left, now = Counter[Lane](), time.monotonic()
+        for item in items:
+            outcome = outcomes.get(item, Internal())  # a defect, which `_ended` logs, or nobody waits for it
+            if isinstance(outcome, WorkerLost):
+                self._suspects.lost(item.ids, item.apart, now)
+                if item.apart:
+                    event("embedding_text_ends_worker", level=logging.ERROR, backend=self.backend)
+                elif _awaited(item):
+                    self._again(item, now)
+                    continue
+                outcome = fatal(item.owner[1])
+            elif item.apart and item in outcomes:
+                self._suspects.cleared(item.ids)
+            left[item.lane] += item.tokens
             _deliver(item, outcome)
+        for lane, tokens in left.items():
+            self.admission.leave(lane, tokens)
+        metrics.WAITING.set(self.admission.waiting)
+
+    def _again(self, item: Item, now: float) -> None:
+        """A text that was lost with others is computed once more, alone: only that tells whether it was its fault. Its
+        tokens still count as waiting."""
+        call, at = item.owner
+        call.items[at] = again = Item(item.ids, item.tenant, item.priority, item.deadline, item.owner, apart=True)
+        self._scheduler.add(again, now)
+        self._work.set()
 
     def _tell(self, batch: Batch, started: float) -> None:
         metrics.COMPUTE.observe(time.monotonic() - started)
         metrics.FILL.observe(len(batch.items))
         metrics.FILL_TOKENS.observe(min(1.0, batch.tokens / batch.budget))
-        metrics.WAITING.set(self.admission.waiting)
         for place, each in self.workers.items():
             metrics.MEMORY.labels(str(place)).set(each.memory)
         for priority, added in {(item.priority, item.added) for item in batch.items}:
@@ -269,23 +300,26 @@ class Engine:
         for priority, count in tokens.items():
             metrics.TOKENS.labels(priority).inc(count)
 
-    async def _outcomes(self, worker: Worker, items: list[Item]) -> Sequence[Vectors | PlatformError]:
-        """A batch that fails is halved until the text that fails is alone (F-04, F-06)."""
-        started = time.monotonic()
+    async def _outcomes(self, worker: Worker, items: Sequence[Item]) -> dict[Item, Outcome]:
+        """A batch that fails is halved until the text that fails is alone (F-04, F-06). What nobody waits for is left
+        out; a text whose process ended has `WorkerLost`."""
+        started, items = time.monotonic(), [item for item in items if _awaited(item)]
+        if not items:
+            return {}
         try:
             found = await self._run(worker, [item.ids for item in items], [item.owner[0].normalize for item in items])
         except WorkerLost:
-            return [reloading()] * len(items)
+            return dict.fromkeys(items, WorkerLost())  # one that was not raised holds no frames
         except BatchFailed as failed:
             if failed.memory:
                 self._scheduler.refused(items)
             if len(items) == 1:
-                return [await self._why(worker, items[0], failed.memory)]
+                return {items[0]: await self._why(worker, items[0], failed.memory)}
         else:
             self._learn(worker, items, started)
-            return list(found)
+            return dict(zip(items, found, strict=True))
         half = len(items) // 2
-        return [*await self._outcomes(worker, items[:half]), *await self._outcomes(worker, items[half:])]
+        return await self._outcomes(worker, items[:half]) | await self._outcomes(worker, items[half:])
 
     async def _run(self, worker: Worker, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> Vectors:
         """As `Worker.run`; vectors that are not of the model's size are a failure of the device too."""
@@ -294,7 +328,7 @@ class Engine:
             raise BatchFailed(memory=False)
         return found
 
-    async def _why(self, worker: Worker, item: Item, memory: bool) -> PlatformError:
+    async def _why(self, worker: Worker, item: Item, memory: bool) -> PlatformError | WorkerLost:
         """Whether it was the text or the device: one text that always works is tried. Memory that sufficed for a text
         as long before will do so again."""
         try:
@@ -302,12 +336,16 @@ class Engine:
         except (BatchFailed, WorkerLost):
             event("embedding_device_broken", backend=self.backend)
             worker.kill()
-            return reloading()
+            return WorkerLost()
         if memory and item.tokens <= self._longest:
             return Unavailable("The embedding device is short of memory. Try again shortly.", retry_after=5)
         why = "needs more memory than the device has" if memory else "cannot be embedded by the model"
         _, at = item.owner
         return InvalidInput(f"Text {at} {why}. Leave it out or change it.", field=f"texts.{at}")
+
+
+def _awaited(item: Item) -> bool:
+    return not item.owner[0].done.done()
 
 
 def _deliver(item: Item, outcome: Vectors | PlatformError) -> None:
@@ -328,6 +366,14 @@ def too_late() -> DeadlineExceeded:
     return DeadlineExceeded("The texts were not embedded in time. Send fewer at once or try again.")
 
 
+def fatal(at: int) -> InvalidInput:
+    """The error of a text that ends the worker's process."""
+    return InvalidInput(
+        f"Text {at} ends the process that computes it, and will not be tried again. Leave it out or change it.",
+        field=f"texts.{at}",
+    )
+
+
 def reloading() -> Unavailable:
-    """The error of texts whose worker was lost."""
+    """The error of texts whose engine is closed."""
     return Unavailable("The embedding model is being loaded again. Try again shortly.", retry_after=5)

@@ -49,6 +49,7 @@ class Item:
     Args:
         deadline: on the clock whose readings the scheduler is given; after it the text is never computed.
         owner: who waits for it; not looked at here.
+        apart: it shares no batch and no device: it may be what ends the process.
     """
 
     ids: Sequence[int]
@@ -56,6 +57,7 @@ class Item:
     priority: Priority
     deadline: float
     owner: Any = None
+    apart: bool = False
     tokens: int = field(init=False)
     queued: bool = field(default=True, init=False)
     added: float = field(default=0.0, init=False)
@@ -80,6 +82,11 @@ class Batch:
     def __post_init__(self) -> None:
         self.tokens = sum(item.tokens for item in self.items)
 
+    @property
+    def apart(self) -> bool:
+        """Whether nothing else may be on the device meanwhile."""
+        return any(item.apart for item in self.items)
+
 
 class _Line:
     """One tenant's texts of one priority: in order, and by length. `had` is its place in the ring's virtual time."""
@@ -92,6 +99,9 @@ class _Line:
         self._by_length: dict[int, deque[Item]] = {}
 
     def add(self, item: Item) -> None:
+        if item.apart:
+            self._order.appendleft(item)
+            return
         self._order.append(item)
         self._by_length.setdefault(item.tokens, deque()).append(item)
 
@@ -211,16 +221,19 @@ class Scheduler:
         """The caller is gone: the text will not be computed, and nothing of it stays in memory."""
         item.queued, item.ids, item.owner = False, (), None
 
-    def next_batch(self, now: float, rate: float | None = None) -> Batch:
-        """What to compute now; empty where nothing waits.
+    def next_batch(self, now: float, rate: float | None = None, *, idle: bool = True) -> Batch:
+        """What to compute now; empty where nothing waits, or what is next has to wait until the device is idle.
 
         Args:
             rate: tokens that the device computes in a second; None: not known yet.
+            idle: it computes nothing else.
         """
         expired: list[Item] = []
         budget = self._budget(now, rate)
         for priority in self._order(budget):
             head = self._rings[priority].head(now, expired)
+            if head is not None and head.apart and not idle:
+                break
             if head is not None:
                 fill = self._packed if self.mixed else self._filled
                 items = fill(head, budget, now, expired)
@@ -276,7 +289,7 @@ class Scheduler:
     def _filled(self, head: Item, budget: int, now: float, expired: list[Item]) -> list[Item]:
         length, items = head.tokens, [head]
         self._rings[head.priority].take(head)
-        most = min(self.rows, max(1, budget // max(length, 1)))
+        most = 1 if head.apart else min(self.rows, max(1, budget // max(length, 1)))
         for ring in self._rings_from(head.priority):
             if len(items) >= most:
                 break
@@ -288,12 +301,12 @@ class Scheduler:
         return items
 
     def _packed(self, head: Item, budget: int, now: float, expired: list[Item]) -> list[Item]:
-        items, left = [head], budget - head.tokens
+        items, left = [head], 0 if head.apart else budget - head.tokens
         self._rings[head.priority].take(head)
         for ring in self._rings_from(head.priority):
             while len(items) < self.rows:
                 item = ring.head(now, expired)
-                if item is None or item.tokens > left:
+                if item is None or item.apart or item.tokens > left:
                     break
                 ring.take(item)
                 items.append(item)
