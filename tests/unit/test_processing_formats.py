@@ -13,7 +13,7 @@ from email.mime.text import MIMEText
 import pytest
 
 from servers.cradle.processing.extract import identify, note
-from servers.cradle.processing.extract.columns import role_of
+from servers.cradle.processing.extract.column_names import role_of
 from servers.cradle.processing.extract.delimited import delimiter
 from servers.cradle.processing.extract.encoding import clean, decode
 from servers.cradle.processing.extract.product_table import header_position

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from servers.cradle.processing.language import guess
+from servers.cradle.processing.product_text import language_of
+from tests.tables_rig import listed
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,21 @@ def test_a_text_is_of_the_language_whose_small_words_it_has_more_of_and_an_amper
 ) -> None:
     assert guess(text) == language
     assert guess(text, "fr") == (language or "fr")
+
+
+@pytest.mark.parametrize(
+    ("header", "names", "languages"),
+    [
+        ("Item no.;Description;Price per 100", ("Power supply 24 V DC, 5 A", "Terminal, grey"), ["en", "en"]),
+        ("Artikelnummer;Bezeichnung;Preis", ("Reihenklemme 4", "Netzteil"), ["de", "de"]),
+        ("SKU;Name;Price", ("Reihenklemme", "Gehäuse"), ["de", "de"]),
+        ("SKU;Name;Price", ("Reihenklemme grau", "Netzteil mit Kabel"), ["de", "de"]),
+        ("Artikelnummer;Bezeichnung;Preis", ("Relay with socket", "Sensor"), ["en", "en"]),
+        ("SKU;Name;EAN", ("Sensor", "Motor"), ["de", "de"]),
+    ],
+)
+def test_an_article_is_named_in_the_language_of_its_lists_names_or_header(
+    header: str, names: tuple[str, str], languages: list[str]
+) -> None:
+    found = listed(header, *(f"A-{at};{name};12,50" for at, name in enumerate(names)))
+    assert [language_of(product) for product in found.products] == languages

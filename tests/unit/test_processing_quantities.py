@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from servers.cradle.processing.extract.columns import role_of
+from servers.cradle.processing.extract.column_names import role_of
 from servers.cradle.processing.extract.quantities import Quantity, Writing, number_of, quantity_of
 from servers.cradle.processing.extraction import Extraction, Price
 from servers.cradle.processing.product_text import product_lines

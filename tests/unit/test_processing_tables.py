@@ -166,7 +166,24 @@ def test_a_property_is_the_number_that_the_tables_prices_show_it_to_be(
 def test_a_measure_with_decimals_shows_how_the_numbers_beside_it_are_written(
     other: str, stock: str, number: float | None
 ) -> None:
-    found = listed("Artikelnummer;Bezeichnung;Bestand;Angabe", f"4711;Haken;{stock};{other}")
+    found = listed("Artikelnummer;Bezeichnung;Traglast;Angabe", f"4711;Haken;{stock};{other}")
+    assert Records(document_id("bestand.csv"), 1).of(found, [], None).features[0].number == number
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "number"),
+    [
+        ("Artikelnummer;Bestand;ME", "1.200;Stk", 1200.0),
+        ("Artikelnummer;Lagerbestand [Stk];ME", "1.200.500;Stk", 1200500.0),
+        ("Article number;Stock;Unit", "1,200;pcs", 1200.0), ("Artikelnummer;Gewicht;ME", "1.200;kg", None),
+        ("Artikelnummer;Bestand;ME", "1,200;Stk", None), ("Article number;Stock;Unit", "1.200;pcs", None),
+        ("SKU;Stock;Unit", "1.200;pcs", None),
+    ],
+)  # fmt: skip
+def test_pieces_that_are_grouped_as_the_headers_language_does_show_how_the_list_writes_numbers(
+    header: str, cells: str, number: float | None
+) -> None:
+    found = listed(header, f"4711;{cells}", "4712;0;Stk")
     assert Records(document_id("bestand.csv"), 1).of(found, [], None).features[0].number == number
 
 

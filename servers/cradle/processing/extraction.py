@@ -139,7 +139,8 @@ class Classification(_Value, frozen=True):
 
 
 class Product(_Value, frozen=True, tag=True):
-    """A product or article. What a catalogue says beyond the named fields stands in `properties` (path, value)."""
+    """A product or article. What a catalogue says beyond the named fields stands in `properties` (path, value).
+    `language` is that of the list (`de` or `en`), '' where that is not known."""
 
     article_number: str
     names: tuple[Localised, ...] = ()
@@ -162,6 +163,7 @@ class Product(_Value, frozen=True, tag=True):
     properties: tuple[tuple[str, str], ...] = ()
     page: int = 0
     source: str = ""
+    language: str = ""
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from itertools import repeat
 _LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß_".encode("latin-1")  # COUNTRY_OF_ORIGIN is one word, and none of English
 _WORDS_ONLY = bytes(byte if byte in _LETTERS else 0x20 for byte in range(256))
 _MEASURE = re.compile(r"A\b(?:(?<=\dA)|(?<=\d\sA))")  # `10 A` is no English article
+_NUMBERED = re.compile(r"\S*\d\S*(?:\s[A-Z]\b)?")  # an article number such as `AN-24` and `10 A` are of no language
 _GERMAN = (
     "der die das und ist nicht mit ein eine einer eines einem einen den dem des für von zu zum zur auf im am aus bei "
     "nach über unter durch wird werden wurde sind sich auch oder als wie bis vor ohne nur kann können muss müssen "
@@ -33,3 +34,8 @@ def guess(text: str, default: str = "") -> str:
         umlauts = sum(text.count(sign) for sign in "äöüÄÖÜß")
         return "de" if umlauts else default
     return "de" if german > 0 else "en"
+
+
+def guess_of_names(text: str, default: str = "") -> str:
+    """The language of articles' names, as `guess`, without the numbers in them."""
+    return guess(_NUMBERED.sub(" ", text[:4000]), default)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from servers.cradle.processing.extraction import Feature, Localised, Price, Product
-from servers.cradle.processing.language import guess
+from servers.cradle.processing.language import guess_of_names
 from servers.cradle.processing.trade_words import element_worded, worded
 from shared.languages import SEVERAL
 
 MAX_NESTING = 8
-_NUMBERED = re.compile(r"\S*\d\S*(?:\s[A-Z]\b)?")  # an article number such as `AN-24` and `10 A` are of no language
 _GERMAN = {
     "article": "Artikelnummer",
     "gtin": "GTIN",
@@ -77,12 +75,12 @@ def product_lines(product: Product, language: str = "") -> list[str]:
 
 
 def language_of(product: Product) -> str:
-    """`de` or `en`, as the catalogue says of the first name, else by its words."""
+    """`de` or `en`, as the catalogue says of the first name, else by its words, else as its list."""
     declared = product.names[0].language.lower()[:2] if product.names else ""
     if declared in ("de", "en"):
         return declared
     texts = " ".join(text.text for text in (*product.names, *product.descriptions))
-    return guess(_NUMBERED.sub(" ", texts), "de")
+    return guess_of_names(texts, product.language or "de")
 
 
 def languages_of(product: Product) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, pairwise, zip_longest
 
-from servers.cradle.processing.extract.columns import Figure, Row, role_of, shown
+from servers.cradle.processing.extract.column_names import role_of
+from servers.cradle.processing.extract.columns import Figure, Row, shown
 from servers.cradle.processing.extract.listed import turned
 from servers.cradle.processing.extract.product_table import products_below, read_rows
 from servers.cradle.processing.extract.text import row_text

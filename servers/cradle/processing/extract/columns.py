@@ -1,4 +1,4 @@
-"""The columns of a sheet or CSV file: what each header names, German or English, and how the table writes numbers."""
+"""The columns of a sheet or CSV file: what each is, and how the table writes numbers and names."""
 
 from __future__ import annotations
 
@@ -7,110 +7,34 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from servers.cradle.processing.extract.column_names import NUMBERS, folded, role_of, split_unit, stated
 from servers.cradle.processing.extract.note_marks import with_cents
-from servers.cradle.processing.extract.pair_lists import (
-    NEW,
-    NUMBERED_ACCESSORIES,
-    NUMBERED_PARTS,
-    names_others,
-    paired,
-    without_others,
-)
-from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of, priced_for, priced_from
+from servers.cradle.processing.extract.pair_lists import names_others, paired, without_others
+from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of
 from servers.cradle.processing.extract.terms import Terms
 from servers.cradle.processing.extract.validity import Validity
 from servers.cradle.processing.extraction import Localised
-from servers.cradle.processing.language import guess
+from servers.cradle.processing.language import guess, guess_of_names
 
 Row = tuple[str, ...]
 
-_FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
-_UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(](?:in\s+)?(?P<unit>[^\])]{1,12})[\])]$")
 _NUMBER = re.compile(r"^[^\d+−–(-]{0,4}([+−–-]?)([\d.,'’ \u00a0\u202f]*\d)([−-]?)\s*[^\d]{0,4}$")
 _MINUS = str.maketrans("−–", "--")
 _DECIMALS = re.compile(  # 0,65 kg
     r"[+-]?(?:\d+(?=[.,](?:\d\d?|\d{4,})(?!\d))|0(?=[.,]\d{3}(?!\d)))([.,])\d+(?:\s?(?:[cdkm]?m[²³23]?|[kmµ]?[gAVW]|k?VA|t"
     r"|m?l|[kMG]?Hz|k?Nm?|m?bar|k?Wh|lm|m?s|°C|K|%|k?Ω))?"
 )
+_THOUSANDS, _THOUSANDS_BY_COMMA = re.compile(r"\d{1,3}(?:\.\d{3})*|\d+"), re.compile(r"\d{1,3}(?:,\d{3})*|\d+")
+_COUNTS = re.compile(
+    r"(?:(?:lager|mindest|melde|ist|soll|rest|frei(?:er)?\s?)?bestand|verfügbar|stückzahl|stück|anzahl|(?:min\.?\s)?stock|qty"
+    r"|quantity|pieces|available|on hand)(?:\s?[\[(]?(?:Stück|Stk\.?|St\.?|pcs)[\])]?)?",
+    re.IGNORECASE,
+)
 _ONE = re.compile(r"1(?:\s?(?:Stück|Stk|St|pcs?|pieces?)\.?)?", re.IGNORECASE)
 _CENTS = re.compile(r"[.,]\d{1,4}$")
-_NAMES = re.compile(r"[^\W\d_]|[€$£]")
-_OTHER_SIGNS = re.compile(r"[^a-z0-9]+")
 _LETTERS, _DIGITS = re.compile(r"[^\W\d_]+"), re.compile(r"\d+")
-_NUMBERED = re.compile(r"(?<=staffel)\d|(?<=[a-z])(?:[1-9]|20[23]\d)$")
-_SAYS_HOW = re.compile(r"(ineuro|ineur|euro|eur|chf|usd|netto|brutto|de|deu|en|eng)$")
-_OF_A_PIECE = re.compile(r"stückpreis\b", re.IGNORECASE)
-_OF_A_PACKAGE = re.compile(r"(?<!\w)(?:VPE|VE)\b.*\d")
-
-_COLUMNS = {
-    "article": (
-        "artikelnummer artikelnr artnr artikelno artikelid bestellnummer bestellnr bestnr materialnummer materialnr "
-        "produktnummer produktnr sachnummer typnummer supplieraid supplierpid articlenumber articleno articlenr "
-        "itemnumber itemno partnumber partno productnumber productno productid ordernumber orderno sku ordercode "
-        "bestellcode artno artikelcode articlecode itemcode productcode matnr sachnr identnummer identnr"
-    ),
-    "gtin": "ean gtin eancode eannummer eannr gtincode ean13 gtin13 barcode upc eangtin gtinean",
-    "name": (
-        "bezeichnung artikelbezeichnung produktbezeichnung produktname artikelname kurztext kurzbezeichnung "
-        "kurzbeschreibung benennung name productname articlename itemname title titel description shortdescription "
-        "descriptionshort"
-    ),
-    "description": (
-        "langtext langbeschreibung beschreibung artikelbeschreibung produktbeschreibung longdescription "
-        "descriptionlong longtext details"
-    ),
-    "manufacturer": "hersteller herstellername marke manufacturer manufacturername brand",
-    "manufacturer_number": (
-        "herstellernummer herstellernr herstellerartikelnummer herstellerartikelnr herstellerteilenummer mpn "
-        "manufacturernumber manufacturerpartnumber manufacturerpartno manufacturerpid manufactureraid"
-    ),
-    "type_name": "typ type typbezeichnung typenbezeichnung modell model",
-    "price": (
-        "preis listenpreis bruttopreis nettopreis bruttolistenpreis verkaufspreis vkpreis uvp stueckpreis einzelpreis "
-        "staffelpreis price listprice grossprice netprice unitprice tierprice scaleprice rrp"
-    ),
-    "currency": "waehrung currency whg",
-    "order_unit": "einheit mengeneinheit bestelleinheit me unit orderunit uom",
-    "price_quantity": (
-        "preiseinheit pe preismenge priceunit pricequantity preisbasis preiseinh peh peinh priceper preisje preispro "
-        "preisper preisbezugsmenge bezugsmenge basismenge preisfuermenge preismengeneinheit pricebasis pricebase "
-        "je pro per pricingunit priceunitquantity pricebasisquantity"
-    ),
-    "lower_bound": (
-        "mindestmenge mindestbestellmenge staffelmenge staffelab staffelabmenge staffelabstueck abmenge abstueck "
-        "mengeab lowerbound minquantity fromquantity tierquantity moq"
-    ),
-    "valid_from": "gueltigab gueltigvon preisgueltigab validfrom pricevalidfrom",
-    "valid_to": "gueltigbis preisgueltigbis validto validuntil pricevalidto pricevaliduntil",
-    "followup": (
-        "nachfolger nachfolgeartikel nachfolgeprodukt nachfolgetyp nachfolgernummer nachfolgernr nachfolgerartikel "
-        "nachfolgerartikelnummer nachfolgerartikelnr nachfolgeartikelnummer nachfolgeartikelnr ersetztdurch successor "
-        f"replacedby supersededby {NEW}"
-    ),
-    "accessories": f"zubehoer zubehoerartikel accessories accessory {NUMBERED_ACCESSORIES}",
-    "sparepart": f"ersatzteil ersatzteile sparepart spareparts {NUMBERED_PARTS}",
-    "fits": (
-        "passendzu passendfuer passendzuartikel passendfuerartikel kompatibelmit zubehoerzu zubehoerfuer "
-        "compatiblewith fits fitsmachine fuerartikel fuergeraet fuermaschine"
-    ),
-    "replaces": "ersatzfuer ersetzt ersetztartikel vorgaenger vorgaengerartikel predecessor replacementfor replaces",
-    "group": ("warengruppe produktgruppe artikelgruppe kategorie category productgroup productcategory group gruppe"),
-    "packing": (
-        "vpe ve verpackungseinheit verpackungsmenge packungsinhalt packungsgroesse packunit packingunit packagingunit "
-        "packsize packagesize packqty packquantity"
-    ),
-}
-_ENGLISH_PRICES = {
-    "preis": "price", "listenpreis": "listprice", "bruttopreis": "grossprice", "nettopreis": "netprice",
-    "stueckpreis": "unitprice", "einzelpreis": "unitprice", "staffelpreis": "tierprice",
-}  # fmt: skip
-MAX_HEADER = 100  # signs of a header that comes again below others
-_NUMBERS = ("article", "gtin")
-_STARTS = re.compile(
-    rf"[\W_]*(?:{'|'.join({word[:3] for role in _NUMBERS for word in _COLUMNS[role].split()})})", re.IGNORECASE
-)
+_NAMING = ("name", "description")
 _REPEATED = ("price", "lower_bound", "group")
-_ROLE_OF = {word: role for role, words in _COLUMNS.items() for word in words.split()}
 
 
 class Figure(str):
@@ -135,9 +59,10 @@ def shown(cell: str) -> str:
 class Columns:
     """What each column of a table is: its header, its role in a product or None, a unit or currency in the header, and
     of a price the quantity and the least quantity that its header names. `validity` is that of the table's prices,
-    `terms` what else is said of all of them, `paired` whether the article's column is one of `pair_lists`, `figures`
-    the decimal sign of its other numbers, `?` where these do not show it; `numbers` are some of its article numbers and
-    GTINs in their order, where a column says what these fit, `written` how they are written."""
+    `language` that of its names, `terms` what else is said of all prices, `paired` whether the article's column is one
+    of `pair_lists`, `figures` the decimal sign of its other numbers, `?` where these do not show it; `numbers` are some
+    of its article numbers and GTINs in their order, where a column says what these fit, `written` how they are
+    written."""
 
     headers: Row
     roles: list[str | None] = field(default_factory=list)
@@ -148,6 +73,7 @@ class Columns:
     priced_from: list[str] = field(default_factory=list)
     decimal: str = "."
     figures: str = "?"
+    language: str = ""
     writing: Writing = field(default_factory=Writing)
     validity: Validity = field(default_factory=Validity)
     terms: Terms = field(default_factory=Terms)
@@ -184,7 +110,7 @@ class Columns:
         """Finds out how the table writes numbers, from its headers' language and some of its rows; where these do not
         show it, as the table `before` it."""
         if "fits" in self.roles:
-            self.numbers = sorted({number for row in sample for role in _NUMBERS if (number := self.first(role, row))})
+            self.numbers = sorted({number for row in sample for role in NUMBERS if (number := self.first(role, row))})
             self.written = set(map(_written, self.numbers))
         self._learn_scale(sample)
         self._learn_of_prices(sample, before)
@@ -194,8 +120,19 @@ class Columns:
             for role, cell in zip(self.roles, row, strict=False)
             if role is None and not isinstance(cell, Figure) and (found := _DECIMALS.fullmatch(cell))
         }
-        known = self.writing.sign or (signs.pop() if len(signs) == 1 else "")
+        known = self.writing.sign or (signs.pop() if len(signs) == 1 else "" if signs else self._of_counts(sample))
         self.figures = known or (before.figures if before is not None else "?")
+        said = (cell for row in sample for role, cell in zip(self.roles, row, strict=False) if role in _NAMING)
+        self.language = guess_of_names(" ".join(said), self.writing.language)
+
+    def _of_counts(self, sample: list[Row]) -> str:
+        """The decimal sign of a table that shows it by pieces alone: `1.200` of them are no fraction in German."""
+        grouped = {"de": (_THOUSANDS, ","), "en": (_THOUSANDS_BY_COMMA, ".")}.get(self.writing.language)
+        for at, header in enumerate(self.headers if grouped else ()):
+            cells = [row[at] for row in sample if at < len(row) and row[at]] if _COUNTS.fullmatch(header) else []
+            if grouped and all(map(grouped[0].fullmatch, cells)) and not all(map(str.isdigit, cells)):
+                return grouped[1]
+        return ""
 
     def _learn_scale(self, sample: list[Row]) -> None:
         """Finds the prices of a scale whose headers say the quantity alone, `ab 10 Stk` beside `1 Stk`: each of their
@@ -204,7 +141,7 @@ class Columns:
         for at, header in enumerate(self.headers):
             cells = [row[at] for row in sample if at < len(row) and row[at]]
             if self.roles[at] is None and cells and all(map(self._is_money, cells)):
-                name, quantity, bound = _stated(header)
+                name, quantity, bound = stated(header)
                 said = header if _ONE.fullmatch(header) else bound if not (name or quantity) else ""
                 bounds |= {at: said} if said else {}
         if any(not _ONE.fullmatch(bound) for bound in bounds.values()):
@@ -243,38 +180,15 @@ def _written(number: str) -> str:
     return _DIGITS.sub("0", _LETTERS.sub("A", number))
 
 
-def role_of(header: str) -> str | None:
-    """The role that a column's header names, None where it is any other property."""
-    if not _NAMES.search(header):
-        return None  # most cells of a table: digits alone
-    return _role_said(header) if len(header) <= MAX_HEADER else _role_said.__wrapped__(header)
-
-
-@lru_cache(maxsize=1024)  # a table's first rows are looked at for its delimiter, its header, and the header's next one
-def _role_said(header: str) -> str | None:
-    name, unit = _split_unit(header)
-    return (
-        _role(name)
-        or (_role(header) if unit else None)
-        or _in_two_languages(name)
-        or ("price" if _is_price(_stated(header)[0], header) else None)
-    )
-
-
-def names_numbers(header: str) -> bool:
-    """Whether a column's header names article numbers or GTINs. Quick: most cells are told by their first letters."""
-    return len(header) <= MAX_HEADER and _STARTS.match(header) is not None and role_of(header) in _NUMBERS
-
-
 def columns_of(headers: Row) -> Columns:
     """The roles of all columns under this header; a name that stands twice counts once, the rest are properties."""
     columns = Columns(headers)
     for header in headers:
-        name, unit = _split_unit(header)
+        name, unit = split_unit(header)
         role = role_of(header)
         if role == "type_name" and "name" not in {role_of(other) for other in headers}:
             role = "name"
-        bare, quantity, bound = _stated(header) if role == "price" else (name, "", "")
+        bare, quantity, bound = stated(header) if role == "price" else (name, "", "")
         columns.roles.append(None if role in columns.roles and role not in _REPEATED else role)
         columns.names.append((bare or name) if quantity or bound else name)
         columns.labels.append((Localised(columns.names[-1] or _unnamed(len(columns.names))),))
@@ -287,8 +201,8 @@ def columns_of(headers: Row) -> Columns:
 
 def _pair(columns: Columns) -> None:
     """Finds the article's column of a list that only says what goes with it, and what is of other articles alone."""
-    words, roles = [_folded(_split_unit(header)[0]) for header in columns.headers], columns.roles
-    if not set(_NUMBERS) & set(roles):
+    words, roles = [folded(split_unit(header)[0]) for header in columns.headers], columns.roles
+    if not set(NUMBERS) & set(roles):
         found = paired(words, roles)
         columns.paired = found is not None
     else:
@@ -320,53 +234,3 @@ def amount_of(cell: str, decimal: str) -> str | None:
     if match[3] and (match[1] or not _CENTS.search(match[2])):
         return None
     return None if number is None else (match[1] or match[3]).translate(_MINUS) + number
-
-
-def _role(header: str) -> str | None:
-    folded = _folded(header)
-    folded = _NUMBERED.sub("", folded) if folded not in _ROLE_OF else folded
-    if role := _ROLE_OF.get(folded):
-        return role
-    return _ROLE_OF.get(_bare(folded))
-
-
-def _bare(header: str) -> str:
-    """A header without what it says of currency, tax or language behind its name."""
-    return _SAYS_HOW.sub("", _folded(header))
-
-
-def _folded(header: str) -> str:
-    return _OTHER_SIGNS.sub("", header.lower().replace("€", "eur").translate(_FOLD))
-
-
-def _in_two_languages(header: str) -> str | None:
-    """The role that both sides of a slash name: `Artikel-Nr. / Item No.`, `Preis / Price`; `Preis / UVP` are two."""
-    sides = header.split("/")
-    roles = {_role(each) for each in sides} if len(sides) == 2 else set()
-    if roles == {"price"} and _ENGLISH_PRICES.get(_bare(sides[0])) != _bare(sides[1]):
-        return None
-    return roles.pop() if len(roles) == 1 else None
-
-
-def _split_unit(header: str) -> tuple[str, str]:
-    match = _UNIT.match(header.strip())
-    return (match.group("name"), match.group("unit")) if match else (header.strip(), "")
-
-
-def _stated(header: str) -> tuple[str, str, str]:
-    """A price's header without what it says of quantities, the quantity that it is for, and the least one.
-
-    `Preis (VPE 50)` may mean either; what is given for it names no quantity.
-    """
-    name, quantity = priced_for(header.strip())
-    name, bound = priced_from(name)
-    if quantity or bound:
-        return name, quantity, bound
-    if _OF_A_PIECE.match(header.strip()):
-        return name, "Stück", ""
-    return name, header if _OF_A_PACKAGE.search(header) else "", ""
-
-
-def _is_price(name: str, header: str) -> bool:
-    """Whether a header that names a quantity is a price's: `Preis je 100`, `EUR/Stk`."""
-    return name != header.strip() and (_role(name) == "price" or (not name and bool(currency_of(header))))

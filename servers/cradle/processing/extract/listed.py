@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from servers.cradle.processing.extract.columns import Row, amount_of, names_numbers, role_of
+from servers.cradle.processing.extract.column_names import names_numbers, role_of
+from servers.cradle.processing.extract.columns import Row, amount_of
 from servers.cradle.processing.extract.note_marks import without_notes
 from servers.cradle.processing.extract.product_table import is_header, is_title, names_columns, products_below
 from servers.cradle.processing.extraction import Block, Item

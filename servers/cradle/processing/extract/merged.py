@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
-from servers.cradle.processing.extract.columns import Row, role_of, shown
+from servers.cradle.processing.extract.column_names import role_of
+from servers.cradle.processing.extract.columns import Row, shown
 from servers.cradle.processing.extract.product_table import SEARCHED
 
 HEADER_ROWS = 4

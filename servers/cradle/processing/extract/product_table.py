@@ -6,17 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
-from servers.cradle.processing.extract.columns import (
-    MAX_HEADER,
-    Columns,
-    Figure,
-    Row,
-    columns_of,
-    label_of,
-    names_numbers,
-    role_of,
-    shown,
-)
+from servers.cradle.processing.extract.column_names import MAX_HEADER, names_numbers, role_of
+from servers.cradle.processing.extract.columns import Columns, Figure, Row, columns_of, label_of, shown
 from servers.cradle.processing.extract.note_marks import without_notes
 from servers.cradle.processing.extract.prices import Unclear, price_of
 from servers.cradle.processing.extract.quantities import priced_for
@@ -273,6 +264,7 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
         references=tuple(references),
         properties=(("table", table),) if table else (),
         page=page,
+        language=columns.language,
     )
 
 
