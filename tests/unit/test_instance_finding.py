@@ -58,6 +58,13 @@ def test_an_article_meets_conditions_by_what_all_its_documents_say_and_each_is_c
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("Außen-Ø mm", "Außen-Ø"), ("Ø mm", "Ø"), ("Ø [cm]", "Ø"), ("Typ A", "Typ A")]
+)
+def test_a_diameters_name_ends_with_its_sign(name: str, said: str) -> None:
+    assert unit_said(name)[0] == said
+
+
 def test_a_heading_of_several_columns_before_a_features_name_is_no_part_of_it() -> None:
     lamp, rail, box = (product(path, path) for path in ("a", "b", "c"))
     held = classes(

@@ -40,7 +40,7 @@ def _known() -> dict[str, tuple[str, int]]:
 
 _KNOWN = _known()
 _NAMED_IN = re.compile(
-    r"(.*?[^\W\d_]{3,}(?<!\bpro)(?<!\bper))(,?\s*[(\[](?:in\s+)?|,?\s+in\s+|,?\s+)([^\s)\]]{1,4})[)\]]?"
+    r"(.*?(?:[^\W\d_]{3,}|[Øø⌀])(?<!\bpro)(?<!\bper))(,?\s*[(\[](?:in\s+)?|,?\s+in\s+|,?\s+)([^\s)\]]{1,4})[)\]]?"
 )
 _LOWER = [unit.lower() for unit in _KNOWN]
 _IN_ANY_CASE = {unit.lower(): size for unit, size in _KNOWN.items() if _LOWER.count(unit.lower()) == 1}  # not mW, MW
