@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from servers.cradle.processing.extraction import Extraction
-from tests.tables_rig import features, listed, texts
+from tests.tables_rig import extracted, features, listed, texts
 
 Relations = list[tuple[str, str, str]]
 
@@ -75,3 +75,20 @@ def test_a_price_list_with_new_numbers_is_of_the_new_articles() -> None:
     found = listed("Alte Artikelnummer;Neue Artikelnummer;Bezeichnung;Preis EUR", "A-100;B-100;Klemme;1,50")
     assert relations(found) == [("B-100", "replaces", "A-100")]
     assert (found.products[0].name, found.products[0].prices[0].amount) == ("Klemme", "1.50")
+
+
+def page(*rows: str) -> bytes:
+    cells = ["".join(f"<td>{cell}</td>" for cell in row.split(";")) for row in rows]
+    return ("<p>Preise in EUR</p><table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>").encode()
+
+
+def test_pairs_in_a_document_are_relations_where_every_row_is_one() -> None:
+    found = extracted(page("Artikel;Nachfolger", "PU-050;PU-100", "PU-060;entfällt"), "a.html")
+    assert relations(found) == [("PU-050", "followup", "PU-100")]
+    parts = extracted(page("Ersatzteilnummer;Bezeichnung;Preis", "ET-PU-01;Laufrad;89,00"), "a.html").products
+    assert [(each.article_number, each.name, each.prices[0].currency) for each in parts] == [
+        ("ET-PU-01", "Laufrad", "EUR")
+    ]
+    for rows in (("PU-050;PU-100", "Pumpe;PU-200"), ("PU-050;PU-100", ";PU-200")):
+        assert extracted(page("Artikel;Nachfolger", *rows), "a.html").products == ()
+    assert extracted(page("Ersatzteilnummer;Menge", "ET-PU-01;2"), "a.html").products == ()  # an order

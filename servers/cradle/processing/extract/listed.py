@@ -15,9 +15,15 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from servers.cradle.processing.extract.column_names import names_numbers, role_of
-from servers.cradle.processing.extract.columns import Row, amount_of
+from servers.cradle.processing.extract.columns import Row, amount_of, columns_of
 from servers.cradle.processing.extract.note_marks import without_notes
-from servers.cradle.processing.extract.product_table import is_header, is_title, names_columns, products_below
+from servers.cradle.processing.extract.product_table import (
+    is_header,
+    is_title,
+    names_columns,
+    number_in,
+    products_below,
+)
 from servers.cradle.processing.extraction import Block, Item
 
 READERS = frozenset({
@@ -114,7 +120,13 @@ def listing(table: Block) -> list[Row] | None:
     rows = [row for row in table.rows if any(row)]
     if len(rows) < 2 or len({len(row) for row in rows}) > 1:
         return None
-    return rows if is_header(rows[0]) and _lists(rows) else turned(rows)
+    return rows if (is_header(rows[0]) and _lists(rows)) or _pairs(rows) else turned(rows)
+
+
+def _pairs(rows: list[Row]) -> bool:
+    """Whether each row says what goes with an article, as `Artikel | Nachfolger` heads it."""
+    columns = columns_of(rows[0])
+    return columns.paired and all(map(_is_one_name, rows[0])) and all(number_in(row, columns) for row in rows[1:])
 
 
 def _lists(rows: list[Row]) -> bool:

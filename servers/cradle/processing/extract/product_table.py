@@ -103,7 +103,7 @@ def _first_of_products(rows: list[Row], known: list[int]) -> int | None:
     for index, row in enumerate(rows):
         if is_header(row):
             run = [*run, index] if run and run[-1] == index - 1 else [index]
-        elif run and any(map(str.isdigit, _number(row, columns_of(rows[run[-1]])))):
+        elif run and any(map(str.isdigit, number_in(row, columns_of(rows[run[-1]])))):
             return max(run, key=lambda each: (known[each], -each))
     return None
 
@@ -171,7 +171,7 @@ def _said(rows: list[Row]) -> Iterator[str]:
         yield from [cell for cell in cells if states(cell)] or [" ".join(cells)]
 
 
-def _number(row: Row, columns: Columns) -> str:
+def number_in(row: Row, columns: Columns) -> str:
     """A product's article number or GTIN; '' for a row that has none, is a title, a sum or a header once more."""
     number = _identifier(columns.first("article", row) or columns.first("gtin", row))
     if columns.paired:
@@ -203,7 +203,7 @@ def _products(rows: Iterable[Row], columns: Columns, page: int, name: str) -> It
     for row in rows:
         if not any(row):
             continue
-        number = _number(row, columns)
+        number = number_in(row, columns)
         if not number:
             others.append(row)
             if len(others) < BLOCK_ROWS:
