@@ -11,6 +11,7 @@ from servers.cradle.processing.extract.columns import Columns, Figure, Row, colu
 from servers.cradle.processing.extract.note_marks import without_notes
 from servers.cradle.processing.extract.prices import Unclear, price_of
 from servers.cradle.processing.extract.quantities import priced_for
+from servers.cradle.processing.extract.second_header import with_second
 from servers.cradle.processing.extract.terms import terms_of
 from servers.cradle.processing.extract.text import row_text, table_block
 from servers.cradle.processing.extract.validity import Validity, day_of, names_prices, states, validity_of
@@ -57,14 +58,24 @@ def read_rows(rows: Iterable[Row], page: int = 0, name: str = "") -> Iterator[It
         yield from _tables(chain(head, stream), None, page)
         return
     yield from _tables(head[:position], None, page)
-    columns = columns_of(tuple(map(shown, head[position])))
-    body = chain(head[position + 1 :], stream)
+    columns, first = _header_of(head, position)
+    body = chain(head[first:], stream)
     if not columns.products:
         yield from _tables(body, columns.headers, page)
         return
     said = [name, *_said(head[:position])]
     columns.validity, columns.terms = validity_of(said) or Validity(), terms_of(said)
     yield from _blocks(body, columns, page, name)
+
+
+def _header_of(head: list[Row], position: int) -> tuple[Columns, int]:
+    """The columns under the header, which may have a second row, and where the rows below it begin."""
+    columns, first = columns_of(tuple(map(shown, head[position]))), position + 1
+    if columns.products and first + 1 < len(head) and number_in(head[first + 1], columns):
+        numbers = [at for at, role in enumerate(columns.roles) if role in ("article", "gtin")]
+        if (whole := with_second(head[position], head[first], numbers)) is not None:
+            return columns_of(whole), first + 1
+    return columns, first
 
 
 def products_below(rows: Sequence[Row], said: Iterable[str], page: int, name: str = "") -> Iterator[Item]:
