@@ -16,19 +16,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from shared.bucket_credentials import BucketCredentials
-from shared.certificates import fault
 from shared.errors import (
     Conflict,
-    Internal,
     InvalidInput,
     NotFound,
-    PlatformError,
-    StorageFull,
+    TooLarge,
     Unavailable,
 )
 from shared.ids import CUSTOMER_PATTERN
+from shared.object_errors import RETRY_AFTER_S, of_os, translated
 from shared.proxies import pool
-from shared.room import says_full
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,25 +38,8 @@ MAX_PART_BYTES = 200  # file systems allow 255, a write in progress adds a suffi
 REQUEST_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
 RETRIES = 3
-RETRY_AFTER_S = 2.0
 
 _STAGED = re.compile(r"#\d+$")  # obstore's name of a write in progress
-_REFUSED = "The object store refuses the platform's credential. Check P0711_S3_ACCESS_KEY and its rights."
-# names of errors of obstore, minio and urllib3 → what they mean
-_MEANINGS: tuple[tuple[frozenset[str], type[PlatformError], str], ...] = (
-    (frozenset({"NotFoundError", "FileNotFoundError"}), NotFound, "There is no such object."),
-    (frozenset({"PermissionDeniedError", "UnauthenticatedError", "AccessDenied"}), Unavailable, _REFUSED),
-    (
-        frozenset({"InvalidPathError", "ValueError", "NotSupportedError"}),
-        InvalidInput,
-        "The object store does not take this key.",
-    ),
-    (
-        frozenset({"GenericError", "JoinError", "MaxRetryError", "HTTPError", "S3Error", "ServerError"}),
-        Unavailable,
-        "The object store does not answer as it should. Try again.",
-    ),
-)
 
 
 def bucket_name(customer_id: str) -> str:
@@ -174,20 +154,24 @@ class CustomerStore:
         self._check(key)
         import obstore
 
-        with _translated():
+        with translated():
             await obstore.put_async(self._store, key, data)
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, most: int | None = None) -> bytes:
         """An object's bytes.
 
         Raises:
             NotFound: no such key.
+            TooLarge: it has more than `most`; none of them was taken.
         """
         self._check(key)
         import obstore
 
-        with _translated():
-            return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
+        with translated():
+            found = await obstore.get_async(self._store, key)
+            if most is not None and found.meta["size"] > most:
+                raise TooLarge(f"The object has more than {most} bytes.", field="key")
+            return bytes(await found.bytes_async())
 
     async def stream(self, key: str, piece_bytes: int = STREAMED_BYTES) -> AsyncIterator[bytes]:
         """An object's bytes in pieces of this size.
@@ -202,11 +186,11 @@ class CustomerStore:
         self._check(key)
         import obstore
 
-        with _translated():
+        with translated():
             told = await obstore.head_async(self._store, key)
         for start in range(0, told["size"], piece_bytes):
             end = min(start + piece_bytes, told["size"])
-            with _translated(), _unchanged():
+            with translated(), _unchanged():
                 found = await obstore.get_async(
                     self._store, key, options={"range": (start, end), "if_match": told["e_tag"]}
                 )
@@ -222,7 +206,7 @@ class CustomerStore:
         self._check(key)
         import obstore
 
-        with _translated():
+        with translated():
             return (await obstore.head_async(self._store, key))["size"]
 
     async def exists(self, key: str) -> bool:
@@ -234,14 +218,20 @@ class CustomerStore:
         return True
 
     async def list(self, prefix: str = "") -> list[tuple[str, int]]:
-        """(key, size in bytes) of every object below a folder-like prefix such as `images/v1`, sorted by key."""
+        """(key, size in bytes) of every object below a folder-like prefix such as `images/v1`, sorted by key.
+
+        On S3 a key may be one that no other call takes, such as `a//b`; what consoles put there for an empty folder,
+        whose key ends in `/`, is none.
+        """
         plain = prefix.rstrip("/")
         if plain:
             self._check(plain)
+        if self._folder is None:
+            return sorted(await asyncio.to_thread(self._on_s3, f"{plain}/" if plain else ""))
         import obstore
 
         found: list[tuple[str, int]] = []
-        with _translated():
+        with translated():
             async for page in obstore.list(self._store, f"{plain}/" if plain else None):
                 found += [(entry["path"], entry["size"]) for entry in page]
         return sorted(await asyncio.to_thread(self._own, found))
@@ -251,7 +241,7 @@ class CustomerStore:
         self._check(key)
         import obstore
 
-        with contextlib.suppress(NotFound), _translated():
+        with contextlib.suppress(NotFound), translated():
             await obstore.delete_async(self._store, key)
 
     async def delete_all(self, prefix: str) -> int:
@@ -281,10 +271,16 @@ class CustomerStore:
         else:
             await asyncio.to_thread(_remove_bucket, self._settings, self.bucket)
 
+    def _on_s3(self, prefix: str) -> list[tuple[str, int]]:
+        """By the minio client: obstore gives no list at all where one of its keys is not plain."""
+        with translated():
+            found = s3_client(self._settings, self._options()).list_objects(self.bucket, prefix, recursive=True)
+            named = [(entry.object_name or "", entry.size or 0) for entry in found]
+        return [(key, size) for key, size in named if not key.endswith("/")]
+
     def _own(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
         """Without what a link brings in from outside of the bucket: obstore follows links."""
-        if self._folder is None:
-            return found
+        assert self._folder is not None  # noqa: S101  asked for folders alone
         root, own = self._folder.resolve(), {}
         for key, _ in found:
             path = self._folder / key
@@ -350,11 +346,11 @@ def _require_folder(folder: Path, create: bool) -> None:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise _of_os(error) from None
+        raise of_os(error) from None
 
 
 def _require_bucket(settings: Settings, bucket: str, create: bool) -> None:
-    with _translated():
+    with translated():
         client = s3_client(settings)
         if client.bucket_exists(bucket):
             return
@@ -376,7 +372,7 @@ def _make_bucket(client: Minio, bucket: str, region: str) -> None:
 def _remove_bucket(settings: Settings, bucket: str) -> None:
     from minio.deleteobjects import DeleteObject
 
-    with _translated():
+    with translated():
         client = s3_client(settings)
         if not client.bucket_exists(bucket):
             return
@@ -387,17 +383,22 @@ def _remove_bucket(settings: Settings, bucket: str) -> None:
         client.remove_bucket(bucket)
 
 
-def s3_client(settings: Settings) -> Minio:
-    """The minio client of the settings: for what obstore does not do (buckets, versions, retention)."""
+def s3_client(settings: Settings, options: Mapping[str, str] | None = None) -> Minio:
+    """The minio client of the settings: for what obstore does not do (buckets, versions, retention, all keys).
+
+    Args:
+        options: with other credentials than the settings', as `CustomerStore.storage_options` has them.
+    """
     import urllib3
     from minio import Minio
 
     parts = urlsplit(settings.s3_endpoint or "")
-    key, secret = settings.s3_access_key, settings.s3_secret_key
+    held = options or s3_options(settings)
     return Minio(
         parts.netloc,
-        access_key=key.get_secret_value() if key else None,
-        secret_key=secret.get_secret_value() if secret else None,
+        access_key=held.get("aws_access_key_id"),
+        secret_key=held.get("aws_secret_access_key"),
+        session_token=held.get("aws_session_token"),
         secure=parts.scheme == "https",
         region=settings.s3_region,
         http_client=pool(
@@ -409,41 +410,11 @@ def s3_client(settings: Settings) -> Minio:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Errors of the stores as the platform's; no message names a key."""
-    try:
-        yield
-    except PlatformError:
-        raise
-    except Exception as error:  # noqa: BLE001  the clients raise classes of three libraries
-        raise _meaning(error) from None
-
-
-@contextlib.contextmanager
 def _unchanged() -> Iterator[None]:
+    """A condition on an object's version that did not hold, as one to try again."""
     from obstore.exceptions import PreconditionError
 
     try:
         yield
     except PreconditionError:
         raise Unavailable("An object was replaced while it was read. Try again.", retry_after=RETRY_AFTER_S) from None
-
-
-def _meaning(error: Exception) -> PlatformError:
-    if says_full(error):
-        return StorageFull("The object store has no room. Free some space and try again.")
-    if (wrong := fault(error)) is not None:
-        return Unavailable(f"The TLS certificate of the object store {wrong}.")
-    if "403 Forbidden" in str(error):  # obstore has no class of its own for a list that is refused
-        return Unavailable(_REFUSED, retry_after=RETRY_AFTER_S)
-    names = {type(error).__name__, str(getattr(error, "code", ""))}
-    for known, kind, sentence in _MEANINGS:
-        if names & known:
-            return kind(sentence, retry_after=RETRY_AFTER_S if kind.retryable else None)
-    return _of_os(error) if isinstance(error, OSError) else Internal()
-
-
-def _of_os(error: OSError) -> PlatformError:
-    if says_full(error):
-        return StorageFull("The object store has no room. Free some space and try again.")
-    return Unavailable("The object store's folder cannot be used. Check who owns it and its rights.")

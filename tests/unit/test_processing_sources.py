@@ -305,3 +305,18 @@ async def test_of_two_names_that_are_shown_as_one_the_same_bears_it_in_whatever_
         seen.append({path: await file.read() for path, file in (await found(held, str(folder))).items()})
     assert seen[0] == seen[1]
     assert set(seen[0].values()) == set(names)
+
+
+async def test_a_file_that_has_grown_since_it_was_listed_is_not_held(
+    held: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "STREAM_FROM", 1000)
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_bytes(b"x")
+    files = await found(held, str(folder))
+    (folder / "a.txt").write_bytes(b"a" * 1000)
+    (folder / "b.txt").write_bytes(b"b" * 1001)
+    assert await files["a.txt"].read() == b"a" * 1000
+    with pytest.raises(Unreadable) as refused:
+        await files["b.txt"].read()
+    assert refused.value.code == "changed"

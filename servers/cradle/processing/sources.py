@@ -24,6 +24,8 @@ from shared.settings import Settings
 MAX_FILES = 1_000_000
 MAX_SOURCES = 100
 MAX_FILE_BYTES = 2 * 2**30
+STREAM_FROM = 32 * 2**20
+"""A file of so many bytes is read in blocks; one that had fewer when it was listed and has more now is not held."""
 BLOCK = 2**20
 MAX_DEPTH = 64
 EXAMPLE = "example-customer"
@@ -259,7 +261,7 @@ async def _objects(store: CustomerStore, prefix: str, number: str) -> list[Sourc
 def _object_reader(store: CustomerStore, key: str, problem: Unreadable | None) -> _Reader:
     async def read() -> bytes:
         with _opening():
-            return await store.get(key)
+            return await store.get(key, most=STREAM_FROM)
 
     async def blocks() -> AsyncIterator[bytes]:
         with _opening():
@@ -275,8 +277,14 @@ def _opening() -> Iterator[None]:
         yield
     except NotFound:
         raise Unreadable("cannot_open", "The file was there and is gone. Put it there again.") from None
+    except TooLarge:
+        raise _grown() from None
     except InvalidInput:
-        raise Unreadable("cannot_open", "The file's name is not one that is read. Give it a plain name.") from None
+        reason = (
+            "Its key has an empty part, dots alone, a backslash, a control character, `#` and a number at an end, or "
+            "too many bytes. Rename it."
+        )
+        raise Unreadable("cannot_open", reason) from None
 
 
 def _walk(root: Path, number: str, ours: Path | None) -> Iterator[SourceFile]:
@@ -336,7 +344,7 @@ def _entry(
 
 def _file_reader(root: Path, path: Path, problem: Unreadable | None) -> _Reader:
     async def read() -> bytes:
-        return b"".join(await asyncio.to_thread(list, _blocks(root, path)))
+        return b"".join(await asyncio.to_thread(list, _blocks(root, path, STREAM_FROM)))
 
     async def blocks() -> AsyncIterator[bytes]:
         found = _blocks(root, path)
@@ -350,9 +358,9 @@ def _file_reader(root: Path, path: Path, problem: Unreadable | None) -> _Reader:
     return read, problem, blocks
 
 
-def _blocks(root: Path, path: Path) -> Generator[bytes, None, None]:
+def _blocks(root: Path, path: Path, most: int = MAX_FILE_BYTES) -> Generator[bytes, None, None]:
     """The file's bytes, if what was opened lies below the root: a folder may have become a link since it was listed."""
-    left = MAX_FILE_BYTES
+    left = most
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
@@ -361,7 +369,7 @@ def _blocks(root: Path, path: Path) -> Generator[bytes, None, None]:
                 raise Unreadable("link_outside", reason)
             while block := file.read(BLOCK):
                 if (left := left - len(block)) < 0:
-                    raise _too_large(MAX_FILE_BYTES + 1)  # pyright: ignore[reportGeneralTypeIssues]  it is over
+                    raise _grown()
                 yield block
     except OSError:
         reason = "The file cannot be opened. Give the platform's user the right to read it."
@@ -372,6 +380,10 @@ def _too_large(size: int) -> Unreadable | None:
     if size <= MAX_FILE_BYTES:
         return None
     return Unreadable("too_large", f"The file has {size >> 20} MiB; {MAX_FILE_BYTES >> 20} MiB is the limit. Split it.")
+
+
+def _grown() -> Unreadable:
+    return Unreadable("changed", "The file has grown since it was listed. Run the job again.")
 
 
 def _opened(handle: int, path: Path) -> Path:

@@ -25,7 +25,7 @@ from servers.cradle.processing.language import guess
 from servers.cradle.processing.ledger import Entry, unchanged
 from servers.cradle.processing.metrics import UNREAD
 from servers.cradle.processing.records import Records
-from servers.cradle.processing.sources import SourceFile
+from servers.cradle.processing.sources import STREAM_FROM, SourceFile
 from servers.cradle.processing.wire import Identified
 from servers.cradle.processing.word_ids import with_memory
 from shared.contracts.installation import InstallationVersion
@@ -41,7 +41,6 @@ EMBED_BATCH = 256
 BYTES_AT_ONCE = 2**30
 FETCHED_AHEAD = 8
 """Documents fetched while others are read: a bucket takes as long for a small one as its reader."""
-STREAM_FROM = 32 * 2**20
 AT_ONCE = 2**18
 """Bytes that are hashed sooner than another thread has begun."""
 FEW_ITEMS, FEW_CHARS = 256, 2**13
