@@ -63,6 +63,27 @@ async def test_an_image_whose_check_is_cancelled_while_the_engine_starts_it_leav
     assert docker("ps", "-aq", "--filter", "label=com.0711.deployment=tests-left") == ""
 
 
+def test_a_check_removes_what_a_killed_one_of_the_same_customer_left(
+    customer_image: CustomerImage, engine_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = "check-1.00000000-0a0b0c0d"  # the number lives, and began at another moment
+    with Engine.connect(engine_host) as engine:
+
+        def start(owner: str) -> Container:
+            return engine.start(customer_image.tar, customer_image.built.image_id, 9312, {}, owner)
+
+        with monkeypatch.context() as before:
+            before.setattr("servers.cradle.images.engine.work_name", lambda _: killed)
+            left, other = start("tests-left"), start("tests-other")
+        running = [start("tests-left"), start("tests-left")]
+        try:
+            there = docker("ps", "-aq", "--no-trunc", "--filter", "label=com.0711.check").split()
+            assert [each.id in there for each in (left, other, *running)] == [False, True, True, True]
+        finally:
+            for each in (other, *running):
+                each.remove()
+
+
 @pytest.mark.requirement("O-02")
 async def test_the_image_runs_closed_in_is_found_healthy_by_the_engine_and_answers_the_planted_question(
     container: Container, customer_image: CustomerImage

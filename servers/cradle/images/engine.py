@@ -21,7 +21,7 @@ import orjson
 
 from servers.cradle.images.assemble import Assembled
 from servers.cradle.images.contexts import of_context
-from servers.cradle.images.files import new_file
+from servers.cradle.images.files import maker_lives, new_file, work_name
 from servers.cradle.images.layers import Layer, room_or_clean
 from servers.cradle.images.render import dockerfile
 from servers.cradle.images.sending import files_there, pieces
@@ -37,6 +37,7 @@ _TIMEOUT_S = 600
 _BLOCK = 1 << 20
 _USUAL = "/var/run/docker.sock"
 OWNER = "com.0711.deployment"  # label of every container that the platform starts: whose it is
+CHECK = "com.0711.check"  # label of a container that is started to be looked at: by which process
 OURS = "0711/"  # how the names of built images begin
 CLOSED_IN: dict[str, Any] = {
     "read_only": True,
@@ -204,11 +205,13 @@ class Engine:
         """Load an image and start it closed in: read-only, no capabilities, no new privileges, a tmpfs for its scratch.
 
         Args:
-            owner: whose it is (`owner_of`), so that an erasure finds it although the process that started it died.
+            owner: whose it is (`owner_of`), so that an erasure finds it although the process that started it died. What
+                such processes started of the same owner's goes.
 
         Raises:
             Unavailable: the engine refuses; the image is removed from it again.
         """
+        self._sweep(owner)
         loaded = self.load(image, image_id)
         container = None
         try:
@@ -216,7 +219,7 @@ class Engine:
                 limits = self.api.create_host_config(**CLOSED_IN, port_bindings={port: ("127.0.0.1", None)}, init=False)
                 made = self.api.create_container(
                     loaded, environment=environment, host_config=limits, ports=[port],
-                    labels={OWNER: owner} if owner else None,
+                    labels={CHECK: work_name("check")} | ({OWNER: owner} if owner else {}),
                 )  # fmt: skip
                 container = made["Id"]
                 began = time.monotonic()
@@ -226,6 +229,13 @@ class Engine:
         except BaseException:
             Container(self, container or "", loaded, "", 0).remove()
             raise
+
+    def _sweep(self, owner: str | None) -> None:
+        with plain():
+            found = self.api.containers(all=True, filters={"label": [CHECK, f"{OWNER}={owner}"]})
+        for each in found:
+            if not maker_lives(each["Labels"][CHECK]):
+                Container(self, each["Id"], each["ImageID"], "", 0).remove()
 
     def load(self, image: Path, image_id: str) -> str:
         """Load an image, where the engine does not have it yet: ids are digests. What the engine names it by.

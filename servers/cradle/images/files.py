@@ -76,7 +76,7 @@ def work_name(beginning: str) -> str:
 def sweep(folder: Path, beginning: str = ".building-") -> None:
     """Remove what dead processes left behind in a folder, by the names of `work_name`, and what was set aside."""
     for stale in folder.glob(f"{beginning}*"):
-        if not _alive(stale.name.rsplit("-", 2)[1]):
+        if not maker_lives(stale.name):
             _remove(stale)
     for stale in folder.glob(".replaced-*"):
         _remove(stale)
@@ -89,9 +89,10 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _alive(process: str) -> bool:
-    """Whether the process of a name lives, and not another one that has its number now: in a container they recur."""
-    number, _, began = process.partition(".")
+def maker_lives(name: str) -> bool:
+    """Whether the process lives that made a name of `work_name`, and not another one that has its number now: in a
+    container they recur."""
+    number, _, began = name.rsplit("-", 2)[1].partition(".")
     try:
         os.kill(int(number), 0)
     except (ProcessLookupError, ValueError):
