@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 BATCH = 4096
 _COMMIT = re.compile(r"/(\d{20})\.json$")
+_LANCE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_REFUSED = (
+    "LanceDB opens no table of the name that a folder of the legacy deployment has. Rename the folder: letters of "
+    "English, digits, '_', '-' and '.', and '.lance' at the end."
+)
 _UNREADABLE = "A table of the legacy deployment cannot be read: it is damaged, or of a version that is not known here."
 
 
@@ -28,7 +33,7 @@ class ForeignTable:
     `columns` are its columns' names; in Lance, fields of one that holds several too, as `column.field`.
 
     Raises:
-        InvalidInput: it cannot be read.
+        InvalidInput: it cannot be read, or the library refuses its name.
     """
 
     def __init__(self, place: Place, path: str) -> None:
@@ -37,6 +42,8 @@ class ForeignTable:
         self._own = last
         self.name = last.removesuffix(".lance").casefold()
         self._lance = last.endswith(".lance")
+        if self._lance and not _LANCE_NAME.fullmatch(last.removesuffix(".lance")):
+            raise InvalidInput(_REFUSED, field="legacy")
         try:
             self._opened = self._open()
             self.columns: list[str] = list(self._columns())

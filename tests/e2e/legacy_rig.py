@@ -38,3 +38,4 @@ def write_legacy(root: Path, *, ghost: bool = False) -> None:
     ]
     module().connect(str(root / "lancedb")).create_table("embeddings", rows)
     (root / "neo4j").mkdir()
+    (root / "neo4j" / "neo4j.dump").write_bytes(random.bytes(512))

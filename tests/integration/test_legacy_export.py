@@ -37,6 +37,7 @@ def test_files_and_tables_are_told_apart_and_links_are_not_followed(legacy: Path
     found = layout(legacy)
     assert sorted(Path(name).name for name in found.files) == ["hl240.txt", "nt24.txt", "preise.csv", "rk4.txt"]
     assert sorted(Path(name).name for name in found.tables) == ["documents", "embeddings.lance", "products"]
+    assert "neo4j/neo4j.dump" in found.parts
     assert found.links == 2
 
 

@@ -149,6 +149,18 @@ def test_half_a_table_is_refused_before_anything_is_processed(legacy: Path, brok
         ForeignTable(Place(str(legacy)), "documents").count()
 
 
+def test_a_table_whose_name_is_refused_is_not_called_damaged(legacy: Path) -> None:
+    passages(legacy, "kunden", [{"text": PASSAGE, "vector": [0.5] * 8}])
+    table = next(legacy.rglob("kunden.lance"))
+    table.rename(table.with_name("kunden & partner.lance"))
+    (named,) = layout(legacy).tables
+    with pytest.raises(InvalidInput, match=r"Rename the folder"):
+        ForeignTable(Place(str(legacy)), named)
+    (legacy / named).rename(table.with_name("kunden_partner.lance"))
+    (named,) = layout(legacy).tables
+    assert ForeignTable(Place(str(legacy)), named).count() == 1
+
+
 def test_what_is_no_file_is_counted_with_the_links(legacy: Path) -> None:
     os.mkfifo(legacy / "pipe")
     (legacy / "nas").symlink_to(legacy.parent)
