@@ -35,7 +35,7 @@ class Migration:
 
     Args:
         host: where the new image is deployed once it is reconciled; None: nowhere.
-        accepted: names of checks whose differences do not refuse the cut-over.
+        accepted: differences that do not refuse the cut-over (`AcceptedDifference`).
         asks: whether the job asks about other differences and waits, instead of failing.
         questions: planted questions (content), passed on to the customer's bucket.
     """

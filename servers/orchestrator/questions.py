@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from itertools import count
 from typing import Any
 
 from shared.contracts.job import JobQuestion
@@ -18,9 +20,10 @@ class Asked(Exception):
         self.questions = questions
 
 
-def key_of(name: str) -> str:
-    """The key of the question about something that is named in words."""
-    return name.replace(" ", "_")
+def key_of(name: str, used: Container[str]) -> str:
+    """The key of the question about something that is named in words: none of the `used` ones."""
+    key = name.replace(" ", "_")
+    return next(each for number in count(1) if (each := key if number == 1 else f"{key}_{number}") not in used)
 
 
 def form_of(question: JobQuestion) -> dict[str, Any]:

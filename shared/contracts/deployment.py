@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
@@ -104,3 +104,7 @@ ReconciledBy = Literal[
     "planted questions", "changes since the copy", "links",
 ]  # fmt: skip
 """What a migration is reconciled by; a difference is accepted by this name."""
+AcceptedDifference = Annotated[
+    str, StringConstraints(pattern=rf"^({'|'.join(get_args(ReconciledBy))})(: [^\n]{{1,200}})?$")
+]
+"""Such a name: whatever the difference is. With the counts behind it, as a refusal says them: this difference alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from servers.orchestrator.access import may_name, may_reach
 from servers.orchestrator.questions import Asked, answer_of
@@ -12,6 +13,7 @@ from servers.orchestrator.workflows.plan import STEPS, base_digest, carried_over
 from servers.orchestrator.workflows.progress import safe_note
 from servers.orchestrator.workflows.steps import STEP, reconciled, verified
 from shared.auth import Principal
+from shared.contracts.deployment import AcceptedDifference
 from shared.contracts.job import JobResult
 from shared.contracts.processing import VerificationCheck, VerificationReport
 from shared.errors import Conflict, DeadlineExceeded, InvalidInput, Overloaded, StorageFull, Unavailable
@@ -82,6 +84,42 @@ def test_a_difference_from_a_legacy_deployment_refuses_the_cut_over_until_it_is_
         reconciled(report, ["documents"])
     made = reconciled(report, ["documents", "sample answers"])
     assert made.numbers == {"reconciled_checks": 3, "accepted_differences": 2}
+
+
+@pytest.mark.requirement("O-07")
+def test_a_difference_that_was_accepted_with_its_counts_is_accepted_with_no_others() -> None:
+    two = ["documents", "sample answers", "articles: 2 of 12 are missing"]
+    assert reconciled(differing(articles=2), two).numbers["accepted_differences"] == 3
+    with pytest.raises(Conflict, match=r"\(articles: 9 of 12 are missing\)"):
+        reconciled(differing(articles=9), two)
+
+
+@pytest.mark.requirement("O-07")
+def test_a_yes_to_a_difference_is_none_to_the_one_that_has_become_of_it() -> None:
+    """A legacy deployment goes on while its migration waits for an answer."""
+    accepted = ["documents", "sample answers"]
+    with pytest.raises(Asked) as asked:
+        reconciled(differing(articles=2), accepted, asks=True)
+    yes = asked.value.questions[0].model_copy(update={"answer": True})
+    with pytest.raises(Asked) as more:
+        reconciled(differing(articles=9), accepted, asks=True, asked=[yes])
+    (question,) = more.value.questions
+    assert (question.key, "9 of 12" in question.message) == ("articles_2", True)
+    both = [yes, question.model_copy(update={"answer": True})]
+    assert reconciled(differing(articles=9), accepted, asks=True, asked=both).numbers["accepted_differences"] == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [("articles", True), ("missing documents: 3 of 100", True), ("article", False), ("articles: ", False),
+     ("articles\n", False), ("links: 1\n2", False)],
+)  # fmt: skip
+def test_what_is_accepted_is_named_as_the_checks_are(said: str, right: bool) -> None:
+    if right:
+        assert TypeAdapter(AcceptedDifference).validate_python(said) == said
+        return
+    with pytest.raises(ValidationError):
+        TypeAdapter(AcceptedDifference).validate_python(said)
 
 
 def test_a_difference_is_asked_about_once_and_a_no_refuses_the_cut_over() -> None:

@@ -14,12 +14,12 @@ from servers.orchestrator.store import Customer
 from servers.orchestrator.tools.arguments import CustomerArgument, KeyArgument, handle
 from servers.orchestrator.workflows.plan import image_tag
 from shared.contracts.deployment import (
+    AcceptedDifference,
     DeploymentList,
     DeploymentStopped,
     EngineFound,
     HostName,
     Question,
-    ReconciledBy,
     VersionTag,
 )
 from shared.contracts.installation import ParameterChoice
@@ -94,7 +94,12 @@ def register(server: Any, services: Callable[[], Services]) -> None:
             Field(max_length=20, description="Questions that the legacy one answers, with words of its answers."),
         ] = None,
         accept_differences: Annotated[
-            list[ReconciledBy] | None, Field(max_length=9, description="Checks whose differences are accepted.")
+            list[AcceptedDifference] | None,
+            Field(
+                max_length=9,
+                description="Differences that are accepted: a check's name, whatever it counts, or a difference as a "
+                "refusal writes it, 'articles: 2 of 12 are missing', with these counts alone.",
+            ),
         ] = None,
         ask: Annotated[
             bool, Field(description="Ask about other differences, by answer_job, instead of failing at once.")

@@ -6,7 +6,7 @@ parameters give the same version, the same dataset the same tag, the same image 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -264,27 +264,35 @@ def verified(report: VerificationReport) -> JobResult:
 
 
 def reconciled(
-    report: VerificationReport, accepted: Collection[str], asks: bool = False, asked: Iterable[JobQuestion] = ()
+    report: VerificationReport, accepted: Collection[str], asks: bool = False, asked: Collection[JobQuestion] = ()
 ) -> JobResult:
-    """What a reconciliation adds, where every difference was accepted: by its name, or in answer to a question.
+    """What a reconciliation adds, where every difference was accepted: by its name, with its counts, or in answer to a
+    question. An answer is one to the counts that were asked about.
 
     Raises:
         Asked: one was not, it has not been asked about, and the job asks.
         Conflict: one was not.
     """
-    answers = {question.key: question.answer for question in asked}
+    answers = {question.message: question.answer for question in asked}
     differences = [check for check in report.checks if not check.passed]
-    open_ = [check for check in differences if check.name not in accepted and not answers.get(key_of(check.name))]
-    if asks and (unasked := [check for check in open_ if key_of(check.name) not in answers]):
-        raise Asked([JobQuestion(key=key_of(check.name), message=_difference(check)) for check in unasked])
+    named = [check for check in differences if not {check.name, _with_counts(check)}.intersection(accepted)]
+    open_ = [check for check in named if not answers.get(_difference(check))]
+    if asks and (unasked := [check for check in open_ if _difference(check) not in answers]):
+        used = {question.key for question in asked}
+        raise Asked([JobQuestion(key=key_of(check.name, used), message=_difference(check)) for check in unasked])
     if open_:
-        refused = [f"{check.name}: {check.detail}" for check in open_]
+        refused = [_with_counts(check) for check in open_]
         raise Conflict(
             f"The new image differs from the legacy deployment ({'; '.join(refused)}). Nothing was cut over; the "
             "legacy deployment goes on. The names are in the customer's bucket, in legacy/reconciliation.json. Mend "
-            "the files and call migrate_customer again, or name what is accepted in accept_differences."
+            "the files and call migrate_customer again, or put what is accepted into accept_differences, as it is "
+            "written here or by its name alone."
         )
     return JobResult(numbers={"reconciled_checks": len(report.checks), "accepted_differences": len(differences)})
+
+
+def _with_counts(check: VerificationCheck) -> str:
+    return f"{check.name}: {check.detail}"
 
 
 def _difference(check: VerificationCheck) -> str:
