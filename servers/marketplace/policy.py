@@ -248,8 +248,11 @@ def _call_entry(caller: Caller, resource: Resource) -> Decision:
 
 def _review_entry(caller: Caller, resource: Resource) -> Decision:
     if caller.role != "platform_admin":
-        return Decision(False, "Tools are reviewed by the platform's administrators.")
-    return Decision(True, "The caller reviews tools.")
+        return Decision(
+            False,
+            "This is the operator's: servers are reviewed, and tiers, licences and rules set, by its administrators.",
+        )
+    return Decision(True, "The caller is the operator's.")
 
 
 def _call_tool(caller: Caller, resource: Resource) -> Decision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -146,3 +147,53 @@ def test_an_explanation_ends_as_the_decision_does(action: policy.Action, caller:
     decision = decide(caller, action, resource)
     assert decision.allowed == all(each.allowed for _, each in steps)
     assert decision == next((each for _, each in steps if not each.allowed), steps[-1][1])
+
+
+@pytest.mark.parametrize(
+    ("caller", "action", "lacks", "allowed", "visible"),
+    [
+        (USER, "entry.see", {}, True, True),
+        (USER, "entry.see", {"approved": False}, False, False),
+        (USER, "entry.see", {"approved": False, "registered_by": USER.subject}, True, True),
+        (USER, "entry.see", {"tier_reached": False}, False, False),
+        (OPERATOR, "entry.see", {"approved": False}, True, True),
+        (ADMIN, "entry.install", {}, True, True),
+        (ADMIN, "entry.install", {"approved": False}, False, False),
+        (ADMIN, "entry.install", {"tier_reached": False}, False, False),
+        (ADMIN, "entry.install", {"licensed": False}, False, True),
+        (OPERATOR, "entry.install", {"approved": False}, False, True),
+        (USER, "entry.call", {"installed": True}, True, True),
+        (USER, "entry.call", {"installed": True, "licensed": False}, False, False),
+        (USER, "entry.call", {"installed": True, "tier_reached": False}, False, False),
+        (OPERATOR, "entry.call", {"licensed": False}, False, False),
+        (OPERATOR, "entry.review", {"approved": False}, True, True),
+        (PARTNER, "entry.review", {}, False, True),
+        (ADMIN, "instance.register", {}, False, True),
+        (PARTNER, "instance.register", {}, True, True),
+        (ORCHESTRATOR, "instance.register", {}, True, True),
+    ],
+)
+def test_what_an_entry_lacks_decides_who_sees_installs_and_calls_it(
+    caller: Someone, action: policy.Action, lacks: dict[str, Any], allowed: bool, visible: bool
+) -> None:
+    decision = decide(caller, action, Resource(**lacks))
+    assert (decision.allowed, decision.visible) == (allowed, visible)
+
+
+def test_whoever_sets_a_tier_or_a_licence_without_being_the_operator_is_told_whose_it_is() -> None:
+    reason = decide(PARTNER, "entry.review", Resource()).reason
+    assert all(word in reason for word in ("operator", "tiers", "licences"))
+
+
+def test_services_hold_what_they_do_at_each_server_and_nothing_else() -> None:
+    assert granted("service", "cradle", "marketplace", None) == {"usage:write", "catalogue:read"}
+    assert granted("service", "cradle", "cradle", None) == {"status"}
+    assert granted("service", "orchestrator", "marketplace", None) == {
+        "usage:write", "catalogue:read", "catalogue:install", "registry:write", "gateway:call",
+    }  # fmt: skip
+    at_orchestrator = {"customers:read", "customers:write", "jobs:read", "jobs:write"}
+    at_cradle = {
+        "embed", "ocr", "process", "installations:read", "installations:write", "images:read", "images:write", "status",
+    }  # fmt: skip
+    assert granted("partner_admin", None, "orchestrator", None) == at_orchestrator | at_cradle
+    assert granted("service", "orchestrator", "cradle", None) == at_cradle
