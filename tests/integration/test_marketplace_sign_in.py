@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 import pytest
 
+from servers.marketplace.providers.page import TABS
 from servers.marketplace.providers.sign_in import CALLBACK
 from servers.marketplace.tools.accounts import UserCreated, WhoAmI
 from servers.marketplace.tools.invitations import InvitationMade
@@ -68,6 +69,19 @@ async def test_a_person_signs_in_at_the_provider_and_then_consents(
     token = (await back_with(browser, market, client_id)).json()["access_token"]
     me = await market.call(token, "whoami", WhoAmI)
     assert (me.subject, me.role, me.customer_id) == (anna.user_id, "customer_user", "acme")
+
+
+async def test_tabs_of_one_browser_sign_in_beside_each_other(market: Market, anna: UserCreated) -> None:
+    tabs = [await at_consent(market) for _ in TABS]
+    for browser, _ in tabs:
+        browser.http = tabs[0][0].http
+        await browser.click(LINK)
+    for browser, client_id in tabs:
+        page = await browser.send(user=anna.email)
+        assert (page.status_code, page.url.path) == (200, CALLBACK)
+        await browser.send(answer="allow")
+        assert (await back_with(browser, market, client_id)).status_code == 200
+    assert not [name for name in tabs[0][0].http.cookies if "sign-in" in name], "they are used up"
 
 
 async def test_the_provider_sees_nothing_of_the_program_and_the_page_nothing_of_the_secret(

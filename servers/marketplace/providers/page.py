@@ -5,6 +5,7 @@ Out is a link and no form: a form's page would have to name every origin that th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -13,10 +14,13 @@ from starlette.responses import RedirectResponse, Response
 
 from servers.marketplace.forms import read_form
 from servers.marketplace.pages import error_page, page_headers
-from servers.marketplace.providers.sign_in import LASTS_S, OVER, Refusal, SignIn, way_out
-from shared.errors import InvalidInput, NotFound, PlatformError
+from servers.marketplace.providers.sign_in import LASTS_S, OVER, Begun, Refusal, SignIn, way_out
+from shared.errors import Forbidden, InvalidInput, NotFound, PlatformError
 from shared.languages import language_of
 from shared.settings import Settings
+
+TABS = ("", "-2", "-3")
+"""Of one browser, that sign in at the same time; one more takes the place of the first."""
 
 
 class Door(Protocol):
@@ -55,7 +59,8 @@ class ProviderPages:
         self._doors = doors
         self._secure = settings.url("marketplace").startswith("https:")
         # The prefix keeps other servers of the same domain from setting it (RFC 6265bis); it needs TLS.
-        self._cookie = "__Host-0711-sign-in" if self._secure else "0711-sign-in"
+        cookie = "__Host-0711-sign-in" if self._secure else "0711-sign-in"
+        self._cookies = tuple(cookie + tab for tab in TABS)
 
     async def out(self, request: Request) -> Response:
         """GET: to the provider, and the cookie."""
@@ -71,9 +76,8 @@ class ProviderPages:
         except PlatformError as error:
             return error_page(request, error)
         response = RedirectResponse(place, 303, page_headers())
-        response.set_cookie(
-            self._cookie, kept, int(LASTS_S), path="/", secure=self._secure, httponly=True, samesite="lax"
-        )
+        free = next((name for name in self._cookies if name not in request.cookies), self._cookies[0])
+        response.set_cookie(free, kept, int(LASTS_S), path="/", secure=self._secure, httponly=True, samesite="lax")
         return response
 
     async def back(self, request: Request) -> Response:
@@ -83,7 +87,7 @@ class ProviderPages:
         except InvalidInput:
             answer = {}
         try:
-            begun = self._sign_in.begun(request.cookies.get(self._cookie, ""), answer)
+            cookie, begun = self._begun(request, answer)
         except PlatformError as error:
             return error_page(request, error)
         door = self._doors[begun.door]
@@ -93,5 +97,12 @@ class ProviderPages:
         except PlatformError as error:
             other = way_out(begun.issuer, begun.door, told, again="1")
             response = error_page(request, error, error.detail if isinstance(error, Refusal) else "", other)
-        response.delete_cookie(self._cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
+        response.delete_cookie(cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
         return response
+
+    def _begun(self, request: Request, answer: Mapping[str, str]) -> tuple[str, Begun]:
+        """The cookie of the tab that this answer is for, and what it has begun."""
+        for name in self._cookies:
+            with contextlib.suppress(Forbidden):
+                return name, self._sign_in.begun(request.cookies.get(name, ""), answer)
+        raise Forbidden(OVER)
