@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +52,13 @@ class Access:
         self._tools = tools
         self._routes = routes
 
-    async def search(self, caller: Principal, query: str, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """The caller's tools of installed servers that fit a query best, and how many there are."""
-        definitions = (await self._routes.everything(caller)).definitions
-        return found_tools(definitions, query, limit), len(definitions)
+    async def search(
+        self, caller: Principal, own: Sequence[str], query: str, limit: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The caller's tools, the marketplace's `own` and those of installed servers, that fit a query best; and how
+        many those of installed servers are."""
+        installed = (await self._routes.everything(caller)).definitions
+        return found_tools([*own, *installed], query, limit), len(installed)
 
     async def explain(
         self,

@@ -15,6 +15,7 @@ from servers.marketplace import cards, openapi, rest
 from servers.marketplace.approvals import page as approvals
 from servers.marketplace.first_party.mounting import FirstParty
 from servers.marketplace.gateway.door import Gateway
+from servers.marketplace.gateway.own_tools import OwnTools
 from servers.marketplace.gateway.together import Together
 from servers.marketplace.invitations.invitations import PATH as INVITATION
 from servers.marketplace.pages import page, paged
@@ -38,7 +39,7 @@ from servers.marketplace.tools import (
 from servers.marketplace.users.standing import StandingVerifier
 from servers.marketplace.workers.worker import Worker
 from shared.audit import AuditLog
-from shared.auth import GivenKeys, Principal, TokenVerifier
+from shared.auth import GivenKeys, TokenVerifier
 from shared.auth.ended import PATH as ENDED_PATH
 from shared.postgres.urls import database_urls
 from shared.serving import Server, run_loop, serve
@@ -59,8 +60,9 @@ MCP Central of the 0711 platform: the catalogue of MCP servers, and the door to 
 - What there is: list_marketplace_mcps by words, search_mcps by what you want to do. What this customer has:
   list_installed_mcps.
 - install_mcp makes a server callable: its tools appear in this list, and alone at its `endpoint`.
-- search_tools finds a tool of the installed servers by words, with its arguments; call it by its full name here. At
-  this address with `?tools=search` the list leaves such tools out, and they are called all the same.
+- search_tools finds a tool of the installed servers or of MCP Central by words, with its arguments; call it by its name
+  here. At this address with `?tools=search` the list leaves such tools out: they are called all the same, or with
+  call_tool.
 - Whose servers are installed and called, the token says. whoami tells account, customer and scopes; explain_access
   says why something is refused or missing.
 """
@@ -134,21 +136,13 @@ def _nothing(settings: Settings, request: Request) -> Response:
 
 def _together(server: Server, own: ASGIApp) -> ASGIApp:
     """`/mcp`: own tools, and those that are installed for the caller."""
-    listed: list[tuple[str, str]] = []
     made: list[Together] = []
-
-    async def own_tools(caller: Principal) -> list[str]:
-        if not listed:
-            for tool in await server.mcp.list_tools():
-                text = tool.model_dump_json(by_alias=True, exclude_none=True)
-                listed.append((server.mcp.specs[tool.name].scope, text))
-        return [text for scope, text in listed if scope in caller.scopes]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if not made:
             held = server.services
             parts = (held.routes, held.relay, held.bridge, held.quotas, held.seal, held.peers)
-            made.append(Together(server.settings, own, own_tools, server.mcp.specs, *parts))
+            made.append(Together(server.settings, own, OwnTools(server.mcp), server.mcp.specs, *parts))
         await made[0](scope, receive, send)
 
     return app

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
+from mcp_types.jsonrpc import INVALID_PARAMS
 
-from servers.marketplace.gateway.finding import found_tools
+from servers.marketplace.gateway.finding import ALWAYS_LISTED, found_tools
+from servers.marketplace.gateway.own_tools import CALL_TOOL
 from servers.marketplace.tools.access import AccessExplained, ToolsFound
 from servers.marketplace.tools.accounts import WhoAmI
 from servers.marketplace.tools.review import ServerReviewed
@@ -48,22 +51,36 @@ async def test_a_tool_is_found_and_called_while_the_list_stays_small(market: Mar
     )
     body, headers = envelope("tools/list", {}), headers_for(token, "tools/list")
     small = answer_of(await market.http.post(market.base + "/mcp?tools=search", json=body, headers=headers))["result"]
-    assert "search_tools" in [tool["name"] for tool in small["tools"]]
+    assert {tool["name"] for tool in small["tools"]} == ALWAYS_LISTED | {CALL_TOOL}
+    assert len(orjson.dumps(small)) < 16_000
+    left_out = await market.call(token, "search_tools", ToolsFound, query="list the open invitations")
+    assert left_out.tools[0].name == "list_invitations"
+    listed = await market.post_call(token, CALL_TOOL, "/mcp?tools=search", name="list_invitations")
+    assert answer_of(listed)["result"]["structuredContent"] == {"invitations": []}
+    user = await market.user_token("acme", "customer_user")
+    theirs = await market.call(user, "search_tools", ToolsFound, query="list the open invitations")
+    assert "list_invitations" not in [tool.name for tool in theirs.tools], "what may not be called is not found"
     said = str(market.server.mcp.instructions)
     assert all(name in said for name in ("search_tools", "search_mcps", "explain_access"))
-    assert not [tool["name"] for tool in small["tools"] if "__" in tool["name"]]
     found = await market.call(token, "search_tools", ToolsFound, query="say something")
     assert (found.tools[0].name, found.searched) == ("io-0711-acme-instance__say", 121)
     assert found.tools[0].input_schema == {"type": "object"}
     called = await market.post_call(token, found.tools[0].name, "/mcp?tools=search")
     assert answer_of(called)["result"]["content"][0]["text"] == "say"
+    through = await market.post_call(token, CALL_TOOL, "/mcp?tools=search", name=found.tools[0].name, arguments={})
+    assert answer_of(through)["result"]["content"][0]["text"] == "say"
+    assert (await market.post_call(user, CALL_TOOL, name="list_invitations")).status_code == 403, "as the tool itself"
+    for wrong in ({}, {"name": 1}, {"name": CALL_TOOL}, {"name": "say", "arguments": []}, {"name": "io-0711-x__y"}):
+        refused = await market.post_call(token, CALL_TOOL, **wrong)
+        assert answer_of(refused)["error"]["code"] == INVALID_PARAMS, wrong
     other = await market.call(await market.user_token("bolt"), "search_tools", ToolsFound, query="say")
-    assert (other.tools, other.searched) == ([], 0)
+    assert other.searched == 0
+    assert not [tool for tool in other.tools if "__" in tool.name]
     assert "install_mcp" in other.note
     nothing = await market.call(token, "search_tools", ToolsFound, query="zzz")
     assert (nothing.tools, nothing.searched, "other words" in nothing.note, found.note) == ([], 121, True, "")
     nobodys = await market.call(await market.operator(), "search_tools", ToolsFound, query="say")
-    assert (nobodys.tools, "token with `customer`" in nobodys.note) == ([], True)
+    assert "token with `customer`" in nobodys.note
 
 
 async def test_the_explanation_names_what_is_missing_and_hides_what_the_caller_does_not_see(market: Market) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+ALWAYS_LISTED = frozenset({"search_tools", "search_mcps", "install_mcp", "explain_access", "whoami"})
+"""Own tools of the marketplace that a list which leaves the finding to `search_tools` still has."""
 IN_NAME, IN_TEXT = 3.0, 1.0
 _WORD = re.compile(r"[a-z0-9äöüß]+")
 

@@ -3,14 +3,14 @@
 Own tools keep their names; the others have full names (see `names`). A call of one of those is one request upstream,
 whichever era caller and upstream speak. Whatever else comes in is for the marketplace itself.
 
-At `/mcp?tools=search` only the own tools are listed, so that the list stays small: `search_tools` finds the others, and
-they are called by their full names all the same.
+At `/mcp?tools=search` only a few own tools are listed, so that the list stays small: `search_tools` finds the others,
+own ones too, and they are called by their names all the same, or through `call_tool`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Container
 
 from mcp_types.jsonrpc import PARSE_ERROR
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,6 +29,7 @@ from servers.marketplace.gateway.greeting import session_for, session_of
 from servers.marketplace.gateway.listing import tools_page
 from servers.marketplace.gateway.message import Message, ProtocolError, read_message, unknown_tool
 from servers.marketplace.gateway.names import is_full
+from servers.marketplace.gateway.own_tools import CALL_TOOL, OwnTools, unwrapped
 from servers.marketplace.gateway.quotas import NO_TOOL, Quotas
 from servers.marketplace.gateway.relay import Relay
 from servers.marketplace.gateway.route import Routes
@@ -42,7 +43,6 @@ from shared.serving.guard import CALLER
 from shared.settings import Settings
 from shared.telemetry import count_call
 
-OwnTools = Callable[[Principal], Awaitable[list[str]]]
 OWN = "marketplace"
 
 
@@ -51,7 +51,6 @@ class Together:
 
     Args:
         own: the marketplace's endpoint.
-        own_tools: the definitions (JSON) of the own tools that a caller may call.
         own_names: the names of all own tools.
     """
 
@@ -80,9 +79,13 @@ class Together:
             headers = decoded_headers(scope)
             body = await read_all(receive, self._settings.max_body_bytes, self._settings.call_deadline_s)
             message = _read(body, headers)
+            if message.tool == CALL_TOOL:
+                scope, body = unwrapped(scope, message)
+                headers = decoded_headers(scope)
+                message = _read(body, headers)
             if message.request_id is not None and message.method == "tools/list":
                 found_by_search = b"tools=search" in scope.get("query_string", b"").split(b"&")
-                await self._list(scope[CALLER], message, send, only_own=found_by_search)
+                await self._list(scope[CALLER], message, send, few=found_by_search)
             elif message.request_id is not None and is_full(message.tool):
                 await self._call(scope, headers, message, receive, send)
             else:
@@ -100,9 +103,9 @@ class Together:
         except (PlatformError, ProtocolError) as error:
             await refusal(error, message)(scope, receive, send)
 
-    async def _list(self, caller: Principal, message: Message, send: Send, *, only_own: bool) -> None:
-        definitions = await self._own_tools(caller)
-        if not only_own:
+    async def _list(self, caller: Principal, message: Message, send: Send, *, few: bool) -> None:
+        definitions = await self._own_tools.of(caller, few=few)
+        if not few:
             definitions = [*definitions, *(await self._routes.everything(caller)).definitions]
         await answer(tools_page(definitions, message), message, send)
 

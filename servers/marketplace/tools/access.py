@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from servers.marketplace import policy
+from servers.marketplace.gateway.own_tools import OwnTools
 from servers.marketplace.services import Services
 from servers.marketplace.tools.accounts import UserId
 from shared.answers import fitting
@@ -29,7 +30,7 @@ class ToolsFound(Contract):
     """The tools that fit best, best first."""
 
     tools: list[FoundTool]
-    searched: int = Field(description="How many tools the caller may call.")
+    searched: int = Field(description="How many tools of installed servers the caller may call.")
     note: str = Field(description="Why nothing was found or not all is shown, and what to do; else empty.")
 
 
@@ -53,18 +54,20 @@ class AccessExplained(Contract):
 
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offer the tools."""
+    own = OwnTools(server.mcp)
 
     async def search_tools(
         query: Annotated[str, Field(min_length=1, max_length=200, description="Words, such as: product price.")],
         limit: Annotated[int, Field(ge=1, le=20)] = 5,
     ) -> ToolsFound:
-        """Find tools of installed servers by words in names and descriptions, with how to call them.
+        """Find tools of installed servers and of MCP Central by words in names and descriptions, with how to call them.
 
-        Use it when the list of tools is long; call what it finds by its full name at this same address.
+        Use it when the list of tools is long or leaves some out; call what it finds by its name at this same address,
+        or with call_tool where your list has that.
         """
         caller = principal()
-        tools, searched = await services().access.search(caller, query, limit)
-        note = "" if tools else _nothing_found(caller.customer, searched)
+        tools, searched = await services().access.search(caller, await own.of(caller), query, limit)
+        note = "" if tools and searched else _nothing_found(caller.customer, searched)
         shown = fitting([_found(each) for each in tools])
         if len(shown) < len(tools):
             note = f"The first {len(shown)} fill an answer: use more exact words for others."
