@@ -23,8 +23,10 @@ import aiohttp
 import asyncpg
 import hypothesis
 import pytest
+from argon2 import PasswordHasher
 from pydantic import SecretStr
 
+from servers.marketplace.users.secrets import Passwords
 from shared.errors import Conflict
 from shared.loading import loaded
 from shared.postgres.database import Database
@@ -134,6 +136,24 @@ def _patience(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr(each, PATIENCE_S)
         patch.setitem(Database.__init__.__kwdefaults__, "command_timeout_s", PATIENCE_S)
         yield
+
+
+COSTLY_HASHER = Passwords.__dict__["_hasher"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_hashes() -> Iterator[None]:
+    """Each marketplace that a test starts hashes its operator's password: 64 MiB, and 0.2 s of a processor. In these
+    processes argon2id takes a thousandth of that; processes of the platform have what it takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
+
+
+@pytest.fixture
+def costly_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed as the platform does: what happens meanwhile is what the test is about."""
+    monkeypatch.setattr(Passwords, "_hasher", COSTLY_HASHER)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ async def test_after_some_wrong_passwords_the_right_one_is_refused_too_with_the_
     assert (locked.status_code, locked.content) == (401, refused[0].content)
 
 
+@pytest.mark.usefixtures("costly_hashes")
 async def test_guesses_at_the_same_time_are_as_few_as_one_after_the_other(market: Market) -> None:
     """They are all let in before the first of them is found to be wrong."""
     made = await market.add_user("customer_user", "acme", "anna@acme.example")

@@ -104,6 +104,7 @@ async def test_nobody_offers_a_role_above_their_own_or_an_account_elsewhere(mark
     assert (await login(market, "o@0711.example")).status_code == 200
 
 
+@pytest.mark.usefixtures("costly_hashes")
 async def test_of_ten_that_accept_at_once_one_makes_the_account(market: Market, rows: Any) -> None:
     made = await invite(market, await market.user_token("acme"))
     answers = await asyncio.gather(*(accept(market, made.link, PASSWORD + str(number)) for number in range(10)))
