@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args, get_origin
 
 import typer
 
@@ -316,10 +316,13 @@ def status(home: Home = None) -> None:
 
 @app.command()
 def settings() -> None:
-    """List every setting with its default."""
+    """List every setting with its default, and the values that it takes where they are few."""
+    width = len(PREFIX) + max(map(len, Settings.model_fields))
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        typer.echo(f"{PREFIX}{name.upper():<22} {'-' if default is None else default!s:<16} {field.description or ''}")
+        choices = "|".join(get_args(field.annotation)) if get_origin(field.annotation) is Literal else ""
+        told = " ".join(filter(None, (field.description, choices)))
+        typer.echo(f"{PREFIX + name.upper():<{width}} {'-' if default is None else default!s:<16} {told}".rstrip())
 
 
 def _speak_utf8() -> None:

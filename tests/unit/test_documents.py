@@ -107,6 +107,12 @@ def test_the_help_says_what_the_command_is_for_and_not_how_it_is_made() -> None:
     assert "servers." not in told
 
 
+def test_the_list_of_settings_says_which_values_one_takes_where_they_are_few() -> None:
+    lines = CliRunner().invoke(app, ["settings"]).output.splitlines()
+    (told,) = [line for line in lines if line.startswith(f"{PREFIX}OCR_PROVIDER ")]
+    assert told.endswith("rapidocr|tesseract|florence|openai|anthropic|compatible")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
