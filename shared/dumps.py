@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import resource
 import sys
 from pathlib import Path
 
@@ -16,10 +17,7 @@ def forbid_dumps() -> None:
     The limit alone is not enough: the kernel ignores it where cores are piped to a collector (core(5)). A program that
     it starts may be dumped to one again, but with none of its memory: it inherits the limit and the filter.
     """
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # no /proc; and from the next line on nobody but root may write it
             Path("/proc/self/coredump_filter").write_text("0")

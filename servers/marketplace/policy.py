@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from shared.auth import CUSTOMER_ROLES
+
 UserRole = Literal["platform_admin", "partner_admin", "customer_admin", "customer_user"]
 Action = Literal[
     "customer.register", "instance.register", "entry.see", "entry.install", "entry.call", "entry.review", "tool.call",
@@ -17,8 +19,6 @@ Action = Literal[
 ]  # fmt: skip
 
 Step = Literal["scope", "customer", "rule", "server", "condition"]
-
-CUSTOMER_ROLES = frozenset({"customer_admin", "customer_user"})
 
 CRADLE = frozenset({
     "embed", "ocr", "process", "installations:read", "installations:write", "images:read", "images:write", "status",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from servers.orchestrator.store import Customer, Job, JobStore
-from shared.auth import Principal, principal
+from shared.auth import CUSTOMER_ROLES, Principal, principal
 from shared.errors import NotFound
-
-CUSTOMER_ROLES = frozenset({"customer_admin", "customer_user"})
 
 
 def may_name(caller: Principal, customer_id: str) -> bool:

@@ -13,6 +13,7 @@ from shared.auth.access_key import AccessKeyVerifier
 from shared.auth.ended import StandingCallers
 from shared.auth.keys import GivenKeys, KeySource, RemoteKeys
 from shared.auth.principal import (
+    CUSTOMER_ROLES,
     ROLES,
     Principal,
     acting_as,
@@ -25,6 +26,7 @@ from shared.auth.sources import require_sources
 from shared.auth.verifier import TokenVerifier, Verifier
 
 __all__ = [
+    "CUSTOMER_ROLES",
     "ROLES",
     "AccessKeyVerifier",
     "GivenKeys",

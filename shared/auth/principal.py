@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from shared.errors import Forbidden, PlatformError, Unauthenticated
 
-ROLES = frozenset({"platform_admin", "partner_admin", "customer_admin", "customer_user", "service"})
+CUSTOMER_ROLES = frozenset({"customer_admin", "customer_user"})
+"""Of one customer's own people."""
+ROLES = CUSTOMER_ROLES | {"platform_admin", "partner_admin", "service"}
 
 
 @dataclass(frozen=True, slots=True)

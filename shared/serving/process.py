@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
@@ -91,27 +91,21 @@ async def serve(
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """`asyncio.run` on the fastest loop that is installed, in a process whose crash leaves no core and which may have
+    """`asyncio.run` on the fastest loop, in a process whose crash leaves no core and which may have
     as many connections as the machine allows."""
+    import uvloop
+
     forbid_dumps()
     _allow_connections()
-    try:
-        import uvloop
-    except ImportError:  # not on Windows
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
+    uvloop.run(main)
 
 
 def _allow_connections() -> None:
     """Each is an open file, of which systems let a process have 1,024 unless it asks for more."""
-    if sys.platform != "win32":
-        import resource
-
-        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
-        if 0 <= now < wanted:  # RLIM_INFINITY is -1
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if 0 <= now < wanted:  # RLIM_INFINITY is -1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class Gate:

@@ -12,12 +12,13 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 from servers.cradle.processing.contents import is_contents
 from servers.cradle.processing.extraction import Block, Extraction, Product
 from servers.cradle.processing.language import guess
 from servers.cradle.processing.product_text import language_of, languages_of, product_lines
+from shared.dataset.rows import ChunkKind
 
 VERSION = "7"
 NAME = "structure"
@@ -25,7 +26,6 @@ JOINT = "\n\n"
 PATH_JOINT = " › "
 CHARS_PER_TOKEN = 16
 
-ChunkKind = Literal["text", "table", "list", "product", "ocr", "contents"]
 _SENTENCE_END = re.compile(r"(?<=[.!?:;…])[\"'»“)\]]?\s+(?=\S)|\n+")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import struct
 import sys
 from collections.abc import Iterable
@@ -66,8 +67,6 @@ def confine(memory: int) -> None:
 
     Only what the kernel has is taken away. There may be no other thread yet, for one that runs already is not confined.
     """
-    import resource  # which Windows has not
-
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     forbid_dumps()
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from servers.orchestrator.access import CUSTOMER_ROLES, known_customer, may_reach, partner_of
+from servers.orchestrator.access import known_customer, may_reach, partner_of
 from servers.orchestrator.answers import CustomerLine, CustomerPage, CustomerView, JobLine
 from servers.orchestrator.orders import DEFAULTS, Request
 from servers.orchestrator.services import Services
 from servers.orchestrator.store import Customer, JobStore
 from servers.orchestrator.tools.arguments import CustomerArgument, KeyArgument, SourcesArgument, handle
 from shared.answers import fitting
-from shared.auth import principal
+from shared.auth import CUSTOMER_ROLES, principal
 from shared.contracts.catalogue import ServerArgument
 from shared.contracts.installation import ParameterChoice
 from shared.contracts.job import JobHandle
