@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from itertools import pairwise
@@ -125,7 +126,7 @@ async def test_work_in_this_process_goes_on_in_smaller_parts_while_others_leave_
     asked = [len(service.tokenizer.passage(text)) for text in texts]
     monkeypatch.setattr(service._admission, "limit", 1000 + max(asked))
     monkeypatch.setattr(service, "_settings", service._settings.model_copy(update={"job_step_deadline_s": 60.0}))
-    with service._admission.held(("interactive", "others"), 1000):
+    with service._admission.held(("interactive", "others"), 1000, time.monotonic()):
         assert np.array_equal(await service.embed_vectors(texts, "passage", "a"), alone)
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -199,7 +200,7 @@ async def test_the_tokens_of_too_many_characters_are_refused_before_any_is_read(
     found = await port.post("/tokenize", {"inputs": ["x" * 32_768] * 8 + ["x"]})
     assert (found.status_code, found.json()["code"], found.json()["field"]) == (413, "too_large", "inputs")
     monkeypatch.setattr(service._admission, "limit", 10)
-    with service._admission.held(("bulk", "flood"), 10):
+    with service._admission.held(("bulk", "flood"), 10, time.monotonic()):
         found = await port.post("/tokenize", {"inputs": "eine Klemme"})
         limited = await port.post("/v1/embeddings", {"model": MODEL, "input": "eine Klemme"})
     assert (found.status_code, found.headers["retry-after"]) == (429, "1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -74,7 +75,7 @@ class Simulation:
         tenant, started, deadline = tenant or kind, self.now, self.now + deadline_s
         seen = self.seen.setdefault(kind, Seen())
         try:
-            self.admission.admit((priority, tenant), sum(lengths), deadline_s)
+            self.admission.admit((priority, tenant), sum(lengths), self.now, deadline_s)
         except Overloaded as full:
             seen.refused += 1
             then(full.retry_after or 0.1)
@@ -180,6 +181,26 @@ def test_at_five_times_the_capacity_what_is_let_in_is_done_in_time_though_the_de
     assert seen.p99 <= 4.0
     assert seen.tokens >= 0.9 * capacity
     assert simulation.admission.waiting <= 4.0 * SPEED
+
+
+@pytest.mark.requirement("L-01", "L-02")
+@pytest.mark.parametrize("tenants", [1, 10])
+def test_a_large_call_gets_in_when_it_was_told_to_though_small_ones_keep_the_queue_full(tenants: int) -> None:
+    simulation, dice, lengths = Simulation(), dice_of(6), [30] * 100
+    simulation.admission = Admission(limit=8000)
+    for at in range(400):
+        closed_loop(simulation, f"t{at % tenants}", 1, dice)
+
+    def again(wait: float) -> None:
+        later = math.ceil(wait) if wait else 5.0  # as a header tells it
+        simulation.at(simulation.now + later, lambda: simulation.call("large", lengths, again, tenant="t0"))
+
+    simulation.at(5.0, lambda: again(0.0))
+    simulation.run(40.0)
+    large = simulation.seen["large"]
+    assert simulation.seen["t0"].refused > 1000  # they kept it full
+    assert len(large.seconds) >= 2
+    assert large.refused <= len(large.seconds) + 1
 
 
 @pytest.mark.requirement("L-03")

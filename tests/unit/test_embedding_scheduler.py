@@ -309,52 +309,54 @@ def test_packed_batches_share_tokens_equally_too() -> None:
 
 def test_a_full_queue_refuses_with_the_time_until_there_is_room() -> None:
     admission = Admission(limit=1000)
-    admission.admit(("bulk", "a"), 500)
+    admission.admit(("bulk", "a"), 500, 0.0)
     admission.rate = 500.0
     with pytest.raises(Overloaded) as refused:
-        admission.admit(("bulk", "a"), 250)
+        admission.admit(("bulk", "a"), 250, 0.0)
     assert refused.value.retry_after == 0.5
     admission.leave(("bulk", "a"), 300)
-    admission.admit(("bulk", "a"), 250)
+    admission.admit(("bulk", "a"), 250, 0.0)
 
 
 @pytest.mark.requirement("L-02")
 def test_a_tenant_that_floods_leaves_half_of_the_queue_to_others() -> None:
     admission = Admission(limit=1000)
     for _ in range(50):
-        admission.admit(("bulk", "flood"), 10)
+        admission.admit(("bulk", "flood"), 10, 0.0)
     with pytest.raises(Overloaded):
-        admission.admit(("bulk", "flood"), 10)
-    admission.admit(("bulk", "other"), 250)
-    admission.admit(("bulk", "third"), 100)
+        admission.admit(("bulk", "flood"), 10, 0.0)
+    admission.admit(("bulk", "other"), 250, 0.0)
+    admission.admit(("bulk", "third"), 100, 0.0)
 
 
 @pytest.mark.requirement("L-01")
 def test_what_cannot_be_computed_in_time_is_refused_at_once() -> None:
     admission = Admission(limit=100_000)
     admission.measured(1000, started=0.0, now=1.0)
-    admission.admit(("interactive", "a"), 5000)
+    admission.admit(("interactive", "a"), 5000, 0.0)
     with pytest.raises(Overloaded) as refused:
-        admission.admit(("interactive", "a"), 1000, seconds_left=8.0)  # 6,000 tokens at 1,000 a second, in half of 8 s
+        admission.admit(
+            ("interactive", "a"), 1000, 0.0, seconds_left=8.0
+        )  # 6,000 tokens at 1,000 a second, in half of 8 s
     assert refused.value.retry_after == 2.0
-    admission.admit(("interactive", "a"), 1000, seconds_left=12.0)
+    admission.admit(("interactive", "a"), 1000, 0.0, seconds_left=12.0)
 
 
 def test_a_question_does_not_wait_for_its_own_tenants_bulk_nor_behind_anothers_flood() -> None:
     admission = Admission(limit=100_000)
     admission.measured(1000, started=0.0, now=1.0)
-    admission.admit(("bulk", "a"), 30_000)
-    admission.admit(("interactive", "b"), 20_000)
-    admission.admit(("interactive", "a"), 100, seconds_left=1.0)
+    admission.admit(("bulk", "a"), 30_000, 0.0)
+    admission.admit(("interactive", "b"), 20_000, 0.0)
+    admission.admit(("interactive", "a"), 100, 0.0, seconds_left=1.0)
 
 
 def test_bulk_that_would_not_be_done_before_its_deadline_is_refused() -> None:
     admission = Admission(limit=100_000)
     admission.measured(1000, started=0.0, now=1.0)
-    admission.admit(("interactive", "b"), 20_000)
+    admission.admit(("interactive", "b"), 20_000, 0.0)
     with pytest.raises(Overloaded):
-        admission.admit(("bulk", "a"), 1000, seconds_left=9.0)  # a fifth of the device: 5 s, and as much again
-    admission.admit(("bulk", "a"), 1000, seconds_left=11.0)
+        admission.admit(("bulk", "a"), 1000, 0.0, seconds_left=9.0)  # a fifth of the device: 5 s, and as much again
+    admission.admit(("bulk", "a"), 1000, 0.0, seconds_left=11.0)
 
 
 def test_a_nearly_empty_batch_does_not_change_the_measured_rate() -> None:
@@ -369,16 +371,16 @@ def test_a_nearly_empty_batch_does_not_change_the_measured_rate() -> None:
 def test_a_call_over_the_limit_is_let_in_when_nothing_waits() -> None:
     admission = Admission(limit=10)
     admission.measured(1000, started=0.0, now=1.0)
-    admission.admit(("bulk", "a"), 5000, seconds_left=1.0)
+    admission.admit(("bulk", "a"), 5000, 0.0, seconds_left=1.0)
     admission.leave(("bulk", "a"), 4900)
     with pytest.raises(Overloaded) as refused:
-        admission.admit(("bulk", "b"), 5000)
+        admission.admit(("bulk", "b"), 5000, 0.0)
     assert refused.value.retry_after == 0.1  # when nothing waits any more
 
 
 def test_room_that_was_held_is_given_back_when_the_call_fails() -> None:
     admission = Admission(limit=100)
-    held = admission.held(("bulk", "a"), 40)
+    held = admission.held(("bulk", "a"), 40, 0.0)
     held.__enter__()
     assert admission.waiting == 40
     assert not held.__exit__(ZeroDivisionError, ZeroDivisionError(), None)

@@ -143,7 +143,7 @@ class Engine:
         verdicts = [self._suspects.verdict(each, now) for each in ids]
         if "fatal" in verdicts:
             raise fatal(verdicts.index("fatal"))
-        self.admission.admit((priority, tenant), sum(map(len, ids)), deadline - now)
+        self.admission.admit((priority, tenant), sum(map(len, ids)), now, deadline - now)
         rows = np.empty((len(ids), self._dimension), np.float32)
         call = Call(rows, normalize, asyncio.get_running_loop().create_future())
         call.items = [

@@ -205,7 +205,7 @@ class EmbeddingService:
                 raise InvalidInput(f"This model has {card.dimension} dimensions: ask for no more.", field="dimensions")
             guessed = _guessed_tokens(texts, card.max_tokens)
             with span("embedding.call", count=len(texts), priority=priority, queue=self._admission.waiting) as running:
-                with self._admission.held((priority, tenant), guessed, deadline - started):
+                with self._admission.held((priority, tenant), guessed, now := time.monotonic(), deadline - now):
                     inputs = await loaded.tokenizers.inputs(texts, input_type, truncate)
                 running.set_attribute("tokens", inputs.tokens)
                 vectors = await loaded.engine.compute(inputs.ids, tenant, priority, deadline, normalize)
@@ -233,7 +233,7 @@ class EmbeddingService:
         deadline = time.monotonic() + self._settings.call_deadline_s
         loaded = await self._ready(deadline)
         guessed = _guessed_tokens(texts, DESCRIBED_CHARS)
-        with self._admission.held(("interactive", tenant), guessed, deadline - time.monotonic()):
+        with self._admission.held(("interactive", tenant), guessed, now := time.monotonic(), deadline - now):
             return await loaded.tokenizers.described(texts, input_type, special)
 
     async def info(self) -> dict[str, object]:
