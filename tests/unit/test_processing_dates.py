@@ -179,3 +179,18 @@ def test_an_archive_is_as_old_as_the_one_catalogue_in_it() -> None:
         (bytes(held), "a.eml", ""),
     ):
         assert extracted(data, name).dated == said
+
+
+def test_the_day_of_the_template_that_python_makes_files_from_is_not_theirs() -> None:
+    import docx
+    import pptx
+
+    word, slides = docx.Document(), pptx.Presentation()
+    for made, name in ((word, "a.docx"), (slides, "a.pptx")):
+        out = io.BytesIO()
+        made.save(out)
+        assert extracted(out.getvalue(), name).dated == ""
+    word.core_properties.created = SAVED
+    out = io.BytesIO()
+    word.save(out)
+    assert extracted(out.getvalue(), "a.docx").dated == "2026-03-01T09:14:05"

@@ -43,6 +43,10 @@ def main(archive: zipfile.ZipFile, usual: str) -> str:
     return next((name for name in of_kind(related(archive, ""), "officeDocument") if name in held), usual)
 
 
+# what python-docx and python-pptx take over from their templates into each file that they make
+_OF_TEMPLATES = frozenset({"2013-12-23T23:15:00", "2013-01-27T09:14:16", "2013-01-27T09:15:58"})
+
+
 def properties(archive: zipfile.ZipFile) -> tuple[str, str]:
     """The title and the date (`dates`) among the file's properties: of its last change, else of its making."""
     try:
@@ -50,7 +54,8 @@ def properties(archive: zipfile.ZipFile) -> tuple[str, str]:
     except Unreadable:
         return "", ""
     said = {local(each): squeezed(each.text or "") for each in reversed(() if found is None else found)}
-    return said.get("title", ""), dates.of_iso(said.get("modified", "")) or dates.of_iso(said.get("created", ""))
+    moments = (dates.of_iso(said.get(each, "")) for each in ("modified", "created"))
+    return said.get("title", ""), next((each for each in moments if each and each not in _OF_TEMPLATES), "")
 
 
 def related(archive: zipfile.ZipFile, part: str) -> Related:
