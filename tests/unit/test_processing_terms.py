@@ -24,6 +24,7 @@ def prices(found: Extraction) -> list[tuple[str | None, str, str, str]]:
         ("All prices in CHF, valid from 2026-02-01", "CHF", ""), ("Preise verstehen sich netto in Euro", "EUR", ""),
         ("EUR-Preisliste", "EUR", ""), ("Währung: USD", "USD", ""), ("Preise in €  je 100 Stück", "EUR", "100 Stück"),
         ("Alle Preise in EUR pro 100 Stück zzgl. gesetzl. MwSt.", "EUR", "100 Stück"), ("Preise je m", "", "m"),
+        ("Preise per 1.000 Stück", "", "1000 Stück"), ("Preise pro Tausend", "", "Tausend"),
     ],
 )  # fmt: skip
 def test_a_title_says_currency_and_quantity_of_all_prices(line: str, currency: str, quantity: str) -> None:
@@ -51,6 +52,13 @@ def test_prices_have_the_currency_and_quantity_of_the_lists_title() -> None:
         "<tr><td>DU-6</td><td>Dübel</td><td>4,50</td></tr></table>"
     )
     assert prices(extracted(page.encode(), "preise.html")) == [("4.50", "EUR", "", "")]
+
+
+@pytest.mark.parametrize("said", ["1.000", "1,000", "1000", "1 000"])
+def test_a_titles_thousand_is_one_however_the_list_writes_numbers(said: str) -> None:
+    for row in ("A-1;Klemme;12,50", "A-1;Klemme;12.50"):
+        ((amount, _, quantity, unit),) = prices(listed(f"Preise in EUR per {said} Stück;;", "SKU;Name;Price", row))
+        assert (amount, float(quantity), unit) == ("12.50", 1000.0, "Stück")
 
 
 def test_a_price_that_says_its_own_currency_or_quantity_keeps_it() -> None:

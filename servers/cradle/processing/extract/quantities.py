@@ -109,10 +109,10 @@ def currency_of(text: str) -> str:
 
 
 def is_counted(text: str) -> bool:
-    """Whether a text is a number, of units that goods are counted or measured in, and no package: `100 Stück`, `m`."""
-    quantity = quantity_of(text, Writing())
-    unit = quantity.unit.strip(" .").lower() if quantity is not None else ""
-    return quantity is not None and not quantity.package and (not unit or unit in _UNITS)
+    """Whether a text is a number, of units that goods are counted or measured in, of no package: `100 Stück`, `m`."""
+    stated = _QUANTITY.fullmatch(text.strip())
+    unit = (stated["unit"] or "").strip(" .").lower() if stated else ""
+    return bool(stated and not stated["package"] and (unit in _UNITS or unit in _IN_WORDS or not unit))
 
 
 def is_package(unit: str) -> bool:

@@ -30,7 +30,8 @@ _TAX = re.compile(
     r"(?:MwSt|USt|Mehrwertsteuer|Umsatzsteuer|VAT)\b\.?",
     re.IGNORECASE,
 )
-_PART = re.compile(r"[,;|()]|\s[–-]\s|[.!?]\s")
+_THOUSAND = re.compile(r"^(\d{1,3})[.,](000)(?!\d)")  # nobody prices one piece as 1.000
+_PART = re.compile(r"[;|()]|,(?!\d)|\s[–-]\s|[.!?]\s")
 _PLAIN = re.compile(
     rf"(?:(?:alle|all|unsere|our|die)\s)*{_PRICES}(?:\s(?:{_FILLING}|in|{_CURRENCY})(?!\w))*", re.IGNORECASE
 )
@@ -60,7 +61,7 @@ def terms_of(lines: Iterable[str]) -> Terms:
         named |= {currency_of(sign) or sign for sign in _ANY.findall(line)}
         currencies |= {currency_of(next(filter(None, found.groups()))) for found in _NAMED.finditer(line)}
         parts = (_PLAIN.fullmatch(bare.strip()) and said for bare, said in map(priced_for, _parts(line)))
-        quantities |= {said for said in parts if said and is_counted(said)}
+        quantities |= {_THOUSAND.sub(r"\1\2", said) for said in parts if said and is_counted(said)}
     return Terms(
         currencies.pop() if len(currencies) == 1 and len(named) == 1 else "",
         quantities.pop() if len(quantities) == 1 else "",
