@@ -215,12 +215,33 @@ def test_columns_of_successors_and_accessories_are_references_where_they_name_ar
     ("cell", "numbers"),
     [
         ("GD-200, LR-2,5-A", ["GD-200", "LR-2,5-A"]), ("RK2,5-GR", ["RK2,5-GR"]), ("QB-2,5/10, QB-10,5/10",
-        ["QB-2,5/10", "QB-10,5/10"]), ("GD-200,LR-200", []), ("KP-1,2", []), ("KP-100,20-A", []), ("2,5-4", []),
+        ["QB-2,5/10", "QB-10,5/10"]), ("GD-200,LR-200", ["GD-200", "LR-200"]),
+        ("ET-1001/ET-1002", ["ET-1001", "ET-1002"]), ("ET-1001 + ET-1002", ["ET-1001", "ET-1002"]),
+        ("ET-1001 und ET-1002", ["ET-1001", "ET-1002"]), ("AB-12/3", ["AB-12/3"]), ("100/200", ["100/200"]),
+        ("ET-1001/4711", ["ET-1001/4711"]), ("ET-1001 und Dichtung", []),
+        ("KP-1,2", []), ("KP-100,20-A", []), ("2,5-4", []),
     ],
 )  # fmt: skip
-def test_a_decimal_comma_within_an_article_number_parts_no_two(cell: str, numbers: list[str]) -> None:
+def test_a_cell_names_one_article_or_several_as_its_signs_part_them(cell: str, numbers: list[str]) -> None:
     (product,) = listed("Artikelnummer;Bezeichnung;Zubehör", f'KP-100;Pumpe;"{cell}"').products
     assert [each.article_number for each in product.references] == numbers
+
+
+def test_further_columns_of_the_same_relation_name_further_articles() -> None:
+    found = listed(
+        "Artikelnummer;Bez.;Zubehör 1;Zubehör 2;Zubehör 3", "KP-100;Pumpe;GD-200;LR-200;", "KP-200;Pumpe;;;alle"
+    )
+    assert [each.article_number for each in found.products[0].references] == ["GD-200", "LR-200"]
+    assert (found.products[0].name, features(found)) == ("Pumpe", [[], [("Zubehör 3", "alle", "")]])
+
+
+def test_a_description_names_an_article_where_nothing_else_does_and_it_is_no_text() -> None:
+    (lamp,) = listed("Artikelnummer;Beschreibung;Preis", "L-1;Lampe;9,90").products
+    assert (lamp.name, lamp.descriptions) == ("Lampe", ())
+    (told,) = listed("Artikelnummer;Beschreibung;Preis", f"L-1;{'Lampe mit Schirm. ' * 9};9,90").products
+    assert (told.names, len(told.descriptions)) == ((), 1)
+    (both,) = listed("Artikelnummer;Typ;Beschreibung;Preis", "L-1;LX 2;Lampe;9,90").products
+    assert (both.name, both.descriptions[0].text) == ("LX 2", "Lampe")
 
 
 def test_a_price_in_two_languages_is_one_and_two_kinds_of_prices_are_none() -> None:

@@ -28,7 +28,7 @@ _COLUMNS = {
     "name": (
         "bezeichnung artikelbezeichnung produktbezeichnung produktname artikelname kurztext kurzbezeichnung "
         "kurzbeschreibung benennung name productname articlename itemname title titel description shortdescription "
-        "descriptionshort"
+        "descriptionshort bez artikelbez artbez"
     ),
     "description": (
         "langtext langbeschreibung beschreibung artikelbeschreibung produktbeschreibung longdescription "

@@ -33,8 +33,9 @@ _COUNTS = re.compile(
 _ONE = re.compile(r"1(?:\s?(?:Stück|Stk|St|pcs?|pieces?)\.?)?", re.IGNORECASE)
 _CENTS = re.compile(r"[.,]\d{1,4}$")
 _LETTERS, _DIGITS = re.compile(r"[^\W\d_]+"), re.compile(r"\d+")
+MAX_NAME = 120  # signs of a description that is all that names the articles
 _NAMING = ("name", "description")
-_REPEATED = ("price", "lower_bound", "group")
+_REPEATED = ("price", "lower_bound", "group", "followup", "accessories", "sparepart", "fits", "replaces")
 
 
 class Figure(str):
@@ -60,9 +61,9 @@ class Columns:
     """What each column of a table is: its header, its role in a product or None, a unit or currency in the header, and
     of a price the quantity and the least quantity that its header names. `validity` is that of the table's prices,
     `language` that of its names, `terms` what else is said of all prices, `paired` whether the article's column is one
-    of `pair_lists`, `figures` the decimal sign of its other numbers, `?` where these do not show it; `numbers` are some
-    of its article numbers and GTINs in their order, where a column says what these fit, `written` how they are
-    written."""
+    of `pair_lists`, `described` whether its name is in one of descriptions, `figures` the decimal sign of its other
+    numbers, `?` where these do not show it; `numbers` are some of its article numbers and GTINs in their order, where a
+    column says what these fit, `written` how they are written."""
 
     headers: Row
     roles: list[str | None] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Columns:
     validity: Validity = field(default_factory=Validity)
     terms: Terms = field(default_factory=Terms)
     paired: bool = False
+    described: bool = False
     numbers: list[str] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
 
@@ -98,7 +100,7 @@ class Columns:
         series has."""
         at = bisect_left(self.numbers, number)
         next_one = self.numbers[at] if at < len(self.numbers) else ""
-        return next_one == number or (not next_one.startswith(number) and _written(number) in self.written)
+        return next_one == number or (not next_one.startswith(number) and written(number) in self.written)
 
     @property
     def products(self) -> bool:
@@ -111,7 +113,10 @@ class Columns:
         show it, as the table `before` it."""
         if "fits" in self.roles:
             self.numbers = sorted({number for row in sample for role in NUMBERS if (number := self.first(role, row))})
-            self.written = set(map(_written, self.numbers))
+            self.written = set(map(written, self.numbers))
+        at = self.roles.index("name") if self.described else 0
+        if self.described and any(len(row[at]) > MAX_NAME for row in sample if at < len(row)):
+            self.roles[at] = "description"
         self._learn_scale(sample)
         self._learn_of_prices(sample, before)
         signs = {
@@ -175,19 +180,19 @@ class Columns:
         self.decimal = "," if comma or grouped else "."
 
 
-def _written(number: str) -> str:
+def written(number: str) -> str:
     """How a number is written, whatever it is: KL-4711 and AB-100 as letters, a hyphen and digits."""
     return _DIGITS.sub("0", _LETTERS.sub("A", number))
 
 
 def columns_of(headers: Row) -> Columns:
     """The roles of all columns under this header; a name that stands twice counts once, the rest are properties."""
-    columns = Columns(headers)
+    columns, known = Columns(headers), set(map(role_of, headers))
+    naming = next((role for role in ("name", "type_name", "description") if role in known), None)
     for header in headers:
         name, unit = split_unit(header)
         role = role_of(header)
-        if role == "type_name" and "name" not in {role_of(other) for other in headers}:
-            role = "name"
+        role = "name" if role and role == naming else role
         bare, quantity, bound = stated(header) if role == "price" else (name, "", "")
         columns.roles.append(None if role in columns.roles and role not in _REPEATED else role)
         columns.names.append((bare or name) if quantity or bound else name)
@@ -195,6 +200,7 @@ def columns_of(headers: Row) -> Columns:
         columns.units.append(unit)
         columns.priced_for.append(quantity)
         columns.priced_from.append(bound)
+    columns.described = naming == "description"
     _pair(columns)
     return columns
 

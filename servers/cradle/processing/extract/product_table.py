@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from servers.cradle.processing.extract.column_names import MAX_HEADER, names_numbers, role_of
-from servers.cradle.processing.extract.columns import Columns, Figure, Row, columns_of, label_of, shown
+from servers.cradle.processing.extract.columns import Columns, Figure, Row, columns_of, label_of, shown, written
 from servers.cradle.processing.extract.note_marks import without_notes
 from servers.cradle.processing.extract.prices import Unclear, price_of
 from servers.cradle.processing.extract.quantities import priced_for
@@ -43,6 +43,8 @@ _SUM = re.compile(
 )
 _DECIMAL = r"(?:(?<=[^\W\d]\d)|(?<=[/-]\d)|(?<=[^\W\d]\d\d)|(?<=[/-]\d\d)),(?=\d\d?[/-]\w)"  # RK-2,5-GR
 _ONE_NUMBER = re.compile(rf"(?=.*\d)(?:[\w./+-]|{_DECIMAL}){{4,40}}")
+_WHOLE_NUMBER = re.compile(r"(?=.*\d)[^\W\d_]+[\w.+-]{3,}")
+_SEVERAL = re.compile(r"[;|\n]|,\s|,(?=[^\W\d_])|\s[+/]\s|\s(?:und|and|oder|or)\s")
 _DAYS = ("valid_from", "valid_to")
 _OF_A_PRICE = ("currency", "price_quantity", "lower_bound", *_DAYS)
 _UNCLEAR = {"de": "Menge nicht eindeutig", "en": "quantity unclear"}
@@ -282,10 +284,17 @@ def _product(row: Row, number: str, columns: Columns, page: int, table: str) -> 
 def _article_numbers(cell: str, role: str, columns: Columns) -> list[str]:
     """The article numbers that a cell lists; none where it says anything else, such as what size or which series an
     article fits."""
-    found = [without_notes(part.strip()) for part in re.split(r"[;|\n]|,\s", str(cell))]
+    found = [without_notes(part.strip()) for part in _SEVERAL.split(_apart(str(cell)))]
     if role == "fits" and any(_MEASURE.fullmatch(each) or not columns.may_name(each) for each in found):
         return []
     return found if all(_ONE_NUMBER.fullmatch(each) and not day_of(each) for each in found) else []
+
+
+def _apart(cell: str) -> str:
+    """A cell with blanks around the slashes between numbers that are written alike: ET-1001/ET-1002 are two."""
+    parts = [part.strip() for part in cell.split("/")]
+    alike = len({written(part) for part in parts}) == 1 and all(map(_WHOLE_NUMBER.fullmatch, parts))
+    return " / ".join(parts) if alike else cell
 
 
 def _prices(row: Row, columns: Columns) -> tuple[list[Price], list[Feature]]:
