@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from servers.cradle.processing.extract.pair_lists import NEW, NUMBERED_ACCESSORIES, NUMBERED_PARTS
 from servers.cradle.processing.extract.quantities import currency_of, priced_for, priced_from
+from servers.cradle.processing.extract.validity import DATE, Validity, validity_of
 
 _FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _UNIT = re.compile(r"^(?P<name>.+?)\s*[\[(](?:in\s+)?(?P<unit>[^\])]{1,12})[\])]$")
@@ -16,6 +19,11 @@ _NUMBERED = re.compile(r"(?<=staffel)\d|(?<=[a-z])(?:[1-9]|20[23]\d)$")
 _SAYS_HOW = re.compile(r"(ineuro|ineur|euro|eur|chf|usd|netto|brutto|de|deu|en|eng)$")
 _OF_A_PIECE = re.compile(r"stückpreis\b", re.IGNORECASE)
 _OF_A_PACKAGE = re.compile(r"(?<!\w)(?:VPE|VE)\b.*\d")
+_DATED = re.compile(
+    rf"(.+?)\s*[(\[]?(?:gültig\s|valid\s)?(?<!\w)(ab|seit|from|bis|until)\s(?:dem\s|zum\s)?({DATE})[)\]]?(?:\s(EUR|€|CHF|USD|GBP))?",
+    re.IGNORECASE,
+)
+_QUANTITY = re.compile(r"(?:ab)?(?:menge|staffel|qty|quantity)([1-9])")
 
 _COLUMNS = {
     "article": (
@@ -101,8 +109,26 @@ def _role_said(header: str) -> str | None:
         _role(name)
         or (_role(header) if unit else None)
         or _in_two_languages(name)
-        or ("price" if _is_price(stated(header)[0], header) else None)
+        or ("price" if _is_price(stated(header)[0], header) or dated(header) else None)
     )
+
+
+def dated(header: str) -> Validity | None:
+    """From when or to when prices hold whose header says it: `Preis ab 01.07.2026`. None where it does not."""
+    found = _DATED.fullmatch(header.strip())
+    if found is None or _role(f"{found[1]} {found[4] or ''}") != "price":
+        return None
+    said = validity_of([f"gültig {found[2]} {found[3]}"])
+    return said if said is not None and not said.unclear else None
+
+
+def scaled(headers: Sequence[str], roles: Sequence[str | None]) -> list[int]:
+    """The columns that say from which quantity on the price beside them holds: `Menge 1; Preis 1; Menge 2; Preis 2`."""
+    found = []
+    for at, (header, name) in enumerate(pairwise(headers)):
+        of = _QUANTITY.fullmatch(folded(header)) if roles[at] is None and roles[at + 1] == "price" else None
+        found += [at] if of and re.findall(r"\d+", name) == [of[1]] else []
+    return found if len(found) > 1 else []
 
 
 def names_numbers(header: str) -> bool:

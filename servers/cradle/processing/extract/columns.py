@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from servers.cradle.processing.extract.column_names import NUMBERS, folded, role_of, split_unit, stated
+from servers.cradle.processing.extract.column_names import NUMBERS, dated, folded, role_of, scaled, split_unit, stated
 from servers.cradle.processing.extract.note_marks import with_cents
 from servers.cradle.processing.extract.pair_lists import names_others, paired, without_others
 from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of
@@ -59,9 +59,9 @@ def shown(cell: str) -> str:
 @dataclass(slots=True)
 class Columns:
     """What each column of a table is: its header, its role in a product or None, a unit or currency in the header, and
-    of a price the quantity and the least quantity that its header names. `validity` is that of the table's prices,
-    `language` that of its names, `terms` what else is said of all prices, `paired` whether the article's column is one
-    of `pair_lists`, `described` whether its name is in one of descriptions, `figures` the decimal sign of its other
+    of a price the quantity, the least quantity and the days that its header names. `validity` is that of all prices of
+    the table, `terms` what else is said of them, `language` that of its names, `paired` whether the article's column is
+    one of `pair_lists`, `described` whether its name is in one of descriptions, `figures` the decimal sign of its other
     numbers, `?` where these do not show it; `numbers` are some of its article numbers and GTINs in their order, where a
     column says what these fit, `written` how they are written."""
 
@@ -72,6 +72,7 @@ class Columns:
     labels: list[tuple[Localised, ...]] = field(default_factory=list)
     priced_for: list[str] = field(default_factory=list)
     priced_from: list[str] = field(default_factory=list)
+    days: list[Validity] = field(default_factory=list)
     decimal: str = "."
     figures: str = "?"
     language: str = ""
@@ -200,6 +201,9 @@ def columns_of(headers: Row) -> Columns:
         columns.units.append(unit)
         columns.priced_for.append(quantity)
         columns.priced_from.append(bound)
+        columns.days.append((dated(header) if role == "price" else None) or Validity())
+    for at in scaled(headers, columns.roles):
+        columns.roles[at] = "lower_bound"
     columns.described = naming == "description"
     _pair(columns)
     return columns

@@ -44,8 +44,8 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
         lower_bound=_read(bound, columns).number if bound else "",
         quantity=quantity.number,
         unit=quantity.unit or shown(columns.first("order_unit", row)),
-        valid_from=day_of(since) if since else columns.validity.start,
-        valid_to=day_of(until) if until else columns.validity.end,
+        valid_from=day_of(since) if since else columns.days[index].start or columns.validity.start,
+        valid_to=day_of(until) if until else columns.days[index].end or columns.validity.end,
     )
 
 

@@ -20,7 +20,7 @@ _MONTHS = (
 )
 _MONTH_OF = {name: at + 1 for at, names in enumerate(_MONTHS.split("|")) for name in names.split()}
 _NAMED = rf"(?:{'|'.join(sorted(_MONTH_OF, key=len, reverse=True))})\b\.?"
-_DATE = (
+DATE = (
     r"(?:\d{4}-\d{1,2}-\d{1,2}(?:T00:00:00)?|\d{1,2}\.\s?\d{1,2}\.(?:\s?(?:\d{4}|\d{2})\b)?|\d{1,2}/\d{1,2}/\d{4}"
     rf"|\d{{1,2}}(?:\.|st|nd|rd|th)?\s?{_NAMED}(?:\s?\d{{4}}\b)?|{_NAMED}\s\d{{1,2}},\s?\d{{4}}\b|{_NAMED}\s?\d{{4}}\b"
     r"|\d{1,2}[/.]\d{4}\b)"
@@ -29,8 +29,8 @@ _START = r"(?:ab|vom|von|seit|from|as of|effective)(?:\s(?:dem|the))?"
 _END = r"(?:bis|until|till|to|through|[-–—])(?:\s(?:zum|einschl(?:ießlich|\.)|and including|inkl\.))*"
 _SAID = r"(?:gültig(?:keit|keitszeitraum)?|gueltig(?:keit)?|valid(?:ity)?|effective)"
 _STATEMENT = re.compile(
-    rf"(?<!\w){_SAID}\b\s?:?\s?(?:(?:{_START}\s?:?\s?)?(?P<start>{_DATE})(?:\s?{_END}\s?(?P<end>{_DATE}))?"
-    rf"|{_END}\s?:?\s?(?P<only_end>{_DATE}))|(?<!\w)ab\s(?P<turned>{_DATE})\s{_SAID}\b",
+    rf"(?<!\w){_SAID}\b\s?:?\s?(?:(?:{_START}\s?:?\s?)?(?P<start>{DATE})(?:\s?{_END}\s?(?P<end>{DATE}))?"
+    rf"|{_END}\s?:?\s?(?P<only_end>{DATE}))|(?<!\w)ab\s(?P<turned>{DATE})\s{_SAID}\b",
     re.IGNORECASE,
 )
 _NAMES_IT = re.compile(rf"(?<!\w){_SAID}\b", re.IGNORECASE)
@@ -86,7 +86,7 @@ def day_of(cell: str) -> str:
     """The day that a cell holds, as ISO 8601; '' where it holds none or one of two."""
     text = " ".join(cell.split())
     try:
-        return _day(text).isoformat() if re.fullmatch(_DATE, text, re.IGNORECASE) else ""
+        return _day(text).isoformat() if re.fullmatch(DATE, text, re.IGNORECASE) else ""
     except ValueError:
         return ""
 
