@@ -38,6 +38,10 @@ _MEANINGS: tuple[tuple[frozenset[str], type[PlatformError], str], ...] = (
 )
 
 
+class Replaced(Unavailable):
+    """The object is another one than it was when its reading began."""
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Errors of the stores as the platform's; no message names a key."""

@@ -24,7 +24,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.ids import CUSTOMER_PATTERN
-from shared.object_errors import RETRY_AFTER_S, of_os, translated
+from shared.object_errors import RETRY_AFTER_S, Replaced, of_os, translated
 from shared.proxies import pool
 from shared.settings import Settings
 
@@ -181,7 +181,7 @@ class CustomerStore:
 
         Raises:
             NotFound: no such key.
-            Unavailable: it was replaced while it was read.
+            Replaced: it was, while it was read.
         """
         self._check(key)
         import obstore
@@ -417,4 +417,4 @@ def _unchanged() -> Iterator[None]:
     try:
         yield
     except PreconditionError:
-        raise Unavailable("An object was replaced while it was read. Try again.", retry_after=RETRY_AFTER_S) from None
+        raise Replaced("An object was replaced while it was read. Try again.", retry_after=RETRY_AFTER_S) from None

@@ -12,7 +12,7 @@ from servers.cradle.processing import sources
 from servers.cradle.processing.extract.extractor import Unreadable
 from servers.cradle.processing.sources import SourceFile, SourceList, find_files
 from shared.ids import new_handle
-from shared.objects import CustomerStore, s3_client
+from shared.objects import STREAMED_BYTES, CustomerStore, s3_client
 from tests.conftest import s3_settings
 
 ODD = ["inbox//a.txt", "inbox/x//y.txt", "inbox/a\tb.txt", "inbox/a\\b.txt", "inbox/a#1", f"inbox/{'p' * 230}"]
@@ -85,4 +85,19 @@ async def test_what_has_grown_since_it_was_listed_is_read_anew_and_held_only_whi
     bucket.put("inbox/a.txt", b"a" * 1000)
     bucket.put("inbox/b.txt", b"b" * 1001)
     assert {path: await read(file) for path, file in files.items()} == {"a.txt": b"a" * 1000, "b.txt": "changed"}
+    await store.remove()
+
+
+async def test_a_large_object_that_is_replaced_again_and_again_is_a_row_and_not_the_end_of_the_run(
+    bucket: Bucket,
+) -> None:
+    store = await bucket.open({"inbox/a.csv": b"a" * (STREAMED_BYTES + 1)})
+    blocks = (await bucket.files())["a.csv"].blocks
+    assert blocks is not None
+    reading = blocks()
+    assert len(await anext(reading)) == STREAMED_BYTES
+    bucket.put("inbox/a.csv", b"b" * (STREAMED_BYTES + 1))
+    with pytest.raises(Unreadable) as why:
+        await anext(reading)
+    assert why.value.code == "changed"
     await store.remove()

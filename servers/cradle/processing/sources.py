@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from servers.cradle.processing.extract.extractor import Unreadable
 from shared.errors import InvalidInput, NotFound, TooLarge, Unavailable
+from shared.object_errors import Replaced
 from shared.objects import CustomerStore
 from shared.settings import Settings
 
@@ -277,6 +278,8 @@ def _opening() -> Iterator[None]:
         yield
     except NotFound:
         raise Unreadable("cannot_open", "The file was there and is gone. Put it there again.") from None
+    except Replaced:
+        raise Unreadable("changed", "The file was changed while it was read. Run the job again.") from None
     except TooLarge:
         raise _grown() from None
     except InvalidInput:
