@@ -10,6 +10,7 @@ from shared.errors import Internal, InvalidInput, NotFound, PlatformError, Stora
 from shared.room import says_full
 
 RETRY_AFTER_S = 2.0
+NO_ANSWER = "The object store does not answer as it should. Try again."
 _REFUSED = "The object store refuses the platform's credential. Check P0711_S3_ACCESS_KEY and its rights."
 # names of errors of obstore, minio and urllib3 → what they mean
 _MEANINGS: tuple[tuple[frozenset[str], type[PlatformError], str], ...] = (
@@ -33,7 +34,7 @@ _MEANINGS: tuple[tuple[frozenset[str], type[PlatformError], str], ...] = (
             }
         ),
         Unavailable,
-        "The object store does not answer as it should. Try again.",
+        NO_ANSWER,
     ),
 )
 

@@ -24,7 +24,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.ids import CUSTOMER_PATTERN
-from shared.object_errors import RETRY_AFTER_S, Replaced, of_os, translated
+from shared.object_errors import NO_ANSWER, RETRY_AFTER_S, Replaced, of_os, translated
 from shared.proxies import pool
 from shared.settings import Settings
 
@@ -275,7 +275,10 @@ class CustomerStore:
         """By the minio client: obstore gives no list at all where one of its keys is not plain."""
         with translated():
             found = s3_client(self._settings, self._options()).list_objects(self.bucket, prefix, recursive=True)
-            named = [(entry.object_name or "", entry.size or 0) for entry in found]
+            try:
+                named = [(entry.object_name or "", entry.size or 0) for entry in found]
+            except (ValueError, SyntaxError):  # what came is no list, or cut off
+                raise Unavailable(NO_ANSWER, retry_after=RETRY_AFTER_S) from None
         return [(key, size) for key, size in named if not key.endswith("/")]
 
     def _own(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:

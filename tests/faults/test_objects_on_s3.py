@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from shared.errors import StorageFull
+from shared.errors import StorageFull, Unavailable
 from shared.objects import CustomerStore, s3_client
 from tests.conftest import s3_settings
 
@@ -26,10 +26,12 @@ PART = 12_000_000  # such an object goes in parts
 
 @dataclass
 class Door:
-    """Where the platform goes instead. `full`: the code that writes are answered with; None: let through."""
+    """Where the platform goes instead. `full`: the code that writes are answered with, `said`: what reads are answered
+    with; None: let through."""
 
     url: str
     full: str | None = None
+    said: tuple[int, bytes] | None = None
     refused: int = 0
 
 
@@ -46,6 +48,9 @@ def door(s3_url: str) -> Iterator[Door]:
             if made.full is not None and self.command == "PUT" and body:
                 made.refused += 1
                 self.answer(ANSWERS[made.full], {"content-type": "application/xml"}, CODE.format(made.full).encode())
+                return
+            if made.said is not None and self.command == "GET":
+                self.answer(made.said[0], {"content-type": "application/xml"}, made.said[1])
                 return
             there = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
             there.request(self.command, self.path, body, dict(self.headers.items()))
@@ -99,3 +104,24 @@ async def test_a_full_bucket_is_one_sentence_leaves_no_half_object_and_a_retry_w
     finally:
         door.full = None
         await store.remove()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (503, CODE.format("SlowDown").encode()), (403, b"<html>A proxy</html>"), (200, b"<html>A proxy</html>"),
+        (200, b"<?xml version='1.0'?><ListBucketResult><Contents>"),
+    ],
+    ids=["503", "a proxy's refusal", "a proxy's page", "cut off"],
+)  # fmt: skip
+async def test_a_list_that_does_not_come_is_asked_for_again_and_never_taken_for_an_empty_one(
+    door: Door, tmp_path: Path, said: tuple[int, bytes]
+) -> None:
+    store = await CustomerStore.open(s3_settings(tmp_path, door.url), "antwortlos", create=True)
+    await store.put("inbox/a.txt", b"A")
+    door.said = said
+    with pytest.raises(Unavailable):
+        await store.list("inbox")
+    door.said = None
+    assert await store.list("inbox") == [("inbox/a.txt", 1)]
+    await store.remove()
