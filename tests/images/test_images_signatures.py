@@ -7,11 +7,13 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from email.parser import HeaderParser
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from servers.cradle.images.sbom import licences_of
 from servers.cradle.images.signing import SignedBy, Signer
 from servers.cradle.images.unpack import read_image
 from shared.errors import Conflict, InvalidInput
@@ -151,9 +153,24 @@ def test_the_bill_of_materials_equals_what_is_installed_in_the_image(
         if each.get("purl", "").startswith("pkg:pypi/")
     }
     assert packages == installed
+    licensed = {each["name"] for each in bill["components"] if "licenses" in each}
+    assert {"Jinja2", "lancedb", "tokenizers", "mcp"} <= licensed  # some say it by a classifier alone
     assert {each["name"] for each in bill["components"] if each["type"] == "file"} == libraries
     assert ("lancedb", metadata.version("lancedb")) in packages
     assert [each["type"] for each in bill["components"]].count("machine-learning-model") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "licences"),
+    [
+        ("License-Expression: MIT OR Apache-2.0\nLicense: MIT", [{"expression": "MIT OR Apache-2.0"}]),
+        ("License: Apache 2", [{"license": {"name": "Apache 2"}}]),
+        ("Classifier: License :: OSI Approved :: BSD License", [{"license": {"name": "BSD License"}}]),
+        (f"License: {'Permission is granted ' * 9}\nClassifier: Topic :: Text", []),
+    ],
+)
+def test_a_packages_licence_is_what_its_metadata_says(said: str, licences: list[object]) -> None:
+    assert licences_of(HeaderParser().parsestr(f"Name: x\n{said}\n\n")) == licences
 
 
 def test_the_bill_of_materials_is_valid_cyclonedx(customer_image: CustomerImage) -> None:

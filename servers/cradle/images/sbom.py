@@ -8,6 +8,7 @@ import hashlib
 import tarfile
 import uuid
 from collections.abc import Iterable, Iterator
+from email.message import Message
 from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +26,9 @@ _SYSTEM = ("usr/lib/", "usr/local/lib/lib", "lib/", "lib64/")
 _BLOCK = 1 << 20
 _DPKG = "var/lib/dpkg/status"
 _CARD = "model/encoder.json"
+_KEPT = ".components"
+_LONGEST = 80  # what is longer is a licence's text and not its name
+_CLASSIFIER = "License :: OSI Approved :: "
 
 Component = dict[str, Any]
 
@@ -80,7 +84,7 @@ def components(layer: Layer) -> list[Component]:
     """What a layer holds: packages of Python and Debian, system libraries, models. Kept beside it, as it is kept."""
     if layer.kind in ("vectors", "tables", "graph", "config"):
         return []
-    kept = layer.path.with_name(layer.path.name + ".parts")
+    kept = layer.path.with_name(layer.path.name + _KEPT)
     if kept.is_file():
         return orjson.loads(kept.read_bytes())
     with tarfile_bytes(layer.path) as raw, tarfile.open(fileobj=raw, mode="r|", bufsize=_BLOCK) as tar:
@@ -92,15 +96,22 @@ def components(layer: Layer) -> list[Component]:
     return found
 
 
-def package(name: str, version: str, licence: str | None = None) -> Component:
-    """A Python package."""
+def package(name: str, version: str, licences: list[dict[str, Any]]) -> Component:
+    """A Python package; `licences` as CycloneDX writes them."""
     reference = f"pkg:pypi/{name.lower().replace('_', '-').replace('.', '-')}@{version}"
     found: Component = {
         "type": "library", "bom-ref": reference, "name": name, "version": version, "purl": reference,
     }  # fmt: skip
-    if licence:
-        found["licenses"] = [{"license": {"name": licence}}]
-    return found
+    return found | {"licenses": licences} if licences else found
+
+
+def licences_of(head: Message) -> list[dict[str, Any]]:
+    """What a package's metadata says of its licence (PEP 639): an SPDX expression, else a name, else classifiers."""
+    if expression := head.get("License-Expression"):
+        return [{"expression": expression}]
+    named = str(head.get("License") or "")
+    classified = [each.removeprefix(_CLASSIFIER) for each in head.get_all("Classifier", []) if _CLASSIFIER in each]
+    return [{"license": {"name": each}} for each in ([named] if 0 < len(named) < _LONGEST else classified)]
 
 
 def interpreter(version: str) -> Component:
@@ -115,8 +126,7 @@ def _components(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[Compo
         return
     if name.startswith(_SITE) and name.endswith(".dist-info/METADATA"):
         head = BytesHeaderParser().parsebytes(_content(tar, member).read())
-        licence = head.get("License-Expression") or head.get("License")
-        yield package(str(head["Name"]), str(head["Version"]), licence if licence and len(licence) < 80 else None)
+        yield package(str(head["Name"]), str(head["Version"]), licences_of(head))
     elif name == _CARD:
         yield _model(orjson.loads(_content(tar, member).read()))
     elif name == _DPKG:
@@ -157,4 +167,4 @@ def _sha256(value: str) -> list[dict[str, str]]:
 
 def forget(blob: Path) -> None:
     """Remove what was kept beside a layer that is removed."""
-    blob.with_name(blob.name + ".parts").unlink(missing_ok=True)
+    blob.with_name(blob.name + _KEPT).unlink(missing_ok=True)
