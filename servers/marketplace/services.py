@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -61,13 +62,13 @@ from servers.marketplace.users.store import UserStore
 from servers.marketplace.workers.peers import Peers
 from servers.marketplace.workers.worker import Worker
 from shared.auth import Verifier
+from shared.auth.verifier import LEEWAY_S
 from shared.metering.meter import Meter
 from shared.metering.spool import Spool
-from shared.postgres.database import Database
+from shared.postgres.database import HEALTHY_WITHIN_S, Database
 from shared.postgres.urls import DatabaseUrls
 from shared.settings import Settings
 
-HEALTH_DEADLINE_S = 2.0
 CONNECTIONS = 8
 """To the database."""
 
@@ -114,9 +115,10 @@ class Services:
 
     async def health(self) -> dict[str, object]:
         """What `GET /health` answers."""
+        clock, reachable = "not compared", True
         try:
-            async with asyncio.timeout(HEALTH_DEADLINE_S):
-                reachable = await self.database.healthy()
+            async with asyncio.timeout(HEALTHY_WITHIN_S):
+                clock = clock_told(time.time() - await self.accounts.store.clock())
         except Exception:  # noqa: BLE001  # whatever is wrong with it, it does not answer
             reachable = False
         told: dict[str, object] = {
@@ -125,6 +127,7 @@ class Services:
         }
         dependencies = {
             "user_registry": "healthy" if reachable else "unavailable",
+            "clock": clock,
             "signing_keys": "healthy" if self.keys.jwks()["keys"] else "unavailable",
         }
         if not self.worker.alone:
@@ -132,6 +135,14 @@ class Services:
             told["workers"] = {"serving": serving, "wanted": count}
             dependencies["workers"] = "healthy" if serving == count else f"{serving} of {count}"
         return {**told, "dependencies": dependencies}
+
+
+def clock_told(ahead_s: float) -> str:
+    """What health says of this machine's clock, which is this many seconds ahead of the database's: further off than a
+    token may be of the future, the tokens that it signs are refused by the replicas beside it."""
+    if abs(ahead_s) <= LEEWAY_S:
+        return "healthy"
+    return f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the database's"
 
 
 def key_ring(settings: Settings) -> KeyRing:

@@ -120,6 +120,10 @@ class TokenVerifier:
                 leeway=LEEWAY_S,
                 options={"require": REQUIRED, "strict_aud": True},
             )
+        except jwt.ImmatureSignatureError:  # it is signed: whoever brings it has it from the platform
+            raise Unauthenticated(
+                "The token is of the future here: the clocks of the platform's machines differ. Tell its operator."
+            ) from None
         except (jwt.PyJWTError, ValueError, TypeError):
             _refuse()
         return _principal(claims)

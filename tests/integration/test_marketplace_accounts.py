@@ -191,7 +191,7 @@ async def test_metadata_names_the_endpoints_and_keys_are_public(market: Market) 
     assert [set(key) for key in keys] == [{"crv", "kty", "x", "y", "kid", "use", "alg"}]
     health = (await market.http.get(market.base + "/health")).json()
     assert (health["status"], health["service"]) == ("healthy", "mcp-central-api")
-    assert health["dependencies"]["user_registry"] == "healthy"
+    assert [health["dependencies"][each] for each in ("user_registry", "clock")] == ["healthy", "healthy"]
 
 
 @pytest.mark.requirement("A-05")

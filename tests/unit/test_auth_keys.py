@@ -138,6 +138,17 @@ async def test_a_token_passes_for_a_second_without_asking_for_its_key_and_not_lo
         await verifier.verify(token)
 
 
+async def test_a_signed_token_of_the_future_says_that_clocks_differ(
+    settings: Settings,
+) -> None:
+    issuer, stranger = Issuer(), Issuer()
+    verifier, now = TokenVerifier.of(settings, "cradle", GivenKeys(issuer.jwks)), int(time.time())
+    with pytest.raises(Unauthenticated, match="clocks of the platform's machines differ"):
+        await verifier.verify(issuer.token(settings, iat=now + 90, exp=now + 900))
+    with pytest.raises(Unauthenticated, match="not valid here"):
+        await verifier.verify(stranger.token(settings, iat=now + 90, exp=now + 900))
+
+
 @pytest.mark.requirement("A-01")
 async def test_a_token_that_was_verified_before_ends_with_its_time(
     settings: Settings, monkeypatch: pytest.MonkeyPatch

@@ -23,8 +23,10 @@ from servers.marketplace.gateway.message import ProtocolError, read_message
 from servers.marketplace.gateway.sessions import SessionSeal
 from servers.marketplace.keys import KeyRing
 from servers.marketplace.licences.signing import LicenceKeys
+from servers.marketplace.services import clock_told
 from servers.marketplace.tokens import LIFETIME_S, Grant, Mint
 from shared.auth import GivenKeys, TokenVerifier
+from shared.auth.verifier import LEEWAY_S
 from shared.errors import InvalidInput, NotFound, Unauthenticated, Unavailable
 
 GRANT = Grant("usr_a", "customer_user", "https://x.example/mcp", frozenset({"b", "a"}), "acme", "key_a")
@@ -227,3 +229,9 @@ def test_only_whole_events_are_passed_on() -> None:
     ):
         events = Events()
         assert (events.add(data), events.rest) == (whole, rest)
+
+
+def test_health_says_how_far_a_clock_is_off_whose_tokens_others_refuse() -> None:
+    told = {ahead: clock_told(ahead) for ahead in (0.2, -LEEWAY_S, LEEWAY_S, 90.4, -90.4)}
+    assert [told[ahead] for ahead in (0.2, -LEEWAY_S, LEEWAY_S)] == ["healthy"] * 3
+    assert (told[90.4], told[-90.4]) == ("90 s ahead of the database's", "90 s behind the database's")

@@ -1,6 +1,9 @@
 -- name: enter_login(identity)$
 SELECT set_config('app.login', :identity, true);
 
+-- name: database_time()$
+SELECT extract(epoch FROM clock_timestamp())::float8;
+
 -- name: user_by_email(email)^
 SELECT user_id, email, password_hash, role, customer_id, disabled_at,
        locked_until IS NOT NULL AND locked_until > now() AS locked

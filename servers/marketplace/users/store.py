@@ -59,6 +59,11 @@ class UserStore:
         self._database = database
         self._audit = AuditLog(database)
 
+    async def clock(self) -> float:
+        """What the database's clock shows, in seconds since 1970."""
+        async with self._database.session() as connection:
+            return await queries.database_time(connection)
+
     async def login(self, email: str) -> Login | None:
         """The user that an e-mail address names."""
         async with self._database.session(login=email) as connection:
