@@ -47,3 +47,15 @@ async def test_a_person_whose_program_asked_wrongly_gets_a_page_and_no_json(mark
         assert (response.status_code, response.headers["content-type"]) == (400, "text/html; charset=utf-8")
         assert "nicht so gefragt, wie es sollte" in response.text
         assert detail in response.text
+
+
+async def test_the_page_asks_for_nothing_that_nobody_holds(
+    market: Market,
+    anna: UserCreated,  # noqa: F811 - the fixture
+) -> None:
+    page = await Browser(market, anna).open(
+        asking(market, (await registered(market))["client_id"], scope="catalogue:read usage:write nonsense")
+    )
+    assert "see the catalogue of servers" in page.text
+    assert "usage:write" not in page.text
+    assert "nonsense" not in page.text

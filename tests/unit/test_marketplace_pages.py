@@ -119,3 +119,7 @@ def test_a_name_is_shown_as_it_is_written_and_never_as_markup(accept: str) -> No
     assert "&lt;u&gt;%(name)s&lt;/u&gt;" in html
     assert 'href="/oauth/provider?a=1&amp;b=&#39;&#34;"' in html
     assert "<b>" not in html
+
+
+def test_the_page_has_words_for_every_scope_that_somebody_holds() -> None:
+    assert frozenset().union(*policy.SCOPES_OF_ROLE.values()) == set(SCOPES)

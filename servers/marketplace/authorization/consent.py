@@ -44,6 +44,7 @@ MEANING = {
     "usage:read": "see what was used and what it costs",
     "customers:read": "see the customers that your account may work with",
     "customers:write": "take on customers and change what is held about them",
+    "customers:erase": "erase customers with all that is held of them",
     "jobs:read": "see jobs and how far they are",
     "jobs:write": "start, answer and cancel jobs",
     "process": "read and process customers' documents",
@@ -214,7 +215,7 @@ class Consent:
         opened, proof = {name: told.get(name, "") for name in ("request", "client")}, told.get("proof", "")
         _, signed_in, issuer = self._proven(asked, proof) if proof else ("", "", "")
         other = way_out(issuer, DOOR, opened, again="1")
-        scopes = [MEANING.get(each, each) for each in sorted(asked.params.scopes or ())]
+        scopes = [MEANING[each] for each in sorted(asked.params.scopes or ()) if each in MEANING]  # nobody has others
         return page(
             request, "consent.html", status, asked.target,
             name=asked.name, target=asked.target, resource=asked.params.resource, scopes=scopes, wrong=wrong,

@@ -188,7 +188,7 @@ def _mismatch(text: str, message: Message) -> ProtocolError:
 
 def unknown_tool(message: Message) -> ProtocolError:
     """The one answer for a tool that does not exist, is not this caller's, or is blocked."""
-    return invalid_params("Unknown tool: tools/list shows what there is.", message)
+    return invalid_params("Unknown tool: tools/list, or search_tools at /mcp, shows what there is.", message)
 
 
 def invalid_params(text: str, message: Message) -> ProtocolError:
