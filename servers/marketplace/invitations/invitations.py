@@ -31,7 +31,7 @@ class Invitations:
         Raises:
             Forbidden: the caller does not manage users of this role.
             NotFound: the customer is unknown, or not the caller's.
-            Conflict: too many are open.
+            Conflict: the address has an account there, or too many are open.
         """
         email = checked_email(email, "email")
         await self._accounts.decide(caller, "user.create", role, customer_id)

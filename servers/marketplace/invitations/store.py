@@ -48,9 +48,11 @@ class InvitationStore:
         """Store an invitation; an earlier one of the same address there is over, and those that ended a month ago go.
 
         Raises:
-            Conflict: `MAX_OPEN` are open.
+            Conflict: the address has an account there, or `MAX_OPEN` are open. Of an account elsewhere nothing is said.
         """
         async with self._database.of(customer) as connection:
+            if await user_queries.user_by_email(connection, email=email) is not None:
+                raise Conflict("There is an account with this e-mail address already: see list_users.", field="email")
             await queries.take_turn(connection, owner=customer or "")
             await queries.forget_invitations(connection, customer_id=customer)
             await user_queries.revoke_invitations_to(connection, customer_id=customer, email=email)
