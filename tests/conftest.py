@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import itertools
 import os
 import shutil
@@ -24,6 +25,7 @@ import asyncpg
 import hypothesis
 import pytest
 from argon2 import PasswordHasher
+from mcp.server.mcpserver.tools import Tool
 from pydantic import SecretStr
 
 from servers.marketplace.users.secrets import Passwords
@@ -85,10 +87,17 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * (os.cpu_count() or 1), 8)
 
 
+WITH_TORCH = {
+    f"tests/integration/test_{name}.py"
+    for name in ("embedding_cuda", "embedding_packed", "embedding_service", "vision_local")
+}
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file's tests stay with one worker, and so do those of a room that share what is costly: the platform of the
     end-to-end tests, the images of the customer acme in an engine. Both rooms use one engine, for other customers.
+    So do files that load torch and its libraries, which takes a process seven seconds.
 
     xdist's own groups do nothing with pytest 9.2: it writes them into `_nodeid`, which is read no more.
     """
@@ -98,7 +107,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             room = file.split("/")[1]
-            return room if room in {"e2e", "images"} else file
+            return "torch" if file in WITH_TORCH else room if room in {"e2e", "images"} else file
 
     config.option.loadscopereorder = False
     return Rooms(config, log)
@@ -154,6 +163,25 @@ def _cheap_hashes() -> Iterator[None]:
 def costly_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords are hashed as the platform does: what happens meanwhile is what the test is about."""
     monkeypatch.setattr(Passwords, "_hasher", COSTLY_HASHER)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schemas_once() -> Iterator[None]:
+    """For each server that offers a tool, the SDK makes models and schemas of its arguments and result. That is most of
+    a marketplace's start: 0.1 s of a processor. Here what was made of the same function before is taken again."""
+    make, made = Tool.from_function, dict[str, Tool]()
+
+    def from_function(fn: Callable[..., Any], **told: Any) -> Tool:
+        signature = inspect.signature(fn, eval_str=True)  # with the bounds that its annotations have now
+        key = f"{fn.__module__} {fn.__qualname__} {inspect.unwrap(fn).__code__} {signature} {told}"
+        if key not in made:
+            made[key] = make(fn, **told).model_copy(update={"fn": None})  # which would hold its server
+        known = made[key]
+        return known.model_copy(update={"fn": fn, "fn_metadata": known.fn_metadata.model_copy()})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tool, "from_function", from_function)
+        yield
 
 
 @dataclass(frozen=True)

@@ -330,8 +330,11 @@ async def test_two_workers_share_the_queue_and_one_that_stands_still_holds_up_no
 async def test_a_thousand_interleaved_calls_of_two_tenants_each_get_their_own_vectors_in_order(
     engine: Engine, graph: Graph
 ) -> None:
-    draw, tenants = np.random.default_rng(8), "ab"
-    calls = [[text_ids(draw, int(length)) for length in draw.integers(4, 16, 1 + at % 3)] for at in range(1000)]
-    answers = await asyncio.gather(*(compute(engine, texts, tenants[at % 2]) for at, texts in enumerate(calls)))
-    for texts, answer in zip(calls, answers, strict=True):
-        assert np.array_equal(answer, np.concatenate([alone(graph, text) for text in texts]))
+    draw = np.random.default_rng(8)
+    texts = {tenant: [text_ids(draw, int(length)) for length in draw.integers(4, 16, 100)] for tenant in "ab"}
+    calls = [("ab"[at % 2], draw.integers(0, 100, 1 + at % 3)) for at in range(1000)]
+    asked = (compute(engine, [texts[tenant][which] for which in chosen], tenant) for tenant, chosen in calls)
+    answers = await asyncio.gather(*asked)
+    expected = {tenant: np.concatenate([alone(graph, text) for text in each]) for tenant, each in texts.items()}
+    for (tenant, chosen), answer in zip(calls, answers, strict=True):
+        assert np.array_equal(answer, expected[tenant][chosen])

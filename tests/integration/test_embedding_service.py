@@ -305,32 +305,37 @@ def test_e5_models_have_prefixes_and_others_have_none(tmp_path: Path, model_home
     assert (other.query_prefix, other.passage_prefix) == ("", "")
 
 
+@pytest.fixture(scope="module")
+async def exported_again(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[int]]:
+    """The model exported a second time, to another folder, which torch takes seconds for; and which files and folders
+    were on the disk before the folder had its name."""
+    made, synced = tmp_path_factory.mktemp("exported") / "somewhere" / "else", set[int]()
+
+    def fsync(descriptor: int, fsync: Callable[[int], None] = os.fsync) -> None:
+        fsync(descriptor)
+        if not made.exists():
+            synced.add(os.fstat(descriptor).st_ino)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        await export_model(resolve(Settings(home=model_home)), made)
+    return made, synced
+
+
 @pytest.mark.requirement("G-01")
-async def test_the_same_model_is_exported_to_the_same_bytes(
-    model_home: Path, model_folder: Path, tmp_path: Path
+def test_the_same_model_is_exported_to_the_same_bytes(
+    model_folder: Path, exported_again: tuple[Path, set[int]]
 ) -> None:
-    model = resolve(Settings(home=model_home))
-    again = tmp_path / "somewhere" / "else"
-    await export_model(model, again)
-    names = sorted(file.name for file in model_folder.iterdir())  # noqa: ASYNC240
+    again, _ = exported_again
+    names = sorted(file.name for file in model_folder.iterdir())
     assert names == ["encoder.json", "model.bin", "model.xml", "tokenizer.json"]
     for name in names:
         assert (again / name).read_bytes() == (model_folder / name).read_bytes(), name
     assert [each.name for each in again.parent.iterdir()] == ["else"]
 
 
-async def test_an_exported_model_is_on_the_disk_before_it_has_its_name(
-    model_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: set[int] = set()
-
-    def fsync(descriptor: int, fsync: Callable[[int], None] = os.fsync) -> None:
-        fsync(descriptor)
-        if not (tmp_path / "out" / "model").exists():
-            synced.add(os.fstat(descriptor).st_ino)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    await export_model(resolve(Settings(home=model_home)), made := tmp_path / "out" / "model")
+def test_an_exported_model_is_on_the_disk_before_it_has_its_name(exported_again: tuple[Path, set[int]]) -> None:
+    made, synced = exported_again
     assert {each.stat().st_ino for each in (made, *made.iterdir())} <= synced
 
 
