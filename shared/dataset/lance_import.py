@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +15,13 @@ _CLIENT = "lance_namespace_urllib3_client"
 
 @contextmanager
 def lean_import() -> Iterator[None]:
-    """Within it `import lancedb` reads no client of remote catalogues (150 modules), and methods that are marked as
-    overriding are not looked for in their base classes' source, as LanceDB has it from Python 3.12 on."""
+    """Within it `import lancedb` reads no client of remote catalogues (150 modules), methods that are marked as
+    overriding are not looked for in their base classes' source, as LanceDB has it from Python 3.12 on, and LanceDB is
+    not told of forks."""
     finder: Any = _StandIn()
     sys.meta_path.insert(0, finder)
     try:
-        with _overriding_unchecked():
+        with _overriding_unchecked(), _forks_untold():
             yield
     finally:
         sys.meta_path.remove(finder)
@@ -37,6 +39,24 @@ def _overriding_unchecked() -> Iterator[None]:
         yield
     finally:
         overrides.override = checked
+
+
+@contextmanager
+def _forks_untold() -> Iterator[None]:
+    """What is forked here becomes another program at once. LanceDB would start a thread in it before that, and each
+    time warn of deadlocks in its parent's log: uvloop, unlike asyncio, runs what is registered."""
+    system: Any = os
+    register = system.register_at_fork
+
+    def of_others(**hooks: Any) -> None:
+        if not any(str(getattr(hook, "__module__", "")).startswith("lancedb") for hook in hooks.values()):
+            register(**hooks)
+
+    system.register_at_fork = of_others
+    try:
+        yield
+    finally:
+        system.register_at_fork = register
 
 
 class _StandIn:
