@@ -2,7 +2,8 @@
 
     PlatformError
     ├── InvalidInput        what the caller sent cannot be used; says which field and which limit
-    │   └── TooLarge        over a stated bound
+    │   ├── TooLarge        over a stated bound
+    │   └── NotAcceptable   asked for in a form that is not offered
     ├── Unauthenticated     no valid token
     ├── Forbidden           a valid token without the scope or role
     ├── NotFound            unknown, or not this caller's (the two look alike on purpose)
@@ -64,6 +65,10 @@ class InvalidInput(PlatformError):
 
 class TooLarge(InvalidInput):
     code, status = "too_large", 413
+
+
+class NotAcceptable(InvalidInput):
+    code, status = "not_acceptable", 406
 
 
 class Unauthenticated(PlatformError):

@@ -17,13 +17,16 @@ from servers.cradle.embedding import wire
 from servers.cradle.embedding.service import Embedded, EmbeddingService
 from servers.cradle.metering import Served
 from shared.auth import principal
-from shared.errors import Unavailable
+from shared.errors import NotFound, Unavailable
 from shared.metering.units import Units
 from shared.serving import Server, read_model
 from shared.serving.failures import openai_error
 from shared.serving.hanging_up import hung_up
+from shared.serving.process import OPEN_FILES
 
 SCOPE = "embed"
+NOT_SERVED = ("/embed_all", "/embed_sparse", "/predict", "/rerank", "/decode")
+"""What text-embeddings-inference has beside, mostly for other kinds of models."""
 MAX_BODY_BYTES = 8 * 2**20
 """Largest body of these routes: 2,048 texts of four times as many characters as the model reads."""
 Result = TypeVar("Result")
@@ -59,18 +62,18 @@ def register(server: Server, service: Callable[[], EmbeddingService], served: Se
 
     async def openai(request: Request) -> Response:
         body = await read_model(request, wire.OpenAiBody)
-        texts = body.given((await service().identity()).model)
-        result = await while_connected(
-            request,
-            service().vectors(
-                texts,
+
+        async def vectors() -> Embedded:
+            return await service().vectors(
+                body.given((await service().identity()).model),
                 body.input_type,
                 tenant(),
                 truncate=body.truncate,
                 priority=body.priority,
                 dimensions=body.dimensions,
-            ),
-        )
+            )
+
+        result = await while_connected(request, vectors())
         return answer(result, wire.openai_answer(result, body.encoding_format))
 
     async def similarity(request: Request) -> Any:
@@ -94,9 +97,19 @@ def register(server: Server, service: Callable[[], EmbeddingService], served: Se
         return await while_connected(request, asked)
 
     async def info(request: Request) -> Any:
-        return await service().info() | {"version": importlib.metadata.version("platform-0711")}
+        more = {"max_concurrent_requests": OPEN_FILES, "version": importlib.metadata.version("platform-0711")}
+        return await while_connected(request, service().info()) | more
 
-    server.route("/embed", embed, ["POST"], scope=SCOPE, more=wire.tei_error)
+    async def not_served(request: Request) -> Any:
+        raise NotFound(
+            "This server's model gives one vector for each text: `/embed`, `/v1/embeddings`, `/similarity` and "
+            "`/tokenize` are what it offers of text-embeddings-inference."
+        )
+
+    for path in ("/embed", "/"):
+        server.route(path, embed, ["POST"], scope=SCOPE, more=wire.tei_error)
+    for path in NOT_SERVED:
+        server.route(path, not_served, ["POST"], scope=SCOPE, more=wire.tei_error)
     server.route("/v1/embeddings", openai, ["POST"], scope=SCOPE, more=openai_error)
     server.route("/similarity", similarity, ["POST"], scope=SCOPE, more=wire.tei_error)
     server.route("/tokenize", tokenize, ["POST"], scope=SCOPE, more=wire.tei_error)

@@ -177,6 +177,13 @@ async def test_raw_vectors_come_as_the_accept_header_says(
     assert np.array_equal(np.frombuffer(found.content, kind).reshape(shape), reference.astype(kind))
 
 
+@pytest.mark.parametrize("accept", ["text/html", "application/octet-stream; dtype=int8", "*/*;q=0"])
+async def test_a_form_that_is_not_offered_is_a_406_that_names_those_that_are(port: Port, accept: str) -> None:
+    found = await port.post("/embed", {"inputs": TEXTS}, accept=accept)
+    assert (found.status_code, found.json()["code"], found.json()["field"]) == (406, "not_acceptable", "accept")
+    assert "dtype=float16" in found.json()["error"]
+
+
 async def test_similarity_is_the_cosine_with_each_sentence(port: Port, reference: np.ndarray) -> None:
     body = {"inputs": {"source_sentence": TEXTS[0], "sentences": TEXTS[1:]}}
     assert (await port.post("/similarity", body)).json() == pytest.approx(list(reference[1:] @ reference[0]), abs=1e-6)
@@ -204,6 +211,7 @@ async def test_the_tokens_of_too_many_characters_are_refused_before_any_is_read(
         found = await port.post("/tokenize", {"inputs": "eine Klemme"})
         limited = await port.post("/v1/embeddings", {"model": MODEL, "input": "eine Klemme"})
     assert (found.status_code, found.headers["retry-after"]) == (429, "1")
+    assert found.json()["error_type"] == "Overloaded"
     assert (limited.status_code, limited.json()["error"]["type"]) == (429, "rate_limit_error")
 
 
@@ -214,8 +222,25 @@ async def test_info_health_and_metrics_answer(port: Port) -> None:
         assert told["model_type"] == {"embedding": {"pooling": "mean"}}
         assert (await client.get("/health")).status_code == 200
         metrics = (await client.get("/metrics")).text
+    assert told.keys() >= TEI_INFO
     assert "embedding_call_seconds_bucket" in metrics
     assert "acme" not in metrics
+
+
+TEI_INFO = {
+    *("model_id", "model_dtype", "model_type", "max_concurrent_requests", "max_input_length", "max_batch_tokens"),
+    *("max_client_batch_size", "auto_truncate", "tokenization_workers", "version"),
+}
+"""What its OpenAPI (1.7) says that `/info` always has: strict clients want all of them."""
+
+
+async def test_teis_root_embeds_and_what_it_has_beside_is_said_to_be_missing(port: Port, reference: np.ndarray) -> None:
+    found = await port.post("/", {"inputs": TEXTS, "truncate": False, "prompt_name": None})
+    assert np.array_equal(np.array(found.json(), np.float32), reference)
+    for path in ("/rerank", "/predict", "/embed_all", "/embed_sparse", "/decode"):
+        found = await port.post(path, {"inputs": TEXTS})
+        assert (found.status_code, found.json()["error"] == found.json()["message"]) == (404, True)
+        assert "/embed" in found.json()["error"]
 
 
 BAD: dict[str, tuple[str, Any, str]] = {
@@ -243,6 +268,7 @@ async def test_bad_input_is_a_400_that_names_the_field(port: Port, case: str) ->
     assert found.json()["field"].startswith(field), found.json()
     told = found.json()["error"]  # where clients of OpenAI and of text-embeddings-inference look
     assert (told["message"] if path == "/v1/embeddings" else told) == found.json()["message"]
+    assert path == "/v1/embeddings" or found.json()["error_type"] == "Validation"
 
 
 @pytest.mark.requirement("I-03", "I-04")

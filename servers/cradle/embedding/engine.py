@@ -80,6 +80,11 @@ class Engine:
         """Whether a worker has the model in memory."""
         return bool(self.workers)
 
+    @property
+    def batch_tokens(self) -> int:
+        """Most tokens of a batch; one text may be longer."""
+        return self._scheduler.budget
+
     async def start(self) -> None:
         """Starts every worker and begins to serve.
 

@@ -238,7 +238,8 @@ class EmbeddingService:
 
     async def info(self) -> dict[str, object]:
         """The model and the limits, as text-embeddings-inference tells them."""
-        found = await self.identity()
+        loaded = await self._ready(time.monotonic() + self._settings.call_deadline_s)
+        found = loaded.parameters()
         return {
             "model_id": found.model,
             "model_sha": found.revision,
@@ -247,6 +248,7 @@ class EmbeddingService:
             "max_input_length": found.max_tokens,
             "max_client_batch_size": self._settings.embedding_max_texts,
             "max_queue_tokens": self._admission.limit,
+            "max_batch_tokens": loaded.engine.batch_tokens,
             "auto_truncate": False,
             "tokenization_workers": TOKENIZER_THREADS,
         }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from servers.cradle.embedding.scheduler import Priority
 from shared.contracts.embedding import MAX_TEXTS, InputType, Text
-from shared.errors import InvalidInput, NotFound, PlatformError
+from shared.errors import InvalidInput, NotAcceptable, NotFound, Overloaded, PlatformError, Unavailable
 
 if TYPE_CHECKING:
     from servers.cradle.embedding.service import Embedded
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
 Form = Literal["json", "float32", "float16"]
-RAW = "application/octet-stream"
+JSON, RAW = "application/json", "application/octet-stream"
+FORMS: dict[Form, tuple[str, str]] = {"json": (JSON, ""), "float32": (RAW, "float32"), "float16": (RAW, "float16")}
+WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 MAX_DIMENSIONS = 65_536
 
 
@@ -120,21 +123,52 @@ def listed(given: str | list[str] | None) -> list[str]:
 
 
 def wanted_form(accept: str) -> Form:
-    """The form of the answer that an `Accept` header asks for; JSON unless raw vectors are named.
+    """The form that an `Accept` header prefers (RFC 9110, 12.5.1): by weight, then the one that is named most exactly,
+    then the one that is named first; JSON where nothing tells them apart.
 
     Raises:
-        InvalidInput: raw vectors of a type that is not offered.
+        NotAcceptable: no form that is offered.
     """
-    for part in accept.lower().split(","):
-        media, *parameters = (each.strip() for each in part.split(";"))
-        if media != RAW:
-            continue
-        named = [each.removeprefix("dtype=").strip('"') for each in parameters if each.startswith("dtype=")]
-        for form in ("float32", "float16"):
-            if (named or ["float32"]) == [form]:
-                return form
-        raise InvalidInput(f"Raw vectors come as `{RAW}; dtype=float32` or `dtype=float16`.", field="accept")
-    return "json"
+    ranges = [_range(part, -at) for at, part in enumerate(accept.lower().split(",")) if part.strip()]
+    if not ranges:
+        return "json"
+    found: dict[Form, tuple[float, int, int]] = {}
+    for form, (media, dtype) in FORMS.items():
+        exact = max(
+            (each for each in ranges if each.matches(media, dtype)), key=lambda each: each.exactness, default=None
+        )
+        if exact is not None and exact.weight > 0:
+            found[form] = exact.weight, exact.exactness, exact.place
+    if not found:
+        raise NotAcceptable(
+            f"Vectors come as `{JSON}`, `{RAW}; dtype=float32` or `{RAW}; dtype=float16`: accept one of them.",
+            field="accept",
+        )
+    return max(found, key=lambda form: found[form])
+
+
+class _Range(NamedTuple):
+    """One part of an `Accept` header. `exactness` counts what it names: type, subtype, dtype."""
+
+    media: str
+    dtype: str
+    weight: float
+    exactness: int
+    place: int
+
+    def matches(self, media: str, dtype: str) -> bool:
+        """Whether it takes such a form."""
+        return self.media in (media, f"{media.split('/', maxsplit=1)[0]}/*", "*/*") and self.dtype in ("", dtype)
+
+
+def _range(part: str, place: int) -> _Range:
+    """A part as it is written. A weight that is no number from 0 to 1 makes it none."""
+    media, *parameters = (each.strip() for each in part.split(";"))
+    named = dict(each.replace(" ", "").split("=", 1) for each in parameters if "=" in each)
+    weight = named.get("q", "1")
+    dtype = named.get("dtype", "").strip('"')
+    exactness = 2 - media.count("*") + bool(dtype)
+    return _Range(media, dtype, float(weight) if WEIGHT.fullmatch(weight) else 0.0, exactness, place)
 
 
 def shortened(vectors: Vectors, dimensions: int | None, unit: bool) -> Vectors:
@@ -185,8 +219,10 @@ def openai_answer(result: Embedded, encoding: Literal["float", "base64"]) -> byt
 
 
 def tei_error(error: PlatformError) -> dict[str, Any]:
-    """Where clients of text-embeddings-inference look for an error's sentence."""
-    return {"error": error.message}
+    """Where clients of text-embeddings-inference look for an error's sentence and its kind."""
+    kinds = {InvalidInput: "Validation", Overloaded: "Overloaded", Unavailable: "Unhealthy"}
+    kind = next((told for each, told in kinds.items() if isinstance(error, each)), "Backend")
+    return {"error": error.message, "error_type": kind}
 
 
 def raw_answer(result: Embedded, form: Form) -> bytes:
