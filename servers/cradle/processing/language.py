@@ -7,7 +7,7 @@ from itertools import repeat
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß_".encode("latin-1")  # COUNTRY_OF_ORIGIN is one word, and none of English
 _WORDS_ONLY = bytes(byte if byte in _LETTERS else 0x20 for byte in range(256))
-_MEASURE = re.compile(r"A\b(?:(?<=\dA)|(?<=\d\sA))")  # `10 A` is no English article
+_NO_ARTICLE = re.compile(r"A\b(?:(?<=\dA)|(?<=\d\sA)|(?<=[\w,;:|] A)|(?<=-A)|(?=-))")  # `10 A`, `Typ A`, `A-100`
 _NUMBERED = re.compile(r"\S*\d\S*(?:\s[A-Z]\b)?")  # an article number such as `AN-24` and `10 A` are of no language
 _GERMAN = (
     "der die das und ist nicht mit ein eine einer eines einem einen den dem des für von zu zum zur auf im am aus bei "
@@ -28,7 +28,7 @@ _SAYS = dict.fromkeys(_GERMAN.encode("latin-1").split(), 1) | dict.fromkeys(_ENG
 def guess(text: str, default: str = "") -> str:
     """`de`, `en`, or `default` where the text's first 4,000 characters do not tell."""
     text = text[:4000]
-    words = _MEASURE.sub(" ", text).lower().encode("latin-1", "replace").translate(_WORDS_ONLY).split()
+    words = _NO_ARTICLE.sub(" ", text).lower().encode("latin-1", "replace").translate(_WORDS_ONLY).split()
     german = sum(map(_SAYS.get, words, repeat(0)))
     if german == 0:
         umlauts = sum(text.count(sign) for sign in "äöüÄÖÜß")
