@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from servers.cradle.images import erasure
 from servers.cradle.images.archive import SEALED, Archive, release
 from servers.cradle.images.build import built_image
 from servers.cradle.images.customer_keys import CustomerKey, destroy
@@ -21,6 +22,10 @@ from shared.ids import hash_file
 from shared.objects import CustomerStore
 from shared.settings import Settings
 from tests.image_rig import CustomerImage, small_image
+
+
+class Killed(Exception):
+    """Where a process ends that is killed."""
 
 
 @pytest.fixture
@@ -230,6 +235,33 @@ async def test_an_erased_customer_leaves_nothing_that_can_be_read_and_a_signed_c
     again = await erase(store, "acme", archive, signer, tmp_path / "certificates")
     assert again.objects == 0
     assert again.archive_key is None
+
+
+@pytest.mark.requirement("Z-04")
+@pytest.mark.parametrize("died", ["destroy", "_remove", "_sign"])
+async def test_the_certificate_of_an_erasure_that_was_killed_says_what_the_killed_call_erased(
+    tmp_path: Path, archive: Archive, signer: Signer, monkeypatch: pytest.MonkeyPatch, died: str
+) -> None:
+    store = await CustomerStore.open(Settings(home=tmp_path), "acme", create=True)
+    await archive.keep(Path(store.path()), small_image(Path(store.path()), signer).spec.tag)
+    objects, key = len(await store.list()), CustomerKey.open(archive.keys, "acme", create=False).fingerprint
+    places, real = tmp_path / "certificates", getattr(erasure, died)
+
+    def dies(*arguments: object) -> None:
+        if died == "destroy":
+            real(*arguments)
+        raise Killed
+
+    with monkeypatch.context() as killed:
+        killed.setattr(erasure, died, dies)
+        with pytest.raises(Killed):
+            await erase(store, "acme", archive, signer, places, rows=7, instances=2)
+    store = await CustomerStore.open(Settings(home=tmp_path), "acme", create=True)
+    made = await erase(store, "acme", archive, signer, places, rows=1)
+    assert (made.objects, made.archived_images, made.rows, made.instances) == (objects, 1, 8, 2)
+    assert made.archive_key == key
+    assert not list(places.glob("*.begun"))
+    assert (await erase(store, "acme", archive, signer, places)).archive_key is None
 
 
 @pytest.mark.parametrize("left", ["noted", "half noted", "overwritten"])

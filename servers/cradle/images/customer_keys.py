@@ -144,7 +144,9 @@ def destroy(folder: Path, customer_id: str) -> Digest | None:
     """
     path, erased = _places(folder, customer_id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fingerprint = _fingerprint(path, erased) if path.exists() else None
+    fingerprint = None
+    if path.exists():  # as it was noted before a crash, after which the key may be overwritten already; else its own
+        fingerprint = destroyed(folder, customer_id) or CustomerKey.read(path).fingerprint
     with suppress(FileExistsError):
         write_new(erased, (fingerprint or "no key").encode() + b"\n")
     sync_folder(folder)
@@ -159,10 +161,11 @@ def destroy(folder: Path, customer_id: str) -> Digest | None:
     return fingerprint
 
 
-def _fingerprint(path: Path, erased: Path) -> Digest:
-    """As it was noted before a crash, after which the key may be overwritten already; else the key's own."""
+def destroyed(folder: Path, customer_id: str) -> Digest | None:
+    """The fingerprint of the customer's key that was destroyed, as noted; None where none was. Blocking."""
+    _, erased = _places(folder, customer_id)
     noted = erased.read_text().strip() if erased.exists() else ""
-    return noted if re.fullmatch(DIGEST_PATTERN, noted) else CustomerKey.read(path).fingerprint
+    return noted if re.fullmatch(DIGEST_PATTERN, noted) else None
 
 
 def _age() -> Any:

@@ -16,7 +16,7 @@ import orjson
 from pydantic import Field, ValidationError
 
 from servers.cradle.images.archive import Archive, release
-from servers.cradle.images.customer_keys import destroy
+from servers.cradle.images.customer_keys import destroy, destroyed
 from servers.cradle.images.files import write_new
 from servers.cradle.images.signing import Signer
 from shared.contracts.model import Contract
@@ -48,7 +48,8 @@ async def erase(
     rows: int = 0, instances: int = 0,
 ) -> Certificate:  # fmt: skip
     """Destroy the customer's key first: from then on no copy of its archive can be read, wherever it lies. Then remove
-    archive and bucket, look that nothing is left, and sign the certificate. May be repeated after a crash.
+    archive and bucket, look that nothing is left, and sign the certificate. May be repeated after a crash: what there
+    was is noted before anything goes, and the certificate says it all.
 
     Args:
         rows, instances: what the caller has removed before; goes into the certificate.
@@ -56,9 +57,14 @@ async def erase(
     Raises:
         Unavailable: something could not be removed; call again.
     """
-    objects = len(await store.list())
-    images = len(await asyncio.to_thread(archive.names, customer_id))
+    found = {"objects": len(await store.list()), "rows": rows, "instances": instances}
+    found["archived_images"] = len(await asyncio.to_thread(archive.names, customer_id))
+    note = certificates / f"{customer_id}.begun"
+    resumed = note.exists()
+    counts = await asyncio.to_thread(_noted, note, found)
     key = await asyncio.to_thread(destroy, archive.keys, customer_id)
+    if key is None and resumed:
+        key = await asyncio.to_thread(destroyed, archive.keys, customer_id)
     folder = archive.folder / customer_id
     await asyncio.to_thread(_remove, folder)
     await store.remove()
@@ -67,11 +73,9 @@ async def erase(
         raise Unavailable("Something of the customer could not be removed. Check the folder's rights and call again.")
     now = datetime.now(UTC)
     path = certificates / f"{customer_id}-{now:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}{ENDING}"
-    certificate = Certificate(
-        customer_id=customer_id, objects=objects, archived_images=images, instances=instances, rows=rows,
-        archive_key=key, erased_at=now, location=str(path),
-    )  # fmt: skip
+    certificate = Certificate(customer_id=customer_id, **counts, archive_key=key, erased_at=now, location=str(path))
     await asyncio.to_thread(_sign, certificate, path, signer)
+    await asyncio.to_thread(note.unlink)
     return certificate
 
 
@@ -117,6 +121,20 @@ def _named(envelope: bytes) -> str:
         if re.fullmatch(DIGEST_PATTERN, named):
             return named
     raise Conflict("It is no signed statement, or it is damaged.")
+
+
+def _noted(note: Path, found: dict[str, int]) -> dict[str, int]:
+    """What is erased, with what calls that were killed have erased before; kept in the note until it is certified."""
+    before: dict[str, int] = orjson.loads(note.read_bytes()) if note.exists() else {}
+    ours = {name: found[name] + before.get(name, 0) for name in ("rows", "instances")}
+    counts = {name: max(count, before.get(name, 0)) for name, count in found.items()} | ours
+    draft = note.with_name(f".{note.name}")
+    draft.unlink(missing_ok=True)
+    note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_new(draft, orjson.dumps(counts))
+    draft.replace(note)
+    sync_folder(note.parent)
+    return counts
 
 
 def _remove(folder: Path) -> None:
