@@ -142,6 +142,41 @@ def test_a_condition_on_arguments_that_the_tool_has_is_taken(condition: str) -> 
     check_names(condition, [SCHEMA])
 
 
+@pytest.mark.parametrize("name", ["int", "uint", "double", "string", "bool", "list", "map", "null_type"])
+def test_an_argument_is_asked_for_its_type(name: str) -> None:
+    assert checked(f"type(args.x) == {name}")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "size(args.x) > 1", "args.x.startsWith('a')", "args.x.endsWith('a')", "args.x.contains('a')",
+        "args.x.matches('^a+$')", "int(args.x) > 1", "uint(args.x) > 1u", "double(args.x) > 1.0",
+        "string(args.x) == '1'", "bool(args.x)", "has(args.x)",
+    ],
+)  # fmt: skip
+def test_every_function_that_the_refusal_names_is_taken(condition: str) -> None:
+    assert checked(condition)
+
+
+def test_the_bounds_of_a_condition_are_those_that_it_is_refused_with() -> None:
+    longest = "args.x == '" + "a" * (500 - len("args.x == ''")) + "'"
+    deepest = "(" * 20 + "args.x" + ")" * 20 + " == 1"
+    most = " && ".join(["args.x.all(a, a > 1)"] * 3)
+    for condition, more, told in (
+        (longest, longest + " ", "at most 500 characters"),
+        (deepest, f"({deepest})", "at most 20 deep"),
+        (most, f"{most} && args.x.exists(a, a > 1)", "at most 3 of all"),
+    ):
+        assert checked(condition)
+        with pytest.raises(InvalidInput, match=told):
+            checked(more)
+    assert says("true", values=[1] * 4_999) == "holds"
+    assert says("true", values=[1] * 5_000) == "too large"
+    assert says("true", text="x" * (8 * 2**20 - len('{"text":""}'))) == "holds"
+    assert says("true", text="x" * (8 * 2**20 - len('{"text":""}') + 1)) == "too large"
+
+
 def test_arguments_that_are_too_many_or_too_long_are_refused_before_they_are_judged() -> None:
     assert says("true", values=list(range(MAX_VALUES - 1))) == "holds"
     assert says("true", values=list(range(MAX_VALUES))) == "too large"
