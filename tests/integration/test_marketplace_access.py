@@ -70,7 +70,14 @@ async def test_a_tool_is_found_and_called_while_the_list_stays_small(market: Mar
     through = await market.post_call(token, CALL_TOOL, "/mcp?tools=search", name=found.tools[0].name, arguments={})
     assert answer_of(through)["result"]["content"][0]["text"] == "say"
     assert (await market.post_call(user, CALL_TOOL, name="list_invitations")).status_code == 403, "as the tool itself"
-    for wrong in ({}, {"name": 1}, {"name": CALL_TOOL}, {"name": "say", "arguments": []}, {"name": "io-0711-x__y"}):
+    for wrong in (
+        {},
+        {"name": "whoami", "text": ""},
+        {"name": 1},
+        {"name": CALL_TOOL},
+        {"name": "say", "arguments": []},
+        {"name": "io-0711-x__y"},
+    ):
         refused = await market.post_call(token, CALL_TOOL, **wrong)
         assert answer_of(refused)["error"]["code"] == INVALID_PARAMS, wrong
     other = await market.call(await market.user_token("bolt"), "search_tools", ToolsFound, query="say")

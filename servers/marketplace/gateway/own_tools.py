@@ -61,12 +61,15 @@ def unwrapped(scope: Scope, message: Message) -> tuple[Scope, bytes]:
         ProtocolError: it names no tool.
     """
     asked = message.params.get("arguments")
-    told = asked if isinstance(asked, dict) else {}
-    name, arguments = told.get("name"), told.get("arguments", {})
-    if not isinstance(name, str) or not isinstance(arguments, dict) or name == CALL_TOOL:
-        raise invalid_params("call_tool takes the name of a tool that search_tools shows, and its arguments.", message)
+    asked = asked if isinstance(asked, dict) else {}
+    name, arguments = asked.get("name"), asked.get("arguments", {})
+    strange = name == CALL_TOOL or not asked.keys() <= {"name", "arguments"}
+    if strange or not isinstance(name, str) or not isinstance(arguments, dict):
+        raise invalid_params(
+            "call_tool takes `name`, of a tool that search_tools shows, and `arguments`, an object of the tool's own.",
+            message,
+        )
     value = {**message.value, "params": {**message.params, "name": name, "arguments": arguments}}
-    headers = [
-        (key, encode_header_value(name).encode() if key == b"mcp-name" else told) for key, told in scope["headers"]
-    ]
+    named = encode_header_value(name).encode()
+    headers = [(key, named if key == b"mcp-name" else text) for key, text in scope["headers"]]
     return {**scope, "headers": headers}, orjson.dumps(value)
