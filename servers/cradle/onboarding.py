@@ -16,7 +16,7 @@ from servers.cradle.services import Services
 from servers.cradle.vision.failures import TurnedAway
 from shared.auth import principal, require_sources
 from shared.contracts.installation import InstallationParameters, InstallationVersion, ParameterChoice
-from shared.contracts.processing import ProcessingReport, VerificationCheck, VerificationReport, check
+from shared.contracts.processing import READABLE, ProcessingReport, VerificationCheck, VerificationReport, check
 from shared.dataset.reader import DatasetReader
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound
 from shared.objects import CustomerStore, bucket_name
@@ -157,7 +157,7 @@ async def verify_dataset(held: Services, customer: str, parameter_version: int) 
         _equal("processed and failed documents", counts.processed + counts.failed, counts.documents),
         _equal("failed documents in the ledger", failed, counts.failed),
         check(
-            "documents that could be read",
+            READABLE,
             counts.processed > 0 or counts.documents == 0,
             f"{counts.processed} of {counts.documents}",
         ),

@@ -180,11 +180,16 @@ class JobStore:
             )
 
     async def complete(self, job: Job) -> bool:
-        """End a job well; an onboarded customer becomes active. False where the job had ended."""
+        """End a job well. False where the job had ended.
+
+        A customer that was onboarded becomes active; one whose onboarding failed does with the first update or build
+        that went well. One that is migrated is so once its migration is: until then it is reconciled again.
+        """
         async with self.session(job.customer_id) as session:
             if not await session.run(queries.complete_job, job_id=job.job_id, rounds=job.rounds):
                 return False
-            if job.kind in {"onboarding", "migration"}:
+            makes_up = job.kind in {"update", "build"} and not await session.last_job(job.customer_id, "migration")
+            if makes_up or job.kind in {"onboarding", "migration"}:
                 await session.run(queries.activate_customer, customer_id=job.customer_id)
             return True
 

@@ -69,6 +69,10 @@ class ProcessingReport(Contract):
     computed: Computed | None = Field(default=None, description="None: an earlier release wrote the version.")
 
 
+READABLE = "documents that could be read"
+"""A check of a dataset: any of them at all."""
+
+
 class VerificationCheck(Contract):
     """One thing that was checked, and how it came out. `detail` holds counts and digests only."""
 

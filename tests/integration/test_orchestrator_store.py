@@ -126,6 +126,26 @@ async def test_a_customer_is_active_once_its_onboarding_is_completed_and_then_ke
         assert not await session.put_customer(customer("acme", company_name="Other"))
 
 
+@pytest.mark.parametrize(
+    ("failed", "went_well", "state"),
+    [
+        ("onboarding", "update", "active"),
+        ("onboarding", "build", "active"),
+        ("onboarding", "verification", "onboarding"),
+        ("migration", "update", "onboarding"),
+    ],
+)
+async def test_a_customer_whose_onboarding_failed_is_active_once_a_later_job_delivers(
+    database, failed: str, went_well: str, state: str
+) -> None:
+    store = await store_of(database, "acme")
+    await store.fail(await add(store, new_job("acme", failed)), {"code": "conflict"})
+    await store.complete(await add(store, new_job("acme", went_well)))
+    kept = await store.customer("acme")
+    assert kept is not None
+    assert kept.state == state
+
+
 async def test_a_queued_job_is_found_until_it_is_handed_out(database) -> None:
     store = await store_of(database, "acme", "other")
     first, second = await add(store, new_job("acme")), await add(store, new_job("other"))

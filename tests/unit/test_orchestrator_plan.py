@@ -15,7 +15,7 @@ from servers.orchestrator.workflows.steps import STEP, reconciled, verified
 from shared.auth import Principal
 from shared.contracts.deployment import AcceptedDifference
 from shared.contracts.job import JobResult
-from shared.contracts.processing import VerificationCheck, VerificationReport
+from shared.contracts.processing import READABLE, VerificationCheck, VerificationReport
 from shared.errors import Conflict, DeadlineExceeded, InvalidInput, Overloaded, StorageFull, Unavailable
 
 DIGEST = "sha256:" + "ab" * 32
@@ -192,6 +192,12 @@ def test_a_build_after_a_verification_starts_from_the_dataset_that_was_verified(
 def test_a_dataset_that_does_not_pass_is_not_recorded_and_the_error_says_what_to_do() -> None:
     checks = [VerificationCheck(name="rows of chunks", passed=False, detail="3 and 4")]
     with pytest.raises(Conflict, match=r"rows of chunks.*process_new_documents"):
+        verified(VerificationReport(passed=False, checks=checks, dataset_digest=DIGEST))
+
+
+def test_where_no_document_could_be_read_it_is_the_files_that_have_to_change() -> None:
+    checks = [VerificationCheck(name=READABLE, passed=False, detail="0 of 3")]
+    with pytest.raises(Conflict, match=r"0 of 3.*failed_.*files that can be read into the sources"):
         verified(VerificationReport(passed=False, checks=checks, dataset_digest=DIGEST))
 
 

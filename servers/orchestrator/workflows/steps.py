@@ -22,7 +22,14 @@ from shared.contracts.image import DeliveryPackage, ImageArchived, ImageBuilt, U
 from shared.contracts.installation import InstallationVersion, ParameterChoice
 from shared.contracts.job import JobQuestion, JobResult
 from shared.contracts.model import Contract
-from shared.contracts.processing import CleanedUp, Computed, ProcessingReport, VerificationCheck, VerificationReport
+from shared.contracts.processing import (
+    READABLE,
+    CleanedUp,
+    Computed,
+    ProcessingReport,
+    VerificationCheck,
+    VerificationReport,
+)
 from shared.contracts.usage import UsageRecorded
 from shared.errors import Conflict
 from shared.metering.reports import line_of
@@ -30,6 +37,11 @@ from shared.metering.units import CRADLE, Key, Units
 
 Answer = TypeVar("Answer", bound=Contract)
 
+OUTDATED = " Call process_new_documents to bring it up to date."
+UNREAD = (
+    " The job's numbers failed_… say why. Put files that can be read into the sources, or name others as data_sources, "
+    "and call process_new_documents."
+)
 INSTANCE_TOOLS = (
     "classify_product", "describe_dataset", "export_products", "find_products", "get_data_changes",
     "get_document", "list_classes",
@@ -258,7 +270,8 @@ def verified(report: VerificationReport) -> JobResult:
     Raises:
         Conflict: a check did not pass.
     """
-    passed = _passed(report, "The dataset", " Call process_new_documents to bring it up to date.")
+    unread = any(check.name == READABLE and not check.passed for check in report.checks)
+    passed = _passed(report, "The dataset", UNREAD if unread else OUTDATED)
     digests = {"dataset": report.dataset_digest} if report.dataset_digest is not None else {}
     return JobResult(numbers={"dataset_checks": passed}, digests=digests)
 
