@@ -81,7 +81,7 @@ async def test_each_page_comes_once_in_answers_that_an_agent_takes(
 
 async def test_what_was_read_when_the_time_is_over_is_given_and_what_is_left_is_named(server: VisionServer) -> None:
     server.by_path = {"/chat/completions": lambda path: None if len(server.requests) > 3 else says("Blatt")(path)}
-    async with caller_of(server.url, call_deadline_s=6) as caller:
+    async with caller_of(server.url, call_deadline_s=10) as caller:
         answer = await caller.tool("2-30")
         assert (numbers(answer), answer["next_pages"]) == ([2, 3, 4], "5-30")
         server.requests.clear()

@@ -75,12 +75,14 @@ def test_a_check_removes_what_a_killed_one_of_the_same_customer_left(
         with monkeypatch.context() as before:
             before.setattr("servers.cradle.images.engine.work_name", lambda _: killed)
             left, other = start("tests-left"), start("tests-other")
+            before.setattr("platform.node", lambda: "another")
+            elsewhere = start("tests-left")
         running = [start("tests-left"), start("tests-left")]
         try:
             there = docker("ps", "-aq", "--no-trunc", "--filter", "label=com.0711.check").split()
-            assert [each.id in there for each in (left, other, *running)] == [False, True, True, True]
+            assert [each.id in there for each in (left, other, elsewhere, *running)] == [False, True, True, True, True]
         finally:
-            for each in (other, *running):
+            for each in (other, elsewhere, *running):
                 each.remove()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import tarfile
 import threading
 import time
@@ -38,6 +39,7 @@ _BLOCK = 1 << 20
 _USUAL = "/var/run/docker.sock"
 OWNER = "com.0711.deployment"  # label of every container that the platform starts: whose it is
 CHECK = "com.0711.check"  # label of a container that is started to be looked at: by which process
+HOST = "com.0711.host"  # and on which host
 OURS = "0711/"  # how the names of built images begin
 CLOSED_IN: dict[str, Any] = {
     "read_only": True,
@@ -219,7 +221,7 @@ class Engine:
                 limits = self.api.create_host_config(**CLOSED_IN, port_bindings={port: ("127.0.0.1", None)}, init=False)
                 made = self.api.create_container(
                     loaded, environment=environment, host_config=limits, ports=[port],
-                    labels={CHECK: work_name("check")} | ({OWNER: owner} if owner else {}),
+                    labels={CHECK: work_name("check"), HOST: platform.node()} | ({OWNER: owner} if owner else {}),
                 )  # fmt: skip
                 container = made["Id"]
                 began = time.monotonic()
@@ -232,7 +234,8 @@ class Engine:
 
     def _sweep(self, owner: str | None) -> None:
         with plain():
-            found = self.api.containers(all=True, filters={"label": [CHECK, f"{OWNER}={owner}"]})
+            mine = [CHECK, f"{OWNER}={owner}", f"{HOST}={platform.node()}"]  # elsewhere are other processes
+            found = self.api.containers(all=True, filters={"label": mine})
         for each in found:
             if not maker_lives(each["Labels"][CHECK]):
                 Container(self, each["Id"], each["ImageID"], "", 0).remove()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -211,8 +212,9 @@ class CustomerDatabase:
         dispatching = asyncio.ensure_future(self._store.dispatch(customer, approval_id, subject, bound))
 
         async def left() -> None:
-            if await dispatching:
-                await self._settle(customer, approval_id, subject, "unknown")
+            with suppress(PlatformError):  # then nothing is used up, or nobody can know
+                if await dispatching:
+                    await self._settle(customer, approval_id, subject, "unknown")
 
         try:
             return await asyncio.shield(dispatching)
