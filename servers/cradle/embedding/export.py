@@ -89,6 +89,8 @@ async def _convert_in_child(model: ModelFiles, draft: Path, form: Form) -> None:
             child.kill()
             await child.wait()
     if child.returncode != 0:
+        if shutil.disk_usage(draft).free < sum(file.stat().st_size for file in model.folder.glob("*.safetensors")):
+            raise _no_room()  # what is converted is about as large, and libraries do not say why they could not write
         raise Unavailable(
             f"The model {model.card.model} could not be converted. "
             "Set P0711_EMBEDDING_BACKEND=sentence-transformers to serve it with torch."

