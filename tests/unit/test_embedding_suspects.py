@@ -77,9 +77,10 @@ def test_a_text_apart_shares_no_batch(mixed: bool, place: int) -> None:
     assert sorted(map(id, (each for batch in batches for each in batch))) == sorted(map(id, waiting))
 
 
-def test_a_text_apart_is_the_next_of_its_tenant() -> None:
-    suspect = item(30, apart=True)
-    assert filled(item(10), item(20), suspect).next_batch(0.1).items == [suspect]
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_text_apart_is_the_next_of_its_tenant_and_takes_none_of_its_length_with_it(mixed: bool) -> None:
+    suspect = item(10, apart=True)
+    assert filled(item(10), item(20), suspect, mixed=mixed).next_batch(0.1).items == [suspect]
 
 
 def test_a_text_apart_waits_until_its_device_computes_nothing_else_and_nothing_overtakes_it() -> None:

@@ -126,16 +126,13 @@ class Worker:
         self._reader = asyncio.create_task(self._read())
 
     def _not_loaded(self, why: str) -> Unavailable:
-        """Args:
-        why: the exception's name in the process, or `lost`: it ended.
-        """
+        """The error of a process that did not load the model; `why` is its exception's name, or `lost`: it ended."""
         told = f"The embedding model could not be loaded by {self.name} on {self._spec.device} ({why}): "
         if why in SHORT_OF_MEMORY:
             return Unavailable(told + "free memory for it, or have fewer P0711_EMBEDDING_WORKERS.")
-        device = (
-            "see whether `nvidia-smi` lists it" if self._spec.device != "cpu" else "see what OPERATIONS.md says of it"
-        )
-        return Unavailable(f"{told}{device}.")
+        if self._spec.device != "cpu":
+            return Unavailable(told + "see whether `nvidia-smi` lists that device.")
+        return Unavailable(told + "see what OPERATIONS.md says of it.")
 
     async def run(self, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> Vectors:
         """The vectors [n, dimension] of texts, given as what the model reads.
