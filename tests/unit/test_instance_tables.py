@@ -8,7 +8,7 @@ from servers.instance.products.bmecat import purpose_of
 from servers.instance.search import ABOUT
 from shared.dataset.schemas import ROWS, schema
 
-OF_BMECAT = {"data_sheet", "consists_of", "base_product"}
+OF_BMECAT = {"data_sheet", "consists_of", "base_product", "old_stock"}
 TOOLS = {"find_products"}
 
 
