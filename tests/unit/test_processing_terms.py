@@ -68,12 +68,25 @@ def test_a_price_that_says_its_own_currency_or_quantity_keeps_it() -> None:
     assert prices(found) == [("48.20", "CHF", "10", "")]
 
 
-def test_a_title_between_families_holds_below_it_until_another_one() -> None:
+def test_a_title_between_families_holds_below_it_until_the_next_one_leaves_it_open() -> None:
     found = listed(
         "Preise in EUR;;", HEADER, "A-1;Klemme;1,20", "Export: Preise in USD;;", "A-2;Klemme;1,50", "Leuchten;;",
         HEADER, "B-1;Leuchte;9,20",
     )  # fmt: skip
-    assert [currency for _, currency, _, _ in prices(found)] == ["EUR", "USD", "USD"]
+    assert [currency for _, currency, _, _ in prices(found)] == ["EUR", "USD", ""]
+    metres = listed(
+        "Preise in EUR;;", HEADER, "Kabel - Preise je 100 m;;", "K-1;Kabel;58,90", "Summe;;58,90", "K-2;Kabel;9,90",
+        "Schalter;;", "S-1;Schalter;4,50",
+    )  # fmt: skip
+    assert prices(metres) == [("58.90", "EUR", "100", "m"), ("9.90", "EUR", "100", "m")]
+    assert [feature.name for feature in metres.products[2].features] == ["Preis (Menge nicht eindeutig)"]
+
+
+def test_a_line_below_the_header_may_be_the_lists_title() -> None:
+    found = listed(
+        HEADER, "Alle Preise in EUR je 100 Stück;;", "Klemmen;;", "A-1;Klemme;1,20", "Schalter;;", "S-1;Schalter;4"
+    )
+    assert prices(found) == [("1.20", "EUR", "100", "Stück"), ("4", "EUR", "100", "Stück")]
 
 
 def test_prices_of_a_scale_without_a_currency_of_their_own_have_the_titles() -> None:

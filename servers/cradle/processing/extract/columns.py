@@ -60,10 +60,11 @@ def shown(cell: str) -> str:
 class Columns:
     """What each column of a table is: its header, its role in a product or None, a unit or currency in the header, and
     of a price the quantity, the least quantity and the days that its header names. `validity` is that of all prices of
-    the table, `terms` what else is said of them, `language` that of its names, `paired` whether the article's column is
-    one of `pair_lists`, `described` whether its name is in one of descriptions, `figures` the decimal sign of its other
-    numbers, `?` where these do not show it; `numbers` are some of its article numbers and GTINs in their order, where a
-    column says what these fit, `written` how they are written."""
+    the table, `title` what else the list's title says of them and `terms` the last one above, `begun` whether there are
+    products above, `language` that of the names, `paired` whether the article's column is one of `pair_lists`,
+    `described` whether its name is in one of descriptions, `figures` the decimal sign of its other numbers, `?` where
+    these do not show it; `numbers` are some of its article numbers and GTINs in their order, where a column says what
+    these fit, `written` how they are written."""
 
     headers: Row
     roles: list[str | None] = field(default_factory=list)
@@ -78,7 +79,9 @@ class Columns:
     language: str = ""
     writing: Writing = field(default_factory=Writing)
     validity: Validity = field(default_factory=Validity)
+    title: Terms = field(default_factory=Terms)
     terms: Terms = field(default_factory=Terms)
+    begun: bool = False
     paired: bool = False
     described: bool = False
     numbers: list[str] = field(default_factory=list)

@@ -43,6 +43,9 @@ _SUM = re.compile(
 )
 _DECIMAL = r"(?:(?<=[^\W\d]\d)|(?<=[/-]\d)|(?<=[^\W\d]\d\d)|(?<=[/-]\d\d)),(?=\d\d?[/-]\w)"  # RK-2,5-GR
 _ONE_NUMBER = re.compile(rf"(?=.*\d)(?:[\w./+-]|{_DECIMAL}){{4,40}}")
+_OF_ALL = re.compile(
+    r"(?:(?:alle|sämtliche|unsere|die|all)\s)?(?:netto|brutto|listen)?(?:preise?|prices?)\b", re.IGNORECASE
+)
 _WHOLE_NUMBER = re.compile(r"(?=.*\d)[^\W\d_]+[\w.+-]{3,}")
 _SEVERAL = re.compile(r"[;|\n]|,\s|,(?=[^\W\d_])|\s[+/]\s|\s(?:und|and|oder|or)\s")
 _DAYS = ("valid_from", "valid_to")
@@ -66,7 +69,8 @@ def read_rows(rows: Iterable[Row], page: int = 0, name: str = "") -> Iterator[It
         yield from _tables(body, columns.headers, page)
         return
     said = [name, *_said(head[:position])]
-    columns.validity, columns.terms = validity_of(said) or Validity(), terms_of(said)
+    columns.validity, columns.title = validity_of(said) or Validity(), terms_of(said)
+    columns.terms = columns.title
     yield from _blocks(body, columns, page, name)
 
 
@@ -84,7 +88,8 @@ def products_below(rows: Sequence[Row], said: Iterable[str], page: int, name: st
     """Blocks and products of rows of which the first is the header. `said`: lines that may say how long prices hold,
     their currency and what quantity they are for."""
     columns, said = columns_of(rows[0]), list(said)
-    columns.validity, columns.terms = validity_of(said) or Validity(), terms_of(said)
+    columns.validity, columns.title = validity_of(said) or Validity(), terms_of(said)
+    columns.terms = columns.title
     yield from _blocks(iter(rows[1:]), columns, page, name)
 
 
@@ -174,7 +179,8 @@ def _blocks(rows: Iterator[Row], columns: Columns, page: int, name: str) -> Iter
         if not block.header:
             return
         before, columns = columns, columns_of(tuple(map(shown, block.header)))
-        columns.validity, columns.terms = before.validity, before.terms
+        columns.validity, columns.begun = before.validity, before.begun
+        columns.title, columns.terms = before.title, before.terms
 
 
 def _said(rows: list[Row]) -> Iterator[str]:
@@ -225,6 +231,7 @@ def _products(rows: Iterable[Row], columns: Columns, page: int, name: str) -> It
             yield from _others(others, columns, page)
             others = []
         if number:
+            columns.begun = True
             yield _product(row, number, columns, page, name)
     yield from _others(others, columns, page)
 
@@ -235,8 +242,10 @@ def _others(rows: list[Row], columns: Columns, page: int) -> Iterator[Block]:
     validity = validity_of(said)
     if validity is not None and (not validity.unclear or names_prices(validity.unclear)):
         columns.validity = validity
-    columns.terms = terms_of(said).before(columns.terms)
     titles = all(len([1 for cell in row if cell]) == 1 and _heads(row, columns) for row in rows)
+    columns.terms = terms_of(said).before(columns.terms.beyond(columns.title) if titles else columns.terms)
+    if not columns.begun and any(map(_OF_ALL.match, said)):
+        columns.title = columns.terms
     yield from _tables(rows, None if titles else columns.headers, page)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from servers.cradle.processing.extract.quantities import currency_of, is_counted, priced_for
 
 MAX_LINE = 300
+UNCLEAR = "?"  # a quantity that is none
 _CURRENCY = r"(?:EUR|Euro|CHF|USD|GBP)\b|[€$£]"
 _PRICES = r"\b\w*(?:preis(?:e[ns]?)?|preisliste|tarife?|prices?|price\s?list)\b"
 _FILLING = r"20[23]\d|netto|brutto|net|gross|sind|verstehen\ssich|gelten|are|zzgl\.?\sMwSt\.?|zuzüglich\sMwSt\.?"
@@ -47,6 +48,14 @@ class Terms:
     def before(self, other: Terms) -> Terms:
         """These, and of the others what these do not say."""
         return Terms(self.currency or other.currency, self.quantity or other.quantity)
+
+    def beyond(self, title: Terms) -> Terms:
+        """What is certain below a further title that says nothing: what a family said otherwise than the list's own
+        title may have been of that family alone."""
+        return Terms(
+            self.currency if self.currency == title.currency else "",
+            self.quantity if self.quantity == title.quantity else UNCLEAR,
+        )
 
 
 def terms_of(lines: Iterable[str]) -> Terms:
