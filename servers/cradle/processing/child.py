@@ -55,7 +55,8 @@ def _answer(request: wire.Request, body: Body, out: BinaryIO) -> None:
     except BaseException as error:  # a defect or a panic of a library ends this file, not the others
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        _fail(out, "reader_failed", f"The reader failed on this file ({type(error).__name__}).")
+        reason = f"The reader failed on this file ({type(error).__name__}). Save it in another format, and report it."
+        _fail(out, "reader_failed", reason)
 
 
 def _fail(out: BinaryIO, code: str, reason: str) -> None:

@@ -169,7 +169,9 @@ class _Child(ReaderProcess):
         """Kills what is left of the child, and says why it died."""
         code = await self.died()
         if code == -signal.SIGXCPU:
-            return Unreadable("time_limit", "Reading the file took more processor time than one file is given.")
+            return Unreadable(
+                "time_limit", "Reading the file took more processor time than one file is given. Split it."
+            )
         if code in (-signal.SIGKILL, -signal.SIGABRT):
             return Unreadable("memory_limit", "Reading the file needs more memory than one file is given. Split it.")
         return Unreadable("reader_crashed", "The file is damaged in a way that stops its reader. Save it anew.")
