@@ -139,12 +139,18 @@ async def check_choice(held: Services, choice: ParameterChoice) -> None:
         held.vision.parameters(choice.ocr_provider)
 
 
-async def verify_dataset(held: Services, customer: str, parameter_version: int) -> VerificationReport:
+async def verify_dataset(
+    held: Services, customer: str, parameter_version: int, files: int | None = None
+) -> VerificationReport:
     """Counts against files and ledger, digests against the parameters: nothing is missing, nothing is left over, and
-    some of it could be read."""
+    some of it could be read.
+
+    Args:
+        files: how many the sources held when they were processed; None: as many as they hold now.
+    """
     version = await held.installations.get(customer, parameter_version)
     store = await CustomerStore.open(held.settings, customer)
-    found = len(await _files(held, store))
+    found = len(await _files(held, store)) if files is None else files
     async with DatasetReader(store.path("dataset"), storage_options=store.storage_options) as reader:
         counts = reader.manifest.counts
         rows = {table: await _rows(reader, table) for table in COUNTED}

@@ -64,6 +64,7 @@ class ProcessingReport(Contract):
     dataset_version: int = Field(ge=1)
     dataset_digest: Digest
     counts: Counts
+    files: int = Field(ge=0, description="How many the sources held when processing began.")
     failures_by_code: dict[str, int] = Field(default_factory=dict)
     seconds_by_stage: dict[str, float] = Field(default_factory=dict)
     computed: Computed | None = Field(default=None, description="None: an earlier release wrote the version.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from pathlib import Path
@@ -17,7 +18,7 @@ from shared.contracts.installation import InstallationVersion, ParameterHistory
 from shared.contracts.instance import DatasetAnswer, DocumentList, SearchAnswer, TableAnswer
 from shared.contracts.job import JobHandle, JobView
 from shared.errors import Conflict, InvalidInput, NotFound
-from tests.e2e.conftest import Running, platform_in
+from tests.e2e.conftest import JOB_S, Running, platform_in
 
 pytestmark = pytest.mark.slow
 
@@ -166,6 +167,36 @@ async def test_an_update_takes_over_what_stands_and_reads_all_files_anew_when_it
     told = await platform.agent.orchestrator("list_installation_params", named, ParameterHistory)
     assert [(each.version, each.current) for each in told.versions] == [(2, True), (1, False)]
     assert [each.field for each in told.versions[0].differences] == ["chunking.max_tokens"]
+
+
+async def test_a_file_that_comes_while_others_are_processed_is_the_next_updates_and_no_failure(
+    platform: Running, corpus: Path
+) -> None:
+    inbox = corpus.parent / "inbox"
+    inbox.mkdir()
+    for number in range(40):
+        text = f"Datenblatt {number}: Klemme K-{number} hält {number} Ampere. " * 60
+        (inbox / f"blatt-{number}.txt").write_text(text)
+    request = {"company_name": "Eingang GmbH", "contact_email": "it@example.com", "data_sources": [inbox.as_uri()]}
+    handle = await platform.agent.orchestrator("initialize_customer", request, JobHandle)
+    async with asyncio.timeout(JOB_S):
+        while True:
+            view = await platform.agent.orchestrator("get_job", {"job_id": handle.job_id}, JobView)
+            running = {step.name for step in view.steps if step.state == "running"}
+            if running == {"process"} and view.progress.done:
+                break
+            assert not running & {"verify", "build"}, "the files were processed before another one came"
+            await asyncio.sleep(0.1)  # the interval of a poll
+    (inbox / "spaet.txt").write_text("Diese Datei kam, als die anderen schon gelesen wurden.")
+    ended = await platform.follow(handle.job_id)
+    assert ended.state == "completed", ended.error
+    assert ended.result is not None
+    assert (ended.result.numbers["files"], ended.result.numbers["documents"]) == (40, 40)
+    named = {"customer_id": ended.customer_id}
+    handle = await platform.agent.orchestrator("process_new_documents", named, JobHandle)
+    update = await platform.follow(handle.job_id)
+    assert update.result is not None
+    assert (update.result.numbers["files"], update.result.numbers["unchanged"]) == (41, 40)
 
 
 async def test_jobs_and_customers_hold_no_file_name_and_no_text(platform: Running, onboarded: JobView) -> None:

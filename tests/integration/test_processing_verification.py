@@ -31,7 +31,7 @@ async def test_each_count_that_differs_from_the_sources_or_the_rows_is_named(
     (customer.folder / "preise.csv").write_text("Artikelnummer;Bezeichnung;Preis EUR\nA-1;Klemme;1,20\nA-2;Leuchte;2\n")
     (customer.folder / "fremd.dwg").write_bytes(b"AC1032" + bytes(range(256)))
     stored = await held.installations.save("acme", customer.version.parameters, held.embedding)
-    await process(held, stored.version)
+    processed = await process(held, stored.version)
 
     async def verified(version: int = stored.version) -> set[str]:
         return refused(await onboarding.verify_dataset(held, "acme", version))
@@ -55,6 +55,9 @@ async def test_each_count_that_differs_from_the_sources_or_the_rows_is_named(
     await customer.store.put(MANIFEST, plain)
     (customer.folder / "neu.txt").write_text("Eine Datei, die nicht verarbeitet ist.")
     assert await verified() == {FILES}
+    as_it_was = await onboarding.verify_dataset(held, "acme", stored.version, processed.files)
+    assert refused(as_it_was) == set()
+    assert refused(await onboarding.verify_dataset(held, "acme", stored.version, processed.files + 1)) == {FILES}
     (customer.folder / "neu.txt").unlink()
     other = customer.version.parameters.model_copy(
         update={"chunking": customer.version.parameters.chunking.model_copy(update={"max_tokens": 64})}

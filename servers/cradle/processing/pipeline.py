@@ -257,6 +257,7 @@ def _report(version: InstallationVersion, manifest: Manifest, run: _Run, stages:
         dataset_version=manifest.dataset_version or 1,
         dataset_digest=manifest.dataset_digest,
         counts=counts,
+        files=run.total,
         failures_by_code=dict(sorted(run.failures.items())),
         seconds_by_stage={name: round(seconds, 3) for name, seconds in sorted(stages.clock.seconds.items())},
         computed=manifest.computed,

@@ -15,6 +15,11 @@ from shared.serving import Server, report
 
 Version = Annotated[int, Field(ge=1, description="The customer's parameter version.")]
 
+Files = Annotated[
+    Annotated[int, Field(ge=0)] | None,
+    Field(description="How many process_documents found; leave out to count those that are there now."),
+]
+
 
 def register(server: Server, services: Callable[[], Services]) -> None:
     """Offers the tools on the server."""
@@ -28,9 +33,9 @@ def register(server: Server, services: Callable[[], Services]) -> None:
         """
         return await onboarding.process(services(), require_customer(), parameter_version, report)
 
-    async def verify_dataset(parameter_version: Version) -> VerificationReport:
+    async def verify_dataset(parameter_version: Version, files: Files = None) -> VerificationReport:
         """Check the dataset against the files and the ledger. Use it after processing, before an image is built."""
-        return await onboarding.verify_dataset(services(), require_customer(), parameter_version)
+        return await onboarding.verify_dataset(services(), require_customer(), parameter_version, files)
 
     longest = server.settings.job_step_deadline_s
     server.tool(process_documents, scope="process", title="Process documents", idempotent=True, deadline_s=longest)

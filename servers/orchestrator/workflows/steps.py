@@ -110,7 +110,8 @@ async def process(work: Work) -> JobResult:
         "process_documents", ProcessingReport, parameter_version=parameter_version(work.so_far)
     )  # fmt: skip
     await _meter(work, report.computed)
-    numbers: dict[str, int | float] = {"dataset_version": report.dataset_version, **report.counts.model_dump()}
+    numbers: dict[str, int | float] = {"dataset_version": report.dataset_version, "files": report.files}
+    numbers |= report.counts.model_dump()
     numbers |= {f"failed_{code}": count for code, count in sorted(report.failures_by_code.items())}
     numbers |= {f"seconds_{stage}": round(seconds, 3) for stage, seconds in report.seconds_by_stage.items()}
     return JobResult(numbers=numbers, digests={"dataset": report.dataset_digest})
@@ -127,9 +128,11 @@ async def _meter(work: Work, computed: Computed | None) -> None:
 
 
 async def verify(work: Work) -> JobResult:
-    """The dataset holds what its sources hold, counted."""
+    """The dataset holds what its sources hold, counted: in a job that has processed them, what they held then. Files
+    that come meanwhile are the next update's."""
+    files = {"files": int(work.so_far.numbers["files"])} if "files" in work.so_far.numbers else {}
     report = await work.cradle(
-        "verify_dataset", VerificationReport, parameter_version=parameter_version(work.so_far)
+        "verify_dataset", VerificationReport, parameter_version=parameter_version(work.so_far), **files
     )  # fmt: skip
     return verified(report)
 
