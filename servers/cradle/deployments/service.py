@@ -28,6 +28,7 @@ from shared.telemetry import event
 
 T = TypeVar("T")
 LOCAL = "local"
+CANCELLED = "The call was cancelled before its turn came. Nothing was changed."
 NOTHING_THERE = "Nothing is deployed on this host: deploy_customer deploys the newest image."
 
 
@@ -85,14 +86,16 @@ class Deployments:
         async def use(instance: Upstream) -> object:
             return await instance.call("use_version", wanted, DatasetVersions)
 
-        return await self._to_its_end(lambda _: self._in_place(customer, row, built, planted, "version switched", use))
+        switched: How = "version switched"
+        return await self._to_its_end(lambda gone: self._in_place(customer, row, built, planted, switched, use, gone))
 
     async def update(
         self, customer: str, row: Row, built: ImageBuilt, push: Callable[[Upstream], Awaitable[object]],
         planted: Sequence[Question],
     ) -> DeploymentMade:  # fmt: skip
         """Let `push` bring the instance to the dataset of `built`; back to the one before where it fails its gate."""
-        return await self._to_its_end(lambda _: self._in_place(customer, row, built, planted, "updated in place", push))
+        updated: How = "updated in place"
+        return await self._to_its_end(lambda gone: self._in_place(customer, row, built, planted, updated, push, gone))
 
     async def engine_of(self, host: str) -> str:
         """The container engine of a host, in words.
@@ -156,7 +159,7 @@ class Deployments:
         """
         if await self._store.on(customer, host) is None:
             raise NotFound(NOTHING_THERE, field="host")
-        return await self._to_its_end(lambda _: self._stop(customer, host, release))
+        return await self._to_its_end(lambda gone: self._stop(customer, host, release, gone))
 
     async def erase(self, customer: str) -> int:
         """Remove every container, image and volume of the customer, its ports and its access key: on the hosts where it
@@ -172,8 +175,8 @@ class Deployments:
         while self._exchanges:
             await asyncio.wait(self._exchanges)
 
-    async def _stop(self, customer: str, host: str, release: bool) -> bool:
-        async with self._turn(customer, host), self._engine(customer, host) as containers:
+    async def _stop(self, customer: str, host: str, release: bool, gone: asyncio.Event) -> bool:
+        async with self._turn(customer, host, gone), self._engine(customer, host) as containers:
             ran = await asyncio.to_thread(containers.stop)
             if release:
                 await asyncio.to_thread(containers.erase)
@@ -197,7 +200,7 @@ class Deployments:
         self, customer: str, image: SignedImage, host: str, port: int | None, planted: Sequence[Question],
         aside: bool, gone: asyncio.Event,
     ) -> DeploymentMade:  # fmt: skip
-        async with self._turn(customer, host), self._engine(customer, host) as containers:
+        async with self._turn(customer, host, gone), self._engine(customer, host) as containers:
             standing = await asyncio.to_thread(containers.settle)
             ports = self._ports(port)
             row = await self._store.reserve(customer, host, ports)
@@ -215,9 +218,9 @@ class Deployments:
 
     async def _in_place(
         self, customer: str, row: Row, built: ImageBuilt, planted: Sequence[Question], how: How,
-        change: Callable[[Upstream], Awaitable[object]],
+        change: Callable[[Upstream], Awaitable[object]], gone: asyncio.Event,
     ) -> DeploymentMade:  # fmt: skip
-        async with self._turn(customer, row.host), self._engine(customer, row.host) as containers:
+        async with self._turn(customer, row.host, gone), self._engine(customer, row.host) as containers:
             rollout = Rollout(self._store, self._access, containers, customer, row, range(0), planted)
             changed, checks = await rollout.in_place(built, change)
             return await self._made(customer, row.host, containers.host, how if changed else "unchanged", checks)
@@ -258,17 +261,23 @@ class Deployments:
         )  # fmt: skip
 
     @asynccontextmanager
-    async def _turn(self, customer: str, host: str) -> AsyncIterator[None]:
+    async def _turn(self, customer: str, host: str, gone: asyncio.Event | None = None) -> AsyncIterator[None]:
         """One change of a deployment at a time, those that go on without their caller included.
+
+        Args:
+            gone: set where the caller goes; a change whose turn has not come by then does not begin.
 
         Raises:
             Unavailable: another process changes it.
+            Conflict: the caller has gone.
         """
         async with self._turns.setdefault((customer, host), asyncio.Lock()):
             lease = Lease(self._database.url, f"deployment {customer} {host}")
             try:
                 if not await lease.hold():
                     raise Unavailable("Another process changes this deployment. Call again when it has ended.")
+                if gone is not None and gone.is_set():
+                    raise Conflict(CANCELLED)
                 yield
             finally:
                 await lease.close()
