@@ -47,7 +47,7 @@ class ForeignTable:
         try:
             self._opened = self._open()
             self.columns: list[str] = list(self._columns())
-            whole = self._lance or self._last_commit(path) != b""  # the library passes over an empty one without a word
+            whole = self._last_commit(path) != b""  # Delta's library passes over an empty one without a word
         except Exception:  # noqa: BLE001  two libraries raise their own classes, with paths in their texts
             raise InvalidInput(_UNREADABLE, field="legacy") from None
         if not whole:
@@ -95,6 +95,7 @@ class ForeignTable:
             yield from (f"{field.name}.{each.name}" for each in getattr(field.type, "fields", ()))
 
     def _last_commit(self, path: str) -> bytes | None:
-        """What a Delta table's log says last; a power cut or a copy that broke off leaves an empty file."""
+        """What a Delta table's log says last, None where there is none; a power cut or a copy that broke off leaves an
+        empty file."""
         commits = [name for name in self._place.names(f"{path}/_delta_log") if _COMMIT.search(name)]
         return self._place.read(commits[-1]) if commits else None
