@@ -37,6 +37,10 @@ def test_rare_words_and_words_of_a_name_come_first() -> None:
     assert names("price of a product")[0] == "get_price"
     assert names("prod") == ["get_product", "list_products", "get_price"]
     assert names("MAIL", 1) == ["send_mail"]
+    assert names("mailing products")[:2] == ["send_mail", "get_product"], "a longer form of a tool's word fits too"
+    assert names("ma") == names("an") == [], "two letters stand for no longer word"
+    texts += [canonical_json(definition(each, "Send a mail.")).decode() for each in ALWAYS_LISTED]
+    assert names("mail") == ["send_mail"], "what every list has need not be found"
     assert names("nothing like it") == names("") == []
 
 
