@@ -147,6 +147,19 @@ def test_an_argument_is_asked_for_its_type(name: str) -> None:
     assert checked(f"type(args.x) == {name}")
 
 
+@pytest.mark.parametrize("word", ["patternProperties", "$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"])
+def test_a_schema_that_may_name_more_arguments_elsewhere_passes_every_name(word: str) -> None:
+    with pytest.raises(InvalidInput):
+        check_names("args.elsewhere == 1", [SCHEMA])
+    check_names("args.elsewhere == 1", [{**SCHEMA, word: {}}])
+
+
+@pytest.mark.parametrize("quotes", ["'''", '"""'])
+def test_texts_of_several_lines_are_no_way_around_the_reading_of_texts(quotes: str) -> None:
+    with pytest.raises(InvalidInput, match="simple quotes"):
+        checked(f"args.x == {quotes}a{quotes}")
+
+
 @pytest.mark.parametrize(
     "condition",
     [
