@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Container, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -25,23 +24,13 @@ from shared.contracts.job import FINAL_STATES, JobHandle, JobView
 from shared.postgres.launcher import EmbeddedPostgres
 from shared.settings import Settings, load
 from tests.image_rig import linked
+from tests.serving_rig import free_port
 
 PORTS = ("orchestrator", "marketplace", "cradle", "embedding", "vision", "postgres")
 READY_S, JOB_S = 300, 900
 WAIT_S, LOOK_S = 10, 0.5
 """How long a look at a job waits for its end, and the time between two: five a second took a tenth of a processor."""
 CUSTOMER = "habersaat-lichtwerk-elektrotechnik"
-
-
-def free_ports() -> dict[str, int]:
-    """A free port for each service, all different."""
-    probes = [socket.socket() for _ in PORTS]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = {f"{name}_port": probe.getsockname()[1] for name, probe in zip(PORTS, probes, strict=True)}
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @dataclass
@@ -77,7 +66,8 @@ async def platform_in(home: Path, root: Path, made: Mapping[str, Path]) -> Async
     for place, source in made.items():
         await asyncio.to_thread(linked, source, home / place)
     unlimited = dict.fromkeys(("calls_per_minute_user", "calls_per_minute_customer", "calls_per_minute_tool"), 10**6)
-    settings = load(home=home, source_roots=[root], **unlimited, **free_ports())
+    ports = {f"{name}_port": free_port() for name in PORTS}
+    settings = load(home=home, source_roots=[root], **unlimited, **ports)
     log = home.parent / f"{home.name}.up.log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(

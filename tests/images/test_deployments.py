@@ -21,7 +21,7 @@ from servers.cradle.deployments.service import Deployments
 from servers.cradle.deployments.store import DeploymentStore
 from servers.cradle.images.containers import Containers, owner_of
 from servers.cradle.images.engine import OWNER, Engine
-from servers.cradle.images.running import free_port, wait_until_healthy
+from servers.cradle.images.running import wait_until_healthy
 from servers.cradle.images.signed import SignedImage, signed_image
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.spec import STATE
@@ -36,6 +36,7 @@ from shared.errors import Conflict, InvalidInput, PlatformError, Unavailable
 from shared.objects import CustomerStore
 from shared.settings import Settings
 from tests.image_rig import ANSWER, QUESTION, CustomerImage, build, small_image, write_dataset
+from tests.serving_rig import free_port
 
 slow = pytest.mark.slow
 PLANTED = [Question(question=QUESTION, expected=ANSWER)]
@@ -291,6 +292,7 @@ async def test_an_image_that_ends_before_it_is_healthy_is_told_at_once_and_leave
 @pytest.mark.engine
 async def test_a_port_in_use_is_refused_by_name_or_passed_over(site: Site) -> None:
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as a server does: the tests hold the port
         other.bind(("127.0.0.1", site.settings.deployment_ports[0]))
         other.listen()
         with pytest.raises(Conflict, match="Another program has this port"):

@@ -12,7 +12,6 @@ import pytest
 
 from servers.cradle import delivery, deployment
 from servers.cradle.deployments.service import Deployments
-from servers.cradle.images.running import free_port
 from servers.cradle.images.updates import ledger_key
 from servers.cradle.workplace import work_folder
 from shared.contracts.deployment import Question
@@ -24,6 +23,7 @@ from shared.objects import CustomerStore
 from tests.conftest import s3_settings
 from tests.image_rig import CustomerImage
 from tests.images.test_deployments import NEW_ANSWER, NEW_QUESTION, PLANTED, second_image
+from tests.serving_rig import free_port
 
 __all__ = ["second_image"]
 pytestmark = pytest.mark.slow

@@ -18,7 +18,6 @@ import yaml
 from servers.cradle.images.package import package_delivery
 from servers.cradle.images.render import compose as compose_file
 from servers.cradle.images.render import delivery
-from servers.cradle.images.running import free_port
 from servers.cradle.images.spec import ImageSpec
 from servers.cradle.images.updates import DeliveredDataset, make_update, push_update
 from shared.client import Upstream
@@ -28,6 +27,7 @@ from shared.dataset.delta import ledger
 from shared.dataset.places import Place
 from shared.ids import digest
 from tests.image_rig import ANSWER, QUESTION, CustomerImage, write_dataset
+from tests.serving_rig import free_port
 
 pytestmark = pytest.mark.slow
 NEW = {"neu.pdf": "Der Sanftanlasser SA-90 verträgt höchstens zwölf Anläufe je Stunde."}

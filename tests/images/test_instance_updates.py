@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from servers.cradle.images.running import free_port
 from servers.cradle.images.signing import Signer
 from servers.cradle.images.updates import DeliveredDataset, make_update, push_update
 from servers.instance.tools.growth import DataChanges
@@ -34,6 +33,7 @@ from shared.errors import Conflict, DeadlineExceeded, NotFound, ParameterDrift, 
 from shared.ids import digest
 from shared.signatures import Verifier
 from tests.image_rig import ANSWER, FINGERPRINT, QUESTION, TEXTS, unpack_frozen, write_dataset
+from tests.serving_rig import free_port
 
 pytestmark = pytest.mark.slow
 KEY = "access-key-of-the-test"
