@@ -12,9 +12,8 @@ from shared.contracts.instance import InstanceConfig
 from shared.dataset.manifest import DatasetModel
 from shared.dataset.rows import DocumentBundle
 from shared.dataset.writer import DatasetWriter
-from shared.encoder import Encoder
 from shared.settings import Settings
-from tests.image_rig import FINGERPRINT
+from tests.image_rig import FINGERPRINT, encoder_of
 from tests.serving_rig import free_port, listening
 
 KEY = "access-key-of-the-test"
@@ -23,7 +22,7 @@ KEY = "access-key-of-the-test"
 @asynccontextmanager
 async def instance_of(documents: Sequence[DocumentBundle], model: Path, folder: Path) -> AsyncIterator[Upstream]:
     """A client of the instance; `folder` is for its files."""
-    card = Encoder(model).card
+    card = encoder_of(model).card
     about = DatasetModel(
         model=card.model, revision=card.revision, dimension=card.dimension,
         query_prefix=card.query_prefix, passage_prefix=card.passage_prefix, normalize=card.normalize,

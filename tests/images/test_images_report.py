@@ -23,8 +23,7 @@ from shared.contracts.image import ImageBuilt
 from shared.contracts.processing import VerificationCheck
 from shared.contracts.verification import ImageReport, SampledQuestions
 from shared.dataset.recall import recall
-from shared.encoder import Encoder
-from tests.image_rig import NO_ENGINE, QUESTION, TEXTS, CustomerImage, probes_of
+from tests.image_rig import NO_ENGINE, QUESTION, TEXTS, CustomerImage, encoder_of, probes_of
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +80,7 @@ async def test_recall_sees_a_search_that_misses(
 ) -> None:
     from shared.dataset import search
 
-    question = Encoder(query_model).encode([QUESTION], "query")
+    question = encoder_of(query_model).encode([QUESTION], "query")
     root = str(customer_image.bucket / "dataset")
     assert (await recall(root, question, limit=2)).mean == 1.0
     honest = search.nearest

@@ -19,8 +19,8 @@ from shared.client import Upstream
 from shared.contracts.deployment import Question
 from shared.contracts.instance import DatasetAnswer, DocumentAnswer, DocumentList, SearchAnswer, TableAnswer
 from shared.dataset.rows import document_id
-from shared.encoder import Encoder
 from shared.errors import Conflict, InvalidInput, NotFound
+from tests.image_rig import encoder_of
 from tests.images.test_instance_product_tools import PRODUCTS, bundle
 from tests.images.test_instance_search_notes import priced
 from tests.instance_rig import KEY, instance_of
@@ -34,7 +34,7 @@ async def refused(instance: Upstream, tool: str, arguments: dict[str, Any], kind
 async def test_a_question_about_nothing_or_of_a_document_that_is_not_there_is_refused(
     query_model: Path, tmp_path: Path
 ) -> None:
-    encoder = Encoder(query_model)
+    encoder = encoder_of(query_model)
     async with instance_of([bundle(number, encoder) for number in PRODUCTS], query_model, tmp_path) as instance:
         await refused(instance, "search", {"query": " \t "}, InvalidInput, "query is blank")
         nowhere = {"query": "Klemme", "document_id": "nirgends.pdf"}
@@ -58,7 +58,7 @@ async def test_a_question_about_nothing_or_of_a_document_that_is_not_there_is_re
 
 
 async def test_classes_are_found_as_people_write_them(query_model: Path, tmp_path: Path) -> None:
-    encoder = Encoder(query_model)
+    encoder = encoder_of(query_model)
     async with instance_of([bundle(number, encoder) for number in PRODUCTS], query_model, tmp_path) as instance:
         for asked in ({"system": "etim", "class_id": "ec000897"}, {"class_id": "EC-00-08-97"}):
             found = await instance.call("find_products", asked, ProductList)
@@ -81,7 +81,7 @@ async def test_classes_are_found_as_people_write_them(query_model: Path, tmp_pat
 async def test_a_gate_whose_questions_are_not_answered_says_how_to_be_rid_of_them(
     query_model: Path, tmp_path: Path
 ) -> None:
-    encoder = Encoder(query_model)
+    encoder = encoder_of(query_model)
     async with instance_of([bundle(number, encoder) for number in PRODUCTS], query_model, tmp_path) as instance:
         digest = (await instance.call("describe_dataset", {}, DatasetAnswer)).dataset_digest
         right = Question(question="Welche Schutzart hat HL-160?", expected="IP65")
@@ -96,7 +96,7 @@ async def test_a_gate_whose_questions_are_not_answered_says_how_to_be_rid_of_the
 async def test_a_documents_page_says_its_path_once_where_it_has_no_other_title(
     query_model: Path, tmp_path: Path
 ) -> None:
-    encoder = Encoder(query_model)
+    encoder = encoder_of(query_model)
     async with instance_of([bundle("RK-4", encoder)], query_model, tmp_path) as instance:
         base = instance._url.removesuffix("/mcp")
         cookies = {session.COOKIE: session.issue(KEY)}
@@ -110,7 +110,7 @@ async def test_an_article_is_found_in_the_tables_as_the_tool_tells_however_docum
 ) -> None:
     told = re.search(r"regexp_replace\(.+?'g'\) = '\w+'", inspect.getsource(dataset.register))
     assert told
-    encoder = Encoder(query_model)
+    encoder = encoder_of(query_model)
     documents = [priced(number, "Klemme", encoder) for number in ("RK-4-GR", "RK 4 GR", "RK-4-GN")]
     async with instance_of(documents, query_model, tmp_path) as instance:
         asked = {"sql": "SELECT name FROM products WHERE " + told[0]}  # noqa: S608  the test's own

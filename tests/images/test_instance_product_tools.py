@@ -19,6 +19,7 @@ from shared.dataset.rows import (
     product_id,
 )
 from shared.encoder import Encoder
+from tests.image_rig import encoder_of
 from tests.instance_rig import instance_of
 
 NO_PRICE = "no complete price (amount, currency, type, order unit, dates)"
@@ -55,7 +56,7 @@ def bundle(number: str, encoder: Encoder) -> DocumentBundle:
 async def test_products_are_exported_found_by_class_and_classified_by_their_neighbours(
     query_model: Path, tmp_path: Path
 ) -> None:
-    encoder = Encoder(query_model)
+    encoder = encoder_of(query_model)
     documents = [bundle(number, encoder) for number in PRODUCTS]
     async with instance_of(documents, query_model, tmp_path) as upstream:
         both = [upstream.call("export_products", {"format": "json"}, ExportPart) for _ in range(2)]

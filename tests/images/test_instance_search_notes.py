@@ -31,6 +31,7 @@ from shared.dataset.rows import (
 )
 from shared.encoder import Encoder
 from shared.ids import digest
+from tests.image_rig import encoder_of
 from tests.instance_rig import KEY, instance_of
 
 TEXTS = {
@@ -70,7 +71,7 @@ def priced(number: str, name: str, encoder: Encoder) -> DocumentBundle:
 async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_only_near(
     query_model: Path, tmp_path: Path
 ) -> None:
-    encoder = Encoder(query_model)
+    encoder = encoder_of(query_model)
     notes = {
         "Anzugsdrehmoment RK-4-GR": "",
         "Anzugsdrehmoment RK-99-GR": f"RK-99-GR{UNKNOWN_CODE}",
@@ -104,7 +105,7 @@ async def test_hits_that_hold_neither_the_number_nor_the_words_are_said_to_be_on
 async def test_a_part_of_a_number_finds_the_products_whose_numbers_may_be_meant(
     query_model: Path, tmp_path: Path
 ) -> None:
-    encoder = Encoder(query_model)
+    encoder = encoder_of(query_model)
     numbers = {"1303890000": "Sicherheitsrelais", "0004711": "Dichtung", "RKA-4-GR": "Halter", "RKA-4-BL": "Klemme"}
     numbers |= {"KP 120-4 PS": "Pumpe"}
     async with instance_of([priced(*each, encoder) for each in numbers.items()], query_model, tmp_path) as upstream:

@@ -9,8 +9,7 @@ import pytest
 from servers.cradle.legacy.export import Export, Sample
 from servers.cradle.legacy.reconcile import Reconciliation, ask
 from shared.contracts.deployment import Question
-from shared.encoder import Encoder
-from tests.image_rig import ANSWER, QUESTION, TEXTS, bundle
+from tests.image_rig import ANSWER, QUESTION, TEXTS, bundle, encoder_of
 from tests.instance_rig import instance_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.requirement("O-07")]
@@ -20,7 +19,7 @@ TEXT = TEXTS["anleitung.pdf"]
 async def test_a_passage_is_found_by_its_words_or_its_files_name_and_a_lost_one_is_a_difference(
     query_model: Path, tmp_path: Path
 ) -> None:
-    encoder = Encoder(query_model)
+    encoder = encoder_of(query_model)
     documents = [bundle(f"neu/{name}", text, encoder) for name, text in TEXTS.items()]
     spaced, renamed = TEXT.replace(" ", "\n  ").upper(), Sample(TEXT, "umbenannt.pdf")
     cut_otherwise = Sample(f"Kapitel 3. {TEXT}", "anleitung.pdf")
