@@ -86,6 +86,26 @@ def test_a_heading_of_several_columns_before_a_features_name_is_no_part_of_it() 
     assert found(("Breite", "at_most", "10 cm")) == ["c"]
 
 
+def test_a_heading_tells_two_features_of_a_product_apart() -> None:
+    cable, motor = (product(path, path) for path in ("a", "b"))
+    held = classes(
+        [cable, motor],
+        [
+            feature(cable, "Länge", "1000", 1000.0, "mm"), feature(cable, "Abmessungen Länge", "60", 60.0, "mm"),
+            feature(motor, "Elektrische Daten Leistung", "30 W"), feature(motor, "Mechanische Daten Leistung", "25 W"),
+        ],
+    )  # fmt: skip
+    for asked in (Condition("Länge", "at_most", "100 mm"), Condition("Leistung", "equals", "25 W")):
+        assert held.products(None, None, [asked], 0, 9)[0] == []
+
+
+@pytest.mark.parametrize(("name", "asked"), [("Patchkabel CAT 6/7 m", "6 m"), ("Schütz IEC 60947/2 A", "60947 A")])
+def test_a_norm_is_no_number_of_a_list(name: str, asked: str) -> None:
+    held = classes([product("a", "1", name=name), product("b", "2", name="Netzteil LED 12/24 V")], [])
+    assert held.products(None, None, [Condition(None, "equals", asked)], 0, 9)[0] == []
+    assert len(held.products(None, None, [Condition(None, "equals", "12 V")], 0, 9)[0]) == 1
+
+
 def test_products_of_two_makers_under_one_number_do_not_meet_conditions_together() -> None:
     plain = [product(CATALOGUE, "4711", maker="Muster"), product(OTHER, "4711", maker="Anders")]
     held = classes(plain, [feature(plain[0], "Farbe", "rot"), feature(plain[1], "Form", "rund")])

@@ -73,6 +73,9 @@ def test_what_a_list_calls_by_its_gtin_is_the_one_article_that_others_number() -
     assert numbers([called, product("a.csv", "RK-4"), product("b.csv", "RK-6")]) == [f"0{GTIN}", "RK-4", "RK-6"]
     assert numbers([called, product("a.csv", "RK-4", OTHER)]) == [f"0{GTIN}", "RK-4"]
     assert numbers([product("a.csv", "RK-4", "0000000000000"), product("b.csv", "RK 4", "0")]) == ["RK 4", "RK-4"]
+    numbered = product("a.csv", "RK-4", maker="Muster GmbH")
+    assert numbers([numbered, product("ean.csv", GTIN, maker="Anders")]) == [GTIN, "RK-4"]
+    assert numbers([numbered, product("ean.csv", GTIN, maker="MUSTER")]) == ["RK-4"]
 
 
 def test_relations_follow_the_number_but_for_a_groups_code() -> None:

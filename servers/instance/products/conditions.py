@@ -23,6 +23,9 @@ _HEADINGS = re.compile(  # of several columns of a table, which its reader puts 
     r"^(?:(?:(?:technische|elektrische|mechanische|allgemeine|lichttechnische|physikalische|technical|electrical|mechanical"
     r"|general) )?(?:daten|data|merkmale|eigenschaften|kennwerte|properties)|abmessungen|masse|dimensions) "
 )
+_NORMS = re.compile(  # CAT 6/7
+    r"\b(?:(?:DIN|EN|ISO|IEC|VDE|UL|ANSI|ASTM|RAL|AWG|PG|Cat)[ .-]?)+\d+(?:/\d+)*", re.IGNORECASE
+)
 _SAID = ["value", "value_id", "number", "unit"]
 ALIKE = 5
 """Letters at the beginning or end that are the same in names of features that may be meant."""
@@ -113,17 +116,31 @@ def values_of(features: pa.Table, feature: str) -> list[str]:
 
 
 def _named(feature: str, features: pa.Table) -> Any:
-    """Which features are meant: by id or name, but for a heading before it (`Elektrische Daten Leistung`), else by the
-    name but for what is in brackets behind it, or its unit."""
+    """Which features are meant: by id or name, but for a heading before it (`Elektrische Daten Leistung`) where no
+    product has two of these, else by the name but for what is in brackets behind it, or its unit."""
     import pyarrow as pa
     from pyarrow.dataset import field
 
     wanted, known = folded(feature), {name: folded(name) for name in features["name"].unique().to_pylist()}
     bare = {name: _HEADINGS.sub("", plain) for name, plain in known.items()}
+    exact = [name for name, plain in known.items() if plain == wanted]
     names = [name for name, plain in known.items() if wanted in (plain, bare[name])]
-    names = names or [name for name, plain in bare.items() if _BEHIND.sub("", plain) == wanted]
-    names = names or [name for name in known if _HEADINGS.sub("", folded(unit_said(name)[0])) == wanted]
+    if len(names) > len(exact) and not _are_one(names, features):
+        names = exact
+    elif not names:
+        names = [name for name, plain in bare.items() if _BEHIND.sub("", plain) == wanted]
+        names = names or [name for name in known if _HEADINGS.sub("", folded(unit_said(name)[0])) == wanted]
     return (field("feature_id") == feature) | field("name").isin(pa.array(names, pa.string()))
+
+
+def _are_one(names: Sequence[str], features: pa.Table) -> bool:
+    """Whether these may be one feature: no product has two of them, its own length and its housing's."""
+    import pyarrow as pa
+    from pyarrow.dataset import field
+
+    said = features.filter(field("name").isin(pa.array(names, pa.string())))
+    pairs = said.group_by(["product_id", "name"], use_threads=False).aggregate([])
+    return len(pairs["product_id"].unique()) == len(pairs)
 
 
 def _fits(condition: Condition, rows: Sequence[Mapping[str, Any]]) -> Fits:
@@ -214,7 +231,7 @@ def _said(value: str, products: pa.Table) -> dict[str, Met]:
             pc.call_function("match_substring", [products[column]], pc.MatchSubstringOptions(figures))
         )
         for key, text in zip(likely["product_id"].to_pylist(), likely[column].to_pylist(), strict=True):
-            if key not in found and (within(text) or ("/" in text and within(apart(text)))):
+            if key not in found and (within(text) or ("/" in text and within(apart(_NORMS.sub("", text))))):
                 found[key] = Met(column, text[:200])
     return found
 

@@ -36,13 +36,15 @@ def one_spelling(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
 def _chosen(products: pa.Table) -> dict[tuple[str, str], str]:
     """Article number and GTIN (bare), of each article that has several spellings → the one that is taken."""
     said: dict[str, dict[str, dict[str, list[bool]]]] = defaultdict(dict)
-    for number, raw, supplier in _columns(products, "article_number", "gtin", "supplier"):
+    makers: dict[str, set[str]] = defaultdict(set)
+    for number, raw, supplier, maker in _columns(products, "article_number", "gtin", "supplier", "manufacturer"):
         if number and (gtin := _bare_gtin(raw)):
+            makers[gtin].update(_maker(maker))
             spellings = said[gtin].setdefault(bare_number(number), {})
             spellings.setdefault(number, []).append(bool(supplier))
     found: dict[tuple[str, str], str] = {}
     for gtin, articles in said.items():
-        if len(articles) == 2 and gtin in articles:
+        if len(articles) == 2 and gtin in articles and len(makers[gtin]) < 2:
             itself = articles.pop(gtin)
             (numbered,) = articles.values()
             found |= {(each, gtin): _taken(numbered) for each in itself}
@@ -50,6 +52,11 @@ def _chosen(products: pa.Table) -> dict[tuple[str, str], str]:
             if len(spellings) > 1:
                 found |= {(each, gtin): _taken(spellings) for each in spellings}
     return found
+
+
+def _maker(name: str) -> list[str]:
+    """What a maker is known by, if one is named: `Muster` is `MUSTER GmbH`."""
+    return name.casefold().split()[:1]
 
 
 def _taken(spellings: Mapping[str, list[bool]]) -> str:
@@ -69,7 +76,7 @@ def _certain(products: pa.Table, chosen: Mapping[tuple[str, str], str]) -> dict[
     for number, gtin, maker in _columns(products, "article_number", "gtin", "manufacturer"):
         if number in several:
             taken[number] |= {chosen.get((number, _bare_gtin(gtin)), number)} if gtin else set()
-            makers[number].update(maker.casefold().split()[:1])  # `Muster` is `MUSTER GmbH`
+            makers[number].update(_maker(maker))
     return {each: next(iter(names)) for each, names in taken.items() if len(names) == 1 and len(makers[each]) < 2}
 
 
