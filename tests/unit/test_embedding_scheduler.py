@@ -204,6 +204,7 @@ def batches_of(seconds: Callable[[int], float], count: int, *, asked: bool = Tru
 def test_a_device_with_sizes_gets_the_largest_that_a_question_may_wait_for() -> None:
     assert batches_of(lambda size: 0.006 + size / 10**6, 20) == [4096, *[512] * 19]  # 64 would take nearly as long
     assert set(batches_of(lambda size: size / 10**6, 20)) == {4096}
+    assert batches_of(lambda size: size / 10**3, 20)[-1] == 64  # none is in time
     assert batches_of(lambda size: size / 10**4, 20) == [4096, 512, *[64] * 18]
     assert batches_of(lambda size: 0.006 + size / 10**6, 20, asked=False)[-1] == 4096
 
@@ -282,6 +283,14 @@ def test_packed_batches_mix_lengths_within_the_budget_and_compute_every_text_onc
     assert sorted(map(id, (each for batch in batches for each in batch))) == sorted(map(id, items))
     assert max(len({each.tokens for each in batch}) for batch in batches) > 3
     assert all(sum(each.tokens for each in batch) <= 64 for batch in batches)
+
+
+def test_a_packed_batch_has_no_more_texts_than_a_batch_may_have() -> None:
+    scheduler = Scheduler(mixed=True)
+    scheduler.rows = 3
+    for _ in range(7):
+        scheduler.add(item(10), 0.0)
+    assert [len(batch) for batch in drained(scheduler)] == [3, 3, 1]
 
 
 @pytest.mark.requirement("L-03")
@@ -412,6 +421,7 @@ def test_the_limit_that_memory_sets_is_halved_never_below_the_least_and_doubled_
             scheduler.fitted()
         assert scheduler.limit == expected
         scheduler.fitted()
+        assert scheduler.limit == 2 * expected
     for _ in range(FITTING_BATCHES - 1):
         scheduler.fitted()
     scheduler.refused([item(2)] * 2)
