@@ -5,6 +5,7 @@ Between the platform and the S3 server of the tests stands a door that answers w
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import threading
 from collections.abc import Iterator
@@ -122,6 +123,8 @@ async def test_a_list_that_does_not_come_is_asked_for_again_and_never_taken_for_
     door.said = said
     with pytest.raises(Unavailable):
         await store.list("inbox")
+    with pytest.raises(Unavailable):  # the same by its other client
+        await asyncio.to_thread(store._by_minio, "inbox/")
     door.said = None
     assert await store.list("inbox") == [("inbox/a.txt", 1)]
     await store.remove()
