@@ -9,8 +9,8 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,20 +137,28 @@ async def _unpacked(tar: Path, scratch: Path, emulated: Architecture | None) -> 
                 " P0711_WORK_FOLDER."
             )
         contents = await stopped_first(read_image, tar, root, ("",), emulated or architecture())
-        key, port = secrets.token_urlsafe(32), free_port()
-        began = time.monotonic()
-        process = await _spawn(contents, root, temporary, key, port, _PATIENT if emulated else {})
-        tail = asyncio.create_task(_keep_tail(process))
-        try:
-            limit = EMULATED_S if emulated else HEALTHY_S
-            await wait_until_healthy("127.0.0.1", port, lambda: process.returncode is not None, tail, limit)
-            took, how = time.monotonic() - began, f"emulated, {launch.how()}" if emulated else launch.how()
-            yield RunningInstance(f"http://127.0.0.1:{port}/mcp", key, how, contents, took, root)
-        finally:
-            await asyncio.shield(_stop(process))
-            tail.cancel()
+        with _held_port() as port:
+            async with _started(contents, root, temporary, port, emulated) as instance:
+                yield instance
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+
+
+@asynccontextmanager
+async def _started(
+    contents: Contents, root: Path, temporary: Path, port: int, emulated: Architecture | None
+) -> AsyncIterator[RunningInstance]:
+    key, began = secrets.token_urlsafe(32), time.monotonic()
+    process = await _spawn(contents, root, temporary, key, port, _PATIENT if emulated else {})
+    tail = asyncio.create_task(_keep_tail(process))
+    try:
+        limit = EMULATED_S if emulated else HEALTHY_S
+        await wait_until_healthy("127.0.0.1", port, lambda: process.returncode is not None, tail, limit)
+        took, how = time.monotonic() - began, f"emulated, {launch.how()}" if emulated else launch.how()
+        yield RunningInstance(f"http://127.0.0.1:{port}/mcp", key, how, contents, took, root)
+    finally:
+        await asyncio.shield(_stop(process))
+        tail.cancel()
 
 
 def _make_folders(root: Path, temporary: Path) -> None:
@@ -244,8 +252,11 @@ def _port_of(contents: Contents) -> int:
     return next((int(name.split("/")[0]) for name in exposed), INSTANCE_PORT)
 
 
-def free_port() -> int:
-    """A loopback port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def _held_port() -> Iterator[int]:
+    """A loopback port that no other program is given meanwhile: it is bound and does not listen, so Linux lets the
+    instance, whose server reuses addresses, have it as well."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
