@@ -42,3 +42,35 @@ def test_units_below_the_names_are_those_of_the_columns_and_of_prices() -> None:
 def test_a_row_that_adds_no_name_is_no_part_of_the_header(second: str) -> None:
     found = listed("Artikel-Nr.;Bezeichnung;Länge;;", second, "HL-100;Leuchte;320;;")
     assert features(found)[-1] == [("Länge", "320", "")]
+
+
+@pytest.mark.parametrize("below", ["Deutsch;Englisch", "DE;EN", "Englisch;Deutsch", "kurz;lang"])
+def test_a_group_that_names_articles_does_so_for_its_first_column(below: str) -> None:
+    head = "Artikel-Nr.;Bezeichnung;;Preis EUR"
+    (product,) = listed(head, f";{below};", "HL-100;Leuchte;Lamp;189,00").products
+    assert (product.name, product.prices[0].amount) == ("Leuchte", "189.00")
+    assert [each.name for each in product.features] == [f"Bezeichnung {below.split(';')[1]}"]
+
+
+def test_prices_of_a_scale_may_stand_below_their_groups_name() -> None:
+    (product,) = listed("Artikel-Nr.;Bezeichnung;Preis EUR;", ";;ab 1 Stk;ab 10 Stk", "A-1;Klemme;1,20;1,10").products
+    assert [(each.amount, each.lower_bound) for each in product.prices] == [("1.20", "1"), ("1.10", "10")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ";Neuheiten im Juli;siehe Seite 4;;", ";Neuheiten;neu;;", ";Deckel klein;auf Anfrage;;", ";Deckel;grau;;",
+        ";;;9 EUR;8 EUR", ";;;auf Anfrage;auf Anfrage", ";;;EUR 9;EUR 8", ";Deckel;12,50;;", ";Deutsch;;;",
+    ],
+)  # fmt: skip
+def test_a_remark_or_an_article_without_a_number_below_the_header_is_no_part_of_it(row: str) -> None:
+    found = listed("Artikel-Nr.;Bezeichnung;;Preis;", row, "HL-100;Leuchte;blau;189,00;1")
+    assert (found.products[0].name, found.products[0].prices[0].amount) == ("Leuchte", "189.00")
+    assert features(found) == [[("Spalte 3", "blau", ""), ("Spalte 5", "1", "")]]
+    assert [cell for cell in row.split(";") if cell and cell not in texts(found)[0]] == []
+
+
+def test_what_comes_again_in_its_column_is_a_value() -> None:
+    found = listed("Artikel-Nr.;Bezeichnung;Farbe;", ";;rot;matt", "HL-100;Leuchte;rot;matt")
+    assert [name for name, _, _ in features(found)[0]] == ["Farbe", "Spalte 4"]

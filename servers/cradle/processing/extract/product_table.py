@@ -79,7 +79,7 @@ def _header_of(head: list[Row], position: int) -> tuple[Columns, int]:
     columns, first = columns_of(tuple(map(shown, head[position]))), position + 1
     if columns.products and first + 1 < len(head) and number_in(head[first + 1], columns):
         numbers = [at for at, role in enumerate(columns.roles) if role in ("article", "gtin")]
-        if (whole := with_second(head[position], head[first], numbers)) is not None:
+        if (whole := with_second(head[position], head[first], head[first + 1 :], numbers)) is not None:
             return columns_of(whole), first + 1
     return columns, first
 

@@ -9,19 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from servers.cradle.processing.extract.column_names import role_of, split_unit
 from servers.cradle.processing.extract.columns import Figure, Row, shown
 
 _UNIT = re.compile(
     r"[\[(]?([mcdk]?m[²³23]?|[µn]m|[kmµ]?[gAVW]|t|k?VA|[kMG]?Hz|m?l|k?Nm?|m?bar|k?Wh|lm|m?s|min|°C|K|%|k?Ω|Stück|Stk\.?|St\.?|pcs\.?"
     r"|EUR|€|CHF|USD|GBP)[\])]?"
 )
-_WORDS = re.compile(r"[^\W\d_]{2,}|Ø")
+_LABEL = re.compile(r"(?=.{1,24}$)(?:[^\W\d_]{2,}[-.]?|Ø)(?:[ /-][^\W\d_]+\.?)?")  # a remark has more words
+_OF_NAMES = re.compile(  # what is named twice: any other words below are a name themselves
+    r"deutsch|englisch|französisch|italienisch|spanisch|niederländisch|polnisch|german|english|french|italian|spanish"
+    r"|dutch|polish|de|en|fr|it|es|nl|pl|kurz(?:text|form)?|lang(?:text|form)?|short|long",
+    re.IGNORECASE,
+)
+_BOUND = re.compile(r"(?:ab|from|je|pro|per)\s.*")  # ab 10 Stk
+_NAMING = ("name", "description", "type_name")
 
 
-def with_second(header: Row, below: Row, numbers: Sequence[int]) -> Row | None:
+def with_second(header: Row, below: Row, rows: Sequence[Row], numbers: Sequence[int]) -> Row | None:
     """The header with what the row below it adds to its names; None where that is no part of it.
 
     Args:
+        rows: what follows; a text that comes again in its column there is none of a header.
         numbers: the columns of article numbers and GTINs, whose cells a second row leaves empty.
     """
     added = {at: shown(cell) for at, cell in enumerate(below) if cell}
@@ -31,10 +40,27 @@ def with_second(header: Row, below: Row, numbers: Sequence[int]) -> Row | None:
     if all(names[at] and _UNIT.fullmatch(cell) for at, cell in added.items()):
         return tuple(_measured(name, added.get(at, "")) for at, name in enumerate(names))
     groups = _groups(names)
-    parts = all(groups[at] and _WORDS.search(cell) and not _UNIT.fullmatch(cell) for at, cell in added.items())
-    if not parts or not any(not names[at] for at in added):
+    once = len({(groups[at], cell) for at, cell in added.items()}) == len(added) > 1
+    once = once and not any(at < len(row) and row[at] == below[at] for row in rows for at in added)
+    if not once or not all(_names_part(groups[at], cell) for at, cell in added.items()):
         return None
-    return tuple(f"{groups[at]} {added[at]}" if at in added else name for at, name in enumerate(names))
+    return tuple(_part(groups[at], name, added[at]) if at in added else name for at, name in enumerate(names))
+
+
+def _names_part(group: str, cell: str) -> bool:
+    """Whether a cell names what stands below a group's name."""
+    role = role_of(group) if group else None
+    if role == "price" and _BOUND.fullmatch(cell):
+        return role_of(f"{group} {cell}") == role
+    text = split_unit(cell)[0]
+    label = _OF_NAMES.fullmatch(text) if role in _NAMING else _LABEL.fullmatch(text)
+    return bool(group and label) and not _UNIT.fullmatch(cell)
+
+
+def _part(group: str, name: str, cell: str) -> str:
+    """The whole name of a column; a name that has a role by itself keeps it for the first one below it."""
+    whole = f"{group} {cell}"
+    return name if name and (role := role_of(name)) and role_of(whole) != role else whole
 
 
 def _measured(name: str, unit: str) -> str:
