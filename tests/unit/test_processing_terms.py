@@ -119,3 +119,18 @@ def test_a_sum_is_no_article(said: str) -> None:
 @pytest.mark.parametrize("number", ["SUM-100", "TOTAL-5W30", "Summe-4711-A", "MWST 19-A", "ABC"])
 def test_an_article_that_is_called_like_a_sum_is_one(number: str) -> None:
     assert [each.article_number for each in listed(HEADER, f"{number};Klemme;1,20").products] == [number]
+
+
+@pytest.mark.parametrize("number", ["VAT-10", "VAT 12", "VAT-25", "UST 24", "MWST-19", "SUM", "Total", "Summe 12"])
+def test_what_is_called_like_a_sum_and_has_a_name_or_a_gtin_is_an_article(number: str) -> None:
+    assert [each.name for each in listed(HEADER, f"{number};Ventil;1,20").products] == ["Ventil"]
+    head = "Artikelnummer;EAN;Bezeichnung;Preis"
+    assert [each.article_number for each in listed(head, f"{number};4012345000016;;1,20").products] == [number]
+
+
+def test_a_sum_that_is_named_as_one_or_stands_in_a_list_without_names_is_none() -> None:
+    assert [each.name for each in listed(HEADER, "A-1;Klemme;1", "Summe;Gesamtsumme;1", "Total;Total;1").products] == [
+        "Klemme"
+    ]
+    found = listed("Artikelnummer;Preis", "VAT-10;1,20", "VAT 12;1,20", "Summe;2,40")
+    assert [each.article_number for each in found.products] == ["VAT-10", "VAT 12"]

@@ -38,9 +38,10 @@ _TITLE = re.compile(r"[^\W\d_]{3,}[a-zäöüß]{2,} ")  # `Netzteile 24 V`
 _SUM = re.compile(
     r"(?:(?:zwischen|gesamt|end|teil|netto|brutto|gruppen)-?)?summen?\b[^\d]*\d{0,4}\W*"
     r"|(?:gesamt|end|netto|brutto|rechnungs)(?:betrag|preis|wert)\W*|übertrag\W*|(?:sub-?|grand\s)?total\W*|sum\W*"
-    r"|(?:(?:zzgl|inkl|zuzüglich)\b\.?\s?)?(?:mwst|ust|mehrwertsteuer|umsatzsteuer|vat)\b\.?(?:\W*\d{1,2}(?:[.,]\d)?)?\W*",
+    r"|(?:(?:zzgl|inkl|zuzüglich)\b\.?\s?)?(?:mwst|ust|mehrwertsteuer|umsatzsteuer|vat)\b[.:]?(?:[\s(]*\d{1,2}(?:[.,]\d)?)?[^\w-]*",
     re.IGNORECASE,
 )
+_SAY_WHAT_IT_IS = ("name", "description", "type_name", "gtin", "manufacturer_number")
 _DECIMAL = r"(?:(?<=[^\W\d]\d)|(?<=[/-]\d)|(?<=[^\W\d]\d\d)|(?<=[/-]\d\d)),(?=\d\d?[/-]\w)"  # RK-2,5-GR
 _ONE_NUMBER = re.compile(rf"(?=.*\d)(?:[\w./+-]|{_DECIMAL}){{4,40}}")
 _OF_ALL = re.compile(
@@ -195,8 +196,17 @@ def number_in(row: Row, columns: Columns) -> str:
     number = _identifier(columns.first("article", row) or columns.first("gtin", row))
     if columns.paired:
         return number if _ONE_NUMBER.fullmatch(number) else ""
-    said = number and not is_title(number, row) and not names_numbers(number) and not _SUM.fullmatch(number)
+    said = number and not is_title(number, row) and not names_numbers(number) and not _is_sum(number, row, columns)
     return number if said else ""
+
+
+def _is_sum(number: str, row: Row, columns: Columns) -> bool:
+    """Whether a row is a sum or a tax of those above: called so, and nothing beside it says what article it is. Where
+    a list has no names, `VAT 10` is a number."""
+    if not _SUM.fullmatch(number) or ("name" not in columns.roles and any(map(str.isdigit, number))):
+        return False
+    beside = (columns.first(role, row) for role in _SAY_WHAT_IT_IS)
+    return all(cell in ("", number) or _SUM.fullmatch(cell) for cell in beside)
 
 
 def _identifier(cell: str) -> str:
