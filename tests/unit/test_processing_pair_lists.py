@@ -54,10 +54,62 @@ def test_names_and_prices_behind_another_articles_number_are_of_that_one() -> No
     assert relations(found) == [("NT-24-5", "sparepart", "ET-1001")]
     assert (found.products[0].name, found.products[0].prices) == ("NT-24-5", ())
     assert features(found) == [[("Bezeichnung", "Sicherung 5 A", ""), ("Preis je 10 Stk", "12,50", "")]]
-    named = listed("Artikel-Nr.;Zubehör-Nr.;Bezeichnung", "RK-4-GR;AP-4-GR;Abschlussplatte")
-    assert (named.products[0].names, features(named)) == ((), [[("Bezeichnung", "Abschlussplatte", "")]])
     own = listed("Artikel-Nr.;Bezeichnung;Zubehör-Nr.;Preis EUR", "RK-4-GR;Klemme;AP-4-GR;0,50").products[0]
     assert (own.name, [price.amount for price in own.prices]) == ("Klemme", ["0.50"])
+
+
+def test_names_behind_another_number_are_of_that_one_where_an_article_has_several() -> None:
+    head = "Artikel-Nr.;Zubehör-Nr.;Bezeichnung;Preis EUR"
+    rows = ["RK-4-GR;AP-4-GR;Abschlussplatte;0,50", "RK-4-GR;EW-35;Endwinkel;0,80", "RK-6-GR;AP-6-GR;Platte;0,60"]
+    plate = [("Bezeichnung", "Abschlussplatte", ""), ("Preis EUR", "0,50", "")]
+    for listing in (rows, [rows[0], rows[1].replace("RK-4-GR", "")]):
+        found = listed(head, *listing)
+        assert {(product.names, product.prices) for product in found.products} == {((), ())}
+        assert [each for each in features(found)[0] if each[0] != "Zubehör-Nr."] == plate
+
+
+@pytest.mark.parametrize(
+    ("header", "accessory"),
+    [("Art.-Nr.;Zubehör-Artikelnr.;Bezeichnung;VPE;Listenpreis", "AP-4-GR"),
+     ("Artikel-Nr.;Ersatzteil-Nr.;Beschreibung;VPE;Preis", ""),
+     ("Item no.;Accessory No.;Name;Pack size;Price", "alle")],
+)  # fmt: skip
+def test_names_and_prices_behind_another_number_are_of_the_article_that_has_one_row(
+    header: str, accessory: str
+) -> None:
+    rows = [f"RK-4-GR;{accessory};Klemme 4;50;1,20", f"RK-6-GR;{accessory};Klemme 6;40;1,40"]
+    more = [f"{rows[0]};1", f"{rows[0]};10", "RK-6-GR;AP-6-GR;Klemme 6;40;1,40;1"]  # a scale, of one name
+    for found in (listed(header, *rows), listed(f"{header};ab Menge", *more)):
+        assert {product.name for product in found.products} == {"Klemme 4", "Klemme 6"}
+        assert found.products[0].prices[0].amount == "1.20"
+        assert (header.split(";")[3], "50", "") in features(found)[0]
+
+
+def test_a_list_of_parts_may_name_them_by_a_description() -> None:
+    found = listed("Artikel;Ersatzteil;Beschreibung", "NT-24-5;ET-1001;Sicherung 5 A")
+    assert (relations(found), features(found)) == (
+        [("NT-24-5", "sparepart", "ET-1001")], [[("Beschreibung", "Sicherung 5 A", "")]],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Device;Serial;Accessories", "Gerät;Standort;Ersatzteil", "Machine;Location;Spare part no.",
+     "Artikel;Raum;Zubehör", "Item;IP-Adresse;Nachfolger", "Device;Inventar-Nr.;Accessories"],
+)  # fmt: skip
+def test_an_inventory_of_what_is_there_is_no_list_of_articles(header: str) -> None:
+    found = listed(header, "SRV01;R2041;KVM8", "SRV02;R2042;KVM9")
+    assert found.products == ()
+    assert texts(found) == [f"{header.replace(';', ' | ')}\nSRV01 | R2041 | KVM8\nSRV02 | R2042 | KVM9"]
+
+
+@pytest.mark.parametrize("header", ["Gerät;Ersatzteil", "Device;Accessories"])
+def test_pairs_that_do_not_say_that_they_are_numbers_are_articles_where_both_are_written_alike(header: str) -> None:
+    assert listed(header, "SRV01;KVM-8", "SRV02;Dock 12").products == ()
+    assert extracted(page(header, "SRV01;KVM-8"), "a.html").products == ()
+    assert listed(header, "NT-24-3;entfällt", "NT-24-8;-").products == ()
+    found = listed(header, "NT-24-3;NT-24-5, NT-24-8", "NT-24-8;entfällt")
+    assert [target for _, _, target in relations(found)] == ["NT-24-5", "NT-24-8"]
 
 
 def test_a_list_of_spare_parts_is_of_these_and_says_what_they_fit() -> None:

@@ -9,7 +9,15 @@ from functools import lru_cache
 
 from servers.cradle.processing.extract.column_names import NUMBERS, dated, folded, role_of, scaled, split_unit, stated
 from servers.cradle.processing.extract.note_marks import with_cents
-from servers.cradle.processing.extract.pair_lists import names_others, paired, without_others
+from servers.cradle.processing.extract.pair_lists import (
+    RELATED,
+    are_articles,
+    names_behind,
+    names_others,
+    paired,
+    says_numbers,
+    without_others,
+)
 from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of
 from servers.cradle.processing.extract.terms import Terms
 from servers.cradle.processing.extract.validity import Validity
@@ -64,7 +72,7 @@ class Columns:
     products above, `language` that of the names, `paired` whether the article's column is one of `pair_lists`,
     `described` whether its name is in one of descriptions, `figures` the decimal sign of its other numbers, `?` where
     these do not show it; `numbers` are some of its article numbers and GTINs in their order, where a column says what
-    these fit, `written` how they are written."""
+    these fit or the list is one of pairs, `written` how they are written."""
 
     headers: Row
     roles: list[str | None] = field(default_factory=list)
@@ -115,9 +123,10 @@ class Columns:
     def learn(self, sample: list[Row], before: Columns | None) -> None:
         """Finds out how the table writes numbers, from its headers' language and some of its rows; where these do not
         show it, as the table `before` it."""
-        if "fits" in self.roles:
+        if "fits" in self.roles or self.paired:
             self.numbers = sorted({number for row in sample for role in NUMBERS if (number := self.first(role, row))})
             self.written = set(map(written, self.numbers))
+        self._learn_of_others(sample)
         at = self.roles.index("name") if self.described else 0
         if self.described and any(len(row[at]) > MAX_NAME for row in sample if at < len(row)):
             self.roles[at] = "description"
@@ -133,6 +142,19 @@ class Columns:
         self.figures = known or (before.figures if before is not None else "?")
         said = (cell for row in sample for role, cell in zip(self.roles, row, strict=False) if role in _NAMING)
         self.language = guess_of_names(" ".join(said), self.writing.language)
+
+    def _learn_of_others(self, sample: list[Row]) -> None:
+        """Finds out whether names are of other articles, and whether pairs that do not say so are of articles."""
+        words = _words(self.headers)
+        if self.paired and not says_numbers(words, self.roles):
+            others = [cell for row in sample for role, cell in zip(self.roles, row, strict=False) if role in RELATED]
+            if not are_articles(others, self.may_name):
+                self.roles, self.paired = [None if role == "article" else role for role in self.roles], False
+        elif not self.paired and (places := names_behind(words, self.roles)) is not None:
+            article, other, name = places
+            rows = [(row[article], row[other], row[name]) for row in sample if len(row) > max(places) and row[other]]
+            if names_others(rows):
+                _assign(self, without_others(self.roles))
 
     def _of_counts(self, sample: list[Row]) -> str:
         """The decimal sign of a table that shows it by pieces alone: `1.200` of them are no fraction in German."""
@@ -213,17 +235,25 @@ def columns_of(headers: Row) -> Columns:
 
 
 def _pair(columns: Columns) -> None:
-    """Finds the article's column of a list that only says what goes with it, and what is of other articles alone."""
-    words, roles = [folded(split_unit(header)[0]) for header in columns.headers], columns.roles
-    if not set(NUMBERS) & set(roles):
-        found = paired(words, roles)
-        columns.paired = found is not None
-    else:
-        found = without_others(roles) if names_others(words, roles) else None
-    for at, role in enumerate(found or ()):
-        if roles[at] == "price" and role is None:
-            columns.labels[at] = (Localised(columns.headers[at]),)  # with the quantity that it is for
-        roles[at] = role
+    """Finds the article's column of a list that only says what goes with it."""
+    if set(NUMBERS) & set(columns.roles):
+        return
+    if (found := paired(_words(columns.headers), columns.roles)) is not None:
+        columns.paired = True
+        _assign(columns, found)
+
+
+def _words(headers: Row) -> list[str]:
+    return [folded(split_unit(header)[0]) for header in headers]
+
+
+def _assign(columns: Columns, found: list[str | None]) -> None:
+    """Gives the columns other roles. What was a price stays under its whole header, with the quantity it is for."""
+    for at, role in enumerate(found):
+        if columns.roles[at] == "price" and role is None:
+            columns.labels[at] = (Localised(columns.headers[at]),)
+    columns.roles = found
+    columns.described = columns.described and "name" in found
 
 
 def _unnamed(number: int) -> str:

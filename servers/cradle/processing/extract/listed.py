@@ -126,6 +126,7 @@ def listing(table: Block) -> list[Row] | None:
 def _pairs(rows: list[Row]) -> bool:
     """Whether each row says what goes with an article, as `Artikel | Nachfolger` heads it."""
     columns = columns_of(rows[0])
+    columns.learn(rows[1:], None)
     return columns.paired and all(map(_is_one_name, rows[0])) and all(number_in(row, columns) for row in rows[1:])
 
 
