@@ -52,6 +52,15 @@ def test_a_group_that_names_articles_does_so_for_its_first_column(below: str) ->
     assert [each.name for each in product.features] == [f"Bezeichnung {below.split(';')[1]}"]
 
 
+def test_a_name_below_a_groups_may_have_its_unit_or_sign_behind_it() -> None:
+    found = listed("Artikel-Nr.;Bezeichnung;Abmessungen;", ";;Länge außen in mm;Breite B1", "HL-100;Leuchte;320;80")
+    assert features(found) == [[("Abmessungen Länge außen in mm", "320", ""), ("Abmessungen Breite B1", "80", "")]]
+    found = listed("Artikel-Nr.;Bezeichnung;Maße (mm);;", ";;Länge;Breite;Dicke [cm]", "HL-100;Leuchte;320;80;1")
+    assert features(found) == [
+        [("Maße Länge", "320", "mm"), ("Maße Breite", "80", "mm"), ("Maße (mm) Dicke", "1", "cm")]
+    ]
+
+
 def test_prices_of_a_scale_may_stand_below_their_groups_name() -> None:
     (product,) = listed("Artikel-Nr.;Bezeichnung;Preis EUR;", ";;ab 1 Stk;ab 10 Stk", "A-1;Klemme;1,20;1,10").products
     assert [(each.amount, each.lower_bound) for each in product.prices] == [("1.20", "1"), ("1.10", "10")]

@@ -206,7 +206,7 @@ def _is_sum(number: str, row: Row, columns: Columns) -> bool:
     if not _SUM.fullmatch(number) or ("name" not in columns.roles and any(map(str.isdigit, number))):
         return False
     beside = (columns.first(role, row) for role in _SAY_WHAT_IT_IS)
-    return all(cell in ("", number) or _SUM.fullmatch(cell) for cell in beside)
+    return all(cell in ("", number) or _SUM.fullmatch(cell) or (cell[-1] == "%" and _numeric(cell)) for cell in beside)
 
 
 def _identifier(cell: str) -> str:

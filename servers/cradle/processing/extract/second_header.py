@@ -16,7 +16,9 @@ _UNIT = re.compile(
     r"[\[(]?([mcdk]?m[²³23]?|[µn]m|[kmµ]?[gAVW]|t|k?VA|[kMG]?Hz|m?l|k?Nm?|m?bar|k?Wh|lm|m?s|min|°C|K|%|k?Ω|Stück|Stk\.?|St\.?|pcs\.?"
     r"|EUR|€|CHF|USD|GBP)[\])]?"
 )
-_LABEL = re.compile(r"(?=.{1,24}$)(?:[^\W\d_]{2,}[-.]?|Ø)(?:[ /-][^\W\d_]+\.?)?")  # a remark has more words
+_LABEL = re.compile(  # Länge außen, Breite B1, Höhe in mm: a remark has more words
+    r"(?=.{1,30}$)(?:[^\W\d_]{2,}[-.]?|Ø)(?:[ /-](?:[^\W\d_]+\.?|[A-Z]\d))?(?: in [^\W\d_]{1,3}[²³]?)?"
+)
 _OF_NAMES = re.compile(  # what is named twice: any other words below are a name themselves
     r"deutsch|englisch|französisch|italienisch|spanisch|niederländisch|polnisch|german|english|french|italian|spanish"
     r"|dutch|polish|de|en|fr|it|es|nl|pl|kurz(?:text|form)?|lang(?:text|form)?|short|long",
@@ -59,8 +61,11 @@ def _names_part(group: str, cell: str) -> bool:
 
 def _part(group: str, name: str, cell: str) -> str:
     """The whole name of a column; a name that has a role by itself keeps it for the first one below it."""
-    whole = f"{group} {cell}"
-    return name if name and (role := role_of(name)) and role_of(whole) != role else whole
+    whole, role = f"{group} {cell}", role_of(group)
+    bare, unit = split_unit(group)
+    if unit and not role and not split_unit(cell)[1]:
+        return f"{bare} {cell} [{unit}]"
+    return name if name and role and role_of(whole) != role else whole
 
 
 def _measured(name: str, unit: str) -> str:
