@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,20 +18,29 @@ if TYPE_CHECKING:
     from shared.encoder import Ids
 
 POISON, FATAL, GREEDY, CRASH, HUGE, WIDE = 29_999, 29_998, 29_997, 29_996, 29_995, 29_994
+SEGFAULT, KILLED, STUCK = 29_993, 29_992, 29_991
 GREEDY_FIT = 3
+BROKEN = "broken"
+"""While a file of that name is in the model's folder, the device computes nothing."""
 
 
 class FaultyBackend(OpenVinoBackend):
     """`POISON` among the ids fails the batch, `FATAL` breaks the device for good, `GREEDY` needs so much memory that
-    a batch of `GREEDY_FIT` texts is the largest that fits, `HUGE` more than there is, `CRASH` ends the process,
-    `WIDE` makes all vectors of the batch twice as long."""
+    a batch of `GREEDY_FIT` texts is the largest that fits, `HUGE` more than there is, `CRASH` and `SEGFAULT` end the
+    process, `KILLED` has Linux end it, `STUCK` never ends, `WIDE` makes all vectors of the batch twice as long."""
 
     dead = False
+    broken = Path()
 
     def start(self, ids: Ids, lengths: Ids) -> Pending:
         if (ids == CRASH).any():
             os._exit(3)
-        self.dead = self.dead or bool((ids == FATAL).any())
+        for fault, sign in ((SEGFAULT, signal.SIGSEGV), (KILLED, signal.SIGKILL)):
+            if (ids == fault).any():
+                os.kill(os.getpid(), sign)
+        if (ids == STUCK).any():
+            threading.Event().wait()
+        self.dead = self.dead or bool((ids == FATAL).any()) or self.broken.is_file()
         if self.dead or (ids == POISON).any():
             raise RuntimeError("the device says no")
         if (ids == HUGE).any() or ((ids == GREEDY).any() and len(lengths) > GREEDY_FIT):
@@ -41,7 +52,9 @@ class FaultyBackend(OpenVinoBackend):
 
 
 def load(spec: Spec) -> FaultyBackend:
-    return FaultyBackend(Path(spec.folder), spec.threads)
+    backend = FaultyBackend(Path(spec.folder), spec.threads)
+    backend.broken = Path(spec.folder) / BROKEN
+    return backend
 
 
 if __name__ == "__main__":

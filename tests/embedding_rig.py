@@ -28,7 +28,8 @@ PROBE = [101, 102]
 
 
 class SeenWorker(Worker):
-    """The real worker on `tests.embedding_device`. Remembers the ids of every text that was sent to the device."""
+    """The real worker on `tests.embedding_device`. Remembers the ids of every text that was sent to the device, but for
+    the probe."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(Spec("openvino", str(folder), threads=1), "tests.embedding_device")
@@ -36,8 +37,9 @@ class SeenWorker(Worker):
         self.sent = asyncio.Event()
 
     async def run(self, texts: Sequence[Sequence[int]], units: Sequence[bool]) -> Vectors:
-        self.seen += [list(text) for text in texts]
-        self.sent.set()
+        if list(texts[0]) != PROBE:
+            self.seen += [list(text) for text in texts]
+            self.sent.set()
         return await super().run(texts, units)
 
     def stand_still(self) -> None:

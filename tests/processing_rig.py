@@ -43,6 +43,7 @@ class Watched:
         self.gate.set()
         self.texts: list[str] = []
         self.refuse = ""
+        self.why: Exception = RuntimeError("the process dies here")
         self.changed = asyncio.Condition()
 
     @property
@@ -60,7 +61,7 @@ class Watched:
     ) -> np.ndarray:
         await self.gate.wait()
         if self.refuse and any(self.refuse in text for text in texts):
-            raise RuntimeError("the process dies here")
+            raise self.why
         if self.real:
             vectors = await self._service.embed_vectors(texts, input_type, tenant, priority, inputs=inputs)
         else:

@@ -12,7 +12,7 @@ import pytest
 from servers.cradle.embedding.engine import Engine
 from shared.encoder import Graph
 from shared.errors import InvalidInput
-from tests.embedding_device import CRASH, FATAL, POISON
+from tests.embedding_device import CRASH, FATAL, POISON, SEGFAULT
 from tests.embedding_rig import SeenWorker, text_ids
 
 pytestmark = [pytest.mark.slow, pytest.mark.requirement("F-05", "F-06")]
@@ -32,7 +32,7 @@ def with_fault(draw: np.random.Generator, fault: int) -> list[int]:
     return text
 
 
-@pytest.mark.parametrize("fault", [CRASH, FATAL])
+@pytest.mark.parametrize("fault", [CRASH, SEGFAULT, FATAL])
 async def test_of_a_batch_whose_worker_dies_only_the_text_that_kills_fails_and_never_comes_back(
     engine: Engine, launched: list[SeenWorker], graph: Graph, fault: int
 ) -> None:

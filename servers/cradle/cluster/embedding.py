@@ -25,7 +25,7 @@ from shared.telemetry import event
 if TYPE_CHECKING:
     from shared.encoder import Vectors
 
-Told = tuple["Vectors | Literal['failed', 'memory', 'lost']", int]
+Told = tuple["Vectors | Literal['failed', 'memory', 'lost', 'crashed']", int]
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Model:
             return await self._worker.run(texts, units), self._worker.memory
         except BatchFailed as failed:
             return "memory" if failed.memory else "failed", self._worker.memory
-        except WorkerLost:
-            return "lost", 0
+        except WorkerLost as lost:
+            return "crashed" if lost.crashed else "lost", 0
 
     async def lost(self) -> None:
         """Returns when the child process is gone."""
@@ -125,9 +125,9 @@ class ClusterWorker(Worker):
                 vectors, self.memory = await self._actor.call("run", texts, units)
         except (NodeLost, TimeoutError):
             vectors = "lost"
-        if isinstance(vectors, str) and vectors == "lost":
+        if isinstance(vectors, str) and vectors in {"lost", "crashed"}:
             self.kill()
-            raise WorkerLost
+            raise WorkerLost(vectors == "crashed")
         if isinstance(vectors, str):
             raise BatchFailed(vectors == "memory")
         return vectors

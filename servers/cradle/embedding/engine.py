@@ -112,9 +112,7 @@ class Engine:
     async def close(self) -> None:
         """Ends the workers; what still waits gets `Unavailable`, and so does what comes."""
         self._closed = True
-        for call in self._calls:
-            if not call.done.done():
-                call.done.set_exception(reloading())
+        self._refuse_all(reloading)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()  # first: else the workers that end would be replaced
@@ -135,7 +133,7 @@ class Engine:
             Overloaded: too much waits.
             DeadlineExceeded: the deadline passed first.
             InvalidInput: a text cannot be computed, or ends the worker's process; names it.
-            Unavailable: the device had no memory for the moment, or the engine is closed.
+            Unavailable: the device had no memory for the moment or computes nothing, or the engine is closed.
         """
         import numpy as np
 
@@ -178,6 +176,11 @@ class Engine:
         call.items.clear()  # each item names its call: else both wait for the collector of cycles, vectors and all
         metrics.WAITING.set(self.admission.waiting)
 
+    def _refuse_all(self, error: Callable[[], PlatformError]) -> None:
+        for call in self._calls:
+            if not call.done.done():
+                call.done.set_exception(error())
+
     def _own(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)  # pyright: ignore[reportArgumentType]
         self._tasks.add(task)
@@ -203,19 +206,25 @@ class Engine:
             self._work.set()
 
     async def _started(self, place: int) -> Worker:
+        """A worker whose device computes. Where it does not and there is no other one, who waits is told."""
         pause = FIRST_PAUSE_S
         while True:
             worker = self._launch(place)
             try:
                 await worker.start()
-                return worker
+                if await self._broken(worker) is None:
+                    return worker
+                await worker.close()
+                if not self.workers:
+                    self._refuse_all(broken)
             except Unavailable:
-                metrics.LOADS.labels("failed").inc()
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                pass
             except asyncio.CancelledError:
                 await worker.close()
                 raise
+            metrics.LOADS.labels("failed").inc()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
 
     async def _serve(self) -> None:
         while True:
@@ -247,7 +256,10 @@ class Engine:
         outcomes: dict[Item, Outcome] = {}
         try:
             with span("embedding.batch", count=len(batch.items), tokens=batch.tokens, backend=self.backend):
-                outcomes = await self._outcomes(worker, batch.items)
+                if batch.apart and await self._broken(worker) is not None:
+                    outcomes = dict.fromkeys(batch.items, WorkerLost())  # before it had any of them
+                else:
+                    outcomes = await self._outcomes(worker, batch.items)
             self._tell(batch, started)
         finally:
             worker.batches -= places
@@ -260,13 +272,14 @@ class Engine:
         for item in items:
             outcome = outcomes.get(item, Internal())  # a defect, which `_ended` logs, or nobody waits for it
             if isinstance(outcome, WorkerLost):
-                self._suspects.lost(item.ids, item.apart, now)
-                if item.apart:
+                guilty = item.apart and outcome.crashed
+                self._suspects.lost(item.ids, guilty, now)
+                if guilty:
                     event("embedding_text_ends_worker", level=logging.ERROR, backend=self.backend)
-                elif _awaited(item):
+                elif not item.apart and _awaited(item):
                     self._again(item, now)
                     continue
-                outcome = fatal(item.owner[1])
+                outcome = fatal(item.owner[1]) if guilty else broken()
             elif item.apart and item in outcomes:
                 self._suspects.cleared(item.ids)
             left[item.lane] += item.tokens
@@ -313,8 +326,8 @@ class Engine:
             return {}
         try:
             found = await self._run(worker, [item.ids for item in items], [item.owner[0].normalize for item in items])
-        except WorkerLost:
-            return dict.fromkeys(items, WorkerLost())  # one that was not raised holds no frames
+        except WorkerLost as lost:
+            return dict.fromkeys(items, WorkerLost(lost.crashed))  # one that was not raised holds no frames
         except BatchFailed as failed:
             if failed.memory:
                 self._scheduler.refused(items)
@@ -333,15 +346,26 @@ class Engine:
             raise BatchFailed(memory=False)
         return found
 
-    async def _why(self, worker: Worker, item: Item, memory: bool) -> PlatformError | WorkerLost:
-        """Whether it was the text or the device: one text that always works is tried. Memory that sufficed for a text
-        as long before will do so again."""
+    async def _broken(self, worker: Worker) -> WorkerLost | None:
+        """None where a device computes a text that always works. Another one's process is ended; `crashed`: though
+        memory and time sufficed."""
         try:
             await self._run(worker, [self._probe], [True])
-        except (BatchFailed, WorkerLost):
-            event("embedding_device_broken", backend=self.backend)
-            worker.kill()
-            return WorkerLost()
+        except BatchFailed as failed:
+            crashed = not failed.memory
+        except WorkerLost as lost:
+            crashed = lost.crashed
+        else:
+            return None
+        event("embedding_device_broken", level=logging.ERROR, backend=self.backend)
+        worker.kill()
+        return WorkerLost(crashed)
+
+    async def _why(self, worker: Worker, item: Item, memory: bool) -> PlatformError | WorkerLost:
+        """Whether it was the text, or the device that is broken now. Memory that sufficed for a text as long before
+        will do so again."""
+        if (lost := await self._broken(worker)) is not None:
+            return WorkerLost(lost.crashed and not memory)
         if memory and item.tokens <= self._longest:
             return Unavailable("The embedding device is short of memory. Try again shortly.", retry_after=5)
         why = "needs more memory than the device has" if memory else "cannot be embedded by the model"
@@ -374,9 +398,14 @@ def too_late() -> DeadlineExceeded:
 def fatal(at: int) -> InvalidInput:
     """The error of a text that ends the worker's process."""
     return InvalidInput(
-        f"Text {at} ends the process that computes it, and will not be tried again. Leave it out or change it.",
+        f"Text {at} ends the process that computes it, and is refused for half an hour. Leave it out or change it.",
         field=f"texts.{at}",
     )
+
+
+def broken() -> Unavailable:
+    """The error of texts whose device computes nothing, or whose process was ended twice, maybe by none of them."""
+    return Unavailable("The embedding device fails at the moment. Try again later.", retry_after=LONGEST_PAUSE_S)
 
 
 def reloading() -> Unavailable:

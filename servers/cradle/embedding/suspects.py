@@ -12,13 +12,14 @@ Verdict = Literal["suspect", "fatal"]
 MOST = 4096
 """Texts remembered at once; the one noted first gives way. A lost batch has 1,024 at most."""
 REMEMBERED_S = 1800.0
-"""Long enough that a caller who sends the same text for ever costs little; short enough that a text which somebody's
-`kill -9` met twice is served again."""
+"""Long enough that a caller who sends the same text for ever costs little; short enough that a text which a device's
+fault met twice is served again."""
 
 
 class Suspects:
-    """A text that was lost in company is *suspect*: it is computed alone. One that was lost alone is *fatal*: it never
-    reaches a device again. Digests are keyed with what only this process knows, so that they tell nothing elsewhere."""
+    """A text that was lost is *suspect*: it is computed alone. One that crashed the process, alone on a device that
+    worked, is *fatal*: it reaches none again. Digests are keyed with what only this process knows, so that they tell
+    nothing elsewhere."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(16)
@@ -31,11 +32,11 @@ class Suspects:
         verdict, until = self._noted.get(self._digest(ids), (None, now))
         return verdict if until > now else None
 
-    def lost(self, ids: Sequence[int], alone: bool, now: float) -> None:
-        """The process ended while it had this text, and no other where `alone`."""
+    def lost(self, ids: Sequence[int], fatal: bool, now: float) -> None:
+        """The process ended while it had this text, and by nothing else where `fatal`."""
         digest = self._digest(ids)
         self._noted.pop(digest, None)
-        self._noted[digest] = ("fatal" if alone else "suspect", now + REMEMBERED_S)
+        self._noted[digest] = ("fatal" if fatal else "suspect", now + REMEMBERED_S)
         for oldest in list(self._noted):  # in the order of their ends
             if len(self._noted) <= MOST and self._noted[oldest][1] > now:
                 break

@@ -6,8 +6,10 @@ import asyncio
 import itertools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,16 @@ BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 """What Linux calls a processor's instructions for products of bfloat16. Others emulate them, slower than float32."""
 SHORT_OF_MEMORY = {"lost", "MemoryError", "OutOfMemoryError"}
 """What a process that could not load the model says, or what is said of it, where memory is short."""
+CRASHES = {
+    signal.SIGABRT,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGSEGV,
+    signal.SIGSYS,
+    signal.SIGTRAP,
+}
+"""Signals that a process brings upon itself. SIGKILL comes from outside: from Linux when memory is short, for one."""
 DEVICE = "servers.cradle.embedding.device"
 TOLD = ("name", "mixed", "in_flight", "alone", "lacks")
 """What a process says of its backend."""
@@ -50,7 +62,15 @@ class BatchFailed(Exception):
 
 
 class WorkerLost(Exception):
-    """The process is gone, and what it was computing with it."""
+    """The process is gone, and what it was computing with it.
+
+    Args:
+        crashed: it ended by itself; False: from outside, for want of memory or time, or it is not known.
+    """
+
+    def __init__(self, crashed: bool = False) -> None:
+        super().__init__()
+        self.crashed = crashed
 
 
 class Worker:
@@ -66,6 +86,7 @@ class Worker:
         self.name, self.mixed, self.in_flight, self.alone, self.lacks = spec.backend, False, 1, True, ""
         self.batches = self.tokens = self.memory = 0
         self.ended = 0.0  # when its last batch did
+        self._crashed = False
         self._spec, self._module = spec, module
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Vectors]] = {}
@@ -202,15 +223,25 @@ class Worker:
                     event("embedding_batch_failed", backend=self.name, code=body.decode())
                     answer.set_exception(BatchFailed(status == NO_MEMORY))
         except (asyncio.IncompleteReadError, OSError):
-            event("embedding_worker_lost", level=logging.ERROR, backend=self.name)
+            ended = await self._ended()
+            self._crashed = not self.lost.is_set() and (ended > 0 or -ended in CRASHES)  # `kill` sets it
+            event("embedding_worker_lost", level=logging.ERROR, backend=self.name, code=str(ended))
         finally:
+            self._fail_all()  # first: what another machine hears first tells more
             self.lost.set()
-            self._fail_all()
+
+    async def _ended(self) -> int:
+        """The process's exit status, or the number of the signal that ended it below zero; 0: not known in time."""
+        assert self._process is not None  # noqa: S101  # started
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STUCK_S):
+                return await self._process.wait()
+        return 0
 
     def _fail_all(self) -> None:
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(WorkerLost())
+                answer.set_exception(WorkerLost(self._crashed))
 
 
 def require_bfloat16() -> None:

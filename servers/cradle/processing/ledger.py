@@ -15,7 +15,16 @@ from shared.errors import Unavailable
 
 # What may go better next time though the file is the same.
 TRANSIENT = frozenset(
-    {"time_limit", "memory_limit", "reader_crashed", "ocr_failed", "cannot_open", "folder_unreadable", "changed"}
+    {
+        "time_limit",
+        "memory_limit",
+        "reader_crashed",
+        "ocr_failed",
+        "embedding_failed",
+        "cannot_open",
+        "folder_unreadable",
+        "changed",
+    }
 )
 
 

@@ -248,6 +248,11 @@ class Stages:
         raise AssertionError
 
     async def _embed(self, chunks: list[Chunk]) -> np.ndarray | None:
+        """The passages' vectors.
+
+        Raises:
+            Unreadable: one of them was refused; which may be the device's fault, and pass.
+        """
         if not chunks:
             return None
         import numpy as np
@@ -258,7 +263,11 @@ class Stages:
                 batch = chunks[at : at + EMBED_BATCH]
                 texts, inputs = [chunk.text for chunk in batch], [chunk.ids for chunk in batch]
                 tenant = self._version.customer_id
-                vectors.append(await self._embedder.embed_vectors(texts, "passage", tenant, "bulk", inputs=inputs))
+                try:
+                    vectors.append(await self._embedder.embed_vectors(texts, "passage", tenant, "bulk", inputs=inputs))
+                except InvalidInput:
+                    reason = "A passage could not be embedded. Run the job again; cradle's log says more."
+                    raise Unreadable("embedding_failed", reason) from None
         return np.concatenate(vectors) if len(vectors) > 1 else vectors[0]
 
 

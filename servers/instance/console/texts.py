@@ -19,6 +19,7 @@ FAILURES_DE = {
     "changed": "Die Datei hat sich geändert, während sie gelesen wurde. Starten Sie den Lauf noch einmal.",
     "cannot_open": "Die Datei ließ sich nicht öffnen. Legen Sie sie noch einmal ab, mit einem einfachen Namen.",
     "damaged": "Die Datei ist beschädigt. Speichern Sie sie in ihrem Programm neu.",
+    "embedding_failed": "Eine Textstelle der Datei ließ sich nicht einbetten. Starten Sie den Lauf noch einmal.",
     "empty": "Die Datei ist leer. Legen Sie sie noch einmal ab.",
     "encrypted": "Die Datei ist mit einem Kennwort geschützt. Speichern Sie sie ohne Kennwort.",
     "folder_unreadable": "Der Ordner ließ sich nicht öffnen.",
