@@ -24,6 +24,9 @@ def prices(found: Extraction) -> list[tuple[str | None, str, str, str]]:
         ("All prices in CHF, valid from 2026-02-01", "CHF", ""), ("Preise verstehen sich netto in Euro", "EUR", ""),
         ("EUR-Preisliste", "EUR", ""), ("Währung: USD", "USD", ""), ("Preise in €  je 100 Stück", "EUR", "100 Stück"),
         ("Alle Preise in EUR pro 100 Stück zzgl. gesetzl. MwSt.", "EUR", "100 Stück"), ("Preise je m", "", "m"),
+        ("Preisliste 2026, alle Preise in EUR, per 100 Stück", "EUR", "100 Stück"), ("Preis je 100 kg", "", "100 kg"),
+        ("Muster GmbH Preise in EUR", "EUR", ""), ("Bruttolistenpreise in CHF ohne MwSt.", "CHF", ""),
+        ("Muster GmbH, List prices in GBP", "GBP", ""), ("Die Preise in EUR gelten ab 1.1.2026", "EUR", ""),
         ("Preise per 1.000 Stück", "", "1000 Stück"), ("Preise pro Tausend", "", "Tausend"),
     ],
 )  # fmt: skip
@@ -37,6 +40,10 @@ def test_a_title_says_currency_and_quantity_of_all_prices(line: str, currency: s
         "Preise ab 5 EUR", "Preise netto, Fracht 8,50 EUR", "Kurs 1 EUR = 0,94 CHF, Preise in EUR",
         "Preise in EUR und CHF", "Preise in PLN, umgerechnet in EUR", "Preisgruppe EUR",
         "Preise für Klemmen je 100 Stück", "Preise je VPE", "Lieferung in EUR-Paletten", "Preise pro Monat",
+        "Kupferpreis in USD je t: 9.500", "der Kupferpreis in USD ist gestiegen.", "Kupfer-Preise in USD",
+        "Copper price in USD", "Copper prices per kg", "Der Preis in USD ist gestiegen", "Preise in USD auf Anfrage",
+        "Die Preise in USD sind gestiegen", "Kupferpreis je 100 kg", "Silberpreis je kg", "Kupfer, Preis je 100 kg",
+        "Frachtpreise in CHF", "Sonderpreis EUR", "Preisliste Euro-Paletten", "Preisliste Euro Paletten",
     ],
 )  # fmt: skip
 def test_what_may_be_of_something_else_or_is_two_says_nothing(line: str) -> None:
@@ -80,6 +87,16 @@ def test_a_title_between_families_holds_below_it_until_the_next_one_leaves_it_op
     )  # fmt: skip
     assert prices(metres) == [("58.90", "EUR", "100", "m"), ("9.90", "EUR", "100", "m")]
     assert [feature.name for feature in metres.products[2].features] == ["Preis (Menge nicht eindeutig)"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["Preise in USD auf Anfrage", "Sonderpreis EUR", "Preis USD", "Preise in USD, auf Anfrage", "Preis je 100 kg"],
+)
+def test_a_row_between_articles_that_says_anything_else_is_not_of_the_prices_below(row: str) -> None:
+    for between in (f";{row};", f"{row};;"):
+        found = listed("Preise in CHF;;", HEADER, "A-1;Klemme;1,20", between, "A-2;Klemme;1,50")
+        assert prices(found) == [("1.20", "CHF", "", ""), ("1.50", "CHF", "", "")]
 
 
 def test_a_line_below_the_header_may_be_the_lists_title() -> None:

@@ -253,7 +253,9 @@ def _others(rows: list[Row], columns: Columns, page: int) -> Iterator[Block]:
     if validity is not None and (not validity.unclear or names_prices(validity.unclear)):
         columns.validity = validity
     titles = all(len([1 for cell in row if cell]) == 1 and _heads(row, columns) for row in rows)
-    columns.terms = terms_of(said).before(columns.terms.beyond(columns.title) if titles else columns.terms)
+    columns.terms = terms_of(said, between=True).before(
+        columns.terms.beyond(columns.title) if titles else columns.terms
+    )
     if not columns.begun and any(map(_OF_ALL.match, said)):
         columns.title = columns.terms
     yield from _tables(rows, None if titles else columns.headers, page)
