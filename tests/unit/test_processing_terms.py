@@ -75,6 +75,23 @@ def test_a_price_that_says_its_own_currency_or_quantity_keeps_it() -> None:
     assert prices(found) == [("48.20", "CHF", "10", "")]
 
 
+@pytest.mark.parametrize(
+    ("header", "cell", "currency"),
+    [
+        ("Preis", "12,50 PLN", "PLN"), ("Preis", "12,50 Kč", "CZK"), ("Preis", "12,50 zł", "PLN"),
+        ("Preis", "12,50 SFr.", "CHF"), ("Preis (SEK)", "12,50", "SEK"), ("Preis", "12,50 kr", ""),
+        ("Preis", "₺ 12,50", ""), ("Preis (THB)", "12,50", ""), ("Preis (kr)", "12,50", ""),
+        ("Preis (zzgl. MwSt.)", "12,50", "EUR"), ("Nettopreis [Stück]", "12,50", "EUR"), ("Preis / Price", "9", "EUR"),
+        ("Preis (VPE)", "12,50", "EUR"), ("Preis pro VPE", "12,50", "EUR"), ("UVP netto", "12,50", "EUR"),
+        ("Preis", "12,50 / 100 St", "EUR"), ("Listenpreis netto", "12,50 *", "EUR"), ("Preis je 100 m", "12,50", "EUR"),
+        ("Preis ab 01.07.2026", "12,50", "EUR"),
+    ],
+)  # fmt: skip
+def test_the_titles_currency_is_that_of_prices_that_say_nothing_else(header: str, cell: str, currency: str) -> None:
+    found = listed("Preisliste 2026 in EUR;;", f"Artikelnummer;Bezeichnung;{header}", f"A-1;Klemme;{cell}")
+    assert [said for _, said, _, _ in prices(found)] == [currency]
+
+
 def test_a_title_between_families_holds_below_it_until_the_next_one_leaves_it_open() -> None:
     found = listed(
         "Preise in EUR;;", HEADER, "A-1;Klemme;1,20", "Export: Preise in USD;;", "A-2;Klemme;1,50", "Leuchten;;",

@@ -8,7 +8,14 @@ from functools import lru_cache
 from itertools import pairwise
 
 from servers.cradle.processing.extract.pair_lists import NEW, NUMBERED_ACCESSORIES, NUMBERED_PARTS
-from servers.cradle.processing.extract.quantities import currency_of, priced_for, priced_from
+from servers.cradle.processing.extract.quantities import (
+    currency_of,
+    is_counted,
+    is_package,
+    priced_for,
+    priced_from,
+)
+from servers.cradle.processing.extract.terms import TAX
 from servers.cradle.processing.extract.validity import DATE, Validity, validity_of
 
 _FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
@@ -18,6 +25,7 @@ _OTHER_SIGNS = re.compile(r"[^a-z0-9]+")
 _NUMBERED = re.compile(r"(?<=staffel)\d|(?<=[a-z])(?:[1-9]|20[23]\d)$")
 _SAYS_HOW = re.compile(r"(ineuro|ineur|euro|eur|chf|usd|netto|brutto|de|deu|en|eng)$")
 _OF_A_PIECE = re.compile(r"stückpreis\b", re.IGNORECASE)
+_WORD = re.compile(r"[\W\d]")
 _OF_A_PACKAGE = re.compile(r"(?<!\w)(?:VPE|VE)\b.*\d")
 _DATED = re.compile(
     rf"(.+?)\s*[(\[]?(?:gültig\s|valid\s)?(?<!\w)(ab|seit|from|bis|until)\s(?:dem\s|zum\s)?({DATE})[)\]]?(?:\s(EUR|€|CHF|USD|GBP))?",
@@ -129,6 +137,16 @@ def scaled(headers: Sequence[str], roles: Sequence[str | None]) -> list[int]:
         of = _QUANTITY.fullmatch(folded(header)) if roles[at] is None and roles[at + 1] == "price" else None
         found += [at] if of and re.findall(r"\d+", name) == [of[1]] else []
     return found if len(found) > 1 else []
+
+
+@lru_cache(maxsize=1024)
+def is_price_alone(header: str) -> bool:
+    """Whether a price's header says nothing that may be a currency: quantity, unit, day and tax are none, but
+    `Preis (SEK)` says one."""
+    name, unit = split_unit(stated(header)[0])
+    if not (is_counted(unit) or is_package(_WORD.split(unit)[0]) or TAX.fullmatch(unit)):
+        return False
+    return not name or is_counted(name) or "price" in (_role(name), _in_two_languages(name)) or dated(name) is not None
 
 
 def names_numbers(header: str) -> bool:

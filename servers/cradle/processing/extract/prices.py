@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from servers.cradle.processing.extract.column_names import is_price_alone
 from servers.cradle.processing.extract.columns import Columns, Figure, Row, amount_of, shown
 from servers.cradle.processing.extract.quantities import (
     Quantity,
     Writing,
     currency_of,
+    is_amount_alone,
     is_package,
     priced_for,
     quantity_of,
@@ -37,9 +39,7 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
     bound = columns.priced_from[index] or columns.least(row, index)
     return Price(
         amount=amount,
-        currency=columns.first("currency", row)
-        or currency_of(f"{text} {columns.headers[index]}")
-        or columns.terms.currency,
+        currency=columns.first("currency", row) or _currency(text, columns, index),
         kind=columns.names[index],
         lower_bound=_read(bound, columns).number if bound else "",
         quantity=quantity.number,
@@ -47,6 +47,13 @@ def price_of(row: Row, columns: Columns, index: int) -> Price | None:
         valid_from=day_of(since) if since else columns.days[index].start or columns.validity.start,
         valid_to=day_of(until) if until else columns.days[index].end or columns.validity.end,
     )
+
+
+def _currency(cell: str, columns: Columns, index: int) -> str:
+    """What cell or header says, else the list's title; '' where they may say one that is not known."""
+    header = columns.headers[index]
+    own = currency_of(f"{cell} {header}")
+    return own or (columns.terms.currency if is_amount_alone(cell) and is_price_alone(header) else "")
 
 
 def _quantity(stated: str, row: Row, columns: Columns, index: int) -> Quantity:

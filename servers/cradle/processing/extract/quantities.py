@@ -6,6 +6,7 @@ What a text leaves open stays open: `1.000` alone is one or a thousand, and no n
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,10 +25,12 @@ _MONEY = re.compile(r"\b(?:in\s+)?(?:EUR|Euro|CHF|USD|GBP)\b|[€$£]|\b(?:netto
 _DATE = re.compile(r"\d{1,2}\.\d{1,2}\.(?:\d{2,4})?|20[23]\d")
 _ROUND = re.compile(r"10*|1[.,]000")  # what may stand behind a slash without a unit: else it is another price
 _SIGNS = re.compile(r"[.,]")
-_MARKS = re.compile(r"€|\$|£|[a-z]+")
+_MARKS = re.compile(r"€|\$|£|[^\W\d_]+")
 _NOTHING = re.compile(r"[\[(]\s*[\])]")
 _CURRENCIES = {
     "€": "EUR", "eur": "EUR", "euro": "EUR", "chf": "CHF", "$": "USD", "usd": "USD", "gbp": "GBP", "£": "GBP",
+    "sfr": "CHF", "pln": "PLN", "zł": "PLN", "czk": "CZK", "kč": "CZK", "sek": "SEK",
+    "nok": "NOK", "dkk": "DKK", "huf": "HUF",
 }  # fmt: skip
 _IN_WORDS = {"hundert": "100", "hundred": "100", "tausend": "1000", "thousand": "1000"}
 _COUNTED_IN = (
@@ -104,8 +107,17 @@ def priced_from(header: str) -> tuple[str, str]:
 
 def currency_of(text: str) -> str:
     """The code of the first currency that a text names, '' for none."""
-    marks = _MARKS.findall(text.lower())
-    return next((_CURRENCIES[mark] for mark in marks if mark in _CURRENCIES), "")
+    return next(iter(currencies_of(text)), "")
+
+
+def currencies_of(text: str) -> list[str]:
+    """The codes of all currencies that a text names, in its order."""
+    return [_CURRENCIES[mark] for mark in _MARKS.findall(text.lower()) if mark in _CURRENCIES]
+
+
+def is_amount_alone(cell: str) -> bool:
+    """Whether a cell is an amount and its quantity, with no word or sign left that may be a currency: no `12 kr`."""
+    return not any(sign.isalpha() or unicodedata.category(sign) == "Sc" for sign in priced_for(cell)[0])
 
 
 def is_counted(text: str) -> bool:
