@@ -43,6 +43,17 @@ def test_a_header_is_a_dated_prices_where_price_and_day_are_certain(header: str,
     assert role_of(header) == role
 
 
+@pytest.mark.parametrize(
+    ("header", "role"),
+    [
+        ("Preis EUR / Price USD", None), ("Preis (EUR) / Price (USD)", None), ("Preis EUR / Price", "price"),
+        ("Preis EUR / Price EUR", "price"), ("Preis / Price €", "price"),
+    ],
+)  # fmt: skip
+def test_a_header_in_two_languages_is_one_price_where_it_names_one_currency(header: str, role: str | None) -> None:
+    assert role_of(header) == role
+
+
 def test_quantities_numbered_as_the_prices_beside_them_are_their_scale() -> None:
     found = listed(
         "Artikelnummer;Menge 1;Preis 1 EUR;Menge 2;Preis 2 EUR;Menge 3;Preis 3 EUR", "S-1;1;0,50;100;0,45;1.000;0,40",

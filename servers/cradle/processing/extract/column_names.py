@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from servers.cradle.processing.extract.pair_lists import NEW, NUMBERED_ACCESSORIES, NUMBERED_PARTS
 from servers.cradle.processing.extract.quantities import (
+    currencies_of,
     currency_of,
     is_counted,
     is_package,
@@ -116,7 +117,7 @@ def _role_said(header: str) -> str | None:
     return (
         _role(name)
         or (_role(header) if unit else None)
-        or _in_two_languages(name)
+        or (_in_two_languages(name) if len(set(currencies_of(header))) < 2 else None)
         or ("price" if _is_price(stated(header)[0], header) or dated(header) else None)
     )
 
