@@ -187,6 +187,18 @@ def test_pieces_that_are_grouped_as_the_headers_language_does_show_how_the_list_
     assert Records(document_id("bestand.csv"), 1).of(found, [], None).features[0].number == number
 
 
+@pytest.mark.parametrize(
+    ("stocks", "weight"),
+    [(("12.000", "5.000"), None), (("12.000", "0"), None), (("12.000", "340"), 1500.0), (("1.000.000",), 1500.0)],
+)
+def test_pieces_that_may_be_written_with_three_decimals_show_nothing(
+    stocks: tuple[str, ...], weight: float | None
+) -> None:
+    rows = [f"471{at};{stock};1.500" for at, stock in enumerate(stocks)]
+    found = Records(document_id("bestand.csv"), 1).of(listed("Artikelnummer;Bestand;Gewicht", *rows), [], None)
+    assert {row.number for row in found.features if row.name == "Gewicht"} == {weight}
+
+
 def test_a_number_of_a_sheet_has_its_own_point_whatever_its_prices_are_written_with() -> None:
     found = sheet(("Artikelnummer", "Bezeichnung", "Traglast", "Preis EUR"), ("4711", "Haken", 1.125, "12,50"))
     assert [row.number for row in Records(document_id("p.xlsx"), 1).of(found, [], None).features] == [1.125]

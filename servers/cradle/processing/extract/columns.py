@@ -40,6 +40,7 @@ _COUNTS = re.compile(
 )
 _ONE = re.compile(r"1(?:\s?(?:Stück|Stk|St|pcs?|pieces?)\.?)?", re.IGNORECASE)
 _CENTS = re.compile(r"[.,]\d{1,4}$")
+_THREE_ZEROS = re.compile(r"0|\d+[.,]000")
 _LETTERS, _DIGITS = re.compile(r"[^\W\d_]+"), re.compile(r"\d+")
 MAX_NAME = 120  # signs of a description that is all that names the articles
 _NAMING = ("name", "description")
@@ -157,11 +158,13 @@ class Columns:
                 _assign(self, without_others(self.roles))
 
     def _of_counts(self, sample: list[Row]) -> str:
-        """The decimal sign of a table that shows it by pieces alone: `1.200` of them are no fraction in German."""
+        """The decimal sign of a table that shows it by pieces alone: `1.200` of them are no fraction in German; where
+        each is `12.000`, they may be written with three decimals."""
         grouped = {"de": (_THOUSANDS, ","), "en": (_THOUSANDS_BY_COMMA, ".")}.get(self.writing.language)
         for at, header in enumerate(self.headers if grouped else ()):
             cells = [row[at] for row in sample if at < len(row) and row[at]] if _COUNTS.fullmatch(header) else []
-            if grouped and all(map(grouped[0].fullmatch, cells)) and not all(map(str.isdigit, cells)):
+            alike = all(map(str.isdigit, cells)) or all(map(_THREE_ZEROS.fullmatch, cells))
+            if grouped and all(map(grouped[0].fullmatch, cells)) and not alike:
                 return grouped[1]
         return ""
 
