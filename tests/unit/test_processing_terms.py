@@ -132,6 +132,31 @@ def test_prices_of_a_scale_without_a_currency_of_their_own_have_the_titles() -> 
     assert listed(*scale).products[0].prices == ()  # they may be discounts
 
 
+@pytest.mark.parametrize(
+    "row",
+    ["3;5", "3,00;5,00", "0,125;1,250", "5;3", "0,50;0,50", "0,95 kr;0,89 kr", "3 %;5 %"],
+)  # fmt: skip
+def test_rebates_weights_and_pieces_of_a_scale_are_no_prices_for_the_titles_currency(row: str) -> None:
+    found = listed("Preisliste EUR;;;", "Artikelnummer;Bezeichnung;ab 10 Stück;ab 100 Stück", f"A-1;Klemme;{row}")
+    assert prices(found) == []
+    backwards = listed("Preisliste EUR;;;", "Artikelnummer;Bezeichnung;ab 1.000 St;ab 10 St", "A-1;Klemme;5,00;3,00")
+    assert prices(backwards) == []
+
+
+def test_a_scale_of_a_sheets_numbers_is_one_where_they_fall_and_with_a_currency_in_its_header_always() -> None:
+    title, header = ("Preisliste EUR",), ("Artikelnummer", "Bezeichnung", "1 Stück", "ab 10 Stück")
+    fall = sheet(title, header, ("A-1", "Klemme", 1.2, 1), ("A-2", "Klemme", 0.95, 0.95))
+    assert [(amount, currency) for amount, currency, _, _ in prices(fall)] == [
+        ("1.2", "EUR"), ("1", "EUR"), ("0.95", "EUR"), ("0.95", "EUR")
+    ]  # fmt: skip
+    assert prices(sheet(title, header, ("A-1", "Klemme", 1.2, 1), ("A-2", "Klemme", 0.95, 0.99))) == []
+    assert prices(sheet(title, header, ("A-1", "Klemme", 3, 2))) == []
+    whole = listed("Preisliste EUR;;;", "Artikelnummer;Bezeichnung;ab 1.000 St;ab 10 St", "A-1;Klemme;9,00;10,00")
+    assert [price.amount for price in whole.products[0].prices] == ["9.00", "10.00"]
+    named = listed("Artikelnummer;Bezeichnung;ab 10 St EUR;ab 100 St EUR", "A-1;Klemme;5;5")
+    assert prices(named) == [("5", "EUR", "", ""), ("5", "EUR", "", "")]
+
+
 def test_discounts_beside_a_price_are_no_prices_of_a_scale() -> None:
     found = listed("Preise in EUR;;;", "Artikelnummer;Bezeichnung;Preis;ab 10 Stk", "A-1;Klemme;0,95;5,00")
     assert prices(found) == [("0.95", "EUR", "", "")]

@@ -18,7 +18,7 @@ from servers.cradle.processing.extract.pair_lists import (
     says_numbers,
     without_others,
 )
-from servers.cradle.processing.extract.quantities import Writing, currency_of, number_of
+from servers.cradle.processing.extract.quantities import Writing, currency_of, is_amount_alone, number_of
 from servers.cradle.processing.extract.terms import Terms
 from servers.cradle.processing.extract.validity import Validity
 from servers.cradle.processing.extraction import Localised
@@ -40,6 +40,9 @@ _COUNTS = re.compile(
 )
 _ONE = re.compile(r"1(?:\s?(?:Stück|Stk|St|pcs?|pieces?)\.?)?", re.IGNORECASE)
 _CENTS = re.compile(r"[.,]\d{1,4}$")
+_WITH_CENTS = re.compile(r"\d[.,]\d{2}(?:\d\d)?\D*$")
+_PIECES = re.compile(r"(?<![\d.,])(?:\d{1,3}(?:[., ]\d{3})+|\d+)(?![\d.,])")
+_NO_DIGITS = re.compile(r"\D")
 _THREE_ZEROS = re.compile(r"0|\d+[.,]000")
 _LETTERS, _DIGITS = re.compile(r"[^\W\d_]+"), re.compile(r"\d+")
 MAX_NAME = 120  # signs of a description that is all that names the articles
@@ -172,21 +175,25 @@ class Columns:
         """Finds the prices of a scale whose headers say the quantity alone, `ab 10 Stk` beside `1 Stk`: each of their
         cells is an amount of money."""
         bounds: dict[int, str] = {}
+        bare = False
         for at, header in enumerate(self.headers):
             cells = [row[at] for row in sample if at < len(row) and row[at]]
-            if self.roles[at] is None and cells and all(map(self._is_money, cells)):
+            if self.roles[at] is None and cells and all(self._may_be_money(cell, header) for cell in cells):
                 name, quantity, bound = stated(header)
                 said = header if _ONE.fullmatch(header) else bound if not (name or quantity) else ""
                 bounds |= {at: said} if said else {}
-        if any(not _ONE.fullmatch(bound) for bound in bounds.values()):
-            for at, bound in bounds.items():
-                self.roles[at], self.priced_from[at] = "price", bound
+                bare |= bool(said) and not all(currency_of(f"{shown(cell)} {header}") for cell in cells)
+        if all(map(_ONE.fullmatch, bounds.values())) or (bare and not _is_scale(bounds, sample)):
+            return
+        for at, bound in bounds.items():
+            self.roles[at], self.priced_from[at] = "price", bound
 
-    def _is_money(self, cell: str) -> bool:
+    def _may_be_money(self, cell: str, header: str) -> bool:
         """Whether a cell is an amount with its currency, or with that of the title of a list without other prices."""
-        told = currency_of(shown(cell))
-        told = told or (self.terms.currency and "price" not in self.roles and "%" not in shown(cell))
-        return bool(told and amount_of(cell, ","))
+        text = shown(cell)
+        titled = self.terms.currency and "price" not in self.roles and is_amount_alone(text)
+        told = currency_of(f"{text} {header}") or titled
+        return bool(told and "%" not in text and amount_of(cell, ","))
 
     def _learn_of_prices(self, sample: list[Row], before: Columns | None) -> None:
         language = guess(" ".join(self.headers))
@@ -207,6 +214,21 @@ class Columns:
         self.writing = Writing("," if comma else "." if point else "", language)
         grouped = language == "de" and not point and any(re.search(r"\d\.\d{3}\b", cell) for cell in prices)
         self.decimal = "," if comma or grouped else "."
+
+
+def _is_scale(bounds: dict[int, str], sample: list[Row]) -> bool:
+    """Whether amounts without a currency are a scale's prices and no rebates, weights or pieces: they have cents and
+    fall with the quantity. `bounds`: the least quantities by column."""
+    pieces = {at: found[0] for at, bound in bounds.items() if (found := _PIECES.search(bound))}
+    ordered = sorted(pieces, key=lambda at: int(_NO_DIGITS.sub("", pieces[at])))
+    rows = [[row[at] for at in ordered if at < len(row) and row[at]] for row in sample]
+    cents = all(_WITH_CENTS.search(cell) for row in rows for cell in row if not isinstance(cell, Figure))
+    scales = [[float(amount_of(cell, ",") or 0) for cell in row] for row in rows]
+    falls = any(
+        scale[0] > scale[-1] and any(map(_CENTS.search, row)) for scale, row in zip(scales, rows, strict=True) if scale
+    )
+    never_rise = all(sorted(scale, reverse=True) == scale for scale in scales)
+    return len(pieces) == len(bounds) and cents and never_rise and falls
 
 
 def written(number: str) -> str:
