@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shared.encoder import Ids
 
 POISON, FATAL, GREEDY, CRASH, HUGE, WIDE = 29_999, 29_998, 29_997, 29_996, 29_995, 29_994
-SEGFAULT, KILLED, STUCK = 29_993, 29_992, 29_991
+SEGFAULT, KILLED, STUCK, LEAK = 29_993, 29_992, 29_991, 29_990
 GREEDY_FIT = 3
 BROKEN = "broken"
 """While a file of that name is in the model's folder, the device computes nothing."""
@@ -27,9 +27,10 @@ BROKEN = "broken"
 class FaultyBackend(OpenVinoBackend):
     """`POISON` among the ids fails the batch, `FATAL` breaks the device for good, `GREEDY` needs so much memory that
     a batch of `GREEDY_FIT` texts is the largest that fits, `HUGE` more than there is, `CRASH` and `SEGFAULT` end the
-    process, `KILLED` has Linux end it, `STUCK` never ends, `WIDE` makes all vectors of the batch twice as long."""
+    process, `KILLED` has Linux end it, `STUCK` never ends, after `LEAK` no text has memory, `WIDE` makes all vectors of
+    the batch twice as long."""
 
-    dead = False
+    dead = leaked = False
     broken = Path()
 
     def start(self, ids: Ids, lengths: Ids) -> Pending:
@@ -43,7 +44,8 @@ class FaultyBackend(OpenVinoBackend):
         self.dead = self.dead or bool((ids == FATAL).any()) or self.broken.is_file()
         if self.dead or (ids == POISON).any():
             raise RuntimeError("the device says no")
-        if (ids == HUGE).any() or ((ids == GREEDY).any() and len(lengths) > GREEDY_FIT):
+        self.leaked = self.leaked or bool((ids == LEAK).any())
+        if self.leaked or (ids == HUGE).any() or ((ids == GREEDY).any() and len(lengths) > GREEDY_FIT):
             raise MemoryError
         pending = super().start(ids, lengths)
         if (ids == WIDE).any():

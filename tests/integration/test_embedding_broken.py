@@ -19,7 +19,7 @@ from servers.cradle.embedding.engine import Engine
 from servers.cradle.embedding.worker import WorkerLost
 from shared.encoder import Graph
 from shared.errors import Unavailable
-from tests.embedding_device import BROKEN, CRASH, KILLED, SEGFAULT, STUCK
+from tests.embedding_device import BROKEN, CRASH, KILLED, LEAK, SEGFAULT, STUCK
 from tests.embedding_rig import PROBE, SeenWorker, text_ids
 from tests.image_rig import linked
 
@@ -99,8 +99,8 @@ async def test_a_broken_device_beside_one_that_works_costs_nobody_a_text(folders
         await engine.close()
 
 
-@pytest.mark.parametrize("fault", [KILLED, STUCK])
-async def test_a_text_whose_process_was_killed_or_stood_still_may_come_again(
+@pytest.mark.parametrize("fault", [KILLED, STUCK, LEAK])
+async def test_a_text_whose_process_was_killed_stood_still_or_had_no_memory_may_come_again(
     engine: Engine, launched: list[SeenWorker], monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
     text = text_ids(np.random.default_rng(3), 12)
