@@ -89,6 +89,10 @@ def texts(found: Extraction) -> list[str]:
         *((code, None) for code in ('[<1000]0" g";[>=1000]0" kg"', '[=0]"kein";0.0" mm"', '0" S";0" H"')),
         *((code, None) for code in ('0" S";#" H"', '0" mm";0', '0" mm";0;0" mm"', '"-";0" mm"')),
         ("[Red]0.00 €", Format("€")),
+        ("[$kr-414] #,##0.00", Format("kr")),
+        ("[$¥-411]#,##0", Format("¥")),
+        ("[$Fr.-807] #,##0.00", Format("Fr.")),
+        ("#,##0.00 [$₺-41F]", Format("₺")),
         ('General" kg"', Format("kg")),
         ("0.00%", Format("%", percent=True)),
         *((code, None) for code in ("General", "0.00", "@", "00000", "dd.mm.yyyy", "hh:mm", "0.00E+00")),
@@ -136,6 +140,12 @@ def test_a_format_of_per_cent_that_excel_knows_is_one_unless_the_file_writes_ano
     assert features(read(known_to_excel(number, None))) == [("Preis", "50", "%")]
     [product] = read(known_to_excel(number, "0.00 €")).products
     assert [(each.amount, each.currency) for each in product.prices] == [("0.5", "EUR")]
+
+
+@pytest.mark.parametrize("code", ["[$kr-414] #,##0.00", "[$¥-411]#,##0", "#,##0.00 [$₺-41F]"])
+def test_a_format_with_a_currency_that_is_not_known_is_none_of_the_lists_title(code: str) -> None:
+    data = made(("Preisliste in EUR",), ("Artikelnummer", "Bezeichnung", "Preis"), ("4711", "K", (12.5, code)))
+    assert [(each.amount, each.currency) for each in read(data).products[0].prices] == [("12.5", "")]
 
 
 def test_a_price_is_for_the_quantity_that_its_cell_shows() -> None:

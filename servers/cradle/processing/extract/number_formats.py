@@ -17,7 +17,7 @@ from typing import NamedTuple
 from servers.cradle.processing.extract.columns import Figure, measured_in
 from servers.cradle.processing.extract.containers import read_part, whole_blocks
 from servers.cradle.processing.extract.extractor import Unreadable
-from servers.cradle.processing.extract.quantities import currency_of
+from servers.cradle.processing.extract.quantities import is_currency
 from servers.cradle.processing.extract.xml import parse
 
 BLOCK = 2**20
@@ -135,8 +135,9 @@ def _added(section: list[_Token]) -> Format | None:
 
 def beside(before: str, after: str, *, percent: bool) -> Format | None:
     """What these make of a number that stands between them: a currency, a unit, or nothing."""
-    unit = after.strip() or (before.strip(_SIGNS) if currency_of(before) else "")
-    if not percent and not (_UNIT.search(unit) and len(unit) <= MAX_UNIT):
+    money = before.strip(_SIGNS)
+    unit = after.strip() or (money if is_currency(money) else "")
+    if not percent and not ((_UNIT.search(unit) or is_currency(unit)) and len(unit) <= MAX_UNIT):
         return None
     return Format("%" if percent else unit, percent)
 

@@ -26,6 +26,7 @@ _DATE = re.compile(r"\d{1,2}\.\d{1,2}\.(?:\d{2,4})?|20[23]\d")
 _ROUND = re.compile(r"10*|1[.,]000")  # what may stand behind a slash without a unit: else it is another price
 _SIGNS = re.compile(r"[.,]")
 _MARKS = re.compile(r"€|\$|£|[^\W\d_]+")
+_UNKNOWN = re.compile(r"(?:kr|rs|fr)\.?", re.IGNORECASE)  # of which country is open
 _NOTHING = re.compile(r"[\[(]\s*[\])]")
 _CURRENCIES = {
     "€": "EUR", "eur": "EUR", "euro": "EUR", "chf": "CHF", "$": "USD", "usd": "USD", "gbp": "GBP", "£": "GBP",
@@ -117,7 +118,16 @@ def currencies_of(text: str) -> list[str]:
 
 def is_amount_alone(cell: str) -> bool:
     """Whether a cell is an amount and its quantity, with no word or sign left that may be a currency: no `12 kr`."""
-    return not any(sign.isalpha() or unicodedata.category(sign) == "Sc" for sign in priced_for(cell)[0])
+    return not any(sign.isalpha() or _is_sign(sign) for sign in priced_for(cell)[0])
+
+
+def is_currency(text: str) -> bool:
+    """Whether a text beside a number is a currency, of a known code or not: `CHF`, `kr`, `¥`."""
+    return bool(currency_of(text) or _UNKNOWN.fullmatch(text)) or any(map(_is_sign, text))
+
+
+def _is_sign(sign: str) -> bool:
+    return unicodedata.category(sign) == "Sc"
 
 
 def is_counted(text: str) -> bool:
