@@ -38,6 +38,8 @@ MAX_PART_BYTES = 200  # file systems allow 255, a write in progress adds a suffi
 REQUEST_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
 RETRIES = 3
+LIST_PAGE = 1000
+"""Keys of a whole page of an S3 list."""
 
 _STAGED = re.compile(r"#\d+$")  # obstore's name of a write in progress
 
@@ -271,7 +273,7 @@ class CustomerStore:
 
     async def _by_obstore(self, prefix: str) -> list[tuple[str, int]] | None:
         """None where it does not tell: on S3 one key that is not plain ends its list, an empty object may be a folder's
-        mark, and the page of a proxy is an empty list."""
+        mark, and the page of a proxy is an empty list, also after whole pages of the store's."""
         import obstore
 
         found: list[tuple[str, int]] = []
@@ -283,7 +285,8 @@ class CustomerStore:
             if self._folder is not None:
                 raise
             return None
-        certain = self._folder is not None or (found and all(size for _, size in found))
+        whole = len(found) % LIST_PAGE != 0
+        certain = self._folder is not None or (whole and all(size for _, size in found))
         return found if certain else None
 
     def _by_minio(self, prefix: str) -> list[tuple[str, int]]:

@@ -128,3 +128,16 @@ async def test_a_list_that_does_not_come_is_asked_for_again_and_never_taken_for_
     door.said = None
     assert await store.list("inbox") == [("inbox/a.txt", 1)]
     await store.remove()
+
+
+async def test_a_list_that_may_have_broken_off_after_a_whole_page_is_asked_for_exactly(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's page in place of the second one is an empty list to obstore."""
+    monkeypatch.setattr("shared.objects.LIST_PAGE", 2)
+    store = await CustomerStore.open(s3_settings(tmp_path, door.url), "seitenweise", create=True)
+    for number, certain in ((1, True), (2, False), (3, True)):
+        await store.put(f"inbox/{number}.txt", b"A")
+        assert (await store._by_obstore("inbox/") is not None) == certain
+        assert len(await store.list("inbox")) == number
+    await store.remove()

@@ -19,6 +19,8 @@ RAW = "application/octet-stream"
         ("application/*", "json"),
         ("application/json, text/plain, */*", "json"),  # axios
         ("text/html, */*;q=0.1", "json"),
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", "json"),  # Java's HttpURLConnection
+        ("*", "json"),
         (RAW, "float32"),
         (f"{RAW}; dtype=float32", "float32"),
         (f'{RAW.upper()};DTYPE="float16"', "float16"),

@@ -65,6 +65,11 @@ def test_quantities_numbered_as_the_prices_beside_them_are_their_scale() -> None
     assert features(found) == [[], []]
 
 
+def test_a_quantity_that_is_a_word_stays_one() -> None:
+    found = listed("Artikelnummer;Menge 1;Preis 1 EUR;Menge 2;Preis 2 EUR", "S-1;Stk;12,00;Karton;100,00")
+    assert [value for _, value, _ in features(found)[0]] == ["Stk", "Karton"]
+
+
 @pytest.mark.parametrize(
     "header", ["Menge 1;Preis 1;Menge 3;Preis 2", "Menge;Preis;Menge 2;Preis 2", "Menge 1;Preis 1;Preis 2"]
 )

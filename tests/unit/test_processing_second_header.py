@@ -66,6 +66,16 @@ def test_prices_of_a_scale_may_stand_below_their_groups_name() -> None:
     assert [(each.amount, each.lower_bound) for each in product.prices] == [("1.20", "1"), ("1.10", "10")]
 
 
+def test_the_first_of_several_prices_below_one_name_is_not_the_price_and_days_are_those_of_each() -> None:
+    for below in ("alt;neu", "EK;VK"):
+        found = listed("Artikel-Nr.;Bezeichnung;Preis EUR;", f";;{below}", "A-1;Klemme;1,20;1,10")
+        assert found.products[0].prices == ()
+        assert [name for name, _, _ in features(found)[0]] == [f"Preis EUR {each}" for each in below.split(";")]
+    found = listed("Artikel-Nr.;Bezeichnung;Preis EUR;", ";;bis 30.06.2026;ab 01.07.2026", "A-1;Klemme;1,20;1,10")
+    days = [(each.amount, each.valid_from, each.valid_to) for each in found.products[0].prices]
+    assert days == [("1.20", "", "2026-06-30"), ("1.10", "2026-07-01", "")]
+
+
 @pytest.mark.parametrize(
     "row",
     [

@@ -187,6 +187,15 @@ def test_what_is_called_like_a_sum_and_has_a_name_or_a_gtin_is_an_article(number
     assert [each.article_number for each in listed(head, f"{number};4012345000016;;1,20").products] == [number]
 
 
+@pytest.mark.parametrize(
+    "row",
+    ["Zwischensumme;Titel 1 Elektro", "Summe;netto", "Summe;3 Positionen", "MwSt;zzgl. 19 % MwSt.", "Subtotal;Page 1",
+     "MwSt. 19 %;auf Nettobetrag", "Gesamtsumme;Angebot 4711", "Total;Total excl. VAT", "Übertrag;Seite 2"],
+)  # fmt: skip
+def test_a_sum_with_words_beside_it_is_none(row: str) -> None:
+    assert [each.article_number for each in listed(HEADER, "A-1;Klemme;1,20", f"{row};12,00").products] == ["A-1"]
+
+
 def test_a_sum_that_is_named_as_one_or_stands_in_a_list_without_names_is_none() -> None:
     rows = ["A-1;Klemme;1", "Summe;Gesamtsumme;1", "Total;Total;1", "zzgl. MwSt.;19 %;1", "VAT 70;Ethanol 70 %;1"]
     assert [each.name for each in listed(HEADER, *rows).products] == ["Klemme", "Ethanol 70 %"]

@@ -23,7 +23,7 @@ Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
 Form = Literal["json", "float32", "float16"]
 JSON, RAW = "application/json", "application/octet-stream"
 FORMS: dict[Form, tuple[str, str]] = {"json": (JSON, ""), "float32": (RAW, "float32"), "float16": (RAW, "float16")}
-WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
+WEIGHT = re.compile(r"0(\.\d{0,3})?|\.\d{1,3}|1(\.0{0,3})?")  # `.2` is Java's
 MAX_DIMENSIONS = 65_536
 
 
@@ -168,6 +168,7 @@ def _range(part: str, place: int) -> _Range:
     weight = named.get("q", "1")
     dtype = named.get("dtype", "").strip('"')
     exactness = 2 - media.count("*") + bool(dtype)
+    media = "*/*" if media == "*" else media
     return _Range(media, dtype, float(weight) if WEIGHT.fullmatch(weight) else 0.0, exactness, place)
 
 

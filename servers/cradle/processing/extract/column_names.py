@@ -124,7 +124,7 @@ def _role_said(header: str) -> str | None:
 
 def dated(header: str) -> Validity | None:
     """From when or to when prices hold whose header says it: `Preis ab 01.07.2026`. None where it does not."""
-    found = _DATED.fullmatch(header.strip())
+    found = _DATED.fullmatch(" ".join(header.split())) if len(header) <= MAX_HEADER else None
     if found is None or _role(f"{found[1]} {found[4] or ''}") != "price":
         return None
     said = validity_of([f"gültig {found[2]} {found[3]}"])

@@ -134,6 +134,9 @@ class Columns:
         at = self.roles.index("name") if self.described else 0
         if self.described and any(len(row[at]) > MAX_NAME for row in sample if at < len(row)):
             self.roles[at] = "description"
+        for at in scaled(self.headers, [None if role == "lower_bound" else role for role in self.roles]):
+            if not all(row[at][0].isdigit() for row in sample if at < len(row) and row[at]):
+                self.roles[at] = None  # Menge: Karton
         self._learn_scale(sample)
         self._learn_of_prices(sample, before)
         signs = {

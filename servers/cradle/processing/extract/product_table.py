@@ -41,6 +41,12 @@ _SUM = re.compile(
     r"|(?:(?:zzgl|inkl|zuzüglich)\b\.?\s?)?(?:mwst|ust|mehrwertsteuer|umsatzsteuer|vat)\b[.:]?(?:[\s(]*\d{1,2}(?:[.,]\d)?)?[^\w-]*",
     re.IGNORECASE,
 )
+_CERTAIN = re.compile(  # whatever is beside it: no article has such a number
+    r"(?:(?:zwischen|gesamt|end|teil|netto|brutto|gruppen)-?)?summen?(?:\s[^\W\d]+)*\W*|übertrag\W*|sub-?total\W*"
+    r"|(?:(?:zzgl|inkl|zuzüglich)\b\.?\s?)?(?:mwst|mehrwertsteuer|umsatzsteuer)\b(?!-)[.:]?(?:[\s(]*\d{1,2}(?:[.,]\d)?)?[^\w-]*",
+    re.IGNORECASE,
+)
+_OF_A_SUM = re.compile(r"(?:(?:grand\s)?total|sum|vat|ust)(?:\s|$)", re.IGNORECASE)  # Total excl. VAT
 _SAY_WHAT_IT_IS = ("name", "description", "type_name", "gtin", "manufacturer_number")
 _DECIMAL = r"(?:(?<=[^\W\d]\d)|(?<=[/-]\d)|(?<=[^\W\d]\d\d)|(?<=[/-]\d\d)),(?=\d\d?[/-]\w)"  # RK-2,5-GR
 _ONE_NUMBER = re.compile(rf"(?=.*\d)(?:[\w./+-]|{_DECIMAL}){{4,40}}")
@@ -205,8 +211,13 @@ def _is_sum(number: str, row: Row, columns: Columns) -> bool:
     a list has no names, `VAT 10` is a number."""
     if not _SUM.fullmatch(number) or ("name" not in columns.roles and any(map(str.isdigit, number))):
         return False
-    beside = (columns.first(role, row) for role in _SAY_WHAT_IT_IS)
-    return all(cell in ("", number) or _SUM.fullmatch(cell) or (cell[-1] == "%" and _numeric(cell)) for cell in beside)
+    if _CERTAIN.fullmatch(number):
+        return not columns.first("gtin", row)
+    return all(map(_says_no_article, (columns.first(role, row) for role in _SAY_WHAT_IT_IS)))
+
+
+def _says_no_article(cell: str) -> bool:
+    return not cell or bool(_SUM.fullmatch(cell) or _OF_A_SUM.match(cell)) or (cell[-1] == "%" and _numeric(cell))
 
 
 def _identifier(cell: str) -> str:

@@ -24,7 +24,7 @@ _OF_NAMES = re.compile(  # what is named twice: any other words below are a name
     r"|dutch|polish|de|en|fr|it|es|nl|pl|kurz(?:text|form)?|lang(?:text|form)?|short|long",
     re.IGNORECASE,
 )
-_BOUND = re.compile(r"(?:ab|from|je|pro|per)\s.*")  # ab 10 Stk
+_BOUND = re.compile(r"(?:ab|from|je|pro|per|bis|seit|until)\s.*")  # ab 10 Stk, bis 30.06.2026
 _NAMING = ("name", "description", "type_name")
 
 
@@ -60,12 +60,13 @@ def _names_part(group: str, cell: str) -> bool:
 
 
 def _part(group: str, name: str, cell: str) -> str:
-    """The whole name of a column; a name that has a role by itself keeps it for the first one below it."""
+    """The whole name of a column; a name that has a role by itself keeps it for the first one below it, but for prices:
+    `Preis alt` is not the price."""
     whole, role = f"{group} {cell}", role_of(group)
     bare, unit = split_unit(group)
     if unit and not role and not split_unit(cell)[1]:
         return f"{bare} {cell} [{unit}]"
-    return name if name and role and role_of(whole) != role else whole
+    return name if name and role not in (None, "price") and role_of(whole) != role else whole
 
 
 def _measured(name: str, unit: str) -> str:
