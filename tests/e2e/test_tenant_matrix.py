@@ -46,7 +46,7 @@ NO_IDS_EITHER = frozenset({
     "accept_differences", "release", "input_type", "normalize", "truncate", "encoding", "image_base64", "pages", "task",
     "ask", "output", "provider", "json_schema", "version", "priority", "as_tar", "language", "kind", "page", "start",
     "order_unit", "buyer", "system", "conditions", "seconds_per_document", "seconds_per_image", "euros_per_document",
-    "euros_per_image", "companions", "part_bytes", "add_sources", "add",
+    "euros_per_image", "companions", "part_bytes", "add_sources", "add", "files",
 })  # fmt: skip
 """The same, of those that may be left out."""
 Ids = dict[str, Any]
