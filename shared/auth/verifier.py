@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import time
 from collections import OrderedDict
@@ -17,6 +18,7 @@ from shared.auth.principal import ROLES, Principal
 from shared.errors import Unauthenticated
 from shared.ids import CUSTOMER_PATTERN
 from shared.settings import ServerName, Settings
+from shared.telemetry import event
 
 ALGORITHM = "ES256"
 LONGEST_LIFETIME_S = 3600
@@ -120,10 +122,9 @@ class TokenVerifier:
                 leeway=LEEWAY_S,
                 options={"require": REQUIRED, "strict_aud": True},
             )
-        except jwt.ImmatureSignatureError:  # it is signed: whoever brings it has it from the platform
-            raise Unauthenticated(
-                "The token is of the future here: the clocks of the platform's machines differ. Tell its operator."
-            ) from None
+        except jwt.ImmatureSignatureError:  # it is signed by the platform: the clocks of its machines differ
+            event("token_of_the_future", level=logging.WARNING)
+            _refuse()
         except (jwt.PyJWTError, ValueError, TypeError):
             _refuse()
         return _principal(claims)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def ids_in(tree: ast.AST) -> set[str]:
 @cache
 def ids_that_tests_name() -> set[str]:
     return set().union(*(ids_in(ast.parse(path.read_text())) for path in TESTS.rglob("test_*.py")))
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest takes the second of them for the first."""
+    names = Counter(path.name for path in TESTS.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_the_search_for_ids_finds_one() -> None:
