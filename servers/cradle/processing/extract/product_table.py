@@ -35,15 +35,17 @@ _MEASURE = re.compile(r"[\d.,/x-]+[^\W\d_]{1,3}[²³]?")
 _FIGURES = re.compile(r"[+-]?[\d.,'’ \u00a0\u202f]+%?")
 _WORDS = re.compile(r"[^\W\d_]{4,}")
 _TITLE = re.compile(r"[^\W\d_]{3,}[a-zäöüß]{2,} ")  # `Netzteile 24 V`
+_SUMS = r"(?:(?:zwischen|gesamt|end|teil|netto|brutto|gruppen)-?)?summen?"
+_CARRIED = r"übertrag\W*|sub-?total\W*"
+_BESIDE_TAX = r"(?:(?:zzgl|inkl|zuzüglich)\b\.?\s?)?"
+_RATE = r"[.:]?(?:[\s(]*\d{1,2}(?:[.,]\d)?)?[^\w-]*"
 _SUM = re.compile(
-    r"(?:(?:zwischen|gesamt|end|teil|netto|brutto|gruppen)-?)?summen?\b[^\d]*\d{0,4}\W*"
-    r"|(?:gesamt|end|netto|brutto|rechnungs)(?:betrag|preis|wert)\W*|übertrag\W*|(?:sub-?|grand\s)?total\W*|sum\W*"
-    r"|(?:(?:zzgl|inkl|zuzüglich)\b\.?\s?)?(?:mwst|ust|mehrwertsteuer|umsatzsteuer|vat)\b[.:]?(?:[\s(]*\d{1,2}(?:[.,]\d)?)?[^\w-]*",
+    rf"{_SUMS}\b[^\d]*\d{{0,4}}\W*|(?:gesamt|end|netto|brutto|rechnungs)(?:betrag|preis|wert)\W*|{_CARRIED}"
+    rf"|(?:grand\s)?total\W*|sum\W*|{_BESIDE_TAX}(?:mwst|ust|mehrwertsteuer|umsatzsteuer|vat)\b{_RATE}",
     re.IGNORECASE,
 )
 _CERTAIN = re.compile(  # whatever is beside it: no article has such a number
-    r"(?:(?:zwischen|gesamt|end|teil|netto|brutto|gruppen)-?)?summen?(?:\s[^\W\d]+)*\W*|übertrag\W*|sub-?total\W*"
-    r"|(?:(?:zzgl|inkl|zuzüglich)\b\.?\s?)?(?:mwst|mehrwertsteuer|umsatzsteuer)\b(?!-)[.:]?(?:[\s(]*\d{1,2}(?:[.,]\d)?)?[^\w-]*",
+    rf"{_SUMS}(?:\s[^\W\d]+)*\W*|{_CARRIED}|{_BESIDE_TAX}(?:mwst|mehrwertsteuer|umsatzsteuer)\b(?!-){_RATE}",
     re.IGNORECASE,
 )
 _OF_A_SUM = re.compile(r"(?:(?:grand\s)?total|sum|vat|ust)(?:\s|$)", re.IGNORECASE)  # Total excl. VAT
