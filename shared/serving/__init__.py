@@ -6,7 +6,6 @@ audited    what changes something is in the audit log first
 progress   `report` inside a tool
 elicitation  a web page that a person is asked to open
 failures   errors → MCP results and HTTP answers, without leak
-values     what may not be in a value: NaN, infinity, NUL, lone surrogates
 guard      every HTTP request: host, origin, token (denied unless listed as public)
 endpoint   `/mcp`: scopes before the work, cancellation in both eras
 rest       routes beside MCP
